@@ -1,0 +1,246 @@
+// Package bpcc speaks the Real-Time Statistics API of the Bright Pattern
+// Contact Center: every documented method, and the two look-ups that are not.
+//
+// The conversation goes so:
+//
+//	POST /configapi/v2/oauth/token           a bearer token for about an hour
+//	DELETE /statsapi/subscription/active     whatever was there before
+//	POST /statsapi/subscription              what to see; the answer is empty
+//	GET /statsapi/subscription/data          204 at first, then a snapshot
+//	GET /statsapi/subscription/data          …at every poll
+//
+// A snapshot is text without time, order or identity: the client stamps it with
+// the instants between which it was taken. A user has one active subscription,
+// so give each collector a user of its own.
+package bpcc
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+// MaxBody is the default cap on an answer's size after decompression, in bytes.
+const MaxBody = 64 << 20
+
+// Config holds what a [Client] needs. Only URL is required to make one.
+type Config struct {
+	// URL is the tenant's address, such as https://acme.brightpattern.com.
+	URL string
+	// ClientID and ClientSecret are the OAuth client credentials: a username
+	// and the API secret key generated for it.
+	ClientID, ClientSecret string
+	// Username and Password are for the cookie login of older releases.
+	Username, Password string
+	// Scope is the token scope and the tenant named in cookie logins and
+	// availability checks; empty means the URL's host.
+	Scope string
+	// Timeout bounds a request from dialling to the last byte; 0 means 10 s.
+	Timeout time.Duration
+	// RootCAs are the trusted roots; nil means the system's.
+	RootCAs *x509.CertPool
+	// MaxBody caps an answer's size in bytes; 0 means [MaxBody].
+	MaxBody int64
+	// Now is the clock that stamps answers; nil means time.Now.
+	Now func() time.Time
+}
+
+// Client is one user's conversation with one tenant. Its methods may be called
+// concurrently, but a subscription has only one reader in its right mind.
+type Client struct {
+	base   *url.URL
+	config Config
+	http   *http.Client
+
+	mu      sync.Mutex // guards what follows
+	token   string     // "" = not logged in by token
+	expires time.Time  // when the token ends by the server's word
+	cookie  bool       // logged in by cookie
+}
+
+// New makes a client; it sends nothing yet.
+func New(c Config) (*Client, error) {
+	base, err := url.Parse(strings.TrimRight(c.URL, "/"))
+	if err != nil {
+		// The text of a URL that does not parse may hold a password.
+		return nil, errors.New("the BPCC URL does not parse: want https://host")
+	}
+	if base.Scheme != "https" && base.Scheme != "http" || base.Host == "" || base.User != nil || base.RawQuery != "" {
+		return nil, fmt.Errorf("the BPCC URL %q is not of the form https://host", base.Redacted())
+	}
+	if c.Scope == "" {
+		c.Scope = base.Hostname()
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = MaxBody
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	// A jar cannot fail without options. It also keeps a load balancer's
+	// cookie, so that POST and GET reach the same node.
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, fmt.Errorf("make a cookie jar: %w", err)
+	}
+	return &Client{
+		base:   base,
+		config: c,
+		http: &http.Client{
+			Jar:     jar,
+			Timeout: c.Timeout,
+			Transport: &http.Transport{
+				Proxy:               http.ProxyFromEnvironment,
+				TLSClientConfig:     &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
+				ForceAttemptHTTP2:   true,
+				MaxIdleConnsPerHost: 8,
+				// Servers of this API close idle connections early; being
+				// earlier avoids a reset in the middle of a poll.
+				IdleConnTimeout:     30 * time.Second,
+				TLSHandshakeTimeout: c.Timeout,
+			},
+			// An API that redirects is a login page or a wrong address.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Close closes idle connections. The client stays usable.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// request is one call of the API, as do needs to know it.
+type request struct {
+	op, method, path string
+	query            url.Values
+	body             []byte
+	contentType      string
+	anonymous        bool // send no token
+}
+
+// answer is a successful answer and the instants that bound it.
+type answer struct {
+	status         int
+	body           []byte
+	sent, received time.Time
+}
+
+// do sends one request and reads the whole answer. It is the one place that
+// reads status codes: 2xx is an answer, all else an [*Error].
+func (c *Client) do(ctx context.Context, r request) (answer, error) {
+	fail := func(kind error, status int, detail string, err error) (answer, error) {
+		return answer{}, &Error{Op: r.op, Kind: kind, Status: status, Detail: c.redact(detail), Err: err}
+	}
+	u := *c.base
+	u.Path += r.path
+	u.RawQuery = r.query.Encode()
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
+	if err != nil {
+		return fail(ErrTransport, 0, "", err)
+	}
+	req.Header.Set("Accept", "application/json, text/plain, */*")
+	if r.contentType != "" {
+		req.Header.Set("Content-Type", r.contentType)
+	}
+	if !r.anonymous {
+		c.mu.Lock()
+		if c.token != "" {
+			req.Header.Set("Authorization", "Bearer "+c.token)
+		}
+		c.mu.Unlock()
+	}
+	sent := c.config.Now()
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fail(ErrTransport, 0, "", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, c.config.MaxBody+1))
+	received := c.config.Now()
+	if int64(len(body)) > c.config.MaxBody {
+		return fail(ErrTooLarge, resp.StatusCode, fmt.Sprintf("more than %d bytes", c.config.MaxBody), nil)
+	}
+	if resp.StatusCode/100 != 2 {
+		detail := excerpt(body)
+		if to := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && to != "" {
+			detail = "redirected to " + to + "; BPCC_URL must be the address that answers itself"
+		}
+		_, failed := fail(kindOf(resp.StatusCode), resp.StatusCode, detail, nil)
+		var e *Error
+		if errors.As(failed, &e) {
+			e.RetryAfter = retryAfter(resp.Header, received)
+		}
+		return answer{}, failed
+	}
+	if err != nil {
+		return fail(ErrTransport, resp.StatusCode, fmt.Sprintf("the answer broke off after %d bytes", len(body)), err)
+	}
+	return answer{resp.StatusCode, body, sent, received}, nil
+}
+
+// decode reads a JSON answer into v and says in plain words when it is none.
+func (c *Client) decode(op string, a answer, v any) error {
+	if err := json.Unmarshal(a.body, v); err != nil {
+		return &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.redact(notJSON(a.body)), Err: err}
+	}
+	return nil
+}
+
+// notJSON says what a body is that should have been JSON.
+func notJSON(body []byte) string {
+	switch trimmed := bytes.TrimSpace(body); {
+	case len(trimmed) == 0:
+		return "the body is empty"
+	case trimmed[0] == '<':
+		return "HTML instead of JSON (a login page or a proxy? check BPCC_URL): " + excerpt(body)
+	default:
+		return excerpt(body)
+	}
+}
+
+// excerpt cuts a body to what fits a log line.
+func excerpt(body []byte) string {
+	const most = 160
+	cut := len(body) > most
+	if cut {
+		body = body[:most]
+	}
+	s := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(string(body), "?"))
+	s = strings.Join(strings.Fields(s), " ")
+	if cut {
+		s += "…"
+	}
+	return s
+}
+
+// redact takes every credential that the client knows out of s.
+func (c *Client) redact(s string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, secret := range []string{c.config.ClientSecret, c.config.Password, c.token} {
+		// A secret of one or two letters would blot out the text, not protect it.
+		if len(secret) > 2 {
+			s = strings.ReplaceAll(s, secret, "[redacted]")
+		}
+	}
+	return s
+}

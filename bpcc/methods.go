@@ -1,0 +1,155 @@
+package bpcc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Answer is one answer of Get Subscription Data: a JSON object by app id, and
+// the two instants that bound when its numbers were true. The API sends no
+// sample time.
+type Answer struct {
+	Body []byte
+	// Sent is when the request went out, Received when the last byte was in.
+	Sent, Received time.Time
+}
+
+// Subscribe creates the user's one active subscription (Create Subscription).
+// There is no subscription id: the answer is empty. Whether it replaces an
+// older one is not documented, so call Unsubscribe first. Errors: [ErrRejected],
+// [ErrAuth], [ErrLimit].
+func (c *Client) Subscribe(ctx context.Context, s Subscription) error {
+	const op = "create subscription"
+	body, err := json.Marshal(s)
+	if err != nil {
+		return &Error{Op: op, Kind: ErrRejected, Err: err}
+	}
+	_, err = c.do(ctx, request{
+		op: op, method: http.MethodPost, path: "/statsapi/subscription",
+		body: body, contentType: "application/json;charset=UTF-8",
+	})
+	return err
+}
+
+// Data takes a snapshot (Get Subscription Data). The body is checked to be a
+// JSON object, not decoded. Errors: [ErrNotReady], [ErrNoSubscription],
+// [ErrAuth], [ErrMalformed], [ErrServer].
+func (c *Client) Data(ctx context.Context) (Answer, error) {
+	const op = "get data"
+	a, err := c.do(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/subscription/data"})
+	var e *Error
+	switch {
+	case errors.As(err, &e) && e.Status == http.StatusNotFound:
+		e.Kind = ErrNoSubscription
+		return Answer{}, e
+	case err != nil:
+		return Answer{}, err
+	case a.status == http.StatusNoContent:
+		return Answer{}, &Error{Op: op, Kind: ErrNotReady, Status: a.status}
+	}
+	if trimmed := bytes.TrimLeft(a.body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+		return Answer{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.redact(notJSON(a.body))}
+	}
+	return Answer{Body: a.body, Sent: a.sent, Received: a.received}, nil
+}
+
+// Unsubscribe deletes the active subscription and the server's cache of its
+// data (Delete Subscription). Known servers fail here now and then for no
+// reason worth stopping for.
+func (c *Client) Unsubscribe(ctx context.Context) error {
+	_, err := c.do(ctx, request{op: "delete subscription", method: http.MethodDelete, path: "/statsapi/subscription/active"})
+	return err
+}
+
+// DispositionQuery narrows Dispositions; the zero value asks for all.
+type DispositionQuery struct{ AgentCanSelect, Inbound, Outbound, Preview bool }
+
+// Dispositions lists disposition names of all supervised services (Get
+// Dispositions).
+func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string, error) {
+	const op = "get dispositions"
+	query := url.Values{}
+	for name, on := range map[string]bool{
+		"agentCanSelect": q.AgentCanSelect, "inbound": q.Inbound, "outbound": q.Outbound, "preview": q.Preview,
+	} {
+		if on {
+			query.Set(name, "1")
+		}
+	}
+	a, err := c.do(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/cfg/dispositions", query: query})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	if err := c.decode(op, a, &names); err != nil {
+		return nil, err
+	}
+	return names, nil
+}
+
+// Available tells whether at least one agent is ready for the service (Get
+// Available Agents). It needs no login and no subscription; how the server
+// answers for a service it does not know is not documented.
+func (c *Client) Available(ctx context.Context, service string) (bool, error) {
+	const op = "check available agents"
+	a, err := c.do(ctx, request{
+		op: op, method: http.MethodGet, path: "/statsapi/info/check_available_agents", anonymous: true,
+		// Documents differ on tenantUrl; sending both is answered by all.
+		query: url.Values{"service": {service}, "tenantUrl": {c.config.Scope}},
+	})
+	if err != nil {
+		return false, err
+	}
+	var v struct {
+		Availability *bool `json:"availability"`
+	}
+	if err := c.decode(op, a, &v); err != nil {
+		return false, err
+	}
+	if v.Availability == nil {
+		return false, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no availability in " + excerpt(a.body)}
+	}
+	return *v.Availability, nil
+}
+
+// Named is an object of the tenant's configuration.
+type Named struct {
+	// ID is a GUID in upper case.
+	ID string `json:"id"`
+	// Name is the object's name; of an agent it is the login id.
+	Name string `json:"name"`
+}
+
+// Teams lists the teams that the user supervises (Get Teams).
+func (c *Client) Teams(ctx context.Context) ([]Named, error) {
+	return c.named(ctx, "get teams", "/statsapi/cfg/teams")
+}
+
+// Services lists the services that the user supervises. The method is not in
+// the vendor's documents; it was captured on a live tenant.
+func (c *Client) Services(ctx context.Context) ([]Named, error) {
+	return c.named(ctx, "get services", "/statsapi/cfg/services")
+}
+
+// Agents lists the tenant's users by login id. The method is not in the
+// vendor's documents; it was captured on a live tenant.
+func (c *Client) Agents(ctx context.Context) ([]Named, error) {
+	return c.named(ctx, "get agents", "/statsapi/cfg/agents")
+}
+
+func (c *Client) named(ctx context.Context, op, path string) ([]Named, error) {
+	a, err := c.do(ctx, request{op: op, method: http.MethodGet, path: path})
+	if err != nil {
+		return nil, err
+	}
+	var list []Named
+	if err := c.decode(op, a, &list); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
