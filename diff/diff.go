@@ -1,0 +1,319 @@
+// Package diff compares successive snapshots of tables and tells what changed:
+// which entities came and went, and which of their statistics differ. It is
+// pure: no clock, no I/O, no goroutine. It knows the syntax of the snapshots,
+// not their meaning.
+//
+// Rows are matched by key, never by position. The rules that keep a stream of
+// differences honest live here: a missing column is not a change, a missing row
+// is believed only when it stays away, and never where the table may be cut.
+package diff
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// ErrEmpty is returned by [State.Compare] when a grid that had rows comes back
+// without any. It looks like everybody left at once and hardly ever is.
+var ErrEmpty = errors.New("a grid is suddenly empty")
+
+// Op is what happened to an entity.
+type Op string
+
+const (
+	// Observed is the first sight of an entity that may have been there
+	// before: the first snapshot of its kind, or a row entering a cut grid.
+	Observed Op = "observed"
+	// Appeared is a row that entered.
+	Appeared Op = "appeared"
+	// Disappeared is a row that left.
+	Disappeared Op = "disappeared"
+	// Changed is a row with a difference in a statistic that is not volatile.
+	Changed Op = "changed"
+)
+
+// Change is one entity's difference between what was known and a snapshot.
+type Change struct {
+	Op   Op
+	Kind Kind
+	ID   string
+	// Before is the image that was known, After the present one. Before is nil
+	// for Observed and Appeared, After for Disappeared.
+	Before, After Image
+	// Stats names what differs, for Changed.
+	Stats []string
+	// SeenUntil is, for Disappeared, when the last request that still showed
+	// the row was sent.
+	SeenUntil time.Time
+}
+
+// Options are the rules of a comparison.
+type Options struct {
+	// DisappearAfter is how many snapshots in a row a row must be missing from.
+	DisappearAfter int
+	// AcceptEmpty believes a grid that is suddenly empty.
+	AcceptEmpty bool
+	// Baseline holds the kinds whose first picture was taken before: only
+	// their new entities appear, those of other kinds are observed.
+	Baseline map[Kind]bool
+}
+
+// State is what is known of all entities. The zero value knows none. It is not
+// safe for concurrent use.
+type State struct {
+	kinds   map[Kind]map[string]*entity
+	present map[Kind]map[string]Image
+	last    time.Time // when the last compared snapshot's request was sent
+}
+
+type entity struct {
+	image     Image
+	grids     gridSet   // where it was last seen; none = not known
+	missed    int       // snapshots in a row without it
+	seenUntil time.Time // set while missed > 0
+}
+
+// gridSet holds indexes of Layout.Grids.
+type gridSet []int
+
+// Set makes image what is known of an entity; nil forgets it. It is called for
+// what was acknowledged, so that a difference that was not stays one.
+func (s *State) Set(kind Kind, id string, image Image) {
+	if image == nil {
+		delete(s.kinds[kind], id)
+		return
+	}
+	if s.kinds == nil {
+		s.kinds = map[Kind]map[string]*entity{}
+	}
+	if s.kinds[kind] == nil {
+		s.kinds[kind] = map[string]*entity{}
+	}
+	if e := s.kinds[kind][id]; e != nil {
+		e.image = image
+		return
+	}
+	s.kinds[kind][id] = &entity{image: image}
+}
+
+// Image returns what is known of an entity, nil if nothing.
+func (s *State) Image(kind Kind, id string) Image {
+	if e := s.kinds[kind][id]; e != nil {
+		return e.image
+	}
+	return nil
+}
+
+// Present returns the latest picture of every entity of a kind, volatile
+// statistics included, as the last Compare saw it; rows whose absence is not
+// yet believed are still there. The map is the state's own: only to be read.
+func (s *State) Present(kind Kind) map[string]Image { return s.present[kind] }
+
+// IDs lists the known entities of a kind in order.
+func (s *State) IDs(kind Kind) []string { return slices.Sorted(maps.Keys(s.kinds[kind])) }
+
+// Len tells how many entities of a kind are known.
+func (s *State) Len(kind Kind) int { return len(s.kinds[kind]) }
+
+// sighting is what one snapshot shows of one entity, over all grids.
+type sighting struct {
+	rows  []row
+	grids gridSet
+}
+
+// Compare tells what differs between what is known and the snapshot, ordered
+// by kind as the layout names them, then by id. What is known does not change
+// until [State.Set]; only the count of absences goes on. The error is
+// [ErrEmpty], and then nothing has been compared.
+func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) {
+	if err := s.plausible(l, snap, o); err != nil {
+		return nil, err
+	}
+	var changes []Change
+	if s.present == nil {
+		s.present = map[Kind]map[string]Image{}
+	}
+	for _, kind := range l.kinds() {
+		if s.present[kind] == nil {
+			s.present[kind] = map[string]Image{}
+		}
+		seen := l.sightings(snap, kind)
+		known := s.kinds[kind]
+		stats := l.stats(kind)
+		for _, id := range slices.Sorted(maps.Keys(seen)) {
+			c, differs := s.look(l, snap, kind, id, stats, seen[id], o)
+			s.present[kind][id] = c.After
+			if differs {
+				changes = append(changes, c)
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(known)) {
+			if _, ok := seen[id]; ok {
+				continue
+			}
+			if e := known[id]; s.gone(l, snap, kind, e, o) {
+				delete(s.present[kind], id)
+				changes = append(changes, Change{
+					Op: Disappeared, Kind: kind, ID: id, Before: e.image, SeenUntil: e.seenUntil,
+				})
+			}
+		}
+		maps.DeleteFunc(s.present[kind], func(id string, _ Image) bool {
+			_, shown := seen[id]
+			return !shown && s.kinds[kind][id] == nil
+		})
+	}
+	s.last = snap.Sent
+	return changes, nil
+}
+
+// look compares one entity that the snapshot shows.
+func (s *State) look(l *Layout, snap *Snapshot, kind Kind, id string, stats []string, now sighting, o Options) (Change, bool) {
+	e := s.kinds[kind][id]
+	if e == nil {
+		op := Appeared
+		if !o.Baseline[kind] || l.anyCut(snap, now.grids) {
+			op = Observed
+		}
+		return Change{Op: op, Kind: kind, ID: id, After: l.image(stats, now, nil)}, true
+	}
+	e.grids, e.missed = now.grids, 0
+	after := l.image(stats, now, e.image)
+	differ := slices.DeleteFunc(Differences(e.image, after), l.volatile)
+	return Change{Op: Changed, Kind: kind, ID: id, Before: e.image, After: after, Stats: differ}, len(differ) > 0
+}
+
+// gone counts an absence and tells whether it is now to be believed.
+func (s *State) gone(l *Layout, snap *Snapshot, kind Kind, e *entity, o Options) bool {
+	home := e.grids
+	if home == nil {
+		home = l.gridsOf(kind)
+	}
+	// A section that is one row cannot lose it; it is not known this time.
+	if l.anyCut(snap, home) || slices.ContainsFunc(home, func(i int) bool { return l.Grids[i].ID == "" }) {
+		return false
+	}
+	if e.missed == 0 {
+		e.seenUntil = s.last
+	}
+	e.missed++
+	return e.missed >= o.DisappearAfter
+}
+
+// plausible refuses a snapshot in which a grid lost all its rows at once.
+func (s *State) plausible(l *Layout, snap *Snapshot, o Options) error {
+	if o.AcceptEmpty {
+		return nil
+	}
+	for i, g := range l.Grids {
+		if len(snap.rows[i]) > 0 || g.ID == "" {
+			continue
+		}
+		for _, e := range s.kinds[g.Kind] {
+			if slices.Contains(e.grids, i) || e.grids == nil && l.allEmpty(snap, g.Kind) {
+				return fmt.Errorf("%w: %s", ErrEmpty, g.Name())
+			}
+		}
+	}
+	return nil
+}
+
+// kinds lists the kinds of the layout in the order of its grids.
+func (l *Layout) kinds() []Kind {
+	var kinds []Kind
+	for _, g := range l.Grids {
+		if !slices.Contains(kinds, g.Kind) {
+			kinds = append(kinds, g.Kind)
+		}
+	}
+	return kinds
+}
+
+// allEmpty tells whether no grid of the kind has a row.
+func (l *Layout) allEmpty(snap *Snapshot, kind Kind) bool {
+	return !slices.ContainsFunc(l.gridsOf(kind), func(i int) bool { return len(snap.rows[i]) > 0 })
+}
+
+func (l *Layout) gridsOf(kind Kind) gridSet {
+	var set gridSet
+	for i, g := range l.Grids {
+		if g.Kind == kind {
+			set = append(set, i)
+		}
+	}
+	return set
+}
+
+// anyCut tells whether one of the grids is as long as its limit.
+func (l *Layout) anyCut(snap *Snapshot, grids gridSet) bool {
+	return slices.ContainsFunc(grids, func(i int) bool {
+		return l.Grids[i].Limit > 0 && len(snap.rows[i]) >= l.Grids[i].Limit
+	})
+}
+
+func (l *Layout) volatile(stat string) bool { return l.Volatile != nil && l.Volatile(stat) }
+
+// sightings gathers the rows of each entity of a kind.
+func (l *Layout) sightings(snap *Snapshot, kind Kind) map[string]sighting {
+	seen := map[string]sighting{}
+	for i, g := range l.Grids {
+		if g.Kind != kind {
+			continue
+		}
+		for _, r := range snap.rows[i] {
+			at := seen[r.key]
+			seen[r.key] = sighting{append(at.rows, r), append(at.grids, i)}
+		}
+	}
+	return seen
+}
+
+// image joins an entity's rows into one picture. Where two grids know the same
+// statistic the first one rules; what no row tells keeps its last known text.
+func (l *Layout) image(stats []string, now sighting, known Image) Image {
+	out := make(Image, 0, len(stats))
+	for _, stat := range stats {
+		text, ok := l.text(now, stat)
+		if !ok {
+			text, ok = known.Get(stat)
+		}
+		if ok {
+			out = append(out, Stat{stat, text})
+		}
+	}
+	return out
+}
+
+// text finds a statistic in the rows of one entity.
+func (l *Layout) text(now sighting, stat string) (string, bool) {
+	for at, grid := range now.grids {
+		for _, c := range l.Grids[grid].Columns {
+			if c.Stat != stat {
+				continue
+			}
+			if v, ok := now.rows[at].columns[c.ID]; ok {
+				return string(v), true
+			}
+		}
+	}
+	return "", false
+}
+
+// stats lists the statistics of a kind, each once, in the layout's order.
+func (l *Layout) stats(kind Kind) []string {
+	var stats []string
+	for _, g := range l.Grids {
+		if g.Kind != kind {
+			continue
+		}
+		for _, c := range g.Columns {
+			if c.Stat != "" && !slices.Contains(stats, c.Stat) {
+				stats = append(stats, c.Stat)
+			}
+		}
+	}
+	return stats
+}
