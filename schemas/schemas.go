@@ -1,0 +1,146 @@
+// Package schemas holds the promise to everyone who reads the stream: one JSON
+// Schema (2020-12) for each type of event, and one for each configuration file.
+//
+// The naming law: an event has one name, and the file, the CloudEvents type and
+// the id of the schema are made of nothing else.
+//
+//	name   agent.state_changed
+//	file   v1/agent.state_changed.json
+//	type   bpcc.agent.state_changed.v1               title, const of "type"
+//	id     urn:bpcc:schema:v1:agent.state_changed    $id, const of "dataschema"
+//
+// Every file stands alone: whoever loads one needs no other. The schemas of
+// configuration live beside them: config/thresholds.json has the name
+// config/thresholds and the id urn:bpcc:schema:config:thresholds.
+//
+// The compatibility promise: within v1 fields are only ever added. None is
+// removed, renamed, given another meaning or unit, or made optional once it was
+// required, and no enum gains a word. Readers must ignore what they do not know;
+// therefore unknown fields of an event are valid. What cannot keep the promise
+// becomes v2, under subjects of its own. Configuration is the opposite: an
+// unknown key there is a slip of the pen, and refused.
+//
+// The package publishes nothing, decodes nothing into Go types and reads nothing
+// but the files it embeds.
+package schemas
+
+import (
+	"cmp"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+//go:embed v1/*.json config/*.json
+var files embed.FS
+
+// ErrUnknown is returned when no schema has the name, type or id asked for. The
+// error's text gives the nearest ones there are.
+var ErrUnknown = errors.New("unknown schema")
+
+const (
+	typePrefix, typeSuffix = "bpcc.", ".v1"
+
+	eventID  = "urn:bpcc:schema:v1:"
+	configID = "urn:bpcc:schema:config:"
+
+	configDir = "config/" // begins the names of configuration schemas
+)
+
+// Type returns the CloudEvents type of the event called name:
+// "agent.observed" gives "bpcc.agent.observed.v1". It does not ask whether
+// there is one.
+func Type(name string) string { return typePrefix + name + typeSuffix }
+
+// ID returns the id of the schema called name, which is the dataschema of its
+// events: "agent.observed" gives "urn:bpcc:schema:v1:agent.observed", and
+// "config/thresholds" gives "urn:bpcc:schema:config:thresholds". It does not ask
+// whether there is one.
+func ID(name string) string {
+	if file, ok := strings.CutPrefix(name, configDir); ok {
+		return configID + file
+	}
+	return eventID + name
+}
+
+// Names returns the names of all schemas: the events in order, then the
+// configuration files in order. The slice is the caller's.
+func Names() []string {
+	return append(list("v1", ""), list("config", configDir)...)
+}
+
+// list returns the schemas of one embedded folder, in order.
+func list(dir, prefix string) []string {
+	found, _ := fs.Glob(files, dir+"/*.json") // fails only for a malformed pattern
+	for i, file := range found {
+		found[i] = prefix + strings.TrimSuffix(path.Base(file), ".json")
+	}
+	return found
+}
+
+// Schema returns the text of a schema, asked for by its name
+// ("agent.state_changed"), type ("bpcc.agent.state_changed.v1") or id
+// ("urn:bpcc:schema:v1:agent.state_changed"). It returns ErrUnknown for any
+// other text. The bytes are the caller's.
+func Schema(name string) ([]byte, error) {
+	for _, known := range Names() {
+		if name == known || name == ID(known) || isEvent(known) && name == Type(known) {
+			return read(known)
+		}
+	}
+	return nil, unknown(name, Names())
+}
+
+func isEvent(name string) bool { return !strings.HasPrefix(name, configDir) }
+
+func read(name string) ([]byte, error) {
+	if isEvent(name) {
+		name = path.Join("v1", name)
+	}
+	return files.ReadFile(name + ".json")
+}
+
+// unknown says what was asked for and which of the names come nearest to it.
+func unknown(asked string, names []string) error {
+	bare := strings.TrimPrefix(strings.TrimPrefix(asked, eventID), configID)
+	bare = clip(strings.TrimSuffix(strings.TrimPrefix(bare, typePrefix), typeSuffix))
+	names = slices.SortedStableFunc(slices.Values(names), func(a, b string) int {
+		return cmp.Compare(distance(bare, a), distance(bare, b))
+	})
+	const offered = 3 // enough to hold the one that was meant, few enough to read
+	return fmt.Errorf("%w: %q (nearest: %s)", ErrUnknown, clip(asked), strings.Join(names[:min(offered, len(names))], ", "))
+}
+
+// distance counts the letters to insert, drop or replace to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// clip bounds what an error repeats of text that came from outside.
+func clip(s string) string {
+	const most = 120 // the longest name is a third of it, and a log line stays a line
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}

@@ -1,0 +1,213 @@
+package schemas
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+)
+
+// ErrInvalid is returned when a body is no JSON, or not what its schema asks
+// for. The error's text names each fault by its JSON pointer and never repeats
+// the body: agents are people.
+var ErrInvalid = errors.New("invalid")
+
+// A Validator judges events and configuration by the schemas of this package.
+// It is made by New, does not change afterwards and may be used by several
+// goroutines at once.
+type Validator struct {
+	schemas map[string]*jsonschema.Schema // by name
+}
+
+// New compiles all schemas, with formats (date-time, uri) asserted. That takes
+// some milliseconds: make one and keep it. It fails only if a schema of this
+// package is broken.
+func New() (*Validator, error) {
+	c := jsonschema.NewCompiler()
+	c.UseLoader(offline{})
+	c.AssertFormat()
+	v := &Validator{schemas: make(map[string]*jsonschema.Schema)}
+	for _, name := range Names() {
+		text, err := read(name)
+		if err != nil {
+			return nil, fmt.Errorf("schema %s: %w", name, err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			return nil, fmt.Errorf("schema %s: %w", name, err)
+		}
+		if err := c.AddResource(ID(name), doc); err != nil {
+			return nil, fmt.Errorf("schema %s: %w", name, err)
+		}
+		if v.schemas[name], err = c.Compile(ID(name)); err != nil {
+			return nil, fmt.Errorf("schema %s: %w", name, err)
+		}
+	}
+	return v, nil
+}
+
+// offline refuses every reference out of a schema: each file stands alone.
+type offline struct{}
+
+func (offline) Load(url string) (any, error) {
+	return nil, fmt.Errorf("%w: %q, and nothing is fetched", ErrUnknown, url)
+}
+
+// Event validates a whole CloudEvent by the schema its type names. It returns
+// ErrUnknown for a type without a schema and ErrInvalid for anything else that
+// is wrong with the body.
+func (v *Validator) Event(body []byte) error {
+	doc, err := decode("event", body)
+	if err != nil {
+		return err
+	}
+	event, ok := doc.(map[string]any)
+	if !ok {
+		return fmt.Errorf("validate event: %w: at %q: not an object", ErrInvalid, "")
+	}
+	typ, ok := event["type"].(string)
+	if !ok {
+		return fmt.Errorf("validate event: %w: at %q: missing or not a string", ErrInvalid, "/type")
+	}
+	name := strings.TrimSuffix(strings.TrimPrefix(typ, typePrefix), typeSuffix)
+	schema, ok := v.schemas[name]
+	if !ok || typ != Type(name) || !isEvent(name) {
+		return fmt.Errorf("validate event: at %q: %w", "/type", unknown(typ, list("v1", "")))
+	}
+	return judge(schema, typ, doc)
+}
+
+// Config validates a configuration file, named as in Names or without the
+// folder: "config/thresholds" or "thresholds". It returns ErrUnknown for a name
+// without a schema and ErrInvalid for a body that is wrong.
+func (v *Validator) Config(name string, body []byte) error {
+	full := configDir + strings.TrimPrefix(name, configDir)
+	schema, ok := v.schemas[full]
+	if !ok {
+		return fmt.Errorf("validate configuration: %w", unknown(name, list("config", configDir)))
+	}
+	doc, err := decode(full, body)
+	if err != nil {
+		return err
+	}
+	return judge(schema, full, doc)
+}
+
+// shared is compiled at the first use and never again.
+var shared = sync.OnceValues(New)
+
+// Validate is Validator.Event by a validator that the package compiles once.
+func Validate(body []byte) error {
+	v, err := shared()
+	if err != nil {
+		return err
+	}
+	return v.Event(body)
+}
+
+func decode(what string, body []byte) (any, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("validate %s: %w: not JSON: %w", what, ErrInvalid, err)
+	}
+	return doc, nil
+}
+
+func judge(schema *jsonschema.Schema, what string, doc any) error {
+	err := schema.Validate(doc)
+	if err == nil {
+		return nil
+	}
+	verr, ok := errors.AsType[*jsonschema.ValidationError](err)
+	if !ok {
+		return fmt.Errorf("validate %s: %w: %w", what, ErrInvalid, err)
+	}
+	found := faults(verr)
+	slices.Sort(found) // the library walks maps; the same body must give the same text
+	found = slices.Compact(found)
+	const most = 8 // a body of another kind breaks every rule; these are enough to see it
+	if more := len(found) - most; more > 0 {
+		found = append(found[:most], fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Errorf("validate %s: %w: %s", what, ErrInvalid, strings.Join(found, "; "))
+}
+
+// faults returns the leaves of the library's tree, each with its JSON pointer.
+func faults(e *jsonschema.ValidationError) []string {
+	if len(e.Causes) > 0 {
+		var all []string
+		for _, cause := range e.Causes {
+			all = append(all, faults(cause)...)
+		}
+		return all
+	}
+	var found []string
+	switch k := e.ErrorKind.(type) {
+	case *kind.Required:
+		for _, name := range k.Missing {
+			found = append(found, at(e.InstanceLocation, name)+": missing")
+		}
+	case *kind.AdditionalProperties:
+		for _, name := range k.Properties {
+			found = append(found, at(e.InstanceLocation, name)+": unknown key")
+		}
+	default:
+		found = append(found, at(e.InstanceLocation)+": "+reason(k))
+	}
+	return found
+}
+
+// at writes a JSON pointer (RFC 6901), quoted, for keys may hold anything.
+func at(location []string, more ...string) string {
+	var p strings.Builder
+	for _, token := range slices.Concat(location, more) {
+		p.WriteString("/" + strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1"))
+	}
+	return fmt.Sprintf("at %q", clip(p.String()))
+}
+
+// reason says what the schema wanted. It stands in for the library's own text,
+// which repeats the value found.
+func reason(k jsonschema.ErrorKind) string {
+	switch k := k.(type) {
+	case *kind.Type:
+		return fmt.Sprintf("got %s, want %s", k.Got, strings.Join(k.Want, " or "))
+	case *kind.Const:
+		return "want " + literal(k.Want)
+	case *kind.Enum:
+		words := make([]string, len(k.Want))
+		for i, w := range k.Want {
+			words[i] = literal(w)
+		}
+		return "want one of " + strings.Join(words, ", ")
+	case *kind.Minimum:
+		return "want at least " + k.Want.RatString()
+	case *kind.MinLength:
+		return fmt.Sprintf("want a length of at least %d", k.Want)
+	case *kind.MinItems:
+		return fmt.Sprintf("want a list of at least %d", k.Want)
+	case *kind.UniqueItems:
+		return fmt.Sprintf("items %d and %d are equal", k.Duplicates[0], k.Duplicates[1])
+	case *kind.Pattern:
+		return "want text that matches " + k.Want
+	case *kind.Format:
+		return "want the format " + k.Want
+	}
+	return "breaks " + strings.Join(k.KeywordPath(), "/")
+}
+
+func literal(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // an operator is to be read as ">=", not as \u003e=
+	if err := e.Encode(v); err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.TrimSpace(b.String())
+}
