@@ -1,0 +1,215 @@
+// Package bridge carries one tenant's changes from the Real-Time Statistics API
+// of the Bright Pattern Contact Center to NATS JetStream.
+//
+// One poll is one transaction:
+//
+//	GET data → rows → changes → events → ONE atomic batch (events + checkpoint) → ack → next poll
+//
+// The stream is the only memory. At its start the bridge takes back from it the
+// last published picture of every agent, service and rule, and publishes the
+// difference to what it then sees; nothing is told twice and nothing is left
+// out. What it believes to be published moves only with an acknowledgement. The
+// checkpoint that closes every batch is also the fence: it is stored only if the
+// checkpoint before it is still the last one, so that of two writers one is
+// refused, whole batches at a time.
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/diff"
+)
+
+// stopTimeout is how long a stopping bridge may take to say goodbye.
+const stopTimeout = 8 * time.Second
+
+// Bridge is one tenant's way from BPCC to JetStream. Make it with [New]; all
+// its state belongs to the goroutine of [Bridge.Run].
+type Bridge struct {
+	config *Config
+	js     jetstream.JetStream
+	log    *slog.Logger
+	now    func() time.Time
+
+	source       *source
+	availability *availabilityPoller // nil = no checks
+	engine       *engine
+	fence        uint64    // sequence of the last checkpoint; 0 = there is none
+	committed    time.Time // when the last batch was acknowledged
+}
+
+// New makes a bridge; nothing is sent before Run. The configuration must have
+// been checked by [ParseConfig].
+func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
+	client, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	suffix := make([]byte, 4)
+	if _, err := rand.Read(suffix); err != nil {
+		return nil, fmt.Errorf("make an instance name: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "bridge"
+	}
+	log = log.With("tenant", c.Tenant)
+	p := makePlan(c.Subscription, c, hex.EncodeToString(suffix))
+	b := &Bridge{
+		config: c, js: js, log: log, now: time.Now,
+		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
+		engine: newEngine(c, p.layout, host+"-"+hex.EncodeToString(suffix)),
+	}
+	if !c.noAvailability() {
+		b.availability = &availabilityPoller{
+			client: client, interval: c.AvailabilityInterval, refresh: c.DirectoryInterval, log: log, now: time.Now,
+			names:  func(ctx context.Context) ([]string, error) { return b.source.services(ctx, c.Services) },
+			latest: map[string]check{},
+		}
+	}
+	return b, nil
+}
+
+func newEngine(c *Config, l *diff.Layout, instance string) *engine {
+	return &engine{
+		tenant: c.Tenant, instance: instance, version: c.Version, layout: l, disappearAfter: c.DisappearAfter,
+		silence:    max(3*c.PollInterval, 5*time.Second),
+		thresholds: newThresholds(c.Rules),
+		revisions:  map[string]uint64{}, baseline: map[diff.Kind]bool{}, availability: map[string]availability{},
+	}
+}
+
+// Run carries events until ctx ends, then says so in the stream, gives the
+// subscription back and returns nil. It returns [ErrFenced] when another
+// instance has taken over, and an error when the stream holds what it cannot read.
+func (b *Bridge) Run(ctx context.Context) error {
+	if err := b.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before there was anything to stop
+		}
+		return err
+	}
+	var checks sync.WaitGroup
+	checking, stopChecks := context.WithCancel(ctx)
+	if b.availability != nil {
+		checks.Go(func() { b.availability.run(checking) })
+	}
+	err := b.loop(ctx)
+	stopChecks()
+	checks.Wait()
+	return errors.Join(err, b.stop(err))
+}
+
+// start takes back what the stream holds and claims the feed.
+func (b *Bridge) start(ctx context.Context) error {
+	m, err := recall(ctx, b.js, b.config)
+	if err != nil {
+		return err
+	}
+	if b.fence, err = b.engine.restore(m); err != nil {
+		return err
+	}
+	b.engine.epoch++
+	b.log.Info("starting", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.engine.instance,
+		"agents", b.engine.state.Len(kindAgent), "services", b.engine.state.Len(kindService))
+	return b.commit(ctx, b.engine.started(b.now()))
+}
+
+// loop polls at every interval, one request at a time, and commits what each
+// poll shows. While a request takes longer than an interval, the ticks carry
+// what else there is to tell.
+func (b *Bridge) loop(ctx context.Context) error {
+	tick := time.NewTicker(b.config.PollInterval)
+	defer tick.Stop()
+	polled := b.poll(ctx)
+	for {
+		var done batch
+		select {
+		case <-ctx.Done():
+			if polled != nil {
+				<-polled
+			}
+			return nil
+		case o := <-polled:
+			polled = nil
+			o.checks = b.checks()
+			done = b.engine.observe(o)
+			if o.err == nil {
+				b.source.settle(done.err)
+			}
+		case <-tick.C:
+			if polled == nil {
+				polled = b.poll(ctx)
+				continue
+			}
+			done = b.engine.meanwhile(b.checks(), b.now())
+		}
+		if !done.due() && b.now().Sub(b.committed) < b.config.CheckpointInterval {
+			continue
+		}
+		if err := b.commit(ctx, done); err != nil {
+			if polled != nil {
+				<-polled
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		b.log.Debug("committed", "poll", done.poll, "events", len(done.events), "checkpoint", b.fence)
+	}
+}
+
+// poll takes one look at the source in the background; the channel brings it.
+func (b *Bridge) poll(ctx context.Context) chan observation {
+	polled := make(chan observation, 1)
+	go func() {
+		answer, err := b.source.poll(ctx)
+		polled <- observation{answer: answer, err: err, at: b.now()}
+	}()
+	return polled
+}
+
+func (b *Bridge) checks() []check {
+	if b.availability == nil {
+		return nil
+	}
+	return b.availability.take()
+}
+
+// stop says goodbye: to the stream unless somebody else holds it, and to BPCC.
+func (b *Bridge) stop(reason error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := b.source.leave(ctx); err != nil {
+		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", err)
+	}
+	if reason != nil {
+		return nil
+	}
+	if err := b.commit(ctx, b.engine.stopped(b.now(), "shutdown")); err != nil {
+		return fmt.Errorf("say goodbye: %w", err)
+	}
+	b.log.Info("stopped", "poll", b.engine.poll)
+	return nil
+}
+
+// client makes the API client that the configuration describes.
+func (c *Config) client() (*bpcc.Client, error) {
+	return bpcc.New(bpcc.Config{
+		URL: c.URL, ClientID: c.ClientID, ClientSecret: string(c.ClientSecret),
+		Username: c.Username, Password: string(c.Password), Scope: c.Scope,
+		Timeout: c.Timeout, RootCAs: c.RootCAs,
+	})
+}

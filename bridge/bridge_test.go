@@ -1,0 +1,77 @@
+package bridge_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+func TestFirstSnapshotIsObserved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.tenant.SetService(bpcctest.Service{Name: "Voice Inbound"})
+	w.agent("john.smith", "ready", "")
+	w.start()
+	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.bridge.observed")) > 0 })
+	want := []string{"feed.started", "agent.john=2Esmith.observed", "service.Voice=20Inbound.observed", "totals.bridge.observed"}
+	if diff := cmp.Diff(want, subjects(all)); diff != "" {
+		t.Errorf("subjects (-want +got)\n%s", diff)
+	}
+}
+
+func TestEveryStateChangeIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	w.start()
+	w.waitFor("agent.anna.observed", 1)
+	states := []string{"not_ready", "ready", "not_ready"}
+	for i, state := range states {
+		w.tenant.SetState("anna", state, "")
+		w.waitFor("agent.anna.state_changed", i+1)
+	}
+	changes := w.waitFor("agent.anna.state_changed", 3)
+	var got []string
+	for _, s := range changes {
+		got = append(got, s.text("from", "state")+">"+s.text("to", "state"))
+	}
+	if diff := cmp.Diff([]string{"ready>not_ready", "not_ready>ready", "ready>not_ready"}, got); diff != "" {
+		t.Errorf("changes (-want +got)\n%s", diff)
+	}
+}
+
+func TestRestartPublishesTheNetDifference(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	for i := range 20 {
+		w.agent(fmt.Sprintf("agent%02d", i), "ready", "")
+	}
+	stop := w.start()
+	w.waitFor("totals.bridge.observed", 1)
+	stop()
+	before := last(w.events())
+	for i := range 10 {
+		w.tenant.SetState(fmt.Sprintf("agent%02d", i), "not_ready", "Lunch")
+	}
+	w.start()
+	all := after(w.wait("the difference", func(all []stored) bool { return len(on(after(all, before), "agent.agent09.state_changed")) > 0 }), before)
+	want := []string{"feed.started"}
+	for i := range 10 {
+		want = append(want, fmt.Sprintf("agent.agent%02d.state_changed", i))
+	}
+	got := subjects(all)
+	if len(got) > 0 && got[len(got)-1] == "totals.bridge.stats_changed" {
+		got = got[:len(got)-1] // ready agents are a total
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("subjects (-want +got)\n%s", diff)
+	}
+	for _, s := range on(all, "agent.agent00.state_changed") {
+		if s.get("after_gap") != true {
+			t.Errorf("%s does not say after_gap", s.ID)
+		}
+	}
+}

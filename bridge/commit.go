@@ -1,0 +1,144 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// ErrFenced is returned when somebody else has written a checkpoint of this
+// tenant: another bridge has taken over. Nothing of the refused batch is
+// stored, and this writer must step down.
+var ErrFenced = errors.New("another instance writes this tenant's events")
+
+// batchLimit is the most messages that a server takes in one atomic batch; the
+// last one is the checkpoint.
+const batchLimit = 1000
+
+// commit stores a batch and its checkpoint, and moves the engine as far as the
+// stream acknowledges. It returns when all is stored, when the writer is fenced
+// ([ErrFenced]), or when ctx ends; until then the bridge neither polls nor
+// queues: it waits for the stream.
+func (b *Bridge) commit(ctx context.Context, batch batch) error {
+	parts := slices.Collect(slices.Chunk(batch.events, batchLimit-1))
+	if len(parts) == 0 {
+		parts = [][]event{nil} // a checkpoint alone
+	}
+	index := 0
+	for i, part := range parts {
+		events := append(slices.Clip(part), b.engine.checkpoint(batch, part, i+1, len(parts)))
+		msgs := make([]*nats.Msg, 0, len(events))
+		for _, ev := range events {
+			index++
+			msg, err := b.message(ev, batch.poll, index)
+			if err != nil {
+				return err
+			}
+			msgs = append(msgs, msg)
+		}
+		seq, err := b.store(ctx, msgs)
+		if err != nil {
+			return fmt.Errorf("commit poll %d, part %d of %d: %w", batch.poll, i+1, len(parts), err)
+		}
+		b.fence = seq
+		b.engine.acknowledge(batch, part, i+1 == len(parts))
+	}
+	b.committed = b.now()
+	return nil
+}
+
+// message makes the NATS message of an event.
+func (b *Bridge) message(ev event, poll uint64, index int) (*nats.Msg, error) {
+	id := fmt.Sprintf("%s-%d-%d-%d", b.config.Tenant, b.engine.epoch, poll, index)
+	body, err := ev.encode(id, b.config.source())
+	if err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(SubjectPrefix + "." + Token(b.config.Tenant) + "." + ev.subject)
+	msg.Data = body
+	msg.Header.Set("Content-Type", "application/cloudevents+json")
+	msg.Header.Set(nats.MsgIdHdr, id)
+	if ev.removal {
+		msg.Header.Set("KV-Operation", "DEL")
+	}
+	return msg, nil
+}
+
+// store publishes messages, the last of them a checkpoint, as one atomic batch
+// behind the fence and returns the checkpoint's sequence. Whatever goes wrong,
+// the stream is asked what it holds: ours, then it is stored; the checkpoint
+// before, then it is sent again; another's, then we are fenced.
+func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+	checkpoint := msgs[len(msgs)-1]
+	checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
+	told := ""
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		seq, err := b.publish(ctx, msgs)
+		if err == nil {
+			if told != "" {
+				b.log.Info("the stream takes events again")
+			}
+			return seq, nil
+		}
+		seq, held := b.resolve(ctx, checkpoint)
+		if held == nil {
+			return seq, nil
+		}
+		if errors.Is(held, ErrFenced) || ctx.Err() != nil {
+			return 0, errors.Join(held, ctx.Err())
+		}
+		if text := err.Error(); text != told {
+			told = text
+			b.log.Warn("the stream does not take events; holding the batch and trying again", "err", err, "messages", len(msgs))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs)
+	if err != nil {
+		return 0, fmt.Errorf("publish a batch of %d: %w", len(msgs), err)
+	}
+	return ack.Sequence, nil
+}
+
+var errNotStored = errors.New("the batch is not stored")
+
+// resolve asks the stream whether it holds this checkpoint: nil and its
+// sequence if so, [ErrFenced] if a newer one by another writer stands there.
+func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := b.js.Stream(ctx, b.config.Stream)
+	if err != nil {
+		return 0, fmt.Errorf("look for the last checkpoint: %w", err)
+	}
+	last, err := stream.GetLastMsgForSubject(ctx, checkpoint.Subject)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return 0, errNotStored
+	case err != nil:
+		return 0, fmt.Errorf("look for the last checkpoint: %w", err)
+	case bytes.Equal(last.Data, checkpoint.Data):
+		return last.Sequence, nil
+	case last.Sequence > b.fence:
+		return 0, fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, last.Header.Get(nats.MsgIdHdr))
+	}
+	// A read may come from a replica that is behind; sending again is safe,
+	// for the fence judges it.
+	return 0, errNotStored
+}

@@ -1,0 +1,308 @@
+package bridge
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caarlos0/env/v11"
+
+	"bpcc-nats/bpcc"
+)
+
+// ErrConfig is returned by [ParseConfig] when the environment holds faults; its
+// text names all of them, and how to mend each.
+var ErrConfig = errors.New("configuration")
+
+const (
+	authOAuth  = "oauth"
+	authCookie = "cookie"
+	// noServices in BPCC_SERVICES turns availability checks off.
+	noServices = "none"
+	off        = "off"
+)
+
+// Secret is text that never shows: printed or logged it is "[redacted]".
+type Secret string
+
+// String hides the secret.
+func (Secret) String() string { return "[redacted]" }
+
+// GoString hides the secret from %#v.
+func (Secret) GoString() string { return "[redacted]" }
+
+// MarshalText hides the secret from JSON and structured logs.
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// Config is the whole configuration, read from the environment. A variable of
+// type [Secret], and BRIDGE_THRESHOLDS, may be given as NAME_FILE instead.
+type Config struct {
+	URL      string `env:"BPCC_URL"`
+	ClientID string `env:"BPCC_CLIENT_ID"`
+	// ClientSecret is the API secret key generated for the user ClientID.
+	ClientSecret Secret `env:"BPCC_CLIENT_SECRET"`
+	// Auth is "oauth" or, for releases before 5.5.5, "cookie".
+	Auth     string `env:"BPCC_AUTH" envDefault:"oauth"`
+	Username string `env:"BPCC_USERNAME"`
+	Password Secret `env:"BPCC_PASSWORD"`
+	// Scope is the token scope and tenantUrl; empty means the URL's host.
+	Scope                string        `env:"BPCC_SCOPE"`
+	PollInterval         time.Duration `env:"BPCC_POLL_INTERVAL" envDefault:"2s"`
+	Timeout              time.Duration `env:"BPCC_TIMEOUT" envDefault:"10s"`
+	SubscriptionFile     string        `env:"BPCC_SUBSCRIPTION_FILE"`
+	Services             []string      `env:"BPCC_SERVICES"`
+	AvailabilityInterval time.Duration `env:"BPCC_AVAILABILITY_INTERVAL" envDefault:"2s"`
+	DirectoryInterval    time.Duration `env:"BPCC_DIRECTORY_INTERVAL" envDefault:"5m"`
+	CAFile               string        `env:"BPCC_CA_FILE"`
+
+	NATSURL      string `env:"NATS_URL"`
+	NATSContext  string `env:"NATS_CONTEXT"`
+	NATSCreds    string `env:"NATS_CREDS"`
+	NATSNKey     string `env:"NATS_NKEY"`
+	NATSUser     string `env:"NATS_USER"`
+	NATSPassword Secret `env:"NATS_PASSWORD"`
+	NATSToken    Secret `env:"NATS_TOKEN"`
+	NATSCA       string `env:"NATS_CA"`
+	NATSCert     string `env:"NATS_CERT"`
+	NATSKey      string `env:"NATS_KEY"`
+
+	// Tenant stands in subjects and ids; empty means the first label of the host.
+	Tenant             string        `env:"BRIDGE_TENANT"`
+	Stream             string        `env:"BRIDGE_STREAM" envDefault:"BPCC_EVENTS"`
+	StateBucket        string        `env:"BRIDGE_STATE_BUCKET" envDefault:"bpcc_state"`
+	LeaseBucket        string        `env:"BRIDGE_LEASE_BUCKET" envDefault:"bpcc_lease"`
+	Replicas           int           `env:"BRIDGE_REPLICAS" envDefault:"1"`
+	Retention          time.Duration `env:"BRIDGE_RETENTION" envDefault:"720h"`
+	StoreDir           string        `env:"BRIDGE_STORE_DIR" envDefault:"./data"`
+	EmbeddedListen     string        `env:"BRIDGE_EMBEDDED_LISTEN" envDefault:"127.0.0.1:4222"`
+	HTTP               string        `env:"BRIDGE_HTTP" envDefault:"127.0.0.1:8080"`
+	Thresholds         string        `env:"BRIDGE_THRESHOLDS"`
+	AgentKey           string        `env:"BRIDGE_AGENT_KEY" envDefault:"login_id"`
+	VolatileStats      []string      `env:"BRIDGE_VOLATILE_STATS" envDefault:"state_duration,login_time,active_item_talk_duration,active_item_hold_duration,agent_total_*_time,in_max_wait_time"`
+	DisappearAfter     int           `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
+	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s"`
+	LeaseTTL           time.Duration `env:"BRIDGE_LEASE_TTL" envDefault:"5s"`
+	LogLevel           string        `env:"BRIDGE_LOG_LEVEL" envDefault:"info"`
+	LogFormat          string        `env:"BRIDGE_LOG_FORMAT" envDefault:"auto"`
+
+	// What follows is made of the above, not read.
+
+	// Version is the program's, set by its main.
+	Version string
+	// Subscription is that of SubscriptionFile, or the built-in one.
+	Subscription bpcc.Subscription
+	// Rules are the thresholds.
+	Rules []Rule
+	// RootCAs are the trusted roots for BPCC; nil means the system's.
+	RootCAs *x509.CertPool
+}
+
+// Purpose says which part of the configuration a command needs.
+type Purpose int
+
+const (
+	// ForSource needs BPCC alone, as a check does.
+	ForSource Purpose = iota
+	// ForStream needs NATS alone, as a replay does.
+	ForStream
+	// ForBridge needs both.
+	ForBridge
+)
+
+// Embedded tells whether no NATS server is named, so that one runs inside.
+func (c *Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == "" }
+
+func (c *Config) noAvailability() bool { return len(c.Services) == 1 && c.Services[0] == noServices }
+
+// source is the CloudEvents source: the API at the tenant's address.
+func (c *Config) source() string { return strings.TrimRight(c.URL, "/") + "/statsapi" }
+
+// ParseConfig reads the environment ("NAME=value" each) and checks it. All
+// faults come together in one [ErrConfig]. Warnings are for the log: they name
+// variables that look like ours and are not.
+func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []string, err error) {
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
+	}
+	c = &Config{}
+	params, err := env.GetFieldParams(c)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the configuration's own fields: %w", err)
+	}
+	vars := env.ToMap(environ)
+	warnings = unknownNames(vars, params)
+	readFiles(vars, fault)
+	if err := env.ParseWithOptions(c, env.Options{Environment: vars}); err != nil {
+		var all env.AggregateError
+		if !errors.As(err, &all) {
+			return nil, warnings, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		for _, err := range all.Errors {
+			var p env.ParseError
+			if errors.As(err, &p) {
+				fault(envName(p.Name), "%v (want a %s such as %s)", p.Err, p.Type, exampleOf(p.Type.String()))
+				continue
+			}
+			faults = append(faults, err)
+		}
+	}
+	if purpose != ForStream {
+		c.checkSource(fault)
+	}
+	if purpose != ForSource {
+		c.checkNATS(fault)
+	}
+	c.checkBridge(purpose, fault)
+	if len(faults) > 0 {
+		return nil, warnings, fmt.Errorf("%w:\n%w", ErrConfig, errors.Join(faults...))
+	}
+	return c, warnings, nil
+}
+
+func (c *Config) checkSource(fault func(name, format string, args ...any)) {
+	u, err := url.Parse(c.URL)
+	switch {
+	case c.URL == "":
+		fault("BPCC_URL", "not set; it is the tenant's address, such as https://acme.brightpattern.com")
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "":
+		fault("BPCC_URL", "not an address of the form https://host")
+	case c.Tenant == "":
+		c.Tenant = tenantOf(u.Hostname())
+	}
+	switch c.Auth {
+	case authOAuth:
+		if c.ClientID == "" {
+			fault("BPCC_CLIENT_ID", "not set; it is the username of the API user")
+		}
+		if c.ClientSecret == "" {
+			fault("BPCC_CLIENT_SECRET", "not set; generate the API secret key on that user's page, and give it here or as BPCC_CLIENT_SECRET_FILE")
+		}
+	case authCookie:
+		if c.Username == "" {
+			fault("BPCC_USERNAME", "not set; BPCC_AUTH=cookie needs it")
+		}
+		if c.Password == "" {
+			fault("BPCC_PASSWORD", "not set; BPCC_AUTH=cookie needs it, here or as BPCC_PASSWORD_FILE")
+		}
+	default:
+		fault("BPCC_AUTH", "%q is neither oauth nor cookie", c.Auth)
+	}
+	if c.PollInterval < 100*time.Millisecond {
+		fault("BPCC_POLL_INTERVAL", "%v is below 100ms", c.PollInterval)
+	}
+	positive(fault, "BPCC_TIMEOUT", c.Timeout)
+	positive(fault, "BPCC_AVAILABILITY_INTERVAL", c.AvailabilityInterval)
+	positive(fault, "BPCC_DIRECTORY_INTERVAL", c.DirectoryInterval)
+	if c.CAFile != "" {
+		c.RootCAs = x509.NewCertPool()
+		if pem, err := os.ReadFile(c.CAFile); err != nil {
+			fault("BPCC_CA_FILE", "%v", err)
+		} else if !c.RootCAs.AppendCertsFromPEM(pem) {
+			fault("BPCC_CA_FILE", "%s holds no PEM certificate", c.CAFile)
+		}
+	}
+	c.Subscription = builtinSubscription()
+	if c.SubscriptionFile != "" {
+		body, err := os.ReadFile(c.SubscriptionFile)
+		if err == nil {
+			c.Subscription, err = bpcc.ParseSubscription(body)
+		}
+		if err != nil {
+			fault("BPCC_SUBSCRIPTION_FILE", "%s: %v", c.SubscriptionFile, err)
+		}
+	}
+}
+
+// tenantOf makes a tenant's name of a host: its first label, or for an address
+// without labels the whole of it.
+func tenantOf(host string) string {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host
+	}
+	label, _, _ := strings.Cut(host, ".")
+	return label
+}
+
+func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
+	if c.NATSUser != "" && c.NATSPassword == "" {
+		fault("NATS_PASSWORD", "not set, but NATS_USER is")
+	}
+	if (c.NATSCert == "") != (c.NATSKey == "") {
+		fault("NATS_CERT", "NATS_CERT and NATS_KEY belong together; one is not set")
+	}
+	for name, file := range map[string]string{
+		"NATS_CREDS": c.NATSCreds, "NATS_NKEY": c.NATSNKey, "NATS_CA": c.NATSCA, "NATS_CERT": c.NATSCert, "NATS_KEY": c.NATSKey,
+	} {
+		if _, err := os.Stat(file); file != "" && err != nil {
+			fault(name, "%v", err)
+		}
+	}
+	if c.Replicas < 1 || c.Replicas > 5 {
+		fault("BRIDGE_REPLICAS", "%d is not between 1 and 5", c.Replicas)
+	}
+	if c.Embedded() && c.Replicas > 1 {
+		fault("BRIDGE_REPLICAS", "the embedded server keeps one copy; name a cluster in NATS_URL for %d", c.Replicas)
+	}
+	positive(fault, "BRIDGE_RETENTION", c.Retention)
+	for name, v := range map[string]string{
+		"BRIDGE_STREAM": c.Stream, "BRIDGE_STATE_BUCKET": c.StateBucket, "BRIDGE_LEASE_BUCKET": c.LeaseBucket,
+	} {
+		if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r > unicode.MaxASCII || !tokenByte(byte(r)) }) {
+			fault(name, "%q has characters other than A-Z, a-z, 0-9, _ and -", v)
+		}
+	}
+}
+
+func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, args ...any)) {
+	if purpose != ForStream && strings.ContainsFunc(c.Tenant, unicode.IsControl) {
+		fault("BRIDGE_TENANT", "it holds control characters")
+	}
+	if c.AgentKey != "login_id" && c.AgentKey != "user_id" {
+		fault("BRIDGE_AGENT_KEY", "%q is neither login_id nor user_id", c.AgentKey)
+	}
+	if c.DisappearAfter < 1 {
+		fault("BRIDGE_DISAPPEAR_AFTER", "%d is below 1", c.DisappearAfter)
+	}
+	positive(fault, "BRIDGE_CHECKPOINT_INTERVAL", c.CheckpointInterval)
+	if c.LeaseTTL < time.Second {
+		fault("BRIDGE_LEASE_TTL", "%v is below 1s", c.LeaseTTL)
+	}
+	for i, p := range c.VolatileStats {
+		c.VolatileStats[i] = strings.TrimSpace(p)
+		if _, err := path.Match(p, ""); err != nil {
+			fault("BRIDGE_VOLATILE_STATS", "pattern %q: %v", p, err)
+		}
+	}
+	for i := range c.Services {
+		c.Services[i] = strings.TrimSpace(c.Services[i])
+	}
+	if slices.Contains(c.Services, "") {
+		fault("BPCC_SERVICES", "a name in the list is empty")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
+		fault("BRIDGE_LOG_LEVEL", "%q is not debug, info, warn or error", c.LogLevel)
+	}
+	if !slices.Contains([]string{"auto", "text", "json"}, c.LogFormat) {
+		fault("BRIDGE_LOG_FORMAT", "%q is not auto, text or json", c.LogFormat)
+	}
+	rules, err := ParseRules([]byte(c.Thresholds))
+	if err != nil {
+		fault("BRIDGE_THRESHOLDS", "%v", err)
+	}
+	c.Rules = rules
+}
+
+func positive(fault func(name, format string, args ...any), name string, d time.Duration) {
+	if d <= 0 {
+		fault(name, "%v is not above zero", d)
+	}
+}

@@ -1,0 +1,313 @@
+package bridge
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/diff"
+)
+
+// Kinds of entities, as they stand in subjects and checkpoints.
+const (
+	kindAgent   diff.Kind = "agent"
+	kindService diff.Kind = "service"
+	kindTotals  diff.Kind = "totals"
+)
+
+// Feed states, as they stand in checkpoints.
+const (
+	statusLive        = "live"
+	statusInterrupted = "interrupted"
+	statusStopped     = "stopped"
+)
+
+// emptyHold is how long a suddenly empty grid must stay empty to be believed.
+const emptyHold = 30 * time.Second
+
+// observation is what one look at the source brought.
+type observation struct {
+	answer bpcc.Answer // valid if err is nil
+	err    error
+	at     time.Time // when the look ended
+	checks []check   // availability checks done since the look before
+}
+
+// engine turns observations into events. It has no clock, no network and no
+// goroutine: time comes in with the observations, and what it believes to be
+// published moves only by acknowledge. So the same observations give the same
+// events, live or from a recording.
+type engine struct {
+	tenant, instance, version string
+	layout                    *diff.Layout
+	disappearAfter            int
+	silence                   time.Duration // without a good poll for longer, the feed is interrupted
+	thresholds                *thresholds
+
+	// What the stream holds; moved by acknowledge and, at start, by recall.
+	epoch         uint64
+	status        string
+	cause         string // of the interruption that feed.interrupted told, "" if none is open
+	observedUntil time.Time
+	state         diff.State
+	revisions     map[string]uint64 // by view key
+	baseline      map[diff.Kind]bool
+	availability  map[string]availability
+
+	// What is seen but not for the stream; moved by observe.
+	poll       uint64
+	sighted    bool      // a good poll was seen since the start
+	lastSight  time.Time // when the last good poll was received; before the first, the start
+	emptySince time.Time
+}
+
+// batch is what one observation gives: the events, and what holds once all of
+// them are stored.
+type batch struct {
+	poll          uint64
+	at            time.Time
+	events        []event
+	status        string
+	observedUntil time.Time
+	baseline      []diff.Kind
+	err           error // why the source was not seen, for the log
+}
+
+// started claims the feed for this instance's term.
+func (e *engine) started(now time.Time) batch {
+	e.poll++
+	e.lastSight = now
+	b := e.batch(now)
+	b.status = statusInterrupted // until the first good poll, nobody sees the source
+	b.events = []event{e.feed("feed.started", now, feedData{Version: e.version})}
+	return b
+}
+
+// stopped ends the term.
+func (e *engine) stopped(now time.Time, reason string) batch {
+	e.poll++
+	b := e.batch(now)
+	b.status = statusStopped
+	b.events = []event{e.feed("feed.stopped", now, feedData{Reason: reason})}
+	return b
+}
+
+// observe is one poll: response → rows → changes → events.
+func (e *engine) observe(o observation) batch {
+	e.poll++
+	b := e.batch(o.at)
+	changes, err := e.compare(o)
+	if err != nil {
+		b.err = err
+		b.events = slices.Concat(e.interruption(err, o.at), e.availabilityEvents(o.checks))
+		return b
+	}
+	gap := e.gap(o.answer.Received)
+	if gap {
+		e.thresholds.restart()
+	}
+	r := e.resumption(o)
+	agents, services, totals := e.entityEvents(changes, o.answer, gap)
+	b.events = slices.Concat(r, agents, services, e.availabilityEvents(o.checks), totals)
+	b.events = append(b.events, e.thresholdEvents(o.answer, gap)...)
+	b.status, b.observedUntil = statusLive, o.answer.Sent
+	for _, g := range e.layout.Grids {
+		b.baseline = append(b.baseline, g.Kind)
+	}
+	e.sighted, e.lastSight = true, o.answer.Received
+	return b
+}
+
+// meanwhile is a tick during which the source has not answered yet.
+func (e *engine) meanwhile(checks []check, now time.Time) batch {
+	e.poll++
+	b := e.batch(now)
+	b.events = slices.Concat(e.interruption(errSlow, now), e.availabilityEvents(checks))
+	return b
+}
+
+var errSlow = errors.New("the source has not answered yet")
+
+// batch begins a batch that leaves the feed as it is.
+func (e *engine) batch(at time.Time) batch {
+	return batch{poll: e.poll, at: at, status: e.status, observedUntil: e.observedUntil}
+}
+
+// compare reads the snapshot and compares it with what is published.
+func (e *engine) compare(o observation) ([]diff.Change, error) {
+	if o.err != nil {
+		return nil, o.err
+	}
+	snap, err := e.layout.Parse(o.answer.Body)
+	if err != nil {
+		return nil, err
+	}
+	snap.Sent, snap.Received = o.answer.Sent, o.answer.Received
+	options := diff.Options{DisappearAfter: e.disappearAfter, Baseline: e.baseline}
+	changes, err := e.state.Compare(e.layout, snap, options)
+	if !errors.Is(err, diff.ErrEmpty) {
+		e.emptySince = time.Time{}
+		return changes, err
+	}
+	if e.emptySince.IsZero() {
+		e.emptySince = o.answer.Received
+	}
+	if o.answer.Received.Sub(e.emptySince) < emptyHold {
+		return nil, err
+	}
+	options.AcceptEmpty = true
+	return e.state.Compare(e.layout, snap, options)
+}
+
+// gap tells whether the poll now received ends a time without sight: the first
+// after a start, after an interruption, or later than the feed may be silent.
+func (e *engine) gap(received time.Time) bool {
+	return !e.observedUntil.IsZero() && (!e.sighted || e.cause != "" || received.Sub(e.lastSight) > e.silence)
+}
+
+// interruption tells, once, that the source has been silent for too long.
+func (e *engine) interruption(err error, now time.Time) []event {
+	if e.cause != "" || now.Sub(e.lastSight) < e.silence {
+		return nil
+	}
+	cause := causeOf(err)
+	ev := e.feed("feed.interrupted", now, feedData{Cause: cause, Error: err.Error()})
+	ev.applied = func(e *engine) { e.cause, e.status = cause, statusInterrupted }
+	return []event{ev}
+}
+
+// resumption tells that an interruption is over, and its width.
+func (e *engine) resumption(o observation) []event {
+	if e.cause == "" {
+		return nil
+	}
+	return []event{{
+		name: "feed.resumed", subject: "feed.resumed", about: "feed", at: o.answer.Received,
+		data: resumedData{
+			common: e.common(), Epoch: e.epoch, Instance: e.instance, Cause: e.cause,
+			Observed: window{stampOrNull(e.observedUntil), stampBy(o.answer.Received)},
+		},
+		applied: func(e *engine) { e.cause = "" },
+	}}
+}
+
+// causeOf sorts an error into the causes that feed.interrupted knows.
+func causeOf(err error) string {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+	switch {
+	case is(bpcc.ErrAuth, bpcc.ErrForbidden):
+		return "auth"
+	case is(bpcc.ErrNoSubscription, bpcc.ErrLimit, diff.ErrForeign):
+		return "subscription_lost"
+	case is(bpcc.ErrMalformed, bpcc.ErrTooLarge, diff.ErrMalformed):
+		return "truncated"
+	case is(diff.ErrEmpty):
+		return "empty"
+	}
+	return "source"
+}
+
+// thresholdEvents runs the rules over the latest pictures.
+func (e *engine) thresholdEvents(a bpcc.Answer, gap bool) []event {
+	var out []event
+	for _, v := range e.thresholds.evaluate(e.state.Present, a.Received) {
+		name := "threshold.cleared"
+		if v.raised {
+			name = "threshold.raised"
+		}
+		_, verb, _ := strings.Cut(name, ".")
+		ev := event{
+			name:    name,
+			subject: "threshold." + Token(v.key.rule) + "." + Token(v.key.entity.ID) + "." + verb,
+			about:   "threshold/" + v.key.rule + "/" + v.key.entity.ID,
+			at:      a.Received,
+		}
+		entity, revised := e.revise(ev.subject, 1, window{stampOrNull(e.observedUntil), stampBy(a.Received)}, gap)
+		v.data.entityData, v.data.ClearedBy = entity, v.clearedBy
+		ev.data = v.data
+		ev.applied = func(e *engine) { revised(e); e.thresholds.apply(v) }
+		out = append(out, ev)
+	}
+	return out
+}
+
+// revise numbers the step-th event of a batch about one entity.
+func (e *engine) revise(subject string, step uint64, w window, gap bool) (entityData, func(*engine)) {
+	key := viewKey(subject)
+	revision := e.revisions[key] + step
+	return entityData{common: e.common(), Revision: revision, Observed: w, AfterGap: gap},
+		func(e *engine) { e.revisions[key] = revision }
+}
+
+func (e *engine) common() common { return common{Tenant: e.tenant, Poll: e.poll} }
+
+// feed makes an event about the feed itself.
+func (e *engine) feed(name string, now time.Time, d feedData) event {
+	d.common, d.Epoch, d.Instance, d.ObservedUntil = e.common(), e.epoch, e.instance, stampOrNull(e.observedUntil)
+	return event{name: name, subject: name, about: "feed", at: now, data: d}
+}
+
+// checkpoint closes a part of a batch. Only the last part moves the watermark:
+// before it, not all of what was seen is stored.
+func (e *engine) checkpoint(b batch, part []event, n, of int) event {
+	d := checkpointData{
+		common: common{e.tenant, b.poll}, Status: e.status, Epoch: e.epoch, Part: n, Parts: of, Events: len(part),
+		ObservedUntil: stampOrNull(e.observedUntil), Instance: e.instance, Observing: []string{},
+		Agents: e.state.Len(kindAgent), Services: e.state.Len(kindService),
+	}
+	for _, ev := range part {
+		d.Agents += headcount(ev.name, "agent.")
+		d.Services += headcount(ev.name, "service.")
+	}
+	observing := maps.Clone(e.baseline)
+	if n == of {
+		d.Status, d.ObservedUntil = b.status, stampOrNull(b.observedUntil)
+		for _, kind := range b.baseline {
+			observing[kind] = true
+		}
+	}
+	for _, kind := range sortedKeys(observing) {
+		d.Observing = append(d.Observing, string(kind))
+	}
+	const name = "feed.checkpoint"
+	return event{name: name, subject: name, about: "feed", at: b.at, data: d}
+}
+
+// headcount is what an event of a kind adds to the number of its entities.
+func headcount(name, kind string) int {
+	switch strings.TrimPrefix(name, kind) {
+	case "observed", "appeared":
+		return 1
+	case "disappeared":
+		return -1
+	}
+	return 0
+}
+
+// acknowledge makes true what the stream now holds: a part of a batch, and
+// with the last part the rest of it.
+func (e *engine) acknowledge(b batch, part []event, last bool) {
+	for _, ev := range part {
+		if ev.applied != nil {
+			ev.applied(e)
+		}
+	}
+	if !last {
+		return
+	}
+	e.status, e.observedUntil = b.status, b.observedUntil
+	for _, kind := range b.baseline {
+		e.baseline[kind] = true
+	}
+}
+
+// due tells whether a batch goes out: it has something to tell.
+func (b *batch) due() bool { return len(b.events) > 0 }
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,105 @@
+package bridge
+
+import (
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// fileNames lists the variables that may be given as NAME_FILE.
+func fileNames() []string {
+	names := []string{"BRIDGE_THRESHOLDS"}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		if f.Type == reflect.TypeFor[Secret]() {
+			names = append(names, f.Tag.Get("env"))
+		}
+	}
+	return names
+}
+
+// readFiles puts the content of each NAME_FILE into its NAME.
+func readFiles(vars map[string]string, fault func(name, format string, args ...any)) {
+	for _, name := range fileNames() {
+		file, ok := vars[name+"_FILE"]
+		if !ok || file == "" {
+			continue
+		}
+		if vars[name] != "" {
+			fault(name, "set twice, here and by %s_FILE; keep one", name)
+			continue
+		}
+		content, err := os.ReadFile(file)
+		switch {
+		case err != nil:
+			fault(name+"_FILE", "%v", err)
+		case strings.TrimSpace(string(content)) == "":
+			fault(name+"_FILE", "%s is empty", file)
+		default:
+			// Editors and secret stores end files with a newline.
+			vars[name] = strings.TrimRight(string(content), "\r\n")
+		}
+	}
+}
+
+// envName gives the variable of a field of [Config].
+func envName(field string) string {
+	f, ok := reflect.TypeFor[Config]().FieldByName(field)
+	if !ok {
+		return field
+	}
+	return f.Tag.Get("env")
+}
+
+func exampleOf(typ string) string {
+	if typ == "time.Duration" {
+		return "2s or 5m"
+	}
+	return "3"
+}
+
+// unknownNames warns of variables that begin as ours do and are not known.
+func unknownNames(vars map[string]string, params []env.FieldParams) []string {
+	known := map[string]bool{}
+	for _, p := range params {
+		known[p.Key] = true
+	}
+	for _, name := range fileNames() {
+		known[name+"_FILE"] = true
+	}
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if known[name] || !strings.HasPrefix(name, "BPCC_") && !strings.HasPrefix(name, "BRIDGE_") {
+			continue
+		}
+		nearest := slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
+			return distance(name, a) - distance(name, b)
+		})
+		warnings = append(warnings, "unknown variable "+name+"; did you mean "+nearest+"?")
+	}
+	return warnings
+}
+
+// distance counts the edits between two names.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,232 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"bpcc-nats/diff"
+	"bpcc-nats/schemas"
+)
+
+// event is one thing to be told, before and while it is published.
+type event struct {
+	name    string // of the schema, such as "agent.state_changed"
+	subject string // below the tenant, such as "agent.john=2Esmith.state_changed"
+	about   string // the CloudEvents subject, such as "agent/john.smith"
+	at      time.Time
+	data    any
+	removal bool          // makes the view's key disappear
+	applied func(*engine) // what its acknowledgement makes true; may be nil
+}
+
+// cloudEvent is the envelope, in the order in which it is written.
+type cloudEvent struct {
+	SpecVersion     string `json:"specversion"`
+	ID              string `json:"id"`
+	Source          string `json:"source"`
+	Type            string `json:"type"`
+	Subject         string `json:"subject"`
+	Time            string `json:"time"`
+	DataContentType string `json:"datacontenttype"`
+	DataSchema      string `json:"dataschema"`
+	Data            any    `json:"data"`
+}
+
+// encode writes the event as structured-mode JSON.
+func (e *event) encode(id, source string) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // the text is data for programs, not for a page
+	err := enc.Encode(cloudEvent{
+		SpecVersion: "1.0", ID: id, Source: source,
+		Type: schemas.Type(e.name), Subject: e.about, Time: stampBy(e.at),
+		DataContentType: "application/json", DataSchema: schemas.ID(e.name), Data: e.data,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", e.name, err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// Timestamps have milliseconds. A lower bound is rounded down and an upper
+// bound up, so that rounding never makes a window narrower than the truth.
+const stampLayout = "2006-01-02T15:04:05.000Z07:00"
+
+func stampAfter(t time.Time) string { return t.UTC().Truncate(time.Millisecond).Format(stampLayout) }
+
+func stampBy(t time.Time) string {
+	return t.UTC().Add(time.Millisecond - time.Nanosecond).Truncate(time.Millisecond).Format(stampLayout)
+}
+
+// stampOrNull is for instants that may not be known: nil is JSON null.
+func stampOrNull(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	s := stampAfter(t)
+	return &s
+}
+
+// common is what every event's data begins with.
+type common struct {
+	Tenant string `json:"tenant"`
+	Poll   uint64 `json:"poll"`
+}
+
+// window is the only honest bound of a change: after the request of the poll
+// that did not show it was sent, by the time the answer that did was received.
+type window struct {
+	After *string `json:"after"`
+	By    string  `json:"by"`
+}
+
+// entityData is what every event about an entity of the view shares.
+type entityData struct {
+	common
+	Revision uint64 `json:"revision"`
+	Observed window `json:"observed"`
+	AfterGap bool   `json:"after_gap,omitempty"`
+}
+
+type agentRef struct {
+	ID      string `json:"id"`
+	LoginID string `json:"login_id,omitempty"`
+	UserID  string `json:"user_id,omitempty"`
+	Name    string `json:"name,omitempty"`
+	Team    string `json:"team,omitempty"`
+}
+
+type agentState struct {
+	State     string `json:"state,omitempty"`
+	NextState string `json:"next_state,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+// loggedOut is the published word for the state that BPCC leaves empty.
+const loggedOut = "logged_out"
+
+// stateOf reads an agent's state. An image without acd_state says nothing.
+func stateOf(m diff.Image) agentState {
+	s := agentState{NextState: m.Text("acd_next_state"), Reason: m.Text("reason")}
+	text, known := m.Get("acd_state")
+	switch {
+	case !known:
+	case text == "" || text == "0": // "0" is how an old client of the vendor shows none
+		s.State = loggedOut
+	default:
+		s.State = text
+	}
+	return s
+}
+
+func refOf(id string, m diff.Image) agentRef {
+	name := m.Text("first_last_name")
+	if name == "" {
+		name = m.Text("last_first_name")
+	}
+	return agentRef{ID: id, LoginID: m.Text("login_id"), UserID: m.Text("user_id"), Name: name, Team: m.Text("team_name")}
+}
+
+// since tells when the present state began: the sample's time less
+// state_duration, which the source gives in whole seconds.
+func since(m diff.Image, by time.Time) string {
+	seconds, err := strconv.Atoi(m.Text("state_duration"))
+	if err != nil || seconds < 0 {
+		return ""
+	}
+	return by.Add(-time.Duration(seconds) * time.Second).UTC().Truncate(time.Second).Format(time.RFC3339)
+}
+
+type agentData struct {
+	entityData
+	Agent   agentRef    `json:"agent"`
+	From    *agentState `json:"from,omitempty"`
+	To      *agentState `json:"to,omitempty"`
+	Since   string      `json:"since,omitempty"`
+	Changed []string    `json:"changed,omitzero"`
+	Before  diff.Image  `json:"before,omitzero"`
+	After   diff.Image  `json:"after,omitzero"`
+}
+
+type serviceData struct {
+	entityData
+	Service string     `json:"service"`
+	Changed []string   `json:"changed,omitzero"`
+	Before  diff.Image `json:"before,omitzero"`
+	After   diff.Image `json:"after,omitzero"`
+}
+
+type totalsData struct {
+	entityData
+	App     string     `json:"app"`
+	Changed []string   `json:"changed,omitzero"`
+	Before  diff.Image `json:"before,omitzero"`
+	After   diff.Image `json:"after,omitzero"`
+}
+
+type availabilityObservedData struct {
+	entityData
+	Service   string `json:"service"`
+	Available *bool  `json:"available"`
+}
+
+type availabilityChangedData struct {
+	availabilityObservedData
+	Previous *bool `json:"previous"`
+}
+
+type entityRef struct {
+	Kind string `json:"kind"`
+	ID   string `json:"id"`
+}
+
+type thresholdData struct {
+	entityData
+	Rule         string    `json:"rule"`
+	Severity     string    `json:"severity"`
+	Entity       entityRef `json:"entity"`
+	Stat         string    `json:"stat"`
+	Value        *string   `json:"value,omitempty"`
+	Limit        float64   `json:"limit"`
+	Op           string    `json:"op"`
+	For          string    `json:"for"`
+	PendingSince string    `json:"pending_since"`
+	ClearedBy    string    `json:"cleared_by,omitempty"`
+}
+
+type feedData struct {
+	common
+	Epoch         uint64  `json:"epoch"`
+	Instance      string  `json:"instance"`
+	Version       string  `json:"version,omitempty"`
+	Reason        string  `json:"reason,omitempty"`
+	Cause         string  `json:"cause,omitempty"`
+	Error         string  `json:"error,omitempty"`
+	ObservedUntil *string `json:"observed_until"`
+}
+
+type resumedData struct {
+	common
+	Epoch    uint64 `json:"epoch"`
+	Instance string `json:"instance"`
+	Cause    string `json:"cause"`
+	Observed window `json:"observed"`
+}
+
+// checkpointData closes every batch. Its position in the stream is the fence.
+type checkpointData struct {
+	common
+	Status        string   `json:"status"`
+	Epoch         uint64   `json:"epoch"`
+	Part          int      `json:"part"`
+	Parts         int      `json:"parts"`
+	Events        int      `json:"events"`
+	ObservedUntil *string  `json:"observed_until"`
+	Agents        int      `json:"agents"`
+	Services      int      `json:"services"`
+	Instance      string   `json:"instance"`
+	Observing     []string `json:"observing"`
+}

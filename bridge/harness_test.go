@@ -1,0 +1,310 @@
+package bridge_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+	"bpcc-nats/schemas"
+)
+
+// patience bounds every wait of a test; nothing waits so long unless it fails.
+const patience = 20 * time.Second
+
+// world is a simulated tenant over HTTP and a real NATS server, with a bridge
+// between them that a test starts and stops.
+type world struct {
+	t      *testing.T
+	tenant *bpcctest.Server
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	env    map[string]string
+}
+
+func newWorld(t *testing.T, tenant bpcctest.Config) *world {
+	t.Helper()
+	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	nc, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sim := bpcctest.NewServer(tenant)
+	t.Cleanup(sim.Close)
+	return &world{t: t, tenant: sim, nc: nc, js: js, env: map[string]string{
+		"BPCC_URL": sim.URL, "BPCC_CLIENT_ID": "sim", "BPCC_CLIENT_SECRET": "sim-secret",
+		"BPCC_POLL_INTERVAL": "100ms", "BPCC_AVAILABILITY_INTERVAL": "100ms",
+		"NATS_URL": server.URL(), "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none",
+	}}
+}
+
+func (w *world) config() *bridge.Config {
+	w.t.Helper()
+	var environ []string
+	for name, value := range w.env {
+		environ = append(environ, name+"="+value)
+	}
+	c, warnings, err := bridge.ParseConfig(environ, bridge.ForBridge)
+	if err != nil || len(warnings) > 0 {
+		w.t.Fatalf("configuration: %v, warnings %v", err, warnings)
+	}
+	c.Version = "test"
+	return c
+}
+
+// start provisions and runs a bridge; stop ends it and waits.
+func (w *world) start() (stop func()) {
+	w.t.Helper()
+	c := w.config()
+	if _, err := bridge.Provision(w.t.Context(), w.js, c); err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := bridge.New(c, w.js, slog.New(slog.NewTextHandler(logWriter{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			w.t.Errorf("bridge: %v", err)
+		}
+	}
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// logWriter sends a bridge's log to the test's.
+type logWriter struct{ t *testing.T }
+
+func (l logWriter) Write(b []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// stored is an event as it lies in the stream.
+type stored struct {
+	Seq     uint64
+	Subject string // below the tenant
+	Header  nats.Header
+	ID      string
+	Type    string
+	Time    time.Time
+	Data    map[string]any
+}
+
+func (s stored) text(path ...string) string {
+	v, _ := s.get(path...).(string)
+	return v
+}
+
+func (s stored) get(path ...string) any {
+	var v any = s.Data
+	for _, p := range path {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[p]
+	}
+	return v
+}
+
+// events reads the whole stream of the tenant and checks every promise that
+// holds for any stream: schemas, ids, revisions, joins, checkpoints.
+func (w *world) events() []stored {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	consumer, err := w.js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var all []stored
+	for pending := info.NumPending; pending > 0; {
+		batch, err := consumer.Fetch(int(min(pending, 500)), jetstream.FetchMaxWait(patience))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for msg := range batch.Messages() {
+			all = append(all, w.decode(msg))
+			pending--
+		}
+		if batch.Error() != nil {
+			w.t.Fatal(batch.Error())
+		}
+	}
+	checkStream(w.t, all)
+	return all
+}
+
+func (w *world) decode(msg jetstream.Msg) stored {
+	w.t.Helper()
+	if err := schemas.Validate(msg.Data()); err != nil {
+		w.t.Errorf("%s: %v\n%s", msg.Subject(), err, msg.Data())
+	}
+	var s stored
+	if err := json.Unmarshal(msg.Data(), &s); err != nil {
+		w.t.Fatal(err)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.Seq, s.Header = meta.Sequence.Stream, msg.Headers()
+	s.Subject = strings.TrimPrefix(msg.Subject(), "bpcc.v1.acme.")
+	return s
+}
+
+// checkStream checks what an auditor would.
+func checkStream(t *testing.T, all []stored) {
+	t.Helper()
+	ids := map[string]bool{}
+	revisions := map[string]float64{}
+	images := map[string]any{}
+	inBatch := 0
+	for _, s := range all {
+		if ids[s.ID] || s.ID == "" || s.Header.Get("Nats-Msg-Id") != s.ID {
+			t.Errorf("id %q is empty, doubled or not the message id %q", s.ID, s.Header.Get("Nats-Msg-Id"))
+		}
+		ids[s.ID] = true
+		if got := s.Header.Get("Content-Type"); got != "application/cloudevents+json" {
+			t.Errorf("%s: content type %q", s.ID, got)
+		}
+		if s.Subject == "feed.checkpoint" {
+			if got := s.get("events"); got != float64(inBatch) {
+				t.Errorf("%s: checkpoint counts %v events, the batch holds %d", s.ID, got, inBatch)
+			}
+			inBatch = 0
+			continue
+		}
+		inBatch++
+		key := entityKey(s.Subject)
+		if key == "" {
+			continue
+		}
+		if got := s.get("revision"); got != revisions[key]+1 {
+			t.Errorf("%s: %s has revision %v after %v", s.ID, key, got, revisions[key])
+		}
+		revisions[key]++
+		if before := s.get("before"); before != nil || images[key] != nil {
+			if diff := cmp.Diff(images[key], before); diff != "" {
+				t.Errorf("%s: %s: before is not the last after (-want +got)\n%s", s.ID, key, diff)
+			}
+		}
+		images[key] = s.get("after")
+	}
+	if inBatch != 0 {
+		t.Errorf("%d events after the last checkpoint", inBatch)
+	}
+}
+
+// entityKey is the key of the entity that a subject is about.
+func entityKey(subject string) string {
+	t := strings.Split(subject, ".")
+	switch t[0] {
+	case "agent", "totals":
+		return t[0] + "." + t[1]
+	case "service":
+		if strings.HasPrefix(t[2], "availability_") {
+			return "availability." + t[1]
+		}
+		return "service." + t[1]
+	case "threshold":
+		return "threshold." + t[1] + "." + t[2]
+	}
+	return ""
+}
+
+// wait reads the stream until enough says so.
+func (w *world) wait(what string, enough func([]stored) bool) []stored {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		all := w.events()
+		if enough(all) {
+			return all
+		}
+		if time.Now().After(deadline) {
+			for _, s := range all {
+				w.t.Logf("%d %s %v", s.Seq, s.Subject, s.Data)
+			}
+			w.t.Fatalf("waited in vain for %s", what)
+		}
+		w.pause()
+	}
+}
+
+// pause waits for the bridge to poll once or twice.
+func (w *world) pause() {
+	polls := w.tenant.Counts().DataRequests()
+	for deadline := time.Now().Add(time.Second); w.tenant.Counts().DataRequests() < polls+2 && time.Now().Before(deadline); {
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// waitFor waits until n events have a subject, and returns all that have it.
+func (w *world) waitFor(subject string, n int) []stored {
+	w.t.Helper()
+	all := w.wait(subject, func(all []stored) bool { return len(on(all, subject)) >= n })
+	return on(all, subject)
+}
+
+// on picks the events with a subject.
+func on(all []stored, subject string) []stored {
+	return slices.DeleteFunc(slices.Clone(all), func(s stored) bool { return s.Subject != subject })
+}
+
+// subjects lists subjects without checkpoints, in order.
+func subjects(all []stored) []string {
+	var out []string
+	for _, s := range all {
+		if s.Subject != "feed.checkpoint" {
+			out = append(out, s.Subject)
+		}
+	}
+	return out
+}
+
+func after(all []stored, seq uint64) []stored {
+	return slices.DeleteFunc(slices.Clone(all), func(s stored) bool { return s.Seq <= seq })
+}
+
+func last(all []stored) uint64 { return all[len(all)-1].Seq }
+
+// stats makes columns of an agent or a service.
+func (w *world) agent(login, state, reason string) {
+	w.tenant.SetAgent(bpcctest.Agent{
+		Login: login, First: strings.ToUpper(login[:1]) + login[1:], Last: "Doe", Team: "Sales",
+		Services: []string{"Voice"}, State: state, Reason: reason,
+	})
+}

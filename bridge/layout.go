@@ -1,0 +1,146 @@
+package bridge
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/diff"
+)
+
+// appSeparator stands between an app id and the instance's suffix on the wire.
+const appSeparator = "~"
+
+// builtinSubscription is what the bridge asks for unless told otherwise: all
+// agents, logged out ones included, all services, and the totals over them.
+// No order and no filter: both would hide rows.
+func builtinSubscription() bpcc.Subscription {
+	return bpcc.Subscription{"bridge": {
+		StatsTotals: []string{
+			"in_calls_waiting", "in_max_wait_time", "in_calls_queued_per_day", "service_level", "agents_logged", "agents_ready",
+		},
+		ServiceGrids: []bpcc.Grid{{ID: "services", Columns: numbered(
+			"name", "in_calls_waiting", "in_max_wait_time", "in_calls_received_per_day",
+			"in_calls_abandoned_in_queue_per_day", "service_level", "agents_logged", "agents_busy",
+		)}},
+		AgentGrids: []bpcc.Grid{{ID: "agents", Columns: numbered(
+			"login_id", "user_id", "first_last_name", "team_name", "extension", "acd_state", "acd_next_state", "reason",
+			"state_duration", "login_time", "in_calls_handled_per_day", "out_calls_handled_per_day",
+			"agent_total_ready_time", "agent_total_busy_time", "agent_total_ACW_time", "agent_total_break_time",
+		)}},
+	}}
+}
+
+// numbered gives columns the ids "1", "2", ….
+func numbered(stats ...string) []bpcc.Column {
+	columns := make([]bpcc.Column, len(stats))
+	for i, s := range stats {
+		columns[i] = bpcc.Column{ID: strconv.Itoa(i + 1), StatName: s}
+	}
+	return columns
+}
+
+// plan is a subscription as it goes over the wire, and the layout of its answers.
+type plan struct {
+	wire   bpcc.Subscription
+	layout *diff.Layout
+}
+
+// makePlan prepares a subscription for one instance. App ids get the
+// instance's suffix, so that an answer to somebody else's subscription is
+// noticed. A grid without the identity column is asked for it as well, and what
+// was not asked for is not published.
+func makePlan(sub bpcc.Subscription, c *Config, suffix string) plan {
+	p := plan{
+		wire:   bpcc.Subscription{},
+		layout: &diff.Layout{Volatile: matcher(c.VolatileStats)},
+	}
+	// Agents first, then services, then totals: the order of their events.
+	var services, totals []diff.Grid
+	for _, id := range slices.Sorted(maps.Keys(sub)) {
+		app, wireID := sub[id], id+appSeparator+suffix
+		app.AgentGrids = slices.Clone(app.AgentGrids)
+		app.ServiceGrids = slices.Clone(app.ServiceGrids)
+		for i := range app.AgentGrids {
+			g := gridLayout(&app.AgentGrids[i], kindAgent, wireID, "agent_grids", c.AgentKey)
+			p.layout.Grids = append(p.layout.Grids, g)
+		}
+		for i := range app.ServiceGrids {
+			services = append(services, gridLayout(&app.ServiceGrids[i], kindService, wireID, "service_grids", "name"))
+		}
+		if len(app.StatsTotals) > 0 {
+			g := diff.Grid{Kind: kindTotals, App: wireID, Section: "stats_totals", Entity: id}
+			for _, stat := range app.StatsTotals {
+				g.Columns = append(g.Columns, diff.Column{ID: stat, Stat: stat})
+			}
+			totals = append(totals, g)
+		}
+		p.wire[wireID] = app
+	}
+	p.layout.Grids = slices.Concat(p.layout.Grids, services, totals)
+	return p
+}
+
+// gridLayout describes a grid's answer, after adding the key column if the grid
+// lacks it.
+func gridLayout(g *bpcc.Grid, kind diff.Kind, app, section, key string) diff.Grid {
+	out := diff.Grid{Kind: kind, App: app, Section: section, ID: g.ID, Limit: g.Limit}
+	names := columnNames(g.Columns)
+	ids := map[string]bool{}
+	for i, c := range g.Columns {
+		ids[c.ID] = true
+		out.Columns = append(out.Columns, diff.Column{ID: c.ID, Stat: names[i]})
+		if c.StatName == key && out.Key == "" {
+			out.Key = c.ID
+		}
+	}
+	if out.Key == "" {
+		out.Key = "key"
+		for ids[out.Key] {
+			out.Key += "_"
+		}
+		g.Columns = append(slices.Clone(g.Columns), bpcc.Column{ID: out.Key, StatName: key})
+		out.Columns = append(out.Columns, diff.Column{ID: out.Key})
+	}
+	return out
+}
+
+// columnNames gives each column the name under which it is published: the
+// statistic's, and where one statistic stands in several columns that differ by
+// their dispositions, these as well.
+func columnNames(columns []bpcc.Column) []string {
+	count := map[string]int{}
+	for _, c := range columns {
+		count[c.StatName]++
+	}
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.StatName
+		if count[c.StatName] > 1 && len(c.Dispositions) > 0 {
+			names[i] = fmt.Sprintf("%s[%s]", c.StatName, strings.Join(c.Dispositions, ","))
+		}
+	}
+	return names
+}
+
+// matcher tells whether a name matches one of the patterns, in which * stands
+// for any text.
+func matcher(patterns []string) func(string) bool {
+	known := map[string]bool{}
+	return func(name string) bool {
+		match, ok := known[name]
+		if !ok {
+			match = slices.ContainsFunc(patterns, func(p string) bool {
+				// The configuration has checked the patterns.
+				hit, err := path.Match(p, name)
+				return err == nil && hit
+			})
+			known[name] = match
+		}
+		return match
+	}
+}

@@ -1,0 +1,226 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/diff"
+)
+
+// recalled is the last word of the stream on one subject or view key.
+type recalled struct {
+	seq      uint64 // in the events stream
+	inStream bool   // false: it has aged out and only the view still has it
+	body     []byte
+}
+
+// memory is what the stream and the view tell of a tenant: all that the bridge
+// knows at its start. There is no other store.
+type memory struct {
+	keys                 map[string]recalled // by view key
+	interrupted, resumed recalled            // the last feed.interrupted and feed.resumed
+}
+
+// recall reads a tenant's memory: the last message of every subject, and from
+// the view what has aged out of the stream. The higher stream sequence wins.
+func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, error) {
+	m := &memory{keys: map[string]recalled{}}
+	viewPrefix := "$KV." + c.StateBucket + "." + Token(c.Tenant) + "."
+	err := lastPerSubject(ctx, js, viewStream(c), viewPrefix+">", func(msg jetstream.Msg, _ uint64) error {
+		seq, err := sourceSequence(msg)
+		if err != nil {
+			return err
+		}
+		m.remember(strings.TrimPrefix(msg.Subject(), viewPrefix), recalled{seq: seq, body: msg.Data()})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("recall from the view: %w", err)
+	}
+	prefix := SubjectPrefix + "." + Token(c.Tenant) + "."
+	err = lastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
+		r := recalled{seq: seq, inStream: true, body: msg.Data()}
+		switch subject := strings.TrimPrefix(msg.Subject(), prefix); subject {
+		case "feed.interrupted":
+			m.interrupted = r
+		case "feed.resumed":
+			m.resumed = r
+		default:
+			if key := viewKey(subject); key != "" {
+				m.remember(key, r)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("recall from the stream: %w", err)
+	}
+	return m, nil
+}
+
+func (m *memory) remember(key string, r recalled) {
+	if r.seq >= m.keys[key].seq {
+		m.keys[key] = r
+	}
+}
+
+// sourceSequence reads the events' stream sequence that a sourced message has
+// in its header: "stream sequence …".
+func sourceSequence(msg jetstream.Msg) (uint64, error) {
+	header := msg.Headers().Get("Nats-Stream-Source")
+	fields := strings.Fields(header)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("message on %s has no source header: somebody wrote to the view", msg.Subject())
+	}
+	seq, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("message on %s: source header: %w", msg.Subject(), err)
+	}
+	return seq, nil
+}
+
+// lastPerSubject visits the last message of every subject that the filter
+// names, in stream order.
+func lastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, visit func(jetstream.Msg, uint64) error) error {
+	// The server answers in tens of milliseconds; a reader that hears nothing
+	// for this long has lost it and starts anew.
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{filter},
+		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+	})
+	if err != nil {
+		return fmt.Errorf("open a consumer: %w", err)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the consumer: %w", err)
+	}
+	if info.NumPending == 0 {
+		return nil
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return fmt.Errorf("read messages: %w", err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read messages: %w", err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("read messages: %w", err)
+		}
+		if err := visit(msg, meta.Sequence.Stream); err != nil {
+			return err
+		}
+		if meta.NumPending == 0 {
+			return nil
+		}
+	}
+}
+
+// stored is the part of a stored event that the engine takes back.
+type stored struct {
+	Type string    `json:"type"`
+	Time time.Time `json:"time"`
+	Data struct {
+		Revision      uint64      `json:"revision"`
+		Agent         agentRef    `json:"agent"`
+		Service       string      `json:"service"`
+		App           string      `json:"app"`
+		After         diff.Image  `json:"after"`
+		Available     *bool       `json:"available"`
+		Poll          uint64      `json:"poll"`
+		Epoch         uint64      `json:"epoch"`
+		Status        string      `json:"status"`
+		Cause         string      `json:"cause"`
+		ObservedUntil *time.Time  `json:"observed_until"`
+		Observing     []diff.Kind `json:"observing"`
+	} `json:"data"`
+}
+
+// errMemory is returned when what the stream holds is not what the bridge wrote.
+var errMemory = errors.New("stored event cannot be read")
+
+// restore gives the engine back what it believed when the stream was last
+// written, and returns the checkpoint's sequence: the fence.
+func (e *engine) restore(m *memory) (fence uint64, err error) {
+	for _, key := range sortedKeys(m.keys) {
+		r := m.keys[key]
+		var s stored
+		if err := json.Unmarshal(r.body, &s); err != nil {
+			return 0, fmt.Errorf("%w: key %s, sequence %d: %w", errMemory, key, r.seq, err)
+		}
+		if s.Data.Revision > 0 {
+			e.revisions[key] = s.Data.Revision
+		}
+		switch kind, _, _ := strings.Cut(key, "."); kind {
+		case "agent":
+			e.state.Set(kindAgent, s.Data.Agent.ID, s.Data.After)
+		case "service":
+			e.state.Set(kindService, s.Data.Service, s.Data.After)
+		case "totals":
+			e.state.Set(kindTotals, s.Data.App, s.Data.After)
+		case "availability":
+			e.availability[s.Data.Service] = availability{told: true, value: s.Data.Available, seen: s.Time}
+		case "threshold":
+			if err := e.restoreThreshold(r.body, s.Type); err != nil {
+				return 0, fmt.Errorf("%w: key %s, sequence %d: %w", errMemory, key, r.seq, err)
+			}
+		case "feed":
+			fence = e.restoreFeed(r, s)
+		}
+	}
+	return fence, e.restoreCause(m)
+}
+
+func (e *engine) restoreThreshold(body []byte, typ string) error {
+	if !strings.HasSuffix(typ, ".raised.v1") {
+		return nil
+	}
+	var s struct{ Data thresholdData }
+	if err := json.Unmarshal(body, &s); err != nil {
+		return err
+	}
+	key := watchKey{s.Data.Rule, s.Data.Entity}
+	e.thresholds.watches[key] = &watch{raised: true, told: s.Data}
+	return nil
+}
+
+func (e *engine) restoreFeed(r recalled, s stored) (fence uint64) {
+	e.epoch, e.poll, e.status = s.Data.Epoch, s.Data.Poll, s.Data.Status
+	if s.Data.ObservedUntil != nil {
+		e.observedUntil = *s.Data.ObservedUntil
+	}
+	for _, kind := range s.Data.Observing {
+		e.baseline[kind] = true
+	}
+	if !r.inStream {
+		return 0 // the subject is empty: that is what the next checkpoint must find
+	}
+	return r.seq
+}
+
+// restoreCause finds out whether an interruption was told and is still open.
+func (e *engine) restoreCause(m *memory) error {
+	if m.interrupted.seq <= m.resumed.seq {
+		return nil
+	}
+	var s stored
+	if err := json.Unmarshal(m.interrupted.body, &s); err != nil {
+		return fmt.Errorf("%w: feed.interrupted, sequence %d: %w", errMemory, m.interrupted.seq, err)
+	}
+	e.cause = s.Data.Cause
+	return nil
+}

@@ -1,0 +1,229 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/diff"
+)
+
+// Delays before a failed source is asked again.
+const (
+	// slowRetry is for what only a person or time can mend: refused
+	// credentials (a few more may lock the user), a missing privilege, a full
+	// pool of subscriptions.
+	slowRetry    = 30 * time.Second
+	slowestRetry = 5 * time.Minute
+	// quickRetry grows to quickestCap for faults that pass by themselves.
+	quickRetry  = 500 * time.Millisecond
+	quickestCap = 15 * time.Second
+)
+
+// source is the BPCC side of the bridge: it logs in, subscribes and takes
+// snapshots, one request at a time, and waits after failures. It is used by one
+// goroutine.
+type source struct {
+	client *bpcc.Client
+	cookie bool // log in by cookie
+	plan   plan
+	log    *slog.Logger
+	now    func() time.Time
+
+	subscribed bool
+	failures   int       // in a row
+	notBefore  time.Time // no request before; zero = none holds
+	waiting    error     // why
+	told       string    // the last failure that was logged
+}
+
+// poll takes one snapshot. While a failure is being waited out it returns that
+// failure without a request.
+func (s *source) poll(ctx context.Context) (bpcc.Answer, error) {
+	if s.now().Before(s.notBefore) {
+		return bpcc.Answer{}, s.waiting
+	}
+	answer, err := s.snapshot(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return answer, err
+	case err == nil:
+		// Whether it was a good answer is settled when it has been read.
+	case errors.Is(err, bpcc.ErrNotReady):
+		// Weather, as after every new subscription.
+	default:
+		s.fail(err)
+	}
+	return answer, err
+}
+
+// fail notes a failure, logs it if it is news, and decides how long to wait.
+func (s *source) fail(err error) {
+	s.failures++
+	wait := s.delay(err)
+	s.notBefore, s.waiting = s.now().Add(wait), err
+	if text := err.Error(); text != s.told {
+		s.told = text
+		s.log.Warn("the source does not answer as it should; "+advice(err), "err", err, "retry_in", wait.Round(time.Millisecond))
+	}
+}
+
+// delay tells how long to leave the source alone after a failure.
+func (s *source) delay(err error) time.Duration {
+	var e *bpcc.Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
+		return e.RetryAfter
+	}
+	first, most := quickRetry, quickestCap
+	switch {
+	case errors.Is(err, bpcc.ErrAuth), errors.Is(err, bpcc.ErrForbidden),
+		errors.Is(err, bpcc.ErrLimit), errors.Is(err, bpcc.ErrRejected):
+		first, most = slowRetry, slowestRetry
+	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
+		first = 0 // lost once: subscribe again at the next poll
+	}
+	wait := min(first<<min(s.failures-1, 10), most)
+	if first == 0 && s.failures > 1 {
+		wait = min(quickRetry<<min(s.failures-2, 10), slowRetry)
+	}
+	// Jitter, so that many bridges do not come back in step.
+	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
+}
+
+// advice says what a person can do about a failure.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, bpcc.ErrAuth):
+		return "check the credentials (BPCC_CLIENT_ID, BPCC_CLIENT_SECRET) and that nobody else uses this API user"
+	case errors.Is(err, bpcc.ErrForbidden):
+		return "check the user's privileges; the cookie login is gone from BPCC 5.36 on, use BPCC_AUTH=oauth"
+	case errors.Is(err, bpcc.ErrLimit):
+		return "the tenant's subscriptions are used up: close wallboards or ask Bright Pattern for more"
+	case errors.Is(err, bpcc.ErrRejected):
+		return "check the statistic names of the subscription"
+	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, diff.ErrMalformed):
+		return "check that BPCC_URL is the tenant's own address; the snapshot is discarded"
+	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
+		return "subscribing again; if this repeats, another program uses the same API user"
+	case errors.Is(err, bpcc.ErrThrottled):
+		return "waiting as the server asks"
+	}
+	return "trying again"
+}
+
+// snapshot does what is needed to get one answer: log in, subscribe, ask.
+func (s *source) snapshot(ctx context.Context) (bpcc.Answer, error) {
+	if !s.client.LoggedIn() {
+		if err := s.login(ctx); err != nil {
+			return bpcc.Answer{}, err
+		}
+	}
+	answer, err := s.ask(ctx)
+	if errors.Is(err, bpcc.ErrAuth) {
+		// The token has ended early or a cookie was stolen: log in, then once
+		// more. The subscription may have outlived the session.
+		s.client.Forget()
+		if err := s.login(ctx); err != nil {
+			return bpcc.Answer{}, err
+		}
+		answer, err = s.ask(ctx)
+	}
+	if errors.Is(err, bpcc.ErrNoSubscription) || statusOf(err) == http.StatusInternalServerError {
+		s.subscribed = false
+	}
+	return answer, err
+}
+
+// ask subscribes if that is needed and gets the data.
+func (s *source) ask(ctx context.Context) (bpcc.Answer, error) {
+	if !s.subscribed {
+		// Whether a second subscription replaces the first is not documented,
+		// so the old one goes first; servers fail this call for no reason.
+		if err := s.client.Unsubscribe(ctx); errors.Is(err, bpcc.ErrAuth) || errors.Is(err, bpcc.ErrTransport) {
+			return bpcc.Answer{}, err
+		}
+		if err := s.client.Subscribe(ctx, s.plan.wire); err != nil {
+			return bpcc.Answer{}, err
+		}
+		s.subscribed = true
+		s.log.Info("subscribed", "apps", len(s.plan.wire))
+	}
+	return s.client.Data(ctx)
+}
+
+func (s *source) login(ctx context.Context) error {
+	if s.cookie {
+		session, err := s.client.Authenticate(ctx)
+		if err == nil {
+			s.log.Info("logged in", "auth", "cookie", "privileges", len(session.Privileges))
+		}
+		return err
+	}
+	token, err := s.client.AccessToken(ctx)
+	if err == nil {
+		s.log.Info("logged in", "auth", "oauth", "token_life", token.Life)
+	}
+	return err
+}
+
+// settle says whether an answer was a good snapshot; err is nil if it was.
+func (s *source) settle(err error) {
+	if err == nil {
+		if s.told != "" {
+			s.log.Info("the source answers again", "after_failures", s.failures)
+		}
+		s.failures, s.told, s.waiting = 0, "", nil
+		return
+	}
+	if errors.Is(err, diff.ErrForeign) {
+		s.subscribed = false
+	}
+	s.fail(err)
+}
+
+// services lists the services that the availability is asked of.
+func (s *source) services(ctx context.Context, chosen []string) ([]string, error) {
+	if len(chosen) > 0 {
+		return chosen, nil
+	}
+	if !s.client.LoggedIn() {
+		return nil, errNotYet
+	}
+	list, err := s.client.Services(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range list {
+		if n.Name != "" {
+			names = append(names, n.Name)
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(names))), nil
+}
+
+// leave deletes the subscription, so that the tenant's pool has its place back.
+func (s *source) leave(ctx context.Context) error {
+	defer s.client.Close()
+	if !s.subscribed {
+		return nil
+	}
+	s.subscribed = false
+	return s.client.Unsubscribe(ctx)
+}
+
+func statusOf(err error) int {
+	var e *bpcc.Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
+}
+
+// discard is a log that nobody reads.
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -1,0 +1,174 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrStream is returned by [Provision] when a stream is there that the bridge
+// cannot work with and did not make. Its text says what differs; the bridge
+// never reshapes it.
+var ErrStream = errors.New("stream does not fit")
+
+// callTimeout bounds every single JetStream call: without a leader the server
+// does not answer at all.
+const callTimeout = 5 * time.Second
+
+// eventsConfig is the stream that holds the events: the memory and the audit.
+func eventsConfig(c *Config) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:               c.Stream,
+		Description:        "Changes in contact centres, as CloudEvents",
+		Subjects:           []string{SubjectPrefix + ".>"},
+		Storage:            jetstream.FileStorage,
+		Compression:        jetstream.S2Compression,
+		Replicas:           c.Replicas,
+		MaxAge:             c.Retention,
+		Duplicates:         min(2*time.Minute, c.Retention),
+		AllowAtomicPublish: true,
+		AllowDirect:        true,
+		AllowMsgTTL:        true,
+		DenyDelete:         true,
+		DenyPurge:          true,
+		// SubjectDeleteMarkerTTL stays 0 for ever: its markers would be sourced
+		// and delete keys of the view.
+	}
+}
+
+// viewConfig is the KV bucket that the server fills from the events. Without
+// subjects of its own nobody can write to it.
+func viewConfig(c *Config) jetstream.StreamConfig {
+	key := func(suffix string) string { return "$KV." + c.StateBucket + ".{{wildcard(1)}}." + suffix }
+	transforms := []jetstream.SubjectTransformConfig{
+		{Source: SubjectPrefix + ".*.agent.*.*", Destination: key("agent.{{wildcard(2)}}")},
+		{Source: SubjectPrefix + ".*.totals.*.*", Destination: key("totals.{{wildcard(2)}}")},
+		{Source: SubjectPrefix + ".*.threshold.*.*.*", Destination: key("threshold.{{wildcard(2)}}.{{wildcard(3)}}")},
+		{Source: SubjectPrefix + ".*.feed.checkpoint", Destination: key("feed")},
+	}
+	for _, verb := range []string{"observed", "appeared", "disappeared", "stats_changed"} {
+		transforms = append(transforms, jetstream.SubjectTransformConfig{
+			Source: SubjectPrefix + ".*.service.*." + verb, Destination: key("service.{{wildcard(2)}}"),
+		})
+	}
+	for _, verb := range []string{"availability_observed", "availability_changed"} {
+		transforms = append(transforms, jetstream.SubjectTransformConfig{
+			Source: SubjectPrefix + ".*.service.*." + verb, Destination: key("availability.{{wildcard(2)}}"),
+		})
+	}
+	return jetstream.StreamConfig{
+		Name:              viewStream(c),
+		Description:       "The present state of contact centres, filled from " + c.Stream,
+		MaxMsgsPerSubject: 1,
+		Discard:           jetstream.DiscardNew,
+		Storage:           jetstream.FileStorage,
+		Compression:       jetstream.S2Compression,
+		Replicas:          c.Replicas,
+		AllowDirect:       true,
+		AllowRollup:       true,
+		AllowMsgTTL:       true,
+		DenyDelete:        true,
+		// Duplicates stays unset: sourced ids would be judged a second time.
+		Sources: []*jetstream.StreamSource{{Name: c.Stream, SubjectTransforms: transforms}},
+	}
+}
+
+func viewStream(c *Config) string { return "KV_" + c.StateBucket }
+
+// Provisioned says what [Provision] did to one stream.
+type Provisioned struct {
+	// Stream is the stream's name, "KV_" before that of a bucket.
+	Stream string
+	// Created tells that it was not there.
+	Created bool
+	// Differs lists settings that are not as the bridge would make them, and
+	// that it can live with.
+	Differs []string
+}
+
+// Provision makes the streams that are missing and compares those that are
+// there; it never changes one. The error is [ErrStream] where a stream cannot
+// serve, else that of the server.
+func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provisioned, error) {
+	var done []Provisioned
+	for _, want := range []jetstream.StreamConfig{eventsConfig(c), viewConfig(c)} {
+		p, err := provision(ctx, js, want)
+		if err != nil {
+			return done, fmt.Errorf("provision stream %s: %w", want.Name, err)
+		}
+		done = append(done, p)
+	}
+	return done, nil
+}
+
+func provision(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (Provisioned, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = js.CreateStream(ctx, want)
+		// Another instance may have been quicker with the same settings.
+		return Provisioned{Stream: want.Name, Created: true}, err
+	}
+	if err != nil {
+		return Provisioned{}, err
+	}
+	fatal, differs := compareStreams(want, stream.CachedInfo().Config)
+	if len(fatal) > 0 {
+		return Provisioned{}, fmt.Errorf("%w: %s; rename it or choose another name, the bridge does not reshape it",
+			ErrStream, strings.Join(fatal, "; "))
+	}
+	return Provisioned{Stream: want.Name, Differs: differs}, nil
+}
+
+// compareStreams lists what differs: fatal is what the bridge's promises rest on.
+func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string) {
+	compare := func(list *[]string, what string, want, have any) {
+		if !reflect.DeepEqual(want, have) {
+			*list = append(*list, fmt.Sprintf("%s is %v, not %v", what, have, want))
+		}
+	}
+	for _, subject := range want.Subjects {
+		if !slices.Contains(have.Subjects, subject) {
+			fatal = append(fatal, fmt.Sprintf("subjects are %v, without %s", have.Subjects, subject))
+		}
+	}
+	if len(want.Subjects) == 0 && len(have.Subjects) > 0 {
+		fatal = append(fatal, fmt.Sprintf("it has subjects %v of its own, so anybody could write to the view", have.Subjects))
+	}
+	compare(&fatal, "allow_atomic", want.AllowAtomicPublish, have.AllowAtomicPublish)
+	compare(&fatal, "subject_delete_marker_ttl", want.SubjectDeleteMarkerTTL, have.SubjectDeleteMarkerTTL)
+	compare(&fatal, "max_msgs_per_subject", max(want.MaxMsgsPerSubject, 0), max(have.MaxMsgsPerSubject, 0))
+	compare(&fatal, "sources", sourcesOf(want), sourcesOf(have))
+
+	compare(&differs, "storage", want.Storage, have.Storage)
+	compare(&differs, "compression", want.Compression, have.Compression)
+	compare(&differs, "num_replicas", want.Replicas, have.Replicas)
+	compare(&differs, "max_age", want.MaxAge, have.MaxAge)
+	compare(&differs, "allow_direct", want.AllowDirect, have.AllowDirect)
+	compare(&differs, "allow_msg_ttl", want.AllowMsgTTL, have.AllowMsgTTL)
+	compare(&differs, "deny_delete", want.DenyDelete, have.DenyDelete)
+	compare(&differs, "deny_purge", want.DenyPurge, have.DenyPurge)
+	if have.MaxBytes > 0 || have.MaxMsgs > 0 {
+		differs = append(differs, fmt.Sprintf("max_bytes %d or max_msgs %d may drop events before max_age", have.MaxBytes, have.MaxMsgs))
+	}
+	return fatal, differs
+}
+
+// sourcesOf writes the sources down so that two configurations compare.
+func sourcesOf(c jetstream.StreamConfig) []string {
+	var out []string
+	for _, s := range c.Sources {
+		for _, t := range s.SubjectTransforms {
+			out = append(out, s.Name+": "+t.Source+" > "+t.Destination)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
