@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+)
+
+// demoRules are the thresholds of the demo.
+const demoRules = `[
+  {"name": "backlog", "kind": "service", "stat": "in_calls_waiting",
+   "raise": {"op": ">=", "value": 5}, "clear": {"op": "<=", "value": 2}, "for": "3s"},
+  {"name": "long-wait", "kind": "totals", "stat": "in_max_wait_time",
+   "raise": {"op": ">", "value": 60}, "clear": {"op": "<=", "value": 30}, "severity": "critical"}
+]`
+
+func (p *program) demo(ctx context.Context, args []string) error {
+	f := p.flags("demo")
+	agents := f.Int("agents", 40, "number of agents")
+	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "decides everything that happens")
+	limit := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
+	if err := parse(f, args, 0); err != nil {
+		return err
+	}
+	if *limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, *limit, context.Canceled)
+		defer cancel()
+	}
+	err := p.show(ctx, *agents, *seed)
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// show runs the whole of it: tenant, server, bridge, and the events as they come.
+func (p *program) show(ctx context.Context, agents int, seed uint64) error {
+	dir, err := os.MkdirTemp("", "bridge-demo-")
+	if err != nil {
+		return fmt.Errorf("make a store for the demo: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	tenant := bpcctest.New(bpcctest.Config{})
+	floor := bpcctest.NewFloor(tenant, bpcctest.FloorConfig{Agents: agents, Seed: seed})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for the simulated tenant: %w", err)
+	}
+	c, log, err := p.demoConfig("http://"+listener.Addr().String(), dir)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	// What the demo needs goes down in the order in which it came up, the
+	// bridge first, so that it can say goodbye to both its neighbours.
+	living, die := context.WithCancel(context.WithoutCancel(ctx))
+	var ground errgroup.Group
+	ground.Go(func() error { return live(living, tenant, floor, listener) })
+	defer func() {
+		die()
+		if err := ground.Wait(); err != nil {
+			log.Error("the simulated tenant failed", "err", err)
+		}
+	}()
+	linked, l, err := open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	p.welcome(c, l.server.URL(), agents)
+
+	if err := provision(linked, c, l.js, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(linked)
+	group.Go(func() error { return carry(ctx, c, l.js, log) })
+	group.Go(func() error {
+		r := renderer{w: p.stdout, colour: isTerminal(p.stdout)}
+		return stopped(ctx, read(ctx, l.js, c.Stream, jetstream.OrderedConsumerConfig{}, true, r.event))
+	})
+	return group.Wait()
+}
+
+// demoConfig is the configuration of the demo: none of it is the user's, save
+// how to log.
+func (p *program) demoConfig(url, dir string) (*bridge.Config, *slog.Logger, error) {
+	env := []string{
+		"BPCC_URL=" + url, "BPCC_CLIENT_ID=" + simUser, "BPCC_CLIENT_SECRET=" + simSecret,
+		"BPCC_POLL_INTERVAL=1s", "BPCC_AVAILABILITY_INTERVAL=1s",
+		"BRIDGE_TENANT=demo", "BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=" + freeAddress("127.0.0.1:4222"),
+		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_LOG_LEVEL=warn",
+	}
+	for _, v := range p.env {
+		if strings.HasPrefix(v, "BRIDGE_LOG_") {
+			env = append(env, v)
+		}
+	}
+	demo := &program{env: env, stdout: p.stdout, stderr: p.stderr}
+	return demo.configure(bridge.ForBridge)
+}
+
+// freeAddress is the wanted address, or one with a free port if it is taken.
+func freeAddress(want string) string {
+	l, err := net.Listen("tcp", want)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	l.Close()
+	return want
+}
+
+func (p *program) welcome(c *bridge.Config, url string, agents int) {
+	fmt.Fprintf(p.stdout, `A contact centre of %d agents is simulated at %s.
+The bridge polls it every %v and publishes what changes to JetStream at %s.
+Look in from another terminal with the nats CLI:
+
+  nats -s %[4]s sub 'bpcc.v1.>'            every event as it comes
+  nats -s %[4]s kv watch bpcc_state        the present state, key by key
+  nats -s %[4]s stream view BPCC_EVENTS    what is stored
+
+Ctrl-C ends it and removes what it stored.
+
+`, agents, c.URL, c.PollInterval, url)
+}

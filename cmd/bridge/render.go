@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// renderer writes events as lines for people. First pictures are counted, not
+// listed, and checkpoints show only as the end of such a count.
+type renderer struct {
+	w      io.Writer
+	colour bool
+
+	observed map[string]int // by kind, since the last checkpoint
+}
+
+// told is what a line needs of an event.
+type told struct {
+	Type string    `json:"type"`
+	Time time.Time `json:"time"`
+	Data struct {
+		Agent struct {
+			ID   string `json:"id"`
+			Name string `json:"name"`
+		} `json:"agent"`
+		From, To  agentState
+		Since     *time.Time        `json:"since"`
+		Service   string            `json:"service"`
+		App       string            `json:"app"`
+		Changed   []string          `json:"changed"`
+		Before    map[string]string `json:"before"`
+		After     map[string]string `json:"after"`
+		Available *bool             `json:"available"`
+		Previous  *bool             `json:"previous"`
+		Rule      string            `json:"rule"`
+		Severity  string            `json:"severity"`
+		Entity    struct{ ID string }
+		Stat      string `json:"stat"`
+		Value     string `json:"value"`
+		ClearedBy string `json:"cleared_by"`
+		Cause     string `json:"cause"`
+		Error     string `json:"error"`
+		Epoch     int    `json:"epoch"`
+		Instance  string `json:"instance"`
+	} `json:"data"`
+}
+
+type agentState struct {
+	State     string `json:"state"`
+	NextState string `json:"next_state"`
+	Reason    string `json:"reason"`
+}
+
+// Terminal colours.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+	faint  = "2"
+)
+
+func (r *renderer) paint(colour, text string) string {
+	if !r.colour || colour == "" {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// event writes one event's line.
+func (r *renderer) event(body []byte) error {
+	var e told
+	if err := json.Unmarshal(body, &e); err != nil {
+		return fmt.Errorf("read an event: %w", err)
+	}
+	kind, verb, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(e.Type, "bpcc."), ".v1"), ".")
+	if verb == "checkpoint" {
+		return r.summary(e.Time)
+	}
+	if verb == "availability_observed" {
+		kind, verb = "availability", "observed"
+	}
+	if verb == "observed" {
+		if r.observed == nil {
+			r.observed = map[string]int{}
+		}
+		r.observed[kind]++
+		return nil
+	}
+	who, what := e.describe(kind, verb)
+	return r.line(e.Time, kind, who, what, colourOf(kind, verb, &e))
+}
+
+// summary tells how much was seen for the first time.
+func (r *renderer) summary(at time.Time) error {
+	if len(r.observed) == 0 {
+		return nil
+	}
+	var parts []string
+	for _, kind := range []string{"agent", "service", "availability", "totals"} {
+		if n := r.observed[kind]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s: %d", kind, n))
+		}
+	}
+	r.observed = nil
+	return r.line(at, "feed", "first picture", strings.Join(parts, ", "), cyan)
+}
+
+func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
+	_, err := fmt.Fprintf(r.w, "%s  %-9s  %-22s  %s\n",
+		r.paint(faint, at.Local().Format(time.TimeOnly)), kind, clip(who, 22), r.paint(colour, what))
+	return err
+}
+
+func clip(s string, most int) string {
+	runes := []rune(s)
+	if len(runes) <= most {
+		return s
+	}
+	return string(runes[:most-1]) + "…"
+}
+
+func (e *told) describe(kind, verb string) (who, what string) {
+	d := &e.Data
+	switch {
+	case kind == "feed":
+		return verb, strings.TrimSpace(strings.Join([]string{d.Cause, d.Error, d.Instance}, " "))
+	case kind == "threshold":
+		what = fmt.Sprintf("%s %s: %s is %s", verb, d.Rule, d.Stat, d.Value)
+		if d.Value == "" {
+			what = fmt.Sprintf("%s %s (%s)", verb, d.Rule, d.ClearedBy)
+		}
+		return d.Entity.ID, what
+	case strings.HasPrefix(verb, "availability"):
+		return d.Service, fmt.Sprintf("available: %s → %s", yesNo(d.Previous), yesNo(d.Available))
+	case verb == "state_changed":
+		return e.name(kind), fmt.Sprintf("%v → %v", d.From, d.To)
+	case verb == "stats_changed":
+		var parts []string
+		for _, stat := range d.Changed {
+			parts = append(parts, fmt.Sprintf("%s %s→%s", stat, text(d.Before[stat]), text(d.After[stat])))
+		}
+		return e.name(kind), strings.Join(parts, ", ")
+	}
+	return e.name(kind), verb
+}
+
+func (e *told) name(kind string) string {
+	switch kind {
+	case "agent":
+		if e.Data.Agent.Name != "" {
+			return e.Data.Agent.Name
+		}
+		return e.Data.Agent.ID
+	case "totals":
+		return e.Data.App
+	}
+	return e.Data.Service
+}
+
+func (s agentState) String() string {
+	out := s.State
+	if s.Reason != "" {
+		out += " (" + s.Reason + ")"
+	}
+	if s.NextState != "" {
+		out += ", then " + s.NextState
+	}
+	return out
+}
+
+func text(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}
+
+func yesNo(b *bool) string {
+	switch {
+	case b == nil:
+		return "unknown"
+	case *b:
+		return "yes"
+	}
+	return "no"
+}
+
+func colourOf(kind, verb string, e *told) string {
+	switch {
+	case verb == "interrupted", verb == "raised":
+		return red
+	case verb == "resumed", verb == "cleared":
+		return green
+	case strings.HasPrefix(verb, "availability"):
+		if e.Data.Available != nil && *e.Data.Available {
+			return green
+		}
+		return red
+	case verb == "state_changed":
+		return yellow
+	case verb == "stats_changed":
+		return faint
+	}
+	return cyan
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge"
+)
+
+// configure reads the configuration and makes the logger that it asks for.
+func (p *program) configure(purpose bridge.Purpose) (*bridge.Config, *slog.Logger, error) {
+	c, warnings, err := bridge.ParseConfig(p.env, purpose)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	c.Version = buildVersion()
+	log := newLogger(p.stderr, c.LogLevel, c.LogFormat)
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	return c, log, nil
+}
+
+// link is an open way to JetStream.
+type link struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	server *bridge.Server // nil if it is somebody else's
+	cancel context.CancelCauseFunc
+}
+
+func (l *link) close() {
+	l.cancel(nil)
+	if l.nc != nil {
+		l.nc.Close()
+	}
+	if l.server != nil {
+		l.server.Close()
+	}
+}
+
+// open connects to the configured server, or starts the embedded one. The
+// returned context ends, with the cause, when the connection is lost for good.
+func open(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.Context, *link, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	l := &link{cancel: cancel}
+	if c.Embedded() {
+		server, err := bridge.StartServer(c.StoreDir, c.EmbeddedListen)
+		if err != nil {
+			cancel(err)
+			return ctx, nil, err
+		}
+		l.server, c.NATSURL = server, server.URL()
+		log.Info("no NATS_URL: a NATS server runs inside", "url", server.URL(), "store", c.StoreDir)
+	}
+	nc, err := bridge.Connect(ctx, c, log, cancel)
+	if err != nil {
+		l.close()
+		return ctx, nil, err
+	}
+	l.nc = nc
+	if l.js, err = jetstream.New(nc); err != nil {
+		l.close()
+		return ctx, nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	return ctx, l, nil
+}
+
+func (p *program) runBridge(ctx context.Context, args []string) error {
+	if err := parse(p.flags("run"), args, 0); err != nil {
+		return err
+	}
+	c, log, err := p.configure(bridge.ForBridge)
+	if err != nil {
+		return err
+	}
+	linked, l, err := open(ctx, c, log)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer l.close()
+	return carry(linked, c, l.js, log)
+}
+
+// carry provisions the streams and runs one bridge until ctx ends.
+func carry(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
+	if err := provision(ctx, c, js, log); err != nil {
+		return stopped(ctx, err)
+	}
+	b, err := bridge.New(c, js, log)
+	if err != nil {
+		return err
+	}
+	return stopped(ctx, b.Run(ctx))
+}
+
+// stopped turns the error of work that ended with ctx into why ctx ended: nil
+// if somebody asked for it.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrNoServers) {
+		return nil
+	}
+	return err
+}
+
+// provision makes the streams, trying again while the servers have no leader.
+func provision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
+	for {
+		done, err := bridge.Provision(ctx, js, c)
+		for _, p := range done {
+			if p.Created {
+				log.Info("stream created", "stream", p.Stream)
+			}
+			for _, d := range p.Differs {
+				log.Warn("stream is not as this bridge would make it; leaving it so", "stream", p.Stream, "differs", d)
+			}
+		}
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		log.Warn("JetStream does not answer; trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (p *program) provision(ctx context.Context, args []string) error {
+	if err := parse(p.flags("provision"), args, 0); err != nil {
+		return err
+	}
+	c, log, err := p.configure(bridge.ForStream)
+	if err != nil {
+		return err
+	}
+	linked, l, err := open(ctx, c, log)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer l.close()
+	done, err := bridge.Provision(linked, l.js, c)
+	for _, s := range done {
+		switch {
+		case s.Created:
+			fmt.Fprintf(p.stdout, "%s: created\n", s.Stream)
+		case len(s.Differs) == 0:
+			fmt.Fprintf(p.stdout, "%s: as it should be\n", s.Stream)
+		default:
+			fmt.Fprintf(p.stdout, "%s: usable, but left with\n", s.Stream)
+			for _, d := range s.Differs {
+				fmt.Fprintf(p.stdout, "    %s\n", d)
+			}
+		}
+	}
+	return stopped(ctx, err)
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+// The simulated tenant's API user, as bpcctest has it unless told otherwise.
+const (
+	simUser   = "sim"
+	simSecret = "sim-secret"
+)
+
+func (p *program) sim(ctx context.Context, args []string) error {
+	f := p.flags("sim")
+	listen := f.String("listen", "127.0.0.1:8090", "address to listen on")
+	agents := f.Int("agents", 40, "number of agents")
+	services := f.Int("services", 6, "number of services")
+	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "decides everything that happens")
+	speed := f.Float64("speed", 1, "how fast the floor lives; 2 is twice real time")
+	still := f.Bool("still", false, "an empty floor without a life of its own, moved through /sim/ alone")
+	cookie := f.Bool("cookie", false, "answer the cookie login of older releases")
+	unknown := f.Bool("refuse-unknown", false, "answer 400 to statistics that are not known, instead of an empty value")
+	if err := parse(f, args, 0); err != nil {
+		return err
+	}
+	tenant := bpcctest.New(bpcctest.Config{CookieLogin: *cookie, RefuseUnknownStats: *unknown, Control: true})
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return fmt.Errorf("%w: listen: %w", errUsage, err)
+	}
+	var floor *bpcctest.Floor
+	life := "still: move it with PUT /sim/agents/{login} and /sim/services/{name}"
+	if !*still {
+		floor = bpcctest.NewFloor(tenant, bpcctest.FloorConfig{Agents: *agents, Services: *services, Seed: *seed, Speed: *speed})
+		life = fmt.Sprintf("%d agents, %d services, seed %d", *agents, *services, *seed)
+	}
+	fmt.Fprintf(p.stdout, `A simulated contact centre listens on http://%[1]s (%[2]s).
+
+  export BPCC_URL=http://%[1]s BPCC_CLIENT_ID=%[3]s BPCC_CLIENT_SECRET=%[4]s
+
+`, l.Addr(), life, simUser, simSecret)
+	return live(ctx, tenant, floor, l)
+}
+
+// live serves the tenant and lets its floor live until ctx ends.
+func live(ctx context.Context, tenant *bpcctest.Tenant, floor *bpcctest.Floor, l net.Listener) error {
+	server := &http.Server{Handler: tenant, ReadHeaderTimeout: 10 * time.Second}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the simulated tenant: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		return server.Close()
+	})
+	if floor != nil {
+		group.Go(func() error {
+			floor.Run(ctx, 250*time.Millisecond)
+			return nil
+		})
+	}
+	return group.Wait()
+}
