@@ -15,6 +15,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -47,6 +48,7 @@ type Bridge struct {
 	engine       *engine
 	fence        uint64    // sequence of the last checkpoint; 0 = there is none
 	committed    time.Time // when the last batch was acknowledged
+	warned       string    // what was last warned of
 }
 
 // New makes a bridge; nothing is sent before Run. The configuration must have
@@ -83,7 +85,7 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 
 func newEngine(c *Config, l *diff.Layout, instance string) *engine {
 	return &engine{
-		tenant: c.Tenant, instance: instance, version: c.Version, layout: l, disappearAfter: c.DisappearAfter,
+		tenant: c.Tenant, instance: instance, version: cmp.Or(c.Version, "unknown"), layout: l, disappearAfter: c.DisappearAfter,
 		silence:    max(3*c.PollInterval, 5*time.Second),
 		thresholds: newThresholds(c.Rules),
 		revisions:  map[string]uint64{}, baseline: map[diff.Kind]bool{}, availability: map[string]availability{},
@@ -148,6 +150,7 @@ func (b *Bridge) loop(ctx context.Context) error {
 			if o.err == nil {
 				b.source.settle(done.err)
 			}
+			b.warn(done.warning)
 		case <-tick.C:
 			if polled == nil {
 				polled = b.poll(ctx)
@@ -169,6 +172,19 @@ func (b *Bridge) loop(ctx context.Context) error {
 		}
 		b.log.Debug("committed", "poll", done.poll, "events", len(done.events), "checkpoint", b.fence)
 	}
+}
+
+// warn logs what is wrong with snapshots that are used all the same, when it
+// becomes so and when it is over.
+func (b *Bridge) warn(text string) {
+	switch {
+	case text == b.warned:
+	case text == "":
+		b.log.Info("snapshots are whole again")
+	default:
+		b.log.Warn("a snapshot is not whole: " + text + "; check the key column (BRIDGE_AGENT_KEY)")
+	}
+	b.warned = text
 }
 
 // poll takes one look at the source in the background; the channel brings it.

@@ -3,6 +3,7 @@ package bridge
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -74,7 +75,8 @@ type batch struct {
 	status        string
 	observedUntil time.Time
 	baseline      []diff.Kind
-	err           error // why the source was not seen, for the log
+	err           error  // why the source was not seen, for the log
+	warning       string // what is wrong with a snapshot that is used all the same
 }
 
 // started claims the feed for this instance's term.
@@ -100,7 +102,8 @@ func (e *engine) stopped(now time.Time, reason string) batch {
 func (e *engine) observe(o observation) batch {
 	e.poll++
 	b := e.batch(o.at)
-	changes, err := e.compare(o)
+	changes, warning, err := e.compare(o)
+	b.warning = warning
 	if err != nil {
 		b.err = err
 		b.events = slices.Concat(e.interruption(err, o.at), e.availabilityEvents(o.checks))
@@ -138,29 +141,33 @@ func (e *engine) batch(at time.Time) batch {
 }
 
 // compare reads the snapshot and compares it with what is published.
-func (e *engine) compare(o observation) ([]diff.Change, error) {
+func (e *engine) compare(o observation) (changes []diff.Change, warning string, err error) {
 	if o.err != nil {
-		return nil, o.err
+		return nil, "", o.err
 	}
 	snap, err := e.layout.Parse(o.answer.Body)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	snap.Sent, snap.Received = o.answer.Sent, o.answer.Received
+	if snap.Unnamed > 0 || snap.Duplicates > 0 {
+		warning = fmt.Sprintf("%d row(s) with an empty key and %d with the key of another are left out", snap.Unnamed, snap.Duplicates)
+	}
 	options := diff.Options{DisappearAfter: e.disappearAfter, Baseline: e.baseline}
-	changes, err := e.state.Compare(e.layout, snap, options)
+	changes, err = e.state.Compare(e.layout, snap, options)
 	if !errors.Is(err, diff.ErrEmpty) {
 		e.emptySince = time.Time{}
-		return changes, err
+		return changes, warning, err
 	}
 	if e.emptySince.IsZero() {
 		e.emptySince = o.answer.Received
 	}
 	if o.answer.Received.Sub(e.emptySince) < emptyHold {
-		return nil, err
+		return nil, warning, err
 	}
 	options.AcceptEmpty = true
-	return e.state.Compare(e.layout, snap, options)
+	changes, err = e.state.Compare(e.layout, snap, options)
+	return changes, warning, err
 }
 
 // gap tells whether the poll now received ends a time without sight: the first

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +23,16 @@ import (
 
 // patience bounds every wait of a test; nothing waits so long unless it fails.
 const patience = 20 * time.Second
+
+// TestMain lets more tests run at once than there are cores: they wait more
+// than they compute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // world is a simulated tenant over HTTP and a real NATS server, with a bridge
 // between them that a test starts and stops.
@@ -39,7 +51,13 @@ func newWorld(t *testing.T, tenant bpcctest.Config) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	nc, err := nats.Connect(server.URL())
+	return newWorldOn(t, tenant, server.URL())
+}
+
+// newWorldOn is newWorld with a NATS server that the test minds itself.
+func newWorldOn(t *testing.T, tenant bpcctest.Config, url string) *world {
+	t.Helper()
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +71,7 @@ func newWorld(t *testing.T, tenant bpcctest.Config) *world {
 	return &world{t: t, tenant: sim, nc: nc, js: js, env: map[string]string{
 		"BPCC_URL": sim.URL, "BPCC_CLIENT_ID": "sim", "BPCC_CLIENT_SECRET": "sim-secret",
 		"BPCC_POLL_INTERVAL": "100ms", "BPCC_AVAILABILITY_INTERVAL": "100ms",
-		"NATS_URL": server.URL(), "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none",
+		"NATS_URL": url, "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none",
 	}}
 }
 
@@ -307,4 +325,26 @@ func (w *world) agent(login, state, reason string) {
 		Login: login, First: strings.ToUpper(login[:1]) + login[1:], Last: "Doe", Team: "Sales",
 		Services: []string{"Voice"}, State: state, Reason: reason,
 	})
+}
+
+// viewIDs reads the view: the id of the event under each key.
+func viewIDs(t *testing.T, kv jetstream.KeyValue) map[string]string {
+	t.Helper()
+	watch, err := kv.WatchAll(t.Context(), jetstream.IgnoreDeletes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Stop()
+	ids := map[string]string{}
+	for entry := range watch.Updates() {
+		if entry == nil {
+			break
+		}
+		var s stored
+		if err := json.Unmarshal(entry.Value(), &s); err != nil {
+			t.Fatal(err)
+		}
+		ids[entry.Key()] = s.ID
+	}
+	return ids
 }

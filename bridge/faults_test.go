@@ -1,0 +1,262 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+)
+
+// TestSourceFaults drives every fault of the source long enough to be told, and
+// then lets it pass: the feed is interrupted once, resumed once, and what
+// changed meanwhile is told as a net change with the whole gap as its window.
+func TestSourceFaults(t *testing.T) {
+	t.Parallel()
+	always := func(f bpcctest.Fault) bpcctest.Fault { f.Times = -1; return f }
+	tests := map[string]struct {
+		fault bpcctest.Fault
+		cause string
+	}{
+		"server error":            {always(bpcctest.Fault{Status: 502}), "source"},
+		"premature close":         {always(bpcctest.Fault{Close: true}), "source"},
+		"cut body":                {always(bpcctest.Fault{Truncate: true}), "truncated"},
+		"HTML":                    {always(bpcctest.Fault{Status: 200, Body: "<html>log in</html>", ContentType: "text/html"}), "truncated"},
+		"foreign data":            {always(bpcctest.Fault{Foreign: true}), "subscription_lost"},
+		"no subscription":         {always(bpcctest.Fault{Status: 404}), "subscription_lost"},
+		"throttled":               {always(bpcctest.Fault{Status: 429, RetryAfter: "1"}), "source"},
+		"suddenly empty":          {always(bpcctest.Fault{EmptyGrids: true}), "empty"},
+		"slower than the timeout": {always(bpcctest.Fault{Delay: 3 * time.Second}), "source"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bpcctest.Config{})
+			w.env["BPCC_TIMEOUT"] = "2s"
+			w.agent("anna", "ready", "")
+			w.agent("bob", "ready", "")
+			w.start()
+			w.waitFor("totals.bridge.observed", 1)
+			w.tenant.Inject(test.fault)
+			interrupted := w.waitFor("feed.interrupted", 1)
+			if got := interrupted[0].text("cause"); got != test.cause {
+				t.Errorf("cause %q, want %q (%s)", got, test.cause, interrupted[0].text("error"))
+			}
+			w.tenant.SetState("anna", "not_ready", "Lunch")
+			w.tenant.ClearFaults()
+			changed := w.waitFor("agent.anna.state_changed", 1)[0]
+			resumed := on(w.events(), "feed.resumed")
+			if len(resumed) != 1 {
+				t.Fatalf("feed.resumed %d times", len(resumed))
+			}
+			if changed.get("after_gap") != true {
+				t.Error("the net change does not say after_gap")
+			}
+			if diff := cmp.Diff(resumed[0].get("observed"), changed.get("observed")); diff != "" {
+				t.Errorf("the change's window is not the gap (-gap +window)\n%s", diff)
+			}
+			if got, want := changed.text("observed", "after"), interrupted[0].text("observed_until"); got != want {
+				t.Errorf("the gap begins at %s, the feed saw until %s", got, want)
+			}
+			all := w.events()
+			for _, s := range all {
+				if strings.HasSuffix(s.Subject, ".disappeared") || strings.HasPrefix(s.Subject, "agent.bob.") && s.Subject != "agent.bob.observed" {
+					t.Errorf("%s was published from a bad answer", s.Subject)
+				}
+			}
+			if n := len(on(all, "feed.interrupted")); n != 1 {
+				t.Errorf("feed.interrupted %d times", n)
+			}
+		})
+	}
+}
+
+func TestTokenExpiryIsNotAGap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	w.start()
+	w.waitFor("agent.anna.observed", 1)
+	w.tenant.ExpireTokens()
+	w.tenant.SetState("anna", "not_ready", "")
+	changed := w.waitFor("agent.anna.state_changed", 1)[0]
+	if changed.get("after_gap") != nil {
+		t.Error("a renewed token counts as a gap")
+	}
+	if got := w.tenant.Counts().Logins; got != 2 {
+		t.Errorf("%d logins, want 2", got)
+	}
+}
+
+func TestLargePollIsToldInParts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.tenant.Update(func(world *bpcctest.World) {
+		for i := range 2500 {
+			world.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%04d", i), State: "ready"})
+		}
+	})
+	w.start()
+	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.bridge.observed")) > 0 })
+	var parts []string
+	for _, s := range on(all, "feed.checkpoint") {
+		if s.get("poll") == all[len(all)-1].get("poll") {
+			parts = append(parts, fmt.Sprintf("%v/%v: %v events, %v agents, until %v, observing %v",
+				s.get("part"), s.get("parts"), s.get("events"), s.get("agents"), s.get("observed_until") != nil, s.get("observing")))
+		}
+	}
+	want := []string{
+		"1/3: 999 events, 999 agents, until false, observing []",
+		"2/3: 999 events, 1998 agents, until false, observing []",
+		"3/3: 503 events, 2500 agents, until true, observing [agent service totals]",
+	}
+	if diff := cmp.Diff(want, parts); diff != "" {
+		t.Errorf("parts (-want +got)\n%s", diff)
+	}
+}
+
+// TestSecondWriterIsFenced starts a second bridge for the same tenant: it takes
+// over, and the first one stops without a trace in the stream.
+func TestSecondWriterIsFenced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	c := w.config()
+	if _, err := bridge.Provision(t.Context(), w.js, c); err != nil {
+		t.Fatal(err)
+	}
+	first, err := bridge.New(c, w.js, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- first.Run(t.Context()) }()
+	w.waitFor("agent.anna.observed", 1)
+
+	w.start()
+	w.waitFor("feed.started", 2)
+	w.tenant.SetState("anna", "not_ready", "")
+	w.waitFor("agent.anna.state_changed", 1)
+	select {
+	case err := <-done:
+		if !errors.Is(err, bridge.ErrFenced) {
+			t.Errorf("the first bridge ended with %v, want %v", err, bridge.ErrFenced)
+		}
+	case <-time.After(patience):
+		t.Fatal("the first bridge goes on")
+	}
+	taken := w.waitFor("feed.started", 2)[1].Seq
+	for _, s := range after(w.events(), taken) {
+		if s.get("epoch") == 1.0 {
+			t.Errorf("%s was stored from the fenced writer", s.ID)
+		}
+	}
+}
+
+// TestServerAway takes the NATS server away under a running bridge. It holds its
+// batch, and when the server is back tells each change once.
+func TestServerAway(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	server, err := bridge.StartServer(dir, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorldOn(t, bpcctest.Config{}, server.URL())
+	w.agent("anna", "ready", "")
+	stop := w.start()
+	w.waitFor("agent.anna.observed", 1)
+
+	server.Close()
+	w.tenant.SetState("anna", "not_ready", "")
+	w.pause()
+	w.tenant.SetState("anna", "busy", "")
+	if server, err = bridge.StartServer(dir, address); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	for deadline := time.Now().Add(patience); !w.nc.IsConnected() && time.Now().Before(deadline); {
+		<-time.After(10 * time.Millisecond)
+	}
+	all := w.wait("the last state", func(all []stored) bool {
+		changes := on(all, "agent.anna.state_changed")
+		return len(changes) > 0 && changes[len(changes)-1].text("to", "state") == "busy"
+	})
+	if n := len(on(all, "agent.anna.state_changed")); n > 2 {
+		t.Errorf("%d changes of state, there were two", n)
+	}
+	stop() // before the server that it says goodbye to
+}
+
+// TestSecretsStayOut runs through logins, refusals and echoes at the debug level
+// and looks for every secret in the log and the stream.
+func TestSecretsStayOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{ClientSecret: "hunter2-very-secret"})
+	w.env["BPCC_CLIENT_SECRET"] = "hunter2-very-secret"
+	w.agent("anna", "ready", "")
+	w.tenant.Inject(bpcctest.Fault{Path: "/oauth/token", Status: 500, Body: "no such secret: hunter2-very-secret"})
+	c := w.config()
+	if text := fmt.Sprintf("%v %+v %#v", *c, *c, *c); strings.Contains(text, "hunter2") {
+		t.Error("the printed configuration holds the secret")
+	}
+	if _, err := bridge.Provision(t.Context(), w.js, c); err != nil {
+		t.Fatal(err)
+	}
+	var log safeBuffer
+	b, err := bridge.New(c, w.js, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	w.waitFor("agent.anna.observed", 1)
+	w.tenant.ExpireTokens()
+	w.tenant.SetState("anna", "not_ready", "")
+	w.waitFor("agent.anna.state_changed", 1)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	text := log.String()
+	if !strings.Contains(text, "[redacted]") {
+		t.Errorf("the server's echo was not logged, so nothing was tested:\n%s", text)
+	}
+	if strings.Contains(text, "hunter2") {
+		t.Errorf("the secret is in the log:\n%s", text)
+	}
+}
+
+// safeBuffer is a log that one goroutine writes while another may read.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *safeBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

@@ -1,0 +1,258 @@
+package bridge_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+func TestStateAndStatsOfOnePollAreTwoEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "busy", "")
+	w.start()
+	w.waitFor("agent.anna.observed", 1)
+	w.tenant.Update(func(world *bpcctest.World) {
+		world.SetState("anna", "after_call_work", "")
+		world.SetAgentStat("anna", "in_calls_handled_per_day", "8")
+	})
+	w.waitFor("agent.anna.stats_changed", 1)
+	all := w.events()
+	var told []string
+	for _, s := range all {
+		if s.Subject == "agent.anna.state_changed" || s.Subject == "agent.anna.stats_changed" {
+			told = append(told, s.Subject)
+		}
+	}
+	if diff := cmp.Diff([]string{"agent.anna.state_changed", "agent.anna.stats_changed"}, told); diff != "" {
+		t.Fatalf("subjects (-want +got)\n%s", diff)
+	}
+	state, stats := on(all, "agent.anna.state_changed")[0], on(all, "agent.anna.stats_changed")[0]
+	if diff := cmp.Diff([]any{"acd_state"}, state.get("changed")); diff != "" {
+		t.Errorf("state_changed.changed (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]any{"in_calls_handled_per_day"}, stats.get("changed")); diff != "" {
+		t.Errorf("stats_changed.changed (-want +got)\n%s", diff)
+	}
+	if got, want := stats.text("after", "in_calls_handled_per_day"), "8"; got != want {
+		t.Errorf("after: %q, want %q", got, want)
+	}
+	if got := state.text("after", "in_calls_handled_per_day"); got == "8" {
+		t.Error("state_changed tells the statistic before its own event does")
+	}
+}
+
+func TestDeparture(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	w.agent("bob", "ready", "")
+	w.start()
+	w.waitFor("agent.bob.observed", 1)
+	w.tenant.RemoveAgent("bob")
+	gone := w.waitFor("agent.bob.disappeared", 1)[0]
+	if gone.Header.Get("KV-Operation") != "DEL" {
+		t.Error("the departure does not delete the view's key")
+	}
+	kv, err := w.js.KeyValue(t.Context(), "bpcc_state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; {
+		if _, err = kv.Get(t.Context(), "acme.agent.bob"); err != nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	if err == nil {
+		t.Error("the view still has bob")
+	}
+	if _, err := kv.Get(t.Context(), "acme.agent.anna"); err != nil {
+		t.Errorf("the view has lost anna: %v", err)
+	}
+	w.agent("bob", "", "")
+	back := w.waitFor("agent.bob.appeared", 1)[0]
+	if back.get("revision") != 3.0 || back.text("to", "state") != "logged_out" {
+		t.Errorf("revision %v in state %q, want 3 in logged_out", back.get("revision"), back.text("to", "state"))
+	}
+}
+
+func TestThreshold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_THRESHOLDS"] = `[
+		{"name":"backlog","kind":"service","match":["Voice*"],"stat":"in_calls_waiting",
+		 "raise":{"op":">=","value":5},"clear":{"op":"<=","value":2},"for":"300ms","severity":"critical"},
+		{"name":"gone rule","kind":"service","stat":"in_calls_waiting","raise":{"op":">","value":6}}]`
+	w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "1"}})
+	w.tenant.SetService(bpcctest.Service{Name: "Chat", Stats: map[string]string{"in_calls_waiting": "9"}})
+	stop := w.start()
+	w.waitFor("service.Voice.observed", 1)
+	set := func(n string) { w.tenant.SetServiceStat("Voice", "in_calls_waiting", n) }
+	set("5")
+	raised := w.waitFor("threshold.backlog.Voice.raised", 1)[0]
+	want := map[string]any{
+		"rule": "backlog", "severity": "critical", "stat": "in_calls_waiting", "value": "5", "limit": 5.0, "op": ">=", "for": "300ms",
+		"entity": map[string]any{"kind": "service", "id": "Voice"},
+	}
+	for name, value := range want {
+		if diff := cmp.Diff(value, raised.get(name)); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", name, diff)
+		}
+	}
+	pending, err := time.Parse(time.RFC3339, raised.text("pending_since"))
+	if err != nil || raised.Time.Sub(pending) < 300*time.Millisecond {
+		t.Errorf("raised at %v, pending since %v, before 300ms were over (%v)", raised.Time, pending, err)
+	}
+	set("3") // between the two conditions: hysteresis
+	w.waitFor("service.Voice.stats_changed", 2)
+	set("") // no value neither raises nor clears
+	w.waitFor("service.Voice.stats_changed", 3)
+	stop()
+	w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","match":["Voice*"],"stat":"in_calls_waiting",
+		"raise":{"op":">=","value":5},"clear":{"op":"<=","value":2},"for":"300ms","severity":"critical"}]`
+	set("7")
+	w.start()
+	w.waitFor("service.Voice.stats_changed", 4)
+	orphan := w.waitFor("threshold.gone=20rule.Chat.cleared", 1)[0]
+	if got := orphan.text("cleared_by"); got != "rule_removed" {
+		t.Errorf("cleared by %q, want rule_removed", got)
+	}
+	set("2")
+	cleared := w.waitFor("threshold.backlog.Voice.cleared", 1)[0]
+	if cleared.text("cleared_by") != "condition" || cleared.text("op") != "<=" || cleared.get("limit") != 2.0 || cleared.text("value") != "2" {
+		t.Errorf("cleared: %v", cleared.Data)
+	}
+	if got, want := cleared.text("pending_since"), raised.text("pending_since"); got != want {
+		t.Errorf("cleared says pending since %s, raised said %s", got, want)
+	}
+	set("8")
+	w.waitFor("threshold.backlog.Voice.raised", 2)
+	w.tenant.RemoveService("Voice")
+	if got := w.waitFor("threshold.backlog.Voice.cleared", 2)[1].text("cleared_by"); got != "entity_gone" {
+		t.Errorf("cleared by %q, want entity_gone", got)
+	}
+	var flips []string
+	for _, s := range w.events() {
+		if entityKey(s.Subject) == "threshold.backlog.Voice" {
+			flips = append(flips, s.Subject[len("threshold.backlog.Voice."):])
+		}
+	}
+	if diff := cmp.Diff([]string{"raised", "cleared", "raised", "cleared"}, flips); diff != "" {
+		t.Errorf("flips (-want +got)\n%s", diff)
+	}
+}
+
+func TestAvailability(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	delete(w.env, "BPCC_SERVICES")
+	w.agent("anna", "ready", "")
+	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
+	stop := w.start()
+	first := w.waitFor("service.Voice.availability_observed", 1)[0]
+	if first.get("available") != true || first.get("observed", "after") != nil {
+		t.Errorf("first: %v", first.Data)
+	}
+	for i, state := range []string{"not_ready", "ready", "not_ready"} {
+		w.tenant.SetState("anna", state, "")
+		w.waitFor("service.Voice.availability_changed", i+1)
+	}
+	stop()
+	w.tenant.SetState("anna", "ready", "")
+	w.start()
+	var got []any
+	for _, s := range w.waitFor("service.Voice.availability_changed", 4) {
+		got = append(got, s.get("previous"), s.get("available"), s.get("after_gap"))
+	}
+	want := []any{true, false, nil, false, true, nil, true, false, nil, false, true, true}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("previous, available, after_gap (-want +got)\n%s", diff)
+	}
+}
+
+func TestSilenceIsMarked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_CHECKPOINT_INTERVAL"] = "200ms"
+	w.agent("anna", "ready", "")
+	stop := w.start()
+	w.waitFor("agent.anna.observed", 1)
+	all := w.waitFor("feed.checkpoint", 6)
+	until := ""
+	for _, s := range all[1:] {
+		if s.text("status") != "live" || s.text("observed_until") <= until {
+			t.Errorf("checkpoint %s: status %s, observed until %s after %s", s.ID, s.text("status"), s.text("observed_until"), until)
+		}
+		until = s.text("observed_until")
+	}
+	stop()
+	checkpoints := on(w.events(), "feed.checkpoint")
+	if got := checkpoints[len(checkpoints)-1].text("status"); got != "stopped" {
+		t.Errorf("the last checkpoint says %s", got)
+	}
+	if n := w.tenant.Counts().Deletes; n < 2 {
+		t.Errorf("the subscription was deleted %d times, want before and after", n)
+	}
+}
+
+func TestRowsWithoutAKeyAreLeftOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_AGENT_KEY"] = "user_id"
+	w.agent("anna", "ready", "")
+	w.agent("bob", "ready", "")
+	w.tenant.SetAgentStat("bob", "user_id", "")
+	w.start()
+	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.bridge.observed")) > 0 })
+	id := "agent." + bpcctest.UserID("anna") + ".observed"
+	if diff := cmp.Diff([]string{"feed.started", id, "totals.bridge.observed"}, subjects(all)); diff != "" {
+		t.Errorf("subjects (-want +got)\n%s", diff)
+	}
+}
+
+// TestViewIsTheReplay compares the view with what a replay of the stream gives.
+func TestViewIsTheReplay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	delete(w.env, "BPCC_SERVICES")
+	floor := bpcctest.NewFloor(w.tenant.Tenant, bpcctest.FloorConfig{Agents: 30, Services: 4, Seed: 7})
+	stop := w.start()
+	for range 40 {
+		floor.Step(2 * time.Second)
+		w.pause()
+	}
+	stop()
+	want := map[string]string{}
+	for _, s := range w.events() {
+		key := entityKey(s.Subject)
+		if s.Subject == "feed.checkpoint" {
+			key = "feed"
+		}
+		if key == "" {
+			continue
+		}
+		want["acme."+key] = s.ID
+		if s.Header.Get("KV-Operation") != "" {
+			delete(want, "acme."+key)
+		}
+	}
+	kv, err := w.js.KeyValue(t.Context(), "bpcc_state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var diff string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if diff = cmp.Diff(want, viewIDs(t, kv)); diff == "" {
+			break
+		}
+	}
+	if diff != "" {
+		t.Errorf("view (-replay +view)\n%s", diff)
+	}
+	if len(want) < 40 {
+		t.Errorf("only %d keys: the floor did not live", len(want))
+	}
+}
