@@ -32,8 +32,13 @@ import (
 	"bpcc-nats/diff"
 )
 
-// stopTimeout is how long a stopping bridge may take to say goodbye.
-const stopTimeout = 8 * time.Second
+// A bridge that is told to stop may take finishTimeout to finish the commit
+// that is under way, and then stopTimeout to say goodbye: both within the ten
+// seconds after which supervisors kill.
+const (
+	finishTimeout = 4 * time.Second
+	stopTimeout   = 5 * time.Second
+)
 
 // Bridge is one tenant's way from BPCC to JetStream. Make it with [New]; all
 // its state belongs to the goroutine of [Bridge.Run].
@@ -97,7 +102,7 @@ func newEngine(c *Config, l *diff.Layout, instance string) *engine {
 // instance has taken over, and an error when the stream holds what it cannot read.
 func (b *Bridge) Run(ctx context.Context) error {
 	if err := b.start(ctx); err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && !errors.Is(err, ErrFenced) {
 			return nil // asked to stop before there was anything to stop
 		}
 		return err
@@ -113,6 +118,14 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return errors.Join(err, b.stop(err))
 }
 
+// finishing is a context for commits: it outlives ctx by a moment, so that a
+// batch in flight when ctx ends is not left in doubt.
+func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(finishTimeout, cancel) })
+	return out, func() { stop(); cancel() }
+}
+
 // start takes back what the stream holds and claims the feed.
 func (b *Bridge) start(ctx context.Context) error {
 	m, err := recall(ctx, b.js, b.config)
@@ -123,15 +136,19 @@ func (b *Bridge) start(ctx context.Context) error {
 		return err
 	}
 	b.engine.epoch++
+	commits, cancel := finishing(ctx)
+	defer cancel()
 	b.log.Info("starting", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.engine.instance,
 		"agents", b.engine.state.Len(kindAgent), "services", b.engine.state.Len(kindService))
-	return b.commit(ctx, b.engine.started(b.now()))
+	return b.commit(commits, b.engine.started(b.now()))
 }
 
 // loop polls at every interval, one request at a time, and commits what each
 // poll shows. While a request takes longer than an interval, the ticks carry
 // what else there is to tell.
 func (b *Bridge) loop(ctx context.Context) error {
+	commits, cancel := finishing(ctx)
+	defer cancel()
 	tick := time.NewTicker(b.config.PollInterval)
 	defer tick.Stop()
 	polled := b.poll(ctx)
@@ -161,12 +178,9 @@ func (b *Bridge) loop(ctx context.Context) error {
 		if !done.due() && b.now().Sub(b.committed) < b.config.CheckpointInterval {
 			continue
 		}
-		if err := b.commit(ctx, done); err != nil {
+		if err := b.commit(commits, done); err != nil {
 			if polled != nil {
 				<-polled
-			}
-			if ctx.Err() != nil {
-				return nil
 			}
 			return err
 		}
@@ -212,7 +226,7 @@ func (b *Bridge) stop(reason error) error {
 		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", err)
 	}
 	if reason != nil {
-		return nil
+		return nil // fenced, or in doubt: the next start finds out
 	}
 	if err := b.commit(ctx, b.engine.stopped(b.now(), "shutdown")); err != nil {
 		return fmt.Errorf("say goodbye: %w", err)

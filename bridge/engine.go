@@ -64,6 +64,7 @@ type engine struct {
 	sighted    bool      // a good poll was seen since the start
 	lastSight  time.Time // when the last good poll was received; before the first, the start
 	emptySince time.Time
+	trouble    error // the last failure since the last good poll that says why
 }
 
 // batch is what one observation gives: the events, and what holds once all of
@@ -121,7 +122,7 @@ func (e *engine) observe(o observation) batch {
 	for _, g := range e.layout.Grids {
 		b.baseline = append(b.baseline, g.Kind)
 	}
-	e.sighted, e.lastSight = true, o.answer.Received
+	e.sighted, e.lastSight, e.trouble = true, o.answer.Received, nil
 	return b
 }
 
@@ -178,9 +179,15 @@ func (e *engine) gap(received time.Time) bool {
 
 // interruption tells, once, that the source has been silent for too long.
 func (e *engine) interruption(err error, now time.Time) []event {
+	// "Not ready" and "no answer yet" are what a source does on its way back
+	// from the failure that is to be told.
+	if e.trouble == nil || !errors.Is(err, bpcc.ErrNotReady) && !errors.Is(err, errSlow) {
+		e.trouble = err
+	}
 	if e.cause != "" || now.Sub(e.lastSight) < e.silence {
 		return nil
 	}
+	err = e.trouble
 	cause := causeOf(err)
 	ev := e.feed("feed.interrupted", now, feedData{Cause: cause, Error: err.Error()})
 	ev.applied = func(e *engine) { e.cause, e.status = cause, statusInterrupted }

@@ -108,8 +108,9 @@ func TestLargePollIsToldInParts(t *testing.T) {
 	w.start()
 	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.bridge.observed")) > 0 })
 	var parts []string
+	poll := on(all, "totals.bridge.observed")[0].get("poll")
 	for _, s := range on(all, "feed.checkpoint") {
-		if s.get("poll") == all[len(all)-1].get("poll") {
+		if s.get("poll") == poll {
 			parts = append(parts, fmt.Sprintf("%v/%v: %v events, %v agents, until %v, observing %v",
 				s.get("part"), s.get("parts"), s.get("events"), s.get("agents"), s.get("observed_until") != nil, s.get("observing")))
 		}
