@@ -1,0 +1,141 @@
+package bpcctest
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bpcc-nats/bpcc"
+)
+
+// agent is an Agent with what the tenant keeps about it.
+type agent struct {
+	Agent
+	teamID  string
+	since   time.Time // start of the state
+	settled time.Time // day holds the times up to here
+	day     agentDay
+	media   string        // of the active interaction; empty means voice
+	held    time.Duration // hold time of the active interaction
+}
+
+// agentDay is what an agent has done since the daily reset.
+type agentDay struct {
+	ready, busy, afterCall, pause, logged time.Duration
+	in, out                               int // calls handled
+	handling                              time.Duration
+	dispositions                          map[string]int
+	disposed                              int // all dispositions together
+}
+
+// settle books the time since the last settlement to the current state.
+func (a *agent) settle(now time.Time) {
+	a.day = a.dayAt(now)
+	a.settled = now
+}
+
+// dayAt is the day so far.
+func (a *agent) dayAt(now time.Time) agentDay {
+	d, gone := a.day, max(now.Sub(a.settled), 0)
+	switch a.State {
+	case "":
+		return d
+	case "ready":
+		d.ready += gone
+	case "busy":
+		d.busy += gone
+	case "after_call_work":
+		d.afterCall += gone
+	case "not_ready":
+		d.pause += gone
+	}
+	d.logged += gone
+	return d
+}
+
+// state is the state as the grid shows it.
+func (a *agent) state() string {
+	if v, ok := a.Stats["acd_state"]; ok {
+		return v
+	}
+	return a.State
+}
+
+// skilled tells whether the agent has the skill for one of the services.
+func (a *agent) skilled(services map[string]bool) bool {
+	return slices.ContainsFunc(a.Services, func(s string) bool { return services[s] })
+}
+
+// agentStat computes one column of an agent.
+type agentStat func(a *agent, c *bpcc.Column, now time.Time) string
+
+// agentStats holds the agent statistics that the vendor has named.
+var agentStats = map[string]agentStat{
+	"login_id":        func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.Login },
+	"user_id":         func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.UserID },
+	"firstname":       func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.First },
+	"lastname":        func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.Last },
+	"first_last_name": func(a *agent, _ *bpcc.Column, _ time.Time) string { return strings.TrimSpace(a.First + " " + a.Last) },
+	"last_first_name": func(a *agent, _ *bpcc.Column, _ time.Time) string { return strings.TrimSpace(a.Last + " " + a.First) },
+	"team_id":         func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.teamID },
+	"team_name":       func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.Team },
+	"is_agent":        func(*agent, *bpcc.Column, time.Time) string { return "true" },
+	"extension":       func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.Extension },
+	"acd_state":       func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.State },
+	"acd_next_state":  func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.NextState },
+	"reason":          func(a *agent, _ *bpcc.Column, _ time.Time) string { return a.Reason },
+	"state_duration": func(a *agent, _ *bpcc.Column, now time.Time) string {
+		if a.State == "" {
+			return ""
+		}
+		return seconds(now.Sub(a.since))
+	},
+	"login_time": func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).logged) },
+	"active_item_talk_duration": func(a *agent, _ *bpcc.Column, now time.Time) string {
+		if a.State != "busy" {
+			return ""
+		}
+		return seconds(now.Sub(a.since) - a.held)
+	},
+	"active_item_hold_duration":  whileBusy(func(a *agent) string { return seconds(a.held) }),
+	"active_item_media_type":     whileBusy(func(a *agent) string { return cmp.Or(a.media, "voice") }),
+	"in_calls_handled_per_day":   func(a *agent, _ *bpcc.Column, _ time.Time) string { return strconv.Itoa(a.day.in) },
+	"out_calls_handled_per_day":  func(a *agent, _ *bpcc.Column, _ time.Time) string { return strconv.Itoa(a.day.out) },
+	"agent_total_ready_time":     func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).ready) },
+	"agent_total_busy_time":      func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).busy) },
+	"agent_total_ACW_time":       func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).afterCall) },
+	"agent_total_break_time":     func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).pause) },
+	"calls_dispositions_per_day": func(a *agent, c *bpcc.Column, _ time.Time) string { return strconv.Itoa(a.disposed(c.Dispositions)) },
+	"calls_average_handling_time_per_day": func(a *agent, _ *bpcc.Column, _ time.Time) string {
+		if a.day.in+a.day.out == 0 {
+			return "" // an average over nothing has no value
+		}
+		return seconds(a.day.handling / time.Duration(a.day.in+a.day.out))
+	},
+}
+
+func whileBusy(value func(*agent) string) agentStat {
+	return func(a *agent, _ *bpcc.Column, _ time.Time) string {
+		if a.State != "busy" {
+			return ""
+		}
+		return value(a)
+	}
+}
+
+// disposed counts the calls that ended with one of the dispositions, or with any
+// when none are named.
+func (a *agent) disposed(dispositions []string) int {
+	if len(dispositions) == 0 {
+		return a.day.disposed
+	}
+	n := 0
+	for i, name := range dispositions {
+		if !slices.Contains(dispositions[:i], name) {
+			n += a.day.dispositions[name]
+		}
+	}
+	return n
+}

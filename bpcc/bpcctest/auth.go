@@ -1,0 +1,163 @@
+package bpcctest
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// user is an API user. Guarded by the tenant's mutex.
+type user struct {
+	id, secret string
+	scope      scope
+	token      string    // "" = none was ever issued or it was taken back
+	expires    time.Time // of the token
+	session    string    // cookie, "" = none
+	sub        *subscription
+	inFlight   int // data requests under way
+}
+
+// who finds the user of a request, or nil. A token beats a cookie, and a token
+// that stands bare in Authorization is none. Needs t.mu.
+func (t *Tenant) who(r *http.Request) *user {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		u := t.tokens[token]
+		if u == nil || !t.config.Now().Before(u.expires) {
+			return nil
+		}
+		return u
+	}
+	// X-BP-SESSION-ID is what servers set; the documents let X-STATSAPI-TOKEN
+	// be sent by hand.
+	for _, name := range []string{sessionCookie, "X-STATSAPI-TOKEN"} {
+		if c, err := r.Cookie(name); err == nil {
+			if u := t.sessions[c.Value]; u != nil {
+				return u
+			}
+		}
+	}
+	return nil
+}
+
+const sessionCookie = "X-BP-SESSION-ID"
+
+// signedIn lets h answer users only; all others get 401. h runs under t.mu.
+func (t *Tenant) signedIn(h func(u *user, r *http.Request, f Fault) reply) handler {
+	return func(r *http.Request, f Fault) reply {
+		// Read what the client sends before others are kept waiting for it.
+		body, status, err := readBody(r)
+		if err != nil {
+			return jsonReply(status, badRequest(err).body)
+		}
+		r.Body = body
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		u := t.who(r)
+		if u == nil {
+			return refusal(http.StatusUnauthorized, "unauthorized")
+		}
+		return h(u, r, f)
+	}
+}
+
+// postToken is Get Access Token. A token that still lives is handed out again
+// with what is left of its life, so asking does not renew it.
+func (t *Tenant) postToken(r *http.Request, _ Fault) reply {
+	// A body that is no form leaves all fields empty, which is refused below.
+	_ = r.ParseForm()
+	now := t.config.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.users[r.PostForm.Get("client_id")]
+	if u == nil || !same(u.secret, r.PostForm.Get("client_secret")) || r.PostForm.Get("grant_type") != "client_credentials" {
+		t.counts.LoginsRefused++
+		return jsonReply(http.StatusUnauthorized, []byte(`{"error":"invalid_client","error_description":"Client authentication failed"}`))
+	}
+	left := u.expires.Sub(now)
+	// The life is told in whole seconds; less than one would be told as dead.
+	if u.token == "" || left < time.Second {
+		delete(t.tokens, u.token)
+		u.token, u.expires, left = newToken(), now.Add(t.config.TokenLife), t.config.TokenLife
+		t.tokens[u.token] = u
+	}
+	body := quote([]byte(`{"access_token":`), u.token)
+	body = quote(append(body, `,"token_type":"Bearer","expires_in":`...), strconv.Itoa(int(left/time.Second)))
+	body = quote(append(body, `,"scope":`...), t.config.Tenant)
+	return jsonReply(http.StatusOK, append(body, '}'))
+}
+
+// postAuth is Authenticate, the login of older releases. A user has one session:
+// the next login takes it over, and the cookie of the one before is dead.
+func (t *Tenant) postAuth(r *http.Request, _ Fault) reply {
+	if !t.config.CookieLogin {
+		return refusal(http.StatusForbidden, "illegal login attempt")
+	}
+	var in struct{ Username, Password string }
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		return badRequest(err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.users[in.Username]
+	if u == nil || !same(u.secret, in.Password) {
+		return refusal(http.StatusUnauthorized, "unauthorized")
+	}
+	t.endSession(u)
+	u.session = guid("session/" + rand.Text())
+	t.sessions[u.session] = u
+	cookie := &http.Cookie{Name: sessionCookie, Value: u.session, Path: "/"}
+	body := quote([]byte(`{"token":`), u.session)
+	body = append(body, `,"privileges":["PUSH_PULL_GLOBAL_WALLBOARDS","CUSTOMIZE_WALLBOARDS","SYS_USE_AGENT_SEAT_MAPS"],"user_id":`...)
+	body = append(quote(body, UserID(u.id)), '}')
+	a := jsonReply(http.StatusOK, body)
+	a.header = http.Header{"Set-Cookie": {cookie.String()}}
+	return a
+}
+
+// deleteAuth is the logout that the vendor's wallboard uses.
+func (t *Tenant) deleteAuth(u *user, _ *http.Request, _ Fault) reply {
+	t.endSession(u)
+	return reply{status: http.StatusOK}
+}
+
+func (t *Tenant) endSession(u *user) {
+	delete(t.sessions, u.session)
+	u.session = ""
+}
+
+// ExpireTokens ends the life of all OAuth tokens: they answer 401, and the next
+// login gets a new one.
+func (t *Tenant) ExpireTokens() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.tokens)
+	for _, u := range t.users {
+		u.token, u.expires = "", time.Time{}
+	}
+}
+
+// StealSession makes all cookies invalid, as when each user has logged in to a
+// wallboard elsewhere.
+func (t *Tenant) StealSession() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, u := range t.users {
+		t.endSession(u)
+	}
+}
+
+// same compares secrets in constant time: a simulator on a shared machine should
+// not teach bad habits.
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+func newToken() string {
+	b := make([]byte, 32)
+	// crypto/rand never fails: the runtime would end the program first.
+	_, _ = rand.Read(b)
+	return strings.ToUpper(hex.EncodeToString(b))
+}

@@ -1,0 +1,90 @@
+package bpcctest
+
+import (
+	"net/http"
+	"slices"
+)
+
+// Disposition is a way for a call to end, as the tenant has configured it. The
+// flags are what the look-up of dispositions can filter by.
+type Disposition struct {
+	Name           string `json:"name"`
+	AgentCanSelect bool   `json:"agent_can_select"`
+	Inbound        bool   `json:"inbound"`
+	Outbound       bool   `json:"outbound"`
+	Preview        bool   `json:"preview"`
+}
+
+// getTeams is Get Teams: those that the user supervises.
+func (t *Tenant) getTeams(u *user, _ *http.Request, _ Fault) reply {
+	var list []named
+	for _, team := range t.world.teams {
+		if u.scope.team(team) {
+			list = append(list, named{TeamID(team), team})
+		}
+	}
+	return namedReply(list)
+}
+
+// getServices lists the services that the user's teams have a skill for.
+func (t *Tenant) getServices(u *user, _ *http.Request, _ Fault) reply {
+	var list []named
+	for _, s := range t.world.servicesOf(u.scope) {
+		list = append(list, named{s.ID, s.Name})
+	}
+	return namedReply(list)
+}
+
+// getAgents lists all users of the tenant by login id: a captured answer has
+// more of them than the grid has rows.
+func (t *Tenant) getAgents(_ *user, _ *http.Request, _ Fault) reply {
+	list := make([]named, 0, len(t.world.agents))
+	for _, a := range t.world.agents {
+		list = append(list, named{a.UserID, a.Login})
+	}
+	return namedReply(list)
+}
+
+// named is one object of a configuration look-up.
+type named struct{ id, name string }
+
+// namedReply puts a list in an order that looks arbitrary, as captured lists do,
+// and stays the same from call to call.
+func namedReply(list []named) reply {
+	slices.SortFunc(list, func(a, b named) int { return arbitrary(0, a.id, b.id) })
+	items := make([][]byte, len(list))
+	for i, n := range list {
+		b := quote([]byte("{\n  \"id\" : "), n.id)
+		b = quote(append(b, ",\n  \"name\" : "...), n.name)
+		items[i] = append(b, "\n}"...)
+	}
+	return jsonReply(http.StatusOK, pretty(items))
+}
+
+// getDispositions is Get Dispositions. Each filter that is 1 leaves those that
+// have the flag.
+func (t *Tenant) getDispositions(_ *user, r *http.Request, _ Fault) reply {
+	q := r.URL.Query()
+	asked := func(name string) bool { return q.Get(name) == "1" }
+	items := [][]byte{}
+	for _, d := range t.world.dispositions {
+		if asked("agentCanSelect") && !d.AgentCanSelect || asked("inbound") && !d.Inbound ||
+			asked("outbound") && !d.Outbound || asked("preview") && !d.Preview {
+			continue
+		}
+		items = append(items, quote(nil, d.Name))
+	}
+	return jsonReply(http.StatusOK, pretty(items))
+}
+
+// getAvailability is Get Available Agents: open to everyone, without a login. A
+// service that does not exist has nobody ready. Which tenant is meant does not
+// matter, as there is only one.
+func (t *Tenant) getAvailability(r *http.Request, _ Fault) reply {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.world.available(r.URL.Query().Get("service")) {
+		return jsonReply(http.StatusOK, []byte(`{"availability": true}`))
+	}
+	return jsonReply(http.StatusOK, []byte(`{"availability": false}`))
+}

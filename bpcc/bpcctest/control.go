@@ -1,0 +1,125 @@
+package bpcctest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
+
+// controls adds the control endpoints of the package comment.
+func (t *Tenant) controls() {
+	t.handle("GET /sim/counts", func(*http.Request, Fault) reply { return asJSON(t.Counts()) })
+	t.handle("PUT /sim/agents/{login}", t.putAgent)
+	t.handle("DELETE /sim/agents/{login}", func(r *http.Request, _ Fault) reply {
+		t.RemoveAgent(r.PathValue("login"))
+		return noContent()
+	})
+	t.handle("PUT /sim/services/{name}", t.putService)
+	t.handle("DELETE /sim/services/{name}", func(r *http.Request, _ Fault) reply {
+		t.RemoveService(r.PathValue("name"))
+		return noContent()
+	})
+	t.handle("PUT /sim/availability/{service}", t.putAvailability)
+	t.handle("POST /sim/faults", t.postFault)
+	t.handle("DELETE /sim/faults", t.command(t.ClearFaults))
+	t.handle("POST /sim/reset", t.command(t.ResetDaily))
+	t.handle("POST /sim/tokens/expire", t.command(t.ExpireTokens))
+	t.handle("POST /sim/subscriptions/drop", t.command(t.DropSubscriptions))
+	t.handle("POST /sim/subscriptions/replace", t.command(t.ReplaceSubscription))
+	t.handle("POST /sim/subscriptions/fill", t.command(t.FillSubscriptions))
+}
+
+func (t *Tenant) command(do func()) handler {
+	return func(*http.Request, Fault) reply {
+		do()
+		return noContent()
+	}
+}
+
+func noContent() reply { return reply{status: http.StatusNoContent} }
+
+func asJSON(v any) reply {
+	// Only this package's plain structs come here; they always encode.
+	b, _ := json.Marshal(v)
+	return jsonReply(http.StatusOK, append(b, '\n'))
+}
+
+// read decodes a control request's body strictly: a misspelt field would
+// otherwise silently do nothing.
+func read(r *http.Request, into any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("read the body: %w", err)
+	}
+	return nil
+}
+
+func (t *Tenant) putAgent(r *http.Request, _ Fault) reply {
+	login := r.PathValue("login")
+	return merge(t, r, func(w *World) Agent {
+		a, _ := w.Agent(login)
+		return a
+	}, func(w *World, a Agent) Agent {
+		a.Login = login
+		w.SetAgent(a)
+		a, _ = w.Agent(login)
+		return a
+	})
+}
+
+func (t *Tenant) putService(r *http.Request, _ Fault) reply {
+	name := r.PathValue("name")
+	return merge(t, r, func(w *World) Service {
+		s, _ := w.Service(name)
+		return s
+	}, func(w *World, s Service) Service {
+		s.Name = name
+		w.SetService(s)
+		s, _ = w.Service(name)
+		return s
+	})
+}
+
+// merge reads the body over what is there already and sets the result, all
+// within one change.
+func merge[T any](t *Tenant, r *http.Request, get func(*World) T, set func(*World, T) T) reply {
+	body, status, err := readBody(r)
+	if err != nil {
+		return jsonReply(status, badRequest(err).body)
+	}
+	r.Body = body
+	var answer reply
+	t.Update(func(w *World) {
+		v := get(w)
+		if err := read(r, &v); err != nil {
+			answer = badRequest(err)
+			return
+		}
+		answer = asJSON(set(w, v))
+	})
+	return answer
+}
+
+func (t *Tenant) putAvailability(r *http.Request, _ Fault) reply {
+	var in struct {
+		Available *bool `json:"available"`
+	}
+	if err := read(r, &in); err != nil {
+		return badRequest(err)
+	}
+	t.SetAvailability(r.PathValue("service"), in.Available)
+	return noContent()
+}
+
+func (t *Tenant) postFault(r *http.Request, _ Fault) reply {
+	var f Fault
+	if err := read(r, &f); err != nil {
+		return badRequest(err)
+	}
+	if f.Status != 0 && (f.Status < 200 || f.Status > 599) {
+		return badRequest(fmt.Errorf("status %d is not within 200 to 599", f.Status))
+	}
+	t.Inject(f)
+	return noContent()
+}

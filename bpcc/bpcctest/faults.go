@@ -1,0 +1,113 @@
+package bpcctest
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Fault is a misbehaviour of the API. Without any of the fields that say what
+// to do it does nothing but use up its turn.
+type Fault struct {
+	// Path is the end of the paths it applies to, such as "/oauth/token"; empty
+	// means data requests.
+	Path string `json:"path,omitempty"`
+	// Status is answered instead of doing what was asked for; 0 does what was
+	// asked for, or answers Body with 200 if there is one.
+	Status int `json:"status,omitempty"`
+	// RetryAfter is the header of that name, sent as it is.
+	RetryAfter string `json:"retry_after,omitempty"`
+	// Body and ContentType are the answer's; an empty ContentType is guessed.
+	Body        string `json:"body,omitempty"`
+	ContentType string `json:"content_type,omitempty"`
+	// Close sends headers and half of the body and cuts the connection.
+	Close bool `json:"close,omitempty"`
+	// Truncate cuts the body in half under a Content-Length that agrees with it,
+	// so that only a reader of the JSON notices.
+	Truncate bool `json:"truncate,omitempty"`
+	// Delay passes before anything is done. Closing the server, or a client that
+	// hangs up, ends it.
+	Delay time.Duration `json:"-"`
+	// EmptyGrids answers data with all grids empty.
+	EmptyGrids bool `json:"empty_grids,omitempty"`
+	// Foreign answers data as of the subscription of another program.
+	Foreign bool `json:"foreign,omitempty"`
+	// Times is how many requests meet the fault: 0 means one, negative means all
+	// until [Tenant.ClearFaults].
+	Times int `json:"times,omitempty"`
+}
+
+// MarshalJSON writes Delay as text such as "1.5s".
+func (f Fault) MarshalJSON() ([]byte, error) {
+	type plain Fault
+	out := struct {
+		plain
+		Delay string `json:"delay,omitempty"`
+	}{plain: plain(f)}
+	if f.Delay != 0 {
+		out.Delay = f.Delay.String()
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads Delay from text such as "1.5s" and refuses fields it does
+// not know, since a misspelt fault would silently do nothing.
+func (f *Fault) UnmarshalJSON(b []byte) error {
+	type plain Fault
+	var in struct {
+		plain
+		Delay string `json:"delay"`
+	}
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&in); err != nil {
+		return err
+	}
+	*f = Fault(in.plain)
+	if in.Delay == "" {
+		return nil
+	}
+	d, err := time.ParseDuration(in.Delay)
+	if err != nil {
+		return fmt.Errorf("delay: %w", err)
+	}
+	f.Delay = d
+	return nil
+}
+
+// Inject queues a fault. Faults for one path are met in the order in which they
+// were injected, one per request.
+func (t *Tenant) Inject(f Fault) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f.Times == 0 {
+		f.Times = 1
+	}
+	t.faults = append(t.faults, &f)
+}
+
+// ClearFaults removes all injected faults and gives back what
+// [Tenant.FillSubscriptions] took.
+func (t *Tenant) ClearFaults() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.faults, t.others = nil, 0
+}
+
+// nextFault takes the fault that a request for path meets, or none. Needs t.mu.
+func (t *Tenant) nextFault(path string) (f Fault, ok bool) {
+	for i, f := range t.faults {
+		if f.Path == "" && path != dataPath || !strings.HasSuffix(path, f.Path) {
+			continue
+		}
+		if f.Times > 0 {
+			if f.Times--; f.Times == 0 {
+				t.faults = append(t.faults[:i:i], t.faults[i+1:]...)
+			}
+		}
+		t.counts.Faults++
+		return *f, true
+	}
+	return Fault{}, false
+}

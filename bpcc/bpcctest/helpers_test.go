@@ -1,0 +1,156 @@
+package bpcctest_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+// tester is a hand-driven client of one tenant: it sends exactly what it is told.
+type tester struct {
+	testing.TB
+	*bpcctest.Server
+	token string
+	http  *http.Client
+}
+
+func start(tb testing.TB, c bpcctest.Config) *tester {
+	tb.Helper()
+	s := bpcctest.NewServer(c)
+	// Connections of its own: a shared pool would outlive the server.
+	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
+	tb.Cleanup(func() {
+		client.CloseIdleConnections()
+		s.Close()
+	})
+	return &tester{TB: tb, Server: s, http: client}
+}
+
+// answer is a response read to its end; err is what reading it ended with.
+type answer struct {
+	*http.Response
+	body string
+	err  error
+}
+
+func (x *tester) do(method, path, body string, header ...string) answer {
+	x.Helper()
+	req, err := http.NewRequestWithContext(x.Context(), method, x.URL+path, strings.NewReader(body))
+	if err != nil {
+		x.Fatal(err)
+	}
+	if x.token != "" {
+		req.Header.Set("Authorization", "Bearer "+x.token)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := x.http.Do(req)
+	if err != nil {
+		return answer{Response: &http.Response{Header: http.Header{}}, err: err}
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return answer{resp, string(b), err}
+}
+
+// want sends a request and fails unless it is answered with the status.
+func (x *tester) want(status int, method, path, body string, header ...string) answer {
+	x.Helper()
+	a := x.do(method, path, body, header...)
+	if a.StatusCode != status {
+		x.Fatalf("%s %s: status %d (%v), want %d: %s", method, path, a.StatusCode, a.err, status, a.body)
+	}
+	return a
+}
+
+type tokenAnswer struct {
+	Token   string `json:"access_token"`
+	Type    string `json:"token_type"`
+	Expires string `json:"expires_in"`
+	Scope   string `json:"scope"`
+}
+
+func (x *tester) login(id, secret string) tokenAnswer {
+	x.Helper()
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}, "scope": {"any"}}
+	a := x.want(200, "POST", "/configapi/v2/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	var t tokenAnswer
+	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
+		x.Fatalf("token: %v in %s", err, a.body)
+	}
+	x.token = t.Token
+	return t
+}
+
+// subscribe logs in as the default user and subscribes; with NotReadyPolls of -1
+// the next data request has data.
+func (x *tester) subscribe(sub string) {
+	x.Helper()
+	if x.token == "" {
+		x.login("sim", "sim-secret")
+	}
+	x.want(200, "POST", "/statsapi/subscription", sub)
+}
+
+func (x *tester) data() string {
+	x.Helper()
+	return x.want(200, "GET", "/statsapi/subscription/data", "").body
+}
+
+const data = "/statsapi/subscription/data"
+
+// agents asks for the logins and states of all agents.
+const agents = `{"a":{"agent_grids":[{"id":"g","columns":[{"id":"1","stat_name":"login_id"},{"id":"2","stat_name":"acd_state"}]}]}}`
+
+// app is one app id of a data answer.
+type app struct {
+	Agents   []grid            `json:"agent_grids"`
+	Services []grid            `json:"service_grids"`
+	Totals   map[string]string `json:"stats_totals"`
+}
+
+type grid struct {
+	ID     string              `json:"id"`
+	Values []map[string]string `json:"values"`
+}
+
+// column lists one column of a grid, in the order of its rows.
+func (g grid) column(id string) []string {
+	var out []string
+	for _, row := range g.Values {
+		out = append(out, row[id])
+	}
+	return out
+}
+
+func parse(tb testing.TB, body []byte) map[string]app {
+	tb.Helper()
+	var out map[string]app
+	if err := json.Unmarshal(body, &out); err != nil {
+		tb.Fatalf("data: %v in %.200s", err, body)
+	}
+	return out
+}
+
+// clock is a clock that stands still until it is moved, by one goroutine.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+// parsed reads a subscription that the test itself has written.
+func parsed(tb testing.TB, text string) bpcc.Subscription {
+	tb.Helper()
+	sub, err := bpcc.ParseSubscription([]byte(text))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return sub
+}

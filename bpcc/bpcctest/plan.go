@@ -1,0 +1,164 @@
+package bpcctest
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"bpcc-nats/bpcc"
+)
+
+// plan is a subscription made ready to be answered many times.
+type plan struct {
+	seed uint64 // of the order of rows, which looks arbitrary and is this subscription's
+	apps []planApp
+	size int // of the last answer, a good guess for the next
+}
+
+type planApp struct {
+	bpcc.App
+	id            string
+	agents, queue []planGrid
+	totals        []planTotal
+}
+
+type planGrid struct {
+	bpcc.Grid
+	// keys holds what precedes each value in a row: comma, quoted column id, colon.
+	keys  [][]byte
+	stats []agentStat // nil where the name is unknown; agent grids only
+	index map[string]int
+	// columns points into the grid, so that no cell copies its column.
+	columns []*bpcc.Column
+}
+
+type planTotal struct {
+	name string
+	key  []byte // comma, quoted name, colon
+}
+
+func newPlan(sub bpcc.Subscription) *plan {
+	// A subscription is text and numbers all through, so it always encodes.
+	canon, _ := json.Marshal(sub)
+	p := &plan{seed: scatter(0, string(canon))}
+	for _, id := range slices.Sorted(maps.Keys(sub)) {
+		app := planApp{App: sub[id], id: id}
+		for _, g := range app.AgentGrids {
+			app.agents = append(app.agents, newPlanGrid(g))
+		}
+		for _, g := range app.ServiceGrids {
+			app.queue = append(app.queue, newPlanGrid(g))
+		}
+		for _, name := range app.StatsTotals {
+			// A name that is asked for twice is one key of the answer.
+			if !slices.ContainsFunc(app.totals, func(t planTotal) bool { return t.name == name }) {
+				app.totals = append(app.totals, planTotal{name, key(len(app.totals), name)})
+			}
+		}
+		p.apps = append(p.apps, app)
+	}
+	return p
+}
+
+func newPlanGrid(g bpcc.Grid) planGrid {
+	p := planGrid{Grid: g, index: map[string]int{}}
+	for i := range g.Columns {
+		c := &g.Columns[i]
+		p.keys = append(p.keys, key(i, c.ID))
+		p.stats = append(p.stats, agentStats[c.StatName])
+		p.index[c.ID] = i
+		p.columns = append(p.columns, c)
+	}
+	return p
+}
+
+// key is what stands before the i-th value of an object.
+func key(i int, name string) []byte {
+	var b []byte
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return append(quote(b, name), ':')
+}
+
+// narrow filters, sorts and cuts the rows of a grid as it asks.
+func narrow[T any](g planGrid, rows []T, cell func(row T, column int) string) []T {
+	if g.FilterBy != "" {
+		by := g.index[g.FilterBy]
+		rows = slices.DeleteFunc(rows, func(r T) bool { return !passes(cell(r, by), g.FilterOperation, g.FilterValue) })
+	}
+	if len(g.Order) > 0 {
+		rows = ordered(g, rows, cell)
+	}
+	if g.Limit > 0 && len(rows) > g.Limit {
+		rows = rows[:g.Limit]
+	}
+	return rows
+}
+
+func ordered[T any](g planGrid, rows []T, cell func(row T, column int) string) []T {
+	type keyed struct {
+		row  T
+		keys []string
+	}
+	list := make([]keyed, len(rows))
+	for i, r := range rows {
+		list[i] = keyed{r, make([]string, len(g.Order))}
+		for k, o := range g.Order {
+			list[i].keys[k] = cell(r, g.index[o.By])
+		}
+	}
+	slices.SortStableFunc(list, func(a, b keyed) int {
+		for k, o := range g.Order {
+			c := compare(a.keys[k], b.keys[k])
+			if o.Dir == "DESC" {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
+	for i, k := range list {
+		rows[i] = k.row
+	}
+	return rows
+}
+
+// passes applies a filter to a value.
+func passes(value, operation, to string) bool {
+	c := compare(value, to)
+	switch operation {
+	case "EQ":
+		return c == 0
+	case "NE":
+		return c != 0
+	case "LT":
+		return c < 0
+	case "GT":
+		return c > 0
+	case "LE":
+		return c <= 0
+	default:
+		return c >= 0 // GE: the subscription was validated
+	}
+}
+
+// compare orders values: no value first, then numbers by size, then text.
+func compare(a, b string) int {
+	x, xIsNumber := number(a)
+	y, yIsNumber := number(b)
+	switch {
+	case xIsNumber && yIsNumber:
+		return cmp.Compare(x, y)
+	case a == "" || b == "" || xIsNumber == yIsNumber:
+		return strings.Compare(a, b)
+	case xIsNumber:
+		return -1
+	default:
+		return 1
+	}
+}

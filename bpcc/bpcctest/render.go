@@ -1,0 +1,263 @@
+package bpcctest
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bpcc-nats/bpcc"
+)
+
+// dispositionStat is the one agent statistic that is also a total.
+const dispositionStat = "calls_dispositions_per_day"
+
+// render is the body of a data request: compact, only the sections asked for,
+// all values text. It is one look at the world at one instant.
+func (w *World) render(p *plan, s scope, emptyGrids bool) []byte {
+	v := &view{World: w, scope: s, seed: p.seed, now: w.clock(), empty: emptyGrids}
+	// A little room, so that an answer that grows by seconds need not move.
+	b := append(make([]byte, 0, p.size+p.size/64+64), '{')
+	for i, app := range p.apps {
+		b = append(b, key(i, app.id)...)
+		b = append(v.app(append(b, '{'), app), '}')
+	}
+	b = append(b, '}')
+	p.size = len(b)
+	return b
+}
+
+// view is one look at the world by one user.
+type view struct {
+	*World
+	scope
+	seed  uint64
+	now   time.Time
+	empty bool
+
+	heads  map[string]*headcount // by service, see census
+	agents []*agent              // supervised, in the order of this subscription
+}
+
+func (v *view) app(b []byte, app planApp) []byte {
+	start := len(b)
+	section := func(name string) {
+		if len(b) > start {
+			b = append(b, ',')
+		}
+		b = append(quote(b, name), ':')
+	}
+	if len(app.agents) > 0 {
+		section("agent_grids")
+		b = append(b, '[')
+		for i, g := range app.agents {
+			b = appendGrid(b, i, g, v.agentRows(g), v.agentCell(g))
+		}
+		b = append(b, ']')
+	}
+	if len(app.queue) > 0 {
+		section("service_grids")
+		b = append(b, '[')
+		for i, g := range app.queue {
+			b = appendGrid(b, i, g, v.serviceRows(g), v.serviceCell(g))
+		}
+		b = append(b, ']')
+	}
+	if len(app.totals) > 0 {
+		section("stats_totals")
+		b = v.stats(b, app)
+	}
+	if app.ChatMessages != nil {
+		section("chat_messages")
+		b = v.messages(b, *app.ChatMessages)
+	}
+	return b
+}
+
+func appendGrid[T any](b []byte, i int, g planGrid, rows []T, cell func(row T, column int) string) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	b = append(quote(append(b, `{"id":`...), g.ID), `,"values":[`...)
+	for i, row := range rows {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '{')
+		for column, key := range g.keys {
+			b = quote(append(b, key...), cell(row, column))
+		}
+		b = append(b, '}')
+	}
+	return append(b, "]}"...)
+}
+
+// supervised lists the agents that the user may see.
+func (v *view) supervised() []*agent {
+	if v.agents != nil {
+		return v.agents
+	}
+	type placed struct {
+		place uint64
+		*agent
+	}
+	list := make([]placed, 0, len(v.World.agents))
+	for _, a := range v.World.agents {
+		if v.team(a.Team) {
+			list = append(list, placed{scatter(v.seed, a.Login), a})
+		}
+	}
+	slices.SortFunc(list, func(a, b placed) int {
+		if a.place != b.place {
+			return cmp.Compare(a.place, b.place)
+		}
+		return strings.Compare(a.Login, b.Login)
+	})
+	v.agents = make([]*agent, len(list))
+	for i, p := range list {
+		v.agents[i] = p.agent
+	}
+	return v.agents
+}
+
+func (v *view) agentRows(g planGrid) []*agent {
+	if v.empty {
+		return nil
+	}
+	teams, services := byID(g.TeamIDs), v.serviceNames(byID(g.ServiceIDs))
+	rows := make([]*agent, 0, len(v.supervised()))
+	for _, a := range v.supervised() {
+		switch {
+		case g.LoggedInAgentsOnly && a.state() == "",
+			g.MySubteamOnly && v.own != "" && a.Team != v.own,
+			teams != nil && !teams[a.teamID],
+			services != nil && !a.skilled(services):
+			continue
+		}
+		rows = append(rows, a)
+	}
+	return narrow(g, rows, v.agentCell(g))
+}
+
+func (v *view) agentCell(g planGrid) func(*agent, int) string {
+	return func(a *agent, column int) string {
+		c := g.columns[column]
+		if len(a.Stats) > 0 {
+			if value, ok := a.Stats[c.StatName]; ok {
+				return value
+			}
+		}
+		if stat := g.stats[column]; stat != nil {
+			return stat(a, c, v.now)
+		}
+		return ""
+	}
+}
+
+func (v *view) serviceRows(g planGrid) []*service {
+	if v.empty {
+		return nil
+	}
+	teams, ids := byID(g.TeamIDs), byID(g.ServiceIDs)
+	rows := v.servicesOf(v.scope)
+	if teams != nil || g.MySubteamOnly && v.own != "" {
+		rows = v.servicesFor(func(a *agent) bool {
+			return v.team(a.Team) && (teams == nil || teams[a.teamID]) && (!g.MySubteamOnly || v.own == "" || a.Team == v.own)
+		}, false)
+	}
+	rows = slices.DeleteFunc(rows, func(s *service) bool { return ids != nil && !ids[strings.ToUpper(s.ID)] })
+	slices.SortFunc(rows, func(a, b *service) int { return arbitrary(v.seed, a.Name, b.Name) })
+	return narrow(g, rows, v.serviceCell(g))
+}
+
+func (v *view) serviceCell(g planGrid) func(*service, int) string {
+	l := load{now: v.now, heads: v.census()}
+	return func(s *service, column int) string { return l.value(s, g.columns[column].StatName) }
+}
+
+// census counts the agents of each service. It counts all of the tenant's: the
+// documents say that a service's agents may be outside of one's teams.
+func (v *view) census() map[string]*headcount {
+	if v.heads != nil {
+		return v.heads
+	}
+	v.heads = map[string]*headcount{}
+	for _, a := range v.World.agents {
+		state := a.state()
+		if state == "" {
+			continue
+		}
+		for _, name := range a.Services {
+			h := v.heads[name]
+			if h == nil {
+				h = &headcount{}
+				v.heads[name] = h
+			}
+			h.add(state)
+		}
+	}
+	return v.heads
+}
+
+// stats is the section stats_totals: over the services named, or all that the
+// user supervises; over their agents, or all that the user supervises.
+func (v *view) stats(b []byte, app planApp) []byte {
+	ids := byID(app.StatsTotalsServiceIDs)
+	l := load{now: v.now, heads: v.census(), services: v.servicesOf(v.scope)}
+	l.services = slices.DeleteFunc(l.services, func(s *service) bool { return ids != nil && !ids[strings.ToUpper(s.ID)] })
+	// Sums of fractions depend on the order of adding; a fixed one gives the
+	// same text every time.
+	slices.SortFunc(l.services, func(a, b *service) int { return strings.Compare(a.Name, b.Name) })
+	names, disposed := v.serviceNames(ids), 0
+	for _, a := range v.supervised() {
+		if names == nil || a.skilled(names) {
+			l.people.add(a.state())
+			disposed += a.disposed(app.StatsTotalsDispositions)
+		}
+	}
+	b = append(b, '{')
+	for _, t := range app.totals {
+		value, overridden := v.totals[t.name]
+		switch {
+		case overridden:
+		case t.name == dispositionStat:
+			value = strconv.Itoa(disposed)
+		default:
+			value = l.total(t.name)
+		}
+		b = quote(append(b, t.key...), value)
+	}
+	return append(b, '}')
+}
+
+// messages is the section chat_messages: the newest that hold the filter's text,
+// the newest first.
+func (v *view) messages(b []byte, q bpcc.ChatQuery) []byte {
+	b = append(b, '[')
+	sent := 0
+	for _, m := range slices.Backward(v.chat) {
+		if q.Limit > 0 && sent == q.Limit {
+			break
+		}
+		if !strings.Contains(m.Content, q.Filter) {
+			continue
+		}
+		if sent++; sent > 1 {
+			b = append(b, ',')
+		}
+		urgent := "0"
+		if m.Urgent {
+			urgent = "1"
+		}
+		b = append(b, '{')
+		for i, f := range [...][2]string{
+			{"id", m.ID}, {"login_id", m.LoginID}, {"first_name", m.FirstName}, {"last_name", m.LastName},
+			{"send_time", m.Sent.UTC().Format(time.RFC3339)}, {"is_urgent", urgent}, {"content", m.Content},
+		} {
+			b = quote(append(b, key(i, f[0])...), f[1])
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']')
+}

@@ -1,0 +1,243 @@
+package bpcctest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	dataPath = "/statsapi/subscription/data"
+	cfgPath  = "/statsapi/cfg/"
+	// mostBody caps a request's body. The largest subscription seen has a few
+	// kilobytes.
+	mostBody = 1 << 20
+)
+
+// reply is an answer before it is written, so that a fault can spoil it.
+type reply struct {
+	status      int
+	contentType string
+	body        []byte
+	header      http.Header // further headers, may be nil
+	chunked     bool        // an empty body sent chunked, without type or length
+}
+
+func jsonReply(status int, body []byte) reply {
+	return reply{status: status, contentType: "application/json", body: body}
+}
+
+// refusal is an error in the words of a sister API; this one's are not documented.
+func refusal(status int, text string) reply {
+	return jsonReply(status, append(quote([]byte(`{"error":`), text), '}'))
+}
+
+// badRequest opens with the key that old documents show before they break off.
+func badRequest(err error) reply {
+	body := quote([]byte(`{"error_code":"400","error_message":`), err.Error())
+	return jsonReply(http.StatusBadRequest, append(body, '}'))
+}
+
+// handler answers a request. The fault, if there is one, is for those who answer
+// data; everything else about it is done for them.
+type handler func(r *http.Request, f Fault) reply
+
+// visit carries a fault, and the reply that met it, through the mux.
+type visit struct {
+	fault Fault
+	reply reply
+	done  bool // a handler of the API has answered into reply
+}
+
+// visitKey is the context key of the *visit.
+type visitKey struct{}
+
+func (t *Tenant) handle(pattern string, h handler) {
+	t.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
+		// Only ServeHTTP calls the mux, and it always brings a visit.
+		v := r.Context().Value(visitKey{}).(*visit)
+		v.reply, v.done = h(r, v.fault), true
+	})
+}
+
+// ServeHTTP answers one request of the API.
+func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := t.config.Now()
+	path := r.URL.Path
+	v := &visit{}
+	who := ""
+	t.mu.Lock()
+	t.counts.count(r.Method, path)
+	fault, faulty := t.nextFault(path)
+	v.fault = fault
+	u := t.who(r)
+	if u != nil {
+		who = u.id
+		if path == dataPath {
+			u.inFlight++
+			t.counts.MaxInFlightData = max(t.counts.MaxInFlightData, u.inFlight)
+			defer t.landed(u)
+		}
+	}
+	t.mu.Unlock()
+
+	if fault.Delay > 0 && !pause(r.Context(), fault.Delay) {
+		panic(http.ErrAbortHandler) // there is nobody left to answer
+	}
+	setHeaders(w.Header(), path, began)
+	switch {
+	case fault.Status != 0 || fault.Body != "":
+		v.reply, v.done = fault.reply(), true
+	default:
+		r.Body = http.MaxBytesReader(w, r.Body, mostBody)
+		t.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
+	}
+	if !v.done {
+		t.logf("%s %s %s: no such path or method", r.Method, path, who)
+		return // the mux has answered 404 or 405
+	}
+	if path == dataPath {
+		t.mu.Lock()
+		t.counts.Data[v.reply.status]++
+		t.mu.Unlock()
+	}
+	t.logf("%s %s %s: %d, %d bytes in %v%s", r.Method, path, who, v.reply.status, len(v.reply.body),
+		t.config.Now().Sub(began).Round(time.Microsecond), map[bool]string{true: ", faulty"}[faulty])
+	t.write(w, r, v.reply, fault)
+}
+
+func (t *Tenant) landed(u *user) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u.inFlight--
+}
+
+func (t *Tenant) logf(format string, args ...any) {
+	if t.config.Log != nil {
+		t.config.Log(format, args...)
+	}
+}
+
+// reply is what a fault answers by itself.
+func (f Fault) reply() reply {
+	r := reply{status: f.Status, contentType: f.ContentType, body: []byte(f.Body)}
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	if r.contentType == "" && f.Body != "" {
+		r.contentType = "application/json"
+		if first := strings.TrimSpace(f.Body)[:1]; first != "{" && first != "[" {
+			r.contentType = http.DetectContentType(r.body)
+		}
+	}
+	return r
+}
+
+// setHeaders sets what every answer carries. They are a captured answer's, with
+// its slip: Last-Modified is printed from a 12-hour clock, so that it is half a
+// day behind after noon.
+func setHeaders(h http.Header, path string, now time.Time) {
+	h.Set("Server", "nginx/1.15.12")
+	if !strings.HasPrefix(path, "/statsapi/") {
+		return
+	}
+	h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE, PUT")
+	h.Set("Access-Control-Allow-Headers", "Accept, Origin, Content-type, Authorization")
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Last-Modified", now.UTC().Format("Mon, 02 Jan 2006 03:04:05 GMT"))
+	h.Set("Expires", "Sat, 26 Jul 1997 05:00:00 GMT")
+	h.Set("Cache-Control", "no-store, no-cache, max-age=0, must-revalidate")
+}
+
+// write sends a reply, spoilt as the fault wants it.
+func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault) {
+	h := w.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	if f.RetryAfter != "" {
+		h.Set("Retry-After", f.RetryAfter)
+	}
+	// A nil entry keeps net/http from guessing a type.
+	h["Content-Type"] = nil
+	if a.contentType != "" {
+		h.Set("Content-Type", a.contentType)
+	}
+	if f.Truncate {
+		a.body = a.body[:len(a.body)/2]
+	}
+	if a.chunked && len(a.body) == 0 {
+		if f.Close {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(a.status)
+		// Flushing before the length is known makes the answer chunked.
+		_ = http.NewResponseController(w).Flush()
+		return
+	}
+	if len(a.body) >= leastZip && acceptsGzip(r.Header.Get("Accept-Encoding")) {
+		a.body = t.zip(a.body)
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Vary", "Accept-Encoding")
+	}
+	if a.status != http.StatusNoContent {
+		h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	}
+	if f.Close {
+		if len(a.body) > 0 {
+			w.WriteHeader(a.status)
+			// The connection is about to be cut anyway.
+			_, _ = w.Write(a.body[:len(a.body)/2])
+			_ = http.NewResponseController(w).Flush()
+		}
+		panic(http.ErrAbortHandler)
+	}
+	w.WriteHeader(a.status)
+	if r.Method != http.MethodHead && len(a.body) > 0 {
+		// A client that has hung up is no concern of the tenant's.
+		_, _ = w.Write(a.body)
+	}
+}
+
+// leastZip is nginx's default of the smallest body worth compressing.
+const leastZip = 20
+
+func acceptsGzip(header string) bool {
+	for coding := range strings.SplitSeq(header, ",") {
+		name, weight, _ := strings.Cut(strings.TrimSpace(coding), ";")
+		if strings.TrimSpace(name) == "gzip" && strings.Trim(strings.TrimPrefix(strings.TrimSpace(weight), "q="), "0.") != "" || strings.TrimSpace(coding) == "gzip" {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Tenant) zip(body []byte) []byte {
+	var b bytes.Buffer
+	z, ok := t.zips.Get().(*gzip.Writer)
+	if !ok {
+		return body
+	}
+	z.Reset(&b)
+	// A bytes.Buffer takes everything.
+	_, _ = z.Write(body)
+	_ = z.Close()
+	t.zips.Put(z)
+	return b.Bytes()
+}
+
+// pause waits for d, or until ctx ends, and tells which it was.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,63 @@
+package bpcctest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Server is a [Tenant] that listens on a free port of 127.0.0.1.
+type Server struct {
+	*Tenant
+	// URL is the tenant's address, such as http://127.0.0.1:40123.
+	URL string
+
+	http   *http.Server
+	cancel context.CancelFunc // ends delays that requests are sitting out
+	busy   sync.WaitGroup     // connections, and the goroutine that accepts them
+}
+
+// NewServer starts a tenant. Like httptest.NewServer it panics when there is no
+// port to listen on. The caller closes it.
+func NewServer(c Config) *Server {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(fmt.Sprintf("bpcctest: listen on a free port: %v", err))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{Tenant: New(c), URL: "http://" + l.Addr().String(), cancel: cancel}
+	s.http = &http.Server{
+		Handler:           s.Tenant,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnState:         s.connection,
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	s.busy.Go(func() {
+		// Serve ends with an error in any case, and Close is the only cause.
+		_ = s.http.Serve(l)
+	})
+	return s
+}
+
+// connection counts connections. The first state is reported by the goroutine
+// that accepts, which counts itself, so that none is missed by Close.
+func (s *Server) connection(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.busy.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.busy.Done()
+	}
+}
+
+// Close stops listening, cuts what is under way and waits until the last
+// connection is gone. Closing twice is harmless.
+func (s *Server) Close() {
+	s.cancel()
+	// The listener's error on closing would tell nothing that a caller can mend.
+	_ = s.http.Close()
+	s.busy.Wait()
+}

@@ -1,0 +1,155 @@
+package bpcctest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"bpcc-nats/bpcc"
+)
+
+// subscription is a user's active subscription. Guarded by the tenant's mutex.
+type subscription struct {
+	plan     *plan
+	notReady int       // data requests still to be answered 204
+	used     time.Time // last made or read
+}
+
+// readBody reads a request's body whole; the status is for when it cannot.
+func readBody(r *http.Request) (io.ReadCloser, int, error) {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes", tooLarge.Limit)
+		}
+		return nil, http.StatusBadRequest, err
+	}
+	return io.NopCloser(bytes.NewReader(b)), 0, nil
+}
+
+// postSubscription is Create Subscription. A second one replaces the first.
+func (t *Tenant) postSubscription(u *user, r *http.Request, _ Fault) reply {
+	var sub bpcc.Subscription
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return badRequest(err)
+	}
+	if err := json.Unmarshal(body, &sub); err != nil {
+		return badRequest(err)
+	}
+	if err := sub.Validate(); err != nil {
+		return badRequest(err)
+	}
+	if t.config.RefuseUnknownStats {
+		if err := t.world.unknownStat(sub); err != nil {
+			return badRequest(err)
+		}
+	}
+	if u.sub == nil && t.active() >= t.config.SubscriptionLimit {
+		return refusal(http.StatusConflict, "limit of active subscriptions exceeded for tenant")
+	}
+	u.sub = &subscription{plan: newPlan(sub), notReady: t.config.NotReadyPolls, used: t.config.Now()}
+	return reply{status: http.StatusOK, chunked: true}
+}
+
+// active is how much of the pool is in use.
+func (t *Tenant) active() int {
+	n := t.others
+	for _, u := range t.users {
+		if t.idle(u); u.sub != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// idle drops a subscription that nobody has read for too long.
+func (t *Tenant) idle(u *user) {
+	if u.sub != nil && t.config.IdleExpiry > 0 && t.config.Now().Sub(u.sub.used) >= t.config.IdleExpiry {
+		u.sub = nil
+	}
+}
+
+// deleteSubscription is Delete Subscription; there need not be one.
+func (t *Tenant) deleteSubscription(u *user, _ *http.Request, _ Fault) reply {
+	u.sub = nil
+	return reply{status: http.StatusOK}
+}
+
+// getData is Get Subscription Data.
+func (t *Tenant) getData(u *user, _ *http.Request, f Fault) reply {
+	t.idle(u)
+	if u.sub == nil {
+		return refusal(http.StatusNotFound, "there is no active subscription")
+	}
+	u.sub.used = t.config.Now()
+	if u.sub.notReady > 0 {
+		u.sub.notReady--
+		return reply{status: http.StatusNoContent}
+	}
+	p := u.sub.plan
+	if f.Foreign {
+		p = newPlan(foreign())
+	}
+	return jsonReply(http.StatusOK, t.world.render(p, u.scope, f.EmptyGrids))
+}
+
+// Snapshot is what a data request of sub would answer now to a user who
+// supervises all teams, byte for byte.
+func (t *Tenant) Snapshot(sub bpcc.Subscription) []byte {
+	p := newPlan(sub)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.world.render(p, scope{}, false)
+}
+
+// DropSubscriptions forgets all subscriptions, strangers' included, as when the
+// server restarts: data requests answer 404 until the next subscription.
+func (t *Tenant) DropSubscriptions() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.others = 0
+	for _, u := range t.users {
+		u.sub = nil
+	}
+}
+
+// FillSubscriptions lets strangers use up the pool: whoever has no subscription
+// gets 409 until [Tenant.ClearFaults] or [Tenant.DropSubscriptions].
+func (t *Tenant) FillSubscriptions() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.others = t.config.SubscriptionLimit
+}
+
+// ReplaceSubscription puts another program's subscription in the place of every
+// active one, or of the first user's when there is none, as when that program
+// uses the same API user: data requests answer its app ids.
+func (t *Tenant) ReplaceSubscription() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	replaced := false
+	for _, u := range t.users {
+		if u.sub != nil {
+			u.sub, replaced = &subscription{plan: newPlan(foreign()), used: t.config.Now()}, true
+		}
+	}
+	if u := t.users[t.config.ClientID]; !replaced {
+		u.sub = &subscription{plan: newPlan(foreign()), used: t.config.Now()}
+	}
+}
+
+// foreign is what another program, a small wallboard, asks for.
+func foreign() bpcc.Subscription {
+	return bpcc.Subscription{"wallboard-7": {
+		StatsTotals: []string{"in_calls_waiting", "agents_ready"},
+		AgentGrids: []bpcc.Grid{{ID: "w1", Columns: []bpcc.Column{
+			{ID: "c1", StatName: "first_last_name"}, {ID: "c2", StatName: "acd_state"},
+		}}},
+	}}
+}

@@ -1,0 +1,150 @@
+package bpcctest
+
+import (
+	"compress/gzip"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Config says what kind of tenant to simulate. The zero value works.
+type Config struct {
+	// Tenant is the host answered as scope of a token; empty means
+	// "sim.brightpattern.com".
+	Tenant string
+	// ClientID and ClientSecret are the API user that always exists and
+	// supervises all teams; empty means "sim" and "sim-secret". The cookie login
+	// takes the same pair as username and password.
+	ClientID, ClientSecret string
+	// Now is the clock of state durations and token lives; nil means time.Now.
+	// A [Floor] brings a clock of its own for state durations.
+	Now func() time.Time
+	// NotReadyPolls is how many data requests after a subscription answer 204;
+	// 0 means 1, negative means none.
+	NotReadyPolls int
+	// TokenLife is how long a token lives; 0 means an hour. Asking again hands
+	// out the same token with what is left of its life.
+	TokenLife time.Duration
+	// SubscriptionLimit is the tenant's pool of active subscriptions, which all
+	// users share; 0 means 5. A subscription beyond it answers 409.
+	SubscriptionLimit int
+	// IdleExpiry drops a subscription that was not read for so long; 0 means never.
+	IdleExpiry time.Duration
+	// CookieLogin switches the login of older releases on. Without it
+	// POST /statsapi/auth answers 403, as BPCC 5.36 does.
+	CookieLogin bool
+	// RefuseUnknownStats makes a subscription to an unknown statistic answer
+	// 400; without it the statistic has the value "".
+	RefuseUnknownStats bool
+	// Control serves the control endpoints of the package comment. They ask for
+	// no login, so do not switch them on where strangers can reach them.
+	Control bool
+	// Log hears of every request, without secrets; nil means silence.
+	Log func(format string, args ...any)
+}
+
+// Tenant is a simulated tenant: an http.Handler with a world behind it. Its
+// methods may be called at any time from any goroutine. Each call is one change,
+// which the next data request sees whole or not at all.
+type Tenant struct {
+	config Config
+	mux    *http.ServeMux
+	zips   sync.Pool // of *gzip.Writer; they are dear to make
+
+	mu       sync.Mutex // guards everything below, the world included
+	world    *World
+	users    map[string]*user
+	tokens   map[string]*user // by OAuth token
+	sessions map[string]*user // by cookie
+	others   int              // subscriptions of the pool that strangers hold
+	faults   []*Fault
+	counts   Counts
+}
+
+// New makes a tenant that listens nowhere: mount it as an http.Handler.
+func New(c Config) *Tenant {
+	if c.Tenant == "" {
+		c.Tenant = "sim.brightpattern.com"
+	}
+	if c.ClientID == "" {
+		c.ClientID = "sim"
+	}
+	if c.ClientSecret == "" {
+		c.ClientSecret = "sim-secret"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	switch {
+	case c.NotReadyPolls == 0:
+		c.NotReadyPolls = 1
+	case c.NotReadyPolls < 0:
+		c.NotReadyPolls = 0
+	}
+	if c.TokenLife == 0 {
+		c.TokenLife = time.Hour
+	}
+	if c.SubscriptionLimit == 0 {
+		c.SubscriptionLimit = 5
+	}
+	t := &Tenant{
+		config:   c,
+		mux:      http.NewServeMux(),
+		world:    newWorld(c.Now),
+		users:    map[string]*user{},
+		tokens:   map[string]*user{},
+		sessions: map[string]*user{},
+		counts:   Counts{Data: map[int]int{}},
+	}
+	t.zips.New = func() any {
+		// The level is a constant of the package, so there is no error to see.
+		w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
+		return w
+	}
+	t.AddUser(c.ClientID, c.ClientSecret)
+	t.routes()
+	return t
+}
+
+// routes is the whole API on one page.
+func (t *Tenant) routes() {
+	t.handle("POST /configapi/v2/oauth/token", t.postToken)
+	t.handle("POST /statsapi/auth", t.postAuth)
+	t.handle("DELETE /statsapi/auth", t.signedIn(t.deleteAuth))
+	t.handle("POST /statsapi/subscription", t.signedIn(t.postSubscription))
+	t.handle("DELETE /statsapi/subscription/active", t.signedIn(t.deleteSubscription))
+	t.handle("GET "+dataPath, t.signedIn(t.getData))
+	t.handle("GET /statsapi/cfg/teams", t.signedIn(t.getTeams))
+	t.handle("GET /statsapi/cfg/services", t.signedIn(t.getServices))
+	t.handle("GET /statsapi/cfg/agents", t.signedIn(t.getAgents))
+	t.handle("GET /statsapi/cfg/dispositions", t.signedIn(t.getDispositions))
+	t.handle("GET /statsapi/info/check_available_agents", t.getAvailability)
+	if t.config.Control {
+		t.controls()
+	}
+}
+
+// AddUser adds a further API user, who supervises the named teams, or all teams
+// when none are named. Adding a user again changes secret and teams and leaves
+// token and subscription alone.
+func (t *Tenant) AddUser(id, secret string, teams ...string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.users[id]
+	if u == nil {
+		u = &user{id: id}
+		t.users[id] = u
+	}
+	u.secret = secret
+	u.scope = newScope(teams)
+}
+
+// Update makes several changes at once: no data request sees some of them
+// without the others. The world is the callback's until it returns; the callback
+// must not call the tenant's own methods, which would wait for it.
+func (t *Tenant) Update(change func(w *World)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(t.world)
+}

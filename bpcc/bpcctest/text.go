@@ -1,0 +1,123 @@
+package bpcctest
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// TeamID is the GUID of the team of that name.
+func TeamID(name string) string { return guid("team/" + name) }
+
+// ServiceID is the GUID of the service of that name, unless it was given another.
+func ServiceID(name string) string { return guid("service/" + name) }
+
+// UserID is the GUID of the user of that login, unless it was given another.
+func UserID(login string) string { return guid("user/" + login) }
+
+// guid derives a GUID from text, in upper case as the API writes them, so that
+// objects keep their ids from run to run.
+func guid(of string) string {
+	h := sha256.Sum256([]byte(of))
+	h[6], h[8] = h[6]&0x0f|0x40, h[8]&0x3f|0x80 // marked as a random UUID
+	return fmt.Sprintf("%X-%X-%X-%X-%X", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
+}
+
+// scatter is a cheap hash; its order looks like none.
+func scatter(seed uint64, s string) uint64 {
+	h := seed ^ 14695981039346656037
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	h ^= h >> 29
+	h *= 0xbf58476d1ce4e5b9
+	return h ^ h>>32
+}
+
+// arbitrary compares in an order that depends on the seed alone.
+func arbitrary(seed uint64, a, b string) int {
+	return cmp.Or(cmp.Compare(scatter(seed, a), scatter(seed, b)), cmp.Compare(a, b))
+}
+
+const hexDigits = "0123456789ABCDEF"
+
+// quote appends s as a JSON string in the manner of Jackson: nothing escaped
+// that need not be, UTF-8 as it is.
+func quote(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = utf8.AppendRune(append(dst, s[start:i]...), r)
+				start = i + 1
+			}
+			i += size
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		i++
+		start = i
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+// pretty makes an array of finished items in the layout of Jackson's default
+// pretty printer.
+func pretty(items [][]byte) []byte {
+	if len(items) == 0 {
+		return []byte("[ ]")
+	}
+	b := []byte("[ ")
+	for i, item := range items {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(b, item...)
+	}
+	return append(b, " ]"...)
+}
+
+// seconds is how durations travel: whole seconds as text.
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(max(d, 0)/time.Second), 10) }
+
+// decimal is how sums and ratios travel: up to four decimals, none if whole.
+func decimal(v float64) string {
+	return strconv.FormatFloat(math.Round(v*10000)/10000, 'f', -1, 64)
+}
+
+// number reads a value that is one. Text that only a Go parser takes for a
+// number, such as "Infinity", is none.
+func number(s string) (float64, bool) {
+	if s == "" || s[0] != '-' && s[0] != '.' && (s[0] < '0' || s[0] > '9') {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	return v, err == nil
+}

@@ -1,0 +1,300 @@
+package bpcctest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Agent is a user of the tenant as scripts set it.
+type Agent struct {
+	Login string `json:"login"`
+	// UserID is the GUID; empty means [UserID] of the login.
+	UserID string `json:"user_id"`
+	First  string `json:"first"`
+	Last   string `json:"last"`
+	// Team is the team's name. A team comes into being with its first agent.
+	Team      string `json:"team"`
+	Extension string `json:"extension"`
+	// Services names the services that the agent has the skill for.
+	Services []string `json:"services"`
+	// State is ready, not_ready, busy, after_call_work or any other word; empty
+	// means logged out.
+	State     string `json:"state"`
+	NextState string `json:"next_state"`
+	// Reason is why the agent is not ready.
+	Reason string `json:"reason"`
+	// Stats overrides columns by statistic name, with "" too. Names outside the
+	// vendor's list make statistics that are otherwise unknown.
+	Stats map[string]string `json:"stats"`
+}
+
+// Service is a service (a queue) of the tenant as scripts set it.
+type Service struct {
+	Name string `json:"name"`
+	// ID is the GUID; empty means [ServiceID] of the name.
+	ID string `json:"id"`
+	// Stats overrides columns by statistic name, with "" too. Ratios and totals
+	// are computed from overridden counts.
+	Stats map[string]string `json:"stats"`
+}
+
+// ChatMessage is a message of the internal chat.
+type ChatMessage struct {
+	ID, LoginID, FirstName, LastName string
+	Sent                             time.Time
+	Urgent                           bool
+	Content                          string
+}
+
+// World is what a tenant's statistics are about. It is handed to the callback of
+// [Tenant.Update] and is not for use outside of it.
+type World struct {
+	clock        func() time.Time
+	agents       map[string]*agent
+	services     map[string]*service
+	teams        []string
+	dispositions []Disposition
+	totals       map[string]string
+	availability map[string]bool
+	chat         []ChatMessage // oldest first
+}
+
+func newWorld(clock func() time.Time) *World {
+	return &World{
+		clock:        clock,
+		agents:       map[string]*agent{},
+		services:     map[string]*service{},
+		totals:       map[string]string{},
+		availability: map[string]bool{},
+		dispositions: []Disposition{
+			{"Agent failure", false, true, true, false},
+			{"Disposition not found", false, true, true, true},
+			{"Dropped while talking", true, true, true, true},
+			{"Offer rejected", true, false, true, true},
+			{"Phone number out of service", true, false, true, true},
+			{"Product sold", true, true, true, true},
+			{"Silence", true, true, false, false},
+			{"System failure", false, true, true, false},
+			{"Wrong number", true, true, true, true},
+		},
+	}
+}
+
+// SetAgent adds an agent, or replaces the one with the same login. A change of
+// state restarts its state_duration; times and calls of the day are kept.
+func (w *World) SetAgent(a Agent) {
+	a.Services, a.Stats = slices.Clone(a.Services), maps.Clone(a.Stats)
+	if a.UserID == "" {
+		a.UserID = UserID(a.Login)
+	}
+	in := w.agents[a.Login]
+	now := w.clock()
+	if in == nil {
+		in = &agent{since: now, settled: now}
+		w.agents[a.Login] = in
+	}
+	in.settle(now)
+	if in.State != a.State {
+		in.since = now
+	}
+	if in.teamID == "" || in.Team != a.Team {
+		in.teamID = teamID(a.Team)
+		w.addTeam(a.Team)
+	}
+	in.Agent = a
+}
+
+func teamID(name string) string {
+	if name == "" {
+		return ""
+	}
+	return TeamID(name)
+}
+
+// SetState changes an agent's state and reason and leaves all else as it is. An
+// agent that does not exist is added.
+func (w *World) SetState(login, state, reason string) {
+	a := w.agent(login)
+	now := w.clock()
+	a.settle(now)
+	if a.State != state {
+		a.since = now
+	}
+	a.State, a.Reason = state, reason
+}
+
+// SetAgentStat overrides one column of an agent. An agent that does not exist is
+// added.
+func (w *World) SetAgentStat(login, stat, value string) {
+	a := w.agent(login)
+	if a.Stats == nil {
+		a.Stats = map[string]string{}
+	}
+	a.Stats[stat] = value
+}
+
+// Agent tells how an agent is now, or false when there is none of that login.
+func (w *World) Agent(login string) (Agent, bool) {
+	a := w.agents[login]
+	if a == nil {
+		return Agent{}, false
+	}
+	out := a.Agent
+	out.Services, out.Stats = slices.Clone(out.Services), maps.Clone(out.Stats)
+	return out, true
+}
+
+func (w *World) agent(login string) *agent {
+	if w.agents[login] == nil {
+		w.SetAgent(Agent{Login: login})
+	}
+	return w.agents[login]
+}
+
+// RemoveAgent takes an agent off the tenant: the row vanishes.
+func (w *World) RemoveAgent(login string) { delete(w.agents, login) }
+
+// SetService adds a service, or replaces the one with the same name. Its calls
+// of the day are kept.
+func (w *World) SetService(s Service) {
+	s.Stats = maps.Clone(s.Stats)
+	if s.ID == "" {
+		s.ID = ServiceID(s.Name)
+	}
+	in := w.services[s.Name]
+	if in == nil {
+		in = &service{}
+		w.services[s.Name] = in
+	}
+	in.Service = s
+}
+
+// SetServiceStat overrides one column of a service. A service that does not
+// exist is added.
+func (w *World) SetServiceStat(name, stat, value string) {
+	if w.services[name] == nil {
+		w.SetService(Service{Name: name})
+	}
+	s := w.services[name]
+	if s.Stats == nil {
+		s.Stats = map[string]string{}
+	}
+	s.Stats[stat] = value
+}
+
+// Service tells how a service is now, or false when there is none of that name.
+func (w *World) Service(name string) (Service, bool) {
+	s := w.services[name]
+	if s == nil {
+		return Service{}, false
+	}
+	out := s.Service
+	out.Stats = maps.Clone(out.Stats)
+	return out, true
+}
+
+// RemoveService takes a service off the tenant, and the skill for it from all
+// agents.
+func (w *World) RemoveService(name string) {
+	delete(w.services, name)
+	for _, a := range w.agents {
+		a.Services = slices.DeleteFunc(a.Services, func(s string) bool { return s == name })
+	}
+}
+
+// SetTotal overrides a total, for all users and all choices of services.
+func (w *World) SetTotal(stat, value string) { w.totals[stat] = value }
+
+// SetAvailability overrides whether a service has agents ready, for the check of
+// available agents only; nil takes the override back.
+func (w *World) SetAvailability(service string, available *bool) {
+	if available == nil {
+		delete(w.availability, service)
+		return
+	}
+	w.availability[service] = *available
+}
+
+func (w *World) available(service string) bool {
+	if v, ok := w.availability[service]; ok {
+		return v
+	}
+	for _, a := range w.agents {
+		if a.state() == "ready" && slices.Contains(a.Services, service) {
+			return true
+		}
+	}
+	return false
+}
+
+// SetTeams says which teams there are. Teams that have agents exist regardless.
+func (w *World) SetTeams(names ...string) {
+	w.teams = nil
+	for _, name := range names {
+		w.addTeam(name)
+	}
+	for _, login := range slices.Sorted(maps.Keys(w.agents)) {
+		w.addTeam(w.agents[login].Team)
+	}
+}
+
+func (w *World) addTeam(name string) {
+	if name != "" && !slices.Contains(w.teams, name) {
+		w.teams = append(w.teams, name)
+	}
+}
+
+// SetDispositions says which dispositions there are, in the order in which they
+// are listed. A new tenant has nine.
+func (w *World) SetDispositions(list ...Disposition) { w.dispositions = slices.Clone(list) }
+
+// AddChatMessage adds a message to the internal chat; one without an ID or a
+// time gets them.
+func (w *World) AddChatMessage(m ChatMessage) {
+	if m.Sent.IsZero() {
+		m.Sent = w.clock()
+	}
+	if m.ID == "" {
+		m.ID = guid("chat/" + m.Sent.String() + m.LoginID + m.Content)
+	}
+	w.chat = append(w.chat, m)
+}
+
+// AddDisposition counts a call that an agent has ended with a disposition.
+func (w *World) AddDisposition(login, disposition string) {
+	a := w.agent(login)
+	if a.day.dispositions == nil {
+		a.day.dispositions = map[string]int{}
+	}
+	a.day.dispositions[disposition]++
+	a.day.disposed++
+}
+
+// ResetDaily is the tenant's daily reset: what counts from the start of the day
+// starts again, overridden counters included.
+func (w *World) ResetDaily() {
+	now := w.clock()
+	for _, a := range w.agents {
+		a.settle(now)
+		a.day = agentDay{}
+		restart(a.Stats)
+	}
+	for _, s := range w.services {
+		// Who still waits is the new day's call, or shares of it could exceed all.
+		s.day = serviceDay{received: len(s.waiting), queued: len(s.waiting)}
+		restart(s.Stats)
+	}
+	restart(w.totals)
+}
+
+func restart(stats map[string]string) {
+	for name, v := range stats {
+		if strings.HasSuffix(name, "_per_day") || strings.HasPrefix(name, "agent_total_") {
+			if v != "" {
+				stats[name] = "0"
+			}
+		}
+	}
+}
