@@ -104,36 +104,24 @@ func read(name string) ([]byte, error) {
 	return files.ReadFile(name + ".json")
 }
 
-// unknown says what was asked for and which of the names come nearest to it.
+// unknown says what was asked for and which of the names begin most like it.
 func unknown(asked string, names []string) error {
 	bare := strings.TrimPrefix(strings.TrimPrefix(asked, eventID), configID)
 	bare = clip(strings.TrimSuffix(strings.TrimPrefix(bare, typePrefix), typeSuffix))
 	names = slices.SortedStableFunc(slices.Values(names), func(a, b string) int {
-		return cmp.Compare(distance(bare, a), distance(bare, b))
+		return cmp.Compare(alike(bare, b), alike(bare, a))
 	})
 	const offered = 3 // enough to hold the one that was meant, few enough to read
 	return fmt.Errorf("%w: %q (nearest: %s)", ErrUnknown, clip(asked), strings.Join(names[:min(offered, len(names))], ", "))
 }
 
-// distance counts the letters to insert, drop or replace to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// alike counts the letters with which a and b begin alike.
+func alike(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return n
 }
 
 // clip bounds what an error repeats of text that came from outside.

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+	"bpcc-nats/schemas"
+)
+
+// result is what a command left behind.
+type result struct {
+	status         int
+	stdout, stderr string
+}
+
+// exec runs the program as a shell would.
+func exec(t *testing.T, ctx context.Context, env []string, args ...string) result {
+	t.Helper()
+	var stdout, stderr output
+	status := run(ctx, args, env, &stdout, &stderr)
+	return result{status, stdout.String(), stderr.String()}
+}
+
+// output is what several goroutines of a command write to.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+func tenant(t *testing.T, c bpcctest.Config) *bpcctest.Server {
+	t.Helper()
+	s := bpcctest.NewServer(c)
+	t.Cleanup(s.Close)
+	s.SetAgent(bpcctest.Agent{Login: "anna", State: "ready", Services: []string{"Voice"}})
+	s.SetAgent(bpcctest.Agent{Login: "bob"})
+	s.SetService(bpcctest.Service{Name: "Voice"})
+	return s
+}
+
+func sourceEnv(url string) []string {
+	return []string{"BPCC_URL=" + url, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BPCC_TIMEOUT=2s", "BPCC_POLL_INTERVAL=100ms"}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("from-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		args, env []string
+		status    int
+		want      []string // all in standard error, or output when status is 0
+	}{
+		"help":            {[]string{"help"}, nil, exitOK, []string{"bridge demo"}},
+		"-h":              {[]string{"-h"}, nil, exitOK, []string{"bridge demo"}},
+		"command help":    {[]string{"replay", "--help"}, nil, exitOK, nil},
+		"version":         {[]string{"version"}, nil, exitOK, []string{"bridge "}},
+		"unknown command": {[]string{"rnu"}, nil, exitUsage, []string{`no command "rnu"`}},
+		"unknown flag":    {[]string{"sim", "--lisen", "x"}, nil, exitUsage, []string{"lisen"}},
+		"left over":       {[]string{"run", "fast"}, nil, exitUsage, []string{`unexpected argument "fast"`}},
+		"schemas":         {[]string{"schemas"}, nil, exitOK, []string{"bpcc.agent.state_changed.v1", "config/thresholds"}},
+		"one schema":      {[]string{"schemas", "agent.state_changed"}, nil, exitOK, []string{"urn:bpcc:schema:v1:agent.state_changed"}},
+		"unknown schema":  {[]string{"schemas", "agent.state"}, nil, exitUsage, []string{"agent.state_changed"}},
+		"nothing set":     {[]string{"run"}, nil, exitUsage, []string{"BPCC_URL", "BPCC_CLIENT_ID", "BPCC_CLIENT_SECRET_FILE"}},
+		"run by default":  {nil, nil, exitUsage, []string{"BPCC_URL"}},
+		"all faults at once": {[]string{"run"}, []string{
+			"BPCC_URL=ftp://x", "BPCC_AUTH=basic", "BPCC_POLL_INTERVAL=10ms", "BPCC_TIMEOUT=fast", "BRIDGE_REPLICAS=many", "BRIDGE_AGENT_KEY=name",
+			"BRIDGE_LOG_LEVEL=loud", "BRIDGE_THRESHOLDS=[{\"name\":\"x\"}]", "BPCC_CA_FILE=/no/such/file", "BRIDGE_STREAM=a.b", "NATS_CERT=/no/cert",
+		}, exitUsage, []string{
+			"BPCC_URL", "BPCC_AUTH", "BPCC_POLL_INTERVAL", "BPCC_TIMEOUT", "BRIDGE_REPLICAS", "BRIDGE_AGENT_KEY", "BRIDGE_LOG_LEVEL",
+			"BRIDGE_THRESHOLDS", "BPCC_CA_FILE", "BRIDGE_STREAM", "NATS_CERT",
+		}},
+		"secret twice":     {[]string{"check"}, []string{"BPCC_URL=http://127.0.0.1:1", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_CLIENT_SECRET_FILE=" + secret}, exitUsage, []string{"set twice"}},
+		"secret file gone": {[]string{"check"}, []string{"BPCC_URL=http://127.0.0.1:1", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET_FILE=/no/such/file"}, exitUsage, []string{"BPCC_CLIENT_SECRET_FILE"}},
+		"unknown variable": {[]string{"check"}, []string{"BPCC_POLL_INTERVALL=2s"}, exitUsage, []string{"BPCC_URL"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := exec(t, t.Context(), test.env, test.args...)
+			text := r.stderr
+			if test.status == exitOK {
+				text = r.stdout
+			}
+			if r.status != test.status {
+				t.Errorf("status %d, want %d\n%s", r.status, test.status, r.stderr)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("no %q in\n%s", want, text)
+				}
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	refused, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused.Close()
+	tests := map[string]struct {
+		prepare func(*bpcctest.Server)
+		env     func(url string) []string
+		status  int
+		want    []string
+	}{
+		"well": {status: exitOK, want: []string{"log in", "2 row(s) in agent_grids", "1 ready", "1 logged_out", `"Voice": true`, "all is well"}},
+		"wrong secret": {
+			env:    func(url string) []string { return append(sourceEnv(url), "BPCC_CLIENT_SECRET=wrong") },
+			status: exitFailed, want: []string{"FAIL", "401", "check the credentials"},
+		},
+		"cookie login is gone": {
+			env: func(url string) []string {
+				return append(sourceEnv(url), "BPCC_AUTH=cookie", "BPCC_USERNAME=sim", "BPCC_PASSWORD=sim-secret")
+			},
+			status: exitFailed, want: []string{"403", "BPCC_AUTH=oauth"},
+		},
+		"unreachable host": {
+			env:    func(string) []string { return sourceEnv("http://" + refused.Addr().String()) },
+			status: exitFailed, want: []string{"FAIL", "refused"},
+		},
+		"pool used up": {
+			prepare: func(s *bpcctest.Server) { s.FillSubscriptions() },
+			status:  exitFailed, want: []string{"subscribe", "409", "used up"},
+		},
+		"HTML instead of JSON": {
+			prepare: func(s *bpcctest.Server) {
+				s.Inject(bpcctest.Fault{Path: "/oauth/token", Status: 200, Body: "<html>", ContentType: "text/html", Times: -1})
+			},
+			status: exitFailed, want: []string{"HTML instead of JSON", "BPCC_URL"},
+		},
+		"rows without a key": {
+			prepare: func(s *bpcctest.Server) { s.SetAgentStat("bob", "login_id", "") },
+			status:  exitFailed, want: []string{"1 row(s) without login_id"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := tenant(t, bpcctest.Config{})
+			if test.prepare != nil {
+				test.prepare(s)
+			}
+			env := sourceEnv(s.URL)
+			if test.env != nil {
+				env = test.env(s.URL)
+			}
+			r := exec(t, t.Context(), env, "check")
+			if r.status != test.status {
+				t.Errorf("status %d, want %d\n%s%s", r.status, test.status, r.stdout, r.stderr)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(r.stdout, want) {
+					t.Errorf("no %q in\n%s", want, r.stdout)
+				}
+			}
+			if strings.Contains(r.stdout+r.stderr, "sim-secret") {
+				t.Errorf("the secret shows:\n%s%s", r.stdout, r.stderr)
+			}
+		})
+	}
+}
+
+func TestCheckNamesAnUnknownStatistic(t *testing.T) {
+	t.Parallel()
+	s := tenant(t, bpcctest.Config{RefuseUnknownStats: true})
+	file := filepath.Join(t.TempDir(), "subscription.json")
+	body := `{"x":{"agent_grids":[{"id":"a","columns":[{"id":"1","stat_name":"login_id"},{"id":"2","stat_name":"mood"}]}]}}`
+	if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := exec(t, t.Context(), append(sourceEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file), "check")
+	if r.status != exitFailed || !strings.Contains(r.stdout, "400") || !strings.Contains(r.stdout, "statistic names") {
+		t.Errorf("status %d\n%s", r.status, r.stdout)
+	}
+}
+
+// TestRunAndReplay runs the bridge with its embedded server, reads its stream
+// from a second command, stops it, and reads the stream again from the disk.
+func TestRunAndReplay(t *testing.T) {
+	t.Parallel()
+	s := tenant(t, bpcctest.Config{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := l.Addr().String()
+	l.Close()
+	env := append(sourceEnv(s.URL), "BRIDGE_STORE_DIR="+t.TempDir(), "BRIDGE_EMBEDDED_LISTEN="+listen, "BRIDGE_TENANT=acme", "BRIDGE_LOG_LEVEL=debug")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan result, 1)
+	go func() { done <- exec(t, ctx, env, "run") }()
+	var live result
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
+		if live = exec(t, t.Context(), env, "replay"); strings.Contains(live.stdout, `"totals.observed`) || strings.Contains(live.stdout, "bpcc.totals.observed.v1") {
+			break
+		}
+	}
+	cancel()
+	r := <-done
+	if r.status != exitOK {
+		t.Errorf("run: status %d\n%s", r.status, r.stderr)
+	}
+	if strings.Contains(r.stderr, "sim-secret") {
+		t.Error("the secret is in the log")
+	}
+	stored := exec(t, t.Context(), env, "replay")
+	if stored.status != exitOK || !strings.Contains(stored.stdout, "bpcc.feed.stopped.v1") || !strings.HasPrefix(stored.stdout, live.stdout) {
+		t.Errorf("replay from the disk: status %d\n%s\n%s", stored.status, stored.stdout, stored.stderr)
+	}
+	for line := range strings.Lines(stored.stdout) {
+		if err := schemas.Validate([]byte(line)); err != nil {
+			t.Error(err)
+		}
+	}
+	agents := exec(t, t.Context(), env, "replay", "--subject", "bpcc.v1.acme.agent.>")
+	if n := strings.Count(agents.stdout, "\n"); n != 2 {
+		t.Errorf("%d agent events, want 2\n%s", n, agents.stdout)
+	}
+	old := exec(t, t.Context(), env, "replay", "--since", "1h")
+	if old.stdout != stored.stdout {
+		t.Error("--since 1h is not all of a stream that is seconds old")
+	}
+	again := exec(t, t.Context(), env, "provision")
+	if again.status != exitOK || strings.Count(again.stdout, "as it should be") != 2 {
+		t.Errorf("provision: status %d\n%s%s", again.status, again.stdout, again.stderr)
+	}
+}
+
+func TestStoreHasOneProcess(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server, err := bridge.StartServer(dir, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	r := exec(t, t.Context(), []string{"BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0"}, "provision")
+	if r.status != exitFailed || !strings.Contains(r.stderr, "in use by another process") {
+		t.Errorf("status %d\n%s", r.status, r.stderr)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	r := exec(t, t.Context(), nil, "demo", "--for", "4s", "--seed", "1")
+	if r.status != exitOK || r.stderr != "" {
+		t.Errorf("status %d\n%s", r.status, r.stderr)
+	}
+	for _, want := range []string{"agent: 40, service: 6", "agent  ", "→"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("no %q in\n%s", want, r.stdout)
+		}
+	}
+}
+
+// TestRenderer keeps the lines for people readable for every example event.
+func TestRenderer(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	r := renderer{w: &out}
+	for _, name := range schemas.Names() {
+		body, err := schemas.Schema(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s struct{ Examples []json.RawMessage }
+		if err := json.Unmarshal(body, &s); err != nil {
+			t.Fatal(err)
+		}
+		for _, example := range s.Examples {
+			if strings.Contains(name, "/") {
+				continue
+			}
+			if err := r.event(example); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	for line := range strings.Lines(out.String()) {
+		t.Log(strings.TrimSpace(line))
+		if strings.Contains(line, "map[") || strings.Contains(line, "%!") {
+			t.Errorf("unreadable: %s", line)
+		}
+	}
+}
