@@ -36,7 +36,7 @@ func ExampleSchema() {
 	fmt.Println(err)
 	// Output:
 	// true
-	// unknown schema: "bpcc.agent.state_change.v1" (nearest: agent.state_changed, agent.stats_changed, totals.stats_changed)
+	// unknown schema: "bpcc.agent.state_change.v1" (nearest: agent.state_changed, agent.stats_changed, agent.appeared)
 }
 
 // optional lists the fields an event may lack. Whatever else its example holds
