@@ -122,8 +122,11 @@ func freeAddress(want string) string {
 }
 
 func (p *program) welcome(c *bridge.Config, url string, agents int) {
-	fmt.Fprintf(p.stdout, `A contact centre of %d agents is simulated at %s.
-The bridge polls it every %v and publishes what changes to JetStream at %s.
+	fmt.Fprintf(p.stdout, `A contact centre of %d agents is simulated, polled every %v, and what changes is published.
+
+  simulated BPCC   %s
+  NATS JetStream   %s
+
 Look in from another terminal with the nats CLI:
 
   nats -s %[4]s sub 'bpcc.v1.>'            every event as it comes
@@ -132,5 +135,5 @@ Look in from another terminal with the nats CLI:
 
 Ctrl-C ends it and removes what it stored.
 
-`, agents, c.URL, c.PollInterval, url)
+`, agents, c.PollInterval, c.URL, url)
 }
