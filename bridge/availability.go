@@ -30,64 +30,77 @@ type check struct {
 	sent, received time.Time
 }
 
-// availability is what is published of a service's availability.
+// availability is what is known of a service's availability.
 type availability struct {
-	told  bool
-	value *bool // nil = unknown
+	told  bool  // something is published
+	value *bool // what; nil = unknown
 	// seen is when the last good check was sent; failing since when checks fail.
 	seen, failing time.Time
-	fresh         bool // seen since the start of this term
+	fresh         bool // checked well since the start of this term
+	flip          flip // a value other than the published one, not yet told
+}
+
+// flip is a change of availability that waits for the debounce to pass.
+type flip struct {
+	value *bool
+	after time.Time // when the last check that showed the old value was sent
+	by    time.Time // when the first one that showed the new value was in; zero = no flip
+	gap   bool
 }
 
 // availabilityEvents tells the flips that the checks show.
 func (e *engine) availabilityEvents(checks []check) []event {
 	var out []event
 	for _, c := range checks {
-		now := e.availability[c.service]
-		before := now
+		a := e.availability[c.service]
+		value, sure := a.read(c)
+		switch {
+		case !sure:
+		case a.told && sameBool(a.value, value):
+			a.flip = flip{}
+		case a.flip.by.IsZero() || !sameBool(a.flip.value, value):
+			a.flip = flip{value, a.seen, c.received, a.told && !a.fresh}
+		}
+		if !a.flip.by.IsZero() && (!a.told || c.received.Sub(a.flip.by) >= e.debounce) {
+			out = append(out, e.availabilityEvent(c, a))
+		}
 		if c.err == nil {
-			now.value, now.seen, now.failing, now.fresh = &c.available, c.sent, time.Time{}, true
-		} else {
-			if now.failing.IsZero() {
-				now.failing = c.sent
-			}
-			if c.received.Sub(now.failing) >= unknownAfter {
-				now.value = nil
-			} else if !now.told {
-				e.availability[c.service] = now
-				continue
-			}
+			a.seen, a.failing, a.fresh = c.sent, time.Time{}, true
+		} else if a.failing.IsZero() {
+			a.failing = c.sent
 		}
-		if before.told && sameBool(before.value, now.value) {
-			e.availability[c.service] = now
-			continue
-		}
-		out = append(out, e.availabilityEvent(c, before, now))
-		// What failed or was seen is so at once; what was told waits for its ack.
-		now.told, now.value = before.told, before.value
-		e.availability[c.service] = now
+		e.availability[c.service] = a
 	}
 	return out
 }
 
-func (e *engine) availabilityEvent(c check, before, now availability) event {
-	verb, w := "availability_observed", window{By: stampBy(c.received)}
-	if before.told {
-		verb, w.After = "availability_changed", stampOrNull(before.seen)
+// read tells what a check says: its answer, unknown after failing for long, or
+// nothing sure.
+func (a *availability) read(c check) (value *bool, sure bool) {
+	if c.err == nil {
+		return &c.available, true
+	}
+	return nil, !a.failing.IsZero() && c.received.Sub(a.failing) >= unknownAfter
+}
+
+func (e *engine) availabilityEvent(c check, a availability) event {
+	verb, w := "availability_observed", window{By: stampBy(a.flip.by)}
+	if a.told {
+		verb, w.After = "availability_changed", stampOrNull(a.flip.after)
 	}
 	ev := e.about("service", c.service, verb, c.received)
-	entity, revised := e.revise(ev.subject, 1, w, before.told && !before.fresh)
-	data := availabilityObservedData{entityData: entity, Service: c.service, Available: now.value}
+	entity, revised := e.revise(ev.subject, 1, w, a.flip.gap)
+	data := availabilityObservedData{entityData: entity, Service: c.service, Available: a.flip.value}
 	ev.data = data
-	if before.told {
-		ev.data = availabilityChangedData{data, before.value}
+	if a.told {
+		ev.data = availabilityChangedData{data, a.value}
 	}
-	value := now.value
+	value := a.flip.value
 	ev.applied = func(e *engine) {
 		revised(e)
-		a := e.availability[c.service]
-		a.told, a.value = true, value
-		e.availability[c.service] = a
+		now := e.availability[c.service]
+		now.told, now.value, now.flip = true, value, flip{}
+		e.availability[c.service] = now
 	}
 	return ev
 }
@@ -98,15 +111,15 @@ func sameBool(a, b *bool) bool {
 
 // availabilityPoller asks for every service's availability on its own interval.
 type availabilityPoller struct {
-	client   *bpcc.Client
-	names    func(context.Context) ([]string, error) // which services to ask for
-	refresh  time.Duration                           // how often to ask names again
-	interval time.Duration
-	log      *slog.Logger
-	now      func() time.Time
+	client    *bpcc.Client
+	chosen    []string         // which services to ask for; none = all
+	directory *directoryPoller // tells which there are
+	interval  time.Duration
+	log       *slog.Logger
+	now       func() time.Time
 
 	mu     sync.Mutex
-	latest map[string]check // not yet taken; owned by whoever holds mu
+	latest map[string]check // not yet taken; guarded by mu
 }
 
 // take returns the latest check of each service since the last call.
@@ -125,18 +138,18 @@ func (p *availabilityPoller) take() []check {
 func (p *availabilityPoller) run(ctx context.Context) {
 	tick := time.NewTicker(p.interval)
 	defer tick.Stop()
-	var services []string
-	var asked time.Time
-	failing := ""
+	warned := map[string]bool{}
 	for {
-		if asked.IsZero() || p.now().Sub(asked) >= p.refresh {
-			names, err := p.names(ctx)
-			switch {
-			case err == nil:
-				services, asked, failing = names, p.now(), ""
-			case ctx.Err() == nil && err.Error() != failing && !errors.Is(err, errNotYet):
-				failing = err.Error()
-				p.log.Warn("services for availability checks are not known; trying again", "err", err)
+		services := p.chosen
+		known, err := p.directory.serviceNames()
+		if len(services) == 0 {
+			services = known
+		} else if err == nil && len(known) > 0 {
+			for _, name := range services {
+				if !slices.Contains(known, name) && !warned[name] {
+					warned[name] = true
+					p.log.Warn("BPCC_SERVICES names a service that the tenant does not list; asking for it all the same", "service", name)
+				}
 			}
 		}
 		p.round(ctx, services)
@@ -148,7 +161,7 @@ func (p *availabilityPoller) run(ctx context.Context) {
 	}
 }
 
-// errNotYet is returned by names while the answer must be waited for.
+// errNotYet is returned while an answer must be waited for.
 var errNotYet = errors.New("not known yet")
 
 // round checks every service once. A service that fails stops no other.

@@ -49,6 +49,7 @@ type Bridge struct {
 	now    func() time.Time
 
 	source       *source
+	directory    *directoryPoller    // nil = neither events nor service names are wanted
 	availability *availabilityPoller // nil = no checks
 	engine       *engine
 	fence        uint64    // sequence of the last checkpoint; 0 = there is none
@@ -76,24 +77,35 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	b := &Bridge{
 		config: c, js: js, log: log, now: time.Now,
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
-		engine: newEngine(c, p.layout, host+"-"+hex.EncodeToString(suffix)),
+		engine: newEngine(c, p, host+"-"+hex.EncodeToString(suffix)),
+	}
+	if c.DirectoryInterval > 0 || !c.noAvailability() {
+		b.directory = &directoryPoller{
+			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), all: c.DirectoryInterval > 0,
+			pseudonyms: newPseudonyms(c.PseudonymKey), log: log, now: time.Now,
+			latest: map[string]listing{}, told: map[string]string{},
+		}
 	}
 	if !c.noAvailability() {
 		b.availability = &availabilityPoller{
-			client: client, interval: c.AvailabilityInterval, refresh: c.DirectoryInterval, log: log, now: time.Now,
-			names:  func(ctx context.Context) ([]string, error) { return b.source.services(ctx, c.Services) },
-			latest: map[string]check{},
+			client: client, interval: c.AvailabilityInterval, log: log, now: time.Now,
+			chosen: c.Services, directory: b.directory, latest: map[string]check{},
 		}
 	}
 	return b, nil
 }
 
-func newEngine(c *Config, l *diff.Layout, instance string) *engine {
+func newEngine(c *Config, p plan, instance string) *engine {
 	return &engine{
-		tenant: c.Tenant, instance: instance, version: cmp.Or(c.Version, "unknown"), layout: l, disappearAfter: c.DisappearAfter,
+		tenant: c.Tenant, instance: instance, version: cmp.Or(c.Version, "unknown"),
+		layout: p.layout, chatApps: p.chatApps, disappearAfter: c.DisappearAfter,
 		silence:    max(3*c.PollInterval, 5*time.Second),
+		debounce:   c.AvailabilityDebounce,
+		rebaseline: c.Retention / 2,
 		thresholds: newThresholds(c.Rules),
-		revisions:  map[string]uint64{}, baseline: map[diff.Kind]bool{}, availability: map[string]availability{},
+		pseudonyms: newPseudonyms(c.PseudonymKey), redacted: matcher(c.RedactStats),
+		revisions: map[string]uint64{}, baseline: map[diff.Kind]bool{},
+		availability: map[string]availability{}, directories: map[string]directory{},
 	}
 }
 
@@ -107,14 +119,17 @@ func (b *Bridge) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	var checks sync.WaitGroup
-	checking, stopChecks := context.WithCancel(ctx)
+	var pollers sync.WaitGroup
+	polling, stopPolling := context.WithCancel(ctx)
+	if b.directory != nil {
+		pollers.Go(func() { b.directory.run(polling) })
+	}
 	if b.availability != nil {
-		checks.Go(func() { b.availability.run(checking) })
+		pollers.Go(func() { b.availability.run(polling) })
 	}
 	err := b.loop(ctx)
-	stopChecks()
-	checks.Wait()
+	stopPolling()
+	pollers.Wait()
 	return errors.Join(err, b.stop(err))
 }
 
@@ -162,8 +177,7 @@ func (b *Bridge) loop(ctx context.Context) error {
 			return nil
 		case o := <-polled:
 			polled = nil
-			o.checks = b.checks()
-			done = b.engine.observe(o)
+			done = b.engine.observe(b.aside(o))
 			if o.err == nil {
 				b.source.settle(done.err)
 			}
@@ -173,7 +187,7 @@ func (b *Bridge) loop(ctx context.Context) error {
 				polled = b.poll(ctx)
 				continue
 			}
-			done = b.engine.meanwhile(b.checks(), b.now())
+			done = b.engine.meanwhile(b.aside(observation{at: b.now()}))
 		}
 		if !done.due() && b.now().Sub(b.committed) < b.config.CheckpointInterval {
 			continue
@@ -196,7 +210,7 @@ func (b *Bridge) warn(text string) {
 	case text == "":
 		b.log.Info("snapshots are whole again")
 	default:
-		b.log.Warn("a snapshot is not whole: " + text + "; check the key column (BRIDGE_AGENT_KEY)")
+		b.log.Warn("a snapshot is not whole: " + text)
 	}
 	b.warned = text
 }
@@ -211,11 +225,15 @@ func (b *Bridge) poll(ctx context.Context) chan observation {
 	return polled
 }
 
-func (b *Bridge) checks() []check {
-	if b.availability == nil {
-		return nil
+// aside adds to an observation what the other pollers have found meanwhile.
+func (b *Bridge) aside(o observation) observation {
+	if b.directory != nil {
+		o.listings = b.directory.take()
 	}
-	return b.availability.take()
+	if b.availability != nil {
+		o.checks = b.availability.take()
+	}
+	return o
 }
 
 // stop says goodbye: to the stream unless somebody else holds it, and to BPCC.

@@ -25,6 +25,9 @@ var ErrConfig = errors.New("configuration")
 const (
 	authOAuth  = "oauth"
 	authCookie = "cookie"
+	// pseudonymKeyLeast is the shortest key, in bytes: names are few, so that a
+	// weak key would let them be found by trying.
+	pseudonymKeyLeast = 16
 	// noServices in BPCC_SERVICES turns availability checks off.
 	noServices = "none"
 	off        = "off"
@@ -60,8 +63,12 @@ type Config struct {
 	SubscriptionFile     string        `env:"BPCC_SUBSCRIPTION_FILE"`
 	Services             []string      `env:"BPCC_SERVICES"`
 	AvailabilityInterval time.Duration `env:"BPCC_AVAILABILITY_INTERVAL" envDefault:"2s"`
-	DirectoryInterval    time.Duration `env:"BPCC_DIRECTORY_INTERVAL" envDefault:"5m"`
-	CAFile               string        `env:"BPCC_CA_FILE"`
+	// AvailabilityDebounce is how long availability must have flipped to be told.
+	AvailabilityDebounce time.Duration `env:"BPCC_AVAILABILITY_DEBOUNCE" envDefault:"0s"`
+	// DirectoryInterval is how often teams, services, agents and dispositions
+	// are listed; 0 turns directory events off.
+	DirectoryInterval time.Duration `env:"BPCC_DIRECTORY_INTERVAL" envDefault:"5m"`
+	CAFile            string        `env:"BPCC_CA_FILE"`
 
 	NATSURL      string `env:"NATS_URL"`
 	NATSContext  string `env:"NATS_CONTEXT"`
@@ -75,18 +82,23 @@ type Config struct {
 	NATSKey      string `env:"NATS_KEY"`
 
 	// Tenant stands in subjects and ids; empty means the first label of the host.
-	Tenant             string        `env:"BRIDGE_TENANT"`
-	Stream             string        `env:"BRIDGE_STREAM" envDefault:"BPCC_EVENTS"`
-	StateBucket        string        `env:"BRIDGE_STATE_BUCKET" envDefault:"bpcc_state"`
-	LeaseBucket        string        `env:"BRIDGE_LEASE_BUCKET" envDefault:"bpcc_lease"`
-	Replicas           int           `env:"BRIDGE_REPLICAS" envDefault:"1"`
-	Retention          time.Duration `env:"BRIDGE_RETENTION" envDefault:"720h"`
-	StoreDir           string        `env:"BRIDGE_STORE_DIR" envDefault:"./data"`
-	EmbeddedListen     string        `env:"BRIDGE_EMBEDDED_LISTEN" envDefault:"127.0.0.1:4222"`
-	HTTP               string        `env:"BRIDGE_HTTP" envDefault:"127.0.0.1:8080"`
-	Thresholds         string        `env:"BRIDGE_THRESHOLDS"`
-	AgentKey           string        `env:"BRIDGE_AGENT_KEY" envDefault:"login_id"`
-	VolatileStats      []string      `env:"BRIDGE_VOLATILE_STATS" envDefault:"state_duration,login_time,active_item_talk_duration,active_item_hold_duration,agent_total_*_time,in_max_wait_time"`
+	Tenant         string        `env:"BRIDGE_TENANT"`
+	Stream         string        `env:"BRIDGE_STREAM" envDefault:"BPCC_EVENTS"`
+	StateBucket    string        `env:"BRIDGE_STATE_BUCKET" envDefault:"bpcc_state"`
+	LeaseBucket    string        `env:"BRIDGE_LEASE_BUCKET" envDefault:"bpcc_lease"`
+	Replicas       int           `env:"BRIDGE_REPLICAS" envDefault:"1"`
+	Retention      time.Duration `env:"BRIDGE_RETENTION" envDefault:"720h"`
+	StoreDir       string        `env:"BRIDGE_STORE_DIR" envDefault:"./data"`
+	EmbeddedListen string        `env:"BRIDGE_EMBEDDED_LISTEN" envDefault:"127.0.0.1:4222"`
+	HTTP           string        `env:"BRIDGE_HTTP" envDefault:"127.0.0.1:8080"`
+	Thresholds     string        `env:"BRIDGE_THRESHOLDS"`
+	AgentKey       string        `env:"BRIDGE_AGENT_KEY" envDefault:"login_id"`
+	VolatileStats  []string      `env:"BRIDGE_VOLATILE_STATS" envDefault:"state_duration,login_time,active_item_talk_duration,active_item_hold_duration,agent_total_*_time,in_max_wait_time"`
+	// RedactStats are patterns of statistics, and of fields of chat messages,
+	// that are left out of what is published.
+	RedactStats []string `env:"BRIDGE_REDACT_STATS"`
+	// PseudonymKey, if set, puts keyed hashes in the place of agents' ids and names.
+	PseudonymKey       Secret        `env:"BRIDGE_PSEUDONYM_KEY"`
 	DisappearAfter     int           `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
 	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s"`
 	LeaseTTL           time.Duration `env:"BRIDGE_LEASE_TTL" envDefault:"5s"`
@@ -201,7 +213,9 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 	}
 	positive(fault, "BPCC_TIMEOUT", c.Timeout)
 	positive(fault, "BPCC_AVAILABILITY_INTERVAL", c.AvailabilityInterval)
-	positive(fault, "BPCC_DIRECTORY_INTERVAL", c.DirectoryInterval)
+	if c.DirectoryInterval < 0 || c.AvailabilityDebounce < 0 {
+		fault("BPCC_DIRECTORY_INTERVAL", "neither it nor BPCC_AVAILABILITY_DEBOUNCE can be negative")
+	}
 	if c.CAFile != "" {
 		c.RootCAs = x509.NewCertPool()
 		if pem, err := os.ReadFile(c.CAFile); err != nil {
@@ -276,11 +290,10 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 	if c.LeaseTTL < time.Second {
 		fault("BRIDGE_LEASE_TTL", "%v is below 1s", c.LeaseTTL)
 	}
-	for i, p := range c.VolatileStats {
-		c.VolatileStats[i] = strings.TrimSpace(p)
-		if _, err := path.Match(p, ""); err != nil {
-			fault("BRIDGE_VOLATILE_STATS", "pattern %q: %v", p, err)
-		}
+	checkPatterns(fault, "BRIDGE_VOLATILE_STATS", c.VolatileStats)
+	checkPatterns(fault, "BRIDGE_REDACT_STATS", c.RedactStats)
+	if n := len(c.PseudonymKey); n > 0 && n < pseudonymKeyLeast {
+		fault("BRIDGE_PSEUDONYM_KEY", "%d bytes are too few to keep names unguessable; give at least %d", n, pseudonymKeyLeast)
 	}
 	for i := range c.Services {
 		c.Services[i] = strings.TrimSpace(c.Services[i])
@@ -299,6 +312,20 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 		fault("BRIDGE_THRESHOLDS", "%v", err)
 	}
 	c.Rules = rules
+	if purpose != ForStream {
+		for _, err := range unsubscribed(rules, c.Subscription, matcher(c.RedactStats)) {
+			fault("BRIDGE_THRESHOLDS", "%v", err)
+		}
+	}
+}
+
+func checkPatterns(fault func(name, format string, args ...any), name string, patterns []string) {
+	for i, p := range patterns {
+		patterns[i] = strings.TrimSpace(p)
+		if _, err := path.Match(p, ""); err != nil {
+			fault(name, "pattern %q: %v", p, err)
+		}
+	}
 }
 
 func positive(fault func(name, format string, args ...any), name string, d time.Duration) {

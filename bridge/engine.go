@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -27,15 +28,20 @@ const (
 	statusStopped     = "stopped"
 )
 
-// emptyHold is how long a suddenly empty grid must stay empty to be believed.
-const emptyHold = 30 * time.Second
+// emptyHold and massHold are how long a suddenly empty grid, and a sudden mass
+// departure, must last to be believed.
+const (
+	emptyHold = 30 * time.Second
+	massHold  = 30 * time.Second
+)
 
 // observation is what one look at the source brought.
 type observation struct {
-	answer bpcc.Answer // valid if err is nil
-	err    error
-	at     time.Time // when the look ended
-	checks []check   // availability checks done since the look before
+	answer   bpcc.Answer // valid if err is nil
+	err      error
+	at       time.Time // when the look ended
+	checks   []check   // availability checks done since the look before
+	listings []listing // directories listed since the look before
 }
 
 // engine turns observations into events. It has no clock, no network and no
@@ -47,7 +53,12 @@ type engine struct {
 	layout                    *diff.Layout
 	disappearAfter            int
 	silence                   time.Duration // without a good poll for longer, the feed is interrupted
+	debounce                  time.Duration // how long availability must have flipped to be told
+	rebaseline                time.Duration // after which a directory is told whole again
 	thresholds                *thresholds
+	pseudonyms                *pseudonyms // nil = people keep their names
+	redacted                  func(stat string) bool
+	chatApps                  []string // plain app ids, by index of layout.Lists
 
 	// What the stream holds; moved by acknowledge and, at start, by recall.
 	epoch         uint64
@@ -58,13 +69,16 @@ type engine struct {
 	revisions     map[string]uint64 // by view key
 	baseline      map[diff.Kind]bool
 	availability  map[string]availability
+	directories   map[string]directory
+	chat          toldIDs
 
 	// What is seen but not for the stream; moved by observe.
 	poll       uint64
 	sighted    bool      // a good poll was seen since the start
 	lastSight  time.Time // when the last good poll was received; before the first, the start
 	emptySince time.Time
-	trouble    error // the last failure since the last good poll that says why
+	lastBody   []byte // of the last good poll
+	trouble    error  // the last failure since the last good poll that says why
 }
 
 // batch is what one observation gives: the events, and what holds once all of
@@ -103,34 +117,57 @@ func (e *engine) stopped(now time.Time, reason string) batch {
 func (e *engine) observe(o observation) batch {
 	e.poll++
 	b := e.batch(o.at)
-	changes, warning, err := e.compare(o)
-	b.warning = warning
+	gap := e.gap(o.answer.Received)
+	snap, changes, err := e.compare(o, gap)
 	if err != nil {
 		b.err = err
-		b.events = slices.Concat(e.interruption(err, o.at), e.availabilityEvents(o.checks))
+		b.events = slices.Concat(e.interruption(err, o.at), e.directoryEvents(o.listings), e.availabilityEvents(o.checks))
 		return b
 	}
-	gap := e.gap(o.answer.Received)
 	if gap {
 		e.thresholds.restart()
 	}
-	r := e.resumption(o)
 	agents, services, totals := e.entityEvents(changes, o.answer, gap)
-	b.events = slices.Concat(r, agents, services, e.availabilityEvents(o.checks), totals)
-	b.events = append(b.events, e.thresholdEvents(o.answer, gap)...)
-	b.status, b.observedUntil = statusLive, o.answer.Sent
-	for _, g := range e.layout.Grids {
-		b.baseline = append(b.baseline, g.Kind)
-	}
-	e.sighted, e.lastSight, e.trouble = true, o.answer.Received, nil
+	b.events = slices.Concat(e.resumption(o), e.directoryEvents(o.listings), agents, services,
+		e.availabilityEvents(o.checks), totals, e.thresholdEvents(o.answer, gap), e.chatEvents(snap, o.answer, gap))
+	b.status, b.observedUntil, b.baseline = statusLive, o.answer.Sent, e.layoutKinds()
+	b.warning = e.warning(snap)
+	e.sighted, e.lastSight, e.trouble, e.lastBody = true, o.answer.Received, nil, o.answer.Body
 	return b
 }
 
+// warning says what is wrong with a snapshot that is used all the same.
+func (e *engine) warning(snap *diff.Snapshot) string {
+	var parts []string
+	if snap.Unnamed > 0 {
+		parts = append(parts, fmt.Sprintf("%d row(s) with an empty key are left out: is BRIDGE_AGENT_KEY right?", snap.Unnamed))
+	}
+	if snap.Duplicates > 0 {
+		parts = append(parts, fmt.Sprintf("%d row(s) with the key of another are left out", snap.Duplicates))
+	}
+	for _, kind := range e.layoutKinds() {
+		if n := e.state.Held(kind); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s row(s) are gone at once; believed when it has lasted %v", n, kind, massHold))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (e *engine) layoutKinds() []diff.Kind {
+	var kinds []diff.Kind
+	for _, g := range e.layout.Grids {
+		if !slices.Contains(kinds, g.Kind) {
+			kinds = append(kinds, g.Kind)
+		}
+	}
+	return kinds
+}
+
 // meanwhile is a tick during which the source has not answered yet.
-func (e *engine) meanwhile(checks []check, now time.Time) batch {
+func (e *engine) meanwhile(o observation) batch {
 	e.poll++
-	b := e.batch(now)
-	b.events = slices.Concat(e.interruption(errSlow, now), e.availabilityEvents(checks))
+	b := e.batch(o.at)
+	b.events = slices.Concat(e.interruption(errSlow, o.at), e.directoryEvents(o.listings), e.availabilityEvents(o.checks))
 	return b
 }
 
@@ -142,33 +179,33 @@ func (e *engine) batch(at time.Time) batch {
 }
 
 // compare reads the snapshot and compares it with what is published.
-func (e *engine) compare(o observation) (changes []diff.Change, warning string, err error) {
+func (e *engine) compare(o observation, gap bool) (*diff.Snapshot, []diff.Change, error) {
 	if o.err != nil {
-		return nil, "", o.err
+		return nil, nil, o.err
 	}
 	snap, err := e.layout.Parse(o.answer.Body)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	snap.Sent, snap.Received = o.answer.Sent, o.answer.Received
-	if snap.Unnamed > 0 || snap.Duplicates > 0 {
-		warning = fmt.Sprintf("%d row(s) with an empty key and %d with the key of another are left out", snap.Unnamed, snap.Duplicates)
+	options := diff.Options{DisappearAfter: e.disappearAfter, MassHold: massHold, Baseline: e.baseline}
+	if !gap && e.sighted && !bytes.Equal(o.answer.Body, e.lastBody) {
+		options.Notable = e.roundTrip(o.answer)
 	}
-	options := diff.Options{DisappearAfter: e.disappearAfter, Baseline: e.baseline}
-	changes, err = e.state.Compare(e.layout, snap, options)
+	changes, err := e.state.Compare(e.layout, snap, options)
 	if !errors.Is(err, diff.ErrEmpty) {
 		e.emptySince = time.Time{}
-		return changes, warning, err
+		return snap, changes, err
 	}
 	if e.emptySince.IsZero() {
 		e.emptySince = o.answer.Received
 	}
 	if o.answer.Received.Sub(e.emptySince) < emptyHold {
-		return nil, warning, err
+		return nil, nil, err
 	}
 	options.AcceptEmpty = true
 	changes, err = e.state.Compare(e.layout, snap, options)
-	return changes, warning, err
+	return snap, changes, err
 }
 
 // gap tells whether the poll now received ends a time without sight: the first

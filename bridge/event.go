@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"bpcc-nats/diff"
@@ -133,22 +132,26 @@ func refOf(id string, m diff.Image) agentRef {
 // since tells when the present state began: the sample's time less
 // state_duration, which the source gives in whole seconds.
 func since(m diff.Image, by time.Time) string {
-	seconds, err := strconv.Atoi(m.Text("state_duration"))
-	if err != nil || seconds < 0 {
+	held, known := seconds(m.Text("state_duration"))
+	if !known {
 		return ""
 	}
-	return by.Add(-time.Duration(seconds) * time.Second).UTC().Truncate(time.Second).Format(time.RFC3339)
+	return by.Add(-held).UTC().Truncate(time.Second).Format(time.RFC3339)
 }
 
 type agentData struct {
 	entityData
-	Agent   agentRef    `json:"agent"`
-	From    *agentState `json:"from,omitempty"`
-	To      *agentState `json:"to,omitempty"`
-	Since   string      `json:"since,omitempty"`
-	Changed []string    `json:"changed,omitzero"`
-	Before  diff.Image  `json:"before,omitzero"`
-	After   diff.Image  `json:"after,omitzero"`
+	Agent agentRef    `json:"agent"`
+	From  *agentState `json:"from,omitempty"`
+	To    *agentState `json:"to,omitempty"`
+	Since string      `json:"since,omitempty"`
+	// Reentered tells a round trip that no poll saw: the same state, anew.
+	Reentered bool       `json:"reentered,omitempty"`
+	Changed   []string   `json:"changed,omitzero"`
+	Before    diff.Image `json:"before,omitzero"`
+	After     diff.Image `json:"after,omitzero"`
+	// Reset names the counters of the day that dropped.
+	Reset []string `json:"reset,omitempty"`
 }
 
 type serviceData struct {
@@ -157,6 +160,7 @@ type serviceData struct {
 	Changed []string   `json:"changed,omitzero"`
 	Before  diff.Image `json:"before,omitzero"`
 	After   diff.Image `json:"after,omitzero"`
+	Reset   []string   `json:"reset,omitempty"`
 }
 
 type totalsData struct {
@@ -165,6 +169,7 @@ type totalsData struct {
 	Changed []string   `json:"changed,omitzero"`
 	Before  diff.Image `json:"before,omitzero"`
 	After   diff.Image `json:"after,omitzero"`
+	Reset   []string   `json:"reset,omitempty"`
 }
 
 type availabilityObservedData struct {

@@ -72,7 +72,7 @@ func newWorldOn(t *testing.T, tenant bpcctest.Config, url string) *world {
 	return &world{t: t, tenant: sim, nc: nc, js: js, valid: map[string]bool{}, env: map[string]string{
 		"BPCC_URL": sim.URL, "BPCC_CLIENT_ID": "sim", "BPCC_CLIENT_SECRET": "sim-secret",
 		"BPCC_POLL_INTERVAL": "100ms", "BPCC_AVAILABILITY_INTERVAL": "100ms",
-		"NATS_URL": url, "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none",
+		"NATS_URL": url, "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none", "BPCC_DIRECTORY_INTERVAL": "0s",
 	}}
 }
 

@@ -46,8 +46,9 @@ func numbered(stats ...string) []bpcc.Column {
 
 // plan is a subscription as it goes over the wire, and the layout of its answers.
 type plan struct {
-	wire   bpcc.Subscription
-	layout *diff.Layout
+	wire     bpcc.Subscription
+	layout   *diff.Layout
+	chatApps []string // plain app ids, by index of layout.Lists
 }
 
 // makePlan prepares a subscription for one instance. App ids get the
@@ -58,6 +59,9 @@ func makePlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 	p := plan{
 		wire:   bpcc.Subscription{},
 		layout: &diff.Layout{Volatile: matcher(c.VolatileStats)},
+	}
+	if names := newPseudonyms(c.PseudonymKey); names != nil {
+		p.layout.Rewrite = names.rewrite
 	}
 	// Agents first, then services, then totals: the order of their events.
 	var services, totals []diff.Grid
@@ -79,10 +83,27 @@ func makePlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 			}
 			totals = append(totals, g)
 		}
+		if app.ChatMessages != nil {
+			p.layout.Lists = append(p.layout.Lists, diff.List{App: wireID, Section: "chat_messages"})
+			p.chatApps = append(p.chatApps, id)
+		}
 		p.wire[wireID] = app
 	}
 	p.layout.Grids = slices.Concat(p.layout.Grids, services, totals)
+	redact(p.layout, matcher(c.RedactStats))
 	return p
+}
+
+// redact leaves statistics out of what is published. A column may still name
+// its row.
+func redact(l *diff.Layout, redacted func(string) bool) {
+	for _, g := range l.Grids {
+		for i, c := range g.Columns {
+			if redacted(c.Stat) {
+				g.Columns[i].Stat = ""
+			}
+		}
+	}
 }
 
 // gridLayout describes a grid's answer, after adding the key column if the grid

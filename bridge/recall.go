@@ -26,6 +26,7 @@ type recalled struct {
 type memory struct {
 	keys                 map[string]recalled // by view key
 	interrupted, resumed recalled            // the last feed.interrupted and feed.resumed
+	directory, chat      []recalled          // all of them, oldest first
 }
 
 // recall reads a tenant's memory: the last message of every subject, and from
@@ -62,6 +63,15 @@ func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, er
 	if err != nil {
 		return nil, fmt.Errorf("recall from the stream: %w", err)
 	}
+	for subject, list := range map[string]*[]recalled{"directory.*.changed": &m.directory, "chat.message_posted": &m.chat} {
+		err := visit(ctx, js, c.Stream, prefix+subject, jetstream.DeliverAllPolicy, func(msg jetstream.Msg, seq uint64) error {
+			*list = append(*list, recalled{seq: seq, inStream: true, body: msg.Data()})
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("recall %s from the stream: %w", subject, err)
+		}
+	}
 	return m, nil
 }
 
@@ -88,14 +98,20 @@ func sourceSequence(msg jetstream.Msg) (uint64, error) {
 
 // lastPerSubject visits the last message of every subject that the filter
 // names, in stream order.
-func lastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, visit func(jetstream.Msg, uint64) error) error {
+func lastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, each func(jetstream.Msg, uint64) error) error {
+	return visit(ctx, js, stream, filter, jetstream.DeliverLastPerSubjectPolicy, each)
+}
+
+// visit hands what a stream holds on the filter's subjects to each, with its
+// sequence.
+func visit(ctx context.Context, js jetstream.JetStream, stream, filter string, policy jetstream.DeliverPolicy, each func(jetstream.Msg, uint64) error) error {
 	// The server answers in tens of milliseconds; a reader that hears nothing
 	// for this long has lost it and starts anew.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter},
-		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+		DeliverPolicy:  policy,
 	})
 	if err != nil {
 		return fmt.Errorf("open a consumer: %w", err)
@@ -121,7 +137,7 @@ func lastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter 
 		if err != nil {
 			return fmt.Errorf("read messages: %w", err)
 		}
-		if err := visit(msg, meta.Sequence.Stream); err != nil {
+		if err := each(msg, meta.Sequence.Stream); err != nil {
 			return err
 		}
 		if meta.NumPending == 0 {
@@ -182,7 +198,35 @@ func (e *engine) restore(m *memory) (fence uint64, err error) {
 			fence = e.restoreFeed(r, s)
 		}
 	}
+	if err := e.restoreLists(m); err != nil {
+		return 0, err
+	}
 	return fence, e.restoreCause(m)
+}
+
+// restoreLists folds what is told event by event: directories and chat.
+func (e *engine) restoreLists(m *memory) error {
+	for _, r := range m.directory {
+		var s struct {
+			Time time.Time
+			Data directoryData
+		}
+		if err := json.Unmarshal(r.body, &s); err != nil {
+			return fmt.Errorf("%w: directory, sequence %d: %w", errMemory, r.seq, err)
+		}
+		// What came before the oldest baseline is gone, and the rest of no use.
+		if s.Data.Baseline || e.directories[s.Data.Kind].names != nil {
+			e.fold(s.Data.Kind, s.Data, s.Time)
+		}
+	}
+	for _, r := range m.chat {
+		var s struct{ Data chatData }
+		if err := json.Unmarshal(r.body, &s); err != nil {
+			return fmt.Errorf("%w: chat, sequence %d: %w", errMemory, r.seq, err)
+		}
+		e.chat.add(s.Data.App + "/" + s.Data.Message.ID)
+	}
+	return nil
 }
 
 func (e *engine) restoreThreshold(body []byte, typ string) error {

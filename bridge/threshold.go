@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"bpcc-nats/bpcc"
 	"bpcc-nats/diff"
 	"bpcc-nats/schemas"
 )
@@ -29,6 +30,9 @@ type Rule struct {
 	Match []string `json:"match"`
 	// Stat is the statistic it reads.
 	Stat string `json:"stat"`
+	// When narrows the rule to entities whose statistics have one of these
+	// texts, such as acd_state "not_ready"; elsewhere it does not hold.
+	When map[string][]string `json:"when"`
 	// Raise must hold for For, at every poll, before the rule raises.
 	Raise Condition `json:"raise"`
 	// Clear ends it; nil means as soon as Raise no longer holds.
@@ -93,6 +97,47 @@ func ParseRules(body []byte) ([]Rule, error) {
 		}
 	}
 	return rules, nil
+}
+
+// unsubscribed tells of rules that read statistics which nobody asks for: they
+// could never raise.
+func unsubscribed(rules []Rule, sub bpcc.Subscription, redacted func(string) bool) []error {
+	asked := map[diff.Kind]map[string]bool{kindAgent: {}, kindService: {}, kindTotals: {}}
+	for _, app := range sub {
+		for _, stat := range app.StatsTotals {
+			asked[kindTotals][stat] = true
+		}
+		for kind, grids := range map[diff.Kind][]bpcc.Grid{kindAgent: app.AgentGrids, kindService: app.ServiceGrids} {
+			for _, g := range grids {
+				for _, name := range columnNames(g.Columns) {
+					asked[kind][name] = true
+				}
+			}
+		}
+	}
+	var faults []error
+	for _, r := range rules {
+		for _, stat := range append(sortedKeys(r.When), r.Stat) {
+			switch {
+			case !asked[r.Kind][stat]:
+				faults = append(faults, fmt.Errorf("rule %q reads %s, which the subscription does not ask for: add it to the %s columns of BPCC_SUBSCRIPTION_FILE, or choose one of %s",
+					r.Name, stat, r.Kind, strings.Join(sortedKeys(asked[r.Kind]), ", ")))
+			case redacted(stat):
+				faults = append(faults, fmt.Errorf("rule %q reads %s, which BRIDGE_REDACT_STATS leaves out", r.Name, stat))
+			}
+		}
+	}
+	return faults
+}
+
+// applies tells whether the rule is about entities that look like this.
+func (r *Rule) applies(m diff.Image) bool {
+	for stat, texts := range r.When {
+		if !slices.Contains(texts, m.Text(stat)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (c Condition) holds(v float64) bool {
@@ -216,17 +261,18 @@ func (t *thresholds) evaluate(present func(diff.Kind) map[string]diff.Image, now
 func (w *watch) judge(r *Rule, key watchKey, m diff.Image, now time.Time) (verdict, bool) {
 	text := m.Text(r.Stat)
 	value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	applies := r.applies(m)
 	missing := err != nil
-	if missing && r.Missing != "clear" {
+	if missing && applies && r.Missing != "clear" {
 		return verdict{}, false
 	}
 	if w.raised {
-		if missing || r.clears(value) {
+		if missing || !applies || r.clears(value) {
 			return verdict{key: key, data: r.tell(key, text, r.clearing(), w.told.PendingSince), clearedBy: "condition"}, true
 		}
 		return verdict{}, false
 	}
-	if missing || !r.Raise.holds(value) {
+	if missing || !applies || !r.Raise.holds(value) {
 		w.pending = time.Time{}
 		return verdict{}, false
 	}

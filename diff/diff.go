@@ -45,6 +45,9 @@ type Change struct {
 	Before, After Image
 	// Stats names what differs, for Changed.
 	Stats []string
+	// Seen is how the snapshot before showed the entity, volatile statistics
+	// included; nil if it did not.
+	Seen Image
 	// SeenUntil is, for Disappeared, when the last request that still showed
 	// the row was sent.
 	SeenUntil time.Time
@@ -56,24 +59,42 @@ type Options struct {
 	DisappearAfter int
 	// AcceptEmpty believes a grid that is suddenly empty.
 	AcceptEmpty bool
+	// MassHold is how long a mass departure must last to be believed: more than
+	// half of at least ten entities of a kind gone at once. 0 believes it like
+	// any other.
+	MassHold time.Duration
 	// Baseline holds the kinds whose first picture was taken before: only
 	// their new entities appear, those of other kinds are observed.
 	Baseline map[Kind]bool
+	// Notable may find a change where no statistic tells one, in how two
+	// snapshots in a row showed an entity. The change then names no
+	// statistics. nil finds none.
+	Notable func(kind Kind, seen, now Image) bool
 }
+
+// massLeast is from how many entities on a departure can be a mass departure.
+const massLeast = 10
 
 // State is what is known of all entities. The zero value knows none. It is not
 // safe for concurrent use.
 type State struct {
 	kinds   map[Kind]map[string]*entity
 	present map[Kind]map[string]Image
+	mass    map[Kind]departure
 	last    time.Time // when the last compared snapshot's request was sent
+}
+
+// departure is a mass departure that is being held.
+type departure struct {
+	since time.Time
+	held  int
 }
 
 type entity struct {
 	image     Image
 	grids     gridSet   // where it was last seen; none = not known
 	missed    int       // snapshots in a row without it
-	seenUntil time.Time // set while missed > 0
+	seenUntil time.Time // set while it is missing
 }
 
 // gridSet holds indexes of Layout.Grids.
@@ -112,6 +133,10 @@ func (s *State) Image(kind Kind, id string) Image {
 // yet believed are still there. The map is the state's own: only to be read.
 func (s *State) Present(kind Kind) map[string]Image { return s.present[kind] }
 
+// Held tells how many entities of a kind the last Compare did not count as
+// missing because they left in a mass.
+func (s *State) Held(kind Kind) int { return s.mass[kind].held }
+
 // IDs lists the known entities of a kind in order.
 func (s *State) IDs(kind Kind) []string { return slices.Sorted(maps.Keys(s.kinds[kind])) }
 
@@ -134,7 +159,7 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 	}
 	var changes []Change
 	if s.present == nil {
-		s.present = map[Kind]map[string]Image{}
+		s.present, s.mass = map[Kind]map[string]Image{}, map[Kind]departure{}
 	}
 	for _, kind := range l.kinds() {
 		if s.present[kind] == nil {
@@ -145,16 +170,19 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 		stats := l.stats(kind)
 		for _, id := range slices.Sorted(maps.Keys(seen)) {
 			c, differs := s.look(l, snap, kind, id, stats, seen[id], o)
+			c.Seen = s.present[kind][id]
+			differs = differs || c.Seen != nil && c.Op == Changed && o.Notable != nil && o.Notable(kind, c.Seen, c.After)
 			s.present[kind][id] = c.After
 			if differs {
 				changes = append(changes, c)
 			}
 		}
+		held := s.holds(l, snap, kind, seen, o)
 		for _, id := range slices.Sorted(maps.Keys(known)) {
 			if _, ok := seen[id]; ok {
 				continue
 			}
-			if e := known[id]; s.gone(l, snap, kind, e, o) {
+			if e := known[id]; s.gone(l, snap, kind, e, held, o) {
 				delete(s.present[kind], id)
 				changes = append(changes, Change{
 					Op: Disappeared, Kind: kind, ID: id, Before: e.image, SeenUntil: e.seenUntil,
@@ -178,29 +206,63 @@ func (s *State) look(l *Layout, snap *Snapshot, kind Kind, id string, stats []st
 		if !o.Baseline[kind] || l.anyCut(snap, now.grids) {
 			op = Observed
 		}
-		return Change{Op: op, Kind: kind, ID: id, After: l.image(stats, now, nil)}, true
+		return Change{Op: op, Kind: kind, ID: id, After: l.image(kind, stats, now, nil)}, true
 	}
-	e.grids, e.missed = now.grids, 0
-	after := l.image(stats, now, e.image)
+	e.grids, e.missed, e.seenUntil = now.grids, 0, time.Time{}
+	after := l.image(kind, stats, now, e.image)
 	differ := slices.DeleteFunc(Differences(e.image, after), l.volatile)
 	return Change{Op: Changed, Kind: kind, ID: id, Before: e.image, After: after, Stats: differ}, len(differ) > 0
 }
 
-// gone counts an absence and tells whether it is now to be believed.
-func (s *State) gone(l *Layout, snap *Snapshot, kind Kind, e *entity, o Options) bool {
+// gone counts an absence, unless it is held, and tells whether it is now to be
+// believed.
+func (s *State) gone(l *Layout, snap *Snapshot, kind Kind, e *entity, held bool, o Options) bool {
+	if !l.tellsAbsence(snap, kind, e) {
+		return false
+	}
+	if e.seenUntil.IsZero() {
+		e.seenUntil = s.last
+	}
+	if held {
+		return false
+	}
+	e.missed++
+	return e.missed >= o.DisappearAfter
+}
+
+// tellsAbsence tells whether the snapshot would show the entity if it were there.
+func (l *Layout) tellsAbsence(snap *Snapshot, kind Kind, e *entity) bool {
 	home := e.grids
 	if home == nil {
 		home = l.gridsOf(kind)
 	}
 	// A section that is one row cannot lose it; it is not known this time.
-	if l.anyCut(snap, home) || slices.ContainsFunc(home, func(i int) bool { return l.Grids[i].ID == "" }) {
+	return !l.anyCut(snap, home) && !slices.ContainsFunc(home, func(i int) bool { return l.Grids[i].ID == "" })
+}
+
+// holds tells whether the absences of a kind are a mass departure that has not
+// lasted long enough to be believed.
+func (s *State) holds(l *Layout, snap *Snapshot, kind Kind, seen map[string]sighting, o Options) bool {
+	missing := 0
+	for id, e := range s.kinds[kind] {
+		if _, ok := seen[id]; !ok && l.tellsAbsence(snap, kind, e) {
+			missing++
+		}
+	}
+	if known := len(s.kinds[kind]); o.MassHold == 0 || known < massLeast || 2*missing <= known {
+		delete(s.mass, kind)
 		return false
 	}
-	if e.missed == 0 {
-		e.seenUntil = s.last
+	d := s.mass[kind]
+	if d.since.IsZero() {
+		d.since = snap.Received
 	}
-	e.missed++
-	return e.missed >= o.DisappearAfter
+	d.held = missing
+	if snap.Received.Sub(d.since) >= o.MassHold {
+		d.held = 0
+	}
+	s.mass[kind] = d
+	return d.held > 0
 }
 
 // plausible refuses a snapshot in which a grid lost all its rows at once.
@@ -273,10 +335,10 @@ func (l *Layout) sightings(snap *Snapshot, kind Kind) map[string]sighting {
 
 // image joins an entity's rows into one picture. Where two grids know the same
 // statistic the first one rules; what no row tells keeps its last known text.
-func (l *Layout) image(stats []string, now sighting, known Image) Image {
+func (l *Layout) image(kind Kind, stats []string, now sighting, known Image) Image {
 	out := make(Image, 0, len(stats))
 	for _, stat := range stats {
-		text, ok := l.text(now, stat)
+		text, ok := l.text(kind, now, stat)
 		if !ok {
 			text, ok = known.Get(stat)
 		}
@@ -288,14 +350,14 @@ func (l *Layout) image(stats []string, now sighting, known Image) Image {
 }
 
 // text finds a statistic in the rows of one entity.
-func (l *Layout) text(now sighting, stat string) (string, bool) {
+func (l *Layout) text(kind Kind, now sighting, stat string) (string, bool) {
 	for at, grid := range now.grids {
 		for _, c := range l.Grids[grid].Columns {
 			if c.Stat != stat {
 				continue
 			}
 			if v, ok := now.rows[at].columns[c.ID]; ok {
-				return string(v), true
+				return l.rewrite(kind, stat, string(v)), true
 			}
 		}
 	}

@@ -26,6 +26,11 @@ type Kind string
 // their columns count.
 type Layout struct {
 	Grids []Grid
+	// Lists are sections of other things than entities, handed on as they are.
+	Lists []List
+	// Rewrite, if set, replaces texts as they are read, keys (of which stat is
+	// "") included, such as to put pseudonyms in the place of names.
+	Rewrite func(kind Kind, stat, text string) string
 	// Volatile tells the statistics that change by themselves, such as
 	// running clocks. They ride along in images and never make a difference.
 	// nil means none.
@@ -55,6 +60,9 @@ type Grid struct {
 // Column ties a column id to the statistic under which it is published.
 type Column struct{ ID, Stat string }
 
+// List leads to an array of objects: body[App][Section].
+type List struct{ App, Section string }
+
 // Name tells one grid from another in messages.
 func (g Grid) Name() string {
 	if g.ID == "" {
@@ -70,6 +78,9 @@ type Snapshot struct {
 	// Duplicates and Unnamed count the rows left out because their key came a
 	// second time in one grid, or was empty.
 	Duplicates, Unnamed int
+	// Lists holds the elements of the layout's lists, each a map of member to
+	// text.
+	Lists [][]map[string]string
 	rows                [][]row // by index of Layout.Grids
 }
 
@@ -144,7 +155,24 @@ func (l *Layout) Parse(body []byte) (*Snapshot, error) {
 				sections[at][string(t.ID)] = t
 			}
 		}
-		s.name(i, g, sections[at][g.ID].Values)
+		s.name(i, l, sections[at][g.ID].Values)
+	}
+	for _, list := range l.Lists {
+		var elements []map[string]scalar
+		if raw, ok := apps[list.App][list.Section]; ok {
+			if err := json.Unmarshal(raw, &elements); err != nil {
+				return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, list.Section, err)
+			}
+		}
+		var texts []map[string]string
+		for _, e := range elements {
+			text := make(map[string]string, len(e))
+			for name, v := range e {
+				text[name] = string(v)
+			}
+			texts = append(texts, text)
+		}
+		s.Lists = append(s.Lists, texts)
 	}
 	return s, nil
 }
@@ -154,6 +182,9 @@ func (l *Layout) owns(apps map[string]map[string]json.RawMessage) error {
 	asked := map[string]bool{}
 	for _, g := range l.Grids {
 		asked[g.App] = true
+	}
+	for _, list := range l.Lists {
+		asked[list.App] = true
 	}
 	for _, app := range slices.Sorted(maps.Keys(apps)) {
 		if !asked[app] {
@@ -169,7 +200,8 @@ func (l *Layout) owns(apps map[string]map[string]json.RawMessage) error {
 }
 
 // name gives rows their keys; the first of two rows with one key stays.
-func (s *Snapshot) name(grid int, g Grid, values []map[string]scalar) {
+func (s *Snapshot) name(grid int, l *Layout, values []map[string]scalar) {
+	g := l.Grids[grid]
 	seen := make(map[string]bool, len(values))
 	for _, columns := range values {
 		switch key := string(columns[g.Key]); {
@@ -179,7 +211,14 @@ func (s *Snapshot) name(grid int, g Grid, values []map[string]scalar) {
 			s.Duplicates++
 		default:
 			seen[key] = true
-			s.rows[grid] = append(s.rows[grid], row{key, columns})
+			s.rows[grid] = append(s.rows[grid], row{l.rewrite(g.Kind, "", key), columns})
 		}
 	}
+}
+
+func (l *Layout) rewrite(kind Kind, stat, text string) string {
+	if l.Rewrite == nil {
+		return text
+	}
+	return l.Rewrite(kind, stat, text)
 }
