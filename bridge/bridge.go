@@ -119,6 +119,15 @@ func (b *Bridge) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	commits, cancel := finishing(ctx)
+	defer cancel()
+	err := b.watch(ctx, func(_ observation, done batch) error { return b.carry(commits, done) })
+	return errors.Join(err, b.stop(err))
+}
+
+// watch runs all pollers and hands what they see to each, until ctx ends or
+// each fails.
+func (b *Bridge) watch(ctx context.Context, each func(observation, batch) error) error {
 	var pollers sync.WaitGroup
 	polling, stopPolling := context.WithCancel(ctx)
 	if b.directory != nil {
@@ -127,10 +136,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 	if b.availability != nil {
 		pollers.Go(func() { b.availability.run(polling) })
 	}
-	err := b.loop(ctx)
+	err := b.loop(ctx, each)
 	stopPolling()
 	pollers.Wait()
-	return errors.Join(err, b.stop(err))
+	return err
 }
 
 // finishing is a context for commits: it outlives ctx by a moment, so that a
@@ -158,16 +167,15 @@ func (b *Bridge) start(ctx context.Context) error {
 	return b.commit(commits, b.engine.started(b.now()))
 }
 
-// loop polls at every interval, one request at a time, and commits what each
-// poll shows. While a request takes longer than an interval, the ticks carry
-// what else there is to tell.
-func (b *Bridge) loop(ctx context.Context) error {
-	commits, cancel := finishing(ctx)
-	defer cancel()
+// loop polls at every interval, one request at a time, and hands on each poll
+// and what is to be told of it. While a request takes longer than an interval,
+// the ticks carry what else there is to tell.
+func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) error {
 	tick := time.NewTicker(b.config.PollInterval)
 	defer tick.Stop()
 	polled := b.poll(ctx)
 	for {
+		var o observation
 		var done batch
 		select {
 		case <-ctx.Done():
@@ -175,9 +183,10 @@ func (b *Bridge) loop(ctx context.Context) error {
 				<-polled
 			}
 			return nil
-		case o := <-polled:
+		case o = <-polled:
 			polled = nil
-			done = b.engine.observe(b.aside(o))
+			o = b.aside(o)
+			done = b.engine.observe(o)
 			if o.err == nil {
 				b.source.settle(done.err)
 			}
@@ -187,19 +196,28 @@ func (b *Bridge) loop(ctx context.Context) error {
 				polled = b.poll(ctx)
 				continue
 			}
-			done = b.engine.meanwhile(b.aside(observation{at: b.now()}))
+			o = b.aside(observation{err: errSlow, at: b.now()})
+			done = b.engine.meanwhile(o)
 		}
-		if !done.due() && b.now().Sub(b.committed) < b.config.CheckpointInterval {
-			continue
-		}
-		if err := b.commit(commits, done); err != nil {
+		if err := each(o, done); err != nil {
 			if polled != nil {
 				<-polled
 			}
 			return err
 		}
-		b.log.Debug("committed", "poll", done.poll, "events", len(done.events), "checkpoint", b.fence)
 	}
+}
+
+// carry commits what an observation gave, or a watermark if it is time for one.
+func (b *Bridge) carry(ctx context.Context, done batch) error {
+	if !done.due() && b.now().Sub(b.committed) < b.config.CheckpointInterval {
+		return nil
+	}
+	if err := b.commit(ctx, done); err != nil {
+		return err
+	}
+	b.log.Debug("committed", "poll", done.poll, "events", len(done.events), "checkpoint", b.fence)
+	return nil
 }
 
 // warn logs what is wrong with snapshots that are used all the same, when it

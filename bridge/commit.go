@@ -28,41 +28,57 @@ const batchLimit = 1000
 // ([ErrFenced]), or when ctx ends; until then the bridge neither polls nor
 // queues: it waits for the stream.
 func (b *Bridge) commit(ctx context.Context, batch batch) error {
-	parts := slices.Collect(slices.Chunk(batch.events, batchLimit-1))
-	if len(parts) == 0 {
-		parts = [][]event{nil} // a checkpoint alone
-	}
-	index := 0
-	for i, part := range parts {
-		events := append(slices.Clip(part), b.engine.checkpoint(batch, part, i+1, len(parts)))
-		msgs := make([]*nats.Msg, 0, len(events))
-		for _, ev := range events {
-			index++
-			msg, err := b.message(ev, batch.poll, index)
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, msg)
-		}
+	err := b.engine.deliver(batch, b.config.source(), func(_ []event, msgs []*nats.Msg) error {
 		seq, err := b.store(ctx, msgs)
 		if err != nil {
-			return fmt.Errorf("commit poll %d, part %d of %d: %w", batch.poll, i+1, len(parts), err)
+			return err
 		}
 		b.fence = seq
-		b.engine.acknowledge(batch, part, i+1 == len(parts))
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	b.committed = b.now()
 	return nil
 }
 
-// message makes the NATS message of an event.
-func (b *Bridge) message(ev event, poll uint64, index int) (*nats.Msg, error) {
-	id := fmt.Sprintf("%s-%d-%d-%d", b.config.Tenant, b.engine.epoch, poll, index)
-	body, err := ev.encode(id, b.config.source())
+// deliver hands a batch, encoded and with its checkpoint, to store in as many
+// parts as it takes, and moves the engine as far as store has taken it. The
+// events and the messages of a part are the same, one by one.
+func (e *engine) deliver(b batch, source string, store func(part []event, msgs []*nats.Msg) error) error {
+	parts := slices.Collect(slices.Chunk(b.events, batchLimit-1))
+	if len(parts) == 0 {
+		parts = [][]event{nil} // a checkpoint alone
+	}
+	index := 0
+	for i, part := range parts {
+		events := append(slices.Clip(part), e.checkpoint(b, part, i+1, len(parts)))
+		msgs := make([]*nats.Msg, 0, len(events))
+		for _, ev := range events {
+			index++
+			msg, err := e.envelope(ev, source, b.poll, index)
+			if err != nil {
+				return err
+			}
+			msgs = append(msgs, msg)
+		}
+		if err := store(events, msgs); err != nil {
+			return fmt.Errorf("commit poll %d, part %d of %d: %w", b.poll, i+1, len(parts), err)
+		}
+		e.acknowledge(b, part, i+1 == len(parts))
+	}
+	return nil
+}
+
+// envelope makes the NATS message of an event.
+func (e *engine) envelope(ev event, source string, poll uint64, index int) (*nats.Msg, error) {
+	id := fmt.Sprintf("%s-%d-%d-%d", e.tenant, e.epoch, poll, index)
+	body, err := ev.encode(id, source)
 	if err != nil {
 		return nil, err
 	}
-	msg := nats.NewMsg(SubjectPrefix + "." + Token(b.config.Tenant) + "." + ev.subject)
+	msg := nats.NewMsg(SubjectPrefix + "." + Token(e.tenant) + "." + ev.subject)
 	msg.Data = body
 	msg.Header.Set("Content-Type", "application/cloudevents+json")
 	msg.Header.Set(nats.MsgIdHdr, id)

@@ -47,17 +47,7 @@ func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, er
 	}
 	prefix := SubjectPrefix + "." + Token(c.Tenant) + "."
 	err = lastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
-		r := recalled{seq: seq, inStream: true, body: msg.Data()}
-		switch subject := strings.TrimPrefix(msg.Subject(), prefix); subject {
-		case "feed.interrupted":
-			m.interrupted = r
-		case "feed.resumed":
-			m.resumed = r
-		default:
-			if key := viewKey(subject); key != "" {
-				m.remember(key, r)
-			}
-		}
+		m.take(strings.TrimPrefix(msg.Subject(), prefix), recalled{seq: seq, inStream: true, body: msg.Data()})
 		return nil
 	})
 	if err != nil {
@@ -73,6 +63,20 @@ func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, er
 		}
 	}
 	return m, nil
+}
+
+// take remembers the stream's last word on a subject below the tenant.
+func (m *memory) take(subject string, r recalled) {
+	switch subject {
+	case "feed.interrupted":
+		m.interrupted = r
+	case "feed.resumed":
+		m.resumed = r
+	default:
+		if key := viewKey(subject); key != "" {
+			m.remember(key, r)
+		}
+	}
 }
 
 func (m *memory) remember(key string, r recalled) {

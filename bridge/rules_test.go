@@ -1,0 +1,417 @@
+package bridge_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+// clock is a tenant's clock that a test moves.
+type clock struct {
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+}
+
+// subscribe gives the bridge a subscription of its own.
+func (w *world) subscribe(body string) {
+	w.t.Helper()
+	file := filepath.Join(w.t.TempDir(), "subscription.json")
+	if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	w.env["BPCC_SUBSCRIPTION_FILE"] = file
+}
+
+func TestRoundTripIsTold(t *testing.T) {
+	t.Parallel()
+	var c clock
+	w := newWorld(t, bpcctest.Config{Now: c.now})
+	w.agent("anna", "ready", "")
+	w.agent("bob", "ready", "")
+	w.start()
+	w.waitFor("agent.anna.observed", 1)
+	c.advance(time.Minute) // the clocks of both states run on, which is no round trip
+	w.pause()
+	w.tenant.Update(func(world *bpcctest.World) {
+		world.SetState("anna", "busy", "")
+		world.SetState("anna", "ready", "")
+	})
+	told := w.waitFor("agent.anna.state_changed", 1)[0]
+	if told.get("reentered") != true || told.text("from", "state") != "ready" || told.text("to", "state") != "ready" {
+		t.Errorf("not a round trip: %v", told.Data)
+	}
+	if diff := cmp.Diff([]any{}, told.get("changed")); diff != "" {
+		t.Errorf("changed (-want +got)\n%s", diff)
+	}
+	if n := len(on(w.events(), "agent.bob.state_changed")); n > 0 {
+		t.Error("bob stayed, and a round trip was told of him")
+	}
+}
+
+func TestNoRoundTripOverDailyReset(t *testing.T) {
+	t.Parallel()
+	var c clock
+	w := newWorld(t, bpcctest.Config{Now: c.now})
+	w.agent("anna", "ready", "")
+	w.tenant.Update(func(world *bpcctest.World) {
+		world.SetAgentStat("anna", "in_calls_handled_per_day", "12")
+		world.SetAgentStat("anna", "state_duration", "500")
+	})
+	w.start()
+	w.waitFor("agent.anna.observed", 1)
+	w.tenant.Update(func(world *bpcctest.World) {
+		world.SetAgentStat("anna", "in_calls_handled_per_day", "0")
+		world.SetAgentStat("anna", "state_duration", "0")
+	})
+	reset := w.waitFor("agent.anna.stats_changed", 1)[0]
+	if diff := cmp.Diff([]any{"in_calls_handled_per_day"}, reset.get("reset")); diff != "" {
+		t.Errorf("reset (-want +got)\n%s", diff)
+	}
+	w.pause()
+	if n := len(on(w.events(), "agent.anna.state_changed")); n > 0 {
+		t.Error("the daily reset was told as a round trip")
+	}
+}
+
+func TestVolatileColumnsRideAlong(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.tenant.SetAgent(bpcctest.Agent{Login: "anna", State: "busy", Stats: map[string]string{"login_time": "100"}})
+	w.start()
+	w.waitFor("agent.anna.observed", 1)
+	w.tenant.SetAgentStat("anna", "login_time", "200")
+	w.pause()
+	if n := len(subjects(after(w.events(), on(w.events(), "agent.anna.observed")[0].Seq))); n > 2 {
+		t.Errorf("a running clock made %d events", n)
+	}
+	w.tenant.SetAgentStat("anna", "extension", "77")
+	changed := w.waitFor("agent.anna.stats_changed", 1)[0]
+	if got := changed.text("after", "login_time"); got != "200" {
+		t.Errorf("login_time %q in the next image, want 200", got)
+	}
+	if diff := cmp.Diff([]any{"extension"}, changed.get("changed")); diff != "" {
+		t.Errorf("changed (-want +got)\n%s", diff)
+	}
+}
+
+func TestMassDepartureIsHeld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	for i := range 12 {
+		w.agent(fmt.Sprintf("agent%02d", i), "ready", "")
+	}
+	w.start()
+	w.waitFor("totals.bridge.observed", 1)
+	began := time.Now()
+	w.tenant.Update(func(world *bpcctest.World) {
+		for i := range 8 {
+			world.RemoveAgent(fmt.Sprintf("agent%02d", i))
+		}
+		world.SetState("agent11", "not_ready", "")
+	})
+	w.waitFor("agent.agent11.state_changed", 1) // the rest goes on
+	for time.Since(began) < 25*time.Second {
+		<-time.After(time.Second)
+		for _, s := range w.events() {
+			if strings.HasSuffix(s.Subject, ".disappeared") {
+				t.Fatalf("%s after %v", s.Subject, time.Since(began))
+			}
+		}
+	}
+	gone := w.waitFor("agent.agent07.disappeared", 1)[0]
+	observed := w.waitFor("agent.agent11.state_changed", 1)[0]
+	if gone.text("observed", "after") >= observed.text("observed", "by") {
+		t.Errorf("the departure's window begins at %s, when the first look without the row was in at %s",
+			gone.text("observed", "after"), observed.text("observed", "by"))
+	}
+}
+
+func TestEmptyGridIsBelievedWhenItLasts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	w.start()
+	w.waitFor("agent.anna.observed", 1)
+	w.tenant.RemoveAgent("anna")
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(time.Second) {
+		if len(on(w.events(), "agent.anna.disappeared")) > 0 {
+			break
+		}
+	}
+	gone := w.waitFor("agent.anna.disappeared", 1)[0]
+	resumed := w.waitFor("feed.resumed", 1)[0]
+	if resumed.text("cause") != "empty" || resumed.Seq > gone.Seq {
+		t.Errorf("resumed from %q at %d, gone at %d", resumed.text("cause"), resumed.Seq, gone.Seq)
+	}
+}
+
+func TestTopNIsNoDeparture(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.subscribe(`{"top":{"agent_grids":[{"id":"g","limit":2,"order_by":"2","order_dir":"DESC","columns":[
+		{"id":"1","stat_name":"login_id"},{"id":"2","stat_name":"in_calls_handled_per_day"}]}]}}`)
+	calls := func(login, n string) { w.tenant.SetAgentStat(login, "in_calls_handled_per_day", n) }
+	for i, login := range []string{"anna", "bob", "carl"} {
+		w.agent(login, "ready", "")
+		calls(login, fmt.Sprint(30-i))
+	}
+	w.start()
+	w.waitFor("agent.bob.observed", 1)
+	calls("carl", "50")
+	w.waitFor("agent.carl.observed", 1) // entering the N is no appearance
+	w.pause()
+	w.pause()
+	want := []string{"feed.started", "agent.anna.observed", "agent.bob.observed", "agent.carl.observed"}
+	if diff := cmp.Diff(want, subjects(w.events())); diff != "" {
+		t.Errorf("subjects (-want +got)\n%s", diff)
+	}
+}
+
+func TestIdentities(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_AGENT_KEY"] = "user_id"
+	w.tenant.SetAgent(bpcctest.Agent{Login: "anna", UserID: "U-1", Team: "Sales", State: "ready"})
+	w.tenant.SetService(bpcctest.Service{Name: "1"})
+	w.start()
+	w.waitFor("totals.bridge.observed", 1)
+	if len(on(w.events(), "service.1.observed")) != 1 {
+		t.Error("a service that looks like a number is not told as text")
+	}
+	w.tenant.Update(func(world *bpcctest.World) { // renamed, and moved to another team
+		world.RemoveAgent("anna")
+		world.SetAgent(bpcctest.Agent{Login: "anna.b", UserID: "U-1", Team: "Support", State: "ready"})
+	})
+	changed := w.waitFor("agent.U-1.stats_changed", 1)[0]
+	if diff := cmp.Diff([]any{"login_id", "team_name"}, changed.get("changed")); diff != "" {
+		t.Errorf("changed (-want +got)\n%s", diff)
+	}
+	if changed.text("agent", "login_id") != "anna.b" || changed.text("agent", "team") != "Support" {
+		t.Errorf("agent %v", changed.get("agent"))
+	}
+}
+
+func TestGridsAreMergedByKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.subscribe(`{
+		"a":{"agent_grids":[{"id":"1","columns":[{"id":"1","stat_name":"login_id"},{"id":"2","stat_name":"acd_state"}]}],"stats_totals":["agents_logged"]},
+		"b":{"agent_grids":[{"id":"1","columns":[{"id":"9","stat_name":"login_id"},{"id":"8","stat_name":"team_name"}]}],"stats_totals":["agents_ready"]}}`)
+	w.agent("anna", "ready", "")
+	w.start()
+	w.waitFor("totals.b.observed", 1)
+	want := map[string]any{"login_id": "anna", "acd_state": "ready", "team_name": "Sales"}
+	if diff := cmp.Diff(want, w.waitFor("agent.anna.observed", 1)[0].get("after")); diff != "" {
+		t.Errorf("image (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"feed.started", "agent.anna.observed", "totals.a.observed", "totals.b.observed"}, subjects(w.events())); diff != "" {
+		t.Errorf("subjects (-want +got)\n%s", diff)
+	}
+}
+
+func TestAgentThreshold(t *testing.T) {
+	t.Parallel()
+	var c clock
+	w := newWorld(t, bpcctest.Config{Now: c.now})
+	w.env["BRIDGE_THRESHOLDS"] = `[{"name":"long break","kind":"agent","stat":"state_duration","when":{"acd_state":["not_ready"]},"raise":{"op":">","value":900}}]`
+	w.agent("anna", "not_ready", "Lunch")
+	w.agent("bob", "ready", "")
+	w.start()
+	w.waitFor("agent.anna.observed", 1)
+	c.advance(16 * time.Minute)
+	w.waitFor("threshold.long=20break.anna.raised", 1)
+	w.tenant.SetState("anna", "ready", "")
+	w.waitFor("threshold.long=20break.anna.cleared", 1)
+	for _, s := range w.events() {
+		if strings.HasPrefix(s.Subject, "threshold.long=20break.bob") {
+			t.Errorf("%s: bob is ready", s.Subject)
+		}
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BPCC_DIRECTORY_INTERVAL"] = "100ms"
+	w.tenant.SetAgent(bpcctest.Agent{Login: "anna", UserID: "U-1", Team: "Sales"})
+	w.tenant.SetAgent(bpcctest.Agent{Login: "bob", UserID: "U-2", Team: "Sales"})
+	w.tenant.SetService(bpcctest.Service{Name: "Voice", ID: "S-1"})
+	stop := w.start()
+	for _, kind := range []string{"agents", "dispositions", "services", "teams"} {
+		first := w.waitFor("directory."+kind+".changed", 1)[0]
+		if first.get("baseline") != true || first.get("observed", "after") != nil {
+			t.Errorf("%s: the first listing is told as a change: %v", kind, first.Data)
+		}
+	}
+	rename := func(login string) func(*bpcctest.World) {
+		return func(world *bpcctest.World) {
+			world.RemoveAgent("bob")
+			world.RemoveAgent("bob.b")
+			world.SetAgent(bpcctest.Agent{Login: login, UserID: "U-2", Team: "Sales"})
+		}
+	}
+	w.tenant.Update(rename("bob.b"))
+	told := w.waitFor("directory.agents.changed", 2)[1]
+	want := []any{map[string]any{"id": "U-2", "from": "bob", "to": "bob.b"}}
+	if diff := cmp.Diff(want, told.get("renamed")); diff != "" || told.get("observed", "after") == nil {
+		t.Errorf("renamed (-want +got)\n%s", diff)
+	}
+	w.tenant.SetTeams("Sales", "Support")
+	if diff := cmp.Diff("Support", w.waitFor("directory.teams.changed", 2)[1].get("added").([]any)[0].(map[string]any)["name"]); diff != "" {
+		t.Errorf("added (-want +got)\n%s", diff)
+	}
+	stop()
+	before := len(w.events())
+	w.tenant.Update(rename("bob"))
+	w.start()
+	back := w.waitFor("directory.agents.changed", 3)[2]
+	if back.get("after_gap") != true || back.get("baseline") != nil {
+		t.Errorf("after a restart: %v", back.Data)
+	}
+	for _, s := range w.events()[before:] {
+		if strings.HasPrefix(s.Subject, "directory.") && s.ID != back.ID {
+			t.Errorf("%s was told again", s.Subject)
+		}
+	}
+}
+
+func TestChatIsToldOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.subscribe(`{"wall":{"chat_messages":{"filter":"","limit":3},"stats_totals":["agents_logged"]}}`)
+	post := func(id string) {
+		w.tenant.AddChatMessage(bpcctest.ChatMessage{ID: id, LoginID: "anna", FirstName: "Anna", Content: "hello " + id, Urgent: id == "2", Sent: time.Now()})
+	}
+	post("1")
+	stop := w.start()
+	w.waitFor("chat.message_posted", 1)
+	post("2")
+	w.waitFor("chat.message_posted", 2)
+	stop()
+	post("3")
+	w.start()
+	var got []any
+	for _, s := range w.waitFor("chat.message_posted", 3) {
+		got = append(got, s.get("message", "id"), s.get("message", "content"), s.get("message", "urgent"), s.get("app"))
+	}
+	w.pause()
+	want := []any{"1", "hello 1", false, "wall", "2", "hello 2", true, "wall", "3", "hello 3", false, "wall"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("messages (-want +got)\n%s", diff)
+	}
+	if n := len(on(w.events(), "chat.message_posted")); n != 3 {
+		t.Errorf("%d messages told, 3 were posted", n)
+	}
+}
+
+// TestPrivacy looks for people's names in every byte of the stream.
+func TestPrivacy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_PSEUDONYM_KEY"] = "0123456789abcdef-key"
+	w.env["BRIDGE_REDACT_STATS"] = "extension, team_*"
+	w.env["BPCC_DIRECTORY_INTERVAL"] = "100ms"
+	w.tenant.SetAgent(bpcctest.Agent{Login: "anna.lopez", First: "Annabel", Last: "Lopez", Team: "Kraken", Extension: "4242", State: "ready"})
+	stop := w.start()
+	w.waitFor("directory.agents.changed", 1)
+	w.tenant.SetState("anna.lopez", "busy", "")
+	all := w.wait("a change of state", func(all []stored) bool {
+		return len(all) > 0 && strings.HasSuffix(subjects(all)[len(subjects(all))-1], "stats_changed") || len(statesOf(all)) > 0
+	})
+	stop()
+	id := statesOf(all)[0].text("agent", "id")
+	w.start()
+	w.tenant.SetState("anna.lopez", "ready", "")
+	all = w.wait("another change of state", func(all []stored) bool { return len(statesOf(all)) > 1 })
+	if again := statesOf(all)[1].text("agent", "id"); again != id || id == "" {
+		t.Errorf("the same agent is %q and then %q", id, again)
+	}
+	for _, s := range all {
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{"anna", "Annabel", "Lopez", "4242", bpcctest.UserID("anna.lopez")} {
+			if strings.Contains(string(text), secret) {
+				t.Errorf("%s tells %q: %s", s.Subject, secret, text)
+			}
+		}
+		if s.get("after", "team_name") != nil {
+			t.Errorf("%s tells the redacted team", s.Subject)
+		}
+	}
+}
+
+func statesOf(all []stored) []stored {
+	var out []stored
+	for _, s := range all {
+		if strings.HasSuffix(s.Subject, ".state_changed") {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func TestAvailabilityDebounce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	delete(w.env, "BPCC_SERVICES")
+	w.env["BPCC_AVAILABILITY_DEBOUNCE"] = "1s"
+	w.agent("anna", "ready", "")
+	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
+	w.start()
+	w.waitFor("service.Voice.availability_observed", 1)
+	flip := func(state string) {
+		checks := w.tenant.Counts().Availability
+		w.tenant.SetState("anna", state, "")
+		for w.tenant.Counts().Availability < checks+2 {
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+	flip("not_ready")
+	flip("ready") // back within the debounce: nothing happened
+	flip("not_ready")
+	changed := w.waitFor("service.Voice.availability_changed", 1)
+	if len(changed) != 1 || changed[0].get("available") != false {
+		t.Errorf("%d changes, the first to %v", len(changed), changed[0].get("available"))
+	}
+}
+
+func TestAvailabilityFaultsStayWithTheirService(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BPCC_SERVICES"] = "Voice,Chat,Typo"
+	yes := true
+	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
+	w.tenant.SetService(bpcctest.Service{Name: "Chat"})
+	w.tenant.SetAvailability("Voice", &yes)
+	w.start()
+	var got []any
+	for _, name := range []string{"Voice", "Chat", "Typo"} {
+		got = append(got, w.waitFor("service."+name+".availability_observed", 1)[0].get("available"))
+	}
+	if diff := cmp.Diff([]any{true, false, false}, got); diff != "" {
+		t.Errorf("available (-want +got)\n%s", diff)
+	}
+}
