@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait of a test; nothing waits so long unless it fails.
-const patience = 20 * time.Second
+const patience = 40 * time.Second
 
 // TestMain lets more tests run at once than there are cores: they wait more
 // than they compute.
@@ -352,4 +352,36 @@ func viewIDs(t *testing.T, kv jetstream.KeyValue) map[string]string {
 		ids[entry.Key()] = s.ID
 	}
 	return ids
+}
+
+// compareView waits until the view is what a replay of the events gives, and
+// returns that: the id of the last event by key.
+func (w *world) compareView(all []stored) map[string]string {
+	w.t.Helper()
+	want := map[string]string{}
+	for _, s := range all {
+		key := entityKey(s.Subject)
+		if s.Subject == "feed.checkpoint" {
+			key = "feed"
+		}
+		if key == "" {
+			continue
+		}
+		want["acme."+key] = s.ID
+		if s.Header.Get("KV-Operation") != "" {
+			delete(want, "acme."+key)
+		}
+	}
+	kv, err := w.js.KeyValue(w.t.Context(), "bpcc_state")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var diff string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if diff = cmp.Diff(want, viewIDs(w.t, kv)); diff == "" {
+			return want
+		}
+	}
+	w.t.Errorf("view (-replay +view)\n%s", diff)
+	return want
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -22,7 +23,7 @@ const (
 	slowestRetry = 5 * time.Minute
 	// quickRetry grows to quickestCap for faults that pass by themselves.
 	quickRetry  = 500 * time.Millisecond
-	quickestCap = 15 * time.Second
+	quickestCap = 10 * time.Second
 )
 
 // source is the BPCC side of the bridge: it logs in, subscribes and takes
@@ -36,10 +37,10 @@ type source struct {
 	now    func() time.Time
 
 	subscribed bool
-	failures   int       // in a row
-	notBefore  time.Time // no request before; zero = none holds
-	waiting    error     // why
-	told       string    // the last failure that was logged
+	failures   map[string]int // by cause, since the last good snapshot
+	notBefore  time.Time      // no request before; zero = none holds
+	waiting    error          // why
+	told       string         // the last failure that was logged
 }
 
 // poll takes one snapshot. While a failure is being waited out it returns that
@@ -64,7 +65,6 @@ func (s *source) poll(ctx context.Context) (bpcc.Answer, error) {
 
 // fail notes a failure, logs it if it is news, and decides how long to wait.
 func (s *source) fail(err error) {
-	s.failures++
 	wait := s.delay(err)
 	s.notBefore, s.waiting = s.now().Add(wait), err
 	if text := err.Error(); text != s.told {
@@ -73,24 +73,34 @@ func (s *source) fail(err error) {
 	}
 }
 
-// delay tells how long to leave the source alone after a failure.
+// delay tells how long to leave the source alone after a failure. Each cause
+// has a patience of its own: it starts anew when another has grown long.
 func (s *source) delay(err error) time.Duration {
+	if s.failures == nil {
+		s.failures = map[string]int{}
+	}
+	cause := causeOf(err)
+	s.failures[cause]++
+	before := s.failures[cause] - 1
 	var e *bpcc.Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		return e.RetryAfter
 	}
 	first, most := quickRetry, quickestCap
 	switch {
-	case errors.Is(err, bpcc.ErrAuth), errors.Is(err, bpcc.ErrForbidden),
+	case errors.Is(err, diff.ErrEmpty):
+		return 0 // a whole answer; it is asked again to see whether it lasts
+	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth), errors.Is(err, bpcc.ErrForbidden),
 		errors.Is(err, bpcc.ErrLimit), errors.Is(err, bpcc.ErrRejected):
 		first, most = slowRetry, slowestRetry
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
-		first = 0 // lost once: subscribe again at the next poll
+		if before == 0 {
+			return 0 // lost once: subscribe again at the next poll
+		}
+		before--
+		most = slowRetry // no fight at full speed for the user's one subscription
 	}
-	wait := min(first<<min(s.failures-1, 10), most)
-	if first == 0 && s.failures > 1 {
-		wait = min(quickRetry<<min(s.failures-2, 10), slowRetry)
-	}
+	wait := min(first<<min(before, 10), most)
 	// Jitter, so that many bridges do not come back in step.
 	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
 }
@@ -156,7 +166,18 @@ func (s *source) ask(ctx context.Context) (bpcc.Answer, error) {
 	return s.client.Data(ctx)
 }
 
+// errLogin marks what went wrong at the login itself, which is not to be
+// repeated in haste.
+var errLogin = errors.New("log in")
+
 func (s *source) login(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errLogin, err)
+	}
+	return nil
+}
+
+func (s *source) enter(ctx context.Context) error {
 	if s.cookie {
 		session, err := s.client.Authenticate(ctx)
 		if err == nil {
@@ -175,9 +196,10 @@ func (s *source) login(ctx context.Context) error {
 func (s *source) settle(err error) {
 	if err == nil {
 		if s.told != "" {
-			s.log.Info("the source answers again", "after_failures", s.failures)
+			s.log.Info("the source answers again")
 		}
-		s.failures, s.told, s.waiting = 0, "", nil
+		s.told, s.waiting = "", nil
+		clear(s.failures)
 		return
 	}
 	if errors.Is(err, diff.ErrForeign) {

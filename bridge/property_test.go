@@ -1,0 +1,222 @@
+package bridge_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+var (
+	propertyRounds = flag.Int("property.rounds", 40, "rounds of each world of TestReplayRebuildsTheTenant; a round is two polls or more")
+	propertySeed   = flag.Uint64("property.seed", 0, "an extra seed for TestReplayRebuildsTheTenant; 0 takes a new one")
+)
+
+// keptSeeds are worlds that once failed, or that cover something of their own.
+var keptSeeds = []uint64{1, 2, 3, 4, 5, 6, 7}
+
+// picture is what a tenant shows, or what a replay knows: kind, id, statistic.
+type picture map[string]map[string]map[string]string
+
+// shown is a picture and when it was there: possibly from, surely since.
+type shown struct {
+	from, since time.Time
+	picture     picture
+}
+
+// TestReplayRebuildsTheTenant lets random contact centres live under random
+// faults and restarts. At every checkpoint of the stream, replaying it from its
+// start must give exactly what the tenant showed between the request and the
+// answer of that poll, less running clocks; and in the end the view must be the
+// replay.
+func TestReplayRebuildsTheTenant(t *testing.T) {
+	t.Parallel()
+	extra := *propertySeed
+	if extra == 0 {
+		extra = rand.Uint64()
+	}
+	for _, seed := range append(slices.Clone(keptSeeds), extra) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			live(t, seed)
+		})
+	}
+}
+
+func live(t *testing.T, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_DISAPPEAR_AFTER"] = "1" // what is gone is gone at once, so that pictures compare
+	w.env["BRIDGE_CHECKPOINT_INTERVAL"] = "300ms"
+	w.env["BPCC_TIMEOUT"] = "1s"
+	floor := bpcctest.NewFloor(w.tenant.Tenant, bpcctest.FloorConfig{Agents: 12 + random.IntN(20), Services: 3, Seed: seed})
+	sub := w.config().Subscription
+	history := []shown{{picture: w.look(sub)}}
+	change := func(do func()) {
+		from := time.Now()
+		do()
+		history = append(history, shown{from, time.Now(), w.look(sub)})
+	}
+	stop := w.start()
+	for range *propertyRounds {
+		change(func() { floor.Step(time.Duration(random.IntN(8000)) * time.Millisecond) })
+		w.pause()
+		switch random.IntN(12) {
+		case 0:
+			w.tenant.ExpireTokens()
+		case 1:
+			w.tenant.DropSubscriptions()
+		case 2:
+			w.tenant.ReplaceSubscription()
+		case 3:
+			stop()
+			change(func() { floor.Step(30 * time.Second) })
+			stop = w.start()
+		case 4:
+			login := fmt.Sprintf("guest%d", random.IntN(3))
+			change(func() { w.tenant.RemoveAgent(login) })
+		case 5:
+			login := fmt.Sprintf("guest%d", random.IntN(3))
+			change(func() { w.agent(login, []string{"ready", "", "not_ready"}[random.IntN(3)], "") })
+		case 6:
+			change(floor.ResetDaily)
+		default:
+			w.tenant.Inject(someFault(random))
+		}
+	}
+	w.tenant.ClearFaults()
+	changes := len(on(w.events(), "feed.checkpoint"))
+	w.wait("a checkpoint after all faults", func(all []stored) bool {
+		checkpoints := on(all, "feed.checkpoint")
+		return len(checkpoints) > changes+2 && checkpoints[len(checkpoints)-1].text("status") == "live"
+	})
+	stop()
+	all := w.events()
+	compareReplay(t, all, history)
+	w.compareView(all)
+}
+
+func someFault(random *rand.Rand) bpcctest.Fault {
+	faults := []bpcctest.Fault{
+		{Status: 502}, {Status: 404}, {Status: 401}, {Status: 429, RetryAfter: "1"}, {Close: true}, {Truncate: true},
+		{EmptyGrids: true}, {Foreign: true}, {Delay: 1500 * time.Millisecond}, {Status: 204},
+		{Status: 200, Body: "<html>", ContentType: "text/html"},
+	}
+	f := faults[random.IntN(len(faults))]
+	f.Times = 1 + random.IntN(3)
+	return f
+}
+
+// look reads what the tenant shows, with plain maps.
+func (w *world) look(sub bpcc.Subscription) picture {
+	w.t.Helper()
+	var apps map[string]struct {
+		Totals   map[string]string `json:"stats_totals"`
+		Agents   []table           `json:"agent_grids"`
+		Services []table           `json:"service_grids"`
+	}
+	if err := json.Unmarshal(w.tenant.Snapshot(sub), &apps); err != nil {
+		w.t.Fatal(err)
+	}
+	p := picture{"agent": {}, "service": {}, "totals": {"bridge": steady(apps["bridge"].Totals)}}
+	for kind, tables := range map[string][]table{"agent": apps["bridge"].Agents, "service": apps["bridge"].Services} {
+		grids := sub["bridge"].AgentGrids
+		if kind == "service" {
+			grids = sub["bridge"].ServiceGrids
+		}
+		for _, row := range tables[0].Values {
+			stats := map[string]string{}
+			for _, c := range grids[0].Columns {
+				stats[c.StatName] = row[c.ID]
+			}
+			p[kind][row["1"]] = steady(stats)
+		}
+	}
+	return p
+}
+
+type table struct {
+	ID     string
+	Values []map[string]string
+}
+
+// steady leaves the running clocks out.
+func steady(stats map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, text := range stats {
+		total, _ := path.Match("agent_total_*_time", name)
+		if !total && !slices.Contains([]string{"state_duration", "login_time", "in_max_wait_time"}, name) {
+			out[name] = text
+		}
+	}
+	return out
+}
+
+// compareReplay folds the stream and compares at every checkpoint.
+func compareReplay(t *testing.T, all []stored, history []shown) {
+	t.Helper()
+	replay := picture{"agent": {}, "service": {}, "totals": {}}
+	compared := 0
+	for _, s := range all {
+		if s.Subject == "feed.checkpoint" {
+			if s.text("status") == "live" && s.get("part") == s.get("parts") {
+				compareAt(t, s, replay, history)
+				compared++
+			}
+			continue
+		}
+		kind, _, _ := strings.Cut(s.Subject, ".")
+		if replay[kind] == nil || strings.Contains(s.Subject, "availability") {
+			continue
+		}
+		_, id, _ := strings.Cut(s.text("subject"), "/")
+		if id == "" {
+			id = s.text("agent", "id") + s.text("service") + s.text("app")
+		}
+		after, ok := s.get("after").(map[string]any)
+		if !ok {
+			delete(replay[kind], id)
+			continue
+		}
+		stats := map[string]string{}
+		for name, text := range after {
+			stats[name] = text.(string)
+		}
+		replay[kind][id] = steady(stats)
+	}
+	t.Logf("%d checkpoints compared, %d events, %d pictures", compared, len(all), len(history))
+	if compared < 20 {
+		t.Errorf("only %d checkpoints: the world did not live", compared)
+	}
+}
+
+func compareAt(t *testing.T, s stored, replay picture, history []shown) {
+	t.Helper()
+	sent, err := time.Parse(time.RFC3339, s.text("observed_until"))
+	if err != nil {
+		t.Fatalf("%s: %v", s.ID, err)
+	}
+	nearest := ""
+	for i, h := range history {
+		// A watermark is stamped when it is written; what it vouches for is the
+		// picture of the poll, which began at observed_until.
+		if h.from.After(s.Time) || i+1 < len(history) && history[i+1].since.Before(sent) {
+			continue
+		}
+		if nearest = cmp.Diff(h.picture, replay); nearest == "" {
+			return
+		}
+	}
+	t.Errorf("%s at sequence %d: the replay is no picture that the tenant showed between %v and %v (-last +replay)\n%s",
+		s.ID, s.Seq, sent, s.Time, nearest)
+}
