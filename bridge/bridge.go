@@ -19,7 +19,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,29 +31,25 @@ import (
 	"bpcc-nats/diff"
 )
 
-// A bridge that is told to stop may take finishTimeout to finish the commit
-// that is under way, and then stopTimeout to say goodbye: both within the ten
-// seconds after which supervisors kill.
-const (
-	finishTimeout = 4 * time.Second
-	stopTimeout   = 5 * time.Second
-)
-
 // Bridge is one tenant's way from BPCC to JetStream. Make it with [New]; all
 // its state belongs to the goroutine of [Bridge.Run].
 type Bridge struct {
-	config *Config
-	js     jetstream.JetStream
-	log    *slog.Logger
-	now    func() time.Time
+	config   *Config
+	js       jetstream.JetStream
+	log      *slog.Logger
+	now      func() time.Time
+	plan     plan
+	instance string
 
 	source       *source
 	directory    *directoryPoller    // nil = neither events nor service names are wanted
 	availability *availabilityPoller // nil = no checks
-	engine       *engine
-	fence        uint64    // sequence of the last checkpoint; 0 = there is none
-	committed    time.Time // when the last batch was acknowledged
-	warned       string    // what was last warned of
+
+	// What follows is made anew from the stream at the start of each term.
+	engine    *engine
+	fence     uint64    // sequence of the last checkpoint; 0 = there is none
+	committed time.Time // when the last batch was acknowledged
+	warned    string    // what was last warned of
 }
 
 // New makes a bridge; nothing is sent before Run. The configuration must have
@@ -75,10 +70,10 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	log = log.With("tenant", c.Tenant)
 	p := makePlan(c.Subscription, c, hex.EncodeToString(suffix))
 	b := &Bridge{
-		config: c, js: js, log: log, now: time.Now,
+		config: c, js: js, log: log, now: time.Now, plan: p, instance: host + "-" + hex.EncodeToString(suffix),
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
-		engine: newEngine(c, p, host+"-"+hex.EncodeToString(suffix)),
 	}
+	b.engine = newEngine(c, p, b.instance)
 	if c.DirectoryInterval > 0 || !c.noAvailability() {
 		b.directory = &directoryPoller{
 			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), all: c.DirectoryInterval > 0,
@@ -109,22 +104,6 @@ func newEngine(c *Config, p plan, instance string) *engine {
 	}
 }
 
-// Run carries events until ctx ends, then says so in the stream, gives the
-// subscription back and returns nil. It returns [ErrFenced] when another
-// instance has taken over, and an error when the stream holds what it cannot read.
-func (b *Bridge) Run(ctx context.Context) error {
-	if err := b.start(ctx); err != nil {
-		if ctx.Err() != nil && !errors.Is(err, ErrFenced) {
-			return nil // asked to stop before there was anything to stop
-		}
-		return err
-	}
-	commits, cancel := finishing(ctx)
-	defer cancel()
-	err := b.watch(ctx, func(_ observation, done batch) error { return b.carry(commits, done) })
-	return errors.Join(err, b.stop(err))
-}
-
 // watch runs all pollers and hands what they see to each, until ctx ends or
 // each fails.
 func (b *Bridge) watch(ctx context.Context, each func(observation, batch) error) error {
@@ -140,31 +119,6 @@ func (b *Bridge) watch(ctx context.Context, each func(observation, batch) error)
 	stopPolling()
 	pollers.Wait()
 	return err
-}
-
-// finishing is a context for commits: it outlives ctx by a moment, so that a
-// batch in flight when ctx ends is not left in doubt.
-func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
-	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(finishTimeout, cancel) })
-	return out, func() { stop(); cancel() }
-}
-
-// start takes back what the stream holds and claims the feed.
-func (b *Bridge) start(ctx context.Context) error {
-	m, err := recall(ctx, b.js, b.config)
-	if err != nil {
-		return err
-	}
-	if b.fence, err = b.engine.restore(m); err != nil {
-		return err
-	}
-	b.engine.epoch++
-	commits, cancel := finishing(ctx)
-	defer cancel()
-	b.log.Info("starting", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.engine.instance,
-		"agents", b.engine.state.Len(kindAgent), "services", b.engine.state.Len(kindService))
-	return b.commit(commits, b.engine.started(b.now()))
 }
 
 // loop polls at every interval, one request at a time, and hands on each poll
@@ -252,23 +206,6 @@ func (b *Bridge) aside(o observation) observation {
 		o.checks = b.availability.take()
 	}
 	return o
-}
-
-// stop says goodbye: to the stream unless somebody else holds it, and to BPCC.
-func (b *Bridge) stop(reason error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if err := b.source.leave(ctx); err != nil {
-		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", err)
-	}
-	if reason != nil {
-		return nil // fenced, or in doubt: the next start finds out
-	}
-	if err := b.commit(ctx, b.engine.stopped(b.now(), "shutdown")); err != nil {
-		return fmt.Errorf("say goodbye: %w", err)
-	}
-	b.log.Info("stopped", "poll", b.engine.poll)
-	return nil
 }
 
 // client makes the API client that the configuration describes.

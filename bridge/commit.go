@@ -111,6 +111,10 @@ func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 		if errors.Is(held, ErrFenced) || ctx.Err() != nil {
 			return 0, errors.Join(held, ctx.Err())
 		}
+		if errors.Is(held, errMemoryLost) && wrongSequence(err) {
+			// Both the write and the read say so: no replica that is behind.
+			return 0, held
+		}
 		if text := err.Error(); text != told {
 			told = text
 			b.log.Warn("the stream does not take events; holding the batch and trying again", "err", err, "messages", len(msgs))
@@ -132,7 +136,12 @@ func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) 
 	return ack.Sequence, nil
 }
 
-var errNotStored = errors.New("the batch is not stored")
+var (
+	errNotStored = errors.New("the batch is not stored")
+	// errMemoryLost is returned when the checkpoint that the fence rests on is
+	// gone: somebody has deleted, purged or recreated the stream.
+	errMemoryLost = errors.New("the stream has lost its last checkpoint")
+)
 
 // resolve asks the stream whether it holds this checkpoint: nil and its
 // sequence if so, [ErrFenced] if a newer one by another writer stands there.
@@ -145,16 +154,26 @@ func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, err
 	}
 	last, err := stream.GetLastMsgForSubject(ctx, checkpoint.Subject)
 	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound) && b.fence > 0:
+		return 0, errMemoryLost
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, errNotStored
 	case err != nil:
 		return 0, fmt.Errorf("look for the last checkpoint: %w", err)
 	case bytes.Equal(last.Data, checkpoint.Data):
 		return last.Sequence, nil
+	case last.Sequence < b.fence:
+		return 0, errMemoryLost
 	case last.Sequence > b.fence:
 		return 0, fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, last.Header.Get(nats.MsgIdHdr))
 	}
-	// A read may come from a replica that is behind; sending again is safe,
-	// for the fence judges it.
-	return 0, errNotStored
+	return 0, errNotStored // sending again is safe, for the fence judges it
+}
+
+// wrongSequence tells whether the server refused a batch at the fence. Of the
+// two codes, replicated streams use the second under concurrency.
+func wrongSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }

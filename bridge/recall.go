@@ -33,11 +33,18 @@ type memory struct {
 // the view what has aged out of the stream. The higher stream sequence wins.
 func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, error) {
 	m := &memory{keys: map[string]recalled{}}
+	newest, err := lastSequence(ctx, js, c.Stream)
+	if err != nil {
+		return nil, err
+	}
 	viewPrefix := "$KV." + c.StateBucket + "." + Token(c.Tenant) + "."
-	err := lastPerSubject(ctx, js, viewStream(c), viewPrefix+">", func(msg jetstream.Msg, _ uint64) error {
+	err = lastPerSubject(ctx, js, viewStream(c), viewPrefix+">", func(msg jetstream.Msg, _ uint64) error {
 		seq, err := sourceSequence(msg)
 		if err != nil {
 			return err
+		}
+		if seq > newest {
+			seq = 0 // from before the stream was made anew: older than all that is in it
 		}
 		m.remember(strings.TrimPrefix(msg.Subject(), viewPrefix), recalled{seq: seq, body: msg.Data()})
 		return nil
@@ -77,6 +84,17 @@ func (m *memory) take(subject string, r recalled) {
 			m.remember(key, r)
 		}
 	}
+}
+
+// lastSequence is that of the newest message of a stream.
+func lastSequence(ctx context.Context, js jetstream.JetStream, name string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return 0, fmt.Errorf("look at stream %s: %w", name, err)
+	}
+	return stream.CachedInfo().State.LastSeq, nil
 }
 
 func (m *memory) remember(key string, r recalled) {

@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
 )
 
 // clock is a tenant's clock that a test moves.
@@ -413,5 +415,63 @@ func TestAvailabilityFaultsStayWithTheirService(t *testing.T) {
 	}
 	if diff := cmp.Diff([]any{true, false, false}, got); diff != "" {
 		t.Errorf("available (-want +got)\n%s", diff)
+	}
+}
+
+func TestAvailabilityIsUnknownWhenChecksFail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BPCC_SERVICES"] = "Voice"
+	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
+	w.start()
+	w.waitFor("service.Voice.availability_observed", 1)
+	w.tenant.Inject(bpcctest.Fault{Path: "/check_available_agents", Status: 500, Times: -1})
+	for deadline := time.Now().Add(28 * time.Second); time.Now().Before(deadline); <-time.After(time.Second) {
+		if len(on(w.events(), "service.Voice.availability_changed")) > 0 {
+			t.Fatal("told before the checks had failed for 30 s")
+		}
+	}
+	unknown := w.waitFor("service.Voice.availability_changed", 1)[0]
+	if available, told := unknown.Data["available"]; available != nil || !told || unknown.get("previous") != false {
+		t.Errorf("available %v, previous %v, want null after false", available, unknown.get("previous"))
+	}
+	w.tenant.ClearFaults()
+	known := w.waitFor("service.Voice.availability_changed", 2)[1]
+	if known.get("available") != false || known.get("previous") != nil {
+		t.Errorf("available %v, previous %v, want false after null", known.get("available"), known.get("previous"))
+	}
+}
+
+func TestThresholdOnMissingValues(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_THRESHOLDS"] = `[
+		{"name":"hold","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}},
+		{"name":"clear","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5},"missing":"clear"}]`
+	w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "7"}})
+	w.start()
+	w.waitFor("threshold.clear.Voice.raised", 1)
+	w.tenant.SetServiceStat("Voice", "in_calls_waiting", "")
+	w.waitFor("threshold.clear.Voice.cleared", 1)
+	w.tenant.SetServiceStat("Voice", "in_calls_waiting", "none")
+	w.waitFor("service.Voice.stats_changed", 2)
+	if n := len(on(w.events(), "threshold.hold.Voice.cleared")); n > 0 {
+		t.Error("a value that is none cleared the rule that holds")
+	}
+}
+
+// TestRuleOnWhatNobodyAsksFor is a fault of the configuration, not a silence.
+func TestRuleOnWhatNobodyAsksFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	environ := []string{
+		"BPCC_URL=" + w.env["BPCC_URL"], "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b",
+		`BRIDGE_THRESHOLDS=[{"name":"hold time","kind":"agent","stat":"active_item_hold_duration","raise":{"op":">","value":5}}]`,
+	}
+	_, _, err := bridge.ParseConfig(environ, bridge.ForBridge)
+	for _, want := range []string{`rule "hold time"`, "active_item_hold_duration", "BPCC_SUBSCRIPTION_FILE"} {
+		if !errors.Is(err, bridge.ErrConfig) || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
 	}
 }

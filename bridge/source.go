@@ -37,6 +37,14 @@ type source struct {
 	now    func() time.Time
 
 	subscribed bool
+	// What a server that refuses the subscription was found to mean by it; see
+	// [sieve].
+	trying  bool            // a try's subscription may be there
+	answers map[string]bool // to the tries so far, nil when none is under way
+	refused []string        // what is left out, with its places
+	absent  []string        // app ids of which nothing was left
+	verdict *refusal        // why nothing could be mended; nil if that is not so
+
 	failures   map[string]int // by cause, since the last good snapshot
 	notBefore  time.Time      // no request before; zero = none holds
 	waiting    error          // why
@@ -107,7 +115,10 @@ func (s *source) delay(err error) time.Duration {
 
 // advice says what a person can do about a failure.
 func advice(err error) string {
+	var r *refusal
 	switch {
+	case errors.As(err, &r):
+		return r.mend
 	case errors.Is(err, bpcc.ErrAuth):
 		return "check the credentials (BPCC_CLIENT_ID, BPCC_CLIENT_SECRET) and that nobody else uses this API user"
 	case errors.Is(err, bpcc.ErrForbidden):
@@ -152,18 +163,12 @@ func (s *source) snapshot(ctx context.Context) (bpcc.Answer, error) {
 // ask subscribes if that is needed and gets the data.
 func (s *source) ask(ctx context.Context) (bpcc.Answer, error) {
 	if !s.subscribed {
-		// Whether a second subscription replaces the first is not documented,
-		// so the old one goes first; servers fail this call for no reason.
-		if err := s.client.Unsubscribe(ctx); errors.Is(err, bpcc.ErrAuth) || errors.Is(err, bpcc.ErrTransport) {
+		if err := s.create(ctx); err != nil {
 			return bpcc.Answer{}, err
 		}
-		if err := s.client.Subscribe(ctx, s.plan.wire); err != nil {
-			return bpcc.Answer{}, err
-		}
-		s.subscribed = true
 		s.log.Info("subscribed", "apps", len(s.plan.wire))
 	}
-	return s.client.Data(ctx)
+	return s.data(ctx)
 }
 
 // errLogin marks what went wrong at the login itself, which is not to be
@@ -232,11 +237,19 @@ func (s *source) services(ctx context.Context, chosen []string) ([]string, error
 // leave deletes the subscription, so that the tenant's pool has its place back.
 func (s *source) leave(ctx context.Context) error {
 	defer s.client.Close()
-	if !s.subscribed {
+	if !s.subscribed && !s.trying {
 		return nil
 	}
-	s.subscribed = false
+	s.subscribed, s.trying = false, false
 	return s.client.Unsubscribe(ctx)
+}
+
+// abandon forgets session and subscription without a word to the server: they
+// may be another instance's by now.
+func (s *source) abandon() {
+	s.client.Forget()
+	s.client.Close()
+	s.subscribed, s.trying = false, false
 }
 
 func statusOf(err error) int {

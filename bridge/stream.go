@@ -79,6 +79,24 @@ func viewConfig(c *Config) jetstream.StreamConfig {
 	}
 }
 
+// leaseConfig is the bucket of leases. Its TTL ends a lease that is not renewed.
+func leaseConfig(c *Config) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              "KV_" + c.LeaseBucket,
+		Description:       "Which bridge leads which contact centre",
+		Subjects:          []string{"$KV." + c.LeaseBucket + ".>"},
+		MaxMsgsPerSubject: 1,
+		MaxAge:            c.LeaseTTL,
+		Duplicates:        min(2*time.Minute, c.LeaseTTL),
+		Discard:           jetstream.DiscardNew,
+		Storage:           jetstream.FileStorage,
+		Replicas:          c.Replicas,
+		AllowDirect:       true,
+		AllowRollup:       true,
+		DenyDelete:        true,
+	}
+}
+
 func viewStream(c *Config) string { return "KV_" + c.StateBucket }
 
 // Provisioned says what [Provision] did to one stream.
@@ -97,7 +115,7 @@ type Provisioned struct {
 // serve, else that of the server.
 func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provisioned, error) {
 	var done []Provisioned
-	for _, want := range []jetstream.StreamConfig{eventsConfig(c), viewConfig(c)} {
+	for _, want := range []jetstream.StreamConfig{eventsConfig(c), viewConfig(c), leaseConfig(c)} {
 		p, err := provision(ctx, js, want)
 		if err != nil {
 			return done, fmt.Errorf("provision stream %s: %w", want.Name, err)

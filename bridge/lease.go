@@ -1,0 +1,145 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// lease lets one of several instances lead a tenant. It decides who polls, not
+// who may write: two that both believe to lead for a moment are told apart by
+// the fence. The bucket's own TTL ends a lease that is not renewed; a TTL of the
+// key would be lost at the first renewal.
+//
+// Election libraries for JetStream exist, none of them kept up and served; this
+// is the part of one that is needed.
+type lease struct {
+	kv       jetstream.KeyValue
+	key      string
+	instance string
+	ttl      time.Duration
+	retry    time.Duration // how often a standby tries
+	log      *slog.Logger
+	now      func() time.Time
+
+	revision uint64    // of the key, while held
+	renewed  time.Time // when the request that last renewed it was sent
+}
+
+// errLeaseLost ends a term whose lease was not renewed in time.
+var errLeaseLost = errors.New("the lease is lost")
+
+// acquire waits until the lease is this instance's or ctx ends.
+func (l *lease) acquire(ctx context.Context) error {
+	told := ""
+	for {
+		err := l.try(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		// Who leads is news when it changes, not at every try.
+		if text := l.obstacle(ctx, err); text != told {
+			told = text
+			l.log.Info("standing by", "why", text)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(l.retry):
+		}
+	}
+}
+
+func (l *lease) try(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	sent := l.now()
+	revision, err := l.kv.Create(ctx, l.key, []byte(l.instance))
+	if err != nil {
+		return fmt.Errorf("take the lease: %w", err)
+	}
+	l.revision, l.renewed = revision, sent
+	return nil
+}
+
+// obstacle says in words why the lease could not be taken.
+func (l *lease) obstacle(ctx context.Context, err error) string {
+	if !errors.Is(err, jetstream.ErrKeyExists) {
+		return err.Error()
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if entry, err := l.kv.Get(ctx, l.key); err == nil {
+		return string(entry.Value()) + " leads"
+	}
+	return "another instance leads"
+}
+
+// hold renews the lease until ctx ends (nil) or it is lost ([errLeaseLost]).
+func (l *lease) hold(ctx context.Context) error {
+	tick := time.NewTicker(l.ttl / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		deadline := l.renewed.Add(l.ttl)
+		err := l.renew(ctx, deadline)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+			if l.adopt(ctx) {
+				continue
+			}
+			return fmt.Errorf("%w: another instance has it", errLeaseLost)
+		case !l.now().Before(deadline):
+			return fmt.Errorf("%w: it could not be renewed for %v: %w", errLeaseLost, l.ttl, err)
+		}
+	}
+}
+
+// renew asks once, for no longer than the lease lasts.
+func (l *lease) renew(ctx context.Context, deadline time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, max(min(callTimeout, deadline.Sub(l.now())), time.Millisecond))
+	defer cancel()
+	sent := l.now()
+	revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
+	if err != nil {
+		return fmt.Errorf("renew the lease: %w", err)
+	}
+	l.revision, l.renewed = revision, sent
+	return nil
+}
+
+// adopt finds out whether the key is still this instance's after all: a renewal
+// whose answer was lost has moved the revision. It counts as renewed when the
+// next renewal does.
+func (l *lease) adopt(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	entry, err := l.kv.Get(ctx, l.key)
+	if err != nil || string(entry.Value()) != l.instance {
+		return false
+	}
+	l.revision = entry.Revision()
+	return true
+}
+
+// release gives the lease up, so that a standby need not wait for its end. What
+// another instance holds by now is left alone.
+func (l *lease) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision)); err != nil {
+		l.log.Warn("the lease could not be released; it ends by itself", "err", err, "ttl", l.ttl)
+	}
+}

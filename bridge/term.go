@@ -1,0 +1,146 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A bridge that is told to stop may take finishTimeout to finish the commit
+// that is under way, and then stopTimeout to say goodbye: both within the ten
+// seconds after which supervisors kill.
+const (
+	finishTimeout = 4 * time.Second
+	stopTimeout   = 5 * time.Second
+)
+
+// Run carries events until ctx ends, then says so in the stream, gives the
+// subscription and the lease back and returns nil. While another instance leads
+// the tenant it stands by, without a BPCC session. It returns [ErrFenced] when
+// somebody writes the tenant's events without the lease, and an error when the
+// stream holds what it cannot read.
+func (b *Bridge) Run(ctx context.Context) error {
+	lease, err := b.openLease(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		if lease.acquire(ctx) != nil {
+			return nil // asked to stop while standing by
+		}
+		err := b.lead(ctx, lease)
+		if ctx.Err() != nil || err == nil || !errors.Is(err, errLeaseLost) && !errors.Is(err, errMemoryLost) {
+			return err
+		}
+		b.log.Warn("stepping down; standing by", "err", err)
+	}
+}
+
+// openLease binds the bucket of leases.
+func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	kv, err := b.js.KeyValue(ctx, b.config.LeaseBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
+	}
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
+	}
+	return &lease{
+		kv: kv, key: Token(b.config.Tenant), instance: b.instance, log: b.log, now: b.now,
+		ttl: status.TTL(), retry: min(b.config.PollInterval, time.Second, status.TTL()/4),
+	}, nil
+}
+
+// lead is one term: from the lease's taking to its release or loss. The error
+// is errLeaseLost or errMemoryLost where another term may follow.
+func (b *Bridge) lead(ctx context.Context, l *lease) error {
+	term, end := context.WithCancelCause(ctx)
+	held := make(chan struct{})
+	go func() {
+		defer close(held)
+		if err := l.hold(term); err != nil {
+			end(err)
+		}
+	}()
+	err := b.serve(term)
+	lost := context.Cause(term)
+	end(nil)
+	<-held
+	if term.Err() != nil && errors.Is(lost, errLeaseLost) {
+		// Another instance may have subscribed as the same user by now:
+		// deleting "the" subscription would delete its.
+		b.source.abandon()
+		return errors.Join(lost, notFenced(err))
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err = errors.Join(err, b.stop(ending, err))
+	l.release(ending)
+	return err
+}
+
+// notFenced leaves out the fence's refusal, which is what a writer that has lost
+// its lease must expect.
+func notFenced(err error) error {
+	if errors.Is(err, ErrFenced) {
+		return nil
+	}
+	return err
+}
+
+// serve takes back what the stream holds, claims the feed and carries events
+// until ctx ends.
+func (b *Bridge) serve(ctx context.Context) error {
+	commits, cancel := finishing(ctx)
+	defer cancel()
+	b.engine = newEngine(b.config, b.plan, b.instance)
+	m, err := recall(ctx, b.js, b.config)
+	if err != nil {
+		return unlessDone(ctx, err)
+	}
+	if b.fence, err = b.engine.restore(m); err != nil {
+		return err
+	}
+	b.engine.epoch++
+	b.log.Info("leading", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.instance,
+		"agents", b.engine.state.Len(kindAgent), "services", b.engine.state.Len(kindService))
+	if err := b.commit(commits, b.engine.started(b.now())); err != nil {
+		return err
+	}
+	return b.watch(ctx, func(_ observation, done batch) error { return b.carry(commits, done) })
+}
+
+// unlessDone is err, or nil if it came of ctx's end.
+func unlessDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// finishing is a context for commits: it outlives ctx by a moment, so that a
+// batch in flight when ctx ends is not left in doubt.
+func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(finishTimeout, cancel) })
+	return out, func() { stop(); cancel() }
+}
+
+// stop says goodbye: to BPCC, and to the stream unless the term ended in doubt.
+func (b *Bridge) stop(ctx context.Context, reason error) error {
+	if err := b.source.leave(ctx); err != nil {
+		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", err)
+	}
+	if reason != nil || b.engine.epoch == 0 {
+		return nil // in doubt: the next start finds out
+	}
+	if err := b.commit(ctx, b.engine.stopped(b.now(), "shutdown")); err != nil {
+		return fmt.Errorf("say goodbye: %w", err)
+	}
+	b.log.Info("stopped", "poll", b.engine.poll)
+	return nil
+}
