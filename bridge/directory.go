@@ -265,7 +265,9 @@ func (p *directoryPoller) round(ctx context.Context) bool {
 			list, err := get(ctx)
 			names := map[string]string{}
 			for _, n := range list {
-				names[n.ID] = n.Name
+				if n.ID != "" {
+					names[n.ID] = n.Name
+				}
 			}
 			return names, err
 		}
@@ -280,7 +282,9 @@ func (p *directoryPoller) round(ctx context.Context) bool {
 		list, err := p.client.Dispositions(ctx, bpcc.DispositionQuery{})
 		names := map[string]string{}
 		for _, n := range list {
-			names[n] = n // a disposition has no other id
+			if n != "" {
+				names[n] = n // a disposition has no other id
+			}
 		}
 		return names, err
 	}) && well

@@ -138,9 +138,14 @@ func (b *Bridge) stop(ctx context.Context, reason error) error {
 	if reason != nil || b.engine.epoch == 0 {
 		return nil // in doubt: the next start finds out
 	}
-	if err := b.commit(ctx, b.engine.stopped(b.now(), "shutdown")); err != nil {
+	err := b.commit(ctx, b.engine.stopped(b.now(), "shutdown"))
+	switch {
+	case errors.Is(err, ErrFenced):
+		b.log.Info("stopped without a goodbye: another instance leads already")
+	case err != nil:
 		return fmt.Errorf("say goodbye: %w", err)
+	default:
+		b.log.Info("stopped", "poll", b.engine.poll)
 	}
-	b.log.Info("stopped", "poll", b.engine.poll)
 	return nil
 }

@@ -74,11 +74,7 @@ func ParseRules(body []byte) ([]Rule, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
 	}
-	v, err := schemas.New()
-	if err != nil {
-		return nil, err
-	}
-	if err := v.Config("thresholds", body); err != nil {
+	if err := schemas.ValidateConfig("thresholds", body); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRules, err)
 	}
 	var rules []Rule

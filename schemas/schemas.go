@@ -1,5 +1,7 @@
 // Package schemas holds the promise to everyone who reads the stream: one JSON
-// Schema (2020-12) for each type of event, and one for each configuration file.
+// Schema (2020-12) for each type of event, one for each configuration file, and
+// an AsyncAPI document that puts the events on their subjects. README.md, made
+// of them, is the reference for readers.
 //
 // The naming law: an event has one name, and the file, the CloudEvents type and
 // the id of the schema are made of nothing else.
@@ -13,12 +15,25 @@
 // configuration live beside them: config/thresholds.json has the name
 // config/thresholds and the id urn:bpcc:schema:config:thresholds.
 //
-// The compatibility promise: within v1 fields are only ever added. None is
-// removed, renamed, given another meaning or unit, or made optional once it was
-// required, and no enum gains a word. Readers must ignore what they do not know;
-// therefore unknown fields of an event are valid. What cannot keep the promise
-// becomes v2, under subjects of its own. Configuration is the opposite: an
-// unknown key there is a slip of the pen, and refused.
+// The compatibility promise: within v1 optional fields are added, and nothing
+// else changes but the words that describe them. It binds both ways. A reader
+// relies on what is there, so no field is removed, renamed, retyped, given
+// another unit or made optional, and no enum gains or loses a word: a set that
+// may grow is never an enum but plain text, and its description says that it is
+// open. Stored events are judged again when they are replayed, so nothing that
+// was valid becomes invalid: no field is newly required and no bound narrowed.
+// Readers must ignore what they do not know; therefore unknown fields of an
+// event are valid. What cannot keep the promise becomes v2, under subjects of
+// its own. Configuration is the opposite: an unknown key there is a slip of the
+// pen, and refused.
+//
+// testdata/released holds every event's schema as it was last released, and
+// TestReleased refuses what breaks the promise to its readers. To release:
+//
+//	go test ./schemas -run TestReleased -release
+//
+// which compares first and copies then. What was added since the last release
+// may still be changed or taken back.
 //
 // The package publishes nothing, decodes nothing into Go types and reads nothing
 // but the files it embeds.
@@ -35,12 +50,16 @@ import (
 	"strings"
 )
 
-//go:embed v1/*.json config/*.json
+//go:embed v1/*.json config/*.json asyncapi.yaml
 var files embed.FS
 
 // ErrUnknown is returned when no schema has the name, type or id asked for. The
 // error's text gives the nearest ones there are.
 var ErrUnknown = errors.New("unknown schema")
+
+// AsyncAPI is the name of the AsyncAPI document (YAML), which [Schema] returns
+// too. It is no schema and not among the [Names].
+const AsyncAPI = "asyncapi"
 
 const (
 	typePrefix, typeSuffix = "bpcc.", ".v1"
@@ -84,15 +103,18 @@ func list(dir, prefix string) []string {
 
 // Schema returns the text of a schema, asked for by its name
 // ("agent.state_changed"), type ("bpcc.agent.state_changed.v1") or id
-// ("urn:bpcc:schema:v1:agent.state_changed"). It returns ErrUnknown for any
-// other text. The bytes are the caller's.
+// ("urn:bpcc:schema:v1:agent.state_changed"), or of the document [AsyncAPI]. It
+// returns ErrUnknown for any other text. The bytes are the caller's.
 func Schema(name string) ([]byte, error) {
+	if name == AsyncAPI {
+		return files.ReadFile("asyncapi.yaml")
+	}
 	for _, known := range Names() {
 		if name == known || name == ID(known) || isEvent(known) && name == Type(known) {
 			return read(known)
 		}
 	}
-	return nil, unknown(name, Names())
+	return nil, unknown(name, append(Names(), AsyncAPI))
 }
 
 func isEvent(name string) bool { return !strings.HasPrefix(name, configDir) }

@@ -111,6 +111,15 @@ func Validate(body []byte) error {
 	return v.Event(body)
 }
 
+// ValidateConfig is Validator.Config by the same shared validator.
+func ValidateConfig(name string, body []byte) error {
+	v, err := shared()
+	if err != nil {
+		return err
+	}
+	return v.Config(name, body)
+}
+
 func decode(what string, body []byte) (any, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
 	if err != nil {
@@ -153,6 +162,10 @@ func faults(e *jsonschema.ValidationError) []string {
 		for _, name := range k.Missing {
 			found = append(found, at(e.InstanceLocation, name)+": missing")
 		}
+	case *kind.DependentRequired:
+		for _, name := range k.Missing {
+			found = append(found, at(e.InstanceLocation, name)+": missing")
+		}
 	case *kind.AdditionalProperties:
 		for _, name := range k.Properties {
 			found = append(found, at(e.InstanceLocation, name)+": unknown key")
@@ -192,6 +205,8 @@ func reason(k jsonschema.ErrorKind) string {
 		return fmt.Sprintf("want a length of at least %d", k.Want)
 	case *kind.MinItems:
 		return fmt.Sprintf("want a list of at least %d", k.Want)
+	case *kind.MaxItems:
+		return fmt.Sprintf("want a list of at most %d", k.Want)
 	case *kind.UniqueItems:
 		return fmt.Sprintf("items %d and %d are equal", k.Duplicates[0], k.Duplicates[1])
 	case *kind.Pattern:

@@ -21,8 +21,8 @@ func (p *program) schemas(_ context.Context, args []string) error {
 		_, err = p.stdout.Write(schema)
 		return err
 	}
-	for _, name := range schemas.Names() {
-		if !strings.Contains(name, "/") {
+	for _, name := range append(schemas.Names(), schemas.AsyncAPI) {
+		if name != schemas.AsyncAPI && !strings.Contains(name, "/") {
 			name = schemas.Type(name)
 		}
 		if _, err := fmt.Fprintln(p.stdout, name); err != nil {

@@ -1,0 +1,158 @@
+package schemas_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"bpcc-nats/schemas"
+)
+
+// A document is an event's schema as people read it: with the order of its keys
+// and the text of its first example as they stand in the file.
+type document struct {
+	root    any
+	keys    map[string][]string // of each object, by its pointer
+	example string
+}
+
+// A field is one line of a table for readers.
+type field struct{ Name, Type, Unit, Present, Description string }
+
+func parseDocument(t *testing.T, name string) document {
+	t.Helper()
+	text, err := schemas.Schema(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := document{root: unmarshal(t, text), keys: map[string][]string{}}
+	d.order(t, json.NewDecoder(bytes.NewReader(text)), "")
+	d.example = strings.ReplaceAll(string(examples()[name]), "\n    ", "\n") // it stands two levels deep
+	return d
+}
+
+// order notes the keys of the value that comes next.
+func (d document) order(t *testing.T, dec *json.Decoder, at string) {
+	t.Helper()
+	token := func() json.Token {
+		v, err := dec.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	open, _ := token().(json.Delim)
+	for i := 0; (open == '{' || open == '[') && dec.More(); i++ {
+		key := fmt.Sprint(i)
+		if open == '{' {
+			key = token().(string)
+			d.keys[at] = append(d.keys[at], key)
+		}
+		d.order(t, dec, at+"/"+key)
+	}
+	if open != 0 {
+		token()
+	}
+}
+
+// fields lists the properties of the schema at a pointer, those within them
+// included. An image is not looked into, but linked to.
+func (d document) fields(t *testing.T, at, prefix, imageAnchor string) []field {
+	t.Helper()
+	s, _ := get(t, d.root, at).(map[string]any)
+	required, _ := s["required"].([]any)
+	var out []field
+	for _, key := range d.keys[at+"/properties"] {
+		target := at + "/properties/" + key
+		p := object(t, d.root, target)
+		f := field{Name: prefix + key, Present: "sometimes", Description: cell(p["description"].(string))}
+		if slices.Contains(required, any(key)) {
+			f.Present = "always"
+		}
+		if ref, ok := p["$ref"].(string); ok {
+			target = strings.TrimPrefix(ref, "#")
+			p = object(t, d.root, target)
+		}
+		f.Type = typeText(p)
+		f.Unit, f.Description = unit(p, f.Description)
+		within := prefix + key + "."
+		switch {
+		case strings.HasSuffix(target, "/image"):
+			f.Type = fmt.Sprintf("[image](#%s)", imageAnchor)
+			out = append(out, f)
+			continue
+		case p["type"] == "array":
+			target += "/items"
+			within = prefix + key + "[]."
+		}
+		out = append(out, f)
+		out = append(out, d.fields(t, target, within, imageAnchor)...)
+	}
+	return out
+}
+
+// typeText says what may stand in a field.
+func typeText(p map[string]any) string {
+	var all []string
+	for _, w := range words(p["type"]) {
+		switch {
+		case p["const"] != nil:
+			w = "`" + literal(p["const"]) + "`"
+		case p["enum"] != nil:
+			w = "`" + strings.Join(words(p["enum"]), "`, `") + "`"
+		case w == "string" && p["format"] == "date-time":
+			w = "time"
+		case w == "string":
+			w = "text"
+		case w == "boolean":
+			w = "true or false"
+		case w == "array":
+			items := p["items"].(map[string]any)
+			w = "list of " + typeText(items)
+			if items["type"] == "object" {
+				w += "s"
+			}
+		}
+		all = append(all, w)
+	}
+	return cell(strings.Join(all, " or "))
+}
+
+var (
+	unitWord = regexp.MustCompile(`, (?:in )?(seconds|count|percent|the statistic's unit)\b`)
+	howMany  = regexp.MustCompile(`^How many\b`)
+)
+
+// unit takes the unit out of the words that the descriptions use for it.
+func unit(p map[string]any, description string) (unit, rest string) {
+	pattern, _ := p["pattern"].(string)
+	switch {
+	case p["format"] == "date-time":
+		return "UTC", description
+	case strings.Contains(pattern, "ns|us"):
+		return "in the text", description
+	case howMany.MatchString(description):
+		return "count", description
+	}
+	if m := unitWord.FindStringSubmatchIndex(description); m != nil {
+		return description[m[2]:m[3]], description[:m[0]] + description[m[1]:]
+	}
+	return "", description
+}
+
+func literal(v any) string { return strings.Join(words([]any{v}), "") }
+
+// cell makes text fit into a table.
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+// angled writes the parameters of an address as people do.
+func angled(s string) string { return strings.NewReplacer("{", "<", "}", ">").Replace(s) }
+
+// slug is the anchor that a heading gets.
+func slug(heading string) string {
+	return regexp.MustCompile(`[^a-z0-9_-]`).ReplaceAllString(strings.ReplaceAll(strings.ToLower(heading), " ", "-"), "")
+}
