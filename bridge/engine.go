@@ -121,7 +121,7 @@ func (e *engine) observe(o observation) batch {
 	snap, changes, err := e.compare(o, gap)
 	if err != nil {
 		b.err = err
-		b.events = slices.Concat(e.interruption(err, o.at), e.directoryEvents(o.listings), e.availabilityEvents(o.checks))
+		e.blind(&b, o, err)
 		return b
 	}
 	if gap {
@@ -167,8 +167,17 @@ func (e *engine) layoutKinds() []diff.Kind {
 func (e *engine) meanwhile(o observation) batch {
 	e.poll++
 	b := e.batch(o.at)
-	b.events = slices.Concat(e.interruption(errSlow, o.at), e.directoryEvents(o.listings), e.availabilityEvents(o.checks))
+	e.blind(&b, o, errSlow)
 	return b
+}
+
+// blind tells what there is to tell without a snapshot.
+func (e *engine) blind(b *batch, o observation, err error) {
+	interruption := e.interruption(err, o.at)
+	if len(interruption) > 0 {
+		b.status = statusInterrupted
+	}
+	b.events = slices.Concat(interruption, e.directoryEvents(o.listings), e.availabilityEvents(o.checks))
 }
 
 var errSlow = errors.New("the source has not answered yet")
@@ -227,7 +236,7 @@ func (e *engine) interruption(err error, now time.Time) []event {
 	err = e.trouble
 	cause := causeOf(err)
 	ev := e.feed("feed.interrupted", now, feedData{Cause: cause, Error: err.Error()})
-	ev.applied = func(e *engine) { e.cause, e.status = cause, statusInterrupted }
+	ev.applied = func(e *engine) { e.cause = cause }
 	return []event{ev}
 }
 

@@ -67,6 +67,12 @@ func TestSourceFaults(t *testing.T) {
 				t.Errorf("the gap begins at %s, the feed saw until %s", got, want)
 			}
 			all := w.events()
+			for _, told := range []stored{interrupted[0], resumed[0]} {
+				want := map[string]string{"feed.interrupted": "interrupted", "feed.resumed": "live"}[told.Subject]
+				if got := on(after(all, told.Seq), "feed.checkpoint")[0].text("status"); got != want {
+					t.Errorf("the checkpoint of %s says %s, want %s", told.Subject, got, want)
+				}
+			}
 			for _, s := range all {
 				if strings.HasSuffix(s.Subject, ".disappeared") || strings.HasPrefix(s.Subject, "agent.bob.") && s.Subject != "agent.bob.observed" {
 					t.Errorf("%s was published from a bad answer", s.Subject)
