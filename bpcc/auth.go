@@ -32,7 +32,7 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 	}
 	a, err := c.do(ctx, request{
 		op: op, method: http.MethodPost, path: "/configapi/v2/oauth/token",
-		body: []byte(form.Encode()), contentType: "application/x-www-form-urlencoded", anonymous: true,
+		body: []byte(form.Encode()), contentType: "application/x-www-form-urlencoded", anonymous: true, login: true,
 	})
 	if err != nil {
 		return Token{}, err
@@ -51,7 +51,7 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 	}
 	life := time.Duration(seconds) * time.Second
 	c.mu.Lock()
-	c.token, c.cookie, c.expires = t.AccessToken, false, a.received.Add(life)
+	c.token, c.session, c.expires = t.AccessToken, "", a.received.Add(life)
 	c.mu.Unlock()
 	return Token{Life: life, Scope: t.Scope}, nil
 }
@@ -78,7 +78,7 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	}
 	a, err := c.do(ctx, request{
 		op: op, method: http.MethodPost, path: "/statsapi/auth",
-		body: body, contentType: "application/json;charset=UTF-8", anonymous: true,
+		body: body, contentType: "application/json;charset=UTF-8", anonymous: true, login: true,
 	})
 	if err != nil {
 		return Session{}, err
@@ -102,7 +102,7 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 		{Name: "X-STATSAPI-LOGIN", Value: c.config.Username, Path: "/"},
 	})
 	c.mu.Lock()
-	c.token, c.cookie, c.expires = "", true, time.Time{}
+	c.token, c.session, c.expires = "", s.Token, time.Time{}
 	c.mu.Unlock()
 	return Session{Privileges: s.Privileges, UserID: s.UserID}, nil
 }
@@ -112,12 +112,12 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 func (c *Client) LoggedIn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cookie || c.token != "" && c.config.Now().Before(c.expires)
+	return c.session != "" || c.token != "" && c.config.Now().Before(c.expires)
 }
 
 // Forget drops the session after a 401, so that LoggedIn is false.
 func (c *Client) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.token, c.cookie, c.expires = "", false, time.Time{}
+	c.token, c.session, c.expires = "", "", time.Time{}
 }

@@ -22,10 +22,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -67,7 +69,7 @@ type Client struct {
 	mu      sync.Mutex // guards what follows
 	token   string     // "" = not logged in by token
 	expires time.Time  // when the token ends by the server's word
-	cookie  bool       // logged in by cookie
+	session string     // the cookie login's token, "" = not logged in by cookie
 }
 
 // New makes a client; it sends nothing yet.
@@ -78,7 +80,8 @@ func New(c Config) (*Client, error) {
 		return nil, errors.New("the BPCC URL does not parse: want https://host")
 	}
 	if base.Scheme != "https" && base.Scheme != "http" || base.Host == "" || base.User != nil || base.RawQuery != "" {
-		return nil, fmt.Errorf("the BPCC URL %q is not of the form https://host", base.Redacted())
+		// Nor is it shown: john:secret@host parses, as something else.
+		return nil, errors.New("the BPCC URL is not of the form https://host")
 	}
 	if c.Scope == "" {
 		c.Scope = base.Hostname()
@@ -130,10 +133,12 @@ type request struct {
 	body             []byte
 	contentType      string
 	anonymous        bool // send no token
+	login            bool // the answer holds a credential
 }
 
 // answer is a successful answer and the instants that bound it.
 type answer struct {
+	login          bool // as in the request
 	status         int
 	body           []byte
 	sent, received time.Time
@@ -175,7 +180,7 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 		return fail(ErrTooLarge, resp.StatusCode, fmt.Sprintf("more than %d bytes", c.config.MaxBody), nil)
 	}
 	if resp.StatusCode/100 != 2 {
-		detail := excerpt(body)
+		detail := c.excerpt(body)
 		if to := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && to != "" {
 			detail = "redirected to " + to + "; BPCC_URL must be the address that answers itself"
 		}
@@ -189,32 +194,37 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	if err != nil {
 		return fail(ErrTransport, resp.StatusCode, fmt.Sprintf("the answer broke off after %d bytes", len(body)), err)
 	}
-	return answer{resp.StatusCode, body, sent, received}, nil
+	return answer{r.login, resp.StatusCode, body, sent, received}, nil
 }
 
 // decode reads a JSON answer into v and says in plain words when it is none.
 func (c *Client) decode(op string, a answer, v any) error {
 	if err := json.Unmarshal(a.body, v); err != nil {
-		return &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.redact(notJSON(a.body)), Err: err}
+		return &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.notJSON(a), Err: err}
 	}
 	return nil
 }
 
 // notJSON says what a body is that should have been JSON.
-func notJSON(body []byte) string {
-	switch trimmed := bytes.TrimSpace(body); {
+func (c *Client) notJSON(a answer) string {
+	switch trimmed := bytes.TrimSpace(a.body); {
 	case len(trimmed) == 0:
 		return "the body is empty"
 	case trimmed[0] == '<':
-		return "HTML instead of JSON (a login page or a proxy? check BPCC_URL): " + excerpt(body)
+		return "HTML instead of JSON (a login page or a proxy? check BPCC_URL): " + c.excerpt(a.body)
+	case a.login:
+		// It may hold a credential that the client does not know yet.
+		return fmt.Sprintf("%d bytes that are not shown", len(a.body))
 	default:
-		return excerpt(body)
+		return c.excerpt(a.body)
 	}
 }
 
-// excerpt cuts a body to what fits a log line.
-func excerpt(body []byte) string {
-	const most = 160
+// excerpt cuts a body to what fits a log line. Credentials go first: a cut
+// could leave half of one.
+func (c *Client) excerpt(body []byte) string {
+	const most, ample = 160, 64 << 10
+	body = []byte(c.redact(string(body[:min(len(body), ample)])))
 	cut := len(body) > most
 	if cut {
 		body = body[:most]
@@ -236,11 +246,25 @@ func excerpt(body []byte) string {
 func (c *Client) redact(s string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, secret := range []string{c.config.ClientSecret, c.config.Password, c.token} {
+	for _, secret := range []string{c.config.ClientSecret, c.config.Password, c.token, c.session} {
 		// A secret of one or two letters would blot out the text, not protect it.
-		if len(secret) > 2 {
-			s = strings.ReplaceAll(s, secret, "[redacted]")
+		if len(secret) <= 2 {
+			continue
+		}
+		for _, spelling := range spellings(secret) {
+			s = strings.ReplaceAll(s, spelling, "[redacted]")
 		}
 	}
 	return s
+}
+
+// spellings are a secret as it is, and as forms, HTML and two ways of JSON
+// write it: servers echo what they were sent in any of them.
+func spellings(secret string) []string {
+	quoted := strconv.Quote(secret)
+	all := []string{secret, url.QueryEscape(secret), html.EscapeString(secret), quoted[1 : len(quoted)-1]}
+	if b, err := json.Marshal(secret); err == nil {
+		all = append(all, string(b[1:len(b)-1]))
+	}
+	return all
 }

@@ -3,6 +3,7 @@ package bpcc
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -111,7 +112,8 @@ func kindOf(status int) error {
 // retryAfter reads the header in both its forms, seconds and HTTP date.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	v := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(v); err == nil && seconds > 0 {
+	// More seconds than a Duration holds are no wish that anybody can grant.
+	if seconds, err := strconv.Atoi(v); err == nil && seconds > 0 && seconds <= int(math.MaxInt64/time.Second) {
 		return time.Duration(seconds) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil && at.After(now) {

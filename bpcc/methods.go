@@ -53,7 +53,7 @@ func (c *Client) Data(ctx context.Context) (Answer, error) {
 		return Answer{}, &Error{Op: op, Kind: ErrNotReady, Status: a.status}
 	}
 	if trimmed := bytes.TrimLeft(a.body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
-		return Answer{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.redact(notJSON(a.body))}
+		return Answer{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.notJSON(a)}
 	}
 	return Answer{Body: a.body, Sent: a.sent, Received: a.received}, nil
 }
@@ -112,7 +112,7 @@ func (c *Client) Available(ctx context.Context, service string) (bool, error) {
 		return false, err
 	}
 	if v.Availability == nil {
-		return false, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no availability in " + excerpt(a.body)}
+		return false, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no availability in " + c.excerpt(a.body)}
 	}
 	return *v.Availability, nil
 }

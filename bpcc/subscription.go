@@ -1,19 +1,11 @@
 package bpcc
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 )
-
-// ErrSubscription is returned by [ParseSubscription] when a document is not a
-// usable subscription body.
-var ErrSubscription = errors.New("not a usable subscription")
 
 // Subscription is the body of Create Subscription: what a client wants to see,
 // by app id. An app id is any text; several in one subscription are normal,
@@ -85,118 +77,6 @@ type ChatQuery struct {
 	Filter string `json:"filter"`
 	// Limit is the most messages to be sent.
 	Limit int `json:"limit"`
-}
-
-// ParseSubscription reads a subscription in the vendor's JSON format, in every
-// spelling that the documentation and known clients use, and checks it. All
-// faults are reported together; the error is [ErrSubscription] to errors.Is.
-func ParseSubscription(body []byte) (Subscription, error) {
-	var sub Subscription
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if err := dec.Decode(&sub); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			line, column := position(body, syntax.Offset)
-			return nil, fmt.Errorf("%w: line %d, column %d: %w", ErrSubscription, line, column, err)
-		}
-		return nil, fmt.Errorf("%w: %w", ErrSubscription, err)
-	}
-	if dec.More() {
-		line, column := position(body, dec.InputOffset()+1)
-		return nil, fmt.Errorf("%w: line %d, column %d: text after the subscription", ErrSubscription, line, column)
-	}
-	if err := sub.Validate(); err != nil {
-		return nil, err
-	}
-	return sub, nil
-}
-
-// Validate reports every fault of s that the server would answer with 400 or
-// silently ignore; the error is [ErrSubscription] to errors.Is.
-func (s Subscription) Validate() error {
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if len(s) == 0 {
-		fault("it names no app id")
-	}
-	for _, id := range slices.Sorted(maps.Keys(s)) {
-		app := s[id]
-		if id == "" {
-			fault("an app id is empty")
-		}
-		if len(app.StatsTotals) == 0 && len(app.ServiceGrids) == 0 && len(app.AgentGrids) == 0 && app.ChatMessages == nil {
-			fault("app %q asks for nothing: give it stats_totals, service_grids, agent_grids or chat_messages", id)
-		}
-		for _, g := range app.ServiceGrids {
-			g.validate(fmt.Sprintf("app %q, service grid %q", id, g.ID), fault)
-		}
-		for _, g := range app.AgentGrids {
-			g.validate(fmt.Sprintf("app %q, agent grid %q", id, g.ID), fault)
-		}
-		distinct(app.ServiceGrids, fmt.Sprintf("app %q has two service grids", id), fault)
-		distinct(app.AgentGrids, fmt.Sprintf("app %q has two agent grids", id), fault)
-	}
-	if faults == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", ErrSubscription, errors.Join(faults...))
-}
-
-func distinct(grids []Grid, what string, fault func(string, ...any)) {
-	seen := map[string]bool{}
-	for _, g := range grids {
-		if seen[g.ID] {
-			fault("%s with id %q", what, g.ID)
-		}
-		seen[g.ID] = true
-	}
-}
-
-func (g Grid) validate(where string, fault func(string, ...any)) {
-	if len(g.Columns) == 0 {
-		fault("%s has no columns", where)
-	}
-	columns := map[string]bool{}
-	for i, c := range g.Columns {
-		switch {
-		case c.ID == "":
-			fault("%s: column %d has no id", where, i+1)
-		case columns[c.ID]:
-			fault("%s: two columns have the id %q", where, c.ID)
-		}
-		if c.StatName == "" {
-			fault("%s: column %q has no stat_name", where, c.ID)
-		}
-		columns[c.ID] = true
-	}
-	for _, o := range g.Order {
-		if !columns[o.By] {
-			fault("%s: order names column %q, which the grid does not have (order takes a column id, not a statistic)", where, o.By)
-		}
-		if o.Dir != "ASC" && o.Dir != "DESC" {
-			fault("%s: order direction %q is neither ASC nor DESC", where, o.Dir)
-		}
-	}
-	if g.Limit < 0 {
-		fault("%s: limit %d is negative", where, g.Limit)
-	}
-	if g.FilterBy == "" {
-		return
-	}
-	if !columns[g.FilterBy] {
-		fault("%s: filter_by names column %q, which the grid does not have", where, g.FilterBy)
-	}
-	switch g.FilterOperation {
-	case "EQ", "NE", "LT", "GT", "LE", "GE":
-	default:
-		fault("%s: filter_operation %q is not one of EQ, NE, LT, GT, LE, GE", where, g.FilterOperation)
-	}
-}
-
-// position tells the line and column, both from 1, of the byte before offset.
-func position(body []byte, offset int64) (line, column int) {
-	before := body[:min(max(offset-1, 0), int64(len(body)))]
-	return bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')
 }
 
 // MarshalJSON writes the grid in the spelling that was captured working:

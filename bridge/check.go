@@ -1,10 +1,12 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"bpcc-nats/bpcc"
@@ -48,9 +50,9 @@ func Check(ctx context.Context, c *Config, w io.Writer) error {
 	if checkSession(ctx, src, r) {
 		checkData(ctx, src, c, r)
 		checkDirectory(ctx, src, c, r)
-		if err := src.leave(ctx); err != nil {
-			r.fail("unsubscribe", err)
-		}
+	}
+	if err := src.leave(ctx); err != nil {
+		r.fail("unsubscribe", err)
 	}
 	if r.failed {
 		return ErrCheck
@@ -68,11 +70,14 @@ func checkSession(ctx context.Context, src *source, r *report) bool {
 	if err := src.client.Unsubscribe(ctx); err != nil {
 		r.ok("unsubscribe", "an older subscription could not be deleted, which servers do now and then: %v", err)
 	}
-	if err := src.client.Subscribe(ctx, src.plan.wire); err != nil {
+	err := src.create(ctx)
+	for _, what := range src.refused {
+		r.fail("subscribe", &refusal{why: "the server does not know " + what, mend: mendStatistic})
+	}
+	if err != nil {
 		r.fail("subscribe", err)
 		return false
 	}
-	src.subscribed = true
 	r.ok("subscribe", "%d app id(s), %d grid(s)", len(src.plan.wire), len(src.plan.layout.Grids))
 	return true
 }
@@ -83,7 +88,7 @@ func checkData(ctx context.Context, src *source, c *Config, r *report) {
 	var answer bpcc.Answer
 	for {
 		var err error
-		if answer, err = src.client.Data(ctx); err == nil {
+		if answer, err = src.data(ctx); err == nil {
 			break
 		}
 		if !errors.Is(err, bpcc.ErrNotReady) || time.Since(began) > readyPatience {
@@ -131,9 +136,10 @@ func checkStates(src *source, snap *diff.Snapshot, r *report) {
 		count[stateOf(m).State]++
 	}
 	for _, state := range sortedKeys(count) {
-		r.ok("agents", "%d %s", count[state], state)
+		r.ok("agents", "%d %s", count[state], cmp.Or(state, "in a state that is not asked for: subscribe to acd_state"))
 	}
-	if len(count) == 0 {
+	asked := slices.ContainsFunc(src.plan.layout.Grids, func(g diff.Grid) bool { return g.Kind == kindAgent })
+	if asked && len(count) == 0 {
 		r.ok("agents", "none: is the user the supervisor of the teams?")
 	}
 }

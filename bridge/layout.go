@@ -3,7 +3,6 @@ package bridge
 import (
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,35 +130,31 @@ func gridLayout(g *bpcc.Grid, kind diff.Kind, app, section, key string) diff.Gri
 }
 
 // columnNames gives each column the name under which it is published: the
-// statistic's, and where one statistic stands in several columns that differ by
-// their dispositions, these as well.
+// statistic's, with the dispositions it counts, if it is narrowed to some.
 func columnNames(columns []bpcc.Column) []string {
-	count := map[string]int{}
-	for _, c := range columns {
-		count[c.StatName]++
-	}
 	names := make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = c.StatName
-		if count[c.StatName] > 1 && len(c.Dispositions) > 0 {
+		if len(c.Dispositions) > 0 {
 			names[i] = fmt.Sprintf("%s[%s]", c.StatName, strings.Join(c.Dispositions, ","))
 		}
 	}
 	return names
 }
 
-// matcher tells whether a name matches one of the patterns, in which * stands
-// for any text.
+// matcher tells whether a name matches one of the globs; without any, none does.
+// It remembers what it was asked, since the names are few and asked for at every
+// poll, and so is for one goroutine.
 func matcher(patterns []string) func(string) bool {
+	if len(patterns) == 0 {
+		return func(string) bool { return false }
+	}
+	matches := globs(patterns).MatchString
 	known := map[string]bool{}
 	return func(name string) bool {
 		match, ok := known[name]
 		if !ok {
-			match = slices.ContainsFunc(patterns, func(p string) bool {
-				// The configuration has checked the patterns.
-				hit, err := path.Match(p, name)
-				return err == nil && hit
-			})
+			match = matches(name)
 			known[name] = match
 		}
 		return match

@@ -45,10 +45,10 @@ type source struct {
 	absent  []string        // app ids of which nothing was left
 	verdict *refusal        // why nothing could be mended; nil if that is not so
 
-	failures   map[string]int // by cause, since the last good snapshot
-	notBefore  time.Time      // no request before; zero = none holds
-	waiting    error          // why
-	told       string         // the last failure that was logged
+	failures  map[string]int // by cause, since the last good snapshot
+	notBefore time.Time      // no request before; zero = none holds
+	waiting   error          // why
+	told      string         // the last failure that was logged
 }
 
 // poll takes one snapshot. While a failure is being waited out it returns that
@@ -192,7 +192,7 @@ func (s *source) enter(ctx context.Context) error {
 	}
 	token, err := s.client.AccessToken(ctx)
 	if err == nil {
-		s.log.Info("logged in", "auth", "oauth", "token_life", token.Life)
+		s.log.Info("logged in", "auth", "oauth", "token_life", token.Life.String())
 	}
 	return err
 }

@@ -196,7 +196,8 @@ func TestCheckNamesAnUnknownStatistic(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := exec(t, t.Context(), append(sourceEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file), "check")
-	if r.status != exitFailed || !strings.Contains(r.stdout, "400") || !strings.Contains(r.stdout, "statistic names") {
+	if r.status != exitFailed || !strings.Contains(r.stdout, `FAIL  subscribe     the server does not know "mood" (app "x", agent grid "a", column "2")`) ||
+		!strings.Contains(r.stdout, "ok    snapshot") {
 		t.Errorf("status %d\n%s", r.status, r.stdout)
 	}
 }
@@ -212,7 +213,7 @@ func TestRunAndReplay(t *testing.T) {
 	}
 	listen := l.Addr().String()
 	l.Close()
-	env := append(sourceEnv(s.URL), "BRIDGE_STORE_DIR="+t.TempDir(), "BRIDGE_EMBEDDED_LISTEN="+listen, "BRIDGE_TENANT=acme", "BRIDGE_LOG_LEVEL=debug")
+	env := append(sourceEnv(s.URL), "BRIDGE_STORE_DIR="+t.TempDir(), "BRIDGE_EMBEDDED_LISTEN="+listen, "BRIDGE_TENANT=acme", "BRIDGE_LOG_LEVEL=debug", "BRIDGE_HTTP=off")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan result, 1)
 	go func() { done <- exec(t, ctx, env, "run") }()
@@ -255,7 +256,7 @@ func TestRunAndReplay(t *testing.T) {
 		t.Error("--since 1h is not all of a stream that is seconds old")
 	}
 	again := exec(t, t.Context(), env, "provision")
-	if again.status != exitOK || strings.Count(again.stdout, "as it should be") != 2 {
+	if again.status != exitOK || strings.Count(again.stdout, "as it should be") != 3 {
 		t.Errorf("provision: status %d\n%s%s", again.status, again.stdout, again.stderr)
 	}
 }

@@ -1,0 +1,206 @@
+package bpcc_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+func TestLoginRefused(t *testing.T) {
+	t.Parallel()
+	sim := simulate(t, bpcctest.Config{})
+	client := connect(t, bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "wrong-secret", Username: "sim", Password: "sim-secret"})
+	_, err := client.AccessToken(t.Context())
+	fails(t, err, want{op: "get access token", kind: bpcc.ErrAuth, status: 401})
+	_, err = client.Authenticate(t.Context()) // BPCC 5.36 and later
+	fails(t, err, want{op: "authenticate", kind: bpcc.ErrForbidden, status: 403, detail: "illegal login attempt"})
+	if client.LoggedIn() {
+		t.Error("logged in after refusals")
+	}
+	_, err = client.Data(t.Context())
+	fails(t, err, want{op: "get data", kind: bpcc.ErrAuth, status: 401})
+	if c := sim.Counts(); c.LoginsRefused != 1 {
+		t.Errorf("%d logins refused; a client must not repeat them", c.LoginsRefused)
+	}
+}
+
+func TestTokenEnds(t *testing.T) {
+	t.Parallel()
+	sim := simulate(t, bpcctest.Config{})
+	client := connect(t, bpcc.Config{URL: sim.URL})
+	subscribe(t, client)
+	sim.ExpireTokens()
+	if !client.LoggedIn() {
+		t.Error("not logged in; the client cannot know yet that the token has ended")
+	}
+	_, err := client.Data(t.Context())
+	fails(t, err, want{op: "get data", kind: bpcc.ErrAuth, status: 401})
+	client.Forget()
+	if client.LoggedIn() {
+		t.Error("still logged in after Forget")
+	}
+	logIn(t, client)
+	if _, err := client.Data(t.Context()); err != nil {
+		t.Errorf("with a new token: %v", err)
+	}
+}
+
+// The server hands out the same token again with what is left of its life. A
+// short life is no error, and as good as any while it lasts.
+func TestShortRemainingLife(t *testing.T) {
+	t.Parallel()
+	now := newClock()
+	sim := simulate(t, bpcctest.Config{Now: now.Now, TokenLife: time.Hour})
+	logIn(t, connect(t, bpcc.Config{URL: sim.URL, Now: now.Now}))
+	now.advance(time.Hour - 7*time.Second)
+
+	client := connect(t, bpcc.Config{URL: sim.URL, Now: now.Now})
+	if client.LoggedIn() {
+		t.Error("logged in before the login")
+	}
+	token, err := client.AccessToken(t.Context())
+	if err != nil || token.Life != 7*time.Second {
+		t.Fatalf("token %v, error %v; want 7s of life", token, err)
+	}
+	if err := client.Subscribe(t.Context(), wallboard); err != nil {
+		t.Error(err)
+	}
+	now.advance(7*time.Second - 1)
+	if !client.LoggedIn() {
+		t.Error("not logged in before the token's end")
+	}
+	now.advance(1)
+	if client.LoggedIn() {
+		t.Error("logged in at the token's end")
+	}
+	_, err = client.Data(t.Context())
+	fails(t, err, want{op: "get data", kind: bpcc.ErrAuth, status: 401})
+	if token, err = client.AccessToken(t.Context()); err != nil || token.Life != time.Hour || !client.LoggedIn() {
+		t.Errorf("token %v, error %v, logged in %v; want a new one of an hour", token, err, client.LoggedIn())
+	}
+}
+
+func TestCookieLogin(t *testing.T) {
+	t.Parallel()
+	sim := simulate(t, bpcctest.Config{CookieLogin: true})
+	client := connect(t, bpcc.Config{URL: sim.URL, Username: "sim", Password: "sim-secret"})
+	session, err := client.Authenticate(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	expected := bpcc.Session{
+		UserID:     bpcctest.UserID("sim"),
+		Privileges: []string{"PUSH_PULL_GLOBAL_WALLBOARDS", "CUSTOMIZE_WALLBOARDS", "SYS_USE_AGENT_SEAT_MAPS"},
+	}
+	if diff := cmp.Diff(expected, session); diff != "" {
+		t.Errorf("session (-want +got)\n%s", diff)
+	}
+	if !client.LoggedIn() {
+		t.Error("not logged in")
+	}
+	if err := client.Subscribe(t.Context(), wallboard); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Data(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sim.StealSession() // the user has logged in to a wallboard elsewhere
+	_, err = client.Data(t.Context())
+	fails(t, err, want{op: "get data", kind: bpcc.ErrAuth, status: 401})
+	client.Forget()
+	if client.LoggedIn() {
+		t.Error("still logged in after Forget")
+	}
+	if _, err := client.Authenticate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Data(t.Context()); err != nil {
+		t.Errorf("after a new login: %v", err)
+	}
+	wrong := connect(t, bpcc.Config{URL: sim.URL, Username: "sim", Password: "not-it"})
+	_, err = wrong.Authenticate(t.Context())
+	fails(t, err, want{op: "authenticate", kind: bpcc.ErrAuth, status: 401})
+}
+
+// A server may set no cookie of its own; the three of the documents are sent in
+// any case, and no bearer token beside them.
+func TestCookiesOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/configapi/v2/oauth/token":
+			fmt.Fprint(w, `{"access_token":"T0K","expires_in":"60"}`)
+		case "/statsapi/auth":
+			fmt.Fprint(w, `{"token":"S3SSION"}`)
+		default:
+			got := map[string]string{"Authorization": r.Header.Get("Authorization")}
+			for _, c := range r.Cookies() {
+				got[c.Name] = c.Value
+			}
+			want := map[string]string{
+				"Authorization": "", "X-STATSAPI-TOKEN": "S3SSION", "X-STATSAPI-TENANT": "acme.brightpattern.com", "X-STATSAPI-LOGIN": "jane.doe",
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("headers (-want +got)\n%s", diff)
+			}
+			fmt.Fprint(w, `{}`)
+		}
+	})
+	client := connect(t, bpcc.Config{URL: address, Scope: "acme.brightpattern.com", Username: "jane.doe", Password: "pass-word"})
+	logIn(t, client) // replaced by the cookie login
+	if session, err := client.Authenticate(t.Context()); err != nil || session.UserID != "" || session.Privileges != nil {
+		t.Fatalf("session %v, error %v; want a bare one, as of old releases", session, err)
+	}
+	if _, err := client.Data(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Behind a load balancer, POST and GET must reach the same node.
+func TestLoadBalancerCookieIsKept(t *testing.T) {
+	t.Parallel()
+	var strays atomic.Int32
+	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch c, err := r.Cookie("AWSALB"); {
+		case r.URL.Path == "/configapi/v2/oauth/token":
+			http.SetCookie(w, &http.Cookie{Name: "AWSALB", Value: "node-1", Path: "/"})
+		case err != nil || c.Value != "node-1":
+			strays.Add(1)
+		}
+		fmt.Fprint(w, `{"access_token":"T0K","expires_in":"60"}`)
+	})
+	client := connect(t, bpcc.Config{URL: address})
+	subscribe(t, client)
+	if _, err := client.Data(t.Context()); err != nil {
+		t.Error(err)
+	}
+	client.Forget() // of the session, not of the node
+	logIn(t, client)
+	if _, err := client.Data(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := strays.Load(); n > 0 {
+		t.Errorf("%d requests would have gone to another node", n)
+	}
+}
+
+func TestMalformedLogins(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{"", "{}", "null", "[]", `{"access_token":"","token":"","expires_in":"60"}`, `{"access_token":"T0K","expires_in":"an hour"}`, `{"access_token":"T0K"`} {
+		address := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
+		client := connect(t, bpcc.Config{URL: address})
+		_, tokenErr := client.AccessToken(t.Context())
+		_, authErr := client.Authenticate(t.Context())
+		if !errors.Is(tokenErr, bpcc.ErrMalformed) || !errors.Is(authErr, bpcc.ErrMalformed) || client.LoggedIn() {
+			t.Errorf("%q gives errors %v and %v, logged in %v; want ErrMalformed", body, tokenErr, authErr, client.LoggedIn())
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+)
+
+// listen runs a bridge as start does, and hands out its log, one JSON object a line.
+func (w *world) listen() *safeBuffer {
+	w.t.Helper()
+	c := w.config()
+	if _, err := bridge.Provision(w.t.Context(), w.js, c); err != nil {
+		w.t.Fatal(err)
+	}
+	var log safeBuffer
+	b, err := bridge.New(c, w.js, slog.New(slog.NewJSONHandler(&log, nil)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("bridge: %v", err)
+		}
+	})
+	return &log
+}
+
+// warnings are the entries of a log at level WARN that name what is refused.
+func warnings(log *safeBuffer) (refused []string) {
+	for line := range strings.Lines(log.String()) {
+		var entry struct{ Level, Refused string }
+		if err := json.Unmarshal([]byte(line), &entry); err == nil && entry.Level == "WARN" && entry.Refused != "" {
+			refused = append(refused, entry.Refused)
+		}
+	}
+	return refused
+}
+
+// gate stands before a tenant and refuses subscriptions whose body it dislikes.
+func (w *world) gate(refuse func(body string) bool) {
+	gate := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Path == "/statsapi/subscription" {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				w.t.Error(err)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if refuse(string(body)) {
+				http.Error(rw, `{"error_code":"not this"}`, http.StatusBadRequest)
+				return
+			}
+		}
+		w.tenant.ServeHTTP(rw, r)
+	}))
+	w.t.Cleanup(gate.Close)
+	w.env["BPCC_URL"] = gate.URL
+}
+
+// image is an event's picture after it, as names and texts in order of names.
+func image(s stored) []string {
+	after, _ := s.get("after").(map[string]any)
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		out = append(out, fmt.Sprintf("%s=%v", name, after[name]))
+	}
+	return out
+}
+
+// columnsOf writes columns with the ids 1, 2, ….
+func columnsOf(stats ...string) string {
+	columns := make([]string, len(stats))
+	for i, s := range stats {
+		columns[i] = fmt.Sprintf(`{"id":"%d","stat_name":%q}`, i+1, s)
+	}
+	return "[" + strings.Join(columns, ",") + "]"
+}
+
+// sixteen is an agent grid of sixteen columns, one of them unknown.
+var sixteen = columnsOf("login_id", "user_id", "first_last_name", "team_name", "extension", "acd_state", "acd_next_state", "reasn",
+	"state_duration", "login_time", "in_calls_handled_per_day", "out_calls_handled_per_day",
+	"agent_total_ready_time", "agent_total_busy_time", "agent_total_ACW_time", "agent_total_break_time")
+
+func TestUnknownStatisticIsLeftOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}]}}`)
+	w.agent("anna", "ready", "")
+	log := w.listen()
+	first := w.waitFor("agent.anna.observed", 1)[0]
+	if after := image(first); len(after) != 15 || slices.ContainsFunc(after, func(s string) bool { return strings.HasPrefix(s, "reasn=") }) {
+		t.Errorf("the image is not the other fifteen columns: %v", after)
+	}
+	want := []string{`"reasn" (app "wall", agent grid "agents", column "8")`}
+	if diff := cmp.Diff(want, warnings(log)); diff != "" {
+		t.Errorf("warnings (-want +got)\n%s", diff)
+	}
+	// The first, the key alone, all others, two for each halving of fifteen, the last.
+	counts := w.tenant.Counts()
+	if most := 3 + 2*4 + 1; counts.Subscribes > most || counts.Deletes > most {
+		t.Errorf("%d subscriptions and %d deletions, want at most %d", counts.Subscribes, counts.Deletes, most)
+	}
+
+	w.tenant.DropSubscriptions()
+	w.tenant.SetState("anna", "busy", "")
+	w.waitFor("agent.anna.state_changed", 1)
+	if again := w.tenant.Counts().Subscribes - counts.Subscribes; again != 1 {
+		t.Errorf("%d subscriptions after the first was lost, want 1", again)
+	}
+	if got := warnings(log); len(got) != 1 {
+		t.Errorf("warned %d times", len(got))
+	}
+}
+
+func TestUnknownStatisticsOfSeveralSections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.subscribe(`{
+		"a":{"agent_grids":[{"id":"1","columns":[{"id":"x","stat_name":"shoe_size"},{"id":"s","stat_name":"acd_state"}],"order_by":"x"}],
+			"stats_totals":["agents_ready","in_cals_waiting","agents_logged"]},
+		"b":{"agent_grids":[{"id":"1","columns":[{"id":"x","stat_name":"shoe_size"},{"id":"r","stat_name":"reason"}]}],
+			"service_grids":[{"id":"2","columns":` + columnsOf("name", "in_calls_waiting", "Agents_busy", "agents_logged") + `}]},
+		"c":{"stats_totals":["in_cals_waiting"],"stats_totals_service_ids":["` + bpcctest.ServiceID("Voice") + `"]}}`)
+	w.agent("anna", "not_ready", "Lunch")
+	w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "4"}})
+	log := w.listen()
+	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.a.observed")) > 0 })
+	if diff := cmp.Diff([]string{"feed.started", "agent.anna.observed", "service.Voice.observed", "totals.a.observed"}, subjects(all)); diff != "" {
+		t.Errorf("subjects (-want +got)\n%s", diff)
+	}
+	for subject, want := range map[string][]string{
+		"agent.anna.observed":    {"acd_state=not_ready", "reason=Lunch"},
+		"service.Voice.observed": {"agents_logged=1", "in_calls_waiting=4", "name=Voice"},
+		"totals.a.observed":      {"agents_logged=1", "agents_ready=0"},
+	} {
+		if diff := cmp.Diff(want, image(on(all, subject)[0])); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", subject, diff)
+		}
+	}
+	want := []string{`"shoe_size" (app "a", agent grid "1", column "x"; app "b", agent grid "1", column "x"), ` +
+		`"in_cals_waiting" (app "a", stats_totals; app "c", stats_totals), "Agents_busy" (app "b", service grid "2", column "3")`}
+	if diff := cmp.Diff(want, warnings(log)); diff != "" {
+		t.Errorf("warnings (-want +got)\n%s", diff)
+	}
+	if got, most := w.tenant.Counts().Subscribes, 3+2*3*3+1; got > most {
+		t.Errorf("%d subscriptions, want at most %d", got, most)
+	}
+}
+
+// TestHopelessSubscriptions: what cannot be mended by leaving statistics out is
+// told once, with its reason, and tried again slowly.
+func TestHopelessSubscriptions(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		subscription string
+		refuse       func(body string) bool
+		most         int // subscriptions
+		want         []string
+	}{
+		"unknown key": {
+			`{"wall":{"agent_grids":[{"id":"agents","columns":` + columnsOf("login_id", "acd_state", "reason") + `}],"stats_totals":["agents_ready"]}}`,
+			func(body string) bool { return strings.Contains(body, "login_id") }, 4,
+			[]string{`it does not know \"login_id\" (app \"wall\", agent grid \"agents\", column \"1\")`, "BRIDGE_AGENT_KEY=login_id or user_id"},
+		},
+		"unknown filter": {
+			`{"wall":{"agent_grids":[{"id":"agents","columns":` + columnsOf("login_id", "ready", "reason") + `,"filter_by":"2","filter_operation":"EQ","filter_value":"1"}]}}`,
+			func(body string) bool { return strings.Contains(body, `"ready"`) }, 5,
+			[]string{`it does not know \"ready\"`, "take the filter, the limit or the grid out"},
+		},
+		"all unknown": {
+			`{"wall":{"agent_grids":[{"id":"agents","columns":` + columnsOf("a", "b", "c", "d", "e", "f", "g", "h") + `}]}}`,
+			nil, 2 + 2*8,
+			[]string{"it refuses every single statistic of the subscription", "read the server's answer"},
+		},
+		"another reason": {
+			`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `,"team_ids":["nobody"]}]}}`,
+			func(body string) bool { return strings.Contains(body, "nobody") }, 4,
+			[]string{"it refuses even the columns by which rows are named", "check team_ids"},
+		},
+		"too many at once": {
+			`{"wall":{"agent_grids":[{"id":"agents","columns":` + columnsOf("login_id", "acd_state", "reason", "team_name", "extension") + `}]}}`,
+			func(body string) bool { return strings.Count(body, "stat_name") > 4 }, 6,
+			[]string{"it takes each statistic, but not all of them at once"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
+			w.subscribe(test.subscription)
+			var tries counter
+			refuse := test.refuse
+			if refuse == nil {
+				refuse = func(string) bool { return false }
+			}
+			w.gate(func(body string) bool { tries.add(); return refuse(body) })
+			w.agent("anna", "ready", "")
+			log := w.listen()
+			told := "the source does not answer as it should"
+			for deadline := time.Now().Add(patience); !strings.Contains(log.String(), told) && time.Now().Before(deadline); {
+				<-time.After(20 * time.Millisecond)
+			}
+			<-time.After(500 * time.Millisecond) // five polls, in which nothing may be tried
+			text := log.String()
+			for _, want := range append(test.want, told, `"retry_in":3`) {
+				if !strings.Contains(text, want) {
+					t.Errorf("the log lacks %q", want)
+				}
+			}
+			if n := strings.Count(text, told); n != 1 || t.Failed() {
+				t.Errorf("told %d times:\n%s", n, text)
+			}
+			if got := tries.get(); got > test.most {
+				t.Errorf("%d subscriptions, want at most %d", got, test.most)
+			}
+			if all := w.events(); len(on(all, "agent.anna.observed")) > 0 {
+				t.Error("something was published all the same")
+			}
+		})
+	}
+}
+
+// TestSieveGoesOnAfterTrouble throttles every sixth subscription: what was found out before is not asked for again.
+func TestSieveGoesOnAfterTrouble(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}]}}`)
+	w.agent("anna", "ready", "")
+	var tries counter
+	w.gate(func(string) bool {
+		if tries.add()%6 == 0 {
+			w.tenant.Inject(bpcctest.Fault{Path: "/subscription", Status: 503})
+		}
+		return false
+	})
+	log := w.listen()
+	w.waitFor("agent.anna.observed", 1)
+	if got := warnings(log); len(got) != 1 {
+		t.Errorf("warned %d times: %v", len(got), got)
+	}
+	if n := strings.Count(log.String(), "looking for the statistic"); n != 1 {
+		t.Errorf("began to look %d times", n)
+	}
+	if got := tries.get(); got > 12+2*2 {
+		t.Errorf("%d subscriptions", got)
+	}
+}
+
+func TestCheckNamesRefusedStatistics(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}],"stats_totals":["agents_redy"]},"desk":{"stats_totals":["agents_ready"]}}`)
+	w.agent("anna", "ready", "")
+	var out strings.Builder
+	err := bridge.Check(t.Context(), w.config(), &out)
+	if !errors.Is(err, bridge.ErrCheck) {
+		t.Errorf("Check: %v, want %v", err, bridge.ErrCheck)
+	}
+	for _, want := range []string{
+		`FAIL  subscribe     the server does not know "reasn" (app "wall", agent grid "agents", column "8")` + "\n                      → take it out",
+		`FAIL  subscribe     the server does not know "agents_redy" (app "wall", stats_totals)` + "\n                      → take it out",
+		"ok    snapshot", "ok    agent         1 row(s)", "1 ready",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(out.String())
+	}
+}
+
+// counter counts over goroutines.
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counter) add() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return c.n
+}
+
+func (c *counter) get() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// TestStopWhileLooking: a bridge that is told to stop between two tries stops,
+// and leaves no try's subscription behind.
+func TestStopWhileLooking(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}]}}`)
+	var tries counter
+	w.gate(func(string) bool { tries.add(); return false })
+	stop := w.start()
+	for deadline := time.Now().Add(patience); tries.get() < 2 && time.Now().Before(deadline); {
+		<-time.After(5 * time.Millisecond)
+	}
+	stop()
+	if got := tries.get(); got > 4 {
+		t.Errorf("went on for %d tries", got)
+	}
+	if c := w.tenant.Counts(); c.Deletes != c.Subscribes+1 {
+		t.Errorf("%d subscriptions and %d deletions, want one more", c.Subscribes, c.Deletes)
+	}
+}
