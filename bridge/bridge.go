@@ -40,6 +40,7 @@ type Bridge struct {
 	now      func() time.Time
 	plan     plan
 	instance string
+	health   health // written by the goroutine of Run, read by any
 
 	source       *source
 	directory    *directoryPoller    // nil = neither events nor service names are wanted
@@ -74,6 +75,7 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
 	}
 	b.engine = newEngine(c, p, b.instance)
+	b.standBy()
 	if c.DirectoryInterval > 0 || !c.noAvailability() {
 		b.directory = &directoryPoller{
 			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), all: c.DirectoryInterval > 0,
@@ -164,6 +166,7 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 
 // carry commits what an observation gave, or a watermark if it is time for one.
 func (b *Bridge) carry(ctx context.Context, done batch) error {
+	defer b.report()
 	if !done.due() && b.now().Sub(b.committed) < b.config.CheckpointInterval {
 		return nil
 	}

@@ -139,7 +139,12 @@ func (l *lease) adopt(ctx context.Context) bool {
 func (l *lease) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision)); err != nil {
+	err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && l.adopt(ctx) {
+		// The last renewal was cut off by the end of the term, after it was sent.
+		err = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
+	}
+	if err != nil {
 		l.log.Warn("the lease could not be released; it ends by itself", "err", err, "ttl", l.ttl)
 	}
 }

@@ -26,6 +26,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		return err
 	}
 	for {
+		b.standBy()
 		if lease.acquire(ctx) != nil {
 			return nil // asked to stop while standing by
 		}
@@ -111,6 +112,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	if err := b.commit(commits, b.engine.started(b.now())); err != nil {
 		return err
 	}
+	b.report()
 	return b.watch(ctx, func(_ observation, done batch) error { return b.carry(commits, done) })
 }
 

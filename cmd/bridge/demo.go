@@ -100,7 +100,7 @@ func (p *program) demoConfig(url, dir string) (*bridge.Config, *slog.Logger, err
 		"BPCC_URL=" + url, "BPCC_CLIENT_ID=" + simUser, "BPCC_CLIENT_SECRET=" + simSecret,
 		"BPCC_POLL_INTERVAL=1s", "BPCC_AVAILABILITY_INTERVAL=1s",
 		"BRIDGE_TENANT=demo", "BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=" + freeAddress("127.0.0.1:4222"),
-		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_LOG_LEVEL=warn",
+		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_LOG_LEVEL=warn", "BRIDGE_HTTP=off",
 	}
 	for _, v := range p.env {
 		if strings.HasPrefix(v, "BRIDGE_LOG_") {

@@ -7,6 +7,8 @@
 //	bridge check      look at the source step by step; publish nothing
 //	bridge provision  make the streams and say what differs
 //	bridge replay     print stored events as NDJSON
+//	bridge record     write down what the source shows; publish nothing
+//	bridge backtest   run recordings through the bridge's engine, offline
 //	bridge schemas    list the event types, or print the schema of one
 //	bridge sim        the simulated contact centre alone
 //	bridge version    what this program is
@@ -58,6 +60,8 @@ func commands() []command {
 		{"check", "", "look at the source step by step; publish nothing", (*program).check},
 		{"provision", "", "make the streams and say what differs", (*program).provision},
 		{"replay", "[--since 1h] [--subject FILTER] [--follow]", "print stored events as NDJSON", (*program).replay},
+		{"record", "[--out FILE] [--for DURATION]", "write down what the source shows; publish nothing", (*program).record},
+		{"backtest", "[--rules FILE]... [--events all|thresholds] [--human] RECORDING...", "run recordings through the bridge's engine, offline", (*program).backtest},
 		{"schemas", "[TYPE]", "list the event types, or print the schema of one", (*program).schemas},
 		{"sim", "--listen ADDR", "the simulated contact centre alone", (*program).sim},
 		{"version", "", "what this program is", (*program).version},

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -97,7 +100,31 @@ func carry(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *s
 	if err != nil {
 		return err
 	}
+	closeHTTP, err := serveHTTP(c, b, log)
+	if err != nil {
+		return err
+	}
+	defer closeHTTP()
 	return stopped(ctx, b.Run(ctx))
+}
+
+// serveHTTP answers probes until the returned function is called.
+func serveHTTP(c *bridge.Config, b *bridge.Bridge, log *slog.Logger) (closing func(), err error) {
+	if c.HTTP == bridge.Off {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", c.HTTP)
+	if err != nil {
+		return nil, fmt.Errorf("listen for probes: %w; choose another BRIDGE_HTTP, or off", err)
+	}
+	server := &http.Server{Handler: b.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("probes are not answered any more", "err", err)
+		}
+	})
+	return func() { server.Close(); serving.Wait() }, nil
 }
 
 // stopped turns the error of work that ended with ctx into why ctx ended: nil

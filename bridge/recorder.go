@@ -1,0 +1,305 @@
+package bridge
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"bpcc-nats/diff"
+)
+
+// leaveTimeout is how long a recorder that is told to stop may take to give its
+// subscription back, within the ten seconds after which supervisors kill.
+const leaveTimeout = 5 * time.Second
+
+// Recorder looks at a tenant as a bridge would, with the same pollers at the
+// same intervals, and writes down what it sees. It publishes nothing and needs
+// no NATS. It takes the API user's one subscription, as a bridge does.
+type Recorder struct {
+	bridge *Bridge
+	suffix string // of the app ids on the wire
+	zip    *gzip.Writer
+
+	looks, good int
+}
+
+// NewRecorder makes a recorder that writes to w, compressed with gzip; closing w
+// is the caller's. The configuration must have been checked by [ParseConfig].
+func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
+	b, err := New(c, nil, log)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{bridge: b, zip: gzip.NewWriter(w)}
+	for wire := range b.source.plan.wire {
+		r.suffix = wire[strings.LastIndex(wire, appSeparator):]
+	}
+	return r, nil
+}
+
+// Run records until ctx ends, gives the subscription back and returns nil. It
+// returns an error when the recording cannot be written. Every line is readable
+// as soon as it is written: a recorder that is killed loses none.
+func (r *Recorder) Run(ctx context.Context) error {
+	b := r.bridge
+	began := b.now()
+	err := r.write(b.config.header(began))
+	if err == nil {
+		r.warn()
+		// The engine must see what it would see in a bridge, for it judges the
+		// answers; that all of it is acknowledged at once changes no judgement.
+		r.acknowledge(b.engine.started(began))
+		err = b.watch(ctx, func(o observation, done batch) error {
+			r.acknowledge(done)
+			if ctx.Err() != nil && o.err != nil {
+				return nil // it was ended, not failed
+			}
+			return r.look(o, done.err)
+		})
+	}
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	if gone := b.source.leave(leaving); gone != nil {
+		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", gone)
+	}
+	if err == nil {
+		err = r.write(recordedLook{At: b.now().UTC(), End: endStopped})
+	}
+	b.log.Info("recorded", "looks", r.looks, "good", r.good)
+	return errors.Join(err, r.zip.Close())
+}
+
+func (r *Recorder) acknowledge(done batch) { r.bridge.engine.acknowledge(done, done.events, true) }
+
+// private tells whether there is something to be kept out of the recording.
+func (r *Recorder) private() bool {
+	c := r.bridge.config
+	return len(c.RedactStats) > 0 || c.PseudonymKey != ""
+}
+
+// warn says what the recording will hold.
+func (r *Recorder) warn() {
+	if !r.private() {
+		r.bridge.log.Warn("the recording holds personal data: names, ids and states of agents, and what chat is subscribed to; " +
+			"leave columns out with BRIDGE_REDACT_STATS, or put pseudonyms in the place of names with BRIDGE_PSEUDONYM_KEY")
+		return
+	}
+	r.bridge.log.Warn("the recording holds personal data but for what is left out or hidden; rows keep their key, and what agents do is in it",
+		"left_out", strings.Join(r.bridge.config.RedactStats, ","), "pseudonyms", r.bridge.config.PseudonymKey != "")
+}
+
+// look writes down one look at the source; judged is what the engine says of
+// its answer.
+func (r *Recorder) look(o observation, judged error) error {
+	l := recordedLook{At: o.at.UTC()}
+	failed := o.err
+	if errors.Is(judged, diff.ErrMalformed) || errors.Is(judged, diff.ErrForeign) {
+		// Of an answer that cannot be read nobody can tell what in it is
+		// personal, and of another's subscription nothing is ours to keep.
+		failed = judged
+	}
+	if !errors.Is(failed, errSlow) {
+		r.looks++
+	}
+	if failed == nil && judged == nil {
+		r.good++
+	}
+	if failed != nil {
+		l.Error = recordError(failed, r.private())
+	} else {
+		body, err := r.body(o.answer.Body)
+		if err != nil {
+			return fmt.Errorf("record an answer: %w", err)
+		}
+		sent, received := o.answer.Sent.UTC(), o.answer.Received.UTC()
+		l.Body, l.Sent, l.Received = body, &sent, &received
+	}
+	for _, c := range o.checks {
+		out := recordedCheck{Service: c.service, Sent: c.sent.UTC(), Received: c.received.UTC()}
+		if c.err != nil {
+			out.Error = recordError(c.err, r.private())
+		} else {
+			out.Available = &c.available
+		}
+		l.Checks = append(l.Checks, out)
+	}
+	for _, d := range o.listings {
+		l.Listings = append(l.Listings, recordedListing{d.directory, d.names, d.sent.UTC(), d.received.UTC()})
+	}
+	return r.write(l)
+}
+
+// write writes one line and sees that it can be read from now on.
+func (r *Recorder) write(line any) error {
+	text, err := verbatim(line)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	if _, err := r.zip.Write(text); err != nil {
+		return fmt.Errorf("write the recording: %w", err)
+	}
+	if err := r.zip.Flush(); err != nil {
+		return fmt.Errorf("write the recording: %w", err)
+	}
+	return nil
+}
+
+// verbatim writes JSON on one line and leaves the texts in it as they are.
+func verbatim(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}
+
+// body gives an answer as it is recorded: app ids lose this instance's suffix,
+// and where something is to be kept out, only what was asked for is kept in.
+// The engine has read the body, so its shape is the layout's.
+func (r *Recorder) body(body []byte) (json.RawMessage, error) {
+	var apps map[string]json.RawMessage
+	if err := json.Unmarshal(body, &apps); err != nil {
+		return nil, err
+	}
+	out := map[string]json.RawMessage{}
+	for wire, app := range apps {
+		if r.private() {
+			var err error
+			if app, err = r.app(wire, app); err != nil {
+				return nil, err
+			}
+		}
+		out[strings.TrimSuffix(wire, r.suffix)+appSeparator+recordedSuffix] = app
+	}
+	return verbatim(out)
+}
+
+// row is one row or message as it came: columns by id, or members by name.
+type rawRow map[string]json.RawMessage
+
+// app keeps of one app id what the layout names.
+func (r *Recorder) app(wire string, body json.RawMessage) (json.RawMessage, error) {
+	var sections map[string]json.RawMessage
+	if err := json.Unmarshal(body, &sections); err != nil {
+		return nil, err
+	}
+	layout := r.bridge.engine.layout
+	kept := map[string]any{}
+	for name, section := range sections {
+		grids := slices.DeleteFunc(slices.Clone(layout.Grids), func(g diff.Grid) bool { return g.App != wire || g.Section != name })
+		list := slices.Contains(layout.Lists, diff.List{App: wire, Section: name})
+		var err error
+		switch {
+		case list:
+			kept[name], err = r.messages(section)
+		case len(grids) == 1 && grids[0].ID == "":
+			var row rawRow
+			err = json.Unmarshal(section, &row)
+			kept[name] = r.row(grids[0], row)
+		case len(grids) > 0:
+			kept[name], err = r.tables(grids, section)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return verbatim(kept)
+}
+
+// table is a grid as it comes over the wire.
+type rawTable struct {
+	ID     json.RawMessage `json:"id"`
+	Values []rawRow        `json:"values"`
+}
+
+func (r *Recorder) tables(grids []diff.Grid, section json.RawMessage) ([]rawTable, error) {
+	var tables, kept []rawTable
+	if err := json.Unmarshal(section, &tables); err != nil {
+		return nil, err
+	}
+	for _, t := range tables {
+		i := slices.IndexFunc(grids, func(g diff.Grid) bool { return g.ID == scalarText(t.ID) })
+		if i < 0 {
+			continue
+		}
+		for n, row := range t.Values {
+			t.Values[n] = r.row(grids[i], row)
+		}
+		kept = append(kept, t)
+	}
+	return kept, nil
+}
+
+// row keeps the columns that are published and the one that names the row.
+func (r *Recorder) row(g diff.Grid, row rawRow) rawRow {
+	if row == nil {
+		return nil
+	}
+	kept := rawRow{}
+	for _, c := range g.Columns {
+		if raw, ok := row[c.ID]; ok && (c.Stat != "" || c.ID == g.Key) {
+			kept[c.ID] = r.hide(raw, func(text string) string {
+				if rewrite := r.bridge.engine.layout.Rewrite; rewrite != nil {
+					return rewrite(g.Kind, c.Stat, text)
+				}
+				return text
+			})
+		}
+	}
+	return kept
+}
+
+// messages keeps of chat messages what the engine tells of them.
+func (r *Recorder) messages(section json.RawMessage) ([]rawRow, error) {
+	var messages []rawRow
+	if err := json.Unmarshal(section, &messages); err != nil {
+		return nil, err
+	}
+	for i, m := range messages {
+		kept := rawRow{}
+		for _, name := range []string{"id", "login_id", "first_name", "last_name", "send_time", "is_urgent", "content"} {
+			raw, ok := m[name]
+			if !ok || r.bridge.engine.redacted(name) && name != "id" {
+				continue
+			}
+			if name == "login_id" || strings.HasSuffix(name, "_name") {
+				raw = r.hide(raw, r.bridge.engine.pseudonyms.of)
+			}
+			kept[name] = raw
+		}
+		messages[i] = kept
+	}
+	return messages, nil
+}
+
+// hide puts another text in the place of a value's, if there is one to put.
+func (r *Recorder) hide(raw json.RawMessage, rewrite func(string) string) json.RawMessage {
+	text := scalarText(raw)
+	hidden := rewrite(text)
+	if hidden == text {
+		return raw
+	}
+	// A string always has its JSON.
+	out, _ := json.Marshal(hidden)
+	return out
+}
+
+// scalarText is the text of a JSON string, number, boolean or null.
+func scalarText(raw json.RawMessage) string {
+	if raw = bytes.TrimSpace(raw); len(raw) == 0 || raw[0] == 'n' {
+		return ""
+	}
+	var text string
+	if raw[0] == '"' && json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	return string(raw)
+}

@@ -1,0 +1,354 @@
+package bridge
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/diff"
+)
+
+// ErrRecording is returned for text that is not a recording, with the line.
+var ErrRecording = errors.New("not a usable recording")
+
+const (
+	recordingFormat  = "bpcc-recording"
+	recordingVersion = 1
+	// recordedSuffix stands in a recording where the wire had the suffix of the
+	// instance that recorded, so that foreign app ids stay foreign.
+	recordedSuffix = "recorded"
+	// lineLimit is the longest line of a recording, in bytes: an answer, and
+	// room for what stands around it.
+	lineLimit = bpcc.MaxBody + 16<<20
+	// endStopped is the word of a recorder that was not killed.
+	endStopped = "stopped"
+)
+
+// recordingHeader is the first line of a recording: whose it is, and all that
+// an engine needs to see in it what the bridge would have seen.
+type recordingHeader struct {
+	Format     string            `json:"format"`
+	Version    int               `json:"version"`
+	Program    string            `json:"program"` // which version recorded
+	Tenant     string            `json:"tenant"`
+	Source     string            `json:"source"`
+	RecordedAt time.Time         `json:"recorded_at"`
+	Wanted     bpcc.Subscription `json:"subscription"`
+	AgentKey   string            `json:"agent_key"`
+
+	PollInterval         recordedSpan `json:"poll_interval"`
+	CheckpointInterval   recordedSpan `json:"checkpoint_interval"`
+	AvailabilityDebounce recordedSpan `json:"availability_debounce"`
+	Retention            recordedSpan `json:"retention"`
+
+	VolatileStats  []string `json:"volatile_stats"`
+	DisappearAfter int      `json:"disappear_after"`
+	// Redacted are the patterns of what the bodies lack.
+	Redacted []string `json:"redacted"`
+	// Pseudonyms tells that agents' ids and names are keyed hashes.
+	Pseudonyms bool `json:"pseudonyms"`
+}
+
+// recordedSpan is a duration as a recording has it: text such as "2s".
+type recordedSpan time.Duration
+
+func (s recordedSpan) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
+
+func (s *recordedSpan) UnmarshalText(b []byte) error {
+	d, err := time.ParseDuration(string(b))
+	*s = recordedSpan(d)
+	return err
+}
+
+// recordedLook is one look at the source as it stands in a recording: an
+// answer's body or an error, and what the other pollers found by then. The last
+// line of a recording that was not cut short has an end and nothing else.
+type recordedLook struct {
+	At       time.Time         `json:"at"`
+	Sent     *time.Time        `json:"sent,omitempty"`
+	Received *time.Time        `json:"received,omitempty"`
+	Body     json.RawMessage   `json:"body,omitempty"`
+	Error    *recordedError    `json:"error,omitempty"`
+	Checks   []recordedCheck   `json:"checks,omitempty"`
+	Listings []recordedListing `json:"directories,omitempty"`
+	End      string            `json:"end,omitempty"`
+}
+
+type recordedCheck struct {
+	Service   string         `json:"service"`
+	Available *bool          `json:"available,omitempty"`
+	Error     *recordedError `json:"error,omitempty"`
+	Sent      time.Time      `json:"sent"`
+	Received  time.Time      `json:"received"`
+}
+
+type recordedListing struct {
+	Directory string            `json:"directory"`
+	Names     map[string]string `json:"names"`
+	Sent      time.Time         `json:"sent"`
+	Received  time.Time         `json:"received"`
+}
+
+// recordedError is an error as a recording has it. It is of the same kind, to
+// errors.Is, as the error that it was made of, and reads the same.
+type recordedError struct {
+	Kind   string `json:"kind"`
+	Status int    `json:"status,omitempty"`
+	Text   string `json:"text"`
+}
+
+// errRecorded is the kind of errors that are of none of errorKinds.
+var errRecorded = errors.New("another error")
+
+// errorKinds gives the kinds of errors that have a name in a recording.
+func errorKinds() []struct {
+	name string
+	kind error
+} {
+	return []struct {
+		name string
+		kind error
+	}{
+		{"not_ready", bpcc.ErrNotReady},
+		{"auth", bpcc.ErrAuth},
+		{"forbidden", bpcc.ErrForbidden},
+		{"no_subscription", bpcc.ErrNoSubscription},
+		{"limit", bpcc.ErrLimit},
+		{"throttled", bpcc.ErrThrottled},
+		{"rejected", bpcc.ErrRejected},
+		{"malformed", bpcc.ErrMalformed},
+		{"too_large", bpcc.ErrTooLarge},
+		{"server", bpcc.ErrServer},
+		{"unexpected", bpcc.ErrUnexpected},
+		{"transport", bpcc.ErrTransport},
+		{"malformed_snapshot", diff.ErrMalformed},
+		{"foreign", diff.ErrForeign},
+		{"empty", diff.ErrEmpty},
+		{"slow", errSlow},
+		{"other", errRecorded},
+	}
+}
+
+// recordError gives an error as a recording has it. With private, what the
+// server said is left out: it may hold anything.
+func recordError(err error, private bool) *recordedError {
+	r := &recordedError{Kind: "other", Status: statusOf(err), Text: err.Error()}
+	for _, k := range errorKinds() {
+		if !errors.Is(err, k.kind) {
+			continue
+		}
+		r.Kind = k.name
+		var e *bpcc.Error
+		switch {
+		case private && errors.As(err, &e) && e.Kind != bpcc.ErrTransport:
+			r.Text = (&bpcc.Error{Op: e.Op, Kind: e.Kind, Status: e.Status}).Error()
+		case private && k.kind == diff.ErrMalformed:
+			r.Text = k.kind.Error()
+		}
+		break
+	}
+	return r
+}
+
+func (e *recordedError) Error() string { return e.Text }
+
+// Unwrap lets errors.Is find the kind.
+func (e *recordedError) Unwrap() error {
+	for _, k := range errorKinds() {
+		if k.name == e.Kind {
+			return k.kind
+		}
+	}
+	return errRecorded
+}
+
+func (e *recordedError) check() error {
+	for _, k := range errorKinds() {
+		if k.name == e.Kind {
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown kind of error %q", e.Kind)
+}
+
+// header describes what a recorder of this configuration records.
+func (c *Config) header(at time.Time) recordingHeader {
+	return recordingHeader{
+		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.source(),
+		RecordedAt: at.UTC(), Wanted: c.Subscription, AgentKey: c.AgentKey,
+		PollInterval: recordedSpan(c.PollInterval), CheckpointInterval: recordedSpan(c.CheckpointInterval),
+		AvailabilityDebounce: recordedSpan(c.AvailabilityDebounce), Retention: recordedSpan(c.Retention),
+		VolatileStats: c.VolatileStats, DisappearAfter: c.DisappearAfter,
+		Redacted: c.RedactStats, Pseudonyms: c.PseudonymKey != "",
+	}
+}
+
+// config is the configuration of a bridge that sees what was recorded.
+func (h *recordingHeader) config() *Config {
+	return &Config{
+		Version: h.Program, Tenant: h.Tenant, URL: strings.TrimSuffix(h.Source, "/statsapi"),
+		Subscription: h.Wanted, AgentKey: h.AgentKey,
+		PollInterval: time.Duration(h.PollInterval), CheckpointInterval: time.Duration(h.CheckpointInterval),
+		AvailabilityDebounce: time.Duration(h.AvailabilityDebounce), Retention: time.Duration(h.Retention),
+		VolatileStats: h.VolatileStats, DisappearAfter: h.DisappearAfter, RedactStats: h.Redacted,
+	}
+}
+
+func (h *recordingHeader) check() error {
+	switch {
+	case h.Format != recordingFormat:
+		return fmt.Errorf("its first line does not say format %q", recordingFormat)
+	case h.Version != recordingVersion:
+		return fmt.Errorf("it has version %d; this program reads version %d", h.Version, recordingVersion)
+	case h.Tenant == "" || h.Source == "" || h.RecordedAt.IsZero():
+		return errors.New("its first line lacks tenant, source or recorded_at")
+	case h.AgentKey != "login_id" && h.AgentKey != "user_id":
+		return fmt.Errorf("agent_key %q is neither login_id nor user_id", h.AgentKey)
+	case h.DisappearAfter < 1 || h.PollInterval <= 0 || h.CheckpointInterval <= 0 || h.Retention <= 0 || h.AvailabilityDebounce < 0:
+		return errors.New("its first line has a count or an interval that is not above zero")
+	}
+	return h.Wanted.Validate()
+}
+
+// Recording reads what a [Recorder] wrote. It is used up by one backtest.
+type Recording struct {
+	name   string
+	header recordingHeader
+	r      *bufio.Reader
+	line   int
+	ended  bool // the recorder's last line was read
+}
+
+// OpenRecording reads the beginning of a recording, compressed or plain; name
+// stands in errors, which are [ErrRecording]. Closing r is the caller's.
+func OpenRecording(name string, r io.Reader) (*Recording, error) {
+	rec := &Recording{name: name, r: bufio.NewReaderSize(r, 64<<10)}
+	if magic, err := rec.r.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
+		unzipped, err := gzip.NewReader(rec.r)
+		if err != nil {
+			return nil, rec.fault(err)
+		}
+		rec.r = bufio.NewReaderSize(unzipped, 64<<10)
+	}
+	line, err := rec.next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, rec.fault(errors.New("it is empty or cut in its first line"))
+	case err != nil:
+		return nil, err
+	}
+	if err := json.Unmarshal(line, &rec.header); err != nil {
+		return nil, rec.fault(err)
+	}
+	if err := rec.header.check(); err != nil {
+		return nil, rec.fault(err)
+	}
+	return rec, nil
+}
+
+// Tenant is the tenant that was recorded.
+func (r *Recording) Tenant() string { return r.header.Tenant }
+
+// RecordedAt is when the recording began.
+func (r *Recording) RecordedAt() time.Time { return r.header.RecordedAt }
+
+func (r *Recording) fault(err error) error {
+	return fmt.Errorf("%w: %s: line %d: %w", ErrRecording, r.name, max(r.line, 1), err)
+}
+
+// next reads one whole line. Where a recorder was killed it returns io.EOF: what
+// follows the last whole line is nothing.
+func (r *Recording) next() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > lineLimit:
+			r.line++
+			return nil, r.fault(fmt.Errorf("it has more than %d bytes", lineLimit))
+		case err == nil:
+			r.line++
+			return line, nil
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return nil, io.EOF
+		case !errors.Is(err, bufio.ErrBufferFull):
+			r.line++
+			return nil, r.fault(err)
+		}
+	}
+}
+
+// look reads the next look at the source; io.EOF says that there is no more.
+func (r *Recording) look() (observation, error) {
+	line, err := r.next()
+	if err != nil {
+		return observation{}, err
+	}
+	var l recordedLook
+	if err := json.Unmarshal(line, &l); err != nil {
+		return observation{}, r.fault(err)
+	}
+	if l.At.IsZero() {
+		return observation{}, r.fault(errors.New("it says no time (at)"))
+	}
+	if l.End != "" {
+		r.ended = true
+		if _, err := r.next(); !errors.Is(err, io.EOF) {
+			return observation{}, r.fault(errors.New("there is more after its end"))
+		}
+		return observation{at: l.At}, io.EOF
+	}
+	o, err := l.observation()
+	if err != nil {
+		return observation{}, r.fault(err)
+	}
+	return o, nil
+}
+
+// observation gives back what the engine was given.
+func (l *recordedLook) observation() (observation, error) {
+	o := observation{at: l.At}
+	switch {
+	case l.Error == nil && (len(l.Body) == 0 || l.Sent == nil || l.Received == nil):
+		return o, errors.New("it has neither an error nor a body with sent and received")
+	case l.Error == nil:
+		o.answer = bpcc.Answer{Body: l.Body, Sent: *l.Sent, Received: *l.Received}
+	case len(l.Body) > 0:
+		return o, errors.New("it has an error and a body")
+	default:
+		if err := l.Error.check(); err != nil {
+			return o, err
+		}
+		o.err = l.Error
+	}
+	for _, c := range l.Checks {
+		out := check{service: c.Service, sent: c.Sent, received: c.Received}
+		switch {
+		case c.Service == "" || (c.Available == nil) == (c.Error == nil):
+			return o, errors.New("a check must have a service, and available or an error")
+		case c.Error != nil:
+			if err := c.Error.check(); err != nil {
+				return o, err
+			}
+			out.err = c.Error
+		default:
+			out.available = *c.Available
+		}
+		o.checks = append(o.checks, out)
+	}
+	for _, d := range l.Listings {
+		if !slices.Contains([]string{dirTeams, dirServices, dirAgents, dirDispositions}, d.Directory) {
+			return o, fmt.Errorf("unknown directory %q", d.Directory)
+		}
+		o.listings = append(o.listings, listing{directory: d.Directory, names: d.Names, sent: d.Sent, received: d.Received})
+	}
+	return o, nil
+}

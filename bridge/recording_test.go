@@ -1,0 +1,359 @@
+package bridge_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+	"bpcc-nats/schemas"
+)
+
+// record runs a recorder to a file; stop ends it and waits.
+func (w *world) record() (file string, stop func()) {
+	w.t.Helper()
+	file = filepath.Join(w.t.TempDir(), "recording.ndjson.gz")
+	f, err := os.Create(file)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := bridge.NewRecorder(w.config(), f, slog.New(slog.NewTextHandler(logWriter{w.t}, nil)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- errors.Join(r.Run(ctx), f.Close()) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("recorder: %v", err)
+		}
+	}
+	w.t.Cleanup(stop)
+	return file, stop
+}
+
+// backtest runs recordings and returns the events with the summary.
+func (w *world) backtest(sets []bridge.RuleSet, recordings ...string) ([]stored, *bridge.Summary) {
+	w.t.Helper()
+	b := bridge.Backtest{Sets: sets}
+	for _, name := range recordings {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		r, err := bridge.OpenRecording(name, bytes.NewReader(body))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		b.Recordings = append(b.Recordings, r)
+	}
+	var all []stored
+	b.Emit = func(subject string, body []byte) error {
+		var s stored
+		if err := json.Unmarshal(body, &s); err != nil {
+			return err
+		}
+		s.Subject = strings.TrimPrefix(subject, "bpcc.v1.acme.")
+		all = append(all, s)
+		if w.valid[string(body)] {
+			return nil
+		}
+		w.valid[string(body)] = true
+		return schemas.Validate(body)
+	}
+	sum, err := b.Run(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return all, sum
+}
+
+// waitTape waits until a backtest of a recording that is still being written
+// has n events with a subject, and returns them.
+func (w *world) waitTape(file, subject string, n int) []stored {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); w.pause() {
+		body, err := os.ReadFile(file)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if _, err := bridge.OpenRecording(file, bytes.NewReader(body)); err != nil {
+			continue // its first line is being written
+		}
+		all, _ := w.backtest([]bridge.RuleSet{{Rules: w.config().Rules}}, file)
+		if found := on(all, subject); len(found) >= n {
+			return found
+		}
+	}
+	w.t.Fatalf("waited in vain for %s in the recording", subject)
+	return nil
+}
+
+// unzipped is what a recording says.
+func unzipped(t *testing.T, file string) string {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	zip, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(zip)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// scriptedDay drives a tenant through faults and changes; seen waits until n
+// events with a subject are there to be seen.
+func scriptedDay(w *world, seen func(subject string, n int)) {
+	yes, no := true, false
+	seen("totals.bridge.observed", 1)
+	seen("service.Voice.availability_observed", 1)
+	seen("directory.agents.changed", 1)
+	w.tenant.SetState("anna", "not_ready", "Lunch")
+	seen("agent.anna.state_changed", 1)
+	w.tenant.SetAvailability("Voice", &no)
+	seen("service.Voice.availability_changed", 1)
+	changes := 1
+	for _, fault := range []func(){
+		w.tenant.ExpireTokens,
+		w.tenant.DropSubscriptions,
+		w.tenant.ReplaceSubscription,
+		func() { w.tenant.Inject(bpcctest.Fault{Status: 404}) },
+		func() { w.tenant.Inject(bpcctest.Fault{Status: 204, Times: 3}) },
+		func() { w.tenant.Inject(bpcctest.Fault{Status: 503, RetryAfter: "1"}) },
+		func() { w.tenant.Inject(bpcctest.Fault{Truncate: true}) },
+		func() { w.tenant.Inject(bpcctest.Fault{Close: true}) },
+		func() { w.tenant.Inject(bpcctest.Fault{EmptyGrids: true}) },
+	} {
+		fault()
+		w.tenant.SetState("anna", []string{"ready", "not_ready"}[changes%2], "")
+		changes++
+		seen("agent.anna.state_changed", changes)
+	}
+	w.tenant.Update(func(world *bpcctest.World) {
+		world.SetState("anna", "busy", "")
+		world.SetAgentStat("anna", "in_calls_handled_per_day", "8")
+	})
+	seen("agent.anna.stats_changed", 1)
+	w.tenant.SetServiceStat("Voice", "in_calls_waiting", "6")
+	seen("threshold.backlog.Voice.raised", 1)
+	w.tenant.SetServiceStat("Voice", "in_calls_waiting", "1")
+	seen("threshold.backlog.Voice.cleared", 1)
+	w.tenant.SetAvailability("Voice", &yes)
+	seen("service.Voice.availability_changed", 2)
+	w.tenant.RemoveAgent("bob")
+	seen("agent.bob.disappeared", 1)
+	w.agent("bob", "ready", "")
+	seen("agent.bob.appeared", 1)
+	w.tenant.Inject(bpcctest.Fault{Status: 502, Times: -1})
+	seen("feed.interrupted", 1)
+	w.tenant.SetState("anna", "after_call_work", "")
+	w.tenant.ClearFaults()
+	seen("feed.resumed", 1)
+	seen("agent.anna.state_changed", changes+2)
+}
+
+// meaning is what an event says, less what depends on the instant.
+func meaning(s stored) map[string]any {
+	m := map[string]any{"subject": s.Subject, "type": s.Type}
+	for _, name := range []string{
+		"revision", "from", "to", "changed", "available", "previous", "after_gap", "reentered", "reset", "agent", "service", "app",
+		"rule", "severity", "entity", "stat", "value", "limit", "op", "for", "cleared_by", "cause", "error", "added", "removed", "renamed", "version",
+	} {
+		if v, ok := s.Data[name]; ok {
+			m[name] = v
+		}
+	}
+	for _, name := range []string{"before", "after"} {
+		if image, ok := s.get(name).(map[string]any); ok {
+			for stat, v := range image {
+				if stat != "state_duration" && stat != "login_time" && stat != "in_max_wait_time" && !strings.HasPrefix(stat, "agent_total_") {
+					m[name+"."+stat] = v
+				}
+			}
+		}
+	}
+	return m
+}
+
+// meanings sorts events by what they are about: availability and directories
+// are polled on their own clocks, so their place among the others is chance.
+func meanings(all []stored) map[string][]map[string]any {
+	out := map[string][]map[string]any{}
+	for _, s := range all {
+		key := entityKey(s.Subject)
+		switch {
+		case s.Subject == "feed.checkpoint":
+			continue
+		case key == "":
+			key = s.Subject
+		}
+		out[key] = append(out[key], meaning(s))
+	}
+	return out
+}
+
+// TestBacktestTellsWhatTheBridgeTells drives one scripted day twice, once under
+// a live bridge and once under a recorder, and compares what was published with
+// what the recording gives.
+func TestBacktestTellsWhatTheBridgeTells(t *testing.T) {
+	t.Parallel()
+	prepare := func(t *testing.T) *world {
+		w := newWorld(t, bpcctest.Config{})
+		delete(w.env, "BPCC_SERVICES")
+		w.env["BPCC_DIRECTORY_INTERVAL"] = "1h"
+		w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","stat":"in_calls_waiting",
+			"raise":{"op":">=","value":5},"clear":{"op":"<=","value":2},"for":"300ms"}]`
+		w.agent("anna", "ready", "")
+		w.agent("bob", "", "")
+		w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "0"}})
+		yes := true
+		w.tenant.SetAvailability("Voice", &yes)
+		return w
+	}
+	var want, got map[string][]map[string]any
+	t.Run("both", func(t *testing.T) {
+		t.Run("live", func(t *testing.T) {
+			t.Parallel()
+			w := prepare(t)
+			stop := w.start()
+			scriptedDay(w, func(subject string, n int) { w.waitFor(subject, n) })
+			stop()
+			want = meanings(w.events())
+		})
+		t.Run("recorded", func(t *testing.T) {
+			t.Parallel()
+			w := prepare(t)
+			file, stop := w.record()
+			scriptedDay(w, func(subject string, n int) { w.waitTape(file, subject, n) })
+			stop()
+			all, sum := w.backtest([]bridge.RuleSet{{Rules: w.config().Rules}}, file)
+			got = meanings(all)
+			if len(sum.Warnings) > 0 || len(sum.Gaps) != 1 || sum.Good == 0 || sum.Good >= sum.Polls {
+				t.Errorf("summary: %+v", sum)
+			}
+			if w.tenant.Counts().Deletes < 2 {
+				t.Error("the recorder has not given the subscription back")
+			}
+		})
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-live +backtest)\n%s", diff)
+	}
+}
+
+// TestRecordedFaultsHaveTheirCauses lets every fault of the source last until it
+// is told, and looks for its cause in the backtest.
+func TestRecordedFaultsHaveTheirCauses(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		fault bpcctest.Fault
+		cause string
+	}{
+		"server error":    {bpcctest.Fault{Status: 502}, "source"},
+		"premature close": {bpcctest.Fault{Close: true}, "source"},
+		"throttled":       {bpcctest.Fault{Status: 429, RetryAfter: "1"}, "source"},
+		"cut body":        {bpcctest.Fault{Truncate: true}, "truncated"},
+		"HTML":            {bpcctest.Fault{Status: 200, Body: "<html>log in</html>", ContentType: "text/html"}, "truncated"},
+		"foreign data":    {bpcctest.Fault{Foreign: true}, "subscription_lost"},
+		"no subscription": {bpcctest.Fault{Status: 404}, "subscription_lost"},
+		"unauthorized":    {bpcctest.Fault{Status: 401}, "auth"},
+		"forbidden":       {bpcctest.Fault{Status: 403}, "auth"},
+		"suddenly empty":  {bpcctest.Fault{EmptyGrids: true}, "empty"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bpcctest.Config{})
+			w.agent("anna", "ready", "")
+			file, stop := w.record()
+			w.waitTape(file, "totals.bridge.observed", 1)
+			test.fault.Times = -1
+			w.tenant.Inject(test.fault)
+			interrupted := w.waitTape(file, "feed.interrupted", 1)[0]
+			if got := interrupted.text("cause"); got != test.cause {
+				t.Errorf("cause %q, want %q (%s)", got, test.cause, interrupted.text("error"))
+			}
+			stop()
+			if _, sum := w.backtest(nil, file); len(sum.Gaps) != 1 || !sum.Gaps[0].To.IsZero() {
+				t.Errorf("gaps: %v, want one without an end", sum.Gaps)
+			}
+		})
+	}
+}
+
+// TestKilledRecorderLeavesAReadableFile cuts a recording everywhere: what is
+// before the cut is what the whole recording begins with.
+func TestKilledRecorderLeavesAReadableFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	for i := range 5 {
+		w.agent(fmt.Sprintf("agent%d", i), "ready", "")
+	}
+	file, stop := w.record()
+	for i := range 5 {
+		w.tenant.SetState(fmt.Sprintf("agent%d", i), "busy", "")
+		w.waitTape(file, "totals.bridge.observed", 1)
+		w.pause()
+	}
+	stop()
+	whole, sum := w.backtest(nil, file)
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, cut := filepath.Join(t.TempDir(), "plain"), filepath.Join(t.TempDir(), "cut")
+	if err := os.WriteFile(plain, []byte(unzipped(t, file)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if all, _ := w.backtest(nil, plain); !cmp.Equal(whole, all) {
+		t.Error("the uncompressed recording tells other events")
+	}
+	most := 0
+	for end := len(body) - 1; end > 0; end -= 101 {
+		_, err := bridge.OpenRecording(cut, bytes.NewReader(body[:end]))
+		if errors.Is(err, bridge.ErrRecording) {
+			break // it is cut in its first line
+		}
+		if err := os.WriteFile(cut, body[:end], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		all, part := w.backtest(nil, cut)
+		if len(all) > len(whole) || !cmp.Equal(whole[:len(all)], all) {
+			t.Fatalf("cut at %d of %d: other events", end, len(body))
+		}
+		if end < len(body)-40 && len(part.Warnings) == 0 || part.Polls > sum.Polls {
+			t.Errorf("cut at %d of %d: %+v", end, len(body), part)
+		}
+		most = max(most, part.Polls)
+	}
+	if most < sum.Polls-1 {
+		t.Errorf("of %d polls only %d can be read from a file without its tail", sum.Polls, most)
+	}
+}

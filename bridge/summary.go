@@ -1,0 +1,138 @@
+package bridge
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Summary is what a backtest found.
+type Summary struct {
+	Tenant string
+	// From is when the first recording began, To when the last look ended.
+	From, To time.Time
+	// Polls counts looks at the source, Good those that showed it.
+	Polls, Good int
+	// Gaps are the times without sight that the feed would have told.
+	Gaps []Gap
+	// Events counts the events by name, checkpoints included; of several rule
+	// sets it is the first one's.
+	Events map[string]int
+	// Sets tells of each rule set what it would have raised, in the order given.
+	Sets []SetSummary
+	// Warnings name recordings that break off.
+	Warnings []string
+}
+
+// Gap is a time without sight of the source.
+type Gap struct {
+	// From is when the last good poll before it was sent, zero if there was
+	// none; To when the first one after it was received, zero if there is none.
+	From, To time.Time
+}
+
+// SetSummary is what one rule set would have raised.
+type SetSummary struct {
+	Name  string
+	Rules []RuleSummary
+}
+
+// RuleSummary is what one rule would have raised.
+type RuleSummary struct {
+	Name string
+	// Raised and Cleared count events; Open is how many are still raised at the end.
+	Raised, Cleared, Open int
+	// Total is how long it was raised, added up over entities, and Longest the
+	// longest of these times. What is still raised counts up to the end.
+	Total, Longest time.Duration
+	// Entities is how many different ones it was raised on.
+	Entities int
+}
+
+// gapBefore is the gap that a look ends if it is a good one; only before the
+// engine has it is known since when nothing was seen.
+func gapBefore(o observation, e *engine) *Gap {
+	if o.err != nil || !e.gap(o.answer.Received) {
+		return nil
+	}
+	return &Gap{e.observedUntil, o.answer.Received}
+}
+
+// look counts one look at the source; err is what the engine said of it.
+func (s *Summary) look(o observation, err error, gap *Gap) {
+	s.To = o.at
+	if errors.Is(o.err, errSlow) {
+		return
+	}
+	s.Polls++
+	if o.err != nil || err != nil {
+		return
+	}
+	s.Good++
+	if gap != nil {
+		s.Gaps = append(s.Gaps, *gap)
+	}
+}
+
+// close ends the summary.
+func (s *Summary) close(trials []*trial) {
+	for _, t := range trials {
+		s.Sets = append(s.Sets, SetSummary{t.set.Name, t.tally.close(s.To)})
+	}
+	if e := trials[0].engine; e != nil && e.cause != "" {
+		s.Gaps = append(s.Gaps, Gap{From: e.observedUntil})
+	}
+}
+
+// tally follows what the rules of a set raise.
+type tally struct {
+	rules  []RuleSummary
+	open   map[watchKey]time.Time // since when
+	raised map[watchKey]bool      // at any time
+}
+
+func newTally(rules []Rule) tally {
+	t := tally{open: map[watchKey]time.Time{}, raised: map[watchKey]bool{}}
+	for _, r := range rules {
+		t.rules = append(t.rules, RuleSummary{Name: r.Name})
+	}
+	return t
+}
+
+// add counts an event if it is a threshold's.
+func (t *tally) add(ev event) {
+	d, ok := ev.data.(thresholdData)
+	i := slices.IndexFunc(t.rules, func(r RuleSummary) bool { return r.Name == d.Rule })
+	if !ok || i < 0 {
+		return
+	}
+	r, key := &t.rules[i], watchKey{d.Rule, d.Entity}
+	if ev.name == "threshold.raised" {
+		r.Raised++
+		if !t.raised[key] {
+			r.Entities++
+		}
+		t.raised[key], t.open[key] = true, ev.at
+		return
+	}
+	r.Cleared++
+	r.lasted(ev.at.Sub(t.open[key]))
+	delete(t.open, key)
+}
+
+func (r *RuleSummary) lasted(d time.Duration) {
+	r.Total += d
+	r.Longest = max(r.Longest, d)
+}
+
+// close counts what is still raised at the end and orders the rules by name.
+func (t *tally) close(end time.Time) []RuleSummary {
+	for key, since := range t.open {
+		i := slices.IndexFunc(t.rules, func(r RuleSummary) bool { return r.Name == key.rule })
+		t.rules[i].Open++
+		t.rules[i].lasted(end.Sub(since))
+	}
+	slices.SortFunc(t.rules, func(a, b RuleSummary) int { return cmp.Compare(a.Name, b.Name) })
+	return t.rules
+}

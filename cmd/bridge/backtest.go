@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"bpcc-nats/bridge"
+	"bpcc-nats/schemas"
+)
+
+func (p *program) backtest(ctx context.Context, args []string) error {
+	f := p.flags("backtest")
+	var files []string
+	f.Func("rules", "file with threshold rules to try; give it again to compare rule sets, of which the first one's events are printed", func(name string) error {
+		files = append(files, name)
+		return nil
+	})
+	events := f.String("events", "", "all prints checkpoints too, thresholds prints threshold events alone (default: all but checkpoints)")
+	human := f.Bool("human", false, "print lines for people instead of NDJSON")
+	if err := parse(f, args, math.MaxInt); err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"", "all", "thresholds"}, *events) {
+		return fmt.Errorf("%w: --events %q is neither all nor thresholds", errUsage, *events)
+	}
+	if f.NArg() == 0 {
+		return fmt.Errorf("%w: name the recordings to run", errUsage)
+	}
+	out := bufio.NewWriter(p.stdout)
+	b := bridge.Backtest{Emit: printer(out, *events, *human, isTerminal(p.stdout))}
+	for _, name := range files {
+		set, err := readRules(name)
+		if err != nil {
+			return err
+		}
+		b.Sets = append(b.Sets, set)
+	}
+	for _, name := range f.Args() {
+		file, err := os.Open(name)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		defer file.Close()
+		r, err := bridge.OpenRecording(name, file)
+		if err != nil {
+			return err
+		}
+		b.Recordings = append(b.Recordings, r)
+	}
+	sum, err := b.Run(ctx)
+	err = errors.Join(err, out.Flush())
+	switch {
+	case errors.Is(err, bridge.ErrRules), errors.Is(err, bridge.ErrApart):
+		return fmt.Errorf("%w: %w", errUsage, err)
+	case err != nil:
+		return stopped(ctx, err)
+	}
+	return summarize(p.stderr, sum)
+}
+
+func readRules(name string) (bridge.RuleSet, error) {
+	body, err := os.ReadFile(name)
+	if err != nil {
+		return bridge.RuleSet{}, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	rules, err := bridge.ParseRules(body)
+	if err != nil {
+		return bridge.RuleSet{}, fmt.Errorf("%w: %s: %w", errUsage, name, err)
+	}
+	return bridge.RuleSet{Name: name, Rules: rules}, nil
+}
+
+// printer prints the events that are asked for.
+func printer(w io.Writer, events string, human, colour bool) func(subject string, body []byte) error {
+	lines := &renderer{w: w, colour: colour}
+	return func(subject string, body []byte) error {
+		tokens := strings.Split(subject, ".") // bpcc.v1.<tenant>.threshold.…
+		checkpoint := strings.HasSuffix(subject, ".feed.checkpoint")
+		switch {
+		case events == "thresholds" && tokens[3] != "threshold":
+			return nil
+		case human: // which counts at checkpoints what it has not listed
+			return lines.event(body)
+		case checkpoint && events != "all":
+			return nil
+		}
+		_, err := fmt.Fprintf(w, "%s\n", body)
+		return err
+	}
+}
+
+// summarize writes what a backtest found.
+func summarize(w io.Writer, s *bridge.Summary) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, text := range s.Warnings {
+		fmt.Fprintf(t, "warning: %s\n", text)
+	}
+	fmt.Fprintf(t, "%s, %s to %s (%v)\n", s.Tenant, instant(s.From), instant(s.To), span(s.To.Sub(s.From)))
+	fmt.Fprintf(t, "polls %d, good %d, gaps %d\n", s.Polls, s.Good, len(s.Gaps))
+	for _, g := range s.Gaps {
+		switch {
+		case g.To.IsZero() && g.From.IsZero():
+			fmt.Fprint(t, "  nothing was ever seen\n")
+		case g.To.IsZero():
+			fmt.Fprintf(t, "  %s to the end\n", instant(g.From))
+		default:
+			fmt.Fprintf(t, "  %s to %s (%v)\n", instant(g.From), instant(g.To), span(g.To.Sub(g.From)))
+		}
+	}
+	fmt.Fprint(t, "\nEVENTS\n")
+	for _, name := range slices.Sorted(maps.Keys(s.Events)) {
+		fmt.Fprintf(t, "  %s\t%d\n", schemas.Type(name), s.Events[name])
+	}
+	for _, set := range s.Sets {
+		if set.Name != "" {
+			fmt.Fprintf(t, "\nRULES of %s\traised\tcleared\topen\tentities\ttotal\tlongest\n", set.Name)
+		}
+		for _, r := range set.Rules {
+			fmt.Fprintf(t, "  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.Open, r.Entities, span(r.Total), span(r.Longest))
+		}
+	}
+	if len(s.Sets) > 1 {
+		compareSets(t, s.Sets)
+	}
+	return t.Flush()
+}
+
+// compareSets writes the rule sets side by side, rule by rule.
+func compareSets(w io.Writer, sets []bridge.SetSummary) {
+	fmt.Fprint(w, "\nCOMPARED")
+	rules := map[string]bool{}
+	for _, set := range sets {
+		fmt.Fprintf(w, "\t%s\t", set.Name)
+		for _, r := range set.Rules {
+			rules[r.Name] = true
+		}
+	}
+	fmt.Fprintf(w, "\n  rule%s\n", strings.Repeat("\traised\ttotal", len(sets)))
+	for _, name := range slices.Sorted(maps.Keys(rules)) {
+		fmt.Fprintf(w, "  %s", name)
+		for _, set := range sets {
+			i := slices.IndexFunc(set.Rules, func(r bridge.RuleSummary) bool { return r.Name == name })
+			if i < 0 {
+				fmt.Fprint(w, "\t–\t–")
+				continue
+			}
+			fmt.Fprintf(w, "\t%d\t%v", set.Rules[i].Raised, span(set.Rules[i].Total))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// span rounds a duration to what a person reads.
+func span(d time.Duration) time.Duration {
+	if d.Abs() < time.Minute {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(time.Second)
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"bpcc-nats/bridge"
+)
+
+func (p *program) record(ctx context.Context, args []string) error {
+	f := p.flags("record")
+	out := f.String("out", "", "file to write, which must not be there yet; - is standard output (default recording-<tenant>-<time>.ndjson.gz)")
+	limit := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
+	if err := parse(f, args, 0); err != nil {
+		return err
+	}
+	if *limit < 0 {
+		return fmt.Errorf("%w: --for %v is negative", errUsage, *limit)
+	}
+	c, log, err := p.configure(bridge.ForSource)
+	if err != nil {
+		return err
+	}
+	if *limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, *limit, context.Canceled)
+		defer cancel()
+	}
+	if *out == "-" {
+		if isTerminal(p.stdout) {
+			return fmt.Errorf("%w: a recording is compressed and nothing for a terminal; redirect it or name a file", errUsage)
+		}
+		return recordTo(ctx, c, p.stdout, log)
+	}
+	if *out == "" {
+		*out = "recording-" + bridge.Token(c.Tenant) + "-" + time.Now().UTC().Format("20060102T150405Z") + ".ndjson.gz"
+	}
+	// People are in it: for the owner's eyes alone, and never over another file.
+	file, err := os.OpenFile(*out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	log.Info("recording; publishing nothing", "file", *out)
+	if err := recordTo(ctx, c, file, log); err != nil {
+		file.Close()
+		return err
+	}
+	return file.Close()
+}
+
+func recordTo(ctx context.Context, c *bridge.Config, w io.Writer, log *slog.Logger) error {
+	r, err := bridge.NewRecorder(c, w, log)
+	if err != nil {
+		return err
+	}
+	return r.Run(ctx)
+}
