@@ -72,6 +72,7 @@ func TestEchoedSecretsAreRedacted(t *testing.T) {
 		"what was sent": func(_, sent string) string { return sent },
 		"as it is":      func(secrets, _ string) string { return secrets },
 		"in JSON":       func(secrets, _ string) string { return string(quote(t, secrets)) },
+		"in an object":  func(secrets, _ string) string { return `{"you":` + string(quote(t, secrets)) + "}" },
 		"in cut JSON":   func(secrets, _ string) string { return `{"you":` + string(quote(t, secrets)) },
 		"in other JSON": func(secrets, _ string) string { return strconv.Quote(secrets) },
 		"in HTML":       func(secrets, _ string) string { return "<p>" + html.EscapeString(secrets) },

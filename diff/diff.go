@@ -49,7 +49,7 @@ type Change struct {
 	// included; nil if it did not.
 	Seen Image
 	// SeenUntil is, for Disappeared, when the last request that still showed
-	// the row was sent.
+	// the row was sent; zero if this State has never seen the row.
 	SeenUntil time.Time
 }
 
@@ -81,7 +81,8 @@ type State struct {
 	kinds   map[Kind]map[string]*entity
 	present map[Kind]map[string]Image
 	mass    map[Kind]departure
-	last    time.Time // when the last compared snapshot's request was sent
+	fresh   map[Kind]map[string]gridSet // where the last snapshot shows what is not known
+	last    time.Time                   // when the last compared snapshot's request was sent
 }
 
 // departure is a mass departure that is being held.
@@ -94,7 +95,7 @@ type entity struct {
 	image     Image
 	grids     gridSet   // where it was last seen; none = not known
 	missed    int       // snapshots in a row without it
-	seenUntil time.Time // set while it is missing
+	seenUntil time.Time // when the last request that showed it was sent
 }
 
 // gridSet holds indexes of Layout.Grids.
@@ -117,7 +118,11 @@ func (s *State) Set(kind Kind, id string, image Image) {
 		e.image = image
 		return
 	}
-	s.kinds[kind][id] = &entity{image: image}
+	e := &entity{image: image}
+	if grids := s.fresh[kind][id]; grids != nil {
+		e.grids, e.seenUntil = grids, s.last
+	}
+	s.kinds[kind][id] = e
 }
 
 // Image returns what is known of an entity, nil if nothing.
@@ -161,12 +166,14 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 	if s.present == nil {
 		s.present, s.mass = map[Kind]map[string]Image{}, map[Kind]departure{}
 	}
+	s.fresh = map[Kind]map[string]gridSet{}
 	for _, kind := range l.kinds() {
 		if s.present[kind] == nil {
 			s.present[kind] = map[string]Image{}
 		}
 		seen := l.sightings(snap, kind)
 		known := s.kinds[kind]
+		s.fresh[kind] = map[string]gridSet{}
 		stats := l.stats(kind)
 		for _, id := range slices.Sorted(maps.Keys(seen)) {
 			c, differs := s.look(l, snap, kind, id, stats, seen[id], o)
@@ -202,13 +209,14 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 func (s *State) look(l *Layout, snap *Snapshot, kind Kind, id string, stats []string, now sighting, o Options) (Change, bool) {
 	e := s.kinds[kind][id]
 	if e == nil {
+		s.fresh[kind][id] = now.grids
 		op := Appeared
 		if !o.Baseline[kind] || l.anyCut(snap, now.grids) {
 			op = Observed
 		}
 		return Change{Op: op, Kind: kind, ID: id, After: l.image(kind, stats, now, nil)}, true
 	}
-	e.grids, e.missed, e.seenUntil = now.grids, 0, time.Time{}
+	e.grids, e.missed, e.seenUntil = now.grids, 0, snap.Sent
 	after := l.image(kind, stats, now, e.image)
 	differ := slices.DeleteFunc(Differences(e.image, after), l.volatile)
 	return Change{Op: Changed, Kind: kind, ID: id, Before: e.image, After: after, Stats: differ}, len(differ) > 0
@@ -217,13 +225,7 @@ func (s *State) look(l *Layout, snap *Snapshot, kind Kind, id string, stats []st
 // gone counts an absence, unless it is held, and tells whether it is now to be
 // believed.
 func (s *State) gone(l *Layout, snap *Snapshot, kind Kind, e *entity, held bool, o Options) bool {
-	if !l.tellsAbsence(snap, kind, e) {
-		return false
-	}
-	if e.seenUntil.IsZero() {
-		e.seenUntil = s.last
-	}
-	if held {
+	if held || !l.tellsAbsence(snap, kind, e) {
 		return false
 	}
 	e.missed++

@@ -81,7 +81,7 @@ type Snapshot struct {
 	// Lists holds the elements of the layout's lists, each a map of member to
 	// text.
 	Lists [][]map[string]string
-	rows                [][]row // by index of Layout.Grids
+	rows  [][]row // by index of Layout.Grids
 }
 
 // Rows tells how many rows the grid with this index in the layout holds.

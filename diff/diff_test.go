@@ -1,0 +1,306 @@
+package diff_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/diff"
+)
+
+const (
+	agent  diff.Kind = "agent"
+	totals diff.Kind = "totals"
+)
+
+// second is how far the snapshots of these tests lie apart.
+func second(n int) time.Time { return time.Unix(int64(n), 0).UTC() }
+
+// floor is a layout of two agent grids, a and b, and one section of totals.
+func floor() *diff.Layout {
+	columns := []diff.Column{{ID: "1", Stat: "login"}, {ID: "2", Stat: "state"}, {ID: "3", Stat: "clock"}}
+	return &diff.Layout{
+		Grids: []diff.Grid{
+			{Kind: agent, App: "app", Section: "agent_grids", ID: "a", Key: "1", Columns: columns},
+			{Kind: agent, App: "app", Section: "agent_grids", ID: "b", Key: "1", Columns: columns},
+			{Kind: totals, App: "app", Section: "stats_totals", Entity: "all", Columns: []diff.Column{{ID: "waiting", Stat: "waiting"}}},
+		},
+		Volatile: func(stat string) bool { return stat == "clock" },
+	}
+}
+
+// rows writes "anna ready 5; ben busy 1" as the rows of a grid. A - leaves a
+// column out, _ is an empty text.
+func rows(text string) string {
+	var all []string
+	for line := range strings.SplitSeq(text, ";") {
+		var columns []string
+		for i, v := range strings.Fields(line) {
+			if v != "-" {
+				columns = append(columns, fmt.Sprintf("\"%d\":%q", i+1, strings.Trim(v, "_")))
+			}
+		}
+		if columns != nil {
+			all = append(all, "{"+strings.Join(columns, ",")+"}")
+		}
+	}
+	return "[" + strings.Join(all, ",") + "]"
+}
+
+func body(a, b string) string {
+	return `{"app":{"agent_grids":[{"id":"a","values":` + rows(a) + `},{"id":"b","values":` + rows(b) + `}]}}`
+}
+
+// parse reads a body as the snapshot of the nth second.
+func parse(tb testing.TB, l *diff.Layout, n int, body string) *diff.Snapshot {
+	tb.Helper()
+	snap, err := l.Parse([]byte(body))
+	if err != nil {
+		tb.Fatalf("parse %s: %v", body, err)
+	}
+	snap.Sent, snap.Received = second(n), second(n).Add(100*time.Millisecond)
+	return snap
+}
+
+// compare parses and compares, where no error is expected.
+func compare(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string, o diff.Options) []diff.Change {
+	tb.Helper()
+	changes, err := s.Compare(l, parse(tb, l, n, body), o)
+	if err != nil {
+		tb.Fatalf("compare %s: %v", body, err)
+	}
+	return changes
+}
+
+func acknowledge(s *diff.State, changes []diff.Change) {
+	for _, c := range changes {
+		s.Set(c.Kind, c.ID, c.After)
+	}
+}
+
+// told writes changes in one line, such as "appeared ben; changed anna state=busy".
+func told(changes []diff.Change) string {
+	lines := make([]string, 0, len(changes))
+	for _, c := range changes {
+		line := string(c.Op) + " " + c.ID
+		for _, stat := range c.Stats {
+			line += " " + stat + "=" + c.After.Text(stat)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// step is one snapshot and what it must tell.
+type step struct {
+	a, b    string // the rows of the grids
+	want    string
+	err     error
+	accept  bool // AcceptEmpty
+	unacked bool // the changes are not acknowledged
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		limit int // of grid a
+		after int // DisappearAfter; 0 = 2
+		steps []step
+	}{
+		"matched by key, not by position": {steps: []step{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "ben busy 1; anna ready 1"},
+			{a: "ben ready 1; anna busy 1", want: "changed anna state=busy; changed ben state=ready"},
+		}},
+		"a changed statistic is told once": {steps: []step{
+			{a: "anna ready 1", want: "observed anna"},
+			{a: "anna busy 1", want: "changed anna state=busy"},
+			{a: "anna busy 1"},
+			{a: "anna ready 1", want: "changed anna state=ready"},
+		}},
+		"no value is a value": {steps: []step{
+			{a: "anna ready 1", want: "observed anna"},
+			{a: "anna _ 1", want: "changed anna state="},
+			{a: "anna 0 1", want: "changed anna state=0"},
+		}},
+		"a missing column keeps the last value": {steps: []step{
+			{a: "anna ready 1", want: "observed anna"},
+			{a: "anna"},
+			{a: "anna ready 1"},
+			{a: "anna - 1"},
+			{a: "anna busy 1", want: "changed anna state=busy"},
+		}},
+		"a missing row is believed at its second absence": {steps: []step{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "anna ready 1"},
+			{a: "anna ready 1", want: "disappeared ben"},
+			{a: "anna ready 1"},
+			{a: "anna ready 1; ben busy 1", want: "appeared ben"},
+		}},
+		"a row that comes back in between never left": {steps: []step{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "anna ready 1"},
+			{a: "anna ready 1; ben busy 1"},
+			{a: "anna ready 1"},
+			{a: "anna ready 1; ben ready 1", want: "changed ben state=ready"},
+		}},
+		"absences are believed as soon as asked": {after: 1, steps: []step{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "anna ready 1", want: "disappeared ben"},
+		}},
+		"nobody leaves a cut grid": {limit: 2, steps: []step{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "anna ready 1; carl busy 1", want: "observed carl"},
+			{a: "anna ready 1; carl busy 1"},
+			{a: "anna ready 1; carl busy 1"},
+			{a: "anna ready 1; ben busy 1"},
+		}},
+		"a grid shorter than its limit is whole": {limit: 2, steps: []step{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "anna ready 1"},
+			{a: "anna ready 1", want: "disappeared ben"},
+		}},
+		"a cut grid between two absences does not count": {limit: 3, steps: []step{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "anna ready 1"},
+			{a: "anna ready 1; carl ready 1; dora ready 1", want: "observed carl; observed dora"},
+			{a: "anna ready 1; carl ready 1", want: "disappeared ben"},
+		}},
+		"a grid that is suddenly empty is refused": {steps: []step{
+			{a: "anna ready 1", want: "observed anna"},
+			{err: diff.ErrEmpty},
+			{err: diff.ErrEmpty},
+			{a: "anna busy 1", want: "changed anna state=busy"},
+		}},
+		"an empty grid that is accepted empties in its time": {steps: []step{
+			{a: "anna ready 1", want: "observed anna"},
+			{err: diff.ErrEmpty},
+			{accept: true},
+			{accept: true, want: "disappeared anna"},
+			{},
+			{a: "anna ready 1", want: "appeared anna"},
+		}},
+		"one empty grid of two is refused": {steps: []step{
+			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
+			{b: "ben ready 1", err: diff.ErrEmpty},
+			{a: "anna ready 1", b: "ben ready 1", want: "changed ben state=ready"},
+		}},
+		"an empty beginning is a picture like any other": {steps: []step{
+			{},
+			{a: "anna ready 1", want: "appeared anna"},
+		}},
+		"the first of two rows with one key stays": {steps: []step{
+			{a: "anna ready 1; anna busy 1", want: "observed anna"},
+			{a: "anna ready 1; anna gone 1"},
+			{a: "anna busy 1; anna ready 1", want: "changed anna state=busy"},
+		}},
+		"a row without a key is left out": {steps: []step{
+			{a: "_ ready 1; - busy 1; anna ready 1", want: "observed anna"},
+			{a: "_ busy 1; anna ready 1"},
+		}},
+		"an entity in two grids is one, and the first grid rules": {steps: []step{
+			{a: "anna ready 1", b: "anna busy 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "anna ready 1", b: "anna gone 1; ben busy 1"},
+			{a: "anna", b: "anna gone 1; ben busy 1", want: "changed anna state=gone"},
+			{a: "anna ready 1", b: "anna gone 1; ben busy 1", want: "changed anna state=ready"},
+		}},
+		"an agent that moves to another grid has not left": {steps: []step{
+			{a: "anna ready 1; ben busy 1", b: "carl ready 1", want: "observed anna; observed ben; observed carl"},
+			{a: "ben busy 1", b: "anna ready 1; carl ready 1"},
+			{a: "ben busy 1", b: "anna ready 1; carl ready 1"},
+			{a: "ben busy 1", b: "anna ready 1; carl ready 1"},
+			{a: "ben busy 1", b: "carl ready 1"},
+			{a: "ben busy 1", b: "carl ready 1", want: "disappeared anna"},
+		}},
+		"whoever comes after the first picture appears": {steps: []step{
+			{a: "anna ready 1", want: "observed anna"},
+			{a: "anna ready 1; ben busy 1", want: "appeared ben"},
+		}},
+		"a row that enters a cut grid is observed": {limit: 2, steps: []step{
+			{a: "anna ready 1", want: "observed anna"},
+			{a: "anna ready 1; ben busy 1", want: "observed ben"},
+			{a: "ben busy 1", b: "dora ready 1", want: "appeared dora"},
+		}},
+		"a volatile statistic makes no difference": {steps: []step{
+			{a: "anna ready 1", want: "observed anna"},
+			{a: "anna ready 2"},
+			{a: "anna ready 3"},
+		}},
+		"what is not acknowledged stays a difference": {steps: []step{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben", unacked: true},
+			{a: "anna ready 1; ben busy 1", want: "appeared anna; appeared ben"},
+			{a: "anna busy 1; ben busy 1", want: "changed anna state=busy", unacked: true},
+			{a: "anna busy 1; ben busy 1", want: "changed anna state=busy", unacked: true},
+			{a: "anna gone 1; ben busy 1", want: "changed anna state=gone"},
+			{a: "anna gone 1"},
+			{a: "anna gone 1", want: "disappeared ben", unacked: true},
+			{a: "anna gone 1", want: "disappeared ben", unacked: true},
+			{a: "anna gone 1; ben busy 1"},
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := floor()
+			l.Grids[0].Limit = tt.limit
+			o := diff.Options{DisappearAfter: max(tt.after, 2), Baseline: map[diff.Kind]bool{}}
+			if tt.after > 0 {
+				o.DisappearAfter = tt.after
+			}
+			var s diff.State
+			for i, step := range tt.steps {
+				o.AcceptEmpty = step.accept
+				changes, err := s.Compare(l, parse(t, l, i, body(step.a, step.b)), o)
+				if !errors.Is(err, step.err) {
+					t.Fatalf("step %d: error %v, want %v", i, err, step.err)
+				}
+				if d := cmp.Diff(step.want, told(changes)); d != "" {
+					t.Errorf("step %d (-want +got)\n%s", i, d)
+				}
+				if !step.unacked {
+					acknowledge(&s, changes)
+				}
+				o.Baseline[agent] = o.Baseline[agent] || err == nil
+			}
+		})
+	}
+}
+
+func TestChangesComeByKindThenID(t *testing.T) {
+	t.Parallel()
+	l := floor()
+	slices.Reverse(l.Grids) // totals now stand first
+	var s diff.State
+	text := strings.Replace(body("zoe ready 1; anna ready 1", "mia ready 1"), `{"app":{`, `{"app":{"stats_totals":{"waiting":"3"},`, 1)
+	got := told(compare(t, &s, l, 0, text, diff.Options{DisappearAfter: 2}))
+	if d := cmp.Diff("observed all; observed anna; observed mia; observed zoe", got); d != "" {
+		t.Errorf("order (-want +got)\n%s", d)
+	}
+}
+
+func TestChangeTellsImages(t *testing.T) {
+	t.Parallel()
+	l, o := floor(), diff.Options{DisappearAfter: 1}
+	var s diff.State
+	acknowledge(&s, compare(t, &s, l, 0, body("anna ready 1; ben busy 7", ""), o))
+	// The clock ticks unseen, and rides along with the next difference.
+	acknowledge(&s, compare(t, &s, l, 1, body("anna ready 2; ben busy 8", ""), o))
+	image := func(login, state, clock string) diff.Image {
+		return diff.Image{{Name: "login", Text: login}, {Name: "state", Text: state}, {Name: "clock", Text: clock}}
+	}
+	want := []diff.Change{
+		{
+			Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"state"},
+			Before: image("anna", "ready", "1"), Seen: image("anna", "ready", "2"), After: image("anna", "busy", "3"),
+		},
+		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: image("ben", "busy", "7"), SeenUntil: second(1)},
+	}
+	if d := cmp.Diff(want, compare(t, &s, l, 2, body("anna busy 3", ""), o)); d != "" {
+		t.Errorf("changes (-want +got)\n%s", d)
+	}
+}

@@ -1,0 +1,213 @@
+package diff_test
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/diff"
+)
+
+func TestImageText(t *testing.T) {
+	t.Parallel()
+	m := diff.Image{{Name: "state", Text: "ready"}, {Name: "reason", Text: ""}}
+	tests := map[string]struct {
+		text  string
+		known bool
+	}{
+		"state":  {"ready", true},
+		"reason": {"", true},
+		"team":   {"", false},
+		"State":  {"", false},
+	}
+	for name, want := range tests {
+		if text, known := m.Get(name); text != want.text || known != want.known || m.Text(name) != want.text {
+			t.Errorf("Get(%q) = %q, %v; Text %q; want %q, %v", name, text, known, m.Text(name), want.text, want.known)
+		}
+	}
+	if _, known := diff.Image(nil).Get("state"); known {
+		t.Error("no image knows a statistic")
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	before := diff.Image{{Name: "a", Text: "1"}, {Name: "b", Text: "2"}, {Name: "c", Text: ""}}
+	tests := map[string]struct {
+		after diff.Image
+		want  []string
+	}{
+		"same":                {before, nil},
+		"same in other order": {diff.Image{before[2], before[0], before[1]}, nil},
+		"one":                 {diff.Image{before[0], {Name: "b", Text: "3"}, before[2]}, []string{"b"}},
+		"in after's order":    {diff.Image{{Name: "c", Text: "0"}, before[1], {Name: "a", Text: "0"}}, []string{"c", "a"}},
+		"newly known":         {slices.Concat(before, diff.Image{{Name: "d", Text: ""}}), []string{"d"}},
+		"known no more":       {before[:1], nil},
+		"nothing":             {nil, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if d := cmp.Diff(tt.want, diff.Differences(before, tt.after)); d != "" {
+				t.Errorf("names (-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+// Whatever one difference is told in, the images join: the first step changes
+// only what it accepts, and the last one ends where the whole would.
+func TestWithJoins(t *testing.T) {
+	t.Parallel()
+	state := func(name string) bool { return name == "state" || name == "reason" }
+	all := func(string) bool { return true }
+	images := map[string]diff.Image{
+		"none":      nil,
+		"ready":     {{Name: "state", Text: "ready"}, {Name: "calls", Text: "1"}},
+		"not ready": {{Name: "calls", Text: "2"}, {Name: "state", Text: "not_ready"}, {Name: "reason", Text: "Lunch"}},
+		"other":     {{Name: "team", Text: "Sales"}, {Name: "reason", Text: ""}},
+		"stats":     {{Name: "team", Text: ""}, {Name: "calls", Text: "1"}},
+	}
+	for from, m := range images {
+		for to, after := range images {
+			t.Run(from+" to "+to, func(t *testing.T) {
+				t.Parallel()
+				want := asMap(m.With(nil, state)) // m without what is accepted
+				for _, s := range after {
+					if state(s.Name) {
+						want[s.Name] = s.Text
+					}
+				}
+				step := m.With(after, state)
+				if d := cmp.Diff(want, asMap(step)); d != "" {
+					t.Errorf("first step (-want +got)\n%s", d)
+				}
+				if d := cmp.Diff(after, step.With(after, all)); d != "" && len(after) > 0 {
+					t.Errorf("both steps (-want +got)\n%s", d)
+				}
+				if d := cmp.Diff(asMap(m), asMap(m.With(after, func(string) bool { return false }))); d != "" && len(m) > 0 {
+					t.Errorf("accepting nothing (-want +got)\n%s", d)
+				}
+			})
+		}
+	}
+}
+
+func TestImageJSON(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		image diff.Image
+		want  string
+	}{
+		"nothing known":      {diff.Image{}, `{}`},
+		"in image order":     {diff.Image{{Name: "b", Text: "2"}, {Name: "a", Text: ""}}, `{"b":"2","a":""}`},
+		"only what it must":  {diff.Image{{Name: "n/a", Text: "<größe> & \u2028"}}, `{"n/a":"<größe> & ` + "\u2028" + `"}`},
+		"quotes and slashes": {diff.Image{{Name: `"`, Text: `\`}}, `{"\"":"\\"}`},
+		"control characters": {diff.Image{{Name: "x", Text: "\n\r\t\x00\x1f\x7f"}}, `{"x":"\n\r\t\u0000\u001f` + "\x7f" + `"}`},
+		"not UTF-8":          {diff.Image{{Name: "x", Text: "a\xffb"}}, "{\"x\":\"a\ufffdb\"}"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := tt.image.MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, string(got)); d != "" {
+				t.Errorf("JSON (-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+func TestImageFromJSON(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		text string
+		want diff.Image
+		ok   bool
+	}{
+		"an object":      {` { "b" : "2" , "a" : "\u00fc" } `, diff.Image{{Name: "b", Text: "2"}, {Name: "a", Text: "ü"}}, true},
+		"an empty one":   {`{}`, diff.Image{}, true},
+		"null":           {`null`, nil, true},
+		"an array":       {`["a"]`, nil, false},
+		"a text":         {`"a"`, nil, false},
+		"a number in it": {`{"a":1}`, nil, false},
+		"null in it":     {`{"a":null}`, nil, false},
+		"nested":         {`{"a":{"b":"c"}}`, nil, false},
+		"cut":            {`{"a":"b"`, nil, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := diff.Image{{Name: "left", Text: "over"}}
+			err := json.Unmarshal([]byte(tt.text), &got)
+			if (err == nil) != tt.ok {
+				t.Fatalf("error %v, want success %v", err, tt.ok)
+			}
+			if d := cmp.Diff(tt.want, got); d != "" && tt.ok {
+				t.Errorf("image (-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+// FuzzImage: what an image writes, encoding/json reads as the same texts, and
+// so does the image; what encoding/json writes, the image reads.
+func FuzzImage(f *testing.F) {
+	for _, seed := range []string{"", "ready", "größe", "\x00\x1f\x7f", "\"\\/\b\f\n\r\t", "\u2028\u2029<>&", "\xff\xc3\x28\xed\xa0\x80", "😀\ufffd"} {
+		f.Add(seed, seed, "b", seed+"x")
+	}
+	// through is a text as encoding/json passes it on: valid UTF-8.
+	through := func(t *testing.T, s string) (out string) {
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	f.Fuzz(func(t *testing.T, name, text, name2, text2 string) {
+		m := diff.Image{{Name: name, Text: text}, {Name: name2, Text: text2}}
+		want := diff.Image{{Name: through(t, name), Text: through(t, text)}, {Name: through(t, name2), Text: through(t, text2)}}
+		direct, err := m.MarshalJSON()
+		if err != nil || !json.Valid(direct) {
+			t.Fatalf("%q, error %v, is not JSON", direct, err)
+		}
+		embedded, err := json.Marshal(m) // which escapes further
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range [][]byte{direct, embedded} {
+			var got diff.Image
+			if err := json.Unmarshal(b, &got); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("%s (-want +got)\n%s", b, d)
+			}
+			var plain map[string]string
+			if err := json.Unmarshal(b, &plain); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(asMap(want), plain); d != "" {
+				t.Errorf("%s as a map (-want +got)\n%s", b, d)
+			}
+		}
+		plain, err := json.Marshal(map[string]string{name: text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got diff.Image
+		if err := json.Unmarshal(plain, &got); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want[:1], got); d != "" {
+			t.Errorf("%s by encoding/json (-want +got)\n%s", plain, d)
+		}
+	})
+}

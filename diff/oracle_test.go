@@ -1,0 +1,352 @@
+package diff_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/diff"
+)
+
+// The oracle is the package once more, written as a specification: maps, plain
+// encoding/json, and no care for speed. It shares no code with the package, only
+// the layout that both are told.
+
+// world is what is known: kind, id, statistic, text.
+type world map[diff.Kind]map[string]map[string]string
+
+// set puts an entity into the world, or takes it out.
+func (w world) set(kind diff.Kind, id string, stats map[string]string) {
+	if w[kind] == nil {
+		w[kind] = map[string]map[string]string{}
+	}
+	if stats == nil {
+		delete(w[kind], id)
+		return
+	}
+	w[kind][id] = stats
+}
+
+// sight is what one body shows.
+type sight struct {
+	world
+	grids               map[string][]int // by kind/id: where it stands
+	length              map[int]int      // rows that count, by grid
+	duplicates, unnamed int
+}
+
+// plain decodes a body's part and keeps numbers as they are written.
+func plain(b []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	return dec.Decode(v)
+}
+
+// text is the text of a value that is not nested.
+func text(v any) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
+}
+
+// behold reads a body that the package has accepted.
+func behold(l *diff.Layout, body []byte) (sight, error) {
+	s := sight{world: world{}, grids: map[string][]int{}, length: map[int]int{}}
+	var apps map[string]map[string]json.RawMessage
+	if err := plain(body, &apps); err != nil {
+		return s, err
+	}
+	for i, g := range l.Grids {
+		section := apps[g.App][g.Section]
+		if section == nil {
+			continue
+		}
+		if g.ID == "" {
+			var row map[string]any
+			if err := plain(section, &row); err != nil {
+				return s, err
+			}
+			if row != nil {
+				s.see(i, g, g.Entity, row)
+			}
+			continue
+		}
+		var tables []struct {
+			ID     any              `json:"id"`
+			Values []map[string]any `json:"values"`
+		}
+		if err := plain(section, &tables); err != nil {
+			return s, err
+		}
+		var rows []map[string]any
+		for _, t := range tables {
+			if text(t.ID) == g.ID {
+				rows = t.Values
+			}
+		}
+		seen := map[string]bool{}
+		for _, row := range rows {
+			switch id := text(row[g.Key]); {
+			case id == "":
+				s.unnamed++
+			case seen[id]:
+				s.duplicates++
+			default:
+				seen[id] = true
+				s.see(i, g, id, row)
+			}
+		}
+	}
+	return s, nil
+}
+
+// see adds one row; a statistic that an earlier grid has told stays.
+func (s sight) see(grid int, g diff.Grid, id string, row map[string]any) {
+	name := string(g.Kind) + "/" + id
+	s.grids[name] = append(s.grids[name], grid)
+	s.length[grid]++
+	stats := s.world[g.Kind][id]
+	if stats == nil {
+		stats = map[string]string{}
+		s.set(g.Kind, id, stats)
+	}
+	for _, c := range g.Columns {
+		v, shown := row[c.ID]
+		if _, told := stats[c.Stat]; shown && !told && c.Stat != "" {
+			stats[c.Stat] = text(v)
+		}
+	}
+}
+
+// expected is a change as the oracle foretells it.
+type expected struct {
+	Op    diff.Op
+	Stats []string // sorted
+	After map[string]string
+}
+
+// oracle is the specification's memory.
+type oracle struct {
+	known  world
+	grids  map[string][]int // by kind/id: where it last stood
+	missed map[string]int
+	begun  bool
+}
+
+// empty tells whether a grid has lost all its rows.
+func (o *oracle) empty(l *diff.Layout, s sight) bool {
+	for kind, entities := range o.known {
+		for id := range entities {
+			for _, i := range o.grids[string(kind)+"/"+id] {
+				if l.Grids[i].ID != "" && s.length[i] == 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// foretell gives the changes by kind/id. It counts absences, and learns nothing
+// else.
+func (o *oracle) foretell(l *diff.Layout, s sight) map[string]expected {
+	all := map[string]expected{}
+	for kind, entities := range s.world {
+		for id, shown := range entities {
+			name := string(kind) + "/" + id
+			o.grids[name], o.missed[name] = s.grids[name], 0
+			before := o.known[kind][id]
+			after := maps.Clone(shown)
+			if before == nil {
+				op := diff.Observed
+				if o.begun {
+					op = diff.Appeared
+				}
+				all[name] = expected{Op: op, After: after}
+				continue
+			}
+			for stat, v := range before {
+				if _, told := after[stat]; !told {
+					after[stat] = v
+				}
+			}
+			var stats []string
+			for _, stat := range slices.Sorted(maps.Keys(after)) {
+				was, told := before[stat]
+				if !l.Volatile(stat) && (!told || was != after[stat]) {
+					stats = append(stats, stat)
+				}
+			}
+			if stats != nil {
+				all[name] = expected{diff.Changed, stats, after}
+			}
+		}
+	}
+	for id := range o.known[agent] {
+		name := string(agent) + "/" + id
+		if s.world[agent][id] != nil {
+			continue
+		}
+		if o.missed[name]++; o.missed[name] >= 2 {
+			all[name] = expected{Op: diff.Disappeared}
+		}
+	}
+	o.begun = true
+	return all
+}
+
+// asMap is an image as a map.
+func asMap(m diff.Image) map[string]string {
+	if m == nil {
+		return nil
+	}
+	all := make(map[string]string, len(m))
+	for _, s := range m {
+		all[s.Name] = s.Text
+	}
+	return all
+}
+
+// tenant makes random bodies, each a few changes away from the one before.
+type tenant struct {
+	*rand.Rand
+	agents map[string][]string // name → state, clock, extension
+	in     map[string]string   // name → grids, such as "ab"
+	clock  int
+}
+
+// value spells a text in one of the types that the source may use.
+func (x *tenant) value(v string) string {
+	switch {
+	case v == "" && x.IntN(2) == 0:
+		return "null"
+	case strings.Trim(v, "0123456789") == "" && v != "" && x.IntN(2) == 0, v == "true":
+		return v
+	}
+	return fmt.Sprintf("%q", v)
+}
+
+// next lets the world go on and writes it down.
+func (x *tenant) next() string {
+	x.clock++
+	for range x.IntN(4) {
+		name := fmt.Sprintf("agent%d", x.IntN(12))
+		states := []string{"ready", "busy", "", "0", "true", "größe"}
+		x.agents[name] = []string{states[x.IntN(len(states))], fmt.Sprint(x.clock), fmt.Sprint(x.IntN(3))}
+		x.in[name] = []string{"", "a", "b", "a", "b", "ab"}[x.IntN(6)]
+	}
+	grids := map[string][]string{}
+	// In order, for the seed alone shall rule.
+	for _, name := range slices.Sorted(maps.Keys(x.agents)) {
+		for _, g := range x.in[name] {
+			columns := []string{fmt.Sprintf(`"1":%q`, name)}
+			for i, v := range x.agents[name] {
+				if i == 1 {
+					v = fmt.Sprint(x.clock)
+				}
+				if x.IntN(20) > 0 {
+					columns = append(columns, fmt.Sprintf(`"%d":%s`, i+2, x.value(v)))
+				}
+			}
+			row := "{" + strings.Join(columns, ",") + "}"
+			grids[string(g)] = append(grids[string(g)], row)
+			if x.IntN(40) == 0 {
+				grids[string(g)] = append(grids[string(g)], row, `{"2":"nameless"}`)
+			}
+		}
+	}
+	var sections []string
+	for _, g := range []string{"a", "b"} {
+		x.Shuffle(len(grids[g]), func(i, j int) { grids[g][i], grids[g][j] = grids[g][j], grids[g][i] })
+		sections = append(sections, fmt.Sprintf(`{"values":[%s],"id":%q}`, strings.Join(grids[g], ","), g))
+	}
+	if x.IntN(2) == 0 {
+		slices.Reverse(sections)
+	}
+	waiting := fmt.Sprintf(`,"stats_totals":{"waiting":%d}`, x.IntN(3))
+	if x.IntN(10) == 0 {
+		waiting = ""
+	}
+	return `{"app":{"agent_grids":[` + strings.Join(sections, ",") + `]` + waiting + `}}`
+}
+
+// TestOracle follows random worlds and demands that the package and the
+// specification tell the same of every snapshot.
+func TestOracle(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			follow(t, seed, 100)
+		})
+	}
+}
+
+func follow(t *testing.T, seed uint64, snapshots int) {
+	l := floor()
+	for i := range l.Grids[:2] {
+		l.Grids[i].Columns = append(l.Grids[i].Columns[:3:3], diff.Column{ID: "4", Stat: "extension"})
+	}
+	x := &tenant{Rand: rand.New(rand.NewPCG(seed, 0)), agents: map[string][]string{}, in: map[string]string{}}
+	o := &oracle{known: world{}, grids: map[string][]int{}, missed: map[string]int{}}
+	options := diff.Options{DisappearAfter: 2}
+	var s diff.State
+	for n := range snapshots {
+		body := x.next()
+		fail := func(what, d string) { t.Fatalf("seed %d, snapshot %d: %s\n%s\n%s", seed, n, what, d, body) }
+		seen, err := behold(l, []byte(body))
+		if err != nil {
+			fail("the oracle cannot read it", err.Error())
+		}
+		snap := parse(t, l, n, body)
+		if snap.Duplicates != seen.duplicates || snap.Unnamed != seen.unnamed {
+			fail("duplicates, unnamed", fmt.Sprint(snap.Duplicates, snap.Unnamed, ", want ", seen.duplicates, seen.unnamed))
+		}
+		refused := o.empty(l, seen)
+		options.AcceptEmpty = x.IntN(3) == 0
+		changes, err := s.Compare(l, snap, options)
+		if want := refused && !options.AcceptEmpty; errors.Is(err, diff.ErrEmpty) != want {
+			fail("refusal of an empty grid", fmt.Sprint(err, ", want ", want))
+		}
+		if err != nil {
+			continue
+		}
+		// Totals may come late, and are still the first of their kind.
+		options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
+		got := map[string]expected{}
+		for _, c := range changes {
+			stats := slices.Sorted(slices.Values(c.Stats))
+			got[string(c.Kind)+"/"+c.ID] = expected{c.Op, stats, asMap(c.After)}
+		}
+		want := o.foretell(l, seen)
+		if d := cmp.Diff(want, got); d != "" {
+			fail("changes (-oracle +package)", d)
+		}
+		if x.IntN(8) == 0 {
+			continue // not acknowledged: both sides must find it again
+		}
+		for _, c := range changes {
+			s.Set(c.Kind, c.ID, c.After)
+			o.known.set(c.Kind, c.ID, want[string(c.Kind)+"/"+c.ID].After)
+		}
+		state := world{}
+		for kind := range o.known {
+			state[kind] = map[string]map[string]string{}
+			for _, id := range s.IDs(kind) {
+				state.set(kind, id, asMap(s.Image(kind, id)))
+			}
+		}
+		if d := cmp.Diff(o.known, state); d != "" {
+			fail("state (-oracle +package)", d)
+		}
+	}
+}

@@ -1,0 +1,262 @@
+package diff_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/diff"
+)
+
+// grid wraps the rows of grid a into a body.
+func grid(rows string) string {
+	return `{"app":{"agent_grids":[{"id":"a","values":[` + rows + `]}]}}`
+}
+
+func TestParseTexts(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ value, want string }{
+		"text":             {`"ready"`, "ready"},
+		"no text":          {`""`, ""},
+		"null":             {`null`, ""},
+		"whole number":     {`7`, "7"},
+		"zero":             {`0`, "0"},
+		"number as it is":  {`1.50e+02`, "1.50e+02"},
+		"more than a word": {`123456789012345678901234567890`, "123456789012345678901234567890"},
+		"true":             {`true`, "true"},
+		"false":            {`false`, "false"},
+		"escapes":          {`"\u00fc\n\"\/\ud83d\ude00"`, "ü\n\"/😀"},
+		"half a pair":      {`"\ud83d"`, "\ufffd"},
+		"not UTF-8":        {"\"\xff\"", "\ufffd"},
+		"blanks around":    {" \t\r\n\"x\" \n", "x"},
+		"blanks inside":    {`" x "`, " x "},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var s diff.State
+			changes := compare(t, &s, floor(), 0, grid(`{"1":"anna","2":`+tt.value+`}`), diff.Options{})
+			if len(changes) != 1 {
+				t.Fatalf("%d changes, want 1", len(changes))
+			}
+			if got, known := changes[0].After.Get("state"); got != tt.want || !known {
+				t.Errorf("%s is read as %q (known %v), want %q", tt.value, got, known, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseKeys(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		rows                string
+		want                []string
+		duplicates, unnamed int
+	}{
+		"numbers and booleans":        {rows: `{"1":7},{"1":true}`, want: []string{"7", "true"}},
+		"a number is its text":        {rows: `{"1":7},{"1":"7"}`, want: []string{"7"}, duplicates: 1},
+		"one spelling is another":     {rows: `{"1":"\u0061nna"},{"1":"anna"}`, want: []string{"anna"}, duplicates: 1},
+		"case tells apart":            {rows: `{"1":"Anna"},{"1":"anna"}`, want: []string{"Anna", "anna"}},
+		"blanks tell apart":           {rows: `{"1":"anna "},{"1":"anna"}`, want: []string{"anna", "anna "}},
+		"dots, stars and other signs": {rows: `{"1":"a.b*>"},{"1":"größe 😀"}`, want: []string{"a.b*>", "größe 😀"}},
+		"empty, null and none":        {rows: `{"1":""},{"1":null},{"2":"ready"},{},null`, unnamed: 5},
+		"three of one":                {rows: `{"1":"x"},{"1":"x"},{"1":"x"}`, want: []string{"x"}, duplicates: 2},
+		"the last of two columns":     {rows: `{"1":"x","1":"y"}`, want: []string{"y"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := floor()
+			snap := parse(t, l, 0, grid(tt.rows))
+			var s diff.State
+			changes, err := s.Compare(l, snap, diff.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			acknowledge(&s, changes)
+			if d := cmp.Diff(tt.want, s.IDs(agent)); d != "" {
+				t.Errorf("keys (-want +got)\n%s", d)
+			}
+			if snap.Duplicates != tt.duplicates || snap.Unnamed != tt.unnamed || snap.Rows(0) != len(tt.want) {
+				t.Errorf("%d duplicates, %d unnamed, %d rows; want %d, %d, %d",
+					snap.Duplicates, snap.Unnamed, snap.Rows(0), tt.duplicates, tt.unnamed, len(tt.want))
+			}
+		})
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	t.Parallel()
+	whole := body("anna ready 1; ben busy 1", "carl ready 1")
+	tests := map[string]struct {
+		body string
+		want error
+	}{
+		"nothing":                  {"", diff.ErrMalformed},
+		"HTML":                     {"<html><body>Please log in</body></html>", diff.ErrMalformed},
+		"cut JSON":                 {whole[:len(whole)/2], diff.ErrMalformed},
+		"two bodies":               {whole + whole, diff.ErrMalformed},
+		"an array":                 {"[" + whole + "]", diff.ErrMalformed},
+		"a text":                   {`"app"`, diff.ErrMalformed},
+		"an app that is an array":  {`{"app":[]}`, diff.ErrMalformed},
+		"grids in an object":       {`{"app":{"agent_grids":{"id":"a","values":[]}}}`, diff.ErrMalformed},
+		"a grid that is text":      {`{"app":{"agent_grids":["a"]}}`, diff.ErrMalformed},
+		"rows in an object":        {`{"app":{"agent_grids":[{"id":"a","values":{}}]}}`, diff.ErrMalformed},
+		"a row that is an array":   {grid(`["anna"]`), diff.ErrMalformed},
+		"a value that is an array": {grid(`{"1":"anna","2":["ready"]}`), diff.ErrMalformed},
+		"a value that is nested":   {grid(`{"1":"anna","2":{"state":"ready"}}`), diff.ErrMalformed},
+		"a nested value not asked": {grid(`{"1":"anna","99":{}}`), diff.ErrMalformed},
+		"an id that is nested":     {`{"app":{"agent_grids":[{"id":{},"values":[]}]}}`, diff.ErrMalformed},
+		"totals that are an array": {`{"app":{"stats_totals":[]}}`, diff.ErrMalformed},
+		"totals that are nested":   {`{"app":{"stats_totals":{"waiting":{}}}}`, diff.ErrMalformed},
+		"no app":                   {`{}`, diff.ErrForeign},
+		"null":                     {`null`, diff.ErrForeign},
+		"a foreign app":            {`{"wallboard":{}}`, diff.ErrForeign},
+		"a foreign app beside":     {`{"app":{},"wallboard":{}}`, diff.ErrForeign},
+		"an app in another case":   {`{"App":{}}`, diff.ErrForeign},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			snap, err := floor().Parse([]byte(tt.body))
+			if !errors.Is(err, tt.want) || snap != nil {
+				t.Errorf("%s gives %v, error %v; want %v", tt.body, snap, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseNamesTheCause(t *testing.T) {
+	t.Parallel()
+	var syntax *json.SyntaxError
+	if _, err := floor().Parse([]byte("<html>")); !errors.As(err, &syntax) {
+		t.Errorf("error %v does not hold the JSON error", err)
+	}
+	if _, err := floor().Parse([]byte(`{"app":{},"wallboard-7":{}}`)); !strings.Contains(fmt.Sprint(err), `"wallboard-7"`) {
+		t.Errorf("error %v does not name the foreign app", err)
+	}
+}
+
+// What a body does not mention has no rows; what was not asked for is not read.
+func TestParseSections(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		body string
+		want []int // rows by grid
+	}{
+		"an empty app":           {`{"app":{}}`, []int{0, 0, 0}},
+		"an app that is null":    {`{"app":null}`, []int{0, 0, 0}},
+		"sections that are null": {`{"app":{"agent_grids":null,"stats_totals":null}}`, []int{0, 0, 0}},
+		"values that are null":   {`{"app":{"agent_grids":[{"id":"a","values":null},null]}}`, []int{0, 0, 0}},
+		"a grid not asked for":   {`{"app":{"agent_grids":[{"id":"z","values":[{"1":"anna"}]},{"id":"b","values":[{"1":"anna"}]}]}}`, []int{0, 1, 0}},
+		"sections not asked for": {`{"app":{"chat_messages":[{"deeply":[{"nested":{}}]}],"stats_totals":{}}}`, []int{0, 0, 1}},
+		"keys in any order":      {`{"app":{"stats_totals":{},"agent_grids":[{"values":[{"1":"anna"}],"id":"a"}]}}`, []int{1, 0, 1}},
+		"an id that is a number": {`{"app":{"agent_grids":[{"id":5,"values":[{"1":"anna"}]}]}}`, []int{0, 0, 0}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			snap := parse(t, floor(), 0, tt.body)
+			if d := cmp.Diff(tt.want, []int{snap.Rows(0), snap.Rows(1), snap.Rows(2)}); d != "" {
+				t.Errorf("rows (-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+func TestParseLists(t *testing.T) {
+	t.Parallel()
+	l := &diff.Layout{Lists: []diff.List{{App: "app", Section: "chat_messages"}, {App: "other", Section: "chat_messages"}}}
+	snap := parse(t, l, 0, `{"other":{},"app":{"chat_messages":[{"id":7,"is_urgent":true,"content":"größe"},{}]}}`)
+	want := [][]map[string]string{{{"id": "7", "is_urgent": "true", "content": "größe"}, {}}, nil}
+	if d := cmp.Diff(want, snap.Lists); d != "" {
+		t.Errorf("lists (-want +got)\n%s", d)
+	}
+	if _, err := l.Parse([]byte(`{"other":{},"app":{"chat_messages":[{"id":{}}]}}`)); !errors.Is(err, diff.ErrMalformed) {
+		t.Errorf("a nested value gives error %v, want ErrMalformed", err)
+	}
+	if _, err := l.Parse([]byte(`{"app":{}}`)); !errors.Is(err, diff.ErrForeign) {
+		t.Errorf("a missing app of a list gives error %v, want ErrForeign", err)
+	}
+}
+
+func TestRewrite(t *testing.T) {
+	t.Parallel()
+	l := floor()
+	l.Rewrite = func(kind diff.Kind, stat, text string) string {
+		if kind == agent && (stat == "" || stat == "login") {
+			return "p-" + text
+		}
+		return text
+	}
+	var s diff.State
+	text := `{"app":{"stats_totals":{"waiting":"3"},"agent_grids":[{"id":"a","values":[{"1":"anna","2":"ready"}]}]}}`
+	got := map[string]map[string]string{}
+	for _, c := range compare(t, &s, l, 0, text, diff.Options{}) {
+		got[c.ID] = asMap(c.After)
+	}
+	want := map[string]map[string]string{"p-anna": {"login": "p-anna", "state": "ready"}, "all": {"waiting": "3"}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("images (-want +got)\n%s", d)
+	}
+}
+
+// FuzzParse: no body makes the package panic, and what it accepts is what plain
+// encoding/json finds in it.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		"", "null", "[]", "{}", `"app"`, "<html>", `{"app":null}`, `{"app":{},"b":{}}`, `{"app":{"agent_grids":[null]}}`,
+		body("anna ready 1; ben busy 1", "anna _ 2"),
+		grid(`{"1":"anna","2":null,"3":1.50e+2},{"1":true,"2":false},{"1":-0}`),
+		grid(`{"\u0031":"\u0061nna","2":"\ud83d\ude00\ud83d"},{"1":"größe \u2028<>&"}`),
+		" { \"app\" : { \"agent_grids\" : [ { \"values\" : [ { \"1\" : \"anna\" } ] , \"id\" : \"a\" } ] } } \r\n\t",
+		`{"app":{"agent_grids":[]},"app":{"stats_totals":{"waiting":3,"waiting":"4"},"stats_totals":{"waiting":""}}}`,
+		`{"app":{"agent_grids":[{"id":"a","values":[{"1":"x","1":"y"},{"1":"x"}],"values":[{"2":"z"}]},{"id":"a","values":[{"1":"b"}]}]}}`,
+		`{"app":{"agent_grids":[{"ID":"a","Values":[{"1":"x"}]},{"id":1,"values":null}]}}`,
+		grid("{\"1\":\"\xff\xfe\"},{\"1\":\"\xed\xa0\x80\"}"),
+		grid(`{"1":"anna","2":{}}`), grid(`{"1":"anna","2":[1]}`), grid(strings.Repeat("[", 1000)),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		l := floor()
+		snap, err := l.Parse(body)
+		if err != nil {
+			if !errors.Is(err, diff.ErrMalformed) && !errors.Is(err, diff.ErrForeign) {
+				t.Fatalf("error %v is neither ErrMalformed nor ErrForeign", err)
+			}
+			return
+		}
+		seen, err := behold(l, body)
+		if err != nil {
+			t.Fatalf("accepted, but encoding/json says %v", err)
+		}
+		var s diff.State
+		changes, err := s.Compare(l, snap, diff.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := world{}
+		for _, c := range changes {
+			got.set(c.Kind, c.ID, asMap(c.After))
+		}
+		if d := cmp.Diff(seen.world, got); d != "" {
+			t.Errorf("entities (-encoding/json +package)\n%s", d)
+		}
+		if snap.Duplicates != seen.duplicates || snap.Unnamed != seen.unnamed {
+			t.Errorf("%d duplicates, %d unnamed; want %d, %d", snap.Duplicates, snap.Unnamed, seen.duplicates, seen.unnamed)
+		}
+		again, err := s.Compare(l, snap, diff.Options{})
+		if err != nil || len(again) != len(changes) {
+			t.Errorf("compared again: %d changes, %v; want the same %d", len(again), err, len(changes))
+		}
+		acknowledge(&s, changes)
+		if again, err := s.Compare(l, snap, diff.Options{}); err != nil || len(again) > 0 {
+			t.Errorf("after all is known: %s, %v; want nothing", told(again), err)
+		}
+	})
+}

@@ -1,0 +1,268 @@
+package diff_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/diff"
+)
+
+// crowd writes n agents in the rows notation of these tests.
+func crowd(from, to int) string {
+	var all []string
+	for i := from; i < to; i++ {
+		all = append(all, fmt.Sprintf("agent%02d ready 1", i))
+	}
+	return strings.Join(all, "; ")
+}
+
+func TestSeenUntil(t *testing.T) {
+	t.Parallel()
+	both, one := body("anna ready 1; ben busy 1", ""), body("anna ready 1", "")
+	tests := map[string]struct {
+		known  bool // ben is known from before the first snapshot
+		limit  int
+		bodies []string
+		want   time.Time
+	}{
+		"the last snapshot with the row": {bodies: []string{both, both, one, one}, want: second(1)},
+		"the only snapshot with the row": {bodies: []string{both, one, one}, want: second(0)},
+		"after it came back":             {bodies: []string{both, one, both, one, one}, want: second(2)},
+		// What was known before says nothing about when it was seen; the first
+		// snapshot, which lacks the row, is no such time.
+		"never seen": {known: true, bodies: []string{one, one}},
+		// A cut grid may hide the row; only the one that showed it counts.
+		"not shown by a cut grid": {
+			limit:  3,
+			bodies: []string{both, body("anna ready 1; carl ready 1; dora ready 1", ""), one, one},
+			want:   second(0),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := floor()
+			l.Grids[0].Limit = tt.limit
+			var s diff.State
+			if tt.known {
+				s.Set(agent, "ben", diff.Image{{Name: "login", Text: "ben"}})
+			}
+			var last []diff.Change
+			for i, b := range tt.bodies {
+				last = compare(t, &s, l, i, b, diff.Options{DisappearAfter: 2})
+				acknowledge(&s, last)
+			}
+			for _, c := range last {
+				if c.ID != "ben" {
+					continue
+				}
+				if c.Op != diff.Disappeared || !c.SeenUntil.Equal(tt.want) {
+					t.Errorf("%s, seen until %v, want disappeared, %v", c.Op, c.SeenUntil, tt.want)
+				}
+				return
+			}
+			t.Errorf("ben's departure is not told: %s", told(last))
+		})
+	}
+}
+
+func TestKnownFromBefore(t *testing.T) {
+	t.Parallel()
+	l, o := floor(), diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: true}}
+	var s diff.State
+	s.Set(agent, "anna", diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}})
+	s.Set(agent, "ben", diff.Image{{Name: "login", Text: "ben"}})
+	if _, err := s.Compare(l, parse(t, l, 0, body("", "")), o); !errors.Is(err, diff.ErrEmpty) {
+		t.Errorf("an empty first snapshot: error %v, want ErrEmpty", err)
+	}
+	got := []string{
+		told(compare(t, &s, l, 1, body("anna busy 1; carl ready 1", ""), o)),
+		told(compare(t, &s, l, 2, body("anna busy 1; carl ready 1", ""), o)),
+	}
+	want := []string{
+		"changed anna state=busy; appeared carl",
+		"changed anna state=busy; appeared carl; disappeared ben",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("changes (-want +got)\n%s", d)
+	}
+}
+
+// A kind's whereabouts that are not known could be any grid of the kind, so one
+// that is cut keeps the entity.
+func TestKnownFromBeforeIsNotMissedInACutGrid(t *testing.T) {
+	t.Parallel()
+	l, o := floor(), diff.Options{DisappearAfter: 1}
+	l.Grids[1].Limit = 1
+	var s diff.State
+	s.Set(agent, "ben", diff.Image{{Name: "login", Text: "ben"}})
+	if got := told(compare(t, &s, l, 0, body("anna ready 1", "carl ready 1"), o)); strings.Contains(got, "ben") {
+		t.Errorf("told %q, want nothing of ben", got)
+	}
+}
+
+func TestColumnsComeAndGo(t *testing.T) {
+	t.Parallel()
+	known := diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "team", Text: "Sales"}}
+	var s diff.State
+	s.Set(agent, "anna", known)
+	// clock is newly asked for and volatile; team is not asked for any more.
+	if got := told(compare(t, &s, floor(), 0, body("anna ready 1", ""), diff.Options{})); got != "" {
+		t.Errorf("told %q, want nothing: a column no longer asked for is dropped silently", got)
+	}
+	l := floor()
+	l.Grids[0].Columns = append(l.Grids[0].Columns[:3:3], diff.Column{ID: "4", Stat: "extension"})
+	changes := compare(t, &s, l, 1, body("anna ready 1 77", ""), diff.Options{})
+	want := []diff.Change{{
+		Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"extension"}, Before: known,
+		Seen:  diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}},
+		After: diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}, {Name: "extension", Text: "77"}},
+	}}
+	if d := cmp.Diff(want, changes); d != "" {
+		t.Errorf("a column newly asked for counts as different (-want +got)\n%s", d)
+	}
+}
+
+// Grids of different columns each tell their part of one image.
+func TestGridsAreMergedByKey(t *testing.T) {
+	t.Parallel()
+	l := floor()
+	l.Grids[1].Key = "9"
+	l.Grids[1].Columns = []diff.Column{{ID: "9"}, {ID: "8", Stat: "team"}, {ID: "7", Stat: "state"}}
+	text := `{"app":{"agent_grids":[{"id":"b","values":[{"9":"anna","8":"Sales","7":"other"},{"9":"ben","8":"Sales","7":"busy"}]},
+		{"id":"a","values":[{"1":"anna","2":"ready","3":"1"}]}]}}`
+	var s diff.State
+	got := map[string]diff.Image{}
+	for _, c := range compare(t, &s, l, 0, text, diff.Options{}) {
+		got[c.ID] = c.After
+	}
+	want := map[string]diff.Image{
+		"anna": {{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}, {Name: "team", Text: "Sales"}},
+		"ben":  {{Name: "state", Text: "busy"}, {Name: "team", Text: "Sales"}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("images (-want +got)\n%s", d)
+	}
+}
+
+func TestTotals(t *testing.T) {
+	t.Parallel()
+	l, o := floor(), diff.Options{DisappearAfter: 1, Baseline: map[diff.Kind]bool{}}
+	var s diff.State
+	steps := []struct{ section, want string }{
+		{`"stats_totals":{"waiting":"3"}`, "observed all"},
+		{`"stats_totals":{"waiting":3}`, ""},
+		{`"stats_totals":{"waiting":4}`, "changed all waiting=4"},
+		// One row cannot leave: it is not known this time.
+		{``, ""},
+		{`"stats_totals":null`, ""},
+		{`"stats_totals":{}`, ""},
+		{`"stats_totals":{"waiting":""}`, "changed all waiting="},
+	}
+	for i, step := range steps {
+		changes := compare(t, &s, l, i, `{"app":{`+step.section+`}}`, o)
+		if d := cmp.Diff(step.want, told(changes)); d != "" {
+			t.Errorf("%s (-want +got)\n%s", step.section, d)
+		}
+		acknowledge(&s, changes)
+	}
+}
+
+func TestMassDepartureIsHeld(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		before, after int // how many agents
+		want          []string
+		held          []int
+	}{
+		"more than half":        {10, 4, []string{"", "", "", "disappeared"}, []int{6, 6, 0, 0}},
+		"half is no mass":       {10, 5, []string{"", "disappeared"}, []int{0, 0}},
+		"nine are too few":      {9, 1, []string{"", "disappeared"}, []int{0, 0}},
+		"all but one of twenty": {20, 1, []string{"", "", "", "disappeared"}, []int{19, 19, 0, 0}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, o := floor(), diff.Options{DisappearAfter: 2, MassHold: 2 * time.Second}
+			var s diff.State
+			acknowledge(&s, compare(t, &s, l, 0, body(crowd(0, tt.before), ""), o))
+			for i, want := range tt.want {
+				changes := compare(t, &s, l, i+1, body(crowd(0, tt.after), ""), o)
+				op, _, _ := strings.Cut(told(changes), " ")
+				if gone := tt.before - tt.after; op != want || want != "" && len(changes) != gone {
+					t.Errorf("snapshot %d: %d changes, %q; want %d, %q", i+1, len(changes), op, gone, want)
+				}
+				if got := s.Held(agent); got != tt.held[i] {
+					t.Errorf("snapshot %d: %d held, want %d", i+1, got, tt.held[i])
+				}
+				acknowledge(&s, changes)
+			}
+		})
+	}
+}
+
+func TestMassReturnEndsTheHold(t *testing.T) {
+	t.Parallel()
+	l, o := floor(), diff.Options{DisappearAfter: 1, MassHold: 3 * time.Second}
+	var s diff.State
+	acknowledge(&s, compare(t, &s, l, 0, body(crowd(0, 20), ""), o))
+	for i, n := range []int{2, 2, 20, 2, 2, 2} {
+		if got := told(compare(t, &s, l, i+1, body(crowd(0, n), ""), o)); got != "" {
+			t.Errorf("snapshot %d of %d agents tells %q, want nothing", i+1, n, got)
+		}
+	}
+	if got := len(compare(t, &s, l, 7, body(crowd(0, 2), ""), o)); got != 18 {
+		t.Errorf("%d changes when the second departure has lasted, want 18", got)
+	}
+}
+
+func TestNotable(t *testing.T) {
+	t.Parallel()
+	l := floor()
+	var s diff.State
+	acknowledge(&s, compare(t, &s, l, 0, body("anna ready 9; ben ready 9", ""), diff.Options{}))
+	o := diff.Options{Notable: func(kind diff.Kind, seen, now diff.Image) bool {
+		return kind == agent && seen.Text("clock") > now.Text("clock")
+	}}
+	changes := compare(t, &s, l, 1, body("anna ready 1; ben ready 9; carl ready 1", ""), o)
+	if d := cmp.Diff("changed anna; observed carl", told(changes)); d != "" {
+		t.Errorf("changes (-want +got)\n%s", d)
+	}
+	if got := told(compare(t, &s, l, 2, body("anna ready 2; ben ready 9", ""), o)); got != "" {
+		t.Errorf("told %q; it is the snapshot before that counts, not what is known", got)
+	}
+}
+
+func TestPresentAndKnown(t *testing.T) {
+	t.Parallel()
+	l, o := floor(), diff.Options{DisappearAfter: 2}
+	var s diff.State
+	acknowledge(&s, compare(t, &s, l, 0, body("ben busy 1; anna ready 1", ""), o))
+	compare(t, &s, l, 1, body("anna ready 2; carl ready 1", ""), o) // carl is not acknowledged
+	clocks := func() map[string]string {
+		all := map[string]string{}
+		for id, image := range s.Present(agent) {
+			all[id] = image.Text("clock")
+		}
+		return all
+	}
+	// ben's absence is not yet believed, and clocks are those of the snapshot.
+	if d := cmp.Diff(map[string]string{"anna": "2", "ben": "1", "carl": "1"}, clocks()); d != "" {
+		t.Errorf("present (-want +got)\n%s", d)
+	}
+	if got := s.Image(agent, "anna").Text("clock"); got != "1" {
+		t.Errorf("anna is known with clock %q, want 1: what is known changes only in Set", got)
+	}
+	acknowledge(&s, compare(t, &s, l, 2, body("anna ready 3", ""), o))
+	if d := cmp.Diff(map[string]string{"anna": "3"}, clocks()); d != "" {
+		t.Errorf("present (-want +got)\n%s", d)
+	}
+	if d := cmp.Diff([]string{"anna"}, s.IDs(agent)); d != "" || s.Len(agent) != 1 || s.Image(agent, "ben") != nil {
+		t.Errorf("known (-want +got)\n%s", d)
+	}
+}
