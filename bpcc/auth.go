@@ -19,6 +19,10 @@ type Token struct {
 	Scope string
 }
 
+// unsaidLife is how long a token is taken to live whose answer does not say; a
+// 401 ends it earlier.
+const unsaidLife = 10 * time.Minute
+
 // AccessToken logs in with the client credentials (Get Access Token, BPCC 5.5.5
 // and later). Errors: [ErrAuth] for refused credentials. A refused attempt may
 // count towards a lock of the user, so do not repeat it in haste.
@@ -47,9 +51,12 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 	}
 	seconds, err := t.ExpiresIn.count()
 	if err != nil || t.AccessToken == "" {
-		return Token{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no access_token or no expires_in in seconds", Err: err}
+		return Token{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no access_token, or an expires_in that is not in seconds", Err: err}
 	}
 	life := time.Duration(seconds) * time.Second
+	if t.ExpiresIn == "" {
+		life = unsaidLife
+	}
 	c.mu.Lock()
 	c.token, c.session, c.expires = t.AccessToken, "", a.received.Add(life)
 	c.mu.Unlock()

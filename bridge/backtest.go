@@ -166,7 +166,7 @@ func (t *trial) look(o observation) (batch, error) {
 	} else {
 		done = t.engine.observe(o)
 	}
-	if !done.due() && o.at.Sub(t.committed) < t.config.CheckpointInterval {
+	if !t.engine.due(done) && o.at.Sub(t.committed) < t.config.CheckpointInterval {
 		return done, nil
 	}
 	return done, t.deliver(done)

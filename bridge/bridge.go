@@ -48,6 +48,7 @@ type Bridge struct {
 
 	// What follows is made anew from the stream at the start of each term.
 	engine    *engine
+	watchdog  *watchdog
 	fence     uint64    // sequence of the last checkpoint; 0 = there is none
 	committed time.Time // when the last batch was acknowledged
 	warned    string    // what was last warned of
@@ -167,7 +168,10 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 // carry commits what an observation gave, or a watermark if it is time for one.
 func (b *Bridge) carry(ctx context.Context, done batch) error {
 	defer b.report()
-	if !done.due() && b.now().Sub(b.committed) < b.config.CheckpointInterval {
+	late := b.watchdog.putOff(ctx, b.now(), b.engine.status, func() ([]byte, error) {
+		return b.engine.staleCheckpoint(b.now(), b.config.source())
+	})
+	if !b.engine.due(done) && !late && b.now().Sub(b.committed) < b.config.CheckpointInterval {
 		return nil
 	}
 	if err := b.commit(ctx, done); err != nil {

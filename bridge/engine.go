@@ -73,12 +73,13 @@ type engine struct {
 	chat          toldIDs
 
 	// What is seen but not for the stream; moved by observe.
-	poll       uint64
-	sighted    bool      // a good poll was seen since the start
-	lastSight  time.Time // when the last good poll was received; before the first, the start
-	emptySince time.Time
-	lastBody   []byte // of the last good poll
-	trouble    error  // the last failure since the last good poll that says why
+	poll          uint64
+	recalledUntil time.Time // observedUntil at the start of the term
+	sighted       bool      // a good poll was seen since the start
+	lastSight     time.Time // when the last good poll was received; before the first, the start
+	emptySince    time.Time
+	lastBody      []byte // of the last good poll
+	trouble       error  // the last failure since the last good poll that says why
 }
 
 // batch is what one observation gives: the events, and what holds once all of
@@ -97,7 +98,7 @@ type batch struct {
 // started claims the feed for this instance's term.
 func (e *engine) started(now time.Time) batch {
 	e.poll++
-	e.lastSight = now
+	e.lastSight, e.recalledUntil = now, e.observedUntil
 	b := e.batch(now)
 	b.status = statusInterrupted // until the first good poll, nobody sees the source
 	b.events = []event{e.feed("feed.started", now, feedData{Version: e.version})}
@@ -367,7 +368,8 @@ func (e *engine) acknowledge(b batch, part []event, last bool) {
 	}
 }
 
-// due tells whether a batch goes out: it has something to tell.
-func (b *batch) due() bool { return len(b.events) > 0 }
+// due tells whether a batch must go out now: it has something to tell, if only
+// that the feed is live again.
+func (e *engine) due(b batch) bool { return len(b.events) > 0 || b.status != e.status }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -93,7 +93,9 @@ func (e *engine) window(c diff.Change, by time.Time) window {
 	switch {
 	case c.Op == diff.Observed:
 		w.After = nil
-	case c.Op == diff.Disappeared && !c.SeenUntil.IsZero():
+	case c.Op == diff.Disappeared && c.SeenUntil.IsZero():
+		w.After = stampOrNull(e.recalledUntil) // last seen in an earlier term
+	case c.Op == diff.Disappeared:
 		w.After = stampOrNull(c.SeenUntil)
 	}
 	return w

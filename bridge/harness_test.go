@@ -91,13 +91,32 @@ func (w *world) config() *bridge.Config {
 }
 
 // start provisions and runs a bridge; stop ends it and waits.
-func (w *world) start() (stop func()) {
+func (w *world) start() (stop func()) { return w.startOn(w.js) }
+
+// startToCrash is start on a connection of the bridge's own; crash cuts it, so
+// that the bridge can neither publish nor say goodbye any more.
+func (w *world) startToCrash() (crash func()) {
+	w.t.Helper()
+	nc, err := nats.Connect(w.nc.ConnectedUrl(), nats.ReconnectBufSize(-1))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.startOn(js)
+	return nc.Close
+}
+
+func (w *world) startOn(js jetstream.JetStream) (stop func()) {
 	w.t.Helper()
 	c := w.config()
 	if _, err := bridge.Provision(w.t.Context(), w.js, c); err != nil {
 		w.t.Fatal(err)
 	}
-	b, err := bridge.New(c, w.js, slog.New(slog.NewTextHandler(logWriter{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	b, err := bridge.New(c, js, slog.New(slog.NewTextHandler(logWriter{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -39,9 +39,12 @@ func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, er
 	}
 	viewPrefix := "$KV." + c.StateBucket + "." + Token(c.Tenant) + "."
 	err = lastPerSubject(ctx, js, viewStream(c), viewPrefix+">", func(msg jetstream.Msg, _ uint64) error {
-		seq, err := sourceSequence(msg)
+		from, seq, err := sourceOf(msg)
 		if err != nil {
 			return err
+		}
+		if from != c.Stream {
+			return nil // the watchdog's news, not an event
 		}
 		if seq > newest {
 			seq = 0 // from before the stream was made anew: older than all that is in it
@@ -103,19 +106,17 @@ func (m *memory) remember(key string, r recalled) {
 	}
 }
 
-// sourceSequence reads the events' stream sequence that a sourced message has
-// in its header: "stream sequence …".
-func sourceSequence(msg jetstream.Msg) (uint64, error) {
+// sourceOf reads where a sourced message comes from: "stream sequence …".
+func sourceOf(msg jetstream.Msg) (stream string, seq uint64, err error) {
 	header := msg.Headers().Get("Nats-Stream-Source")
 	fields := strings.Fields(header)
 	if len(fields) < 2 {
-		return 0, fmt.Errorf("message on %s has no source header: somebody wrote to the view", msg.Subject())
+		return "", 0, fmt.Errorf("message on %s has no source header: somebody wrote to the view", msg.Subject())
 	}
-	seq, err := strconv.ParseUint(fields[1], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("message on %s: source header: %w", msg.Subject(), err)
+	if seq, err = strconv.ParseUint(fields[1], 10, 64); err != nil {
+		return "", 0, fmt.Errorf("message on %s: source header: %w", msg.Subject(), err)
 	}
-	return seq, nil
+	return fields[0], seq, nil
 }
 
 // lastPerSubject visits the last message of every subject that the filter

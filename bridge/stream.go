@@ -75,7 +75,12 @@ func viewConfig(c *Config) jetstream.StreamConfig {
 		AllowMsgTTL:       true,
 		DenyDelete:        true,
 		// Duplicates stays unset: sourced ids would be judged a second time.
-		Sources: []*jetstream.StreamSource{{Name: c.Stream, SubjectTransforms: transforms}},
+		Sources: []*jetstream.StreamSource{
+			{Name: c.Stream, SubjectTransforms: transforms},
+			{Name: watchdogStream(c), SubjectTransforms: []jetstream.SubjectTransformConfig{
+				{Source: watchdogPrefix + ".*.stale", Destination: key("feed")},
+			}},
+		},
 	}
 }
 
@@ -115,7 +120,7 @@ type Provisioned struct {
 // serve, else that of the server.
 func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provisioned, error) {
 	var done []Provisioned
-	for _, want := range []jetstream.StreamConfig{eventsConfig(c), viewConfig(c), leaseConfig(c)} {
+	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
 		p, err := provision(ctx, js, want)
 		if err != nil {
 			return done, fmt.Errorf("provision stream %s: %w", want.Name, err)
@@ -163,6 +168,7 @@ func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string)
 	compare(&fatal, "allow_atomic", want.AllowAtomicPublish, have.AllowAtomicPublish)
 	compare(&fatal, "subject_delete_marker_ttl", want.SubjectDeleteMarkerTTL, have.SubjectDeleteMarkerTTL)
 	compare(&fatal, "max_msgs_per_subject", max(want.MaxMsgsPerSubject, 0), max(have.MaxMsgsPerSubject, 0))
+	compare(&fatal, "allow_msg_schedules", want.AllowMsgSchedules, have.AllowMsgSchedules)
 	compare(&fatal, "sources", sourcesOf(want), sourcesOf(have))
 
 	compare(&differs, "storage", want.Storage, have.Storage)

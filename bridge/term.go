@@ -99,6 +99,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	commits, cancel := finishing(ctx)
 	defer cancel()
 	b.engine = newEngine(b.config, b.plan, b.instance)
+	b.watchdog = newWatchdog(b.config, b.js, b.log)
 	m, err := recall(ctx, b.js, b.config)
 	if err != nil {
 		return unlessDone(ctx, err)
@@ -148,6 +149,9 @@ func (b *Bridge) stop(ctx context.Context, reason error) error {
 		return fmt.Errorf("say goodbye: %w", err)
 	default:
 		b.log.Info("stopped", "poll", b.engine.poll)
+		if err := b.watchdog.disarm(ctx); err != nil {
+			b.log.Warn("readers will be told that the feed is stale, on top of stopped", "err", err)
+		}
 	}
 	return nil
 }

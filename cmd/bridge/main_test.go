@@ -256,7 +256,7 @@ func TestRunAndReplay(t *testing.T) {
 		t.Error("--since 1h is not all of a stream that is seconds old")
 	}
 	again := exec(t, t.Context(), env, "provision")
-	if again.status != exitOK || strings.Count(again.stdout, "as it should be") != 3 {
+	if again.status != exitOK || strings.Count(again.stdout, "as it should be") != 4 {
 		t.Errorf("provision: status %d\n%s%s", again.status, again.stdout, again.stderr)
 	}
 }

@@ -1,0 +1,128 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// watchdogPrefix begins the watchdog's subjects; it must not be captured by
+	// the stream of events.
+	watchdogPrefix = "bpcc.watchdog"
+	statusStale    = "stale"
+)
+
+// watchdogConfig is the stream in which a message lies ready that the server
+// itself turns into the view's feed key when nobody has put it off in time: the
+// bridge cannot tell of its own death. It is a stream of its own since a stream
+// that schedules takes no other than limits retention of one message a subject.
+func watchdogConfig(c *Config) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              watchdogStream(c),
+		Description:       "Says in " + c.StateBucket + " that a feed is stale when its bridge does not put it off",
+		Subjects:          []string{watchdogPrefix + ".>"},
+		Storage:           jetstream.FileStorage,
+		MaxMsgsPerSubject: 1,
+		Discard:           jetstream.DiscardOld,
+		Replicas:          c.Replicas,
+		AllowDirect:       true,
+		AllowRollup:       true,
+		AllowMsgTTL:       true,
+		AllowMsgSchedules: true,
+	}
+}
+
+func watchdogStream(c *Config) string { return c.Stream + "_WATCHDOG" }
+
+// watchdog puts the news of its own death off, for as long as the bridge works.
+type watchdog struct {
+	js     jetstream.JetStream
+	stream string
+	tenant string
+	after  time.Duration // from the last putting off to the news
+	log    *slog.Logger
+
+	armed  time.Time // when the news was last put off; zero = not in this term
+	status string    // the feed's status then
+	told   string    // the failure that was last logged
+}
+
+func newWatchdog(c *Config, js jetstream.JetStream, log *slog.Logger) *watchdog {
+	return &watchdog{
+		js: js, stream: watchdogStream(c), tenant: c.Tenant, log: log,
+		// A standby that takes over after a crash must be quicker than the news.
+		after: max(3*c.PollInterval, 5*time.Second) + c.LeaseTTL + 5*time.Second,
+	}
+}
+
+func (w *watchdog) subject(what string) string {
+	return watchdogPrefix + "." + Token(w.tenant) + "." + what
+}
+
+// putOff is called at every observation. When it is time, or the feed's status
+// has changed, it replaces the news that lies ready by a later one, told by
+// stale. It returns true if the old one
+// may have been told meanwhile, so that a fresh checkpoint is due.
+func (w *watchdog) putOff(ctx context.Context, now time.Time, status string, stale func() ([]byte, error)) (late bool) {
+	if now.Sub(w.armed) < w.after/3 && status == w.status {
+		return false
+	}
+	err := w.arm(ctx, now, stale)
+	switch {
+	case err != nil && err.Error() != w.told:
+		w.told = err.Error()
+		w.log.Warn("the watchdog cannot be put off; readers may be told that the feed is stale", "err", err)
+	case err == nil:
+		late = !w.armed.IsZero() && now.Sub(w.armed) >= w.after
+		w.armed, w.status, w.told = now, status, ""
+	}
+	return late
+}
+
+func (w *watchdog) arm(ctx context.Context, now time.Time, stale func() ([]byte, error)) error {
+	body, err := stale()
+	if err != nil {
+		return err
+	}
+	msg := nats.NewMsg(w.subject("armed"))
+	msg.Data = body
+	msg.Header.Set("Content-Type", "application/cloudevents+json")
+	// The library's option for this cuts to whole seconds, and so fires early.
+	msg.Header.Set("Nats-Schedule", "@at "+now.Add(w.after).UTC().Format(time.RFC3339Nano))
+	msg.Header.Set("Nats-Schedule-Target", w.subject("stale"))
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := w.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0)); err != nil {
+		return fmt.Errorf("schedule the news of a stale feed: %w", err)
+	}
+	return nil
+}
+
+// disarm takes the news back, for an end in good order.
+func (w *watchdog) disarm(ctx context.Context) error {
+	stream, err := w.js.Stream(ctx, w.stream)
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject(w.subject("armed")))
+	}
+	if err != nil {
+		return fmt.Errorf("disarm the watchdog: %w", err)
+	}
+	return nil
+}
+
+// staleCheckpoint is what readers of the view find when this bridge has died
+// after what it has told so far. Its index is the one that no batch uses.
+func (e *engine) staleCheckpoint(now time.Time, source string) ([]byte, error) {
+	b := e.batch(now)
+	b.status = statusStale
+	msg, err := e.envelope(e.checkpoint(b, nil, 1, 1), source, e.poll, 0)
+	if err != nil {
+		return nil, err
+	}
+	return msg.Data, nil
+}
