@@ -3,6 +3,7 @@ module bpcc-nats
 go 1.26.0
 
 require (
+	github.com/agnivade/levenshtein v1.2.2
 	github.com/caarlos0/env/v11 v11.4.2
 	github.com/google/go-cmp v0.7.0
 	github.com/lmittmann/tint v1.2.1

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // The keys of each object of a subscription, the usual spelling first.
@@ -392,30 +394,9 @@ func nearest(name string, known []string) string {
 	// An edit in four letters is a slip; more make another word.
 	best, least := "", (len(name)+2)/4+1
 	for _, k := range known {
-		if d := distance(name, plain(k)); d < least {
+		if d := levenshtein.ComputeDistance(name, plain(k)); d < least {
 			best, least = k, d
 		}
 	}
 	return best
-}
-
-// distance counts the edits between two words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/caarlos0/env/v11"
 )
 
@@ -76,30 +77,9 @@ func unknownNames(vars map[string]string, params []env.FieldParams) []string {
 			continue
 		}
 		nearest := slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
-			return distance(name, a) - distance(name, b)
+			return levenshtein.ComputeDistance(name, a) - levenshtein.ComputeDistance(name, b)
 		})
 		warnings = append(warnings, "unknown variable "+name+"; did you mean "+nearest+"?")
 	}
 	return warnings
-}
-
-// distance counts the edits between two names.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
