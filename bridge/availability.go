@@ -74,11 +74,25 @@ func (e *engine) availabilityEvents(checks []check) []event {
 	return out
 }
 
+// availabilityTold lists the services whose last published word is yes or no.
+func (e *engine) availabilityTold() []string {
+	var names []string
+	for _, name := range sortedKeys(e.availability) {
+		if a := e.availability[name]; a.told && a.value != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // read tells what a check says: its answer, unknown after failing for long, or
 // nothing sure.
 func (a *availability) read(c check) (value *bool, sure bool) {
 	if c.err == nil {
 		return &c.available, true
+	}
+	if errors.Is(c.err, errUnlisted) {
+		return nil, true
 	}
 	return nil, !a.failing.IsZero() && c.received.Sub(a.failing) >= unknownAfter
 }
@@ -120,6 +134,7 @@ type availabilityPoller struct {
 
 	mu     sync.Mutex
 	latest map[string]check // not yet taken; guarded by mu
+	listed map[string]bool  // services told or asked for; guarded by mu
 }
 
 // take returns the latest check of each service since the last call.
@@ -152,12 +167,49 @@ func (p *availabilityPoller) run(ctx context.Context) {
 				}
 			}
 		}
+		if err == nil || len(p.chosen) > 0 {
+			p.drop(services)
+		}
 		p.round(ctx, services)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// errUnlisted is the result of a check that is not made any more: the tenant does
+// not list the service. A reader must not take its last word for the present.
+var errUnlisted = errors.New("the tenant does not list the service any more")
+
+// drop tells of the services that are not listed any more.
+func (p *availabilityPoller) drop(services []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(services) == 0 && len(p.listed) > 0 {
+		return // a tenant that lists nothing at once is hardly to be believed
+	}
+	now := p.now()
+	for name := range p.listed {
+		if !slices.Contains(services, name) {
+			p.latest[name] = check{service: name, err: errUnlisted, sent: now, received: now}
+		}
+	}
+	p.listed = map[string]bool{}
+	for _, name := range services {
+		p.listed[name] = true
+	}
+}
+
+// expect begins a term: these services were told to be available or not.
+func (p *availabilityPoller) expect(services []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.latest)
+	p.listed = map[string]bool{}
+	for _, name := range services {
+		p.listed[name] = true
 	}
 }
 

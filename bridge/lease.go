@@ -84,20 +84,20 @@ func (l *lease) obstacle(ctx context.Context, err error) string {
 
 // hold renews the lease until ctx ends (nil) or it is lost ([errLeaseLost]).
 func (l *lease) hold(ctx context.Context) error {
-	tick := time.NewTicker(l.ttl / 3)
-	defer tick.Stop()
 	for {
+		// Counted from the last renewal: what was slow to be had is soon renewed.
+		next := l.renewed.Add(l.ttl / 3).Sub(l.now())
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(max(next, l.ttl/20)):
 		}
 		deadline := l.renewed.Add(l.ttl)
 		err := l.renew(ctx, deadline)
 		switch {
 		case err == nil || ctx.Err() != nil:
 		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-			if l.adopt(ctx) {
+			if l.mine(ctx) {
 				continue
 			}
 			return fmt.Errorf("%w: another instance has it", errLeaseLost)
@@ -120,10 +120,9 @@ func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 	return nil
 }
 
-// adopt finds out whether the key is still this instance's after all: a renewal
-// whose answer was lost has moved the revision. It counts as renewed when the
-// next renewal does.
-func (l *lease) adopt(ctx context.Context) bool {
+// mine finds out whether the key is still this instance's: a renewal whose
+// answer was lost has moved the revision.
+func (l *lease) mine(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	entry, err := l.kv.Get(ctx, l.key)
@@ -140,7 +139,7 @@ func (l *lease) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && l.adopt(ctx) {
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && l.mine(ctx) {
 		// The last renewal was cut off by the end of the term, after it was sent.
 		err = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
 	}

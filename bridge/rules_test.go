@@ -375,6 +375,35 @@ func statesOf(all []stored) []stored {
 	return out
 }
 
+// TestAvailabilityOfAServiceThatIsGone must not stay as it was for ever.
+func TestAvailabilityOfAServiceThatIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	delete(w.env, "BPCC_SERVICES")
+	w.env["BPCC_DIRECTORY_INTERVAL"] = "100ms"
+	w.agent("anna", "ready", "")
+	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
+	w.tenant.SetService(bpcctest.Service{Name: "Chat"})
+	w.tenant.SetService(bpcctest.Service{Name: "Mail"})
+	stop := w.start()
+	for _, name := range []string{"Voice", "Chat", "Mail"} {
+		w.waitFor("service."+name+".availability_observed", 1)
+	}
+	w.tenant.RemoveService("Chat")
+	if gone := w.waitFor("service.Chat.availability_changed", 1)[0]; gone.get("available") != nil {
+		t.Errorf("available %v, want null", gone.get("available"))
+	}
+	stop()
+	w.tenant.RemoveService("Mail")
+	w.start()
+	if gone := w.waitFor("service.Mail.availability_changed", 1)[0]; gone.get("available") != nil || gone.get("after_gap") != true {
+		t.Errorf("after a restart: %v", gone.Data)
+	}
+	if n := len(on(w.events(), "service.Chat.availability_changed")); n != 1 {
+		t.Errorf("the end of Chat is told %d times", n)
+	}
+}
+
 func TestAvailabilityDebounce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, bpcctest.Config{})

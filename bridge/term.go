@@ -71,7 +71,11 @@ func (b *Bridge) lead(ctx context.Context, l *lease) error {
 	lost := context.Cause(term)
 	end(nil)
 	<-held
-	if term.Err() != nil && errors.Is(lost, errLeaseLost) {
+	if errors.Is(err, ErrFenced) && !errors.Is(lost, errLeaseLost) && !l.mine(ctx) {
+		// The fence was quicker to tell than the lease, as after a pause.
+		lost = fmt.Errorf("%w: another instance writes", errLeaseLost)
+	}
+	if errors.Is(lost, errLeaseLost) {
 		// Another instance may have subscribed as the same user by now:
 		// deleting "the" subscription would delete its.
 		b.source.abandon()
@@ -108,6 +112,9 @@ func (b *Bridge) serve(ctx context.Context) error {
 		return err
 	}
 	b.engine.epoch++
+	if b.availability != nil {
+		b.availability.expect(b.engine.availabilityTold())
+	}
 	b.log.Info("leading", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.instance,
 		"agents", b.engine.state.Len(kindAgent), "services", b.engine.state.Len(kindService))
 	if err := b.commit(commits, b.engine.started(b.now())); err != nil {
