@@ -302,7 +302,8 @@ func (p *directoryPoller) list(ctx context.Context, name string, get func(contex
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		if text := err.Error(); p.told[name] != text {
+		// A session that has ended is the snapshots' to renew, and theirs to tell.
+		if text := err.Error(); p.told[name] != text && !errors.Is(err, bpcc.ErrAuth) {
 			p.told[name] = text
 			p.log.Warn("a directory cannot be listed", "directory", name, "err", err)
 		}

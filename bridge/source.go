@@ -23,7 +23,7 @@ const (
 	slowestRetry = 5 * time.Minute
 	// quickRetry grows to quickestCap for faults that pass by themselves.
 	quickRetry  = 500 * time.Millisecond
-	quickestCap = 10 * time.Second
+	quickestCap = 5 * time.Second
 )
 
 // source is the BPCC side of the bridge: it logs in, subscribes and takes
@@ -77,7 +77,7 @@ func (s *source) fail(err error) {
 	s.notBefore, s.waiting = s.now().Add(wait), err
 	if text := err.Error(); text != s.told {
 		s.told = text
-		s.log.Warn("the source does not answer as it should; "+advice(err), "err", err, "retry_in", wait.Round(time.Millisecond))
+		s.log.Warn("the source does not answer as it should; "+advice(err), "err", err, "retry_in", wait.Round(time.Millisecond).String())
 	}
 }
 

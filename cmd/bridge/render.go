@@ -21,31 +21,68 @@ type renderer struct {
 type told struct {
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
-	Data struct {
-		Agent struct {
-			ID   string `json:"id"`
-			Name string `json:"name"`
-		} `json:"agent"`
-		From, To  agentState
-		Since     *time.Time        `json:"since"`
-		Service   string            `json:"service"`
-		App       string            `json:"app"`
-		Changed   []string          `json:"changed"`
-		Before    map[string]string `json:"before"`
-		After     map[string]string `json:"after"`
-		Available *bool             `json:"available"`
-		Previous  *bool             `json:"previous"`
-		Rule      string            `json:"rule"`
-		Severity  string            `json:"severity"`
-		Entity    struct{ ID string }
-		Stat      string `json:"stat"`
-		Value     string `json:"value"`
-		ClearedBy string `json:"cleared_by"`
-		Cause     string `json:"cause"`
-		Error     string `json:"error"`
-		Epoch     int    `json:"epoch"`
-		Instance  string `json:"instance"`
-	} `json:"data"`
+	Data details   `json:"data"`
+}
+
+type details struct {
+	Agent struct {
+		ID   string `json:"id"`
+		Name string `json:"name"`
+	} `json:"agent"`
+	From      agentState        `json:"from"`
+	To        agentState        `json:"to"`
+	Reentered bool              `json:"reentered"`
+	Service   string            `json:"service"`
+	App       string            `json:"app"`
+	Changed   []string          `json:"changed"`
+	Before    map[string]string `json:"before"`
+	After     map[string]string `json:"after"`
+	Available *bool             `json:"available"`
+	Previous  *bool             `json:"previous"`
+	Rule      string            `json:"rule"`
+	Entity    struct {
+		ID string `json:"id"`
+	} `json:"entity"`
+	Stat      string  `json:"stat"`
+	Value     string  `json:"value"`
+	ClearedBy string  `json:"cleared_by"`
+	Cause     string  `json:"cause"`
+	Error     string  `json:"error"`
+	Instance  string  `json:"instance"`
+	Kind      string  `json:"kind"`
+	Baseline  bool    `json:"baseline"`
+	Added     []named `json:"added"`
+	Removed   []named `json:"removed"`
+	Renamed   []struct {
+		From string `json:"from"`
+		To   string `json:"to"`
+	} `json:"renamed"`
+	Message struct {
+		LoginID string `json:"login_id"`
+		Content string `json:"content"`
+	} `json:"message"`
+}
+
+type named struct {
+	Name string `json:"name"`
+}
+
+// directory says what changed in one, or how many it lists.
+func (d *details) directory() string {
+	if d.Baseline {
+		return fmt.Sprintf("lists %d", len(d.Added))
+	}
+	var parts []string
+	for _, n := range d.Added {
+		parts = append(parts, "added "+n.Name)
+	}
+	for _, n := range d.Removed {
+		parts = append(parts, "removed "+n.Name)
+	}
+	for _, n := range d.Renamed {
+		parts = append(parts, n.From+" renamed "+n.To)
+	}
+	return strings.Join(parts, ", ")
 }
 
 type agentState struct {
@@ -126,8 +163,18 @@ func clip(s string, most int) string {
 func (e *told) describe(kind, verb string) (who, what string) {
 	d := &e.Data
 	switch {
+	case kind == "feed" && d.Cause != "":
+		return verb, strings.TrimSuffix(d.Cause+": "+d.Error, ": ")
 	case kind == "feed":
-		return verb, strings.TrimSpace(strings.Join([]string{d.Cause, d.Error, d.Instance}, " "))
+		return verb, d.Instance
+	case kind == "directory":
+		return d.Kind, d.directory()
+	case kind == "chat":
+		return d.Message.LoginID, d.Message.Content
+	case verb == "state_changed" && d.Reentered:
+		return e.name(kind), fmt.Sprintf("left %v and came back", d.To)
+	case verb == "appeared" && kind == "agent":
+		return e.name(kind), fmt.Sprintf("appeared, %v", d.To)
 	case kind == "threshold":
 		what = fmt.Sprintf("%s %s: %s is %s", verb, d.Rule, d.Stat, d.Value)
 		if d.Value == "" {

@@ -1,0 +1,83 @@
+package bridge_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bridge"
+	"bpcc-nats/schemas"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew instead of comparing with them")
+
+// TestGoldenEvents runs a recorded day of a small contact centre through the
+// engine and compares every byte that the stream would hold. The day has a
+// break, a round trip, a queue that builds up, arrivals and departures, an
+// outage and a daily reset.
+func TestGoldenEvents(t *testing.T) {
+	t.Parallel()
+	const dir = "testdata/golden/"
+	file, err := os.Open(dir + "day.ndjson.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	recording, err := bridge.OpenRecording("day.ndjson.gz", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(dir + "rules.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := bridge.ParseRules(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	types := map[string]bool{}
+	b := bridge.Backtest{
+		Recordings: []*bridge.Recording{recording},
+		Sets:       []bridge.RuleSet{{Name: "golden", Rules: rules}},
+		Emit: func(subject string, body []byte) error {
+			if err := schemas.Validate(body); err != nil {
+				t.Errorf("%s: %v", subject, err)
+			}
+			var e struct{ Type string }
+			if err := json.Unmarshal(body, &e); err != nil {
+				return err
+			}
+			types[e.Type] = true
+			got.WriteString(subject + " ")
+			got.Write(append(body, '\n'))
+			return nil
+		},
+	}
+	if _, err := b.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const golden = dir + "events.ndjson"
+	if *update {
+		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("events (-golden +got); -update accepts them\n%s", diff)
+	}
+	for _, name := range schemas.Names() {
+		// Nobody wrote in the chat that day.
+		if typ := schemas.Type(name); !types[typ] && name != "chat.message_posted" && name != "config/thresholds" {
+			t.Errorf("the day has no %s", typ)
+		}
+	}
+}
