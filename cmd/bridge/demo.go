@@ -87,7 +87,7 @@ func (p *program) show(ctx context.Context, agents int, seed uint64) error {
 	group, ctx := errgroup.WithContext(linked)
 	group.Go(func() error { return carry(ctx, c, l.js, log) })
 	group.Go(func() error {
-		r := renderer{w: p.stdout, colour: isTerminal(p.stdout)}
+		r := renderer{w: p.stdout, colour: isTerminal(p.stdout), width: terminalWidth(p.stdout)}
 		return stopped(ctx, read(ctx, l.js, c.Stream, jetstream.OrderedConsumerConfig{}, true, r.event))
 	})
 	return group.Wait()

@@ -13,6 +13,7 @@ import (
 type renderer struct {
 	w      io.Writer
 	colour bool
+	width  int // columns to stay within; 0 = any
 
 	observed map[string]int // by kind, since the last checkpoint
 }
@@ -147,6 +148,10 @@ func (r *renderer) summary(at time.Time) error {
 }
 
 func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
+	const before = 8 + 2 + 9 + 2 + 22 + 2 // the columns left of what
+	if r.width > before {
+		what = clip(what, r.width-before)
+	}
 	_, err := fmt.Fprintf(r.w, "%s  %-9s  %-22s  %s\n",
 		r.paint(faint, at.Local().Format(time.TimeOnly)), kind, clip(who, 22), r.paint(colour, what))
 	return err
