@@ -223,7 +223,7 @@ func TestHopelessSubscriptions(t *testing.T) {
 			}
 			<-time.After(500 * time.Millisecond) // five polls, in which nothing may be tried
 			text := log.String()
-			for _, want := range append(test.want, told, `"retry_in":3`) {
+			for _, want := range append(test.want, told, `"retry_in":"3`) {
 				if !strings.Contains(text, want) {
 					t.Errorf("the log lacks %q", want)
 				}
