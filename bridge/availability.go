@@ -156,10 +156,10 @@ func (p *availabilityPoller) run(ctx context.Context) {
 	warned := map[string]bool{}
 	for {
 		services := p.chosen
-		known, err := p.directory.serviceNames()
+		known, sure := p.directory.serviceNames()
 		if len(services) == 0 {
 			services = known
-		} else if err == nil && len(known) > 0 {
+		} else if sure && len(known) > 0 {
 			for _, name := range services {
 				if !slices.Contains(known, name) && !warned[name] {
 					warned[name] = true
@@ -167,7 +167,7 @@ func (p *availabilityPoller) run(ctx context.Context) {
 				}
 			}
 		}
-		if err == nil || len(p.chosen) > 0 {
+		if sure || len(p.chosen) > 0 {
 			p.drop(services)
 		}
 		p.round(ctx, services)
@@ -212,9 +212,6 @@ func (p *availabilityPoller) expect(services []string) {
 		p.listed[name] = true
 	}
 }
-
-// errNotYet is returned while an answer must be waited for.
-var errNotYet = errors.New("not known yet")
 
 // round checks every service once. A service that fails stops no other.
 func (p *availabilityPoller) round(ctx context.Context, services []string) {

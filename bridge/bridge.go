@@ -97,7 +97,7 @@ func newEngine(c *Config, p plan, instance string) *engine {
 	return &engine{
 		tenant: c.Tenant, instance: instance, version: cmp.Or(c.Version, "unknown"),
 		layout: p.layout, chatApps: p.chatApps, disappearAfter: c.DisappearAfter,
-		silence:    max(3*c.PollInterval, 5*time.Second),
+		silence:    c.silence(),
 		debounce:   c.AvailabilityDebounce,
 		rebaseline: c.Retention / 2,
 		thresholds: newThresholds(c.Rules),

@@ -148,10 +148,19 @@ func checkDirectory(ctx context.Context, src *source, c *Config, r *report) {
 	if c.noAvailability() {
 		return
 	}
-	names, err := src.services(ctx, c.Services)
-	if err != nil {
-		r.fail("services", err)
-		return
+	names := c.Services
+	if len(names) == 0 {
+		list, err := src.client.Services(ctx)
+		if err != nil {
+			r.fail("services", err)
+			return
+		}
+		for _, n := range list {
+			if n.Name != "" {
+				names = append(names, n.Name)
+			}
+		}
+		names = slices.Compact(slices.Sorted(slices.Values(names)))
 	}
 	r.ok("services", "%d for availability checks", len(names))
 	if len(names) == 0 {

@@ -134,6 +134,9 @@ const (
 // Embedded tells whether no NATS server is named, so that one runs inside.
 func (c *Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == "" }
 
+// silence is how long the source may go unseen before the feed is interrupted.
+func (c *Config) silence() time.Duration { return max(3*c.PollInterval, 5*time.Second) }
+
 func (c *Config) noAvailability() bool { return len(c.Services) == 1 && c.Services[0] == noServices }
 
 // source is the CloudEvents source: the API at the tenant's address.

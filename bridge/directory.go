@@ -227,14 +227,11 @@ func (p *directoryPoller) take() []listing {
 	return out
 }
 
-// serviceNames lists the services to check; errNotYet while they are not known.
-func (p *directoryPoller) serviceNames() ([]string, error) {
+// serviceNames lists the services to check; false while they are not known.
+func (p *directoryPoller) serviceNames() (names []string, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.services == nil {
-		return nil, errNotYet
-	}
-	return p.services, nil
+	return p.services, p.services != nil
 }
 
 // retryDirectory is how soon a directory that failed is asked for again.

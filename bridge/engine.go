@@ -131,7 +131,7 @@ func (e *engine) observe(o observation) batch {
 	agents, services, totals := e.entityEvents(changes, o.answer, gap)
 	b.events = slices.Concat(e.resumption(o), e.directoryEvents(o.listings), agents, services,
 		e.availabilityEvents(o.checks), totals, e.thresholdEvents(o.answer, gap), e.chatEvents(snap, o.answer, gap))
-	b.status, b.observedUntil, b.baseline = statusLive, o.answer.Sent, e.layoutKinds()
+	b.status, b.observedUntil, b.baseline = statusLive, o.answer.Sent, e.layout.Kinds()
 	b.warning = e.warning(snap)
 	e.sighted, e.lastSight, e.trouble, e.lastBody = true, o.answer.Received, nil, o.answer.Body
 	return b
@@ -146,22 +146,12 @@ func (e *engine) warning(snap *diff.Snapshot) string {
 	if snap.Duplicates > 0 {
 		parts = append(parts, fmt.Sprintf("%d row(s) with the key of another are left out", snap.Duplicates))
 	}
-	for _, kind := range e.layoutKinds() {
+	for _, kind := range e.layout.Kinds() {
 		if n := e.state.Held(kind); n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s row(s) are gone at once; believed when it has lasted %v", n, kind, massHold))
 		}
 	}
 	return strings.Join(parts, "; ")
-}
-
-func (e *engine) layoutKinds() []diff.Kind {
-	var kinds []diff.Kind
-	for _, g := range e.layout.Grids {
-		if !slices.Contains(kinds, g.Kind) {
-			kinds = append(kinds, g.Kind)
-		}
-	}
-	return kinds
 }
 
 // meanwhile is a tick during which the source has not answered yet.

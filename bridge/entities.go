@@ -106,12 +106,13 @@ func (e *engine) window(c diff.Change, by time.Time) window {
 // agent that left its state and came back unseen has changed state too.
 func (e *engine) agentEvents(c diff.Change, a bpcc.Answer, gap, reentered bool) []event {
 	gap = gap && c.Op != diff.Observed
-	d := agentData{Agent: refOf(c.ID, cmpImage(c.After, c.Before)), Before: c.Before, After: c.After}
+	d := agentData{Agent: refOf(c.ID, c.Before), Before: c.Before, After: c.After}
 	if c.Before != nil {
 		from := stateOf(c.Before)
 		d.From = &from
 	}
 	if c.After != nil {
+		d.Agent = refOf(c.ID, c.After)
 		to := stateOf(c.After)
 		d.To, d.Since = &to, since(c.After, a.Received)
 	}
@@ -150,16 +151,6 @@ func (e *engine) agentEvents(c diff.Change, a bpcc.Answer, gap, reentered bool) 
 		out = append(out, tell("stats_changed", uint64(len(out)+1), d))
 	}
 	return out
-}
-
-// cmpImage returns the first image that there is.
-func cmpImage(images ...diff.Image) diff.Image {
-	for _, m := range images {
-		if m != nil {
-			return m
-		}
-	}
-	return nil
 }
 
 // rowEvent tells the change of a service or of totals.

@@ -76,7 +76,7 @@ func (b *Bridge) Health() Health {
 	h := b.health.last
 	b.health.mu.Unlock()
 	// Between watermarks nothing is published, and nothing need be.
-	stale := b.config.CheckpointInterval + max(3*b.config.PollInterval, 5*time.Second)
+	stale := b.config.CheckpointInterval + b.config.silence()
 	switch {
 	case h.Role == roleStandby:
 		h.Ready = true

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"time"
 
 	"bpcc-nats/bpcc"
@@ -211,27 +210,6 @@ func (s *source) settle(err error) {
 		s.subscribed = false
 	}
 	s.fail(err)
-}
-
-// services lists the services that the availability is asked of.
-func (s *source) services(ctx context.Context, chosen []string) ([]string, error) {
-	if len(chosen) > 0 {
-		return chosen, nil
-	}
-	if !s.client.LoggedIn() {
-		return nil, errNotYet
-	}
-	list, err := s.client.Services(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, n := range list {
-		if n.Name != "" {
-			names = append(names, n.Name)
-		}
-	}
-	return slices.Compact(slices.Sorted(slices.Values(names))), nil
 }
 
 // leave deletes the subscription, so that the tenant's pool has its place back.

@@ -56,7 +56,7 @@ func newWatchdog(c *Config, js jetstream.JetStream, log *slog.Logger) *watchdog 
 	return &watchdog{
 		js: js, stream: watchdogStream(c), tenant: c.Tenant, log: log,
 		// A standby that takes over after a crash must be quicker than the news.
-		after: max(3*c.PollInterval, 5*time.Second) + c.LeaseTTL + 5*time.Second,
+		after: c.silence() + c.LeaseTTL + 5*time.Second,
 	}
 }
 

@@ -167,7 +167,7 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 		s.present, s.mass = map[Kind]map[string]Image{}, map[Kind]departure{}
 	}
 	s.fresh = map[Kind]map[string]gridSet{}
-	for _, kind := range l.kinds() {
+	for _, kind := range l.Kinds() {
 		if s.present[kind] == nil {
 			s.present[kind] = map[string]Image{}
 		}
@@ -285,8 +285,8 @@ func (s *State) plausible(l *Layout, snap *Snapshot, o Options) error {
 	return nil
 }
 
-// kinds lists the kinds of the layout in the order of its grids.
-func (l *Layout) kinds() []Kind {
+// Kinds lists the kinds of the layout in the order of its grids.
+func (l *Layout) Kinds() []Kind {
 	var kinds []Kind
 	for _, g := range l.Grids {
 		if !slices.Contains(kinds, g.Kind) {

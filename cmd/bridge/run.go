@@ -76,10 +76,16 @@ func open(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.Cont
 }
 
 func (p *program) runBridge(ctx context.Context, args []string) error {
-	if err := parse(p.flags("run"), args, 0); err != nil {
+	return p.linked(ctx, "run", args, bridge.ForBridge, carry)
+}
+
+// linked runs a command that takes no arguments and works on JetStream.
+func (p *program) linked(ctx context.Context, name string, args []string, purpose bridge.Purpose,
+	do func(context.Context, *bridge.Config, jetstream.JetStream, *slog.Logger) error) error {
+	if err := parse(p.flags(name), args, 0); err != nil {
 		return err
 	}
-	c, log, err := p.configure(bridge.ForBridge)
+	c, log, err := p.configure(purpose)
 	if err != nil {
 		return err
 	}
@@ -88,7 +94,7 @@ func (p *program) runBridge(ctx context.Context, args []string) error {
 		return stopped(ctx, err)
 	}
 	defer l.close()
-	return carry(linked, c, l.js, log)
+	return stopped(linked, do(linked, c, l.js, log))
 }
 
 // carry provisions the streams and runs one bridge until ctx ends.
@@ -167,19 +173,12 @@ func provision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, lo
 }
 
 func (p *program) provision(ctx context.Context, args []string) error {
-	if err := parse(p.flags("provision"), args, 0); err != nil {
-		return err
-	}
-	c, log, err := p.configure(bridge.ForStream)
-	if err != nil {
-		return err
-	}
-	linked, l, err := open(ctx, c, log)
-	if err != nil {
-		return stopped(ctx, err)
-	}
-	defer l.close()
-	done, err := bridge.Provision(linked, l.js, c)
+	return p.linked(ctx, "provision", args, bridge.ForStream, p.tellProvision)
+}
+
+// tellProvision makes the streams and says what it did to each.
+func (p *program) tellProvision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, _ *slog.Logger) error {
+	done, err := bridge.Provision(ctx, js, c)
 	for _, s := range done {
 		switch {
 		case s.Created:
@@ -193,5 +192,5 @@ func (p *program) provision(ctx context.Context, args []string) error {
 			}
 		}
 	}
-	return stopped(ctx, err)
+	return err
 }
