@@ -100,7 +100,7 @@ func (a *availability) read(c check) (value *bool, sure bool) {
 func (e *engine) availabilityEvent(c check, a availability) event {
 	verb, w := "availability_observed", window{By: stampBy(a.flip.by)}
 	if a.told {
-		verb, w.After = "availability_changed", stampOrNull(a.flip.after)
+		verb, w = "availability_changed", between(a.flip.after, a.flip.by)
 	}
 	ev := e.about("service", c.service, verb, c.received)
 	entity, revised := e.revise(ev.subject, 1, w, a.flip.gap)

@@ -167,6 +167,7 @@ func (t *trial) look(o observation) (batch, error) {
 		done = t.engine.observe(o)
 	}
 	if !t.engine.due(done) && o.at.Sub(t.committed) < t.config.CheckpointInterval {
+		t.engine.pass(done)
 		return done, nil
 	}
 	return done, t.deliver(done)

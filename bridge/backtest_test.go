@@ -140,11 +140,15 @@ func TestRecordingsRunOneAfterAnother(t *testing.T) {
 		"acme-1-3-1 service.Voice.stats_changed",
 		"acme-1-3-2 threshold.backlog.Voice.raised",
 		"acme-2-4-1 feed.started",
+		"acme-2-5-1 feed.interrupted",
+		"acme-2-5-2 feed.resumed",
 		"acme-2-6-1 service.Voice.stats_changed",
 		"acme-2-7-1 feed.stopped",
 		"acme-3-8-1 feed.started",
-		"acme-3-9-1 service.Voice.stats_changed after gap",
-		"acme-3-9-2 threshold.backlog.Voice.cleared after gap",
+		"acme-3-9-1 feed.interrupted",
+		"acme-3-9-2 feed.resumed",
+		"acme-3-9-3 service.Voice.stats_changed after gap",
+		"acme-3-9-4 threshold.backlog.Voice.cleared after gap",
 		"acme-3-10-1 feed.stopped",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

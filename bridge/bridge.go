@@ -172,6 +172,7 @@ func (b *Bridge) carry(ctx context.Context, done batch) error {
 		return b.engine.staleCheckpoint(b.now(), b.config.source())
 	})
 	if !b.engine.due(done) && !late && b.now().Sub(b.committed) < b.config.CheckpointInterval {
+		b.engine.pass(done)
 		return nil
 	}
 	if err := b.commit(ctx, done); err != nil {

@@ -62,7 +62,7 @@ func (e *engine) chatEvents(snap *diff.Snapshot, a bpcc.Answer, gap bool) []even
 				name: "chat.message_posted", subject: "chat.message_posted", about: "chat/" + id, at: a.Received,
 				data: chatData{
 					common: e.common(), App: app, AfterGap: gap,
-					Observed: window{stampOrNull(e.observedUntil), stampBy(a.Received)},
+					Observed: between(e.observedUntil, a.Received),
 					Message:  e.message(id, m),
 				},
 				applied: func(e *engine) { e.chat.add(told) },

@@ -132,7 +132,7 @@ func (e *engine) directoryChanges(l listing, d directory) []event {
 	}
 	var out []event
 	for len(change.Added)+len(change.Removed)+len(change.Renamed) > 0 {
-		part := directoryData{Observed: window{stampOrNull(d.seen), stampBy(l.received)}, AfterGap: !d.fresh}
+		part := directoryData{Observed: between(d.seen, l.received), AfterGap: !d.fresh}
 		part.Added, change.Added = split(change.Added)
 		part.Removed, change.Removed = split(change.Removed)
 		part.Renamed, change.Renamed = split(change.Renamed)

@@ -129,7 +129,7 @@ func (e *engine) observe(o observation) batch {
 		e.thresholds.restart()
 	}
 	agents, services, totals := e.entityEvents(changes, o.answer, gap)
-	b.events = slices.Concat(e.resumption(o), e.directoryEvents(o.listings), agents, services,
+	b.events = slices.Concat(e.absence(o, gap), e.resumption(o), e.directoryEvents(o.listings), agents, services,
 		e.availabilityEvents(o.checks), totals, e.thresholdEvents(o.answer, gap), e.chatEvents(snap, o.answer, gap))
 	b.status, b.observedUntil, b.baseline = statusLive, o.answer.Sent, e.layout.Kinds()
 	b.warning = e.warning(snap)
@@ -236,14 +236,31 @@ func (e *engine) resumption(o observation) []event {
 	if e.cause == "" {
 		return nil
 	}
-	return []event{{
+	return []event{e.resumed(o, e.cause, false)}
+}
+
+// absence tells of a time without sight that nobody could tell of while it
+// lasted: no bridge was there, or the stream took nothing.
+func (e *engine) absence(o observation, gap bool) []event {
+	if !gap || e.cause != "" || o.answer.Received.Sub(e.observedUntil) <= e.silence {
+		return nil
+	}
+	ev := e.feed("feed.interrupted", o.answer.Received, feedData{
+		Cause: "source", BridgeAway: true,
+		Error: "the source was not seen: no bridge was there, or the stream took no events",
+	})
+	return []event{ev, e.resumed(o, "source", true)}
+}
+
+func (e *engine) resumed(o observation, cause string, away bool) event {
+	return event{
 		name: "feed.resumed", subject: "feed.resumed", about: "feed", at: o.answer.Received,
 		data: resumedData{
-			common: e.common(), Epoch: e.epoch, Instance: e.instance, Cause: e.cause,
-			Observed: window{stampOrNull(e.observedUntil), stampBy(o.answer.Received)},
+			common: e.common(), Epoch: e.epoch, Instance: e.instance, Cause: cause, BridgeAway: away,
+			Observed: between(e.observedUntil, o.answer.Received),
 		},
 		applied: func(e *engine) { e.cause = "" },
-	}}
+	}
 }
 
 // causeOf sorts an error into the causes that feed.interrupted knows.
@@ -279,7 +296,7 @@ func (e *engine) thresholdEvents(a bpcc.Answer, gap bool) []event {
 			about:   "threshold/" + v.key.rule + "/" + v.key.entity.ID,
 			at:      a.Received,
 		}
-		entity, revised := e.revise(ev.subject, 1, window{stampOrNull(e.observedUntil), stampBy(a.Received)}, gap)
+		entity, revised := e.revise(ev.subject, 1, between(e.observedUntil, a.Received), gap)
 		v.data.entityData, v.data.ClearedBy = entity, v.clearedBy
 		ev.data = v.data
 		ev.applied = func(e *engine) { revised(e); e.thresholds.apply(v) }
@@ -357,6 +374,10 @@ func (e *engine) acknowledge(b batch, part []event, last bool) {
 		e.baseline[kind] = true
 	}
 }
+
+// pass takes note of a batch that need not go out: what its poll saw is what
+// the stream holds, so that the next change happened after it.
+func (e *engine) pass(b batch) { e.observedUntil = b.observedUntil }
 
 // due tells whether a batch must go out now: it has something to tell, if only
 // that the feed is live again.

@@ -89,16 +89,16 @@ func (e *engine) entityEvents(changes []diff.Change, a bpcc.Answer, gap bool) (a
 
 // window bounds a change that this poll shows.
 func (e *engine) window(c diff.Change, by time.Time) window {
-	w := window{stampOrNull(e.observedUntil), stampBy(by)}
+	after := e.observedUntil
 	switch {
 	case c.Op == diff.Observed:
-		w.After = nil
+		after = time.Time{}
 	case c.Op == diff.Disappeared && c.SeenUntil.IsZero():
-		w.After = stampOrNull(e.recalledUntil) // last seen in an earlier term
+		after = e.recalledUntil // last seen in an earlier term
 	case c.Op == diff.Disappeared:
-		w.After = stampOrNull(c.SeenUntil)
+		after = c.SeenUntil
 	}
-	return w
+	return between(after, by)
 }
 
 // agentEvents tells one agent's change: a state and statistics that change in

@@ -82,6 +82,19 @@ type window struct {
 	By    string  `json:"by"`
 }
 
+// between makes the window of what happened after one instant and by another.
+// The lower bound is told by the clock of the upper one: where the machine's
+// clock was set in between, the time that passed is right and the clock is not.
+// An instant from the stream carries no such measure; one that lies in the
+// future by now bounds nothing.
+func between(after, by time.Time) window {
+	w := window{By: stampBy(by)}
+	if passed := by.Sub(after); !after.IsZero() && passed >= 0 {
+		w.After = stampOrNull(by.Add(-passed))
+	}
+	return w
+}
+
 // entityData is what every event about an entity of the view shares.
 type entityData struct {
 	common
@@ -210,6 +223,7 @@ type feedData struct {
 	Reason        string  `json:"reason,omitempty"`
 	Cause         string  `json:"cause,omitempty"`
 	Error         string  `json:"error,omitempty"`
+	BridgeAway    bool    `json:"bridge_away,omitempty"`
 	ObservedUntil *string `json:"observed_until"`
 }
 
@@ -218,7 +232,9 @@ type resumedData struct {
 	Epoch    uint64 `json:"epoch"`
 	Instance string `json:"instance"`
 	Cause    string `json:"cause"`
-	Observed window `json:"observed"`
+	// BridgeAway tells that the source may have been well, but nobody looked.
+	BridgeAway bool   `json:"bridge_away,omitempty"`
+	Observed   window `json:"observed"`
 }
 
 // checkpointData closes every batch. Its position in the stream is the fence.
