@@ -175,7 +175,7 @@ func (t *trial) look(o observation) (batch, error) {
 
 // deliver takes a batch as the stream would.
 func (t *trial) deliver(b batch) error {
-	prefix := SubjectPrefix + "." + Token(t.config.Tenant) + "."
+	prefix := t.config.subjectRoot()
 	t.committed = b.at
 	return t.engine.deliver(b, t.config.source(), func(events []event, msgs []*nats.Msg) error {
 		for i, ev := range events {
@@ -198,13 +198,5 @@ func (t *trial) deliver(b batch) error {
 // remember keeps what a recall would find.
 func (t *trial) remember(subject string, body []byte) {
 	t.sequence++
-	r := recalled{seq: t.sequence, inStream: true, body: body}
-	switch {
-	case strings.HasPrefix(subject, "directory."):
-		t.memory.directory = append(t.memory.directory, r)
-	case strings.HasPrefix(subject, "chat."):
-		t.memory.chat = append(t.memory.chat, r)
-	default:
-		t.memory.take(subject, r)
-	}
+	t.memory.add(subject, recalled{seq: t.sequence, inStream: true, body: body})
 }

@@ -21,6 +21,8 @@ type Health struct {
 	// Role is "leader", or "standby" while another instance leads or the lease
 	// cannot be had.
 	Role string `json:"role"`
+	// Warm tells that a standby has read the stream and could lead at once.
+	Warm bool `json:"warm,omitempty"`
 	// Epoch is the leader's term; 0 for a standby.
 	Epoch uint64 `json:"epoch,omitempty"`
 	// Status is the feed's: live, interrupted or stopped; empty for a standby.
@@ -30,7 +32,7 @@ type Health struct {
 	// Committed is when the stream last acknowledged anything.
 	Committed *time.Time `json:"committed,omitempty"`
 	// Ready tells whether traffic may rely on this instance: a leader with a
-	// fresh feed, or a standby.
+	// fresh feed, or a warm standby.
 	Ready bool `json:"ready"`
 	// Reason says why it is not ready.
 	Reason string `json:"reason,omitempty"`
@@ -51,6 +53,13 @@ func (h *health) set(v Health) {
 // standBy notes that the instance does not lead.
 func (b *Bridge) standBy() {
 	b.health.set(Health{Tenant: b.config.Tenant, Instance: b.instance, Role: roleStandby})
+}
+
+// warm notes whether a standby could lead at once.
+func (b *Bridge) warm(yes bool) {
+	b.health.mu.Lock()
+	defer b.health.mu.Unlock()
+	b.health.last.Warm = yes
 }
 
 // report notes how the leader is, after each observation.
@@ -79,7 +88,10 @@ func (b *Bridge) Health() Health {
 	stale := b.config.CheckpointInterval + b.config.silence()
 	switch {
 	case h.Role == roleStandby:
-		h.Ready = true
+		h.Ready = h.Warm
+		if !h.Warm {
+			h.Reason = "reading the stream"
+		}
 	case h.Status != statusLive:
 		h.Reason = "the feed is " + h.Status
 	case h.Committed == nil || b.now().Sub(*h.Committed) > stale:

@@ -1,16 +1,78 @@
 package bridge_test
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 )
+
+// TestStandbyIsWarm lets a standby read along while the floor lives, and then
+// take over from a crash: what it tells joins on to what was told, and nothing
+// is told again.
+func TestStandbyIsWarm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_LEASE_TTL"] = "1s"
+	w.env["BPCC_DIRECTORY_INTERVAL"] = "200ms"
+	w.agent("anna", "ready", "")
+	w.agent("bob", "ready", "")
+	crash := w.startToCrash()
+	w.waitFor("totals.bridge.observed", 1)
+	w.waitFor("directory.agents.changed", 1)
+
+	var log safeBuffer
+	standby, err := bridge.New(w.config(), w.js, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- standby.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("standby: %v", err)
+		}
+	})
+	for deadline := time.Now().Add(patience); !standby.Health().Warm; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for a warm standby: %+v", standby.Health())
+		}
+	}
+	if h := standby.Health(); !h.Ready || h.Role != "standby" {
+		t.Errorf("a warm standby: %+v", h)
+	}
+	w.tenant.SetState("anna", "not_ready", "Lunch")
+	w.waitFor("agent.anna.state_changed", 1)
+	w.agent("carl", "ready", "")
+	w.waitFor("agent.carl.appeared", 1)
+	w.tenant.RemoveAgent("bob")
+	w.waitFor("agent.bob.disappeared", 1)
+	told := len(w.waitFor("directory.agents.changed", 3))
+	crash()
+	w.waitFor("feed.started", 2)
+	w.tenant.SetState("anna", "ready", "")
+	w.waitFor("agent.anna.state_changed", 2)
+	w.quietPolls(5) // a directory told again would be told by now
+	all := w.events()
+	if n := len(on(all, "agent.carl.appeared")) + len(on(all, "agent.carl.observed")); n != 1 {
+		t.Errorf("carl appeared %d times", n)
+	}
+	if text := log.String(); strings.Contains(text, "WARN") || strings.Count(text, "msg=leading") != 1 {
+		t.Errorf("the takeover was not at once:\n%s", text)
+	}
+	if n := len(on(all, "directory.agents.changed")); n != told {
+		t.Errorf("the directory was told %d times, %d times before the takeover", n, told)
+	}
+}
 
 // TestProbes follows one instance from standing by to leading, through a lost
 // source and back, by its probes.
@@ -53,7 +115,7 @@ func TestProbes(t *testing.T) {
 			}
 		}
 	}
-	if status, h := probe("/readyz"); status != http.StatusOK || h.Role != "standby" {
+	if status, h := probe("/readyz"); status != http.StatusServiceUnavailable || h.Role != "standby" || h.Reason == "" {
 		t.Errorf("before it runs: %d, %+v", status, h)
 	}
 	done := make(chan error, 1)

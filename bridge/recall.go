@@ -27,16 +27,20 @@ type memory struct {
 	keys                 map[string]recalled // by view key
 	interrupted, resumed recalled            // the last feed.interrupted and feed.resumed
 	directory, chat      []recalled          // all of them, oldest first
+
+	made  time.Time // when the stream was made: another one's sequences mean nothing
+	until uint64    // the sequence up to which the stream has been read
 }
 
 // recall reads a tenant's memory: the last message of every subject, and from
 // the view what has aged out of the stream. The higher stream sequence wins.
 func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, error) {
 	m := &memory{keys: map[string]recalled{}}
-	newest, err := lastSequence(ctx, js, c.Stream)
+	made, newest, err := lastSequence(ctx, js, c.Stream)
 	if err != nil {
 		return nil, err
 	}
+	m.made, m.until = made, newest
 	viewPrefix := "$KV." + c.StateBucket + "." + Token(c.Tenant) + "."
 	err = lastPerSubject(ctx, js, viewStream(c), viewPrefix+">", func(msg jetstream.Msg, _ uint64) error {
 		from, seq, err := sourceOf(msg)
@@ -55,7 +59,7 @@ func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, er
 	if err != nil {
 		return nil, fmt.Errorf("recall from the view: %w", err)
 	}
-	prefix := SubjectPrefix + "." + Token(c.Tenant) + "."
+	prefix := c.subjectRoot()
 	err = lastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
 		m.take(strings.TrimPrefix(msg.Subject(), prefix), recalled{seq: seq, inStream: true, body: msg.Data()})
 		return nil
@@ -64,7 +68,8 @@ func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, er
 		return nil, fmt.Errorf("recall from the stream: %w", err)
 	}
 	for subject, list := range map[string]*[]recalled{"directory.*.changed": &m.directory, "chat.message_posted": &m.chat} {
-		err := visit(ctx, js, c.Stream, prefix+subject, jetstream.DeliverAllPolicy, func(msg jetstream.Msg, seq uint64) error {
+		all := jetstream.OrderedConsumerConfig{FilterSubjects: []string{prefix + subject}, DeliverPolicy: jetstream.DeliverAllPolicy}
+		err := visit(ctx, js, c.Stream, all, func(msg jetstream.Msg, seq uint64) error {
 			*list = append(*list, recalled{seq: seq, inStream: true, body: msg.Data()})
 			return nil
 		})
@@ -89,15 +94,35 @@ func (m *memory) take(subject string, r recalled) {
 	}
 }
 
-// lastSequence is that of the newest message of a stream.
-func lastSequence(ctx context.Context, js jetstream.JetStream, name string) (uint64, error) {
+// add remembers a message that came after all that is remembered.
+func (m *memory) add(subject string, r recalled) {
+	list := &m.directory
+	switch {
+	case strings.HasPrefix(subject, "chat."):
+		list = &m.chat
+	case !strings.HasPrefix(subject, "directory."):
+		m.take(subject, r)
+		return
+	}
+	if n := len(*list); n == 0 || (*list)[n-1].seq < r.seq {
+		*list = append(*list, r)
+	}
+}
+
+// subjectRoot begins all subjects of the tenant's events.
+func (c *Config) subjectRoot() string { return SubjectPrefix + "." + Token(c.Tenant) + "." }
+
+// lastSequence is that of the newest message of a stream, with when the stream
+// was made.
+func lastSequence(ctx context.Context, js jetstream.JetStream, name string) (made time.Time, seq uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
-		return 0, fmt.Errorf("look at stream %s: %w", name, err)
+		return made, 0, fmt.Errorf("look at stream %s: %w", name, err)
 	}
-	return stream.CachedInfo().State.LastSeq, nil
+	info := stream.CachedInfo()
+	return info.Created, info.State.LastSeq, nil
 }
 
 func (m *memory) remember(key string, r recalled) {
@@ -122,20 +147,20 @@ func sourceOf(msg jetstream.Msg) (stream string, seq uint64, err error) {
 // lastPerSubject visits the last message of every subject that the filter
 // names, in stream order.
 func lastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, each func(jetstream.Msg, uint64) error) error {
-	return visit(ctx, js, stream, filter, jetstream.DeliverLastPerSubjectPolicy, each)
+	return visit(ctx, js, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{filter},
+		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+	}, each)
 }
 
-// visit hands what a stream holds on the filter's subjects to each, with its
-// sequence.
-func visit(ctx context.Context, js jetstream.JetStream, stream, filter string, policy jetstream.DeliverPolicy, each func(jetstream.Msg, uint64) error) error {
+// visit hands what a stream now holds of what a consumer is to see to each, with
+// its sequence.
+func visit(ctx context.Context, js jetstream.JetStream, stream string, what jetstream.OrderedConsumerConfig, each func(jetstream.Msg, uint64) error) error {
 	// The server answers in tens of milliseconds; a reader that hears nothing
 	// for this long has lost it and starts anew.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{filter},
-		DeliverPolicy:  policy,
-	})
+	consumer, err := js.OrderedConsumer(ctx, stream, what)
 	if err != nil {
 		return fmt.Errorf("open a consumer: %w", err)
 	}

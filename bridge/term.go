@@ -25,18 +25,34 @@ func (b *Bridge) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for stale := 0; ; {
 		b.standBy()
-		if lease.acquire(ctx) != nil {
+		m, err := b.await(ctx, lease)
+		if err != nil {
 			return nil // asked to stop while standing by
 		}
-		err := b.lead(ctx, lease)
-		if ctx.Err() != nil || err == nil || !errors.Is(err, errLeaseLost) && !errors.Is(err, errMemoryLost) {
+		err = b.lead(ctx, lease, m)
+		switch {
+		case ctx.Err() != nil || err == nil:
+			return err
+		case errors.Is(err, errStale) && stale < staleMost:
+			stale++
+		case errors.Is(err, errLeaseLost), errors.Is(err, errMemoryLost):
+			stale = 0
+		default:
 			return err
 		}
 		b.log.Warn("stepping down; standing by", "err", err)
 	}
 }
+
+// errStale ends a term at its first batch: what was read from the stream was not
+// its last word. A replica that is behind answers so, and soon will not.
+var errStale = errors.New("what was read from the stream is not its last word")
+
+// staleMost is how many terms in a row may end so before somebody else must be
+// writing without the lease.
+const staleMost = 5
 
 // openLease binds the bucket of leases.
 func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
@@ -57,8 +73,9 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 }
 
 // lead is one term: from the lease's taking to its release or loss. The error
-// is errLeaseLost or errMemoryLost where another term may follow.
-func (b *Bridge) lead(ctx context.Context, l *lease) error {
+// is errLeaseLost, errMemoryLost or errStale where another term may follow. m is
+// what a standby has read, nil if nothing.
+func (b *Bridge) lead(ctx context.Context, l *lease, m *memory) error {
 	term, end := context.WithCancelCause(ctx)
 	held := make(chan struct{})
 	go func() {
@@ -67,7 +84,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease) error {
 			end(err)
 		}
 	}()
-	err := b.serve(term)
+	err := b.serve(term, m)
 	lost := context.Cause(term)
 	end(nil)
 	<-held
@@ -99,12 +116,12 @@ func notFenced(err error) error {
 
 // serve takes back what the stream holds, claims the feed and carries events
 // until ctx ends.
-func (b *Bridge) serve(ctx context.Context) error {
+func (b *Bridge) serve(ctx context.Context, m *memory) error {
 	commits, cancel := finishing(ctx)
 	defer cancel()
 	b.engine = newEngine(b.config, b.plan, b.instance)
 	b.watchdog = newWatchdog(b.config, b.js, b.log)
-	m, err := recall(ctx, b.js, b.config)
+	m, err := b.recollect(ctx, m)
 	if err != nil {
 		return unlessDone(ctx, err)
 	}
@@ -118,6 +135,9 @@ func (b *Bridge) serve(ctx context.Context) error {
 	b.log.Info("leading", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.instance,
 		"agents", b.engine.state.Len(kindAgent), "services", b.engine.state.Len(kindService))
 	if err := b.commit(commits, b.engine.started(b.now())); err != nil {
+		if errors.Is(err, ErrFenced) {
+			return fmt.Errorf("%w: %w", errStale, err)
+		}
 		return err
 	}
 	b.report()

@@ -1,0 +1,125 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// rereadAfter is how long a standby reads along before it reads all anew: what
+// has aged out of the stream would stay in its memory for ever.
+const rereadAfter = time.Hour
+
+// await waits until the lease is this instance's, and returns what a standby
+// has read in the stream meanwhile; nil if it did not have to wait.
+func (b *Bridge) await(ctx context.Context, l *lease) (*memory, error) {
+	if l.try(ctx) == nil {
+		return nil, nil
+	}
+	reading, stop := context.WithCancel(ctx)
+	read := make(chan *memory, 1)
+	go func() { read <- b.readAlong(reading, l.retry) }()
+	err := l.acquire(ctx)
+	stop()
+	return <-read, err
+}
+
+// readAlong keeps a memory of the stream until ctx ends and returns it, or nil.
+// There is one way back from any failure: to forget, and to read all anew.
+func (b *Bridge) readAlong(ctx context.Context, retry time.Duration) *memory {
+	told := ""
+	for {
+		m, err := b.follow(ctx)
+		if ctx.Err() != nil {
+			return m
+		}
+		b.warm(false)
+		if err != nil && err.Error() != told {
+			told = err.Error()
+			b.log.Warn("a standby cannot read along; trying again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retry):
+		}
+	}
+}
+
+// follow reads all there is, and then what comes. When ctx ends the memory is
+// good as far as it has read.
+func (b *Bridge) follow(ctx context.Context) (*memory, error) {
+	m, err := recall(ctx, b.js, b.config)
+	if err != nil {
+		return nil, err
+	}
+	b.warm(true)
+	fresh, cancel := context.WithTimeout(ctx, rereadAfter)
+	defer cancel()
+	consumer, err := b.js.OrderedConsumer(fresh, b.config.Stream, m.rest(b.config))
+	if err != nil {
+		return m, fmt.Errorf("read along: open a consumer: %w", err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return m, fmt.Errorf("read along: %w", err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(fresh))
+		switch {
+		case fresh.Err() != nil:
+			return m, nil
+		case err != nil:
+			return m, fmt.Errorf("read along: %w", err)
+		}
+		if err := m.next(b.config, msg); err != nil {
+			return m, fmt.Errorf("read along: %w", err)
+		}
+	}
+}
+
+// recollect brings a standby's memory up to the stream's last word, or reads all
+// anew if there is none or the stream is another one by now.
+func (b *Bridge) recollect(ctx context.Context, m *memory) (*memory, error) {
+	if m == nil {
+		return recall(ctx, b.js, b.config)
+	}
+	made, newest, err := lastSequence(ctx, b.js, b.config.Stream)
+	if err != nil {
+		return nil, err
+	}
+	if !made.Equal(m.made) || newest < m.until {
+		return recall(ctx, b.js, b.config)
+	}
+	err = visit(ctx, b.js, b.config.Stream, m.rest(b.config), func(msg jetstream.Msg, _ uint64) error {
+		return m.next(b.config, msg)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the rest of the stream: %w", err)
+	}
+	return m, nil
+}
+
+// rest is what the memory has not read of its tenant.
+func (m *memory) rest(c *Config) jetstream.OrderedConsumerConfig {
+	return jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{c.subjectRoot() + ">"},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:    m.until + 1,
+	}
+}
+
+// next remembers a message of the stream.
+func (m *memory) next(c *Config, msg jetstream.Msg) error {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return fmt.Errorf("read messages: %w", err)
+	}
+	m.add(strings.TrimPrefix(msg.Subject(), c.subjectRoot()), recalled{seq: meta.Sequence.Stream, inStream: true, body: msg.Data()})
+	m.until = meta.Sequence.Stream
+	return nil
+}
