@@ -23,6 +23,30 @@ type Token struct {
 // 401 ends it earlier.
 const unsaidLife = 10 * time.Minute
 
+// present is the secret to log in with now; fixed is that of the configuration.
+func (c *Client) present(fixed string) string {
+	if c.config.Secret != nil {
+		fixed = c.config.Secret()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tried = fixed
+	c.learn(fixed)
+	return fixed
+}
+
+// SecretChanged tells whether the secret is another by now than that of the last
+// login: a reason to try again soon if that was refused.
+func (c *Client) SecretChanged() bool {
+	if c.config.Secret == nil {
+		return false
+	}
+	secret := c.config.Secret()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return secret != c.tried
+}
+
 // AccessToken logs in with the client credentials (Get Access Token, BPCC 5.5.5
 // and later). Errors: [ErrAuth] for refused credentials. A refused attempt may
 // count towards a lock of the user, so do not repeat it in haste.
@@ -31,7 +55,7 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 	form := url.Values{
 		"grant_type":    {"client_credentials"},
 		"client_id":     {c.config.ClientID},
-		"client_secret": {c.config.ClientSecret},
+		"client_secret": {c.present(c.config.ClientSecret)},
 		"scope":         {c.config.Scope},
 	}
 	a, err := c.do(ctx, request{
@@ -59,6 +83,7 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 	}
 	c.mu.Lock()
 	c.token, c.session, c.expires = t.AccessToken, "", a.received.Add(life)
+	c.learn(c.token)
 	c.mu.Unlock()
 	return Token{Life: life, Scope: t.Scope}, nil
 }
@@ -78,7 +103,7 @@ type Session struct {
 func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	const op = "authenticate"
 	body, err := json.Marshal(map[string]string{
-		"tenant_url": c.config.Scope, "username": c.config.Username, "password": c.config.Password,
+		"tenant_url": c.config.Scope, "username": c.config.Username, "password": c.present(c.config.Password),
 	})
 	if err != nil {
 		return Session{}, &Error{Op: op, Kind: ErrRejected, Err: err}
@@ -110,6 +135,7 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	})
 	c.mu.Lock()
 	c.token, c.session, c.expires = "", s.Token, time.Time{}
+	c.learn(c.session)
 	c.mu.Unlock()
 	return Session{Privileges: s.Privileges, UserID: s.UserID}, nil
 }

@@ -27,6 +27,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,6 +47,9 @@ type Config struct {
 	ClientID, ClientSecret string
 	// Username and Password are for the cookie login of older releases.
 	Username, Password string
+	// Secret, if set, is asked at each login, in place of ClientSecret or
+	// Password, so that one that is replaced meanwhile is used from then on.
+	Secret func() string
 	// Scope is the token scope and the tenant named in cookie logins and
 	// availability checks; empty means the URL's host.
 	Scope string
@@ -53,6 +57,9 @@ type Config struct {
 	Timeout time.Duration
 	// RootCAs are the trusted roots; nil means the system's.
 	RootCAs *x509.CertPool
+	// Certificate, if set, is asked for the client's own certificate whenever a
+	// server wants to see one.
+	Certificate func() *tls.Certificate
 	// MaxBody caps an answer's size in bytes; 0 means [MaxBody].
 	MaxBody int64
 	// Now is the clock that stamps answers; nil means time.Now.
@@ -70,6 +77,8 @@ type Client struct {
 	token   string     // "" = not logged in by token
 	expires time.Time  // when the token ends by the server's word
 	session string     // the cookie login's token, "" = not logged in by cookie
+	tried   string     // the secret of the last login, whether it was taken or not
+	learned []string   // the latest credentials, newest last; see redact
 }
 
 // New makes a client; it sends nothing yet.
@@ -101,7 +110,11 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a cookie jar: %w", err)
 	}
-	return &Client{
+	trust := &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}
+	if c.Certificate != nil {
+		trust.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.Certificate(), nil }
+	}
+	client := &Client{
 		base:   base,
 		config: c,
 		http: &http.Client{
@@ -109,7 +122,7 @@ func New(c Config) (*Client, error) {
 			Timeout: c.Timeout,
 			Transport: &http.Transport{
 				Proxy:               http.ProxyFromEnvironment,
-				TLSClientConfig:     &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
+				TLSClientConfig:     trust,
 				ForceAttemptHTTP2:   true,
 				MaxIdleConnsPerHost: 8,
 				// Servers of this API close idle connections early; being
@@ -120,7 +133,10 @@ func New(c Config) (*Client, error) {
 			// An API that redirects is a login page or a wrong address.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-	}, nil
+	}
+	client.learn(c.ClientSecret)
+	client.learn(c.Password)
+	return client, nil
 }
 
 // Close closes idle connections. The client stays usable.
@@ -242,15 +258,26 @@ func (c *Client) excerpt(body []byte) string {
 	return s
 }
 
+// credentialsKept is how many credentials a client goes on to hide. A server may
+// still echo one that has been replaced, for as long as a request takes.
+const credentialsKept = 16
+
+// learn notes a credential that is to be hidden from now on. Needs c.mu.
+func (c *Client) learn(secret string) {
+	// A secret of one or two letters would blot out the text, not protect it.
+	if len(secret) <= 2 {
+		return
+	}
+	c.learned = append(slices.DeleteFunc(c.learned, func(s string) bool { return s == secret }), secret)
+	c.learned = c.learned[max(len(c.learned)-credentialsKept, 0):]
+}
+
 // redact takes every credential that the client knows out of s.
 func (c *Client) redact(s string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, secret := range []string{c.config.ClientSecret, c.config.Password, c.token, c.session} {
-		// A secret of one or two letters would blot out the text, not protect it.
-		if len(secret) <= 2 {
-			continue
-		}
+	// The longest first: one may begin with another.
+	for _, secret := range slices.SortedFunc(slices.Values(c.learned), func(a, b string) int { return len(b) - len(a) }) {
 		for _, spelling := range spellings(secret) {
 			s = strings.ReplaceAll(s, spelling, "[redacted]")
 		}

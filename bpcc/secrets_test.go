@@ -3,6 +3,7 @@ package bpcc_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bpcc/bpcctest"
 )
 
 const (
@@ -184,4 +186,54 @@ func TestShortSecretsDoNotBlot(t *testing.T) {
 	})
 	_, err := connect(t, bpcc.Config{URL: address, ClientID: "api", ClientSecret: "no"}).AccessToken(t.Context())
 	fails(t, err, want{op: "get access token", kind: bpcc.ErrForbidden, status: 403, detail: "no privilege"})
+}
+
+// What has been replaced is still secret: requests may be under way with it.
+func TestReplacedCredentialsAreRedacted(t *testing.T) {
+	t.Parallel()
+	var logins atomic.Int64
+	secrets := []string{aSecret, "another-secret", "another-secret-that-is-longer"}
+	tokens := []string{"FIRST-" + aToken, "SECOND-" + aToken}
+	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if n := logins.Add(1); int(n) <= len(tokens) {
+			fmt.Fprintf(w, `{"access_token":%q,"expires_in":"60"}`, tokens[n-1])
+			return
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		fmt.Fprint(w, strings.Join(append(tokens, secrets...), " "))
+	})
+	client := connect(t, bpcc.Config{URL: address, ClientID: "api", Secret: func() string { return secrets[logins.Load()] }})
+	if !client.SecretChanged() {
+		t.Error("the secret has not changed before the first login")
+	}
+	for range tokens {
+		logIn(t, client)
+		if !client.SecretChanged() {
+			t.Error("the secret has not changed after it did")
+		}
+		client.Forget()
+	}
+	_, err := client.AccessToken(t.Context())
+	discreet(t, "AccessToken", err, append(tokens, secrets...)...)
+	if strings.Contains(err.Error(), "longer") {
+		t.Errorf("%q shows the end of a secret that begins with another", err)
+	}
+}
+
+// A secret that stays the same is no reason to log in again.
+func TestSecretThatStays(t *testing.T) {
+	t.Parallel()
+	sim := simulate(t, bpcctest.Config{})
+	for name, c := range map[string]bpcc.Config{
+		"fixed": {URL: sim.URL, ClientID: "sim", ClientSecret: "wrong"},
+		"asked": {URL: sim.URL, ClientID: "sim", Secret: func() string { return "wrong" }},
+	} {
+		client := connect(t, c)
+		if _, err := client.AccessToken(t.Context()); !errors.Is(err, bpcc.ErrAuth) {
+			t.Errorf("%s: logged in with a wrong secret: %v", name, err)
+		}
+		if client.SecretChanged() {
+			t.Errorf("%s: the secret has changed by itself", name)
+		}
+	}
 }

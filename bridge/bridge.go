@@ -27,7 +27,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/bpcc"
 	"bpcc-nats/diff"
 )
 
@@ -57,10 +56,6 @@ type Bridge struct {
 // New makes a bridge; nothing is sent before Run. The configuration must have
 // been checked by [ParseConfig].
 func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
-	client, err := c.client()
-	if err != nil {
-		return nil, err
-	}
 	suffix := make([]byte, 4)
 	if _, err := rand.Read(suffix); err != nil {
 		return nil, fmt.Errorf("make an instance name: %w", err)
@@ -70,6 +65,10 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 		host = "bridge"
 	}
 	log = log.With("tenant", c.Tenant)
+	client, err := c.client(log)
+	if err != nil {
+		return nil, err
+	}
 	p := makePlan(c.Subscription, c, hex.EncodeToString(suffix))
 	b := &Bridge{
 		config: c, js: js, log: log, now: time.Now, plan: p, instance: host + "-" + hex.EncodeToString(suffix),
@@ -214,13 +213,4 @@ func (b *Bridge) aside(o observation) observation {
 		o.checks = b.availability.take()
 	}
 	return o
-}
-
-// client makes the API client that the configuration describes.
-func (c *Config) client() (*bpcc.Client, error) {
-	return bpcc.New(bpcc.Config{
-		URL: c.URL, ClientID: c.ClientID, ClientSecret: string(c.ClientSecret),
-		Username: c.Username, Password: string(c.Password), Scope: c.Scope,
-		Timeout: c.Timeout, RootCAs: c.RootCAs,
-	})
 }

@@ -39,7 +39,7 @@ func (r *report) fail(what string, err error) {
 // what to mend. It publishes nothing. It takes the user's one subscription, so
 // a bridge that runs as the same user subscribes again afterwards.
 func Check(ctx context.Context, c *Config, w io.Writer) error {
-	client, err := c.client()
+	client, err := c.client(discard())
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,11 @@ type Config struct {
 	// are listed; 0 turns directory events off.
 	DirectoryInterval time.Duration `env:"BPCC_DIRECTORY_INTERVAL" envDefault:"5m"`
 	CAFile            string        `env:"BPCC_CA_FILE"`
+	// Cert and Key are files with the certificate that the bridge shows to BPCC.
+	Cert string `env:"BPCC_CERT"`
+	Key  string `env:"BPCC_KEY"`
+	// AllowHTTP lets URL be without TLS although it is not on this machine.
+	AllowHTTP bool `env:"BPCC_ALLOW_HTTP"`
 
 	NATSURL      string `env:"NATS_URL"`
 	NATSContext  string `env:"NATS_CONTEXT"`
@@ -82,6 +87,9 @@ type Config struct {
 	NATSCA       string `env:"NATS_CA"`
 	NATSCert     string `env:"NATS_CERT"`
 	NATSKey      string `env:"NATS_KEY"`
+	// NATSInboxPrefix begins the subjects of answers, by default _INBOX: a server
+	// that gives each user a prefix of its own keeps answers from the others.
+	NATSInboxPrefix string `env:"NATS_INBOX_PREFIX"`
 
 	// Tenant stands in subjects and ids; empty means the first label of the host.
 	Tenant         string        `env:"BRIDGE_TENANT"`
@@ -117,6 +125,8 @@ type Config struct {
 	Rules []Rule
 	// RootCAs are the trusted roots for BPCC; nil means the system's.
 	RootCAs *x509.CertPool
+
+	files map[string]string // by NAME, of what was given as NAME_FILE
 }
 
 // Purpose says which part of the configuration a command needs.
@@ -157,7 +167,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	}
 	vars := env.ToMap(environ)
 	warnings = unknownNames(vars, params)
-	readFiles(vars, fault)
+	c.files = readFiles(vars, fault)
 	if err := env.ParseWithOptions(c, env.Options{Environment: vars}); err != nil {
 		var all env.AggregateError
 		if !errors.As(err, &all) {
@@ -174,10 +184,12 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	}
 	if purpose != ForStream {
 		c.checkSource(fault)
+		warnings = append(warnings, c.checkSourceTLS(fault)...)
 	}
 	if purpose != ForSource {
 		c.checkNATS(fault)
 	}
+	warnings = append(warnings, c.exposed(purpose)...)
 	c.checkBridge(purpose, fault)
 	if len(faults) > 0 {
 		return nil, warnings, fmt.Errorf("%w:\n%w", ErrConfig, errors.Join(faults...))
@@ -221,14 +233,6 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 	if c.DirectoryInterval < 0 || c.AvailabilityDebounce < 0 {
 		fault("BPCC_DIRECTORY_INTERVAL", "neither it nor BPCC_AVAILABILITY_DEBOUNCE can be negative")
 	}
-	if c.CAFile != "" {
-		c.RootCAs = x509.NewCertPool()
-		if pem, err := os.ReadFile(c.CAFile); err != nil {
-			fault("BPCC_CA_FILE", "%v", err)
-		} else if !c.RootCAs.AppendCertsFromPEM(pem) {
-			fault("BPCC_CA_FILE", "%s holds no PEM certificate", c.CAFile)
-		}
-	}
 	c.Subscription = builtinSubscription()
 	if c.SubscriptionFile != "" {
 		body, err := os.ReadFile(c.SubscriptionFile)
@@ -252,19 +256,7 @@ func tenantOf(host string) string {
 }
 
 func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
-	if c.NATSUser != "" && c.NATSPassword == "" {
-		fault("NATS_PASSWORD", "not set, but NATS_USER is")
-	}
-	if (c.NATSCert == "") != (c.NATSKey == "") {
-		fault("NATS_CERT", "NATS_CERT and NATS_KEY belong together; one is not set")
-	}
-	for name, file := range map[string]string{
-		"NATS_CREDS": c.NATSCreds, "NATS_NKEY": c.NATSNKey, "NATS_CA": c.NATSCA, "NATS_CERT": c.NATSCert, "NATS_KEY": c.NATSKey,
-	} {
-		if _, err := os.Stat(file); file != "" && err != nil {
-			fault(name, "%v", err)
-		}
-	}
+	c.checkNATSAuth(fault)
 	if c.Replicas < 1 || c.Replicas > 5 {
 		fault("BRIDGE_REPLICAS", "%d is not between 1 and 5", c.Replicas)
 	}

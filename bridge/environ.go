@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,8 +21,10 @@ func fileNames() []string {
 	return names
 }
 
-// readFiles puts the content of each NAME_FILE into its NAME.
-func readFiles(vars map[string]string, fault func(name, format string, args ...any)) {
+// readFiles puts the content of each NAME_FILE into its NAME, and returns the
+// files by NAME.
+func readFiles(vars map[string]string, fault func(name, format string, args ...any)) map[string]string {
+	files := map[string]string{}
 	for _, name := range fileNames() {
 		file, ok := vars[name+"_FILE"]
 		if !ok || file == "" {
@@ -33,17 +34,14 @@ func readFiles(vars map[string]string, fault func(name, format string, args ...a
 			fault(name, "set twice, here and by %s_FILE; keep one", name)
 			continue
 		}
-		content, err := os.ReadFile(file)
-		switch {
-		case err != nil:
+		content, err := readSecret(file)
+		if err != nil {
 			fault(name+"_FILE", "%v", err)
-		case strings.TrimSpace(string(content)) == "":
-			fault(name+"_FILE", "%s is empty", file)
-		default:
-			// Editors and secret stores end files with a newline.
-			vars[name] = strings.TrimRight(string(content), "\r\n")
+			continue
 		}
+		vars[name], files[name] = content, file
 	}
+	return files
 }
 
 // envName gives the variable of a field of [Config].
@@ -56,8 +54,11 @@ func envName(field string) string {
 }
 
 func exampleOf(typ string) string {
-	if typ == "time.Duration" {
+	switch typ {
+	case "time.Duration":
 		return "2s or 5m"
+	case "bool":
+		return "true"
 	}
 	return "3"
 }

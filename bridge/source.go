@@ -54,7 +54,12 @@ type source struct {
 // failure without a request.
 func (s *source) poll(ctx context.Context) (bpcc.Answer, error) {
 	if s.now().Before(s.notBefore) {
-		return bpcc.Answer{}, s.waiting
+		if !refusedLogin(s.waiting) || !s.client.SecretChanged() {
+			return bpcc.Answer{}, s.waiting
+		}
+		// Somebody has mended what the wait is for.
+		s.log.Info("there is a new secret; logging in with it")
+		delete(s.failures, causeOf(s.waiting))
 	}
 	answer, err := s.snapshot(ctx)
 	switch {
@@ -97,7 +102,7 @@ func (s *source) delay(err error) time.Duration {
 	switch {
 	case errors.Is(err, diff.ErrEmpty):
 		return 0 // a whole answer; it is asked again to see whether it lasts
-	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth), errors.Is(err, bpcc.ErrForbidden),
+	case refusedLogin(err), errors.Is(err, bpcc.ErrForbidden),
 		errors.Is(err, bpcc.ErrLimit), errors.Is(err, bpcc.ErrRejected):
 		first, most = slowRetry, slowestRetry
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
@@ -115,6 +120,9 @@ func (s *source) delay(err error) time.Duration {
 // advice says what a person can do about a failure.
 func advice(err error) string {
 	var r *refusal
+	if advice := tlsAdvice(err, "BPCC_CA_FILE", "BPCC_CERT and BPCC_KEY", "BPCC_URL"); advice != "" {
+		return advice
+	}
 	switch {
 	case errors.As(err, &r):
 		return r.mend
@@ -173,6 +181,9 @@ func (s *source) ask(ctx context.Context) (bpcc.Answer, error) {
 // errLogin marks what went wrong at the login itself, which is not to be
 // repeated in haste.
 var errLogin = errors.New("log in")
+
+// refusedLogin tells whether the server has refused the secret.
+func refusedLogin(err error) bool { return errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth) }
 
 func (s *source) login(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {

@@ -2,7 +2,10 @@ package bpcctest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -22,7 +25,12 @@ type Server struct {
 
 // NewServer starts a tenant. Like httptest.NewServer it panics when there is no
 // port to listen on. The caller closes it.
-func NewServer(c Config) *Server {
+func NewServer(c Config) *Server { return serve(c, nil) }
+
+// NewTLSServer is NewServer with TLS, which must hold a certificate for 127.0.0.1.
+func NewTLSServer(c Config, t *tls.Config) *Server { return serve(c, t) }
+
+func serve(c Config, t *tls.Config) *Server {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(fmt.Sprintf("bpcctest: listen on a free port: %v", err))
@@ -34,10 +42,18 @@ func NewServer(c Config) *Server {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnState:         s.connection,
 		ReadHeaderTimeout: 10 * time.Second,
+		TLSConfig:         t,
+		// Handshakes that fail are what a test of TLS is about; its client tells.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	listen := s.http.Serve
+	if t != nil {
+		s.URL = "https://" + l.Addr().String()
+		listen = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
 	s.busy.Go(func() {
-		// Serve ends with an error in any case, and Close is the only cause.
-		_ = s.http.Serve(l)
+		// It ends with an error in any case, and Close is the only cause.
+		_ = listen(l)
 	})
 	return s
 }

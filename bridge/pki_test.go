@@ -1,0 +1,120 @@
+package bridge_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// authority is a certificate authority of a test, with its files in dir.
+type authority struct {
+	t    *testing.T
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	file string // its certificate
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t, dir: t.TempDir()}
+	a.cert, a.key = a.make(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "a test's authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}, nil)
+	a.file = filepath.Join(a.dir, "ca.pem")
+	write(t, a.file, block("CERTIFICATE", a.cert.Raw))
+	return a
+}
+
+// make makes a certificate that the authority signs, or itself if it has none.
+func (a *authority) make(c *x509.Certificate, from *authority) (*x509.Certificate, *ecdsa.PrivateKey) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if c.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
+		a.t.Fatal(err)
+	}
+	c.NotBefore = time.Now().Add(-time.Hour)
+	if c.NotAfter.IsZero() {
+		c.NotAfter = time.Now().Add(time.Hour)
+	}
+	parent, signer := c, key
+	if from != nil {
+		parent, signer = from.cert, from.key
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(raw)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert, key
+}
+
+// issue writes a certificate for a name and 127.0.0.1, good for servers and
+// clients, into name.pem and name.key.
+func (a *authority) issue(name string) (cert, key string) {
+	return a.issueUntil(name, time.Time{})
+}
+
+func (a *authority) issueUntil(name string, end time.Time) (certFile, keyFile string) {
+	a.t.Helper()
+	cert, key := a.make(&x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: end,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, a)
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
+	write(a.t, certFile, block("CERTIFICATE", cert.Raw))
+	write(a.t, keyFile, block("PRIVATE KEY", raw))
+	return certFile, keyFile
+}
+
+// serverTLS is the configuration of a server that this authority vouches for; if
+// strict, it wants the same of its clients.
+func (a *authority) serverTLS(strict bool) *tls.Config {
+	a.t.Helper()
+	pair, err := tls.LoadX509KeyPair(a.issue("server"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if strict {
+		c.ClientCAs, c.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+		c.ClientCAs.AddCert(a.cert)
+	}
+	return c
+}
+
+func block(kind string, raw []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}))
+}
+
+// write replaces a file as secret stores do: whole, or not at all.
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	next := file + ".next"
+	if err := os.WriteFile(next, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, file); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,115 @@
+package bridge
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"bpcc-nats/bpcc"
+)
+
+// kept is a secret or a certificate in files that may be replaced while the
+// bridge runs. It is read anew at each use; while it cannot be read, as in the
+// middle of a replacement, the last good one serves.
+type kept[T any] struct {
+	what string // the variable that names it
+	read func() (T, error)
+	log  *slog.Logger
+
+	mu   sync.Mutex // guards what follows
+	last T
+	told string // why it could not be read, as was logged
+}
+
+func (k *kept[T]) get() T {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v, err := k.read()
+	switch {
+	case err == nil:
+		if k.told != "" {
+			k.log.Info("it can be read again", "variable", k.what)
+		}
+		k.last, k.told = v, ""
+	case err.Error() != k.told:
+		k.told = err.Error()
+		k.log.Warn("what it names cannot be read; going on with the last good one", "variable", k.what, "err", err)
+	}
+	return k.last
+}
+
+// secret gives the present text of a variable that was given as a file, or
+// its only one. The function is for concurrent use.
+func (c *Config) secret(name string, first Secret, log *slog.Logger) func() string {
+	file, ok := c.files[name]
+	if !ok {
+		return func() string { return string(first) }
+	}
+	k := &kept[string]{what: name + "_FILE", log: log, last: string(first), read: func() (string, error) { return readSecret(file) }}
+	return k.get
+}
+
+// errEmptyFile is returned for a file that holds nothing but space.
+var errEmptyFile = errors.New("it is empty")
+
+// readSecret reads a file that holds one secret and nothing else.
+func readSecret(file string) (string, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	if strings.TrimSpace(string(content)) == "" {
+		return "", fmt.Errorf("%s: %w", file, errEmptyFile)
+	}
+	// Editors and secret stores end files with a newline.
+	return strings.TrimRight(string(content), "\r\n"), nil
+}
+
+// readCA reads trust roots.
+func readCA(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return pool, nil
+}
+
+// readPair reads a certificate and its key.
+func readPair(cert, key string) (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s with %s: %w", cert, key, err)
+	}
+	return &pair, nil
+}
+
+// certificate gives the present certificate of two files; nil if there is none.
+func certificate(what, cert, key string, log *slog.Logger) func() *tls.Certificate {
+	if cert == "" {
+		return nil
+	}
+	k := &kept[*tls.Certificate]{what: what, log: log, read: func() (*tls.Certificate, error) { return readPair(cert, key) }}
+	k.get() // the one that the configuration was checked with is the first good one
+	return k.get
+}
+
+// client makes the API client that the configuration describes.
+func (c *Config) client(log *slog.Logger) (*bpcc.Client, error) {
+	secret := c.secret("BPCC_CLIENT_SECRET", c.ClientSecret, log)
+	if c.Auth == authCookie {
+		secret = c.secret("BPCC_PASSWORD", c.Password, log)
+	}
+	return bpcc.New(bpcc.Config{
+		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Scope: c.Scope, Secret: secret,
+		Timeout: c.Timeout, RootCAs: c.RootCAs, Certificate: certificate("BPCC_CERT", c.Cert, c.Key, log),
+	})
+}

@@ -1,0 +1,145 @@
+package bridge
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// loopback tells whether a host is this machine for sure. What a name other than
+// localhost leads to can change.
+func loopback(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsLoopback()
+	}
+	return strings.EqualFold(host, "localhost")
+}
+
+// checkSourceTLS checks how the source is known to be the source, and the bridge
+// to be the bridge.
+func (c *Config) checkSourceTLS(fault func(name, format string, args ...any)) (warnings []string) {
+	if u, err := url.Parse(c.URL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		if c.AllowHTTP {
+			warnings = append(warnings, "BPCC_URL is http: the secret and all data travel for everybody on the way to read and to change")
+		} else {
+			fault("BPCC_URL", "http would send the secret and all data for everybody on the way to read; use https, or set BPCC_ALLOW_HTTP=true if that is what you want")
+		}
+	}
+	if c.CAFile != "" {
+		var err error
+		if c.RootCAs, err = readCA(c.CAFile); err != nil {
+			fault("BPCC_CA_FILE", "%v", err)
+		}
+	}
+	checkPair(fault, "BPCC_CERT", c.Cert, "BPCC_KEY", c.Key)
+	return warnings
+}
+
+// checkPair checks the files of a certificate and its key.
+func checkPair(fault func(name, format string, args ...any), certName, cert, keyName, key string) {
+	switch {
+	case cert == "" && key == "":
+	case cert == "" || key == "":
+		fault(certName, "%s and %s belong together; one is not set", certName, keyName)
+	default:
+		if _, err := readPair(cert, key); err != nil {
+			fault(certName, "%v", err)
+		}
+	}
+}
+
+// checkNATSAuth checks how the bridge shows itself to the NATS server.
+func (c *Config) checkNATSAuth(fault func(name, format string, args ...any)) {
+	// The library's own error would show a password that stands in the URL.
+	for server := range strings.SplitSeq(c.NATSURL, ",") {
+		server = strings.TrimSpace(server)
+		if !strings.Contains(server, "://") {
+			server = "nats://" + server
+		}
+		if _, err := url.Parse(server); err != nil {
+			fault("NATS_URL", "an address in it is not of the form nats://host:4222 (a password in it must be percent-encoded; better give it as NATS_PASSWORD_FILE)")
+		}
+	}
+	switch {
+	case c.NATSUser != "" && c.NATSPassword == "":
+		fault("NATS_PASSWORD", "not set, but NATS_USER is")
+	case c.NATSUser == "" && c.NATSPassword != "":
+		fault("NATS_USER", "not set, but NATS_PASSWORD is")
+	}
+	if c.NATSUser != "" && c.NATSToken != "" {
+		fault("NATS_TOKEN", "set, and NATS_USER too; keep one")
+	}
+	if c.NATSCreds != "" && c.NATSNKey != "" {
+		fault("NATS_NKEY", "set, and NATS_CREDS too; keep one")
+	}
+	checkPair(fault, "NATS_CERT", c.NATSCert, "NATS_KEY", c.NATSKey)
+	if c.NATSCA != "" {
+		if _, err := readCA(c.NATSCA); err != nil {
+			fault("NATS_CA", "%v", err)
+		}
+	}
+	for _, f := range [...]struct{ name, file string }{{"NATS_CREDS", c.NATSCreds}, {"NATS_NKEY", c.NATSNKey}} {
+		if _, err := os.Stat(f.file); f.file != "" && err != nil {
+			fault(f.name, "%v", err)
+		}
+	}
+	for token := range strings.SplitSeq(c.NATSInboxPrefix, ".") {
+		if c.NATSInboxPrefix != "" && (token == "" || strings.ContainsAny(token, "*> \t\r\n")) {
+			fault("NATS_INBOX_PREFIX", "%q is no subject: want tokens without wildcards or spaces, such as _INBOX_bridge", c.NATSInboxPrefix)
+			break
+		}
+	}
+}
+
+// exposed warns of what strangers could reach without a password.
+func (c *Config) exposed(purpose Purpose) (warnings []string) {
+	reachable := func(address string) bool {
+		host, _, err := net.SplitHostPort(address)
+		return err == nil && !loopback(host)
+	}
+	if purpose == ForBridge && c.HTTP != Off && reachable(c.HTTP) {
+		warnings = append(warnings, fmt.Sprintf("BRIDGE_HTTP=%s can be reached from other machines, and asks for no password: keep it within a network that you trust", c.HTTP))
+	}
+	if purpose != ForSource && c.Embedded() && reachable(c.EmbeddedListen) {
+		warnings = append(warnings, fmt.Sprintf("BRIDGE_EMBEDDED_LISTEN=%s can be reached from other machines, and the embedded server asks for no password: "+
+			"whoever reaches it can read and write everything; name a server of your own in NATS_URL instead", c.EmbeddedListen))
+	}
+	return warnings
+}
+
+// tlsAdvice says what a person can do about a TLS handshake that failed; "" if
+// that is not what failed. The names are the variables that tell whom to trust,
+// what to show, and where to go.
+func tlsAdvice(err error, ca, cert, address string) string {
+	var (
+		unknown  x509.UnknownAuthorityError
+		wrong    x509.HostnameError
+		invalid  x509.CertificateInvalidError
+		noTLS    tls.RecordHeaderError
+		network  *net.OpError
+		verified *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return "the server's certificate is signed by an authority that is not trusted here; if it is the right server, give that authority's certificate in " + ca
+	case errors.As(err, &wrong):
+		return "the server's certificate is for another name; check " + address
+	case errors.As(err, &invalid):
+		return "the server's certificate is not valid (if it has expired: check this machine's clock, and tell whoever runs the server)"
+	case errors.As(err, &verified):
+		return "the server's certificate could not be verified; check " + ca
+	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
+		return "what listens there does not speak TLS; check " + address
+	case errors.As(err, &network) && network.Op == "remote error":
+		// So the TLS library marks what the other side complains of.
+		return "the server does not take the TLS handshake: it may want a certificate that it trusts, in " + cert
+	}
+	return ""
+}
