@@ -189,7 +189,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	if purpose != ForSource {
 		c.checkNATS(fault)
 	}
-	warnings = append(warnings, c.exposed(purpose)...)
+	warnings = append(warnings, c.cautions(purpose)...)
 	c.checkBridge(purpose, fault)
 	if len(faults) > 0 {
 		return nil, warnings, fmt.Errorf("%w:\n%w", ErrConfig, errors.Join(faults...))

@@ -2,9 +2,14 @@ package bridge
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,26 +19,33 @@ import (
 // ErrNATSAuth is returned by [Connect] when the server refuses the credentials.
 var ErrNATSAuth = errors.New("the NATS server refuses the credentials")
 
+// reconnectWait is how long a lost connection waits between two tries.
+const reconnectWait = time.Second
+
 // Connect connects to the NATS server that the configuration names, by its URL
 // or a context of the nats CLI. It waits for the server until ctx ends; refused
-// credentials end it at once with [ErrNATSAuth]. closed is called when a
-// connection that was up is given up for good, with the reason.
+// credentials end it at once with [ErrNATSAuth]. A connection that was up is
+// kept up for ever, with what the files of secrets and certificates hold at each
+// try; closed is called, with the reason, if it is given up all the same.
 func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error)) (*nats.Conn, error) {
-	options := append(c.natsOptions(log), nats.ClosedHandler(func(nc *nats.Conn) {
-		if err := nc.LastError(); err != nil {
-			closed(fmt.Errorf("the NATS connection is closed: %w", err))
-		}
-	}))
+	r := &reporter{log: log}
+	options, err := c.natsOptions(r, closed)
+	if err != nil {
+		return nil, err
+	}
 	told := ""
 	for {
 		nc, err := c.dial(options)
-		switch {
+		switch advice := natsAdvice(err); {
 		case err == nil:
+			r.conn.Store(nc)
 			log.Info("connected to NATS", "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion(), "url", nc.ConnectedUrlRedacted())
 			return nc, nil
-		case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-			return nil, fmt.Errorf("%w: %w; check NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN", ErrNATSAuth, err)
-		case !errors.Is(err, nats.ErrNoServers) && !errors.Is(err, nats.ErrTimeout):
+		case refusedCredentials(err):
+			return nil, fmt.Errorf("%w: %w; %s", ErrNATSAuth, err, advice)
+		case advice != "":
+			return nil, fmt.Errorf("connect to NATS: %w; %s", err, advice)
+		case !passing(err):
 			// A file, a context or an option is wrong; waiting mends nothing.
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		}
@@ -44,7 +56,7 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("connect to NATS: %w", err)
-		case <-time.After(time.Second):
+		case <-time.After(reconnectWait):
 		}
 	}
 }
@@ -57,23 +69,73 @@ func (c *Config) dial(options []nats.Option) (*nats.Conn, error) {
 	return nats.Connect(c.NATSURL, options...)
 }
 
-func (c *Config) natsOptions(log *slog.Logger) []nats.Option {
+// refusedCredentials tells whether the server knows who asks, or nobody such,
+// and refuses.
+func refusedCredentials(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
+		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
+}
+
+// passing tells whether a failure to connect may pass by itself: nobody listens,
+// no name is found, the server goes down while it answers.
+func passing(err error) bool {
+	var network net.Error
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) || errors.As(err, &network)
+}
+
+// natsAdvice says what a person can do about a failure; "" if only waiting helps.
+func natsAdvice(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAccountAuthExpired):
+		return "the credentials have expired: get new ones from whoever runs the server"
+	case errors.Is(err, nats.ErrAuthRevoked):
+		return "the credentials have been revoked: get new ones from whoever runs the server"
+	case refusedCredentials(err):
+		return "check what is set of NATS_CREDS, NATS_NKEY, NATS_USER with NATS_PASSWORD, NATS_TOKEN, NATS_CERT with NATS_KEY, and NATS_CONTEXT"
+	case errors.Is(err, nats.ErrPermissionViolation):
+		return mendPermission
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		return "the server does not offer TLS, which NATS_URL, NATS_CA or NATS_CERT ask for"
+	}
+	return tlsAdvice(err, "NATS_CA", "NATS_CERT and NATS_KEY", "NATS_URL")
+}
+
+// natsOptions are the options of every connection. They read the files of
+// secrets and certificates at each try to connect.
+func (c *Config) natsOptions(r *reporter, closed func(error)) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("bpcc-bridge " + c.Version),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(time.Second),
+		// Whoever mends the credentials must not have to restart the bridge too.
+		nats.IgnoreAuthErrorAbort(),
+		nats.CustomReconnectDelay(func(int) time.Duration {
+			r.waiting()
+			return reconnectWait + time.Duration(rand.Int64N(int64(reconnectWait)/4))
+		}),
 		// Without it, a publish that returned an error may still be sent later.
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("disconnected from NATS", "err", err)
+				r.log.Warn("disconnected from NATS", "err", err)
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.report(err) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
+			r.forget()
+			r.log.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Warn("NATS reports", "err", err)
+		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
+			r.report(err)
+			if c.NATSNKey != "" && refusedCredentials(err) {
+				c.endForNewKey(nc, closed)
+			}
+		}),
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			if err := nc.LastError(); err != nil {
+				closed(fmt.Errorf("the NATS connection is closed: %w", err))
+			}
 		}),
 	}
 	add := func(on bool, o nats.Option) {
@@ -81,17 +143,45 @@ func (c *Config) natsOptions(log *slog.Logger) []nats.Option {
 			options = append(options, o)
 		}
 	}
+	password := c.secret("NATS_PASSWORD", c.NATSPassword, r.log)
 	add(c.NATSCreds != "", nats.UserCredentials(c.NATSCreds))
-	add(c.NATSUser != "", nats.UserInfo(c.NATSUser, string(c.NATSPassword)))
-	add(c.NATSToken != "", nats.Token(string(c.NATSToken)))
-	add(c.NATSCA != "", nats.RootCAs(c.NATSCA))
-	add(c.NATSCert != "", nats.ClientCert(c.NATSCert, c.NATSKey))
+	add(c.NATSUser != "", nats.UserInfoHandler(func() (string, string) { return c.NATSUser, password() }))
+	add(c.NATSToken != "", nats.TokenHandler(c.secret("NATS_TOKEN", c.NATSToken, r.log)))
+	add(c.NATSInboxPrefix != "", nats.CustomInboxPrefix(c.NATSInboxPrefix))
+	add(c.NATSCA != "" || c.NATSCert != "", c.natsTLS(r.log))
 	if c.NATSNKey != "" {
 		o, err := nats.NkeyOptionFromSeed(c.NATSNKey)
 		if err != nil {
-			o = func(*nats.Options) error { return fmt.Errorf("NATS_NKEY: %w", err) }
+			return nil, fmt.Errorf("NATS_NKEY: %w", err)
 		}
 		options = append(options, o)
 	}
-	return options
+	return options, nil
+}
+
+// natsTLS trusts and shows what the files hold, at each handshake.
+func (c *Config) natsTLS(log *slog.Logger) nats.Option {
+	var showing nats.TLSCertHandler
+	if show := certificate("NATS_CERT", c.NATSCert, c.NATSKey, log); show != nil {
+		showing = func() (tls.Certificate, error) { return *show(), nil }
+	}
+	var trusting nats.RootCAsHandler
+	if c.NATSCA != "" {
+		trusted := &kept[*x509.CertPool]{what: "NATS_CA", log: log, read: func() (*x509.CertPool, error) { return readCA(c.NATSCA) }}
+		trusting = func() (*x509.CertPool, error) { return trusted.get(), nil }
+	}
+	return func(o *nats.Options) error {
+		o.Secure = true
+		return nats.ClientTLSConfig(showing, trusting)(o)
+	}
+}
+
+// endForNewKey closes the connection when the file holds another key than the one
+// in use, which the library cannot exchange: a new process will use it.
+func (c *Config) endForNewKey(nc *nats.Conn, closed func(error)) {
+	// While the file cannot be read there is no new key in it.
+	if public, err := publicKey(c.NATSNKey); err == nil && public != nc.Opts.Nkey {
+		closed(fmt.Errorf("%w, and NATS_NKEY holds a new key by now: the next start uses it", ErrNATSAuth))
+		nc.Close()
+	}
 }

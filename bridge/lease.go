@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -18,6 +19,7 @@ import (
 // Election libraries for JetStream exist, none of them kept up and served; this
 // is the part of one that is needed.
 type lease struct {
+	conn     *nats.Conn
 	kv       jetstream.KeyValue
 	key      string
 	instance string
@@ -33,7 +35,8 @@ type lease struct {
 // errLeaseLost ends a term whose lease was not renewed in time.
 var errLeaseLost = errors.New("the lease is lost")
 
-// acquire waits until the lease is this instance's or ctx ends.
+// acquire waits until the lease is this instance's or ctx ends. The error is
+// [ErrNATSPermission] if it may not take it at all.
 func (l *lease) acquire(ctx context.Context) error {
 	told := ""
 	for {
@@ -43,6 +46,9 @@ func (l *lease) acquire(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, ErrNATSPermission) {
+			return err
 		}
 		// Who leads is news when it changes, not at every try.
 		if text := l.obstacle(ctx, err); text != told {
@@ -60,9 +66,10 @@ func (l *lease) acquire(ctx context.Context) error {
 func (l *lease) try(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	before := l.conn.LastError()
 	sent := l.now()
 	revision, err := l.kv.Create(ctx, l.key, []byte(l.instance))
-	if err != nil {
+	if err = permitted(l.conn, before, err); err != nil {
 		return fmt.Errorf("take the lease: %w", err)
 	}
 	l.revision, l.renewed = revision, sent

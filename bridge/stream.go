@@ -117,12 +117,14 @@ type Provisioned struct {
 
 // Provision makes the streams that are missing and compares those that are
 // there; it never changes one. The error is [ErrStream] where a stream cannot
-// serve, else that of the server.
+// serve, [ErrNATSPermission] where the user may not look at a stream or make it,
+// else that of the server.
 func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provisioned, error) {
 	var done []Provisioned
 	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
+		before := js.Conn().LastError()
 		p, err := provision(ctx, js, want)
-		if err != nil {
+		if err = permitted(js.Conn(), before, err); err != nil {
 			return done, fmt.Errorf("provision stream %s: %w", want.Name, err)
 		}
 		done = append(done, p)

@@ -29,7 +29,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		b.standBy()
 		m, err := b.await(ctx, lease)
 		if err != nil {
-			return nil // asked to stop while standing by
+			return unlessDone(ctx, err)
 		}
 		err = b.lead(ctx, lease, m)
 		switch {
@@ -58,8 +58,9 @@ const staleMost = 5
 func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	before := b.js.Conn().LastError()
 	kv, err := b.js.KeyValue(ctx, b.config.LeaseBucket)
-	if err != nil {
+	if err = permitted(b.js.Conn(), before, err); err != nil {
 		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
 	}
 	status, err := kv.Status(ctx)
@@ -67,7 +68,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
 	}
 	return &lease{
-		kv: kv, key: Token(b.config.Tenant), instance: b.instance, log: b.log, now: b.now,
+		conn: b.js.Conn(), kv: kv, key: Token(b.config.Tenant), instance: b.instance, log: b.log, now: b.now,
 		ttl: status.TTL(), retry: min(b.config.PollInterval, time.Second, status.TTL()/4),
 	}, nil
 }

@@ -11,6 +11,9 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 // loopback tells whether a host is this machine for sure. What a name other than
@@ -85,9 +88,14 @@ func (c *Config) checkNATSAuth(fault func(name, format string, args ...any)) {
 			fault("NATS_CA", "%v", err)
 		}
 	}
-	for _, f := range [...]struct{ name, file string }{{"NATS_CREDS", c.NATSCreds}, {"NATS_NKEY", c.NATSNKey}} {
-		if _, err := os.Stat(f.file); f.file != "" && err != nil {
-			fault(f.name, "%v", err)
+	if c.NATSCreds != "" {
+		if err := checkCreds(c.NATSCreds); err != nil {
+			fault("NATS_CREDS", "%v", err)
+		}
+	}
+	if c.NATSNKey != "" {
+		if _, err := publicKey(c.NATSNKey); err != nil {
+			fault("NATS_NKEY", "%v", err)
 		}
 	}
 	for token := range strings.SplitSeq(c.NATSInboxPrefix, ".") {
@@ -98,8 +106,42 @@ func (c *Config) checkNATSAuth(fault func(name, format string, args ...any)) {
 	}
 }
 
-// exposed warns of what strangers could reach without a password.
-func (c *Config) exposed(purpose Purpose) (warnings []string) {
+// checkCreds tells what is wrong with a file of NATS credentials.
+func checkCreds(file string) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	defer clear(content)
+	if _, err := nkeys.ParseDecoratedJWT(content); err != nil {
+		return fmt.Errorf("%s holds no credentials as nsc writes them: %w", file, err)
+	}
+	pair, err := nkeys.ParseDecoratedUserNKey(content)
+	if err != nil {
+		return fmt.Errorf("%s holds no credentials as nsc writes them: %w", file, err)
+	}
+	pair.Wipe()
+	return nil
+}
+
+// publicKey gives the public key of a file that holds the seed of a NATS user.
+func publicKey(file string) (string, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	defer clear(content)
+	pair, err := nkeys.ParseDecoratedUserNKey(content)
+	if err != nil {
+		return "", fmt.Errorf("%s holds no seed of a user: %w", file, err)
+	}
+	defer pair.Wipe()
+	return pair.PublicKey()
+}
+
+// cautions warns of what strangers could reach without a password, and of what
+// is set in vain.
+func (c *Config) cautions(purpose Purpose) (warnings []string) {
 	reachable := func(address string) bool {
 		host, _, err := net.SplitHostPort(address)
 		return err == nil && !loopback(host)
@@ -110,6 +152,9 @@ func (c *Config) exposed(purpose Purpose) (warnings []string) {
 	if purpose != ForSource && c.Embedded() && reachable(c.EmbeddedListen) {
 		warnings = append(warnings, fmt.Sprintf("BRIDGE_EMBEDDED_LISTEN=%s can be reached from other machines, and the embedded server asks for no password: "+
 			"whoever reaches it can read and write everything; name a server of your own in NATS_URL instead", c.EmbeddedListen))
+	}
+	if purpose != ForSource && c.NATSContext != "" && c.NATSURL != "" {
+		warnings = append(warnings, "NATS_CONTEXT is not used, and neither are its credentials, for NATS_URL is set")
 	}
 	return warnings
 }
@@ -137,8 +182,8 @@ func tlsAdvice(err error, ca, cert, address string) string {
 		return "the server's certificate could not be verified; check " + ca
 	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return "what listens there does not speak TLS; check " + address
-	case errors.As(err, &network) && network.Op == "remote error":
-		// So the TLS library marks what the other side complains of.
+	case errors.As(err, &network) && network.Op == "remote error", errors.Is(err, nats.ErrTLS):
+		// So the libraries mark what the other side complains of, or hangs up for.
 		return "the server does not take the TLS handshake: it may want a certificate that it trusts, in " + cert
 	}
 	return ""
