@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of the contenders, in the order of the tables.
+const (
+	theBridge  = "bridge"
+	plainGo    = "plain Go"
+	dedupe     = "Bento, dedupe"
+	comparing  = "Bento, before/after"
+	peerEvents = "EV" // the stream of those who make none
+)
+
+func contenders() []string { return []string{theBridge, plainGo, dedupe, comparing} }
+
+// programs are the paths of what is compared, and of the server.
+type programs struct{ bridge, plain, bento, nats, source string }
+
+// build makes the programs that are wanted in dir. The server and Bento come by
+// way of the module proxy; Bento is a module of its own and takes minutes. Of
+// programs that are built already it makes the bridge and plain alone.
+func build(ctx context.Context, dir string, wanted map[string]bool, built bool) (programs, error) {
+	p := programs{
+		bridge: filepath.Join(dir, "bridge"), plain: filepath.Join(dir, "plain"),
+		bento: filepath.Join(dir, "bento"), nats: filepath.Join(dir, "nats-server"),
+	}
+	root, err := command(ctx, "", nil, "go", "list", "-m", "-f", "{{.Dir}}")
+	if err != nil {
+		return p, err
+	}
+	p.source = filepath.Join(root, "bench", "bento")
+	const server = "github.com/nats-io/nats-server/v2"
+	version, err := command(ctx, root, nil, "go", "list", "-m", "-f", "{{.Version}}", server)
+	if err != nil {
+		return p, err
+	}
+	steps := [][]string{
+		{root, "go", "build", "-o", p.bridge, "./cmd/bridge"},
+		{root, "go", "build", "-o", p.plain, "./bench/plain"},
+	}
+	if !built {
+		steps = append(steps, []string{root, "go", "install", server + "@" + version})
+	}
+	if !built && (wanted[dedupe] || wanted[comparing]) {
+		steps = append(steps, []string{p.source, "go", "build", "-o", p.bento, "."})
+	}
+	for _, s := range steps {
+		fmt.Fprintln(os.Stderr, strings.Join(s[1:], " "))
+		if _, err := command(ctx, s[0], []string{"GOBIN=" + dir, "CGO_ENABLED=0"}, s[1], s[2:]...); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+func command(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Stderr, cmd.Env = dir, os.Stderr, append(os.Environ(), env...)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// enter makes the stream that a contender writes to and starts it. It returns
+// the stream's name.
+func (p programs) enter(ctx context.Context, name, dir, tenant string, nc *nats.Conn, interval time.Duration) (*process, string, error) {
+	server := "NATS_URL=" + nc.ConnectedUrl()
+	if name == theBridge {
+		body, err := json.Marshal(subscription())
+		if err != nil {
+			return nil, "", fmt.Errorf("write the subscription: %w", err)
+		}
+		file := filepath.Join(dir, "subscription.json")
+		if err := os.WriteFile(file, body, 0o600); err != nil {
+			return nil, "", fmt.Errorf("write the subscription: %w", err)
+		}
+		// Without what the peers do not do: availability, directories, probes.
+		env := []string{
+			server, "BPCC_URL=" + tenant, "BPCC_CLIENT_ID=bench", "BPCC_CLIENT_SECRET=bench", "BRIDGE_TENANT=bench",
+			"BPCC_SUBSCRIPTION_FILE=" + file, "BPCC_POLL_INTERVAL=" + interval.String(),
+			"BPCC_SERVICES=none", "BPCC_DIRECTORY_INTERVAL=0s", "BRIDGE_HTTP=off",
+		}
+		started, err := launch(dir, "bridge", env, p.bridge, "run")
+		return started, "BPCC_EVENTS", err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, "", fmt.Errorf("open JetStream: %w", err)
+	}
+	// As the bridge makes its own.
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: peerEvents, Subjects: []string{"ev.>"}, Storage: jetstream.FileStorage, Compression: jetstream.S2Compression,
+		MaxAge: 720 * time.Hour, Duplicates: 2 * time.Minute,
+	}); err != nil {
+		return nil, "", fmt.Errorf("make the stream %s: %w", peerEvents, err)
+	}
+	env := []string{server, "HTTP_URL=" + tenant + "/statsapi/subscription/data", "INTERVAL=" + interval.String(), "SUBJECT=ev.row"}
+	var started *process
+	switch name {
+	case plainGo:
+		ignored, jsonErr := json.Marshal(volatile())
+		if jsonErr != nil {
+			return nil, "", fmt.Errorf("write the volatile columns: %w", jsonErr)
+		}
+		started, err = launch(dir, "plain", append(env, "VOLATILE="+string(ignored)), p.plain)
+	case dedupe:
+		started, err = launch(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "dedupe.yaml"))
+	case comparing:
+		started, err = launch(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "beforeafter.yaml"))
+	default:
+		err = fmt.Errorf("there is no contender %q", name)
+	}
+	return started, peerEvents, err
+}

@@ -1,0 +1,157 @@
+// Command bench runs the bridge and its peers side by side on the same work: a
+// plain Go program and Bento with two configurations. Each is a process of its
+// own that polls a simulated tenant and writes to a NATS server process of its
+// own. From the module's root:
+//
+//	go run ./bench           everything, about 40 minutes; writes bench/results.md and pictures
+//	go run ./bench -smoke    a small floor, without Bento, in seconds; writes nothing
+//
+// All programs are built first; nats-server and Bento come by way of the Go
+// module proxy. It runs on Linux alone, for it reads /proc and its clocks.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are what the command line says.
+type options struct {
+	agents, services     int
+	sizes                []int
+	polls, warm, rounds  int
+	interval, slowest    time.Duration
+	contenders           []string
+	out                  string
+	programs             string
+	skipTable, skipSizes bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (options, error) {
+	o := options{sizes: []int{100, 1000, 10_000, 50_000}, contenders: contenders()}
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.IntVar(&o.agents, "agents", 10_000, "agents of the table")
+	f.IntVar(&o.polls, "polls", 8, "polls that are measured in each trial")
+	f.IntVar(&o.warm, "warm", 3, "polls before them")
+	f.IntVar(&o.rounds, "rounds", 3, "how often every trial of the table is run")
+	f.DurationVar(&o.interval, "interval", 2*time.Second, "between polls")
+	f.DurationVar(&o.slowest, "slowest", 5*time.Second, "between polls of more than 20,000 agents")
+	f.StringVar(&o.out, "out", "bench", "directory for results.md and the pictures; empty for none")
+	f.StringVar(&o.programs, "programs", "", "directory that holds nats-server and bento already, for the bridge and plain to be built into")
+	f.BoolVar(&o.skipTable, "no-table", false, "leave the table out")
+	f.BoolVar(&o.skipSizes, "no-sizes", false, "leave the cost against the number of agents out")
+	only := f.String("only", strings.Join(o.contenders, ";"), "contenders, separated by semicolons")
+	smoke := f.Bool("smoke", false, "a small floor, without Bento, to see that it works")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.contenders = strings.Split(*only, ";")
+	for _, name := range o.contenders {
+		if !slices.Contains(contenders(), name) {
+			return o, fmt.Errorf("-only: there is no contender %q; there are %s", name, strings.Join(contenders(), "; "))
+		}
+	}
+	if *smoke {
+		o.agents, o.sizes, o.polls, o.warm, o.rounds, o.interval = 200, []int{100}, 2, 1, 1, 300*time.Millisecond
+		o.contenders, o.out = []string{theBridge, plainGo}, ""
+	}
+	o.services = o.agents / 20
+	return o, nil
+}
+
+// loads are the rows of the table.
+func loads() []load {
+	return []load{
+		{Name: "0 %"}, {Name: "1 %", Share: 0.01}, {Name: "10 %", Share: 0.1}, {Name: "100 %", Share: 1}, {Name: "clocks", Ticks: true},
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	wanted := map[string]bool{}
+	for _, name := range o.contenders {
+		wanted[name] = true
+	}
+	dir := o.programs
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "bench-programs-"); err != nil {
+			return fmt.Errorf("make a directory: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	p, err := build(ctx, dir, wanted, o.programs != "")
+	if err != nil {
+		return err
+	}
+	rep := report{options: o, began: time.Now(), args: args}
+	for _, t := range o.trials() {
+		r, err := p.run(ctx, t)
+		if err != nil {
+			return fmt.Errorf("%s, %d agents, %s: %w", t.contender, t.agents, t.load.Name, err)
+		}
+		fmt.Fprintf(os.Stderr, "%-20s %6d agents  %-7s %8.2f ms a poll (server %6.2f)  stored after %7.2f ms  peak %6.1f MB  events %v\n",
+			t.contender, t.agents, t.load.Name, ms(r.cost), ms(r.server), ms(median(r.latency)), mb(r.peak), r.events)
+		rep.results = append(rep.results, r)
+	}
+	return rep.write()
+}
+
+// trials lists what is to be measured, the contenders taking turns.
+func (o options) trials() []trial {
+	var list []trial
+	add := func(name string, agents int, l load) {
+		t := trial{name, agents, max(agents/20, 1), l, o.interval, o.warm, o.polls}
+		if agents > 20_000 {
+			t.interval = o.slowest
+		}
+		list = append(list, t)
+	}
+	for range o.rounds {
+		for _, l := range loads() {
+			for _, name := range o.contenders {
+				if !o.skipTable {
+					add(name, o.agents, l)
+				}
+			}
+		}
+	}
+	for _, agents := range o.sizes {
+		for _, l := range loads()[:3] {
+			for _, name := range o.contenders {
+				// The peers' curve is at 1 %; at the table's size it is known.
+				known := agents == o.agents && !o.skipTable
+				if !o.skipSizes && !known && (name == theBridge || l.Share == 0.01) {
+					add(name, agents, l)
+				}
+			}
+		}
+	}
+	return list
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func mb(bytes int) float64 { return float64(bytes) / (1 << 20) }

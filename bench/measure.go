@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// trial is one thing to be measured.
+type trial struct {
+	contender        string
+	agents, services int
+	load             load
+	interval         time.Duration
+	// warm polls come before the polls that are measured.
+	warm, polls int
+}
+
+// result is what was measured of a trial.
+type result struct {
+	trial
+	// cost is the processor time of the contender per poll, from request to
+	// request, so with all that it does between them; server is that of NATS.
+	cost, server time.Duration
+	// latency is, per poll with events, the time from the last byte of the answer
+	// to the storing of the last event, by the server's own stamp.
+	latency []time.Duration
+	// peak is the most memory resident, in bytes.
+	peak int
+	// events is how many were stored per poll, bytes the size of an answer.
+	events []int
+	bytes  int
+}
+
+// run carries a trial out, with a server, a tenant and a contender of its own.
+func (p programs) run(ctx context.Context, t trial) (r result, err error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return r, fmt.Errorf("make a directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	server, nc, err := startNATS(ctx, p.nats, dir)
+	if err != nil {
+		return r, err
+	}
+	defer server.stop()
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return r, fmt.Errorf("open JetStream: %w", err)
+	}
+	sim, err := serve(newWorld(t.agents, t.services, t.load))
+	if err != nil {
+		return r, err
+	}
+	defer sim.close()
+	tenant := sim.list[0]
+	// One poll more ends the last that is measured.
+	tenant.enough = t.warm + t.polls + 1
+	tenant.mu.Lock()
+	contender, stream, err := p.enter(ctx, t.contender, dir, sim.address(0), nc, t.interval)
+	if err == nil {
+		tenant.cost = contender.cost
+		tenant.also = server.cost
+	}
+	tenant.mu.Unlock()
+	if err != nil {
+		return r, err
+	}
+	defer contender.stop()
+	limit := time.After(time.Duration(tenant.enough+5)*t.interval*3 + 20*time.Second)
+	select {
+	case <-tenant.full:
+	case <-contender.exited:
+		return r, contender.died()
+	case <-limit:
+		return r, fmt.Errorf("%s is too slow for an interval of %v at %d agents", t.contender, t.interval, t.agents)
+	case <-ctx.Done():
+		return r, ctx.Err()
+	}
+	r = result{trial: t}
+	if r.peak, err = contender.peak(); err != nil {
+		return r, err
+	}
+	contender.stop() // so that the stream comes to an end
+	tenant.mu.Lock()
+	polls := tenant.polls[t.warm : t.warm+t.polls+1]
+	tenant.mu.Unlock()
+	first, last := polls[0], polls[len(polls)-1]
+	r.cost = (last.cost - first.cost) / time.Duration(t.polls)
+	r.server = (last.also - first.also) / time.Duration(t.polls)
+	r.bytes = first.bytes
+	stored, err := stamps(ctx, js, stream, first.answered)
+	if err != nil {
+		return r, err
+	}
+	for i, p := range polls[:t.polls] {
+		events, end := stored.between(p.answered, polls[i+1].arrived)
+		r.events = append(r.events, events)
+		if events > 0 {
+			r.latency = append(r.latency, end.Sub(p.answered))
+		}
+	}
+	return r, nil
+}
+
+// stamp is when a message was stored, and whether it is an event about a row: the
+// bridge's own checkpoints are not.
+type stamp struct {
+	at    time.Time
+	about bool
+}
+
+type stampList []stamp
+
+// stamps reads when the messages of a stream were stored, from an instant on.
+func stamps(ctx context.Context, js jetstream.JetStream, name string, from time.Time) (stampList, error) {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from, HeadersOnly: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	var list stampList
+	if info.NumPending == 0 {
+		return nil, nil
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		list = append(list, stamp{meta.Timestamp, !strings.Contains(msg.Subject(), ".feed.")})
+		if meta.NumPending == 0 {
+			return list, nil
+		}
+	}
+}
+
+// between counts the events that were stored between two instants, and tells
+// when the last message was.
+func (l stampList) between(from, to time.Time) (events int, last time.Time) {
+	for _, s := range l {
+		if s.at.Before(from) || s.at.After(to) {
+			continue
+		}
+		last = s.at
+		if s.about {
+			events++
+		}
+	}
+	return events, last
+}
+
+// median is the middle one of some values, 0 of none.
+func median[T int | time.Duration](values []T) T {
+	if len(values) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
+)
+
+// process is a program that runs beside this one, and ends before it.
+type process struct {
+	name   string
+	cmd    *exec.Cmd
+	out    *os.File
+	exited chan struct{}
+}
+
+// launch starts a program with an environment of its own. What it says goes to a
+// file in dir.
+func launch(dir, name string, env []string, program string, args ...string) (*process, error) {
+	out, err := os.Create(filepath.Join(dir, name+".log"))
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	p := &process{name: name, cmd: exec.Command(program, args...), out: out, exited: make(chan struct{})}
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
+	// A bench that is killed must not leave its programs behind.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), out.Close())
+	}
+	go func() {
+		defer close(p.exited)
+		_ = p.cmd.Wait() // whoever waits for exited asks for the log instead
+	}()
+	return p, nil
+}
+
+// stop ends the process and waits for its end.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+	}
+	_ = p.out.Close() // written by the process, not by us
+}
+
+// died says what the process said last.
+func (p *process) died() error {
+	said, err := os.ReadFile(p.out.Name())
+	if err != nil {
+		return fmt.Errorf("%s has ended: %w", p.name, err)
+	}
+	return fmt.Errorf("%s has ended; it said: %s", p.name, bytes.TrimSpace(said[max(0, len(said)-2000):]))
+}
+
+// cost is the processor time that the process has used so far, in user and
+// kernel together. It is that of stat in /proc, to the nanosecond instead of the
+// hundredth of a second.
+func (p *process) cost() time.Duration {
+	const scheduled = 2 // of Linux's clocks of a process, the one of the scheduler
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|scheduled), &t); err != nil {
+		return 0 // it has ended, which is noticed elsewhere
+	}
+	return time.Duration(t.Nano())
+}
+
+// peak is the most memory that the process has had resident, in bytes.
+func (p *process) peak() (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the memory of %s: %w", p.name, err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kilobytes, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")))
+			if err != nil {
+				return 0, fmt.Errorf("read the memory of %s: %w", p.name, err)
+			}
+			return kilobytes << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("read the memory of %s: its status has no VmHWM", p.name)
+}
+
+// startNATS starts a server with an empty store and connects to it.
+func startNATS(ctx context.Context, program, dir string) (*process, *nats.Conn, error) {
+	p, err := launch(dir, "nats-server", nil, program,
+		"--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", dir, "--jetstream", "--store_dir", filepath.Join(dir, "store"))
+	if err != nil {
+		return nil, nil, err
+	}
+	url, err := portsFile(ctx, p, dir)
+	if err == nil {
+		var nc *nats.Conn
+		if nc, err = nats.Connect(url); err == nil {
+			return p, nc, nil
+		}
+	}
+	p.stop()
+	return nil, nil, fmt.Errorf("start nats-server: %w", err)
+}
+
+// portsFile waits for the file in which a server says where it listens.
+func portsFile(ctx context.Context, p *process, dir string) (url string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	name := filepath.Join(dir, fmt.Sprintf("%s_%d.ports", filepath.Base(p.cmd.Path), p.cmd.Process.Pid))
+	for {
+		ports, err := os.ReadFile(name)
+		if _, rest, found := strings.Cut(string(ports), `"nats://`); err == nil && found {
+			if address, _, whole := strings.Cut(rest, `"`); whole {
+				return "nats://" + address, nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-p.exited:
+			return "", p.died()
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+}
