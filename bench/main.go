@@ -69,7 +69,7 @@ func parse(args []string) (options, error) {
 		}
 	}
 	if *smoke {
-		o.agents, o.sizes, o.polls, o.warm, o.rounds, o.interval = 200, []int{100}, 2, 1, 1, 300*time.Millisecond
+		o.agents, o.sizes, o.polls, o.warm, o.rounds, o.interval = 200, []int{100}, 2, 2, 1, 300*time.Millisecond
 		o.contenders, o.out = []string{theBridge, plainGo}, ""
 	}
 	o.services = o.agents / 20

@@ -107,6 +107,9 @@ func (p programs) run(ctx context.Context, t trial) (r result, err error) {
 			r.latency = append(r.latency, end.Sub(p.answered))
 		}
 	}
+	if t.load.Share > 0 && len(r.latency) == 0 {
+		return r, errors.New("no event was stored")
+	}
 	return r, nil
 }
 

@@ -1,7 +1,20 @@
 package main
 
-import "time"
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
 
+// report turns results into text and pictures.
 type report struct {
 	options options
 	began   time.Time
@@ -9,4 +22,189 @@ type report struct {
 	results []result
 }
 
-func (r *report) write() error { return nil }
+// summary is what the rounds of one trial come to: the middle one of what they
+// used, and of all their latencies.
+type summary struct {
+	cost, server, latency time.Duration
+	peak, bytes           int
+	told                  bool // there were events to be stored
+	late                  bool // events of a poll were stored after the next one's request
+}
+
+// find sums up the trials of a contender; there may be none.
+func (r *report) find(name string, agents int, l load) (s summary, found bool) {
+	var cost, server, latency []time.Duration
+	var peak []int
+	for _, one := range r.results {
+		if one.contender != name || one.agents != agents || one.load != l {
+			continue
+		}
+		found = true
+		cost, server, peak = append(cost, one.cost), append(server, one.server), append(peak, one.peak)
+		latency = append(latency, one.latency...)
+		s.bytes = one.bytes
+		s.late = s.late || slices.Min(one.events) != slices.Max(one.events)
+	}
+	s.cost, s.server, s.latency, s.peak, s.told = median(cost), median(server), median(latency), median(peak), len(latency) > 0
+	return s, found
+}
+
+// write prints the tables, and keeps them with the pictures if so wanted.
+func (r *report) write() error {
+	var text bytes.Buffer
+	r.head(&text)
+	if !r.options.skipTable {
+		r.table(&text)
+	}
+	if !r.options.skipSizes {
+		r.sizes(&text)
+	}
+	if _, err := os.Stdout.Write(text.Bytes()); err != nil {
+		return fmt.Errorf("print the results: %w", err)
+	}
+	if r.options.out == "" {
+		return nil
+	}
+	files := map[string][]byte{"results.md": text.Bytes()}
+	if !r.options.skipTable {
+		files["changes.svg"] = r.againstChanges()
+	}
+	if !r.options.skipSizes {
+		files["agents.svg"] = r.againstAgents()
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(r.options.out, name), content, 0o644); err != nil {
+			return fmt.Errorf("keep the results: %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *report) head(w io.Writer) {
+	o := r.options
+	fmt.Fprintf(w, "# The bridge and its peers, side by side\n\n")
+	fmt.Fprintf(w, "Written by `%s` on %s: %s, %d processors, %s, %s.\n", strings.TrimSpace("go run ./bench "+strings.Join(r.args, " ")),
+		r.began.UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), kernel(), runtime.Version())
+	fmt.Fprintf(w, `
+A poll every %v of a simulated tenant: %d columns an agent and %d a service, one service for 20 agents. "1 %%" is the
+share of rows in which a counter went up since the last poll; "clocks" is that no counter did, but two running clocks in
+every agent's row and one in every service's. Each contender is a process of its own before a nats-server process of its
+own (file storage). %d polls are measured after %d to warm up; the contenders take turns, %d rounds of the table.
+`, o.interval, len(agentStats()), len(serviceStats()), o.polls, o.warm, o.rounds)
+}
+
+// table is the comparison at one size.
+func (r *report) table(w io.Writer) {
+	o := r.options
+	some, _ := r.find(o.contenders[0], o.agents, loads()[0])
+	fmt.Fprintf(w, "\n## %s agents and %s services, %.1f MB a poll\n\n| rows changed | %s |", thousands(o.agents), thousands(o.services),
+		float64(some.bytes)/1e6, strings.Join(o.contenders, " | "))
+	others := o.contenders[1:]
+	for _, name := range others {
+		fmt.Fprintf(w, " %s ÷ %s |", name, o.contenders[0])
+	}
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("--:|", len(o.contenders)+len(others)))
+	late := false
+	section := func(title string, ratios bool, value func(summary) (float64, bool)) {
+		fmt.Fprintf(w, "| **%s** |%s\n", title, strings.Repeat(" |", len(o.contenders)+len(others)))
+		for _, l := range loads() {
+			fmt.Fprintf(w, "| %s |", l.Name)
+			var values []float64
+			for _, name := range o.contenders {
+				s, _ := r.find(name, o.agents, l)
+				v, ok := value(s)
+				cell := "–"
+				if ok {
+					cell = figure(v)
+					if s.late {
+						cell, late = cell+" *", true
+					}
+				}
+				if !ok {
+					v = 0
+				}
+				values = append(values, v)
+				fmt.Fprintf(w, " %s |", cell)
+			}
+			for _, v := range values[1:] {
+				cell := "–"
+				if ratios && v > 0 && values[0] > 0 {
+					cell = figure(v/values[0]) + "×"
+				}
+				fmt.Fprintf(w, " %s |", cell)
+			}
+			fmt.Fprintln(w)
+		}
+	}
+	section("processor time a poll, ms", true, func(s summary) (float64, bool) { return ms(s.cost), s.cost > 0 })
+	section("last byte of the answer → last event stored, ms", true, func(s summary) (float64, bool) { return ms(s.latency), s.told })
+	section("peak memory, MB", true, func(s summary) (float64, bool) { return mb(s.peak), s.peak > 0 })
+	section("the NATS server's processor time a poll, ms", false, func(s summary) (float64, bool) { return ms(s.server), s.server > 0 })
+	fmt.Fprintf(w, `
+Processor time is user and kernel of the whole process from one request to the next, so with everything that it does
+between polls. The time to the last event runs until the stamp that the server gave the last message of the poll, with the
+bridge its checkpoint. Memory is the most that was resident, at the first poll included, which publishes every row.
+`)
+	if late {
+		fmt.Fprintln(w, "\n\\* Did not keep up: events of one poll were stored after the next request.")
+	}
+}
+
+// sizes is the bridge's cost against what there is and what changes.
+func (r *report) sizes(w io.Writer) {
+	still, few, many := loads()[0], loads()[1], loads()[2]
+	fmt.Fprintf(w, "\n## The bridge against the number of agents\n\n"+
+		"| agents | MB a poll | ms a poll, 0 %% | 1 %% | 10 %% | ns a byte, 0 %% | µs a changed row, 10 %% | µs a changed row, server | peak MB, 1 %% |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, agents := range r.options.sizes {
+		a, ok := r.find(theBridge, agents, still)
+		b, _ := r.find(theBridge, agents, few)
+		c, _ := r.find(theBridge, agents, many)
+		if !ok {
+			continue
+		}
+		rows := newWorld(agents, max(agents/20, 1), many).changes()
+		fmt.Fprintf(w, "| %s | %.2f | %s | %s | %s | %s | %s | %s | %s |\n", thousands(agents), float64(a.bytes)/1e6,
+			figure(ms(a.cost)), figure(ms(b.cost)), figure(ms(c.cost)), figure(float64(a.cost)/float64(a.bytes)),
+			figure(float64(c.cost-a.cost)/1e3/float64(rows)), figure(float64(c.server-a.server)/1e3/float64(rows)), figure(mb(b.peak)))
+	}
+}
+
+// figure writes a number with as many digits as it deserves.
+func figure(v float64) string {
+	switch {
+	case v >= 1000:
+		return thousands(int(math.Round(v)))
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+func thousands(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+}
+
+func processor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+				return strings.TrimSpace(value)
+			}
+		}
+	}
+	return runtime.GOARCH
+}
+
+func kernel() string {
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return runtime.GOOS
+	}
+	return "Linux " + strings.TrimSpace(string(text))
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+)
+
+// rows decodes a body, by the text of each row's first column.
+func rows(t *testing.T, body []byte) map[string]map[string]string {
+	t.Helper()
+	var apps map[string]map[string][]struct {
+		ID     string
+		Values []map[string]string
+	}
+	if err := json.Unmarshal(body, &apps); err != nil {
+		t.Fatalf("the body is no JSON: %v", err)
+	}
+	all := map[string]map[string]string{}
+	for _, grids := range apps["bench~1"] {
+		for _, row := range grids[0].Values {
+			all[row["1"]] = row
+		}
+	}
+	return all
+}
+
+func TestWorldChangesTheShareOfRows(t *testing.T) {
+	for _, l := range loads() {
+		w := newWorld(300, 20, l)
+		before := rows(t, w.body(nil, "bench~1"))
+		if len(before) != 320 {
+			t.Fatalf("%s: %d rows with keys of their own, want 320", l.Name, len(before))
+		}
+		for range 3 {
+			w.advance()
+			after := rows(t, w.body(nil, "bench~1"))
+			counted, clocks := 0, 0
+			for key, row := range after {
+				grid := agentGrid
+				if len(row) == len(serviceStats()) {
+					grid = serviceGrid
+				}
+				differs := map[bool]int{}
+				for column, value := range row {
+					if before[key][column] != value {
+						differs[slices.Contains(volatile()[grid], column)]++
+					}
+				}
+				counted += differs[false]
+				clocks += differs[true]
+			}
+			wantClocks := 0
+			if l.Ticks {
+				wantClocks = 2*300 + 20
+			}
+			if counted != w.changes() || clocks != wantClocks {
+				t.Errorf("%s: %d counters and %d clocks went on, want %d and %d", l.Name, counted, clocks, w.changes(), wantClocks)
+			}
+			before = after
+		}
+	}
+}
+
+func TestStampsAreOfOnePoll(t *testing.T) {
+	at := func(second int) time.Time { return time.Unix(int64(second), 0) }
+	list := stampList{{at(1), true}, {at(3), true}, {at(4), true}, {at(5), false}, {at(9), true}}
+	if events, last := list.between(at(2), at(8)); events != 2 || !last.Equal(at(5)) {
+		t.Errorf("%d events, the last message at %v; want 2 and %v", events, last, at(5))
+	}
+	if events, last := list.between(at(6), at(8)); events != 0 || !last.IsZero() {
+		t.Errorf("%d events, the last message at %v; want none", events, last)
+	}
+}
+
+func TestReportHoldsEveryContender(t *testing.T) {
+	o, err := parse(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report{options: o}
+	for i, trial := range o.trials() {
+		r.results = append(r.results, result{
+			trial: trial, cost: time.Duration(i+1) * time.Millisecond, server: time.Millisecond, peak: 1 << 20, bytes: 1000, events: []int{1},
+		})
+	}
+	for name, picture := range map[string][]byte{"changes": r.againstChanges(), "agents": r.againstAgents()} {
+		for _, contender := range o.contenders {
+			if !bytes.Contains(picture, []byte(">"+contender+": ")) {
+				t.Errorf("the picture %s does not name %s", name, contender)
+			}
+		}
+		for d := xml.NewDecoder(bytes.NewReader(picture)); ; {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("the picture %s is no XML: %v", name, err)
+			}
+		}
+	}
+	var text bytes.Buffer
+	r.table(&text)
+	r.sizes(&text)
+	if bytes.Contains(text.Bytes(), []byte("NaN")) || bytes.Contains(text.Bytes(), []byte("%!")) {
+		t.Errorf("the tables hold what is no number:\n%s", &text)
+	}
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// chart is a picture with a logarithmic axis upwards. Lines differ by colour,
+// dashes and marks, and bear their names.
+type chart struct {
+	title, across, up string
+	ticks             []tick
+	lines             []line
+}
+
+// tick is a labelled place on the axis across, from 0 to 1.
+type tick struct {
+	at   float64
+	text string
+}
+
+// line is one contender's. Points that stand apart are not joined to the others.
+type line struct {
+	name   string
+	points []point
+}
+
+type point struct {
+	at, value float64 // at from 0 to 1
+	apart     bool
+}
+
+const (
+	chartWidth, chartHeight         = 860, 460
+	plotLeft, plotTop               = 80, 56
+	plotWidth, plotHeight           = 560, 330
+	labelLeft                       = plotLeft + plotWidth + 18
+	labelStep                       = 20
+	tickShort, markSize     float64 = 6, 4.5
+)
+
+// style follows the reader's choice of dark or light, with a ground of its own.
+const style = `<style>
+text{font:13px system-ui,sans-serif;fill:#1f2328}
+.title{font-size:16px;font-weight:600}.name{font-weight:600}
+.ground{fill:#fff}.grid{stroke:#d0d7de}.axis{stroke:#57606a}
+.l0{--c:#0550ae}.l1{--c:#1a7f37}.l2{--c:#9a6700}.l3{--c:#a40e26}
+.join{stroke:var(--c);fill:none;stroke-width:2}.mark{stroke:var(--c);fill:var(--c);stroke-width:1.5}.name{fill:var(--c)}.lead{stroke:var(--c);stroke-width:1;opacity:.5}
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}.ground{fill:#0d1117}.grid{stroke:#30363d}.axis{stroke:#8b949e}
+.l0{--c:#79c0ff}.l1{--c:#7ee787}.l2{--c:#e3b341}.l3{--c:#ffa198}.name{fill:var(--c)}}
+</style>
+`
+
+// svg draws the chart.
+func (c *chart) svg() []byte {
+	var b bytes.Buffer
+	low, high := c.bounds()
+	x := func(at float64) float64 { return plotLeft + at*plotWidth }
+	y := func(value float64) float64 {
+		return plotTop + plotHeight*(1-(math.Log10(value)-low)/(high-low))
+	}
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img"><title>%s</title>`+"\n",
+		chartWidth, chartHeight, chartWidth, chartHeight, c.title)
+	b.WriteString(style)
+	fmt.Fprintf(&b, `<rect class="ground" width="%d" height="%d" rx="8"/><text class="title" x="%d" y="28">%s</text>`+"\n", chartWidth, chartHeight, 20, c.title)
+	fmt.Fprintf(&b, `<text x="20" y="50">%s</text>`+"\n", c.up)
+	for decade := low; decade <= high; decade++ {
+		at := y(math.Pow(10, decade))
+		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+"\n",
+			plotLeft, plotLeft+plotWidth, at, at, plotLeft-10, at+4, axisLabel(decade))
+	}
+	const bottom = plotTop + plotHeight
+	for _, t := range c.ticks {
+		fmt.Fprintf(&b, `<line class="axis" x1="%.1f" x2="%.1f" y1="%d" y2="%.1f"/><text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n",
+			x(t.at), x(t.at), bottom, bottom+tickShort, x(t.at), bottom+22, t.text)
+	}
+	fmt.Fprintf(&b, `<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/><line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>`+"\n",
+		plotLeft, plotLeft+plotWidth, bottom, bottom, plotLeft, plotLeft, plotTop, bottom)
+	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", plotLeft+plotWidth/2, bottom+48, c.across)
+	places := c.labels(y)
+	for i, l := range c.lines {
+		if len(l.points) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, `<g class="l%d">`, i)
+		b.WriteString(`<path class="join"` + dashes(i) + ` d="`)
+		verb := "M"
+		for _, p := range l.points {
+			if !p.apart {
+				fmt.Fprintf(&b, "%s%.1f %.1f", verb, x(p.at), y(p.value))
+				verb = "L"
+			}
+		}
+		b.WriteString(`"/>`)
+		for _, p := range l.points {
+			b.WriteString(mark(i, x(p.at), y(p.value)))
+			fmt.Fprintf(&b, `<title>%s: %s</title></path>`, l.name, figure(p.value))
+		}
+		last := l.points[len(l.points)-1]
+		fmt.Fprintf(&b, `<line class="lead" x1="%.1f" x2="%d" y1="%.1f" y2="%.1f"/>`, x(last.at)+2*markSize, labelLeft-4, y(last.value), places[i])
+		fmt.Fprintf(&b, `<text class="name" x="%d" y="%.1f">%s: %s</text></g>`+"\n", labelLeft, places[i]+4, l.name, figure(last.value))
+	}
+	b.WriteString("</svg>\n")
+	return b.Bytes()
+}
+
+// axisLabel writes a power of ten.
+func axisLabel(decade float64) string {
+	if decade < 0 {
+		return strconv.FormatFloat(math.Pow(10, decade), 'f', -1, 64)
+	}
+	return thousands(int(math.Pow(10, decade)))
+}
+
+// bounds are the decades that hold all points.
+func (c *chart) bounds() (low, high float64) {
+	low, high = math.Inf(1), math.Inf(-1)
+	for _, l := range c.lines {
+		for _, p := range l.points {
+			low, high = min(low, math.Floor(math.Log10(p.value))), max(high, math.Ceil(math.Log10(p.value)))
+		}
+	}
+	if math.IsInf(low, 0) {
+		return 0, 1
+	}
+	return low, max(high, low+1)
+}
+
+// labels are the heights of the lines' names: beside their last points, but far
+// enough apart to be read.
+func (c *chart) labels(y func(float64) float64) map[int]float64 {
+	var order []int
+	for i, l := range c.lines {
+		if len(l.points) > 0 {
+			order = append(order, i)
+		}
+	}
+	at := func(i int) float64 { return y(c.lines[i].points[len(c.lines[i].points)-1].value) }
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(at(a), at(b)) })
+	places := map[int]float64{}
+	free := float64(plotTop)
+	for _, i := range order {
+		places[i] = max(at(i), free)
+		free = places[i] + labelStep
+	}
+	return places
+}
+
+func dashes(i int) string {
+	return []string{"", ` stroke-dasharray="8 4"`, ` stroke-dasharray="2 4"`, ` stroke-dasharray="10 4 2 4"`}[i%4]
+}
+
+// mark opens the path of a circle, square, triangle or diamond.
+func mark(i int, x, y float64) string {
+	const s = markSize
+	shape := []string{
+		fmt.Sprintf("M%.1f %.1fa%g %g 0 1 0 %g 0a%g %g 0 1 0 %g 0", x-s, y, s, s, 2*s, s, s, -2*s),
+		fmt.Sprintf("M%.1f %.1fh%gv%gh%gz", x-s, y-s, 2*s, 2*s, -2*s),
+		fmt.Sprintf("M%.1f %.1fl%g %gh%gz", x, y-s, s, 2*s, -2*s),
+		fmt.Sprintf("M%.1f %.1fl%g %gl%g %gl%g %gz", x, y-s-1, s+1, s+1, -s-1, s+1, -s-1, -s-1),
+	}[i%4]
+	return `<path class="mark" d="` + shape + `">`
+}
+
+// againstChanges is the cost of a poll against the share of rows that change.
+func (r *report) againstChanges() []byte {
+	c := chart{
+		title:  fmt.Sprintf("Processor time of a poll with %s agents", thousands(r.options.agents)),
+		across: "share of rows changed since the last poll", up: "ms a poll, logarithmic",
+	}
+	places := []float64{0.05, 0.27, 0.49, 0.71, 0.94}
+	for i, l := range loads() {
+		name := l.Name
+		if l.Ticks {
+			name = "clocks alone"
+		}
+		c.ticks = append(c.ticks, tick{places[i], name})
+	}
+	for _, name := range r.options.contenders {
+		one := line{name: name}
+		for i, l := range loads() {
+			if s, ok := r.find(name, r.options.agents, l); ok && s.cost > 0 {
+				one.points = append(one.points, point{places[i], ms(s.cost), l.Ticks})
+			}
+		}
+		c.lines = append(c.lines, one)
+	}
+	return c.svg()
+}
+
+// againstAgents is the cost of a poll against the number of agents.
+func (r *report) againstAgents() []byte {
+	few := loads()[1]
+	c := chart{
+		title:  "Processor time of a poll in which 1 % of the rows changed",
+		across: "agents, logarithmic", up: "ms a poll, logarithmic",
+	}
+	sizes := r.options.sizes
+	low, high := math.Log10(float64(slices.Min(sizes))), math.Log10(float64(slices.Max(sizes)))
+	place := func(agents int) float64 { return 0.03 + 0.94*(math.Log10(float64(agents))-low)/max(high-low, 1) }
+	for _, agents := range sizes {
+		c.ticks = append(c.ticks, tick{place(agents), thousands(agents)})
+	}
+	for _, name := range r.options.contenders {
+		one := line{name: name}
+		for _, agents := range sizes {
+			if s, ok := r.find(name, agents, few); ok && s.cost > 0 {
+				one.points = append(one.points, point{place(agents), ms(s.cost), false})
+			}
+		}
+		c.lines = append(c.lines, one)
+	}
+	return c.svg()
+}
