@@ -19,6 +19,9 @@ import (
 // stored, and this writer must step down.
 var ErrFenced = errors.New("another instance writes this tenant's events")
 
+// contentType is that of an event in structured-mode JSON.
+const contentType = "application/cloudevents+json"
+
 // batchLimit is the most messages that a server takes in one atomic batch; the
 // last one is the checkpoint.
 const batchLimit = 1000
@@ -80,7 +83,7 @@ func (e *engine) envelope(ev event, source string, poll uint64, index int) (*nat
 	}
 	msg := nats.NewMsg(SubjectPrefix + "." + Token(e.tenant) + "." + ev.subject)
 	msg.Data = body
-	msg.Header.Set("Content-Type", "application/cloudevents+json")
+	msg.Header.Set("Content-Type", contentType)
 	msg.Header.Set(nats.MsgIdHdr, id)
 	if ev.removal {
 		msg.Header.Set("KV-Operation", "DEL")

@@ -52,7 +52,28 @@ func newWorld(t *testing.T, tenant bpcctest.Config) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	return newWorldOn(t, tenant, server.URL())
+	w := newWorldOn(t, tenant, server.URL())
+	t.Cleanup(w.audit)
+	return w
+}
+
+// audit judges with the product's own auditor what a test leaves behind.
+func (w *world) audit() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), patience)
+	defer cancel()
+	if _, err := w.js.Stream(ctx, "BPCC_EVENTS"); err != nil {
+		return // the test made none
+	}
+	a, err := bridge.NewAuditor(bridge.AuditOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, s := range w.read() {
+		a.Add(s.Seq, "bpcc.v1.acme."+s.Subject, s.Header, s.Body)
+	}
+	if r := a.Report(); !r.Sound && r.Events > 0 {
+		w.t.Errorf("the auditor finds %+v", r.Faults)
+	}
 }
 
 // newWorldOn is newWorld with a NATS server that the test minds itself.
@@ -155,6 +176,7 @@ type stored struct {
 	Type    string
 	Time    time.Time
 	Data    map[string]any
+	Body    []byte
 }
 
 func (s stored) text(path ...string) string {
@@ -186,7 +208,7 @@ func (w *world) events() []stored {
 // read is events without the promises that rest on the stream's beginning.
 func (w *world) read() []stored {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), patience)
 	defer cancel()
 	consumer, err := w.js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{})
 	if err != nil {
@@ -233,7 +255,7 @@ func (w *world) decode(msg jetstream.Msg) stored {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s.Seq, s.Header = meta.Sequence.Stream, msg.Headers()
+	s.Seq, s.Header, s.Body = meta.Sequence.Stream, msg.Headers(), msg.Data()
 	s.Subject = strings.TrimPrefix(msg.Subject(), "bpcc.v1.acme.")
 	return s
 }

@@ -91,7 +91,7 @@ func (w *watchdog) arm(ctx context.Context, now time.Time, stale func() ([]byte,
 	}
 	msg := nats.NewMsg(w.subject("armed"))
 	msg.Data = body
-	msg.Header.Set("Content-Type", "application/cloudevents+json")
+	msg.Header.Set("Content-Type", contentType)
 	// The library's option for this cuts to whole seconds, and so fires early.
 	msg.Header.Set("Nats-Schedule", "@at "+now.Add(w.after).UTC().Format(time.RFC3339Nano))
 	msg.Header.Set("Nats-Schedule-Target", w.subject("stale"))

@@ -37,7 +37,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 		return fmt.Errorf("%w: name the recordings to run", errUsage)
 	}
 	out := bufio.NewWriter(p.stdout)
-	b := bridge.Backtest{Emit: printer(out, *events, *human, isTerminal(p.stdout))}
+	b := bridge.Backtest{Emit: printer(out, *events, *human, colours(p.stdout, p.env))}
 	for _, name := range files {
 		set, err := readRules(name)
 		if err != nil {
@@ -118,7 +118,7 @@ func summarize(w io.Writer, s *bridge.Summary) error {
 		}
 	}
 	fmt.Fprint(t, "\nEVENTS\n")
-	for _, name := range slices.Sorted(maps.Keys(s.Events)) {
+	for _, name := range sorted(s.Events) {
 		fmt.Fprintf(t, "  %s\t%d\n", schemas.Type(name), s.Events[name])
 	}
 	for _, set := range s.Sets {
@@ -146,7 +146,7 @@ func compareSets(w io.Writer, sets []bridge.SetSummary) {
 		}
 	}
 	fmt.Fprintf(w, "\n  rule%s\n", strings.Repeat("\traised\ttotal", len(sets)))
-	for _, name := range slices.Sorted(maps.Keys(rules)) {
+	for _, name := range sorted(rules) {
 		fmt.Fprintf(w, "  %s", name)
 		for _, set := range sets {
 			i := slices.IndexFunc(set.Rules, func(r bridge.RuleSummary) bool { return r.Name == name })
@@ -159,6 +159,8 @@ func compareSets(w io.Writer, sets []bridge.SetSummary) {
 		fmt.Fprintln(w)
 	}
 }
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"bpcc-nats/bpcc/bpcctest"
@@ -87,8 +86,8 @@ func (p *program) show(ctx context.Context, agents int, seed uint64) error {
 	group, ctx := errgroup.WithContext(linked)
 	group.Go(func() error { return carry(ctx, c, l.js, log) })
 	group.Go(func() error {
-		r := renderer{w: p.stdout, colour: isTerminal(p.stdout), width: terminalWidth(p.stdout)}
-		return stopped(ctx, read(ctx, l.js, c.Stream, jetstream.OrderedConsumerConfig{}, true, r.event))
+		r := renderer{w: p.stdout, colour: colours(p.stdout, p.env), width: terminalWidth(p.stdout)}
+		return stopped(ctx, read(ctx, l.js, c.Stream, stretch{follow: true}, func(m message) error { return r.event(m.body) }))
 	})
 	return group.Wait()
 }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -22,6 +24,23 @@ func newLogger(w io.Writer, level, format string) *slog.Logger {
 		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w)}))
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l}))
+}
+
+// painter returns what colours text for w: nothing, unless w is a terminal whose
+// user has not asked for plain text (NO_COLOR, TERM=dumb).
+func painter(w any, env []string) func(colour, text string) string {
+	if !colours(w, env) {
+		return func(_, text string) string { return text }
+	}
+	return func(colour, text string) string { return "\x1b[" + colour + "m" + text + "\x1b[0m" }
+}
+
+func colours(w any, env []string) bool {
+	plain := slices.ContainsFunc(env, func(v string) bool {
+		name, value, _ := strings.Cut(v, "=")
+		return name == "NO_COLOR" && value != "" || v == "TERM=dumb"
+	})
+	return !plain && isTerminal(w)
 }
 
 func isTerminal(w any) bool {

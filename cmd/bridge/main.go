@@ -7,6 +7,7 @@
 //	bridge check      look at the source step by step; publish nothing
 //	bridge provision  make the streams and say what differs
 //	bridge replay     print stored events as NDJSON
+//	bridge verify     judge the stream, or an export of it, as an auditor would
 //	bridge record     write down what the source shows; publish nothing
 //	bridge backtest   run recordings through the bridge's engine, offline
 //	bridge schemas    list the event types, or print the schema of one
@@ -60,6 +61,7 @@ func commands() []command {
 		{"check", "", "look at the source step by step; publish nothing", (*program).check},
 		{"provision", "", "make the streams and say what differs", (*program).provision},
 		{"replay", "[--since 1h] [--subject FILTER] [--follow]", "print stored events as NDJSON", (*program).replay},
+		{"verify", "[--since 1h] [--tenant NAME] [--json] [FILE]", "judge the stream, or an export of it, as an auditor would", (*program).verify},
 		{"record", "[--out FILE] [--for DURATION]", "write down what the source shows; publish nothing", (*program).record},
 		{"backtest", "[--rules FILE]... [--events all|thresholds] [--human] RECORDING...", "run recordings through the bridge's engine, offline", (*program).backtest},
 		{"schemas", "[TYPE]", "list the event types, or print the schema of one", (*program).schemas},

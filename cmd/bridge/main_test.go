@@ -255,6 +255,10 @@ func TestRunAndReplay(t *testing.T) {
 	if old.stdout != stored.stdout {
 		t.Error("--since 1h is not all of a stream that is seconds old")
 	}
+	sound := exec(t, t.Context(), env, "verify")
+	if sound.status != exitOK || !strings.Contains(sound.stdout, "SOUND") || !strings.Contains(sound.stdout, "stopped") {
+		t.Errorf("verify: status %d\n%s%s", sound.status, sound.stdout, sound.stderr)
+	}
 	again := exec(t, t.Context(), env, "provision")
 	if again.status != exitOK || strings.Count(again.stdout, "as it should be") != 4 {
 		t.Errorf("provision: status %d\n%s%s", again.status, again.stdout, again.stderr)

@@ -1,0 +1,179 @@
+package bridge
+
+import (
+	"fmt"
+	"maps"
+	"time"
+)
+
+// Audit is what an [Auditor] found.
+type Audit struct {
+	// Sound tells that there is something, and no fault in it. Gaps that are
+	// stated are none.
+	Sound bool `json:"sound"`
+	// Events counts what was judged, checkpoints included.
+	Events int `json:"events"`
+	// FirstSeq and LastSeq are stream sequences, 0 if they are not known.
+	FirstSeq uint64 `json:"first_sequence,omitempty"`
+	LastSeq  uint64 `json:"last_sequence,omitempty"`
+	// From and To are the times of the first and the last event.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+	// Tenants are in order of their names.
+	Tenants []TenantAudit `json:"tenants"`
+	// Faults are the first of them, in order; ByCode counts all.
+	Faults []Finding `json:"faults"`
+	// Notes are what a reader should know and what is no fault.
+	Notes  []Finding      `json:"notes"`
+	ByCode map[string]int `json:"faults_by_code"`
+}
+
+// TenantAudit is what was found about one tenant.
+type TenantAudit struct {
+	Tenant      string         `json:"tenant"`
+	Events      int            `json:"events"`
+	Checkpoints int            `json:"checkpoints"`
+	Types       map[string]int `json:"types"`
+	// Entities counts revision chains; Midway those that do not begin with
+	// revision 1, since the range begins later.
+	Entities int `json:"entities"`
+	Midway   int `json:"entities_begun_midway"`
+	// LastEpoch and LastPoll are where the range ends.
+	LastEpoch uint64 `json:"last_epoch"`
+	LastPoll  uint64 `json:"last_poll"`
+	// Status and ObservedUntil are what the last checkpoint says.
+	Status        string    `json:"status"`
+	ObservedUntil time.Time `json:"observed_until,omitzero"`
+	// Gaps are the first of them; GapCount and GapSeconds tell of all.
+	Gaps       []AuditGap `json:"gaps"`
+	GapCount   int        `json:"gap_count"`
+	GapSeconds float64    `json:"gap_seconds"`
+	// AfterGap counts the changes that were told as net changes over a gap.
+	AfterGap int `json:"changes_after_gap"`
+}
+
+// AuditGap is a time without sight of the source, or without a word.
+type AuditGap struct {
+	// Kind is interrupted (the source was away), restart (no bridge looked),
+	// unseen (told by its changes alone) or silence (checkpoints are missing
+	// for longer than their interval).
+	Kind  string `json:"kind"`
+	Cause string `json:"cause"`
+	// From is zero if nothing was seen before, To if the gap is open at the end.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+	// Changes counts what was told as a net change over the gap.
+	Changes int `json:"changes"`
+	// Seq and ID are of the event that told of it first.
+	Seq uint64 `json:"sequence,omitempty"`
+	ID  string `json:"id"`
+}
+
+// Finding is one fault or note.
+type Finding struct {
+	// Code is one word for programs: schema, subject, header, tombstone,
+	// sequence, doubled, order, epoch, lost, uncovered, count, part, revision,
+	// before, image, window, watermark, feed, gap, empty; of notes: cut, clock.
+	Code string `json:"code"`
+	// N counts the events added, from 1: the line of an export.
+	N      int    `json:"n"`
+	Seq    uint64 `json:"sequence,omitempty"`
+	Tenant string `json:"tenant"`
+	// Entity is the key in the view below the tenant, "" for other events.
+	Entity string `json:"entity,omitempty"`
+	ID     string `json:"id,omitempty"`
+	Type   string `json:"type,omitempty"`
+	Text   string `json:"text"`
+}
+
+// listLimit bounds what a report lists; beyond it things are counted. A range
+// that is wrong throughout would else be repeated whole.
+const listLimit = 200
+
+func (a *Auditor) fault(t *tenantAudit, e *audited, code, format string, args ...any) {
+	a.audit.ByCode[code]++
+	a.audit.Faults = a.find(a.audit.Faults, t, e, code, fmt.Sprintf(format, args...))
+}
+
+func (a *Auditor) note(t *tenantAudit, e *audited, code, format string, args ...any) {
+	a.audit.Notes = a.find(a.audit.Notes, t, e, code, fmt.Sprintf(format, args...))
+}
+
+func (a *Auditor) find(found []Finding, t *tenantAudit, e *audited, code, text string) []Finding {
+	if len(found) >= listLimit {
+		return found
+	}
+	return append(found, Finding{
+		Code: code, N: a.audit.Events, Seq: e.seq, Tenant: t.name, Entity: e.entity, ID: e.ID, Type: e.Type, Text: text,
+	})
+}
+
+// count takes note of an event that is judged.
+func (r *Audit) count(seq uint64, at time.Time) {
+	r.Events++
+	if seq > 0 && r.FirstSeq == 0 {
+		r.FirstSeq = seq
+	}
+	r.LastSeq = max(r.LastSeq, seq)
+	if at.IsZero() {
+		return
+	}
+	if r.From.IsZero() {
+		r.From = at
+	}
+	r.To = at
+}
+
+func (t *TenantAudit) gap(g AuditGap) {
+	t.GapCount++
+	t.GapSeconds += g.length().Seconds()
+	if len(t.Gaps) < listLimit {
+		t.Gaps = append(t.Gaps, g)
+	}
+}
+
+// length is 0 where an end is not known.
+func (g *AuditGap) length() time.Duration {
+	if g.From.IsZero() || g.To.IsZero() {
+		return 0
+	}
+	return g.To.Sub(g.From)
+}
+
+// Report tells what was found so far, as if the range ended here. More may be
+// added afterwards.
+func (a *Auditor) Report() Audit {
+	r := a.audit
+	r.Tenants, r.ByCode = []TenantAudit{}, maps.Clone(r.ByCode)
+	r.Faults, r.Notes = append([]Finding{}, r.Faults...), append([]Finding{}, r.Notes...)
+	if r.Events == 0 {
+		r.ByCode["empty"]++
+		r.Faults = append(r.Faults, Finding{Code: "empty", Text: "there is nothing to judge"})
+	}
+	for _, name := range sortedKeys(a.tenants) {
+		t := a.tenants[name]
+		out := t.audit
+		out.Tenant, out.Checkpoints, out.Entities, out.Midway = t.name, t.checkpoints, len(t.entities), t.midway
+		out.Types, out.Gaps = maps.Clone(t.types), append([]AuditGap{}, out.Gaps...)
+		for _, n := range t.types {
+			out.Events += n
+		}
+		out.LastEpoch, out.LastPoll, out.Status, out.ObservedUntil = t.last.epoch, t.last.poll, t.status, t.until
+		if t.open != nil {
+			out.gap(*t.open)
+		}
+		end := Finding{N: r.Events, Seq: r.LastSeq, Tenant: t.name}
+		if n := t.batch.n; n > 0 {
+			end.Code, end.Text = "uncovered", fmt.Sprintf("the range ends inside a batch: its last %d event(s) have no checkpoint", n)
+			r.ByCode[end.Code]++
+			r.Faults = append(r.Faults, end)
+		}
+		if t.part < t.parts {
+			end.Code, end.Text = "cut", fmt.Sprintf("the range ends with part %d of %d of poll %d", t.part, t.parts, t.last.poll)
+			r.Notes = append(r.Notes, end)
+		}
+		r.Tenants = append(r.Tenants, out)
+	}
+	r.Sound = len(r.ByCode) == 0
+	return r
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bpcc-nats/bridge"
+)
+
+// errUnsound is returned when a stream does not hold what was promised.
+var errUnsound = errors.New("unsound")
+
+func (p *program) verify(ctx context.Context, args []string) error {
+	f := p.flags("verify")
+	s := stretch{whole: true}
+	s.bounds(f)
+	var o bridge.AuditOptions
+	f.StringVar(&o.Tenant, "tenant", "", "judge this tenant alone; default all")
+	asJSON := f.Bool("json", false, "print the report as JSON")
+	if err := parse(f, args, 1); err != nil {
+		return err
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	report, err := p.auditOf(ctx, f.Arg(0), s, o)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		e := json.NewEncoder(p.stdout)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		err = e.Encode(report)
+	} else {
+		err = p.tellAudit(report)
+	}
+	if err == nil && !report.Sound {
+		n := 0
+		for _, count := range report.ByCode {
+			n += count
+		}
+		err = fmt.Errorf("%w: %d fault(s)", errUnsound, n)
+	}
+	return err
+}
+
+// auditOf judges an exported file, or a stretch of the stream if file is "".
+func (p *program) auditOf(ctx context.Context, file string, s stretch, o bridge.AuditOptions) (bridge.Audit, error) {
+	if file != "" {
+		if s.from > 0 || s.to > 0 || !s.since.IsZero() || !s.until.IsZero() {
+			return bridge.Audit{}, fmt.Errorf("%w: an exported file is judged whole; the bounds are for the stream", errUsage)
+		}
+		a, err := bridge.NewAuditor(o)
+		if err == nil {
+			err = auditFile(ctx, file, a)
+		}
+		if err != nil {
+			return bridge.Audit{}, err
+		}
+		return a.Report(), nil
+	}
+	linked, c, l, _, err := p.reading(ctx)
+	if err != nil || l == nil {
+		return bridge.Audit{}, err
+	}
+	defer l.close()
+	o.CheckpointInterval, o.Retention = c.CheckpointInterval, c.Retention
+	s.subjects = []string{bridge.SubjectPrefix + ".>"}
+	if o.Whole = o.Tenant == ""; !o.Whole {
+		s.subjects = []string{bridge.SubjectPrefix + "." + bridge.Token(o.Tenant) + ".>"}
+	}
+	a, err := bridge.NewAuditor(o)
+	if err != nil {
+		return bridge.Audit{}, err
+	}
+	err = read(linked, l.js, c.Stream, s, func(m message) error {
+		a.Add(m.seq, m.subject, m.header, m.body)
+		return nil
+	})
+	return a.Report(), err
+}
+
+// exported is a line of an export: an event alone, or one with what the stream
+// knows of it.
+type exported struct {
+	Seq     uint64          `json:"sequence"`
+	Subject string          `json:"subject"`
+	Stored  time.Time       `json:"stored"`
+	Header  nats.Header     `json:"headers"`
+	Event   json.RawMessage `json:"event"`
+}
+
+// lineLimit is longer than any message that NATS takes.
+const lineLimit = 64 << 20
+
+// auditFile adds every line of an export, plain or compressed; - is standard input.
+func auditFile(ctx context.Context, name string, a *bridge.Auditor) error {
+	in := io.Reader(os.Stdin)
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		defer file.Close()
+		in = file
+	}
+	buffered := bufio.NewReader(in)
+	if magic, err := buffered.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
+		if in, err = gzip.NewReader(buffered); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	} else {
+		in = buffered
+	}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, lineLimit)
+	for lines.Scan() && ctx.Err() == nil {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 {
+			continue
+		}
+		var e exported
+		if json.Unmarshal(line, &e) == nil && len(e.Event) > 0 {
+			a.Add(e.Seq, e.Subject, e.Header, e.Event)
+			continue
+		}
+		a.Add(0, "", nil, line)
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return ctx.Err()
+}
+
+// tellAudit writes the report for people.
+func (p *program) tellAudit(r bridge.Audit) error {
+	paint := painter(p.stdout, p.env)
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	what := fmt.Sprintf("%d events", r.Events)
+	if r.LastSeq > 0 {
+		what += fmt.Sprintf(", sequences %d to %d", r.FirstSeq, r.LastSeq)
+	}
+	if !r.From.IsZero() {
+		what += fmt.Sprintf(", %s to %s", instant(r.From), instant(r.To))
+	}
+	fmt.Fprintf(w, "%s\n\n", what)
+	fmt.Fprint(w, "TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tIN ALL\n")
+	for _, t := range r.Tenants {
+		until := "–"
+		if !t.ObservedUntil.IsZero() {
+			until = instant(t.ObservedUntil)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
+			text(t.Status), until, t.GapCount, span(time.Duration(t.GapSeconds*float64(time.Second))))
+	}
+	for _, t := range r.Tenants {
+		if len(t.Gaps) > 0 {
+			fmt.Fprintf(w, "\nGAPS of %s\tfrom\tto\tlasted\tnet changes\ttold by\n", t.Tenant)
+		}
+		for _, g := range t.Gaps {
+			from, to, lasted := "–", "open", "–"
+			if !g.From.IsZero() {
+				from = instant(g.From)
+			}
+			if !g.To.IsZero() {
+				to = instant(g.To)
+			}
+			if !g.From.IsZero() && !g.To.IsZero() {
+				lasted = span(g.To.Sub(g.From)).String()
+			}
+			fmt.Fprintf(w, "  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, lasted, g.Changes, g.ID)
+		}
+		if more := t.GapCount - len(t.Gaps); more > 0 {
+			fmt.Fprintf(w, "  and %d more\n", more)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	tellFindings(p.stdout, "NOTES", r.Notes, func(s string) string { return paint(yellow, s) })
+	tellFindings(p.stdout, "FAULTS", r.Faults, func(s string) string { return paint(red, s) })
+	if r.Sound {
+		_, err := fmt.Fprintf(p.stdout, "\n%s every event is valid, once, in its order, and covered by its checkpoint\n", paint(green, "SOUND"))
+		return err
+	}
+	fmt.Fprintf(p.stdout, "\n%s", paint(red, "UNSOUND"))
+	for _, code := range sorted(r.ByCode) {
+		fmt.Fprintf(p.stdout, "  %s %d", code, r.ByCode[code])
+	}
+	_, err := fmt.Fprintln(p.stdout)
+	return err
+}
+
+func tellFindings(w io.Writer, title string, list []bridge.Finding, paint func(string) string) {
+	if len(list) > 0 {
+		fmt.Fprintf(w, "\n%s\n", title)
+	}
+	for _, f := range list {
+		where := fmt.Sprintf("line %d", f.N)
+		if f.Seq > 0 {
+			where = fmt.Sprintf("sequence %d", f.Seq)
+		}
+		about := f.Tenant
+		if f.Entity != "" {
+			about += " " + f.Entity
+		}
+		fmt.Fprintf(w, "  %s  %s  %s  %s\n      %s\n", paint(fmt.Sprintf("%-9s", f.Code)), where, about, text(f.ID), f.Text)
+	}
+}

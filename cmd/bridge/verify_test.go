@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bpcc-nats/bridge"
+)
+
+// golden is a day's events as an export has them, one a line.
+func golden(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../bridge/testdata/golden/events.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		_, event, _ := strings.Cut(strings.TrimSpace(line), " ")
+		lines = append(lines, event)
+	}
+	return lines
+}
+
+func writeFile(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestVerifyExport(t *testing.T) {
+	t.Parallel()
+	day := golden(t)
+	whole := strings.Join(day, "\n") + "\n"
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	if _, err := z.Write([]byte(whole)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hole := strings.Join(append(day[:20:20], day[21:]...), "\n")
+	meta := `{"sequence":7,"subject":"bpcc.v1.acme.agent.bob.observed","headers":{"Nats-Msg-Id":["x"]},"event":` + day[0] + `}` + "\n"
+	tests := map[string]struct {
+		content []byte
+		args    []string
+		status  int
+		want    []string
+	}{
+		"sound":            {[]byte(whole), nil, exitOK, []string{"SOUND", "acme", "65 events", "interrupted: source"}},
+		"compressed":       {zipped.Bytes(), nil, exitOK, []string{"SOUND"}},
+		"a hole":           {[]byte(hole), nil, exitFailed, []string{"UNSOUND", "line 21", "acme-1-", "lost 1"}},
+		"cut short":        {[]byte(whole[:len(whole)-900]), nil, exitFailed, []string{"UNSOUND", "not JSON", "uncovered"}},
+		"empty":            {nil, nil, exitFailed, []string{"nothing to judge"}},
+		"with sequences":   {[]byte(meta), nil, exitFailed, []string{"sequence 7", "it lies on bpcc.v1.acme.agent.bob.observed", `Nats-Msg-Id is "x"`}},
+		"another tenant":   {[]byte(whole), []string{"--tenant", "umbrella"}, exitFailed, []string{"nothing to judge"}},
+		"bounds of a file": {[]byte(whole), []string{"--since", "1h"}, exitUsage, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := writeFile(t, "export", test.content)
+			r := exec(t, t.Context(), nil, append(append([]string{"verify"}, test.args...), file)...)
+			if r.status != test.status {
+				t.Errorf("status %d, want %d\n%s%s", r.status, test.status, r.stdout, r.stderr)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(r.stdout, want) {
+					t.Errorf("no %q in\n%s", want, r.stdout)
+				}
+			}
+			if strings.Contains(r.stdout, "\x1b") {
+				t.Error("colours, though this is no terminal")
+			}
+		})
+	}
+	file := writeFile(t, "export", []byte(hole))
+	r := exec(t, t.Context(), nil, "verify", "--json", file)
+	var report bridge.Audit
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || r.status != exitFailed || report.Sound || len(report.Faults) == 0 {
+		t.Errorf("status %d, %v\n%s", r.status, err, r.stdout)
+	}
+}
+
+func TestRangeUsage(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"two beginnings":     {[]string{"verify", "--since", "1h", "--from-seq", "3"}, "both say where to begin"},
+		"backwards":          {[]string{"verify", "--from-seq", "9", "--to-seq", "3"}, "--from-seq 9 is after --to-seq 3"},
+		"backwards in time":  {[]string{"replay", "--since", "1h", "--until", "2h"}, "later than"},
+		"no time":            {[]string{"replay", "--since", "yesterday"}, "want a duration"},
+		"an end that is not": {[]string{"replay", "--follow", "--until", "2h"}, "--follow has no end"},
+		"nothing to read":    {[]string{"verify"}, "NATS_URL is not set and there is no store"},
+		"no such file":       {[]string{"verify", "/no/such/file"}, "no such file"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := exec(t, t.Context(), []string{"BRIDGE_STORE_DIR=/no/such/store"}, test.args...)
+			if r.status != exitUsage || !strings.Contains(r.stderr, test.want) {
+				t.Errorf("status %d\n%s", r.status, r.stderr)
+			}
+		})
+	}
+}
