@@ -109,12 +109,17 @@ func kindOf(status int) error {
 	}
 }
 
-// retryAfter reads the header in both its forms, seconds and HTTP date.
+// retryAfter reads the header in both its forms, seconds and HTTP date. A date
+// is by the server's clock, which the answer tells; that of this machine, now, is
+// only for a server that does not.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	v := h.Get("Retry-After")
 	// More seconds than a Duration holds are no wish that anybody can grant.
 	if seconds, err := strconv.Atoi(v); err == nil && seconds > 0 && seconds <= int(math.MaxInt64/time.Second) {
 		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = date
 	}
 	if at, err := http.ParseTime(v); err == nil && at.After(now) {
 		return at.Sub(now)

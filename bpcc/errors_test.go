@@ -60,6 +60,19 @@ func fails(t *testing.T, err error, w want) {
 	}
 }
 
+// TestRetryAfterIsByTheServersClock sets the client's clock an hour back: a date
+// must not keep the client away for an hour longer.
+func TestRetryAfterIsByTheServersClock(t *testing.T) {
+	t.Parallel()
+	now := newClock()
+	sim := simulate(t, bpcctest.Config{Now: now.Now})
+	client := connect(t, bpcc.Config{URL: sim.URL, Now: func() time.Time { return now.Now().Add(-time.Hour) }})
+	subscribe(t, client)
+	sim.Inject(bpcctest.Fault{Status: 503, RetryAfter: now.Now().Add(20 * time.Second).Format(http.TimeFormat)})
+	_, err := client.Data(t.Context())
+	fails(t, err, want{op: "get data", kind: bpcc.ErrThrottled, status: 503, retry: 20 * time.Second})
+}
+
 func TestDataErrors(t *testing.T) {
 	t.Parallel()
 	start := newClock().Now()

@@ -33,6 +33,10 @@ func TestSourceFaults(t *testing.T) {
 		"foreign data":            {always(bpcctest.Fault{Foreign: true}), "subscription_lost"},
 		"no subscription":         {always(bpcctest.Fault{Status: 404}), "subscription_lost"},
 		"throttled":               {always(bpcctest.Fault{Status: 429, RetryAfter: "1"}), "source"},
+		"connection reset":        {always(bpcctest.Fault{Reset: true}), "source"},
+		"a byte now and then":     {always(bpcctest.Fault{Drip: 50 * time.Millisecond}), "source"},
+		"never ready":             {always(bpcctest.Fault{Status: 204}), "source"},
+		"refused after the login": {always(bpcctest.Fault{Status: 401}), "auth"},
 		"suddenly empty":          {always(bpcctest.Fault{EmptyGrids: true}), "empty"},
 		"slower than the timeout": {always(bpcctest.Fault{Delay: 3 * time.Second}), "source"},
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -43,6 +44,7 @@ type world struct {
 	js     jetstream.JetStream
 	env    map[string]string
 	valid  map[string]bool // bodies that were validated before
+	log    *safeBuffer     // what the bridges have logged
 }
 
 func newWorld(t *testing.T, tenant bpcctest.Config) *world {
@@ -90,7 +92,7 @@ func newWorldOn(t *testing.T, tenant bpcctest.Config, url string) *world {
 	}
 	sim := bpcctest.NewServer(tenant)
 	t.Cleanup(sim.Close)
-	return &world{t: t, tenant: sim, nc: nc, js: js, valid: map[string]bool{}, env: map[string]string{
+	return &world{t: t, tenant: sim, nc: nc, js: js, valid: map[string]bool{}, log: &safeBuffer{}, env: map[string]string{
 		"BPCC_URL": sim.URL, "BPCC_CLIENT_ID": "sim", "BPCC_CLIENT_SECRET": "sim-secret",
 		"BPCC_POLL_INTERVAL": "100ms", "BPCC_AVAILABILITY_INTERVAL": "100ms",
 		"NATS_URL": url, "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none", "BPCC_DIRECTORY_INTERVAL": "0s",
@@ -137,7 +139,7 @@ func (w *world) startOn(js jetstream.JetStream) (stop func()) {
 	if _, err := bridge.Provision(w.t.Context(), w.js, c); err != nil {
 		w.t.Fatal(err)
 	}
-	b, err := bridge.New(c, js, slog.New(slog.NewTextHandler(logWriter{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	b, err := bridge.New(c, js, w.logger())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -157,6 +159,11 @@ func (w *world) startOn(js jetstream.JetStream) (stop func()) {
 	}
 	w.t.Cleanup(stop)
 	return stop
+}
+
+// logger logs to the test and keeps a copy.
+func (w *world) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(io.MultiWriter(logWriter{w.t}, w.log), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // logWriter sends a bridge's log to the test's.

@@ -13,16 +13,35 @@ import (
 	"bpcc-nats/diff"
 )
 
-// Delays before a failed source is asked again.
+// patience is how long a kind of fault is waited out: free of them not at all,
+// then first, and twice as long each time up to most.
+type patience struct {
+	free        int
+	first, most time.Duration
+}
+
+// Each kind of fault has a patience of its own, so that none that passes quickly
+// brings forward the next try of one that does not.
+var (
+	// slow is for what only a person or time can mend: refused credentials (a
+	// few more may lock the user), a missing privilege, a full pool.
+	slow = patience{first: 30 * time.Second, most: 5 * time.Minute}
+	// quick is for faults that pass by themselves.
+	quick = patience{first: 500 * time.Millisecond, most: 5 * time.Second}
+	// contested is for what another program of the same user takes from this
+	// one: had back at once when it is the first time, not fought for.
+	contested = patience{free: 1, first: time.Second, most: 30 * time.Second}
+	// whole is for answers that are complete, and asked for again to see whether
+	// they last.
+	whole = patience{}
+)
+
 const (
-	// slowRetry is for what only a person or time can mend: refused
-	// credentials (a few more may lock the user), a missing privilege, a full
-	// pool of subscriptions.
-	slowRetry    = 30 * time.Second
-	slowestRetry = 5 * time.Minute
-	// quickRetry grows to quickestCap for faults that pass by themselves.
-	quickRetry  = 500 * time.Millisecond
-	quickestCap = 5 * time.Second
+	// calm is how long after a contested loss the next one is a new story. A
+	// good snapshot in between is none: both sides have those.
+	calm = time.Minute
+	// longestAsked bounds the wish of a server to be left alone.
+	longestAsked = time.Hour
 )
 
 // source is the BPCC side of the bridge: it logs in, subscribes and takes
@@ -44,22 +63,31 @@ type source struct {
 	absent  []string        // app ids of which nothing was left
 	verdict *refusal        // why nothing could be mended; nil if that is not so
 
-	failures  map[string]int // by cause, since the last good snapshot
-	notBefore time.Time      // no request before; zero = none holds
-	waiting   error          // why
-	told      string         // the last failure that was logged
+	failures map[string]failure // by kind; a kind that is not there has not failed lately
+	failed   time.Time          // when the last failure was noted
+	wait     time.Duration      // no request for so long after it
+	waiting  error              // why
+	told     string             // the last failure that was logged
+}
+
+// failure is what is remembered of the faults of one kind.
+type failure struct {
+	count int
+	last  time.Time
 }
 
 // poll takes one snapshot. While a failure is being waited out it returns that
 // failure without a request.
 func (s *source) poll(ctx context.Context) (bpcc.Answer, error) {
-	if s.now().Before(s.notBefore) {
+	// A clock that was set back must not make the wait longer.
+	if passed := s.now().Sub(s.failed); passed >= 0 && passed < s.wait {
 		if !refusedLogin(s.waiting) || !s.client.SecretChanged() {
 			return bpcc.Answer{}, s.waiting
 		}
 		// Somebody has mended what the wait is for.
 		s.log.Info("there is a new secret; logging in with it")
-		delete(s.failures, causeOf(s.waiting))
+		kind, _ := patienceFor(s.waiting)
+		delete(s.failures, kind)
 	}
 	answer, err := s.snapshot(ctx)
 	switch {
@@ -78,43 +106,73 @@ func (s *source) poll(ctx context.Context) (bpcc.Answer, error) {
 // fail notes a failure, logs it if it is news, and decides how long to wait.
 func (s *source) fail(err error) {
 	wait := s.delay(err)
-	s.notBefore, s.waiting = s.now().Add(wait), err
+	s.failed, s.wait, s.waiting = s.now(), wait, err
 	if text := err.Error(); text != s.told {
 		s.told = text
 		s.log.Warn("the source does not answer as it should; "+advice(err), "err", err, "retry_in", wait.Round(time.Millisecond).String())
 	}
 }
 
-// delay tells how long to leave the source alone after a failure. Each cause
-// has a patience of its own: it starts anew when another has grown long.
+// delay tells how long to leave the source alone after a failure.
 func (s *source) delay(err error) time.Duration {
-	if s.failures == nil {
-		s.failures = map[string]int{}
-	}
-	cause := causeOf(err)
-	s.failures[cause]++
-	before := s.failures[cause] - 1
+	kind, p := patienceFor(err)
+	before := s.note(kind)
 	var e *bpcc.Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
-		return e.RetryAfter
+		return jitter(min(e.RetryAfter, longestAsked))
 	}
-	first, most := quickRetry, quickestCap
+	if p == whole || before < p.free {
+		return 0
+	}
+	return jitter(min(p.first<<min(before-p.free, 10), p.most))
+}
+
+// note counts a failure of a kind and returns how many there were before it.
+func (s *source) note(kind string) (before int) {
+	if s.failures == nil {
+		s.failures = map[string]failure{}
+	}
+	before = s.failures[kind].count
+	s.failures[kind] = failure{before + 1, s.now()}
+	return before
+}
+
+// jitter makes a wait up to a fifth longer, so that many bridges do not come
+// back in step.
+func jitter(wait time.Duration) time.Duration {
+	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
+}
+
+// The kinds of what is contested.
+const (
+	kindSession      = "session" // refused though the login was not
+	kindSubscription = "subscription"
+)
+
+// patienceFor sorts a failure into its kind.
+func patienceFor(err error) (kind string, p patience) {
+	var r *refusal
 	switch {
 	case errors.Is(err, diff.ErrEmpty):
-		return 0 // a whole answer; it is asked again to see whether it lasts
-	case refusedLogin(err), errors.Is(err, bpcc.ErrForbidden),
-		errors.Is(err, bpcc.ErrLimit), errors.Is(err, bpcc.ErrRejected):
-		first, most = slowRetry, slowestRetry
+		return "empty", whole
+	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth):
+		return "login", slow
+	case errors.Is(err, bpcc.ErrForbidden):
+		return "forbidden", slow
+	case errors.Is(err, bpcc.ErrLimit):
+		return "limit", slow
+	case errors.Is(err, bpcc.ErrRejected), errors.As(err, &r):
+		return "rejected", slow
+	case errors.Is(err, bpcc.ErrAuth):
+		return kindSession, contested
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
-		if before == 0 {
-			return 0 // lost once: subscribe again at the next poll
-		}
-		before--
-		most = slowRetry // no fight at full speed for the user's one subscription
+		return kindSubscription, contested
+	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, bpcc.ErrTooLarge), errors.Is(err, diff.ErrMalformed):
+		return "malformed", quick
+	case errors.Is(err, bpcc.ErrThrottled):
+		return "throttled", quick
 	}
-	wait := min(first<<min(before, 10), most)
-	// Jitter, so that many bridges do not come back in step.
-	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
+	return "source", quick
 }
 
 // advice says what a person can do about a failure.
@@ -154,8 +212,13 @@ func (s *source) snapshot(ctx context.Context) (bpcc.Answer, error) {
 	answer, err := s.ask(ctx)
 	if errors.Is(err, bpcc.ErrAuth) {
 		// The token has ended early or a cookie was stolen: log in, then once
-		// more. The subscription may have outlived the session.
+		// more, unless that is what was done lately too. The subscription may
+		// have outlived the session.
 		s.client.Forget()
+		if s.failures[kindSession].count >= contested.free {
+			return bpcc.Answer{}, err
+		}
+		s.note(kindSession)
 		if err := s.login(ctx); err != nil {
 			return bpcc.Answer{}, err
 		}
@@ -213,8 +276,12 @@ func (s *source) settle(err error) {
 		if s.told != "" {
 			s.log.Info("the source answers again")
 		}
-		s.told, s.waiting = "", nil
-		clear(s.failures)
+		s.told, s.wait, s.waiting = "", 0, nil
+		for kind, f := range s.failures {
+			if ago := s.now().Sub(f.last); kind != kindSession && kind != kindSubscription || ago > calm || ago < 0 {
+				delete(s.failures, kind)
+			}
+		}
 		return
 	}
 	if errors.Is(err, diff.ErrForeign) {

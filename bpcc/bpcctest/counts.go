@@ -15,7 +15,8 @@ type Counts struct {
 	Subscribes int `json:"subscribes"`
 	Deletes    int `json:"deletes"`
 	// Data counts data requests by the status they were answered with. A
-	// connection cut by a [Fault] counts under the status of its headers.
+	// connection cut by a [Fault] counts under the status of its headers, one
+	// that was reset under 0.
 	Data map[int]int `json:"data"`
 	// Availability counts checks of available agents, Config look-ups below /statsapi/cfg.
 	Availability int `json:"availability"`

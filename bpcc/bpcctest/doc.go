@@ -33,7 +33,7 @@
 //	PUT    /sim/services/{name}          {"stats":{"in_calls_waiting":"7"},…}
 //	DELETE /sim/services/{name}
 //	PUT    /sim/availability/{service}   {"available":true}, false, or null to compute it again
-//	POST   /sim/faults                   {"status":503,"retry_after":"5","times":3,"delay":"2s",…}
+//	POST   /sim/faults                   {"status":503,"retry_after":"5","times":3,"delay":"2s","drip":"20ms",…}
 //	DELETE /sim/faults                   also gives back a filled pool of subscriptions
 //	POST   /sim/reset                    the daily reset
 //	POST   /sim/tokens/expire            every token ends now

@@ -29,6 +29,10 @@ type Fault struct {
 	// Delay passes before anything is done. Closing the server, or a client that
 	// hangs up, ends it.
 	Delay time.Duration `json:"-"`
+	// Reset cuts the connection with a TCP reset, before any answer.
+	Reset bool `json:"reset,omitempty"`
+	// Drip sends the body a byte at a time, with this pause before each.
+	Drip time.Duration `json:"-"`
 	// EmptyGrids answers data with all grids empty.
 	EmptyGrids bool `json:"empty_grids,omitempty"`
 	// Foreign answers data as of the subscription of another program.
@@ -38,26 +42,31 @@ type Fault struct {
 	Times int `json:"times,omitempty"`
 }
 
-// MarshalJSON writes Delay as text such as "1.5s".
+// MarshalJSON writes Delay and Drip as text such as "1.5s".
 func (f Fault) MarshalJSON() ([]byte, error) {
 	type plain Fault
 	out := struct {
 		plain
 		Delay string `json:"delay,omitempty"`
+		Drip  string `json:"drip,omitempty"`
 	}{plain: plain(f)}
 	if f.Delay != 0 {
 		out.Delay = f.Delay.String()
 	}
+	if f.Drip != 0 {
+		out.Drip = f.Drip.String()
+	}
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON reads Delay from text such as "1.5s" and refuses fields it does
+// UnmarshalJSON reads Delay and Drip from text such as "1.5s" and refuses fields it does
 // not know, since a misspelt fault would silently do nothing.
 func (f *Fault) UnmarshalJSON(b []byte) error {
 	type plain Fault
 	var in struct {
 		plain
 		Delay string `json:"delay"`
+		Drip  string `json:"drip"`
 	}
 	dec := json.NewDecoder(strings.NewReader(string(b)))
 	dec.DisallowUnknownFields()
@@ -65,14 +74,17 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*f = Fault(in.plain)
-	if in.Delay == "" {
-		return nil
+	var err error
+	if in.Delay != "" {
+		if f.Delay, err = time.ParseDuration(in.Delay); err != nil {
+			return fmt.Errorf("delay: %w", err)
+		}
 	}
-	d, err := time.ParseDuration(in.Delay)
-	if err != nil {
-		return fmt.Errorf("delay: %w", err)
+	if in.Drip != "" {
+		if f.Drip, err = time.ParseDuration(in.Drip); err != nil {
+			return fmt.Errorf("drip: %w", err)
+		}
 	}
-	f.Delay = d
 	return nil
 }
 

@@ -61,6 +61,16 @@ func TestFaults(t *testing.T) {
 	if a := get(); a.body != whole || time.Since(began) < 30*time.Millisecond {
 		t.Errorf("delay: %s after %v", a.body, time.Since(began))
 	}
+	began = time.Now()
+	x.Inject(bpcctest.Fault{Drip: 100 * time.Microsecond})
+	if a := get(); a.body != whole || time.Since(began) < time.Duration(len(whole))*100*time.Microsecond {
+		t.Errorf("drip: %s after %v", a.body, time.Since(began))
+	}
+	// The client itself repeats a request whose used connection was reset.
+	x.Inject(bpcctest.Fault{Reset: true, Times: 2})
+	if a := get(); a.err == nil {
+		t.Errorf("reset: %d %s", a.StatusCode, a.body)
+	}
 	if a := get(); a.body != whole {
 		t.Errorf("afterwards: %s", a.body)
 	}
@@ -100,12 +110,12 @@ func TestFaults(t *testing.T) {
 
 func TestFaultAsJSON(t *testing.T) {
 	t.Parallel()
-	f := bpcctest.Fault{Path: "/x", Status: 503, RetryAfter: "5", Delay: 1500 * time.Millisecond, Times: -1, Close: true}
+	f := bpcctest.Fault{Path: "/x", Status: 503, RetryAfter: "5", Delay: 1500 * time.Millisecond, Drip: 20 * time.Millisecond, Times: -1, Close: true}
 	b, err := json.Marshal(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `{"path":"/x","status":503,"retry_after":"5","close":true,"times":-1,"delay":"1.5s"}`; string(b) != want {
+	if want := `{"path":"/x","status":503,"retry_after":"5","close":true,"times":-1,"delay":"1.5s","drip":"20ms"}`; string(b) != want {
 		t.Errorf("%s, want %s", b, want)
 	}
 	var back bpcctest.Fault

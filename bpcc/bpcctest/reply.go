@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -88,6 +89,14 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault.Delay > 0 && !pause(r.Context(), fault.Delay) {
 		panic(http.ErrAbortHandler) // there is nobody left to answer
 	}
+	if fault.Reset {
+		if path == dataPath {
+			t.mu.Lock()
+			t.counts.Data[0]++
+			t.mu.Unlock()
+		}
+		reset(w)
+	}
 	setHeaders(w.Header(), path, began)
 	switch {
 	case fault.Status != 0 || fault.Body != "":
@@ -142,6 +151,7 @@ func (f Fault) reply() reply {
 // day behind after noon.
 func setHeaders(h http.Header, path string, now time.Time) {
 	h.Set("Server", "nginx/1.15.12")
+	h.Set("Date", now.UTC().Format(http.TimeFormat))
 	if !strings.HasPrefix(path, "/statsapi/") {
 		return
 	}
@@ -197,10 +207,40 @@ func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault)
 		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(a.status)
+	if f.Drip > 0 {
+		drip(r.Context(), w, a.body, f.Drip)
+		return
+	}
 	if r.Method != http.MethodHead && len(a.body) > 0 {
 		// A client that has hung up is no concern of the tenant's.
 		_, _ = w.Write(a.body)
 	}
+}
+
+// drip sends a body a byte at a time, until all is sent or nobody listens.
+func drip(ctx context.Context, w http.ResponseWriter, body []byte, every time.Duration) {
+	for i := range body {
+		if !pause(ctx, every) {
+			panic(http.ErrAbortHandler)
+		}
+		// A client that has hung up ends ctx.
+		_, _ = w.Write(body[i : i+1])
+		_ = http.NewResponseController(w).Flush()
+	}
+}
+
+// reset cuts a connection as a crashed peer or a firewall does.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // HTTP/2 has no connection of its own to cut
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		// Without lingering, closing sends a reset instead of an end.
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+	panic(http.ErrAbortHandler)
 }
 
 // leastZip is nginx's default of the smallest body worth compressing.

@@ -1,0 +1,232 @@
+package bridge_test
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+// TestSlowFaultsAreNotHammered meets the source with what only a person can
+// mend. The feed says so, and the source is left alone.
+func TestSlowFaultsAreNotHammered(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		spoil func(*bpcctest.Server)
+		cause string
+		text  string // in the error that is told
+	}{
+		"a privilege is taken away": {func(s *bpcctest.Server) { s.Inject(bpcctest.Fault{Status: 403, Times: -1}) }, "auth", "forbidden"},
+		"the pool is full": {func(s *bpcctest.Server) {
+			s.DropSubscriptions()
+			s.FillSubscriptions()
+		}, "subscription_lost", "limit of active subscriptions"},
+		"the password is changed": {func(s *bpcctest.Server) {
+			s.AddUser("sim", "another")
+			s.ExpireTokens()
+		}, "auth", "not authorized"},
+		"throttled for long": {func(s *bpcctest.Server) { s.Inject(bpcctest.Fault{Status: 429, RetryAfter: "60", Times: -1}) }, "source", "throttled"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bpcctest.Config{})
+			w.agent("anna", "ready", "")
+			w.start()
+			w.waitFor("totals.bridge.observed", 1)
+			test.spoil(w.tenant)
+			before := w.tenant.Counts()
+			told := w.waitFor("feed.interrupted", 1)[0] // after 5 s, that is fifty intervals
+			if told.text("cause") != test.cause || !strings.Contains(told.text("error"), test.text) {
+				t.Errorf("cause %s, error %q; want %s, %q", told.text("cause"), told.text("error"), test.cause, test.text)
+			}
+			now := w.tenant.Counts()
+			for what, n := range map[string]int{
+				"data requests": now.DataRequests() - before.DataRequests(),
+				"subscriptions": now.Subscribes - before.Subscribes,
+				"logins":        now.Logins - before.Logins,
+			} {
+				if n > 3 {
+					t.Errorf("%d %s in the five seconds after", n, what)
+				}
+			}
+		})
+	}
+}
+
+// TestRivalIsNotFought lets another program take the subscription, or the
+// session, again each time the bridge has taken it back.
+func TestRivalIsNotFought(t *testing.T) {
+	t.Parallel()
+	const watched = 8 * time.Second
+	tests := map[string]struct {
+		config bpcctest.Config
+		env    map[string]string
+		steal  func(*bpcctest.Server)
+		taken  func(bpcctest.Counts) int // how often the bridge has taken it
+		told   string
+	}{
+		"subscription": {
+			steal: (*bpcctest.Server).ReplaceSubscription,
+			taken: func(c bpcctest.Counts) int { return c.Subscribes },
+			told:  "another program uses the same API user",
+		},
+		"subscription deleted": {
+			steal: (*bpcctest.Server).DropSubscriptions,
+			taken: func(c bpcctest.Counts) int { return c.Subscribes },
+			told:  "another program uses the same API user",
+		},
+		"cookie session": {
+			config: bpcctest.Config{CookieLogin: true},
+			env:    map[string]string{"BPCC_AUTH": "cookie", "BPCC_USERNAME": "sim", "BPCC_PASSWORD": "sim-secret"},
+			steal:  (*bpcctest.Server).StealSession,
+			taken:  func(c bpcctest.Counts) int { return c.CookieLogins },
+			told:   "that nobody else uses this API user",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.config.NotReadyPolls = -1
+			w := newWorld(t, test.config)
+			for name, value := range test.env {
+				w.env[name] = value
+			}
+			w.agent("anna", "ready", "")
+			w.start()
+			w.waitFor("totals.bridge.observed", 1)
+
+			// The first loss is made good at once, without a gap.
+			test.steal(w.tenant)
+			w.tenant.SetState("anna", "not_ready", "")
+			if changed := w.waitFor("agent.anna.state_changed", 1)[0]; changed.get("after_gap") != nil {
+				t.Errorf("a single loss counts as a gap: %v", changed.Data)
+			}
+			begun, good := test.taken(w.tenant.Counts()), w.tenant.Counts().Data[200]
+			for end := time.Now().Add(watched); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+				// Each time there is good data again the rival strikes back.
+				if c := w.tenant.Counts(); c.Data[200] > good {
+					test.steal(w.tenant)
+					good = w.tenant.Counts().Data[200] + 1
+				}
+			}
+			if n := test.taken(w.tenant.Counts()) - begun; n == 0 || n > 6 {
+				t.Errorf("taken back %d times within %v, want 1 to 6", n, watched)
+			}
+			if !strings.Contains(w.log.String(), test.told) {
+				t.Errorf("nobody was told %q", test.told)
+			}
+			w.tenant.SetState("anna", "busy", "")
+			w.waitFor("agent.anna.state_changed", 2) // the rival has gone
+		})
+	}
+}
+
+// TestRetryAfterIsHonoured lets the server ask for a pause in both its forms.
+func TestRetryAfterIsHonoured(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func() string{
+		"seconds": func() string { return "2" },
+		// A date has whole seconds, so that it is up to one earlier.
+		"date": func() string { return time.Now().Add(3 * time.Second).UTC().Format(http.TimeFormat) },
+	}
+	for name, after := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bpcctest.Config{})
+			w.start()
+			w.waitFor("totals.bridge.observed", 1)
+			w.tenant.Inject(bpcctest.Fault{Status: 503, RetryAfter: after()})
+			met := w.untilCounts("the fault", func(c bpcctest.Counts) bool { return c.Data[503] == 1 })
+			begun := time.Now()
+			w.untilCounts("the next request", func(c bpcctest.Counts) bool { return c.DataRequests() > met.DataRequests() })
+			if waited := time.Since(begun); waited < 1500*time.Millisecond {
+				t.Errorf("asked again after %v", waited)
+			}
+		})
+	}
+}
+
+func (w *world) untilCounts(what string, enough func(bpcctest.Counts) bool) bpcctest.Counts {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
+		if c := w.tenant.Counts(); enough(c) {
+			return c
+		}
+	}
+	w.t.Fatalf("waited in vain for %s: %+v", what, w.tenant.Counts())
+	return bpcctest.Counts{}
+}
+
+// TestOneRequestInFlight makes every answer slower than the interval: the bridge
+// polls slower, and neither queues nor sends requests side by side.
+func TestOneRequestInFlight(t *testing.T) {
+	t.Parallel()
+	const slow = 400 * time.Millisecond // four intervals
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	w.tenant.Inject(bpcctest.Fault{Delay: slow, Times: -1})
+	w.start()
+	w.waitFor("totals.bridge.observed", 1)
+	begun, from := time.Now(), w.tenant.Counts().DataRequests()
+	w.tenant.SetState("anna", "not_ready", "")
+	w.waitFor("agent.anna.state_changed", 1)
+	w.untilCounts("eight slow polls", func(c bpcctest.Counts) bool { return c.DataRequests() >= from+8 })
+	if took := time.Since(begun); took < 7*slow {
+		t.Errorf("eight polls within %v, each of which takes %v", took, slow)
+	}
+	if n := w.tenant.Counts().MaxInFlightData; n != 1 {
+		t.Errorf("%d data requests at one time", n)
+	}
+	if n := len(on(w.events(), "feed.interrupted")); n != 0 {
+		t.Errorf("a slow source is told as lost %d times", n)
+	}
+}
+
+// TestSourceAway begins without a source, by a name that nobody has and at a
+// port where nobody listens: the feed says so with a reason that helps, and the
+// source is found as soon as it is there.
+func TestSourceAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BPCC_URL"] = "https://no-such-tenant.invalid"
+	w.start()
+	told := w.waitFor("feed.interrupted", 1)[0]
+	if text := told.text("error"); told.text("cause") != "source" || !strings.Contains(text, "no-such-tenant.invalid") {
+		t.Errorf("cause %s, error %q; want source, and the name", told.text("cause"), text)
+	}
+
+	sim := bpcctest.New(bpcctest.Config{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	w = newWorld(t, bpcctest.Config{})
+	w.env["BPCC_URL"] = "http://" + address
+	w.start()
+	told = w.waitFor("feed.interrupted", 1)[0]
+	if text := told.text("error"); told.text("cause") != "source" || !strings.Contains(text, "refused") {
+		t.Errorf("cause %s, error %q; want source, refused", told.text("cause"), text)
+	}
+	for round := range 2 {
+		if l, err = net.Listen("tcp", address); err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: sim, ReadHeaderTimeout: time.Second}
+		go func() { _ = server.Serve(l) }() // ends with Close
+		resumed := w.waitFor("feed.resumed", round+1)[round]
+		sim.SetAgent(bpcctest.Agent{Login: "anna", State: []string{"ready", "busy"}[round]})
+		if round == 0 {
+			w.waitFor("agent.anna.appeared", 1)
+		} else if resumed.text("observed", "after") == "" {
+			t.Errorf("the way back does not state the gap: %v", resumed.Data)
+		}
+		server.Close()
+		w.waitFor("feed.interrupted", round+2)
+	}
+}

@@ -1,0 +1,176 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/diff"
+)
+
+// fakeClock tells a time without the monotonic reading that time.Now carries, so
+// that it can jump as the clock on the wall does.
+type fakeClock struct{ t time.Time }
+
+func (c *fakeClock) now() time.Time          { return c.t }
+func (c *fakeClock) advance(d time.Duration) { c.t = c.t.Add(d) }
+
+func newFakeClock() *fakeClock {
+	return &fakeClock{time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
+}
+
+// Faults as the client reports them.
+var (
+	errServerFault    = &bpcc.Error{Op: "get data", Kind: bpcc.ErrServer, Status: 502}
+	errTransportFault = &bpcc.Error{Op: "get data", Kind: bpcc.ErrTransport}
+	errLostFault      = &bpcc.Error{Op: "get data", Kind: bpcc.ErrNoSubscription, Status: 404}
+	errForeignFault   = fmt.Errorf("read: %w", diff.ErrForeign)
+	errForbiddenFault = &bpcc.Error{Op: "get data", Kind: bpcc.ErrForbidden, Status: 403}
+	errLimitFault     = &bpcc.Error{Op: "create subscription", Kind: bpcc.ErrLimit, Status: 409}
+	errSessionFault   = &bpcc.Error{Op: "get data", Kind: bpcc.ErrAuth, Status: 401}
+	errLoginFault     = fmt.Errorf("%w: %w", errLogin, &bpcc.Error{Op: "get access token", Kind: bpcc.ErrAuth, Status: 401})
+	errEmptyFault     = fmt.Errorf("read: %w", diff.ErrEmpty)
+	errCutFault       = fmt.Errorf("read: %w", diff.ErrMalformed)
+)
+
+func faultThrottled(after time.Duration) error {
+	return &bpcc.Error{Op: "get data", Kind: bpcc.ErrThrottled, Status: 429, RetryAfter: after}
+}
+
+// wants compares a wait with what it should be without its jitter of a fifth.
+func wants(t *testing.T, what string, got, want time.Duration) {
+	t.Helper()
+	if got < want || got > want+want/5 {
+		t.Errorf("%s: waits %v, want %v to %v", what, got, want, want+want/5)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	tests := map[string]struct {
+		errs []error
+		want []time.Duration
+	}{
+		"no answer": {
+			[]error{errTransportFault, errServerFault, errTransportFault, errServerFault, errServerFault, errServerFault},
+			[]time.Duration{s / 2, s, 2 * s, 4 * s, 5 * s, 5 * s},
+		},
+		"cut answers":       {[]error{errCutFault, errCutFault, errCutFault}, []time.Duration{s / 2, s, 2 * s}},
+		"refused login":     {[]error{errLoginFault, errLoginFault, errLoginFault, errLoginFault, errLoginFault}, []time.Duration{30 * s, 60 * s, 120 * s, 240 * s, 300 * s}},
+		"missing privilege": {[]error{errForbiddenFault, errForbiddenFault}, []time.Duration{30 * s, 60 * s}},
+		"full pool":         {[]error{errLimitFault, errLimitFault}, []time.Duration{30 * s, 60 * s}},
+		"lost subscription": {
+			[]error{errLostFault, errForeignFault, errLostFault, errForeignFault, errForeignFault, errForeignFault, errForeignFault, errForeignFault},
+			[]time.Duration{0, s, 2 * s, 4 * s, 8 * s, 16 * s, 30 * s, 30 * s},
+		},
+		"lost session":       {[]error{errSessionFault, errSessionFault, errSessionFault}, []time.Duration{0, s, 2 * s}},
+		"suddenly empty":     {[]error{errEmptyFault, errEmptyFault, errEmptyFault}, []time.Duration{0, 0, 0}},
+		"throttled":          {[]error{faultThrottled(7 * s), faultThrottled(0), faultThrottled(3 * s)}, []time.Duration{7 * s, s, 3 * s}},
+		"throttled for ages": {[]error{faultThrottled(900 * time.Hour)}, []time.Duration{time.Hour}},
+		"a hundred times":    {make([]error, 100), append(make([]time.Duration, 99), 5*s)},
+		// The server error in between neither shortens nor lengthens the wait
+		// for what only a person can mend.
+		"one fault does not reset another": {
+			[]error{errLimitFault, errServerFault, errLimitFault, errServerFault, errLoginFault, errLimitFault, errLostFault, errLostFault},
+			[]time.Duration{30 * s, s / 2, 60 * s, s, 30 * s, 120 * s, 0, s},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			src := &source{log: discard(), now: newFakeClock().now}
+			for i, err := range test.errs {
+				if err == nil {
+					err = errTransportFault
+				}
+				if got := src.delay(err); name != "a hundred times" || i == 99 {
+					wants(t, fmt.Sprintf("failure %d, %v", i, err), got, test.want[i])
+				}
+			}
+		})
+	}
+}
+
+// TestPatienceSpreads makes sure that bridges which fail together do not come
+// back together.
+func TestPatienceSpreads(t *testing.T) {
+	t.Parallel()
+	waits := map[time.Duration]bool{}
+	for range 50 {
+		src := &source{log: discard(), now: newFakeClock().now}
+		waits[src.delay(errForbiddenFault)] = true
+	}
+	if len(waits) < 10 {
+		t.Errorf("50 bridges wait only %d different times", len(waits))
+	}
+}
+
+// TestGoodSnapshotResetsPatience lets each fault pass: the next one is waited for
+// anew, but what another program contests is not won by one good snapshot.
+func TestGoodSnapshotResetsPatience(t *testing.T) {
+	t.Parallel()
+	clock := newFakeClock()
+	src := &source{log: discard(), now: clock.now}
+	for range 3 {
+		src.settle(nil)
+		wants(t, "a server error after a good snapshot", src.delay(errServerFault), 500*time.Millisecond)
+	}
+	var waits []time.Duration
+	for range 8 {
+		wait := src.delay(errForeignFault)
+		waits = append(waits, wait.Truncate(time.Second))
+		clock.advance(wait + 5*time.Second) // taken back, and good for a few polls
+		src.settle(nil)
+	}
+	if want := 30 * time.Second; waits[len(waits)-1] < want {
+		t.Errorf("a rival that comes back each time is met after %v, want no sooner than %v in the end", waits, want)
+	}
+	clock.advance(calm)
+	src.settle(nil)
+	if got := src.delay(errForeignFault); got != 0 {
+		t.Errorf("after a minute of peace a loss is waited out for %v, want at once", got)
+	}
+}
+
+// TestJumpingClock sets the wall clock while a fault is waited out. It may end
+// the wait early, by one request, and must never make it longer.
+func TestJumpingClock(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		requests.Add(1)
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	clock := newFakeClock()
+	client, err := bpcc.New(bpcc.Config{URL: server.URL, ClientID: "a", ClientSecret: "bcd", Now: clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := &source{client: client, log: discard(), now: clock.now}
+	poll := func(what string, n int32) {
+		t.Helper()
+		requests.Store(0)
+		for range 5 {
+			if _, err := src.poll(t.Context()); !errors.Is(err, bpcc.ErrForbidden) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if got := requests.Load(); got != n {
+			t.Errorf("%s: %d requests, want %d", what, got, n)
+		}
+	}
+	poll("the first time", 1)
+	clock.advance(10 * time.Second)
+	poll("during the wait", 0)
+	clock.advance(-time.Hour)
+	poll("an hour back", 1)
+	clock.advance(time.Hour)
+	poll("an hour on", 1)
+}
