@@ -17,11 +17,8 @@ package bridge
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
 	"log/slog"
-	"os"
+	mrand "math/rand/v2"
 	"sync"
 	"time"
 
@@ -33,13 +30,16 @@ import (
 // Bridge is one tenant's way from BPCC to JetStream. Make it with [New]; all
 // its state belongs to the goroutine of [Bridge.Run].
 type Bridge struct {
-	config   *Config
-	js       jetstream.JetStream
-	log      *slog.Logger
-	now      func() time.Time
-	plan     plan
-	instance string
-	health   health // written by the goroutine of Run, read by any
+	config  *Config
+	js      jetstream.JetStream
+	log     *slog.Logger
+	now     func() time.Time
+	plan    plan
+	self    identity
+	health  health        // written by the goroutine of Run, read by any
+	metrics *metrics      // the process's
+	balance *balance      // the process's; nil if it runs one tenant
+	yield   chan struct{} // taken by a leader that is to hand over
 
 	source       *source
 	directory    *directoryPoller    // nil = neither events nor service names are wanted
@@ -56,25 +56,26 @@ type Bridge struct {
 // New makes a bridge; nothing is sent before Run. The configuration must have
 // been checked by [ParseConfig].
 func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
-	suffix := make([]byte, 4)
-	if _, err := rand.Read(suffix); err != nil {
-		return nil, fmt.Errorf("make an instance name: %w", err)
-	}
-	host, err := os.Hostname()
+	self, err := newIdentity()
 	if err != nil {
-		host = "bridge"
+		return nil, err
 	}
+	return newBridge(c, js, log, self, newMetrics(c.Version))
+}
+
+func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics) (*Bridge, error) {
 	log = log.With("tenant", c.Tenant)
 	client, err := c.client(log)
 	if err != nil {
 		return nil, err
 	}
-	p := makePlan(c.Subscription, c, hex.EncodeToString(suffix))
+	p := makePlan(c.Subscription, c, self.suffix)
 	b := &Bridge{
-		config: c, js: js, log: log, now: time.Now, plan: p, instance: host + "-" + hex.EncodeToString(suffix),
+		config: c, js: js, log: log, now: time.Now, plan: p, self: self,
+		metrics: m, yield: make(chan struct{}),
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
 	}
-	b.engine = newEngine(c, p, b.instance)
+	b.engine = newEngine(c, p, self.instance)
 	b.standBy()
 	if c.DirectoryInterval > 0 || !c.noAvailability() {
 		b.directory = &directoryPoller{
@@ -109,6 +110,9 @@ func newEngine(c *Config, p plan, instance string) *engine {
 // watch runs all pollers and hands what they see to each, until ctx ends or
 // each fails.
 func (b *Bridge) watch(ctx context.Context, each func(observation, batch) error) error {
+	if !b.stagger(ctx) {
+		return nil
+	}
 	var pollers sync.WaitGroup
 	polling, stopPolling := context.WithCancel(ctx)
 	if b.directory != nil {
@@ -121,6 +125,20 @@ func (b *Bridge) watch(ctx context.Context, each func(observation, batch) error)
 	stopPolling()
 	pollers.Wait()
 	return err
+}
+
+// stagger lets a moment pass before the first poll of one of many tenants, so
+// that they do not poll in step. It is false if ctx ended meanwhile.
+func (b *Bridge) stagger(ctx context.Context) bool {
+	if b.balance == nil {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(mrand.N(b.config.PollInterval)):
+		return true
+	}
 }
 
 // loop polls at every interval, one request at a time, and hands on each poll
@@ -147,6 +165,7 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 				b.source.settle(done.err)
 			}
 			b.warn(done.warning)
+			b.metrics.polled(b.config.Tenant, o, done)
 		case <-tick.C:
 			if polled == nil {
 				polled = b.poll(ctx)
@@ -154,6 +173,7 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 			}
 			o = b.aside(observation{err: errSlow, at: b.now()})
 			done = b.engine.meanwhile(o)
+			b.metrics.polled(b.config.Tenant, o, done)
 		}
 		if err := each(o, done); err != nil {
 			if polled != nil {

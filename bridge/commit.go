@@ -31,14 +31,17 @@ const batchLimit = 1000
 // ([ErrFenced]), or when ctx ends; until then the bridge neither polls nor
 // queues: it waits for the stream.
 func (b *Bridge) commit(ctx context.Context, batch batch) error {
-	err := b.engine.deliver(batch, b.config.source(), func(_ []event, msgs []*nats.Msg) error {
+	begun := b.now()
+	err := b.engine.deliver(batch, b.config.source(), func(events []event, msgs []*nats.Msg) error {
 		seq, err := b.store(ctx, msgs)
 		if err != nil {
 			return err
 		}
 		b.fence = seq
+		b.metrics.stored(b.config.Tenant, events)
 		return nil
 	})
+	b.metrics.committed(b.config.Tenant, b.now().Sub(begun), err)
 	if err != nil {
 		return err
 	}

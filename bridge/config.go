@@ -59,10 +59,12 @@ type Config struct {
 	Username string `env:"BPCC_USERNAME"`
 	Password Secret `env:"BPCC_PASSWORD"`
 	// Scope is the token scope and tenantUrl; empty means the URL's host.
-	Scope                string        `env:"BPCC_SCOPE"`
-	PollInterval         time.Duration `env:"BPCC_POLL_INTERVAL" envDefault:"2s"`
-	Timeout              time.Duration `env:"BPCC_TIMEOUT" envDefault:"10s"`
-	SubscriptionFile     string        `env:"BPCC_SUBSCRIPTION_FILE"`
+	Scope            string        `env:"BPCC_SCOPE"`
+	PollInterval     time.Duration `env:"BPCC_POLL_INTERVAL" envDefault:"2s"`
+	Timeout          time.Duration `env:"BPCC_TIMEOUT" envDefault:"10s"`
+	SubscriptionFile string        `env:"BPCC_SUBSCRIPTION_FILE"`
+	// SubscriptionBody is the content of such a file.
+	SubscriptionBody     string        `env:"BPCC_SUBSCRIPTION"`
 	Services             []string      `env:"BPCC_SERVICES"`
 	AvailabilityInterval time.Duration `env:"BPCC_AVAILABILITY_INTERVAL" envDefault:"2s"`
 	// AvailabilityDebounce is how long availability must have flipped to be told.
@@ -112,8 +114,11 @@ type Config struct {
 	DisappearAfter     int           `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
 	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s"`
 	LeaseTTL           time.Duration `env:"BRIDGE_LEASE_TTL" envDefault:"5s"`
-	LogLevel           string        `env:"BRIDGE_LOG_LEVEL" envDefault:"info"`
-	LogFormat          string        `env:"BRIDGE_LOG_FORMAT" envDefault:"auto"`
+	// TenantsFile names the tenants of a process that runs several; see
+	// [ParseConfigs].
+	TenantsFile string `env:"BRIDGE_TENANTS_FILE"`
+	LogLevel    string `env:"BRIDGE_LOG_LEVEL" envDefault:"info"`
+	LogFormat   string `env:"BRIDGE_LOG_FORMAT" envDefault:"auto"`
 
 	// What follows is made of the above, not read.
 
@@ -161,12 +166,10 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 		faults = append(faults, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
 	}
 	c = &Config{}
-	params, err := env.GetFieldParams(c)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the configuration's own fields: %w", err)
-	}
 	vars := env.ToMap(environ)
-	warnings = unknownNames(vars, params)
+	if warnings, err = unknownNames(vars); err != nil {
+		return nil, nil, err
+	}
 	c.files = readFiles(vars, fault)
 	if err := env.ParseWithOptions(c, env.Options{Environment: vars}); err != nil {
 		var all env.AggregateError
@@ -234,13 +237,25 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 		fault("BPCC_DIRECTORY_INTERVAL", "neither it nor BPCC_AVAILABILITY_DEBOUNCE can be negative")
 	}
 	c.Subscription = builtinSubscription()
-	if c.SubscriptionFile != "" {
-		body, err := os.ReadFile(c.SubscriptionFile)
-		if err == nil {
+	c.checkSubscription(fault)
+}
+
+func (c *Config) checkSubscription(fault func(name, format string, args ...any)) {
+	var err error
+	switch {
+	case c.SubscriptionFile != "" && c.SubscriptionBody != "":
+		fault("BPCC_SUBSCRIPTION", "set twice, here and by BPCC_SUBSCRIPTION_FILE; keep one")
+	case c.SubscriptionFile != "":
+		var body []byte
+		if body, err = os.ReadFile(c.SubscriptionFile); err == nil {
 			c.Subscription, err = bpcc.ParseSubscription(body)
 		}
 		if err != nil {
 			fault("BPCC_SUBSCRIPTION_FILE", "%s: %v", c.SubscriptionFile, err)
+		}
+	case c.SubscriptionBody != "":
+		if c.Subscription, err = bpcc.ParseSubscription([]byte(c.SubscriptionBody)); err != nil {
+			fault("BPCC_SUBSCRIPTION", "%v", err)
 		}
 	}
 }

@@ -91,8 +91,9 @@ type batch struct {
 	status        string
 	observedUntil time.Time
 	baseline      []diff.Kind
-	err           error  // why the source was not seen, for the log
-	warning       string // what is wrong with a snapshot that is used all the same
+	err           error          // why the source was not seen, for the log
+	warning       string         // what is wrong with a snapshot that is used all the same
+	leftOut       map[string]int // rows of it that are not used, by reason; nil without a snapshot
 }
 
 // started claims the feed for this instance's term.
@@ -133,6 +134,7 @@ func (e *engine) observe(o observation) batch {
 		e.availabilityEvents(o.checks), totals, e.thresholdEvents(o.answer, gap), e.chatEvents(snap, o.answer, gap))
 	b.status, b.observedUntil, b.baseline = statusLive, o.answer.Sent, e.layout.Kinds()
 	b.warning = e.warning(snap)
+	b.leftOut = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates}
 	e.sighted, e.lastSight, e.trouble, e.lastBody = true, o.answer.Received, nil, o.answer.Body
 	return b
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -64,7 +65,27 @@ func exampleOf(typ string) string {
 }
 
 // unknownNames warns of variables that begin as ours do and are not known.
-func unknownNames(vars map[string]string, params []env.FieldParams) []string {
+func unknownNames(vars map[string]string) ([]string, error) {
+	known, err := knownNames()
+	if err != nil {
+		return nil, err
+	}
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if known[name] || !strings.HasPrefix(name, "BPCC_") && !strings.HasPrefix(name, "BRIDGE_") {
+			continue
+		}
+		warnings = append(warnings, "unknown variable "+name+"; did you mean "+nearest(name, known)+"?")
+	}
+	return warnings, nil
+}
+
+// knownNames holds every variable there is.
+func knownNames() (map[string]bool, error) {
+	params, err := env.GetFieldParams(&Config{})
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration's own fields: %w", err)
+	}
 	known := map[string]bool{}
 	for _, p := range params {
 		known[p.Key] = true
@@ -72,15 +93,12 @@ func unknownNames(vars map[string]string, params []env.FieldParams) []string {
 	for _, name := range fileNames() {
 		known[name+"_FILE"] = true
 	}
-	var warnings []string
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		if known[name] || !strings.HasPrefix(name, "BPCC_") && !strings.HasPrefix(name, "BRIDGE_") {
-			continue
-		}
-		nearest := slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
-			return levenshtein.ComputeDistance(name, a) - levenshtein.ComputeDistance(name, b)
-		})
-		warnings = append(warnings, "unknown variable "+name+"; did you mean "+nearest+"?")
-	}
-	return warnings
+	return known, nil
+}
+
+// nearest is the known name that looks most like one.
+func nearest(name string, known map[string]bool) string {
+	return slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
+		return levenshtein.ComputeDistance(name, a) - levenshtein.ComputeDistance(name, b)
+	})
 }

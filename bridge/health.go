@@ -1,11 +1,11 @@
 package bridge
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
+
+	"bpcc-nats/diff"
 )
 
 // Roles of an instance.
@@ -40,19 +40,36 @@ type Health struct {
 
 // health is what [Bridge.Health] reads while the bridge's own goroutine works.
 type health struct {
-	mu   sync.Mutex
-	last Health
+	mu      sync.Mutex
+	last    Health
+	figures figures
 }
 
-func (h *health) set(v Health) {
+// figures are what a leader knows beside its health, for metrics. They are
+// replaced, never changed.
+type figures struct {
+	entities map[diff.Kind]int
+	raised   map[raisedRule]int
+}
+
+// raisedRule is a rule by which thresholds are raised.
+type raisedRule struct{ rule, severity string }
+
+func (h *health) set(v Health, f figures) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.last = v
+	h.last, h.figures = v, f
+}
+
+func (h *health) get() (Health, figures) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last, h.figures
 }
 
 // standBy notes that the instance does not lead.
 func (b *Bridge) standBy() {
-	b.health.set(Health{Tenant: b.config.Tenant, Instance: b.instance, Role: roleStandby})
+	b.health.set(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, figures{})
 }
 
 // warm notes whether a standby could lead at once.
@@ -65,7 +82,7 @@ func (b *Bridge) warm(yes bool) {
 // report notes how the leader is, after each observation.
 func (b *Bridge) report() {
 	h := Health{
-		Tenant: b.config.Tenant, Instance: b.instance, Role: roleLeader,
+		Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleLeader,
 		Epoch: b.engine.epoch, Status: b.engine.status,
 	}
 	if !b.engine.observedUntil.IsZero() {
@@ -76,14 +93,21 @@ func (b *Bridge) report() {
 		committed := b.committed
 		h.Committed = &committed
 	}
-	b.health.set(h)
+	f := figures{entities: map[diff.Kind]int{}, raised: map[raisedRule]int{}}
+	for _, kind := range b.engine.layout.Kinds() {
+		f.entities[kind] = b.engine.state.Len(kind)
+	}
+	for _, w := range b.engine.thresholds.watches {
+		if w.raised {
+			f.raised[raisedRule{w.told.Rule, w.told.Severity}]++
+		}
+	}
+	b.health.set(h, f)
 }
 
 // Health tells how the bridge is now. It may be called from any goroutine.
 func (b *Bridge) Health() Health {
-	b.health.mu.Lock()
-	h := b.health.last
-	b.health.mu.Unlock()
+	h, _ := b.health.get()
 	// Between watermarks nothing is published, and nothing need be.
 	stale := b.config.CheckpointInterval + b.config.silence()
 	switch {
@@ -102,28 +126,8 @@ func (b *Bridge) Health() Health {
 	return h
 }
 
-// Handler serves /healthz, which answers 200 while the process is alive, and
-// /readyz, which answers 503 while the instance is not ready. Both say in JSON
-// how it is.
-func (b *Bridge) Handler() http.Handler {
-	mux := http.NewServeMux()
-	answer := func(w http.ResponseWriter, status func(Health) int) {
-		h := b.Health()
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status(h))
-		// The reader has gone if this fails; nobody is left to tell.
-		_ = json.NewEncoder(w).Encode(h)
-	}
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, func(Health) int { return http.StatusOK })
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, func(h Health) int {
-			if h.Ready {
-				return http.StatusOK
-			}
-			return http.StatusServiceUnavailable
-		})
-	})
-	return mux
+// figures are what the leader knows for metrics; none on a standby.
+func (b *Bridge) figures() figures {
+	_, f := b.health.get()
+	return f
 }

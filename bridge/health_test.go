@@ -84,7 +84,7 @@ func TestProbes(t *testing.T) {
 	if _, err := bridge.Provision(t.Context(), w.js, c); err != nil {
 		t.Fatal(err)
 	}
-	b, err := bridge.New(c, w.js, slog.New(slog.DiscardHandler))
+	b, err := bridge.NewFleet([]*bridge.Config{c}, w.js, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

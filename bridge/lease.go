@@ -25,9 +25,11 @@ type lease struct {
 	instance string
 	ttl      time.Duration
 	retry    time.Duration // how often a standby tries
+	full     func() bool   // whether others should take a free lease first
 	log      *slog.Logger
 	now      func() time.Time
 
+	free     time.Time // since when the lease is seen free while others should take it
 	revision uint64    // of the key, while held
 	renewed  time.Time // when the request that last renewed it was sent
 }
@@ -40,7 +42,7 @@ var errLeaseLost = errors.New("the lease is lost")
 func (l *lease) acquire(ctx context.Context) error {
 	told := ""
 	for {
-		err := l.try(ctx)
+		err := l.attempt(ctx)
 		if err == nil {
 			return nil
 		}
@@ -63,6 +65,34 @@ func (l *lease) acquire(ctx context.Context) error {
 	}
 }
 
+// errRoom is why a free lease is not taken.
+var errRoom = errors.New("this instance leads its share; another one should take the tenant")
+
+// attempt takes the lease, or leaves it to others for a while if this instance
+// leads its share already.
+func (l *lease) attempt(ctx context.Context) error {
+	if l.full() && !l.abandoned(ctx) {
+		return errRoom
+	}
+	return l.try(ctx)
+}
+
+// abandoned tells whether the lease has been free for so long that nobody with
+// room will take it.
+func (l *lease) abandoned(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := l.kv.Get(ctx, l.key)
+	if !errors.Is(err, jetstream.ErrKeyNotFound) {
+		l.free = time.Time{}
+		return false
+	}
+	if l.free.IsZero() {
+		l.free = l.now()
+	}
+	return l.now().Sub(l.free) >= 2*l.ttl
+}
+
 func (l *lease) try(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -72,7 +102,7 @@ func (l *lease) try(ctx context.Context) error {
 	if err = permitted(l.conn, before, err); err != nil {
 		return fmt.Errorf("take the lease: %w", err)
 	}
-	l.revision, l.renewed = revision, sent
+	l.revision, l.renewed, l.free = revision, sent, time.Time{}
 	return nil
 }
 

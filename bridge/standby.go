@@ -16,7 +16,7 @@ const rereadAfter = time.Hour
 // await waits until the lease is this instance's, and returns what a standby
 // has read in the stream meanwhile; nil if it did not have to wait.
 func (b *Bridge) await(ctx context.Context, l *lease) (*memory, error) {
-	if l.try(ctx) == nil {
+	if l.attempt(ctx) == nil {
 		return nil, nil
 	}
 	reading, stop := context.WithCancel(ctx)

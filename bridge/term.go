@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -37,6 +38,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 			return err
 		case errors.Is(err, errStale) && stale < staleMost:
 			stale++
+		case errors.Is(err, errHandOver):
+			stale = 0
+			b.log.Info("handed over; standing by", "why", err)
+			continue
 		case errors.Is(err, errLeaseLost), errors.Is(err, errMemoryLost):
 			stale = 0
 		default:
@@ -68,27 +73,55 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
 	}
 	return &lease{
-		conn: b.js.Conn(), kv: kv, key: Token(b.config.Tenant), instance: b.instance, log: b.log, now: b.now,
-		ttl: status.TTL(), retry: min(b.config.PollInterval, time.Second, status.TTL()/4),
+		conn: b.js.Conn(), kv: kv, key: Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
+		ttl: status.TTL(), retry: b.retryAfter(status.TTL()), full: b.full,
 	}, nil
+}
+
+// retryAfter is how often a standby tries to take the lease. With many tenants
+// the tries of all together must not weigh on the servers.
+func (b *Bridge) retryAfter(ttl time.Duration) time.Duration {
+	if b.balance != nil {
+		return ttl / 4
+	}
+	return min(b.config.PollInterval, time.Second, ttl/4)
+}
+
+// full tells whether this process leads its share of many tenants.
+func (b *Bridge) full() bool { return b.balance != nil && b.balance.full() }
+
+// leads counts this tenant among those that the process leads, until undone.
+func (b *Bridge) leads() (undo func()) {
+	if b.balance == nil {
+		return func() {}
+	}
+	b.balance.led.Add(1)
+	return func() { b.balance.led.Add(-1) }
 }
 
 // lead is one term: from the lease's taking to its release or loss. The error
 // is errLeaseLost, errMemoryLost or errStale where another term may follow. m is
 // what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease, m *memory) error {
+	defer b.leads()()
 	term, end := context.WithCancelCause(ctx)
-	held := make(chan struct{})
-	go func() {
-		defer close(held)
+	var aside sync.WaitGroup
+	aside.Go(func() {
 		if err := l.hold(term); err != nil {
 			end(err)
 		}
-	}()
+	})
+	aside.Go(func() {
+		select {
+		case <-b.yield:
+			end(errHandOver)
+		case <-term.Done():
+		}
+	})
 	err := b.serve(term, m)
 	lost := context.Cause(term)
 	end(nil)
-	<-held
+	aside.Wait()
 	if errors.Is(err, ErrFenced) && !errors.Is(lost, errLeaseLost) && !l.mine(ctx) {
 		// The fence was quicker to tell than the lease, as after a pause.
 		lost = fmt.Errorf("%w: another instance writes", errLeaseLost)
@@ -101,8 +134,15 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *memory) error {
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	err = errors.Join(err, b.stop(ending, err))
+	reason := "shutdown"
+	if errors.Is(lost, errHandOver) {
+		reason = "handover"
+	}
+	err = errors.Join(err, b.stop(ending, err, reason))
 	l.release(ending)
+	if err == nil && errors.Is(lost, errHandOver) {
+		return lost
+	}
 	return err
 }
 
@@ -120,7 +160,7 @@ func notFenced(err error) error {
 func (b *Bridge) serve(ctx context.Context, m *memory) error {
 	commits, cancel := finishing(ctx)
 	defer cancel()
-	b.engine = newEngine(b.config, b.plan, b.instance)
+	b.engine = newEngine(b.config, b.plan, b.self.instance)
 	b.watchdog = newWatchdog(b.config, b.js, b.log)
 	m, err := b.recollect(ctx, m)
 	if err != nil {
@@ -133,7 +173,7 @@ func (b *Bridge) serve(ctx context.Context, m *memory) error {
 	if b.availability != nil {
 		b.availability.expect(b.engine.availabilityTold())
 	}
-	b.log.Info("leading", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.instance,
+	b.log.Info("leading", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.self.instance,
 		"agents", b.engine.state.Len(kindAgent), "services", b.engine.state.Len(kindService))
 	if err := b.commit(commits, b.engine.started(b.now())); err != nil {
 		if errors.Is(err, ErrFenced) {
@@ -162,14 +202,14 @@ func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // stop says goodbye: to BPCC, and to the stream unless the term ended in doubt.
-func (b *Bridge) stop(ctx context.Context, reason error) error {
+func (b *Bridge) stop(ctx context.Context, doubt error, reason string) error {
 	if err := b.source.leave(ctx); err != nil {
 		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", err)
 	}
-	if reason != nil || b.engine.epoch == 0 {
+	if doubt != nil || b.engine.epoch == 0 {
 		return nil // in doubt: the next start finds out
 	}
-	err := b.commit(ctx, b.engine.stopped(b.now(), "shutdown"))
+	err := b.commit(ctx, b.engine.stopped(b.now(), reason))
 	switch {
 	case errors.Is(err, ErrFenced):
 		b.log.Info("stopped without a goodbye: another instance leads already")

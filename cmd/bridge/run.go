@@ -22,12 +22,29 @@ func (p *program) configure(purpose bridge.Purpose) (*bridge.Config, *slog.Logge
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	c.Version = buildVersion()
-	log := newLogger(p.stderr, c.LogLevel, c.LogFormat)
+	return c, p.logger([]*bridge.Config{c}, warnings), nil
+}
+
+// configureAll is configure for all tenants of the process.
+func (p *program) configureAll(purpose bridge.Purpose) ([]*bridge.Config, *slog.Logger, error) {
+	all, warnings, err := bridge.ParseConfigs(p.env, purpose)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return all, p.logger(all, warnings), nil
+}
+
+// logger makes the logger that the configuration asks for, and logs what its
+// reading gave cause to warn of.
+func (p *program) logger(all []*bridge.Config, warnings []string) *slog.Logger {
+	log := newLogger(p.stderr, all[0].LogLevel, all[0].LogFormat)
+	for _, c := range all {
+		c.Version = buildVersion()
+	}
 	for _, w := range warnings {
 		log.Warn(w)
 	}
-	return c, log, nil
+	return log
 }
 
 // link is an open way to JetStream.
@@ -76,7 +93,19 @@ func open(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.Cont
 }
 
 func (p *program) runBridge(ctx context.Context, args []string) error {
-	return p.linked(ctx, "run", args, bridge.ForBridge, carry)
+	if err := parse(p.flags("run"), args, 0); err != nil {
+		return err
+	}
+	all, log, err := p.configureAll(bridge.ForBridge)
+	if err != nil {
+		return err
+	}
+	linked, l, err := open(ctx, all[0], log)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer l.close()
+	return stopped(linked, carry(linked, all, l.js, log))
 }
 
 // linked runs a command that takes no arguments and works on JetStream.
@@ -97,25 +126,26 @@ func (p *program) linked(ctx context.Context, name string, args []string, purpos
 	return stopped(linked, do(linked, c, l.js, log))
 }
 
-// carry provisions the streams and runs one bridge until ctx ends.
-func carry(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
-	if err := provision(ctx, c, js, log); err != nil {
+// carry provisions the streams and runs the bridges of all tenants until ctx
+// ends.
+func carry(ctx context.Context, all []*bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
+	if err := provision(ctx, all[0], js, log); err != nil {
 		return stopped(ctx, err)
 	}
-	b, err := bridge.New(c, js, log)
+	fleet, err := bridge.NewFleet(all, js, log)
 	if err != nil {
 		return err
 	}
-	closeHTTP, err := serveHTTP(c, b, log)
+	closeHTTP, err := serveHTTP(all[0], fleet, log)
 	if err != nil {
 		return err
 	}
 	defer closeHTTP()
-	return stopped(ctx, b.Run(ctx))
+	return stopped(ctx, fleet.Run(ctx))
 }
 
 // serveHTTP answers probes until the returned function is called.
-func serveHTTP(c *bridge.Config, b *bridge.Bridge, log *slog.Logger) (closing func(), err error) {
+func serveHTTP(c *bridge.Config, f *bridge.Fleet, log *slog.Logger) (closing func(), err error) {
 	if c.HTTP == bridge.Off {
 		return func() {}, nil
 	}
@@ -123,7 +153,7 @@ func serveHTTP(c *bridge.Config, b *bridge.Bridge, log *slog.Logger) (closing fu
 	if err != nil {
 		return nil, fmt.Errorf("listen for probes: %w; choose another BRIDGE_HTTP, or off", err)
 	}
-	server := &http.Server{Handler: b.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: f.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -1,0 +1,311 @@
+package bridge_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+)
+
+// many is several simulated tenants and one NATS server.
+type many struct {
+	*world
+	tenants map[string]*bpcctest.Server // by name
+}
+
+func newMany(t *testing.T, n int) *many {
+	t.Helper()
+	m := &many{world: newWorld(t, bpcctest.Config{}), tenants: map[string]*bpcctest.Server{}}
+	var file []map[string]any
+	for i := range n {
+		name := fmt.Sprintf("centre%d", i)
+		sim := bpcctest.NewServer(bpcctest.Config{})
+		t.Cleanup(sim.Close)
+		sim.SetAgent(bpcctest.Agent{Login: "anna", State: "ready"})
+		m.tenants[name] = sim
+		file = append(file, map[string]any{"tenant": name, "url": sim.URL})
+	}
+	m.tenantsFile(file)
+	m.env["BRIDGE_LEASE_TTL"] = "1s"
+	return m
+}
+
+func (m *many) tenantsFile(tenants []map[string]any) {
+	m.t.Helper()
+	body, err := json.Marshal(tenants)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.env["BRIDGE_TENANTS_FILE"] = filepath.Join(m.t.TempDir(), "tenants.json")
+	if err := os.WriteFile(m.env["BRIDGE_TENANTS_FILE"], body, 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *many) fleet() *bridge.Fleet {
+	m.t.Helper()
+	var environ []string
+	for name, value := range m.env {
+		environ = append(environ, name+"="+value)
+	}
+	all, warnings, err := bridge.ParseConfigs(environ, bridge.ForBridge)
+	if err != nil || len(warnings) > 0 {
+		m.t.Fatalf("configuration: %v, warnings %v", err, warnings)
+	}
+	if _, err := bridge.Provision(m.t.Context(), m.js, all[0]); err != nil {
+		m.t.Fatal(err)
+	}
+	for _, c := range all {
+		c.Version = "1.2.3"
+	}
+	f, err := bridge.NewFleet(all, m.js, slog.New(slog.NewTextHandler(logWriter{m.t}, nil)))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return f
+}
+
+// run runs a fleet until stop.
+func (m *many) run(f *bridge.Fleet) (stop func()) {
+	ctx, cancel := context.WithCancel(m.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			m.t.Errorf("fleet: %v", err)
+		}
+	}
+	m.t.Cleanup(stop)
+	return stop
+}
+
+// led names the tenants whose feed a fleet leads, and sees.
+func led(f *bridge.Fleet) []string {
+	var names []string
+	for _, h := range f.Health() {
+		if h.Role == "leader" && h.Status == "live" {
+			names = append(names, h.Tenant)
+		}
+	}
+	return names
+}
+
+func (m *many) until(what string, enough func() bool) {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); !enough(); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			m.t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// TestTenantsAreSharedOut runs six tenants in one process, then in two, then in
+// the second alone. Every change is told once wherever its tenant is led.
+func TestTenantsAreSharedOut(t *testing.T) {
+	t.Parallel()
+	m := newMany(t, 6)
+	names := slices.Sorted(maps.Keys(m.tenants))
+	first, second := m.fleet(), m.fleet()
+	stopFirst := m.run(first)
+	m.until("one process to lead all", func() bool { return len(led(first)) == len(names) })
+	m.run(second)
+	m.until("two processes to lead half each", func() bool { return len(led(first)) == 3 && len(led(second)) == 3 })
+	both := slices.Sorted(slices.Values(append(led(first), led(second)...)))
+	if diff := cmp.Diff(names, both); diff != "" {
+		t.Errorf("tenants led by either (-want +got)\n%s", diff)
+	}
+	for _, sim := range m.tenants {
+		sim.SetState("anna", "not_ready", "Lunch")
+	}
+	m.until("a change of every tenant", func() bool { return len(m.changes()) == len(names) })
+	stopFirst()
+	m.until("the second process to lead all", func() bool { return len(led(second)) == len(names) })
+	for _, sim := range m.tenants {
+		sim.SetState("anna", "ready", "")
+	}
+	m.until("a second change of every tenant", func() bool { return len(m.changes()) == 2*len(names) })
+	told := map[string]int{}
+	for _, subject := range m.changes() {
+		told[subject]++
+	}
+	for subject, n := range told {
+		if n != 2 {
+			t.Errorf("%s was told %d times, anna changed twice", subject, n)
+		}
+	}
+}
+
+// changes lists the subjects of all state changes in the stream.
+func (m *many) changes() []string {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	consumer, err := m.js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: []string{"bpcc.v1.*.agent.*.state_changed"}})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var subjects []string
+	for pending := info.NumPending; pending > 0; pending-- {
+		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		subjects = append(subjects, msg.Subject())
+	}
+	return subjects
+}
+
+// TestTenantFailsAlone gives one of three tenants a wrong secret: the others do
+// not notice, and neither do the probes.
+func TestTenantFailsAlone(t *testing.T) {
+	t.Parallel()
+	m := newMany(t, 2)
+	var file []map[string]any
+	for _, name := range slices.Sorted(maps.Keys(m.tenants)) {
+		file = append(file, map[string]any{"tenant": name, "url": m.tenants[name].URL})
+	}
+	file = append(file, map[string]any{"tenant": "locked", "url": m.tenants["centre0"].URL, "client_secret": "wrong"})
+	m.tenantsFile(file)
+	f := m.fleet()
+	m.run(f)
+	m.until("the two good tenants", func() bool { return len(led(f)) == 2 })
+	server := httptest.NewServer(f.Handler())
+	t.Cleanup(server.Close)
+	status, body := get(t, server.URL+"/readyz")
+	var health struct {
+		Ready   bool
+		Tenants []bridge.Health
+	}
+	if err := json.Unmarshal([]byte(body), &health); err != nil {
+		t.Fatal(err)
+	}
+	if status != http.StatusOK || !health.Ready || len(health.Tenants) != 3 || health.Tenants[2].Ready {
+		t.Errorf("probe: %d, %s", status, body)
+	}
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// TestMetrics looks for every figure that alerts and dashboards rest on.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	m := newMany(t, 1)
+	delete(m.env, "BRIDGE_TENANTS_FILE")
+	m.env["BRIDGE_THRESHOLDS"] = `[{"name":"waiting","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":1},"severity":"critical"}]`
+	m.world.agent("anna", "ready", "")
+	m.world.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "3"}})
+	f := m.fleet()
+	stop := m.run(f)
+	m.waitFor("threshold.waiting.Voice.raised", 1)
+	server := httptest.NewServer(f.Handler())
+	t.Cleanup(server.Close)
+	want := []string{
+		`bpcc_bridge_build_info{goversion="go`,
+		`bpcc_bridge_nats_connected 1`,
+		`bpcc_bridge_view_lag_events 0`,
+		`bpcc_bridge_view_stalled_seconds 0`,
+		`bpcc_bridge_leader{tenant="acme"} 1`,
+		`bpcc_bridge_ready{tenant="acme"} 1`,
+		`bpcc_bridge_epoch{tenant="acme"} 1`,
+		`bpcc_bridge_feed_status{status="live",tenant="acme"} 1`,
+		`bpcc_bridge_feed_status{status="interrupted",tenant="acme"} 0`,
+		`bpcc_bridge_observed_timestamp_seconds{tenant="acme"} 1.`,
+		`bpcc_bridge_committed_timestamp_seconds{tenant="acme"} 1.`,
+		`bpcc_bridge_polls_total{outcome="ok",tenant="acme"}`,
+		`bpcc_bridge_poll_duration_seconds_bucket{tenant="acme",le="0.001"}`,
+		`bpcc_bridge_poll_bytes_total{tenant="acme"}`,
+		`bpcc_bridge_entities{kind="agent",tenant="acme"} 1`,
+		`bpcc_bridge_events_total{tenant="acme",type="agent.observed"} 1`,
+		`bpcc_bridge_events_total{tenant="acme",type="threshold.raised"} 1`,
+		`bpcc_bridge_commits_total{outcome="stored",tenant="acme"}`,
+		`bpcc_bridge_commit_duration_seconds_count{tenant="acme"}`,
+		`bpcc_bridge_thresholds_raised{rule="waiting",severity="critical",tenant="acme"} 1`,
+		`bpcc_bridge_rows_left_out{reason="duplicate",tenant="acme"} 0`,
+		`go_goroutines`, `process_cpu_seconds_total`,
+	}
+	var missing []string
+	m.until("the metrics", func() bool {
+		_, body := get(t, server.URL+"/metrics")
+		missing = slices.DeleteFunc(slices.Clone(want), func(s string) bool { return strings.Contains(body, s) })
+		return len(missing) == 0
+	})
+	stop()
+	if strings.Contains(fmt.Sprint(missing), "bpcc") {
+		t.Errorf("missing: %v", missing)
+	}
+}
+
+// TestServiceIsAnnounced asks as `nats service stats` and a program would.
+func TestServiceIsAnnounced(t *testing.T) {
+	t.Parallel()
+	m := newMany(t, 1)
+	delete(m.env, "BRIDGE_TENANTS_FILE")
+	f := m.fleet()
+	m.run(f)
+	m.waitFor("totals.bridge.observed", 1)
+	ask := func(subject string, into any) {
+		t.Helper()
+		answer, err := m.nc.Request(subject, nil, patience)
+		if err != nil {
+			t.Fatalf("%s: %v", subject, err)
+		}
+		if err := json.Unmarshal(answer.Data, into); err != nil {
+			t.Fatalf("%s: %v in %s", subject, err, answer.Data)
+		}
+	}
+	var h bridge.Health
+	ask("bpcc.svc.acme.health", &h)
+	if h.Tenant != "acme" || h.Role != "leader" || h.Epoch != 1 {
+		t.Errorf("health: %+v", h)
+	}
+	var stats struct {
+		Name, Version string
+		Metadata      map[string]string
+		Endpoints     []struct {
+			Subject string
+			Data    bridge.Health
+		}
+	}
+	ask("$SRV.STATS.bpcc-bridge", &stats)
+	if stats.Version != "1.2.3" || stats.Metadata["tenant"] != "acme" || len(stats.Endpoints) != 1 || stats.Endpoints[0].Data.Role != "leader" {
+		t.Errorf("statistics: %+v", stats)
+	}
+}

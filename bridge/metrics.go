@@ -1,0 +1,177 @@
+package bridge
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"bpcc-nats/bpcc"
+)
+
+// metrics counts what the bridges of one process do. What they are is not
+// counted but asked when somebody looks: see [Fleet.Collect].
+type metrics struct {
+	registry *prometheus.Registry
+
+	polls        *prometheus.CounterVec
+	pollSeconds  *prometheus.HistogramVec
+	pollBytes    *prometheus.CounterVec
+	events       *prometheus.CounterVec
+	commits      *prometheus.CounterVec
+	commitSecond *prometheus.HistogramVec
+	leftOut      *prometheus.GaugeVec
+	gauges       gauges
+}
+
+const metricPrefix = "bpcc_bridge_"
+
+func newMetrics(version string) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, append([]string{"tenant"}, labels...))
+	}
+	histogram := func(name, help string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: metricPrefix + name, Help: help, Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
+		}, []string{"tenant"})
+	}
+	m := &metrics{
+		registry:     prometheus.NewRegistry(),
+		gauges:       newGauges(),
+		polls:        counter("polls_total", "Polls of the source by outcome.", "outcome"),
+		pollSeconds:  histogram("poll_duration_seconds", "From a poll's request to its answer."),
+		pollBytes:    counter("poll_bytes_total", "Bytes of answers, decompressed."),
+		events:       counter("events_total", "Events stored, checkpoints not counted.", "type"),
+		commits:      counter("commits_total", "Batches by outcome.", "outcome"),
+		commitSecond: histogram("commit_duration_seconds", "From a batch's first sending to its acknowledgement."),
+		leftOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: metricPrefix + "rows_left_out", Help: "Rows of the last snapshot that are left out, by reason.",
+		}, []string{"tenant", "reason"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: metricPrefix + "build_info", Help: "1, with what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSecond, m.leftOut, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// polled counts a look at the source.
+func (m *metrics) polled(tenant string, o observation, done batch) {
+	outcome := "ok"
+	switch {
+	case errors.Is(done.err, errSlow):
+		outcome = "slow"
+	case errors.Is(done.err, bpcc.ErrNotReady):
+		outcome = "not_ready"
+	case done.err != nil:
+		outcome = causeOf(done.err)
+	}
+	m.polls.WithLabelValues(tenant, outcome).Inc()
+	if o.err != nil {
+		return
+	}
+	m.pollSeconds.WithLabelValues(tenant).Observe(o.answer.Received.Sub(o.answer.Sent).Seconds())
+	m.pollBytes.WithLabelValues(tenant).Add(float64(len(o.answer.Body)))
+	for reason, n := range done.leftOut {
+		m.leftOut.WithLabelValues(tenant, reason).Set(float64(n))
+	}
+}
+
+// committed counts a batch that was stored, or why it was not.
+func (m *metrics) committed(tenant string, took time.Duration, err error) {
+	switch {
+	case err == nil:
+		m.commits.WithLabelValues(tenant, "stored").Inc()
+		m.commitSecond.WithLabelValues(tenant).Observe(took.Seconds())
+	case errors.Is(err, ErrFenced):
+		m.commits.WithLabelValues(tenant, "fenced").Inc()
+	default:
+		m.commits.WithLabelValues(tenant, "failed").Inc()
+	}
+}
+
+// stored counts events that the stream has acknowledged.
+func (m *metrics) stored(tenant string, part []event) {
+	for _, ev := range part {
+		if !strings.HasPrefix(ev.name, "feed.checkpoint") {
+			m.events.WithLabelValues(tenant, ev.name).Inc()
+		}
+	}
+}
+
+// gauges describe what the bridges are, asked at each scrape.
+type gauges struct {
+	connected, viewLag, viewStalled, leader, ready, epoch, status, observed, committed, entities, raised *prometheus.Desc
+}
+
+func newGauges() gauges {
+	return gauges{
+		connected:   describe("nats_connected", "Whether the connection to NATS is up."),
+		viewLag:     describe("view_lag_events", "Messages of the stream that the view has not taken yet."),
+		viewStalled: describe("view_stalled_seconds", "How long the view has been behind without taking any; 0 = it moves."),
+		leader:      describe("leader", "Whether this instance leads the tenant.", "tenant"),
+		ready:       describe("ready", "Whether /readyz counts the tenant as ready.", "tenant"),
+		epoch:       describe("epoch", "The leader's term; 0 for a standby.", "tenant"),
+		status:      describe("feed_status", "1 for the feed's present status; told by the leader.", "tenant", "status"),
+		observed:    describe("observed_timestamp_seconds", "Until when all changes are seen, as Unix time; told by the leader.", "tenant"),
+		committed:   describe("committed_timestamp_seconds", "When the stream last acknowledged a batch, as Unix time; told by the leader.", "tenant"),
+		entities:    describe("entities", "Entities that are there, by kind; told by the leader.", "tenant", "kind"),
+		raised:      describe("thresholds_raised", "Thresholds that are raised; told by the leader.", "tenant", "rule", "severity"),
+	}
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(metricPrefix+name, help, labels, nil)
+}
+
+// Describe is for the registry of metrics.
+func (f *Fleet) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(f, to) }
+
+// Collect is for the registry of metrics: it tells what the bridges are now.
+func (f *Fleet) Collect(to chan<- prometheus.Metric) {
+	g := f.metrics.gauges
+	tell := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	lag := f.view.Lag()
+	tell(g.connected, one(f.js.Conn().IsConnected()))
+	tell(g.viewLag, float64(lag.Events))
+	tell(g.viewStalled, lag.Still.Seconds())
+	for _, b := range f.bridges {
+		h, figures := b.Health(), b.figures()
+		tell(g.leader, one(h.Role == roleLeader), h.Tenant)
+		tell(g.ready, one(h.Ready), h.Tenant)
+		tell(g.epoch, float64(h.Epoch), h.Tenant)
+		if h.Role != roleLeader {
+			continue
+		}
+		for _, status := range []string{statusLive, statusInterrupted, statusStopped} {
+			tell(g.status, one(h.Status == status), h.Tenant, status)
+		}
+		if h.ObservedUntil != nil {
+			tell(g.observed, float64(h.ObservedUntil.UnixMilli())/1000, h.Tenant)
+		}
+		if h.Committed != nil {
+			tell(g.committed, float64(h.Committed.UnixMilli())/1000, h.Tenant)
+		}
+		for kind, n := range figures.entities {
+			tell(g.entities, float64(n), h.Tenant, string(kind))
+		}
+		for rule, n := range figures.raised {
+			tell(g.raised, float64(n), h.Tenant, rule.rule, rule.severity)
+		}
+	}
+}
+
+func one(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

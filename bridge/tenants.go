@@ -1,0 +1,176 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// tenantsVariable names the file with the tenants of a process that runs several.
+const tenantsVariable = "BRIDGE_TENANTS_FILE"
+
+// tenantVariables are those of the bridge's own that one tenant may have for
+// itself; of BPCC's it may have all. The others belong to the process.
+var tenantVariables = [...]string{
+	"BRIDGE_TENANT", "BRIDGE_THRESHOLDS", "BRIDGE_AGENT_KEY", "BRIDGE_VOLATILE_STATS", "BRIDGE_REDACT_STATS",
+	"BRIDGE_PSEUDONYM_KEY", "BRIDGE_DISAPPEAR_AFTER",
+}
+
+// ParseConfigs is [ParseConfig] for a process that may run several tenants: one
+// configuration for each. BRIDGE_TENANTS_FILE names a JSON array of objects, one
+// for each tenant, whose members are variables, by their names or without their
+// first word and in lower case ("url" is BPCC_URL, "tenant" BRIDGE_TENANT). What
+// a tenant does not say is taken from the environment. Without such a file there
+// is one tenant, the environment's own.
+func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []string, err error) {
+	vars := env.ToMap(environ)
+	file := vars[tenantsVariable]
+	if file == "" || purpose == ForStream {
+		c, warnings, err := ParseConfig(environ, purpose)
+		if err != nil {
+			return nil, warnings, err
+		}
+		return []*Config{c}, warnings, nil
+	}
+	body, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w:\n%s: %w", ErrConfig, tenantsVariable, err)
+	}
+	var tenants []map[string]json.RawMessage
+	if err := json.Unmarshal(body, &tenants); err != nil {
+		return nil, nil, fmt.Errorf("%w:\n%s: %s: want a JSON array with an object for each tenant: %w", ErrConfig, tenantsVariable, file, at(body, err))
+	}
+	if len(tenants) == 0 {
+		return nil, nil, fmt.Errorf("%w:\n%s: %s names no tenant", ErrConfig, tenantsVariable, file)
+	}
+	var faults []error
+	places := map[string]int{} // by token: tenants' names meet in subjects
+	for i, tenant := range tenants {
+		name := fmt.Sprintf("tenant %d", i+1)
+		own, err := overlay(vars, tenant)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		c, warned, err := ParseConfig(own, purpose)
+		for _, w := range warned {
+			if !slices.Contains(warnings, w) {
+				warnings = append(warnings, w)
+			}
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s (%s): %w", name, label(tenant), err))
+			continue
+		}
+		if first, taken := places[Token(c.Tenant)]; taken {
+			faults = append(faults, fmt.Errorf("%s: its name %q is that of tenant %d; give it another \"tenant\"", name, c.Tenant, first))
+		}
+		places[Token(c.Tenant)] = i + 1
+		all = append(all, c)
+	}
+	if len(faults) > 0 {
+		return nil, warnings, fmt.Errorf("%w:\n%s: %s:\n%w", ErrConfig, tenantsVariable, file, errors.Join(faults...))
+	}
+	return all, warnings, nil
+}
+
+// label names a tenant whose configuration is at fault.
+func label(tenant map[string]json.RawMessage) string {
+	for _, member := range []string{"tenant", "BRIDGE_TENANT", "url", "BPCC_URL"} {
+		var text string
+		if json.Unmarshal(tenant[member], &text) == nil && text != "" {
+			return text
+		}
+	}
+	return "without name or url"
+}
+
+// overlay lays a tenant's own variables over those of the process.
+func overlay(process map[string]string, tenant map[string]json.RawMessage) ([]string, error) {
+	vars := maps.Clone(process)
+	delete(vars, tenantsVariable)
+	var faults []error
+	for _, member := range sortedKeys(tenant) {
+		name, err := variable(member)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		text, err := valueText(tenant[member])
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", member, err))
+			continue
+		}
+		// A tenant's secret takes the place of the process's, in whatever form.
+		delete(vars, name+"_FILE")
+		delete(vars, strings.TrimSuffix(name, "_FILE"))
+		vars[name] = text
+	}
+	out := make([]string, 0, len(vars))
+	for _, name := range sortedKeys(vars) {
+		out = append(out, name+"="+vars[name])
+	}
+	return out, errors.Join(faults...)
+}
+
+// variable finds the variable that a member of a tenant means.
+func variable(member string) (string, error) {
+	known, err := knownNames()
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{member, "BPCC_" + strings.ToUpper(member), "BRIDGE_" + strings.ToUpper(member)} {
+		if !known[name] {
+			continue
+		}
+		if !strings.HasPrefix(name, "BPCC_") && !slices.Contains(tenantVariables[:], strings.TrimSuffix(name, "_FILE")) {
+			return "", fmt.Errorf("%q: %s belongs to the process; set it in the environment", member, name)
+		}
+		return name, nil
+	}
+	return "", fmt.Errorf("%q is no setting of a tenant; did you mean %q?", member,
+		nearest("BPCC_"+strings.ToUpper(member), known))
+}
+
+// valueText writes a member's value as a variable would hold it: texts joined by
+// commas, anything that is not a text or a number as JSON.
+func valueText(raw json.RawMessage) (string, error) {
+	var text string
+	var list []string
+	switch {
+	case bytes.Equal(raw, []byte("null")):
+		return "", errors.New("it is null; leave it out")
+	case json.Unmarshal(raw, &text) == nil:
+		return text, nil
+	case json.Unmarshal(raw, &list) == nil:
+		for _, item := range list {
+			if strings.Contains(item, ",") {
+				return "", fmt.Errorf("%q holds a comma, which parts the items of a list", item)
+			}
+		}
+		return strings.Join(list, ","), nil
+	}
+	return string(raw), nil
+}
+
+// at names the line in which a JSON text is at fault.
+func at(body []byte, err error) error {
+	var syntax *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	offset := int64(0)
+	switch {
+	case errors.As(err, &syntax):
+		offset = syntax.Offset
+	case errors.As(err, &typ):
+		offset = typ.Offset
+	}
+	line := 1 + bytes.Count(body[:min(int(offset), len(body))], []byte("\n"))
+	return fmt.Errorf("line %d: %w", line, err)
+}

@@ -1,0 +1,94 @@
+package bridge_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bridge"
+)
+
+func parseTenants(t *testing.T, file string, environ ...string) ([]*bridge.Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tenants.json")
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, warnings, err := bridge.ParseConfigs(append(environ, "BRIDGE_TENANTS_FILE="+path), bridge.ForBridge)
+	if len(warnings) > 0 {
+		t.Errorf("warnings: %v", warnings)
+	}
+	return all, err
+}
+
+// TestTenantsFile reads two tenants: what one does not say is the environment's,
+// and a secret of its own takes the place of the process's, in whatever form.
+func TestTenantsFile(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("of-globex\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := parseTenants(t, `[
+		{"url": "https://acme.brightpattern.com", "poll_interval": "1s", "services": ["Voice", "Chat"],
+		 "thresholds": [{"name": "backlog", "kind": "service", "stat": "in_calls_waiting", "raise": {"op": ">", "value": 5}}]},
+		{"BPCC_URL": "https://globex.example.com", "tenant": "Globex", "client_id": "other", "client_secret_file": "`+secret+`",
+		 "disappear_after": 3,
+		 "subscription": {"mine": {"agent_grids": [{"id": "a", "columns": [
+		    {"id": "1", "stat_name": "login_id"}, {"id": "2", "stat_name": "acd_state"}]}]}}}
+	]`, "BPCC_CLIENT_ID=api", "BPCC_CLIENT_SECRET=of-the-process", "BRIDGE_RETENTION=24h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type seen struct {
+		Tenant, URL, ClientID, Secret, Poll, Retention string
+		Services                                       []string
+		Rules, DisappearAfter                          int
+	}
+	var got []seen
+	for _, c := range all {
+		got = append(got, seen{c.Tenant, c.URL, c.ClientID, string(c.ClientSecret), c.PollInterval.String(), c.Retention.String(),
+			c.Services, len(c.Rules), c.DisappearAfter})
+	}
+	want := []seen{
+		{"acme", "https://acme.brightpattern.com", "api", "of-the-process", "1s", "24h0m0s", []string{"Voice", "Chat"}, 1, 2},
+		{"Globex", "https://globex.example.com", "other", "of-globex", "2s", "24h0m0s", nil, 0, 3},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("tenants (-want +got)\n%s", diff)
+	}
+}
+
+func TestTenantsFileFaults(t *testing.T) {
+	const good = `{"url": "https://acme.brightpattern.com"}`
+	tests := map[string]struct {
+		file string
+		want []string
+	}{
+		"not JSON":         {"[\n{\"url\": }]", []string{"line 2", "JSON array"}},
+		"no array":         {good, []string{"JSON array with an object for each tenant"}},
+		"no tenant":        {"[]", []string{"names no tenant"}},
+		"unknown setting":  {`[{"url": "https://a.example.com", "poll_intervall": "1s"}]`, []string{"tenant 1", `"poll_intervall"`, "BPCC_POLL_INTERVAL"}},
+		"of the process":   {`[{"url": "https://a.example.com", "retention": "1h"}]`, []string{"BRIDGE_RETENTION belongs to the process"}},
+		"two of one name":  {"[" + good + "," + good + "]", []string{"tenant 2", `"acme" is that of tenant 1`}},
+		"faults of each":   {`[{"url": "ftp://a"}, {"tenant": "b"}]`, []string{"tenant 1 (ftp://a)", "BPCC_URL: not an address", "tenant 2 (b)", "BPCC_URL: not set"}},
+		"a null":           {`[{"url": "https://a.example.com", "tenant": null}]`, []string{"tenant: it is null"}},
+		"a comma in items": {`[{"url": "https://a.example.com", "services": ["a,b"]}]`, []string{`"a,b" holds a comma`}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := parseTenants(t, test.file, "BPCC_CLIENT_ID=api", "BPCC_CLIENT_SECRET=s")
+			if !errors.Is(err, bridge.ErrConfig) {
+				t.Fatalf("error %v", err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is not in: %v", want, err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,174 @@
+package bridge
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func connected(t *testing.T, url string) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func streamConfig(t *testing.T, replicas int) *Config {
+	t.Helper()
+	c, _, err := ParseConfig([]string{"NATS_URL=nats://elsewhere", "BRIDGE_REPLICAS=" + strconv.Itoa(replicas)}, ForStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestViewLag measures a view that takes what comes, and one that stands still:
+// the server itself calls the lag of the second 0.
+func TestViewLag(t *testing.T) {
+	t.Parallel()
+	s, err := StartServer(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	js, c := connected(t, s.URL()), streamConfig(t, 1)
+	if _, err := Provision(t.Context(), js, c); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(n int) {
+		t.Helper()
+		for range n {
+			if _, err := js.Publish(t.Context(), "bpcc.v1.acme.feed.checkpoint", []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	v := &viewWatch{js: js, config: c, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }}
+	look := func() ViewLag {
+		t.Helper()
+		if err := v.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return v.Lag()
+	}
+	publish(20)
+	for deadline := time.Now().Add(10 * time.Second); look() != (ViewLag{}); <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the view has not caught up: %+v", v.Lag())
+		}
+	}
+
+	if err := js.DeleteStream(t.Context(), viewStream(c)); err != nil {
+		t.Fatal(err)
+	}
+	stuck := viewConfig(c)
+	stuck.Sources = []*jetstream.StreamSource{{Name: c.Stream, OptStartSeq: 1_000_000}}
+	if _, err := js.CreateStream(t.Context(), stuck); err != nil {
+		t.Fatal(err)
+	}
+	publish(5)
+	look()
+	now = now.Add(30 * time.Second)
+	if got, want := look(), (ViewLag{Events: 25, Still: 30 * time.Second}); got != want {
+		t.Errorf("lag %+v, want %+v", got, want)
+	}
+	if !v.told || !v.mended.Equal(now) {
+		t.Error("a view that stands still was not told of")
+	}
+}
+
+// TestViewIsMended makes the leader of a replicated view step down.
+func TestViewIsMended(t *testing.T) {
+	t.Parallel()
+	js, c := connected(t, cluster(t)), streamConfig(t, 3)
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if _, err = Provision(t.Context(), js, c); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := func() string {
+		stream, err := js.Stream(t.Context(), viewStream(c))
+		if err != nil || stream.CachedInfo().Cluster == nil {
+			return "" // between two leaders
+		}
+		return stream.CachedInfo().Cluster.Leader
+	}
+	v := &viewWatch{js: js, config: c, log: slog.New(slog.DiscardHandler), now: time.Now}
+	before := leader()
+	if err := v.mend(t.Context(), ViewLag{Events: 1, Still: viewPatience}, 3); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); leader() == before || leader() == ""; <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s still leads the view", before)
+		}
+	}
+}
+
+// cluster starts three servers and returns the URL of one.
+func cluster(t *testing.T) string {
+	t.Helper()
+	ports := make([]int, 3)
+	routes := make([]string, 3)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		routes[i] = fmt.Sprintf("nats://127.0.0.1:%d", ports[i])
+	}
+	var servers []*server.Server
+	for i, port := range ports {
+		s, err := server.NewServer(&server.Options{
+			ServerName: fmt.Sprintf("node%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT,
+			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port},
+			Routes:  server.RoutesFromStr(strings.Join(routes, ",")), JetStream: true, StoreDir: t.TempDir(),
+			JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 1 << 30, NoSigs: true, NoLog: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.WaitForShutdown)
+		t.Cleanup(s.Shutdown)
+		s.Start()
+		servers = append(servers, s)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !servers[0].JetStreamIsClustered() || !leads(servers); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the cluster has no leader")
+		}
+	}
+	return servers[0].ClientURL()
+}
+
+// leads tells whether one of the servers leads the cluster's metadata.
+func leads(servers []*server.Server) bool {
+	for _, s := range servers {
+		if s.JetStreamIsLeader() {
+			return true
+		}
+	}
+	return false
+}
