@@ -23,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"html"
-	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -77,6 +76,7 @@ type Client struct {
 	token   string     // "" = not logged in by token
 	expires time.Time  // when the token ends by the server's word
 	session string     // the cookie login's token, "" = not logged in by cookie
+	spare   []byte     // memory for the next answer of Data, see [Client.Reuse]
 	tried   string     // the secret of the last login, whether it was taken or not
 	learned []string   // the latest credentials, newest last; see redact
 }
@@ -148,8 +148,9 @@ type request struct {
 	query            url.Values
 	body             []byte
 	contentType      string
-	anonymous        bool // send no token
-	login            bool // the answer holds a credential
+	anonymous        bool   // send no token
+	login            bool   // the answer holds a credential
+	into             []byte // memory for the answer
 }
 
 // answer is a successful answer and the instants that bound it.
@@ -190,7 +191,7 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 		return fail(ErrTransport, 0, "", err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, c.config.MaxBody+1))
+	body, err := c.read(resp, r.into)
 	received := c.config.Now()
 	if int64(len(body)) > c.config.MaxBody {
 		return fail(ErrTooLarge, resp.StatusCode, fmt.Sprintf("more than %d bytes", c.config.MaxBody), nil)

@@ -41,7 +41,7 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) error {
 // [ErrAuth], [ErrMalformed], [ErrServer].
 func (c *Client) Data(ctx context.Context) (Answer, error) {
 	const op = "get data"
-	a, err := c.do(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/subscription/data"})
+	a, err := c.do(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/subscription/data", into: c.takeSpare()})
 	var e *Error
 	switch {
 	case errors.As(err, &e) && e.Status == http.StatusNotFound:

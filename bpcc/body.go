@@ -1,0 +1,48 @@
+package bpcc
+
+import (
+	"io"
+	"net/http"
+	"slices"
+)
+
+// read reads an answer's body, as far as one byte beyond the cap, into the memory
+// of an older body if that has the room.
+func (c *Client) read(resp *http.Response, into []byte) ([]byte, error) {
+	body, size := into[:0], min(max(resp.ContentLength, 0), c.config.MaxBody)
+	if int64(cap(body)) <= size {
+		// A little more, for the next answer may be a few bytes longer.
+		body = make([]byte, 0, size+size/32+512)
+	}
+	limited := io.LimitReader(resp.Body, c.config.MaxBody+1)
+	for {
+		if len(body) == cap(body) {
+			body = slices.Grow(body, cap(body)/4+512)
+		}
+		n, err := limited.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			return body, nil
+		}
+		if err != nil {
+			return body, err
+		}
+	}
+}
+
+// Reuse gives the memory of an answer's body back, for a later answer of Data to
+// be read into. The caller must not look at it any more.
+func (c *Client) Reuse(body []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spare = body[:0]
+}
+
+// takeSpare takes the memory that was given back last, if any.
+func (c *Client) takeSpare() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	spare := c.spare
+	c.spare = nil
+	return spare
+}
