@@ -93,8 +93,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer side.Wait()
 	defer end()
 	side.Go(func() { f.view.run(beside) })
-	stopService := f.announce()
-	defer stopService()
+	side.Go(func() { f.announce(beside) })
 	if f.balance == nil {
 		return f.bridges[0].Run(ctx)
 	}

@@ -304,8 +304,11 @@ func TestServiceIsAnnounced(t *testing.T) {
 			Data    bridge.Health
 		}
 	}
-	ask("$SRV.STATS.bpcc-bridge", &stats)
-	if stats.Version != "1.2.3" || stats.Metadata["tenant"] != "acme" || len(stats.Endpoints) != 1 || stats.Endpoints[0].Data.Role != "leader" {
+	m.until("the leader's role to show", func() bool {
+		ask("$SRV.STATS.bpcc-bridge", &stats)
+		return stats.Metadata["role"] == "leader"
+	})
+	if stats.Metadata["epoch"] != "1" || stats.Version != "1.2.3" || stats.Metadata["tenant"] != "acme" || len(stats.Endpoints) != 1 || stats.Endpoints[0].Data.Role != "leader" {
 		t.Errorf("statistics: %+v", stats)
 	}
 }

@@ -1,9 +1,14 @@
 package bridge
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/micro"
 )
@@ -18,19 +23,52 @@ const (
 // semantic is what the service API takes for a version.
 var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
-// announce makes this process known as a NATS service, so that
+// announce makes this process known as a NATS service until ctx ends, so that
 // `nats service ls|info|stats bpcc-bridge` shows every instance and how it is.
-// It answers requests on bpcc.svc.<tenant>.health. A server that does not allow
-// that is no reason not to bridge.
-func (f *Fleet) announce() (stop func()) {
+// It answers requests on bpcc.svc.<tenant>.health. What a service says of itself
+// is fixed when it is added, so it is added again when the role changes. A server
+// that does not allow it is no reason not to bridge.
+func (f *Fleet) announce(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var said map[string]string
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		if now := f.metadata(); !maps.Equal(now, said) {
+			stop()
+			said, stop = now, f.addService(now)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// metadata is what the service says of this instance.
+func (f *Fleet) metadata() map[string]string {
+	m := map[string]string{"instance": f.bridges[0].self.instance, "stream": f.config.Stream, "version": f.config.Version}
+	if f.balance != nil {
+		m["leads"] = fmt.Sprintf("%d of %d tenants", f.balance.led.Load(), len(f.bridges))
+		return m
+	}
+	h := f.bridges[0].Health()
+	m["tenant"], m["role"] = h.Tenant, h.Role
+	if h.Epoch > 0 {
+		m["epoch"] = strconv.FormatUint(h.Epoch, 10)
+	}
+	return m
+}
+
+func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 	version := strings.TrimPrefix(f.config.Version, "v")
 	if !semantic.MatchString(version) {
 		version = "0.0.0"
 	}
-	metadata := map[string]string{"instance": f.bridges[0].self.instance, "stream": f.config.Stream, "version": f.config.Version}
 	subject := servicePrefix + ".*.health"
 	if f.balance == nil {
-		metadata["tenant"] = f.config.Tenant
 		subject = servicePrefix + "." + Token(f.config.Tenant) + ".health"
 	}
 	service, err := micro.AddService(f.js.Conn(), micro.Config{
