@@ -12,6 +12,7 @@
 //	bridge backtest   run recordings through the bridge's engine, offline
 //	bridge schemas    list the event types, or print the schema of one
 //	bridge sim        the simulated contact centre alone
+//	bridge health     ask the bridge that runs here whether it is ready
 //	bridge version    what this program is
 //
 // Configuration is by environment variables; README.md lists them. Logs go to
@@ -66,6 +67,7 @@ func commands() []command {
 		{"backtest", "[--rules FILE]... [--events all|thresholds] [--human] RECORDING...", "run recordings through the bridge's engine, offline", (*program).backtest},
 		{"schemas", "[TYPE]", "list the event types, or print the schema of one", (*program).schemas},
 		{"sim", "--listen ADDR", "the simulated contact centre alone", (*program).sim},
+		{"health", "", "ask the bridge that runs here whether it is ready", (*program).health},
 		{"version", "", "what this program is", (*program).version},
 	}
 }
