@@ -102,6 +102,12 @@ func leaseConfig(c *Config) jetstream.StreamConfig {
 	}
 }
 
+// StreamNames lists the streams that are the bridge's own: events, watchdog,
+// view and leases.
+func StreamNames(c *Config) []string {
+	return []string{c.Stream, watchdogStream(c), viewStream(c), "KV_" + c.LeaseBucket}
+}
+
 func viewStream(c *Config) string { return "KV_" + c.StateBucket }
 
 // Provisioned says what [Provision] did to one stream.

@@ -32,7 +32,12 @@ func painter(w any, env []string) func(colour, text string) string {
 	if !colours(w, env) {
 		return func(_, text string) string { return text }
 	}
-	return func(colour, text string) string { return "\x1b[" + colour + "m" + text + "\x1b[0m" }
+	return func(colour, text string) string {
+		if colour == "" {
+			return text
+		}
+		return "\x1b[" + colour + "m" + text + "\x1b[0m"
+	}
 }
 
 func colours(w any, env []string) bool {

@@ -1,19 +1,21 @@
 // Command bridge carries the changes of a Bright Pattern contact centre to NATS
 // JetStream.
 //
-//	bridge            the same as bridge run
-//	bridge run        poll BPCC and publish what changes, until told to stop
-//	bridge demo       all of it at once on this machine, without configuration
-//	bridge check      look at the source step by step; publish nothing
-//	bridge provision  make the streams and say what differs
-//	bridge replay     print stored events as NDJSON
-//	bridge verify     judge the stream, or an export of it, as an auditor would
-//	bridge record     write down what the source shows; publish nothing
-//	bridge backtest   run recordings through the bridge's engine, offline
-//	bridge schemas    list the event types, or print the schema of one
-//	bridge sim        the simulated contact centre alone
-//	bridge health     ask the bridge that runs here whether it is ready
-//	bridge version    what this program is
+//	bridge             the same as bridge run
+//	bridge run         poll BPCC and publish what changes, until told to stop
+//	bridge demo        all of it at once on this machine, without configuration
+//	bridge check       examine the source step by step; publish nothing
+//	bridge provision   make the streams and say what differs
+//	bridge state       show the present picture
+//	bridge replay      print stored events, or publish them again elsewhere
+//	bridge verify      judge the stream, or an export of it, as an auditor would
+//	bridge record      write down what the source shows; publish nothing
+//	bridge backtest    run recordings through the bridge's engine, offline
+//	bridge schemas     list the event types, or print the schema of one
+//	bridge sim         the simulated contact centre alone
+//	bridge health      ask the bridge that runs here whether it is ready
+//	bridge completion  make a shell complete these words
+//	bridge version     what this program is
 //
 // Configuration is by environment variables; README.md lists them. Logs go to
 // standard error, results to standard output. The exit status is 0 when all went
@@ -29,7 +31,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 )
 
@@ -47,29 +48,8 @@ var errUsage = errors.New("wrong usage")
 type program struct {
 	env            []string
 	stdout, stderr io.Writer
-}
 
-// command is one subcommand.
-type command struct {
-	name, args, about string
-	run               func(p *program, ctx context.Context, args []string) error
-}
-
-func commands() []command {
-	return []command{
-		{"run", "", "poll BPCC and publish what changes", (*program).runBridge},
-		{"demo", "[--agents N] [--for DURATION]", "all of it at once on this machine, without configuration", (*program).demo},
-		{"check", "", "look at the source step by step; publish nothing", (*program).check},
-		{"provision", "", "make the streams and say what differs", (*program).provision},
-		{"replay", "[--since 1h] [--subject FILTER] [--follow]", "print stored events as NDJSON", (*program).replay},
-		{"verify", "[--since 1h] [--tenant NAME] [--json] [FILE]", "judge the stream, or an export of it, as an auditor would", (*program).verify},
-		{"record", "[--out FILE] [--for DURATION]", "write down what the source shows; publish nothing", (*program).record},
-		{"backtest", "[--rules FILE]... [--events all|thresholds] [--human] RECORDING...", "run recordings through the bridge's engine, offline", (*program).backtest},
-		{"schemas", "[TYPE]", "list the event types, or print the schema of one", (*program).schemas},
-		{"sim", "--listen ADDR", "the simulated contact centre alone", (*program).sim},
-		{"health", "", "ask the bridge that runs here whether it is ready", (*program).health},
-		{"version", "", "what this program is", (*program).version},
-	}
+	current *flag.FlagSet // of the command that runs; nil before it has any
 }
 
 func main() {
@@ -83,11 +63,15 @@ func main() {
 // run is the program: it picks the command and turns its error into a status.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
 	p := &program{env: env, stdout: stdout, stderr: stderr}
-	name := "run"
-	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+	name, named := "run", len(args) > 0 && args[0] != "" && args[0][0] != '-'
+	if named {
 		name, args = args[0], args[1:]
 	}
-	if name == "help" || len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help") && name == "run" {
+	asked := len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help")
+	switch {
+	case name == "help" && len(args) > 0 && !asked:
+		name, args = args[0], []string{"--help"} // bridge help COMMAND
+	case name == "help", asked && !named:
 		usage(stdout)
 		return exitOK
 	}
@@ -97,7 +81,10 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		}
 		err := c.run(p, ctx, args)
 		switch {
-		case err == nil, errors.Is(err, flag.ErrHelp):
+		case err == nil:
+			return exitOK
+		case errors.Is(err, flag.ErrHelp):
+			c.help(stdout, p.current)
 			return exitOK
 		case errors.Is(err, errUsage):
 			fmt.Fprintf(stderr, "bridge %s: %v\n", name, err)
@@ -107,31 +94,17 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 			return exitFailed
 		}
 	}
-	fmt.Fprintf(stderr, "bridge: there is no command %q\n\n", name)
-	usage(stderr)
+	fmt.Fprintf(stderr, "bridge: there is no command %q; did you mean %s? bridge help lists all\n", name, nearest(name))
 	return exitUsage
 }
 
-func usage(w io.Writer) {
-	fmt.Fprint(w, "bridge carries the changes of a Bright Pattern contact centre to NATS JetStream.\n\nCommands:\n")
-	for _, c := range commands() {
-		fmt.Fprintf(w, "  bridge %-10s %s\n", c.name, c.about)
-	}
-	fmt.Fprint(w, "\nbridge COMMAND --help tells more. Try it without any configuration:\n\n  bridge demo\n")
-}
-
-// flags makes the flag set of a command; its --help tells the command's use.
+// flags makes the flag set of a command. What it would print by itself is left
+// to run.
 func (p *program) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(p.stderr)
-	f.Usage = func() {
-		for _, c := range commands() {
-			if c.name == name {
-				fmt.Fprintf(p.stderr, "bridge %s %s\n    %s\n", c.name, c.args, c.about)
-			}
-		}
-		f.PrintDefaults()
-	}
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	p.current = f
 	return f
 }
 
@@ -141,27 +114,10 @@ func parse(f *flag.FlagSet, args []string, most int) error {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w; bridge %s --help tells more", errUsage, err, f.Name())
 	}
 	if f.NArg() > most {
 		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(most))
 	}
 	return nil
-}
-
-// buildVersion is the module's version as the Go toolchain recorded it.
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
-		return "devel"
-	}
-	return info.Main.Version
-}
-
-func (p *program) version(_ context.Context, args []string) error {
-	if err := parse(p.flags("version"), args, 0); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(p.stdout, "bridge", buildVersion())
-	return err
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"golang.org/x/text/width"
 )
 
 // renderer writes events as lines for people. First pictures are counted, not
@@ -29,6 +31,7 @@ type details struct {
 	Agent struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
+		Team string `json:"team"`
 	} `json:"agent"`
 	From      agentState        `json:"from"`
 	To        agentState        `json:"to"`
@@ -44,8 +47,12 @@ type details struct {
 	Entity    struct {
 		ID string `json:"id"`
 	} `json:"entity"`
+	Revision  uint64  `json:"revision"`
 	Stat      string  `json:"stat"`
 	Value     string  `json:"value"`
+	Op        string  `json:"op"`
+	Limit     float64 `json:"limit"`
+	Severity  string  `json:"severity"`
 	ClearedBy string  `json:"cleared_by"`
 	Cause     string  `json:"cause"`
 	Error     string  `json:"error"`
@@ -152,17 +159,46 @@ func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
 	if r.width > before {
 		what = clip(what, r.width-before)
 	}
-	_, err := fmt.Fprintf(r.w, "%s  %-9s  %-22s  %s\n",
-		r.paint(faint, at.Local().Format(time.TimeOnly)), kind, clip(who, 22), r.paint(colour, what))
+	_, err := fmt.Fprintf(r.w, "%s  %-9s  %s  %s\n",
+		r.paint(faint, at.Local().Format(time.TimeOnly)), kind, pad(who, 22), r.paint(colour, what))
 	return err
 }
 
+// columns is how many columns of a terminal a text takes: wide letters take two.
+func columns(s string) int {
+	n := 0
+	for _, r := range s {
+		n += runeColumns(r)
+	}
+	return n
+}
+
+func runeColumns(r rune) int {
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
+}
+
+// clip keeps a text within a number of columns.
 func clip(s string, most int) string {
-	runes := []rune(s)
-	if len(runes) <= most {
+	if columns(s) <= most {
 		return s
 	}
-	return string(runes[:most-1]) + "…"
+	n := 0
+	for i, r := range s {
+		if n += runeColumns(r); n >= most { // one column is the dots'
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
+
+// pad makes a text exactly so many columns wide.
+func pad(s string, to int) string {
+	s = clip(s, to)
+	return s + strings.Repeat(" ", max(0, to-columns(s)))
 }
 
 func (e *told) describe(kind, verb string) (who, what string) {

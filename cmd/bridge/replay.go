@@ -1,8 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"bpcc-nats/bridge"
 )
@@ -11,22 +19,213 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	f := p.flags("replay")
 	var s stretch
 	s.bounds(f)
-	subject := f.String("subject", bridge.SubjectPrefix+".>", "which subjects, with NATS wildcards")
+	r := replayer{program: p}
+	subject := f.String("subject", bridge.SubjectPrefix+".>", "which subjects, with NATS wildcards; several with commas")
+	f.Func("type", "which `types` of event, such as agent.state_changed or 'agent.*'; several with commas", r.addTypes)
 	f.BoolVar(&s.follow, "follow", false, "go on with what is published from now on")
+	f.BoolVar(&r.human, "human", false, "print lines for people instead of NDJSON")
+	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage around each event, for bridge verify")
+	into := f.String("into", "", "publish again under this subject `prefix` instead of printing, as PREFIX.<tenant>.…")
+	f.Func("speed", "`1` is as it happened, 10 ten times as fast, max as fast as it goes (default max, with --into 1)", r.setSpeed)
 	if err := parse(f, args, 0); err != nil {
 		return err
 	}
 	if err := s.check(); err != nil {
 		return err
 	}
-	s.subjects = []string{*subject}
+	if r.human && r.meta || *into != "" && (r.human || r.meta) {
+		return fmt.Errorf("%w: --human, --with-meta and --into exclude each other", errUsage)
+	}
+	s.subjects = strings.Split(*subject, ",")
 	linked, c, l, _, err := p.reading(ctx)
 	if err != nil || l == nil {
 		return err
 	}
 	defer l.close()
-	return stopped(linked, read(linked, l.js, c.Stream, s, func(m message) error {
-		_, err := fmt.Fprintf(p.stdout, "%s\n", m.body)
+	done := func() error { return nil }
+	switch {
+	case *into != "":
+		if !r.paced {
+			r.speed = 1
+		}
+		again, err := newRepublisher(linked, c, l, *into)
+		if err != nil {
+			return err
+		}
+		r.emit, done = again.publish, func() error { return again.close(p.stderr) }
+	case r.human:
+		lines := renderer{w: p.stdout, colour: colours(p.stdout, p.env), width: terminalWidth(p.stdout)}
+		r.emit = func(_ context.Context, m message) error { return lines.event(m.body) }
+	default:
+		out := bufio.NewWriterSize(p.stdout, 64<<10)
+		r.emit = func(_ context.Context, m message) error { return r.print(out, m) }
+		done = out.Flush
+	}
+	// On one terminal the bar and the events would write over each other.
+	if isTerminal(p.stderr) && !s.follow && (*into != "" || !isTerminal(p.stdout)) {
+		r.bar = newProgress(p.stderr, s)
+		defer r.bar.close()
+	}
+	err = read(linked, l.js, c.Stream, s, func(m message) error { return r.visit(linked, m) })
+	if flushed := done(); err == nil {
+		err = flushed
+	}
+	return stopped(linked, err)
+}
+
+// replayer hands on messages, those that are asked for and when it is time.
+type replayer struct {
+	program     *program
+	types       []string // globs on names such as agent.state_changed; none = all
+	human, meta bool
+	paced       bool    // --speed was given
+	speed       float64 // 0 = as fast as it goes
+	emit        func(context.Context, message) error
+	bar         *progress // may be nil
+
+	began, first time.Time // of the replay, and of the first message's storage
+}
+
+func (r *replayer) addTypes(list string) error {
+	for glob := range strings.SplitSeq(list, ",") {
+		glob = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(glob), "bpcc."), ".v1")
+		if _, err := path.Match(glob, ""); err != nil || glob == "" {
+			return fmt.Errorf("%q is no pattern", glob)
+		}
+		r.types = append(r.types, glob)
+	}
+	return nil
+}
+
+func (r *replayer) setSpeed(text string) error {
+	r.paced = true
+	if text == "max" {
+		r.speed = 0
+		return nil
+	}
+	speed, err := strconv.ParseFloat(text, 64)
+	if err != nil || speed <= 0 || speed > 1e9 {
+		return fmt.Errorf("want max or a number above 0, such as 10")
+	}
+	r.speed = speed
+	return nil
+}
+
+func (r *replayer) wants(m message) (bool, error) {
+	if len(r.types) == 0 {
+		return true, nil
+	}
+	var e struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(m.body, &e); err != nil {
+		return false, fmt.Errorf("sequence %d is no event: %w", m.seq, err)
+	}
+	name := strings.TrimSuffix(strings.TrimPrefix(e.Type, "bpcc."), ".v1")
+	return slices.ContainsFunc(r.types, func(glob string) bool {
+		match, err := path.Match(glob, name)
+		return err == nil && match
+	}), nil
+}
+
+func (r *replayer) visit(ctx context.Context, m message) error {
+	if r.first.IsZero() {
+		r.began, r.first = time.Now(), m.stored
+	}
+	if wanted, err := r.wants(m); err != nil || !wanted {
 		return err
-	}))
+	}
+	if err := r.wait(ctx, m); err != nil {
+		return err
+	}
+	if err := r.emit(ctx, m); err != nil {
+		return err
+	}
+	if r.bar != nil {
+		r.bar.step(m)
+	}
+	return nil
+}
+
+// wait lets as much time pass as passed in the stream, at the chosen speed.
+func (r *replayer) wait(ctx context.Context, m message) error {
+	if r.speed == 0 {
+		return nil
+	}
+	due := r.began.Add(time.Duration(float64(m.stored.Sub(r.first)) / r.speed))
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(due)):
+		return nil
+	}
+}
+
+// print writes a message as one line; while more wait, lines are buffered.
+func (r *replayer) print(out *bufio.Writer, m message) error {
+	line := m.body
+	if r.meta {
+		var err error
+		if line, err = json.Marshal(exported{m.seq, m.subject, m.stored.UTC(), m.header, m.body}); err != nil {
+			return fmt.Errorf("sequence %d: %w", m.seq, err)
+		}
+	}
+	if _, err := out.Write(line); err != nil {
+		return err
+	}
+	if err := out.WriteByte('\n'); err != nil || m.pending > 0 && r.speed == 0 {
+		return err
+	}
+	return out.Flush()
+}
+
+// progress is a bar on a terminal: how far a long replay has come.
+type progress struct {
+	w     io.Writer
+	s     stretch
+	began time.Time
+	drawn time.Time
+	first message
+	n     int
+}
+
+func newProgress(w io.Writer, s stretch) *progress { return &progress{w: w, s: s, began: time.Now()} }
+
+// step takes note of a message and draws, not too often, and not for what takes
+// no time.
+func (b *progress) step(m message) {
+	if b.n++; b.n == 1 {
+		b.first = m
+	}
+	now := time.Now()
+	if now.Sub(b.began) < time.Second || now.Sub(b.drawn) < 200*time.Millisecond {
+		return
+	}
+	b.drawn = now
+	const width = 30
+	full := int(b.share(m) * width)
+	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
+		100*b.share(m), b.n, float64(b.n)/now.Sub(b.began).Seconds(), instant(m.stored))
+}
+
+// share is how much of the stretch lies behind m, from 0 to 1.
+func (b *progress) share(m message) float64 {
+	done, all := float64(b.n), float64(b.n)+float64(m.pending)
+	switch {
+	case b.s.to > 0:
+		done, all = float64(m.seq-b.first.seq), float64(b.s.to-b.first.seq)
+	case !b.s.until.IsZero():
+		done, all = m.stored.Sub(b.first.stored).Seconds(), b.s.until.Sub(b.first.stored).Seconds()
+	}
+	if all <= 0 {
+		return 1
+	}
+	return min(done/all, 1)
+}
+
+// close leaves the line as it was.
+func (b *progress) close() {
+	if !b.drawn.IsZero() {
+		fmt.Fprint(b.w, "\r\x1b[K")
+	}
 }

@@ -1,0 +1,102 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ViewEntry is one key of the view.
+type ViewEntry struct {
+	// Tenant is whose it is, Key what stands below it in the bucket, and Kind
+	// the first token of that: agent, service, availability, totals, threshold
+	// or feed.
+	Tenant, Key, Kind string
+	// Value is the event.
+	Value []byte
+}
+
+// ReadView hands every key of the view to visit, ordered by tenant and key; only
+// is the tenant to read, "" for all.
+func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only string, visit func(ViewEntry) error) error {
+	kv, err := js.KeyValue(ctx, c.StateBucket)
+	if err != nil {
+		return fmt.Errorf("open the view %s: %w; has a bridge run here?", c.StateBucket, err)
+	}
+	keys := ">"
+	if only != "" {
+		keys = Token(only) + ".>"
+	}
+	watch, err := kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("read the view %s: %w", c.StateBucket, err)
+	}
+	defer watch.Stop()
+	var all []ViewEntry
+	for {
+		var entry jetstream.KeyValueEntry
+		select {
+		case entry = <-watch.Updates():
+		case <-ctx.Done():
+			return fmt.Errorf("read the view %s: %w", c.StateBucket, ctx.Err())
+		}
+		if entry == nil { // all that is there now
+			break
+		}
+		token, key, _ := strings.Cut(entry.Key(), ".")
+		tenant, err := ParseToken(token)
+		if err != nil {
+			return fmt.Errorf("read the view %s: key %s: %w", c.StateBucket, entry.Key(), err)
+		}
+		kind, _, _ := strings.Cut(key, ".")
+		all = append(all, ViewEntry{tenant, key, kind, entry.Value()})
+	}
+	slices.SortFunc(all, func(a, b ViewEntry) int { return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key)) })
+	for _, e := range all {
+		if err := visit(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ViewBehind tells how many messages of the stream the view has not taken yet. It
+// gives a view that is merely busy a moment: 0 is up to date, and what is left
+// then is behind for longer than a reader should bear.
+func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64, error) {
+	const patience = 2 * time.Second
+	_, first, err := lastSequence(ctx, js, c.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, fmt.Errorf("stream %s is not there; is BRIDGE_STREAM right, and NATS_URL or BRIDGE_STORE_DIR?", c.Stream)
+	}
+	if err != nil {
+		return 0, err
+	}
+	watch := viewWatch{js: js, config: c}
+	for began := time.Now(); ; {
+		taken, _, err := watch.sourced(ctx)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return 0, fmt.Errorf("the view %s is not there; has a bridge run here?", c.StateBucket)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if taken >= first {
+			return 0, nil
+		}
+		if time.Since(began) > patience {
+			return first - taken, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	osexec "os/exec"
+	"strings"
+	"testing"
+)
+
+// TestHelp: every command explains itself, with an example, on standard output.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for _, c := range commands() {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := exec(t, t.Context(), nil, c.name, "--help")
+			if r.status != exitOK || r.stderr != "" {
+				t.Errorf("status %d\n%s", r.status, r.stderr)
+			}
+			for _, want := range []string{"bridge " + c.name, c.about, "Examples:\n  "} {
+				if !strings.Contains(r.stdout, want) {
+					t.Errorf("no %q in\n%s", want, r.stdout)
+				}
+			}
+			if again := exec(t, t.Context(), nil, "help", c.name); again.stdout != r.stdout {
+				t.Errorf("bridge help %s says\n%s", c.name, again.stdout)
+			}
+			for line := range strings.Lines(c.examples) {
+				if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, "bridge "+c.name) {
+					t.Errorf("the example %q is none of this command", line)
+				}
+			}
+		})
+	}
+}
+
+func TestCompletionWords(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		words []string
+		want  []string // beginnings of lines
+	}{
+		"commands":     {[]string{"re"}, []string{"replay\t", "record\t"}},
+		"help":         {[]string{"help", "ver"}, []string{"verify\t", "version\t"}},
+		"flags":        {[]string{"replay", "--fol"}, []string{"--follow\t"}},
+		"flag's words": {[]string{"replay", "--speed", "m"}, []string{"max\t"}},
+		"types":        {[]string{"replay", "--type", "agent.s"}, []string{"agent.state_changed", "agent.stats_changed"}},
+		"schemas":      {[]string{"schemas", "threshold"}, []string{"threshold.cleared", "threshold.raised"}},
+		"shells":       {[]string{"completion", ""}, []string{"bash", "fish", "zsh"}},
+		"files":        {[]string{"verify", "x"}, nil},
+		"nothing":      {[]string{"nonsense", "--x"}, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := exec(t, t.Context(), nil, append([]string{"completion", "words"}, test.words...)...)
+			var lines []string
+			if r.stdout != "" {
+				lines = strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
+			}
+			if r.status != exitOK || len(lines) != len(test.want) {
+				t.Fatalf("status %d, want %q\n%s", r.status, test.want, r.stdout)
+			}
+			for _, want := range test.want {
+				if !strings.Contains("\n"+r.stdout, "\n"+want) {
+					t.Errorf("no %q in\n%s", want, r.stdout)
+				}
+			}
+		})
+	}
+	if r := exec(t, t.Context(), nil, "completion", "tcsh"); r.status != exitUsage {
+		t.Errorf("tcsh: status %d", r.status)
+	}
+}
+
+// TestCompletionScripts asks each shell that is installed whether it can read
+// its script.
+func TestCompletionScripts(t *testing.T) {
+	t.Parallel()
+	for shell := range shells {
+		r := exec(t, t.Context(), nil, "completion", shell)
+		if r.status != exitOK || !strings.Contains(r.stdout, "completion words") {
+			t.Errorf("%s: status %d\n%s", shell, r.status, r.stdout)
+		}
+		program, err := osexec.LookPath(shell)
+		if err != nil {
+			t.Logf("%s is not installed: its script is not read", shell)
+			continue
+		}
+		check := osexec.CommandContext(t.Context(), program, "-n")
+		check.Stdin = strings.NewReader(r.stdout)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", shell, err, out)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	r := exec(t, t.Context(), nil, "version")
+	for _, want := range []string{"bridge ", "go1.", "/"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("no %q in\n%s", want, r.stdout)
+		}
+	}
+	if short := exec(t, t.Context(), nil, "version", "--short"); strings.Count(short.stdout, "\n") != 1 || strings.Contains(short.stdout, " ") {
+		t.Errorf("--short: %q", short.stdout)
+	}
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge"
+)
+
+// storedDay is a server whose stream holds the golden day, as a bridge would
+// have stored it.
+func storedDay(t *testing.T) (nc *nats.Conn, env []string) {
+	t.Helper()
+	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	if nc, err = nats.Connect(server.URL()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env = []string{"NATS_URL=" + server.URL()}
+	if r := exec(t, t.Context(), env, "provision"); r.status != exitOK {
+		t.Fatal(r.stderr)
+	}
+	for _, event := range golden(t) {
+		var e struct {
+			ID, Type, Subject string
+		}
+		if err := json.Unmarshal([]byte(event), &e); err != nil {
+			t.Fatal(err)
+		}
+		m := nats.NewMsg(subjectOf(e.Type, e.Subject))
+		m.Data = []byte(event)
+		m.Header.Set("Nats-Msg-Id", e.ID)
+		m.Header.Set("Content-Type", "application/cloudevents+json")
+		if strings.Contains(e.Type, ".disappeared.") {
+			m.Header.Set("KV-Operation", "DEL")
+		}
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return nc, env
+}
+
+// subjectOf is where an event of the golden day lies.
+func subjectOf(typ, about string) string {
+	name := strings.TrimSuffix(strings.TrimPrefix(typ, "bpcc."), ".v1")
+	_, verb, _ := strings.Cut(name, ".")
+	var tokens []string
+	for part := range strings.SplitSeq(about, "/") {
+		tokens = append(tokens, bridge.Token(part))
+	}
+	return "bpcc.v1.acme." + strings.Join(tokens, ".") + "." + verb
+}
+
+func TestReplayFilters(t *testing.T) {
+	t.Parallel()
+	_, env := storedDay(t)
+	all := golden(t)
+	count := func(substring string) int {
+		n := 0
+		for _, e := range all {
+			if strings.Contains(e, substring) {
+				n++
+			}
+		}
+		return n
+	}
+	tests := map[string]struct {
+		args []string
+		want int
+	}{
+		"all":               {nil, len(all)},
+		"one type":          {[]string{"--type", "agent.state_changed"}, count(`"bpcc.agent.state_changed.v1"`)},
+		"a type's own name": {[]string{"--type", "bpcc.agent.state_changed.v1"}, count(`"bpcc.agent.state_changed.v1"`)},
+		"a pattern":         {[]string{"--type", "agent.*"}, count(`"type":"bpcc.agent.`)},
+		"two patterns":      {[]string{"--type", "agent.*,threshold.*"}, count(`"type":"bpcc.agent.`) + count(`"type":"bpcc.threshold.`)},
+		"type twice":        {[]string{"--type", "agent.*", "--type", "threshold.*"}, count(`"type":"bpcc.agent.`) + count(`"type":"bpcc.threshold.`)},
+		"two subjects":      {[]string{"--subject", "bpcc.v1.acme.agent.*.appeared,bpcc.v1.acme.agent.*.disappeared"}, 2},
+		"from":              {[]string{"--from-seq", "60"}, len(all) - 59},
+		"to":                {[]string{"--to-seq", "7"}, 7},
+		"from and to":       {[]string{"--from-seq", "3", "--to-seq", "7"}, 5},
+		"beyond the end":    {[]string{"--from-seq", "9999"}, 0},
+		"since":             {[]string{"--since", "1h"}, len(all)},
+		"until":             {[]string{"--until", "1h"}, 0},
+		"fast":              {[]string{"--speed", "1000000", "--to-seq", "5"}, 5},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := exec(t, t.Context(), env, append([]string{"replay"}, test.args...)...)
+			if n := strings.Count(r.stdout, "\n"); r.status != exitOK || n != test.want {
+				t.Errorf("status %d, %d events, want %d\n%s", r.status, n, test.want, r.stderr)
+			}
+		})
+	}
+	lines := exec(t, t.Context(), env, "replay", "--human", "--type", "agent.*,feed.*")
+	if !strings.Contains(lines.stdout, "→") || strings.Contains(lines.stdout, "\x1b") {
+		t.Errorf("lines for people:\n%s", lines.stdout)
+	}
+}
+
+// TestReplayWithMeta: an export keeps what the stream knows, and verify reads it.
+func TestReplayWithMeta(t *testing.T) {
+	t.Parallel()
+	_, env := storedDay(t)
+	r := exec(t, t.Context(), env, "replay", "--with-meta")
+	if r.status != exitOK {
+		t.Fatal(r.stderr)
+	}
+	file := writeFile(t, "export.ndjson", []byte(r.stdout))
+	if v := exec(t, t.Context(), nil, "verify", file); v.status != exitOK || !strings.Contains(v.stdout, "sequences 1 to 65") {
+		t.Errorf("status %d\n%s%s", v.status, v.stdout, v.stderr)
+	}
+	lines := strings.SplitAfter(r.stdout, "\n")
+	lines = slices.Delete(lines, 30, 31)
+	file = writeFile(t, "export.ndjson", []byte(strings.Join(lines, "")))
+	if v := exec(t, t.Context(), nil, "verify", file); v.status != exitFailed || !strings.Contains(v.stdout, "sequence 32") {
+		t.Errorf("status %d\n%s%s", v.status, v.stdout, v.stderr)
+	}
+}
+
+// TestReplayInto publishes the day again, twice, into a stream that de-duplicates:
+// bodies and order stay, nothing is swallowed, and the truth is not touched.
+func TestReplayInto(t *testing.T) {
+	t.Parallel()
+	nc, env := storedDay(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard, err := nc.SubscribeSync("again.v1.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "AGAIN", Subjects: []string{"again.>"}, Duplicates: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r := exec(t, t.Context(), env, "replay", "--into", "again.v1", "--speed", "max")
+		if r.status != exitOK || !strings.Contains(r.stderr, "published 65 events under again.v1.>, into stream AGAIN") || r.stdout != "" {
+			t.Fatalf("status %d\n%s%s", r.status, r.stdout, r.stderr)
+		}
+		var got []string
+		for i := range golden(t) {
+			m, err := heard.NextMsg(10 * time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var e struct{ Type, Subject string }
+			if err := json.Unmarshal(m.Data, &e); err != nil {
+				t.Fatal(err)
+			}
+			if want := "again" + strings.TrimPrefix(subjectOf(e.Type, e.Subject), "bpcc"); m.Subject != want {
+				t.Errorf("subject %s, want %s", m.Subject, want)
+			}
+			if m.Header.Get("Content-Type") != "application/cloudevents+json" || m.Header.Get(replaySequence) != fmt.Sprint(i+1) {
+				t.Errorf("headers %v", m.Header)
+			}
+			got = append(got, string(m.Data))
+		}
+		if diff := cmp.Diff(golden(t), got); diff != "" {
+			t.Fatalf("bodies (-stored +replayed)\n%s", diff)
+		}
+	}
+	again, err := js.Stream(t.Context(), "AGAIN")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := again.CachedInfo().State.Msgs; n != 130 {
+		t.Errorf("the stream holds %d events of two replays of 65", n)
+	}
+	events, err := js.Stream(t.Context(), "BPCC_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := events.CachedInfo().State.Msgs; n != 65 {
+		t.Errorf("the stream of the truth holds %d events, not 65", n)
+	}
+	for into, want := range map[string]string{
+		"bpcc.v1": "BPCC_EVENTS captures it", "bpcc.v1.acme.agent": "BPCC_EVENTS captures it", "bpcc": "captures it",
+		"bpcc.watchdog": "BPCC_EVENTS_WATCHDOG captures it", "a.*": "no subject prefix", "a..b": "no subject prefix", "$KV.bpcc_state": "no subject prefix",
+	} {
+		if r := exec(t, t.Context(), env, "replay", "--into", into); r.status != exitUsage || !strings.Contains(r.stderr, want) {
+			t.Errorf("--into %s: status %d, %s", into, r.status, r.stderr)
+		}
+	}
+}
+
+// TestReplayPace: at a speed, time passes as it passed in the stream.
+func TestReplayPace(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	var told []uint64
+	r := replayer{speed: 1, emit: func(_ context.Context, m message) error {
+		if told = append(told, m.seq); len(told) == 2 {
+			cancel()
+		}
+		return nil
+	}}
+	begin := time.Now()
+	at := func(seq uint64, after time.Duration) message {
+		return message{seq: seq, stored: begin.Add(after - time.Hour)}
+	}
+	if err := r.visit(ctx, at(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.visit(ctx, at(2, 30*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if passed := time.Since(begin); passed < 30*time.Millisecond {
+		t.Errorf("30 ms of the stream passed in %v", passed)
+	}
+	if err := r.visit(ctx, at(3, time.Hour)); err == nil {
+		t.Error("the end did not interrupt an hour's wait")
+	}
+	if diff := cmp.Diff([]uint64{1, 2}, told); diff != "" {
+		t.Errorf("told (-want +got)\n%s", diff)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	first := message{seq: 11, stored: now}
+	tests := map[string]struct {
+		s    stretch
+		m    message
+		n    int
+		want float64
+	}{
+		"open":        {stretch{}, message{seq: 20, pending: 30}, 10, 0.25},
+		"to sequence": {stretch{to: 31}, message{seq: 16, pending: 900}, 6, 0.25},
+		"until":       {stretch{until: moment{now.Add(time.Hour)}}, message{seq: 16, stored: now.Add(30 * time.Minute), pending: 9}, 6, 0.5},
+		"one message": {stretch{to: 11}, first, 1, 1},
+	}
+	for name, test := range tests {
+		b := progress{s: test.s, n: test.n, first: first}
+		if got := b.share(test.m); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+	var out bytes.Buffer
+	b := newProgress(&out, stretch{})
+	b.step(first)
+	b.close()
+	if out.Len() > 0 {
+		t.Errorf("what takes no time draws %q", out.String())
+	}
+	b.began = now.Add(-time.Minute)
+	b.step(message{seq: 12, pending: 2, stored: now})
+	b.close()
+	if text := out.String(); !strings.Contains(text, " 50%  2 events") || !strings.HasSuffix(text, "\r\x1b[K") {
+		t.Errorf("the bar is %q", text)
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge"
+)
+
+// replaySequence is the header that tells a replayed event from a live one: the
+// sequence under which the stream holds it.
+const replaySequence = "Bpcc-Replay-Sequence"
+
+// republisher publishes stored events again under another subject root: the
+// same bodies, so the original ids and times, and the same content type. Where a
+// stream captures that root it waits for its acknowledgements. It leaves out
+// Nats-Msg-Id: a second replay within the stream's window would be swallowed.
+type republisher struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream // nil if no stream captures the root
+	root     string
+	stream   string
+	n        int
+	inFlight []jetstream.PubAckFuture
+}
+
+func newRepublisher(ctx context.Context, c *bridge.Config, l *link, root string) (*republisher, error) {
+	if l.server != nil {
+		return nil, fmt.Errorf("%w: nobody could hear it: no bridge runs with the server inside, and NATS_URL is not set", errUsage)
+	}
+	tokens := strings.Split(root, ".")
+	if bad := slices.ContainsFunc(tokens, func(t string) bool { return t == "" || strings.ContainsAny(t, "*> \t\r\n") }); bad || strings.HasPrefix(root, "$") || strings.HasPrefix(root, "_") {
+		return nil, fmt.Errorf("%w: --into %q is no subject prefix; bpcc-replay.v1 is one", errUsage, root)
+	}
+	ctx, cancel := context.WithTimeout(ctx, openingPatience)
+	defer cancel()
+	r := &republisher{nc: l.nc, root: root}
+	names := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(root+".>"))
+	for name := range names.Name() {
+		if slices.Contains(bridge.StreamNames(c), name) {
+			return nil, fmt.Errorf("%w: --into %s: stream %s captures it, and would hold the replay for the truth; choose another, such as bpcc-replay.v1",
+				errUsage, root, name)
+		}
+		r.stream, r.js = name, l.js
+	}
+	if err := names.Err(); err != nil {
+		return nil, fmt.Errorf("look for streams that capture %s: %w", root, err)
+	}
+	return r, nil
+}
+
+// ackWindow is how many messages may wait for their acknowledgement.
+const ackWindow = 256
+
+func (r *republisher) publish(ctx context.Context, m message) error {
+	out := nats.NewMsg(r.root + strings.TrimPrefix(m.subject, bridge.SubjectPrefix))
+	out.Data = m.body
+	for name, values := range m.header {
+		if !strings.HasPrefix(name, "Nats-") { // which are orders to the server that took the original
+			out.Header[name] = values
+		}
+	}
+	out.Header.Set(replaySequence, strconv.FormatUint(m.seq, 10))
+	r.n++
+	if r.js == nil {
+		return r.nc.PublishMsg(out)
+	}
+	future, err := r.js.PublishMsgAsync(out)
+	if err != nil {
+		return fmt.Errorf("publish sequence %d into %s: %w", m.seq, r.stream, err)
+	}
+	if r.inFlight = append(r.inFlight, future); len(r.inFlight) < ackWindow {
+		return nil
+	}
+	return r.settle(ctx)
+}
+
+// settle waits until the stream has taken all that was sent.
+func (r *republisher) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openingPatience)
+	defer cancel()
+	for _, future := range r.inFlight {
+		select {
+		case <-future.Ok():
+		case err := <-future.Err():
+			return fmt.Errorf("publish into %s: %w", r.stream, err)
+		case <-ctx.Done():
+			return fmt.Errorf("publish into %s: no acknowledgement: %w", r.stream, ctx.Err())
+		}
+	}
+	r.inFlight = r.inFlight[:0]
+	return nil
+}
+
+// close waits until everything is on its way and says how much it was.
+func (r *republisher) close(w io.Writer) error {
+	err := errors.Join(r.settle(context.Background()), r.nc.FlushTimeout(5*time.Second))
+	where := "to whoever listens"
+	if r.js != nil {
+		where = "into stream " + r.stream
+	}
+	if err == nil {
+		fmt.Fprintf(w, "published %d events under %s.>, %s\n", r.n, r.root, where)
+	}
+	return err
+}

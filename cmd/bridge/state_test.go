@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// TestState shows the end of the golden day, which is stopped and long ago.
+func TestState(t *testing.T) {
+	t.Parallel()
+	nc, env := storedDay(t)
+	r := exec(t, t.Context(), env, "state")
+	if r.status != exitOK {
+		t.Fatalf("status %d\n%s", r.status, r.stderr)
+	}
+	for _, want := range []string{"acme  STOPPED", "do not trust", "Voice Inbound", "WAITING", "anna.lopez", "2 agents: 1 ready, 1 busy", "TOTALS"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("no %q in\n%s", want, r.stdout)
+		}
+	}
+	for _, gone := range []string{"bob", "RAISED", "BEHIND", "\x1b"} {
+		if strings.Contains(r.stdout, gone) {
+			t.Errorf("%q in\n%s", gone, r.stdout)
+		}
+	}
+	var pic picture
+	j := exec(t, t.Context(), env, "state", "--json", "--tenant", "acme")
+	if err := json.Unmarshal([]byte(j.stdout), &pic); err != nil || len(pic.Tenants) != 1 || len(pic.Tenants[0].Agents) != 2 || pic.Tenants[0].Feed.Fresh {
+		t.Errorf("%v\n%s", err, j.stdout)
+	}
+	if other := exec(t, t.Context(), env, "state", "--tenant", "umbrella"); other.status != exitFailed || !strings.Contains(other.stderr, "umbrella") {
+		t.Errorf("status %d\n%s", other.status, other.stderr)
+	}
+	// A view that lags is worse than none: it looks like the present.
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "KV_bpcc_state"); err != nil {
+		t.Fatal(err)
+	}
+	if none := exec(t, t.Context(), env, "state"); none.status != exitFailed || !strings.Contains(none.stderr, "bpcc_state") {
+		t.Errorf("status %d\n%s", none.status, none.stderr)
+	}
+}
+
+func TestFeedLine(t *testing.T) {
+	t.Parallel()
+	plain := func(_, text string) string { return text }
+	now := time.Now()
+	tests := map[string]struct {
+		feed feed
+		want string
+	}{
+		"fresh":       {feed{Status: "live", Fresh: true, ObservedUntil: &now, AgeSeconds: 3}, "LIVE"},
+		"old":         {feed{Status: "live", ObservedUntil: &now, AgeSeconds: 300}, "OLD  it says live, but as of"},
+		"stale":       {feed{Status: "stale", ObservedUntil: &now, AgeSeconds: 90}, "STALE"},
+		"interrupted": {feed{Status: "interrupted"}, "INTERRUPTED  nothing has been seen yet: do not trust"},
+		"none":        {feed{}, "NO FEED"},
+	}
+	for name, test := range tests {
+		got := test.feed.line(plain)
+		if !strings.HasPrefix(got, test.want) || test.feed.Fresh == strings.Contains(got, "do not trust") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestTableWidths(t *testing.T) {
+	t.Parallel()
+	plain := func(_, text string) string { return text }
+	var out output
+	tab := table{head: []string{"NAME", "STATE"}}
+	tab.add("", "서연 Whitfield", "ready")
+	tab.add("", "Łukasz", strings.Repeat("long ", 20))
+	tab.write(&out, plain, 30)
+	for line := range strings.Lines(out.String()) {
+		line = strings.TrimSuffix(line, "\n")
+		if columns(line) > 30 {
+			t.Errorf("%d columns: %q", columns(line), line)
+		}
+		if at := strings.Index(line, "ready"); at >= 0 && columns(line[:at]) != 16 {
+			t.Errorf("the second column begins at %d: %q", columns(line[:at]), line)
+		}
+	}
+}
+
+func TestRoughly(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m01s", 3*time.Hour + 5*time.Minute: "3h05m", 72 * time.Hour: "3d",
+	} {
+		if got := roughly(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}

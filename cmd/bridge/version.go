@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"text/tabwriter"
+)
+
+// buildVersion is the module's version as the Go toolchain recorded it.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
+
+func (p *program) version(_ context.Context, args []string) error {
+	f := p.flags("version")
+	short := f.Bool("short", false, "print the version alone")
+	if err := parse(f, args, 0); err != nil {
+		return err
+	}
+	if *short {
+		_, err := fmt.Fprintln(p.stdout, buildVersion())
+		return err
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "bridge %s\n", buildVersion())
+	if info, ok := debug.ReadBuildInfo(); ok {
+		settings := map[string]string{}
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
+		}
+		if revision := settings["vcs.revision"]; revision != "" {
+			dirty := ""
+			if settings["vcs.modified"] == "true" {
+				dirty = ", with changes that are not committed"
+			}
+			fmt.Fprintf(w, "  revision\t%s%s\n  committed\t%s\n", revision, dirty, settings["vcs.time"])
+		}
+		for _, m := range info.Deps {
+			if m.Path == "github.com/nats-io/nats-server/v2" {
+				fmt.Fprintf(w, "  nats-server\t%s (the one inside)\n", m.Version)
+			}
+		}
+	}
+	fmt.Fprintf(w, "  go\t%s\n  platform\t%s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return w.Flush()
+}
