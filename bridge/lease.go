@@ -144,9 +144,11 @@ func (l *lease) hold(ctx context.Context) error {
 	}
 }
 
-// renew asks once, for no longer than the lease lasts.
+// renew asks once. It leaves time for a second try before the lease ends: an
+// answer that is lost would otherwise be waited for until then.
 func (l *lease) renew(ctx context.Context, deadline time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, max(min(callTimeout, deadline.Sub(l.now())), time.Millisecond))
+	left := max(deadline.Sub(l.now()), time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/4, left))
 	defer cancel()
 	sent := l.now()
 	revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)

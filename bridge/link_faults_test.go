@@ -1,0 +1,185 @@
+package bridge_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+// behindProxy is a world whose bridge reaches NATS only through a proxy.
+func behindProxy(t *testing.T) (*world, *proxy) {
+	t.Helper()
+	w := newWorld(t, bpcctest.Config{})
+	server, err := url.Parse(w.nc.ConnectedUrl())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, newProxy(t, server.Host)
+}
+
+// once waits for the n-th change of anna's state, lets a few polls more pass, and
+// checks that it was told once.
+func (w *world) once(n int, state string) stored {
+	w.t.Helper()
+	changed := w.waitFor("agent.anna.state_changed", n)
+	w.quietPolls(3)
+	if again := on(w.events(), "agent.anna.state_changed"); len(again) != n {
+		w.t.Errorf("%d changes of state, want %d", len(again), n)
+	}
+	if got := changed[n-1].text("to", "state"); got != state {
+		w.t.Errorf("change %d is to %s, want %s", n, got, state)
+	}
+	return changed[n-1]
+}
+
+// TestLostOnTheWay loses what bridge and server say to each other at every point
+// of a commit. Each change is stored once, in whole batches.
+func TestLostOnTheWay(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		ttl   string
+		lose  func(w *world, p *proxy) // called right before the change
+		mend  func(w *world, p *proxy) // called after it
+		terms int
+	}{
+		// The batch is stored, and the bridge does not hear of it.
+		"the acknowledgement": {
+			"5s",
+			func(_ *world, p *proxy) { p.when("Nats-Batch-Commit: 1", p.toClient.shut) },
+			func(w *world, p *proxy) { w.waitFor("agent.anna.state_changed", 1); p.cut(); p.toClient.release() },
+			1,
+		},
+		"the commit": {
+			"5s",
+			func(_ *world, p *proxy) { p.when("Nats-Batch-Commit: 1", p.cut) },
+			func(*world, *proxy) {},
+			1,
+		},
+		"half a batch": {
+			"5s",
+			func(_ *world, p *proxy) { p.when("Nats-Batch-Sequence: 2", p.cut) },
+			func(*world, *proxy) {},
+			1,
+		},
+		"the answer to a batch's first message": {
+			"5s",
+			func(_ *world, p *proxy) { p.when("Nats-Batch-Sequence: 1", p.toClient.shut) },
+			func(_ *world, p *proxy) { <-time.After(time.Second); p.cut(); p.toClient.release() },
+			1,
+		},
+		// The batch never arrives.
+		"the request": {
+			"5s",
+			func(_ *world, p *proxy) { p.toServer.shut() },
+			func(_ *world, p *proxy) { <-time.After(time.Second); p.cut(); p.toServer.release() },
+			1,
+		},
+		// The batch arrives when the bridge has long begun to send it again.
+		"time, for the request": {
+			"30s",
+			func(_ *world, p *proxy) { p.toServer.shut() },
+			func(_ *world, p *proxy) { <-time.After(7 * time.Second); p.toServer.release() },
+			1,
+		},
+		"time, for the answer": {
+			"30s",
+			func(_ *world, p *proxy) { p.toClient.shut() },
+			func(_ *world, p *proxy) { <-time.After(7 * time.Second); p.toClient.release() },
+			1,
+		},
+		// The answers to renewals are lost as well, for less than the lease.
+		"half of the lease": {
+			"6s",
+			func(_ *world, p *proxy) { p.toClient.shut() },
+			func(_ *world, p *proxy) { <-time.After(3500 * time.Millisecond); p.cut(); p.toClient.release() },
+			1,
+		},
+		"the lease": {
+			"1s",
+			func(_ *world, p *proxy) { p.toClient.shut() },
+			func(_ *world, p *proxy) { <-time.After(3 * time.Second); p.cut(); p.toClient.release() },
+			2,
+		},
+		"the lease, with the request": {
+			"1s",
+			func(_ *world, p *proxy) { p.toServer.shut() },
+			func(_ *world, p *proxy) { <-time.After(3 * time.Second); p.toServer.release() },
+			2,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, p := behindProxy(t)
+			w.env["BRIDGE_LEASE_TTL"] = test.ttl
+			w.agent("anna", "ready", "")
+			stop := w.startOn(p.through(t))
+			w.waitFor("totals.bridge.observed", 1)
+			w.quietPolls(2)
+			test.lose(w, p)
+			w.tenant.SetState("anna", "not_ready", "Lunch")
+			test.mend(w, p)
+			w.once(1, "not_ready")
+			w.tenant.SetState("anna", "busy", "")
+			w.once(2, "busy")
+			if n := len(on(w.events(), "feed.started")); n != test.terms {
+				t.Errorf("%d terms, want %d", n, test.terms)
+			}
+			stop()
+			w.waitFor("feed.stopped", 1)
+			w.compareView(w.events())
+		})
+	}
+}
+
+// TestRecallOverABadLine cuts the line again and again while a new leader reads
+// a long memory: it begins anew until it has all of it, and repeats nothing.
+func TestRecallOverABadLine(t *testing.T) {
+	t.Parallel()
+	const agents = 3000
+	w, p := behindProxy(t)
+	w.tenant.Update(func(world *bpcctest.World) {
+		for i := range agents {
+			world.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%04d", i), State: "ready"})
+		}
+	})
+	stop := w.start()
+	w.waitFor("totals.bridge.observed", 1)
+	stop()
+	w.waitFor("feed.stopped", 1)
+
+	js := p.through(t)
+	bad := make(chan struct{})
+	cutting := make(chan struct{})
+	go func() {
+		defer close(cutting)
+		for {
+			select {
+			case <-bad:
+				return
+			case <-time.After(time.Duration(5+rand.IntN(40)) * time.Millisecond):
+				p.cut()
+			}
+		}
+	}()
+	w.startOn(js)
+	<-time.After(4 * time.Second)
+	close(bad)
+	<-cutting
+	w.tenant.SetState("agent0007", "busy", "")
+	w.waitFor("agent.agent0007.state_changed", 1)
+	observed := 0
+	for _, s := range w.events() {
+		if strings.HasSuffix(s.Subject, ".observed") {
+			observed++
+		}
+	}
+	if observed != agents+1 {
+		t.Errorf("%d pictures observed, want %d once each", observed, agents+1)
+	}
+}
