@@ -28,8 +28,8 @@ const batchLimit = 1000
 
 // commit stores a batch and its checkpoint, and moves the engine as far as the
 // stream acknowledges. It returns when all is stored, when the writer is fenced
-// ([ErrFenced]), or when ctx ends; until then the bridge neither polls nor
-// queues: it waits for the stream.
+// ([ErrFenced]), when the stream is gone, or when ctx ends ([ErrUnfinished]);
+// until then the bridge neither polls nor queues: it waits for the stream.
 func (b *Bridge) commit(ctx context.Context, batch batch) error {
 	begun := b.now()
 	err := b.engine.deliver(batch, b.config.source(), func(events []event, msgs []*nats.Msg) error {
@@ -101,29 +101,46 @@ func (e *engine) envelope(ev event, source string, poll uint64, index int) (*nat
 func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	checkpoint := msgs[len(msgs)-1]
 	checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
-	told := ""
+	told := map[string]bool{}
+	var gone time.Time // since when the stream is known not to be there
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		seq, err := b.publish(ctx, msgs)
 		if err == nil {
-			if told != "" {
+			if len(told) > 0 {
+				b.hinder("")
 				b.log.Info("the stream takes events again")
 			}
 			return seq, nil
 		}
 		seq, held := b.resolve(ctx, checkpoint)
-		if held == nil {
+		switch {
+		case held == nil:
+			if len(told) > 0 {
+				b.hinder("")
+			}
 			return seq, nil
-		}
-		if errors.Is(held, ErrFenced) || ctx.Err() != nil {
-			return 0, errors.Join(held, ctx.Err())
-		}
-		if errors.Is(held, errMemoryLost) && wrongSequence(err) {
+		case errors.Is(held, ErrFenced):
+			return 0, held
+		case ctx.Err() != nil:
+			return 0, fmt.Errorf("%w: %v", ErrUnfinished, err)
+		case errors.Is(held, errMemoryLost) && wrongSequence(err):
 			// Both the write and the read say so: no replica that is behind.
 			return 0, held
+		case !errors.Is(held, jetstream.ErrStreamNotFound):
+			gone = time.Time{}
+		case gone.IsZero():
+			gone, err = b.now(), held
+		case b.now().Sub(gone) >= goneAfter:
+			return 0, fmt.Errorf("%w: %w", errAway, held)
+		default:
+			err = held
 		}
-		if text := err.Error(); text != told {
-			told = text
-			b.log.Warn("the stream does not take events; holding the batch and trying again", "err", err, "messages", len(msgs))
+		if text := err.Error(); !told[text] {
+			told[text] = true
+			advice := mendStream(b.config, err)
+			b.hinder("the stream does not take events: " + text + "; " + advice)
+			b.log.Warn("the stream does not take events; holding the batch and trying again",
+				"err", err, "messages", len(msgs), "advice", advice)
 		}
 		select {
 		case <-ctx.Done():
@@ -132,14 +149,69 @@ func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	}
 }
 
+// ErrUnfinished is returned by [Bridge.Run] when it was asked to stop while the
+// stream took nothing. The next start tells what is missing.
+var ErrUnfinished = errors.New("stopped before the stream took the last batch")
+
+// goneAfter is how long a stream must be missing to be made anew.
+const goneAfter = 5 * time.Second
+
+// ackTimeout bounds the wait for the answer to a batch's first message, which
+// does not end with the context. It must be short beside finishTimeout.
+const ackTimeout = 2 * time.Second
+
 func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs)
-	if err != nil {
+	before := b.js.Conn().LastError()
+	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: ackTimeout})
+	if err = permitted(b.js.Conn(), before, err); err != nil {
 		return 0, fmt.Errorf("publish a batch of %d: %w", len(msgs), err)
 	}
 	return ack.Sequence, nil
+}
+
+// Codes of the server for what keeps a stream from taking a batch.
+const (
+	codeNoStorage     jetstream.ErrorCode = 10047 // this server's disk
+	codeAccountFull   jetstream.ErrorCode = 10002
+	codeNoResources   jetstream.ErrorCode = 10023
+	codeStoreFailed   jetstream.ErrorCode = 10077 // its max_bytes or max_msgs, with discard new
+	codeSealed        jetstream.ErrorCode = 10109
+	codeAtomicOff     jetstream.ErrorCode = 10174
+	codeBatchTooLarge jetstream.ErrorCode = 10199
+	codeDuplicate     jetstream.ErrorCode = 10201
+)
+
+// mendStream says what a person can do about a stream that takes no events.
+func mendStream(c *Config, err error) string {
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Sprintf("it is made anew, empty, when it has been missing for %v; to restore a backup, stop the bridges first", goneAfter)
+	}
+	if errors.Is(err, nats.ErrNoResponders) {
+		return fmt.Sprintf("give stream %s the subject %s.> back, or JetStream to the account", c.Stream, SubjectPrefix)
+	}
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return "it goes on by itself when the NATS servers answer"
+	}
+	switch api.ErrorCode {
+	case codeStoreFailed:
+		return fmt.Sprintf("raise or lift max_bytes and max_msgs of stream %s", c.Stream)
+	case codeNoStorage, codeNoResources, codeAccountFull:
+		return "JetStream is full: free disk, or raise the limits of the server or the account"
+	case codeSealed:
+		return fmt.Sprintf("stream %s is sealed, for ever: choose another name in BRIDGE_STREAM", c.Stream)
+	case codeAtomicOff:
+		return fmt.Sprintf("switch allow_atomic of stream %s on again", c.Stream)
+	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
+		return fmt.Sprintf("raise or lift max_msg_size of stream %s", c.Stream)
+	case codeBatchTooLarge:
+		return fmt.Sprintf("raise the server's limit of messages in a batch to %d", batchLimit)
+	case codeDuplicate:
+		return fmt.Sprintf("somebody has published the bridge's ids; it ends with the duplicate window of stream %s", c.Stream)
+	}
+	return "see what the NATS servers log"
 }
 
 var (

@@ -153,7 +153,7 @@ func (w *world) startOn(js jetstream.JetStream) (stop func()) {
 		}
 		stopped = true
 		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, bridge.ErrUnfinished) {
 			w.t.Errorf("bridge: %v", err)
 		}
 	}

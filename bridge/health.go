@@ -43,6 +43,7 @@ type health struct {
 	mu      sync.Mutex
 	last    Health
 	figures figures
+	trouble string // what keeps the instance from its work; "" = nothing
 }
 
 // figures are what a leader knows beside its health, for metrics. They are
@@ -61,10 +62,17 @@ func (h *health) set(v Health, f figures) {
 	h.last, h.figures = v, f
 }
 
-func (h *health) get() (Health, figures) {
+func (h *health) get() (last Health, f figures, trouble string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.last, h.figures
+	return h.last, h.figures, h.trouble
+}
+
+// hinder notes what keeps the instance from its work, "" for nothing any more.
+func (b *Bridge) hinder(why string) {
+	b.health.mu.Lock()
+	defer b.health.mu.Unlock()
+	b.health.trouble = why
 }
 
 // standBy notes that the instance does not lead.
@@ -107,10 +115,12 @@ func (b *Bridge) report() {
 
 // Health tells how the bridge is now. It may be called from any goroutine.
 func (b *Bridge) Health() Health {
-	h, _ := b.health.get()
+	h, _, trouble := b.health.get()
 	// Between watermarks nothing is published, and nothing need be.
 	stale := b.config.CheckpointInterval + b.config.silence()
 	switch {
+	case trouble != "":
+		h.Reason = trouble
 	case h.Role == roleStandby:
 		h.Ready = h.Warm
 		if !h.Warm {
@@ -128,6 +138,6 @@ func (b *Bridge) Health() Health {
 
 // figures are what the leader knows for metrics; none on a standby.
 func (b *Bridge) figures() figures {
-	_, f := b.health.get()
+	_, f, _ := b.health.get()
 	return f
 }

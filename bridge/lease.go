@@ -26,6 +26,7 @@ type lease struct {
 	ttl      time.Duration
 	retry    time.Duration // how often a standby tries
 	full     func() bool   // whether others should take a free lease first
+	hinder   func(string)  // hears why the lease cannot be had, "" when it can
 	log      *slog.Logger
 	now      func() time.Time
 
@@ -38,7 +39,7 @@ type lease struct {
 var errLeaseLost = errors.New("the lease is lost")
 
 // acquire waits until the lease is this instance's or ctx ends. The error is
-// [ErrNATSPermission] if it may not take it at all.
+// errAway if the bucket is gone.
 func (l *lease) acquire(ctx context.Context) error {
 	told := ""
 	for {
@@ -49,14 +50,23 @@ func (l *lease) acquire(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, ErrNATSPermission) {
-			return err
+		if gone := l.missing(ctx, err); gone != nil {
+			return gone
 		}
 		// Who leads is news when it changes, not at every try.
-		if text := l.obstacle(ctx, err); text != told {
+		text, fault := l.obstacle(ctx, err)
+		if text != told {
 			told = text
-			l.log.Info("standing by", "why", text)
+			if fault {
+				l.log.Warn("the lease cannot be had; standing by", "err", text)
+			} else {
+				l.log.Info("standing by", "why", text)
+			}
 		}
+		if !fault {
+			text = ""
+		}
+		l.hinder(text)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -103,20 +113,38 @@ func (l *lease) try(ctx context.Context) error {
 		return fmt.Errorf("take the lease: %w", err)
 	}
 	l.revision, l.renewed, l.free = revision, sent, time.Time{}
+	l.hinder("")
 	return nil
 }
 
-// obstacle says in words why the lease could not be taken.
-func (l *lease) obstacle(ctx context.Context, err error) string {
+// missing is errAway if the lease cannot be taken because its bucket is gone.
+func (l *lease) missing(ctx context.Context, err error) error {
+	if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, nats.ErrNoResponders) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := l.kv.Status(ctx); errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: bucket of leases: %w", errAway, err)
+	}
+	return nil
+}
+
+// obstacle says in words why the lease could not be taken, and whether that is
+// a fault; that another instance has it is none.
+func (l *lease) obstacle(ctx context.Context, err error) (why string, fault bool) {
+	if errors.Is(err, errRoom) {
+		return err.Error(), false
+	}
 	if !errors.Is(err, jetstream.ErrKeyExists) {
-		return err.Error()
+		return err.Error(), true
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if entry, err := l.kv.Get(ctx, l.key); err == nil {
-		return string(entry.Value()) + " leads"
+		return string(entry.Value()) + " leads", false
 	}
-	return "another instance leads"
+	return "another instance leads", false
 }
 
 // hold renews the lease until ctx ends (nil) or it is lost ([errLeaseLost]).
@@ -134,10 +162,13 @@ func (l *lease) hold(ctx context.Context) error {
 		switch {
 		case err == nil || ctx.Err() != nil:
 		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-			if l.mine(ctx) {
-				continue
+			mine, err := l.mine(ctx)
+			if err == nil && !mine {
+				return fmt.Errorf("%w: another instance has it", errLeaseLost)
 			}
-			return fmt.Errorf("%w: another instance has it", errLeaseLost)
+			if !l.now().Before(deadline) {
+				return fmt.Errorf("%w: it could not be renewed for %v", errLeaseLost, l.ttl)
+			}
 		case !l.now().Before(deadline):
 			return fmt.Errorf("%w: it could not be renewed for %v: %w", errLeaseLost, l.ttl, err)
 		}
@@ -161,15 +192,20 @@ func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 
 // mine finds out whether the key is still this instance's: a renewal whose
 // answer was lost has moved the revision.
-func (l *lease) mine(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func (l *lease) mine(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/4))
 	defer cancel()
 	entry, err := l.kv.Get(ctx, l.key)
-	if err != nil || string(entry.Value()) != l.instance {
-		return false
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look at the lease: %w", err)
+	case string(entry.Value()) != l.instance:
+		return false, nil
 	}
 	l.revision = entry.Revision()
-	return true
+	return true, nil
 }
 
 // release gives the lease up, so that a standby need not wait for its end. What
@@ -178,9 +214,13 @@ func (l *lease) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && l.mine(ctx) {
-		// The last renewal was cut off by the end of the term, after it was sent.
-		err = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		// The last renewal was cut off by the end of the term, after it was
+		// sent, or the lease is another's by now.
+		var mine bool
+		if mine, err = l.mine(ctx); mine {
+			err = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
+		}
 	}
 	if err != nil {
 		l.log.Warn("the lease could not be released; it ends by itself", "err", err, "ttl", l.ttl)

@@ -136,10 +136,10 @@ func sourceOf(msg jetstream.Msg) (stream string, seq uint64, err error) {
 	header := msg.Headers().Get("Nats-Stream-Source")
 	fields := strings.Fields(header)
 	if len(fields) < 2 {
-		return "", 0, fmt.Errorf("message on %s has no source header: somebody wrote to the view", msg.Subject())
+		return "", 0, fmt.Errorf("%w: message on %s has no source header: somebody wrote to the view", errMemory, msg.Subject())
 	}
 	if seq, err = strconv.ParseUint(fields[1], 10, 64); err != nil {
-		return "", 0, fmt.Errorf("message on %s: source header: %w", msg.Subject(), err)
+		return "", 0, fmt.Errorf("%w: message on %s: source header: %w", errMemory, msg.Subject(), err)
 	}
 	return fields[0], seq, nil
 }

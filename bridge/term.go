@@ -6,33 +6,31 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A bridge that is told to stop may take finishTimeout to finish the commit
-// that is under way, and then stopTimeout to say goodbye: both within the ten
-// seconds after which supervisors kill.
+// that is under way, and then stopTimeout to say goodbye: both, and the waits
+// that do not end with a context, within the ten seconds after which supervisors
+// kill. Of stopTimeout, the source gets sourceTimeout.
 const (
-	finishTimeout = 4 * time.Second
-	stopTimeout   = 5 * time.Second
+	finishTimeout = 3 * time.Second
+	stopTimeout   = 4 * time.Second
+	sourceTimeout = 3 * time.Second
 )
 
 // Run carries events until ctx ends, then says so in the stream, gives the
 // subscription and the lease back and returns nil. While another instance leads
-// the tenant it stands by, without a BPCC session. It returns [ErrFenced] when
-// somebody writes the tenant's events without the lease, and an error when the
-// stream holds what it cannot read.
+// the tenant, or NATS is away, it stands by without a BPCC session. It returns
+// [ErrUnfinished] when it was stopped while the stream took nothing, [ErrFenced]
+// when somebody writes the tenant's events without the lease, and an error when
+// the stream holds what it cannot read.
 func (b *Bridge) Run(ctx context.Context) error {
-	lease, err := b.openLease(ctx)
-	if err != nil {
-		return err
-	}
+	told := ""
 	for stale := 0; ; {
 		b.standBy()
-		m, err := b.await(ctx, lease)
-		if err != nil {
-			return unlessDone(ctx, err)
-		}
-		err = b.lead(ctx, lease, m)
+		err := b.term(ctx)
 		switch {
 		case ctx.Err() != nil || err == nil:
 			return err
@@ -44,10 +42,60 @@ func (b *Bridge) Run(ctx context.Context) error {
 			continue
 		case errors.Is(err, errLeaseLost), errors.Is(err, errMemoryLost):
 			stale = 0
+		case errors.Is(err, errAway), errors.Is(err, ErrUnfinished):
+			stale = 0
+			b.hinder(err.Error())
+			if text := err.Error(); text != told {
+				told = text
+				b.log.Warn("NATS does not let this instance work; trying again", "err", err)
+			}
+			b.mend(ctx, err)
+			continue
 		default:
 			return err
 		}
+		told = ""
 		b.log.Warn("stepping down; standing by", "err", err)
+	}
+}
+
+// term waits for the lease and leads by it.
+func (b *Bridge) term(ctx context.Context) error {
+	lease, err := b.openLease(ctx)
+	if err != nil {
+		return unlessDone(ctx, fmt.Errorf("%w: %w", errAway, err))
+	}
+	m, err := b.await(ctx, lease)
+	if err != nil {
+		return unlessDone(ctx, err)
+	}
+	return b.lead(ctx, lease, m)
+}
+
+// errAway ends a term, or the wait for one, that NATS does not let begin or go
+// on: no answer, no permission, no stream.
+var errAway = errors.New("NATS is away")
+
+// awayPause is how long to wait before the next try.
+const awayPause = time.Second
+
+// mend waits a moment after NATS was away, and makes anew the streams that were
+// found missing: as at the start of the program, and by the same rules.
+func (b *Bridge) mend(ctx context.Context, err error) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
+		done, err := Provision(ctx, b.js, b.config)
+		for _, p := range done {
+			if p.Created {
+				b.log.Warn("a stream was gone; made it anew, empty", "stream", p.Stream)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			b.log.Error("a stream is gone and cannot be made anew; trying again", "err", err)
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(awayPause):
 	}
 }
 
@@ -74,7 +122,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	}
 	return &lease{
 		conn: b.js.Conn(), kv: kv, key: Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
-		ttl: status.TTL(), retry: b.retryAfter(status.TTL()), full: b.full,
+		ttl: status.TTL(), retry: b.retryAfter(status.TTL()), full: b.full, hinder: b.hinder,
 	}, nil
 }
 
@@ -100,7 +148,7 @@ func (b *Bridge) leads() (undo func()) {
 }
 
 // lead is one term: from the lease's taking to its release or loss. The error
-// is errLeaseLost, errMemoryLost or errStale where another term may follow. m is
+// is errLeaseLost, errMemoryLost, errStale or errAway where another term may follow. m is
 // what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease, m *memory) error {
 	defer b.leads()()
@@ -122,9 +170,11 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *memory) error {
 	lost := context.Cause(term)
 	end(nil)
 	aside.Wait()
-	if errors.Is(err, ErrFenced) && !errors.Is(lost, errLeaseLost) && !l.mine(ctx) {
-		// The fence was quicker to tell than the lease, as after a pause.
-		lost = fmt.Errorf("%w: another instance writes", errLeaseLost)
+	if errors.Is(err, ErrFenced) && !errors.Is(lost, errLeaseLost) {
+		if mine, look := l.mine(ctx); look != nil || !mine {
+			// The fence was quicker to tell than the lease, as after a pause.
+			lost = fmt.Errorf("%w: another instance writes", errLeaseLost)
+		}
 	}
 	if errors.Is(lost, errLeaseLost) {
 		// Another instance may have subscribed as the same user by now:
@@ -163,8 +213,12 @@ func (b *Bridge) serve(ctx context.Context, m *memory) error {
 	b.engine = newEngine(b.config, b.plan, b.self.instance)
 	b.watchdog = newWatchdog(b.config, b.js, b.log)
 	m, err := b.recollect(ctx, m)
-	if err != nil {
-		return unlessDone(ctx, err)
+	switch {
+	case err == nil:
+	case errors.Is(err, errMemory):
+		return err
+	default:
+		return unlessDone(ctx, fmt.Errorf("%w: %w", errAway, err))
 	}
 	if b.fence, err = b.engine.restore(m); err != nil {
 		return err
@@ -202,13 +256,26 @@ func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // stop says goodbye: to BPCC, and to the stream unless the term ended in doubt.
+// A source that hangs does not keep the stream from hearing it.
 func (b *Bridge) stop(ctx context.Context, doubt error, reason string) error {
-	if err := b.source.leave(ctx); err != nil {
+	left := make(chan error, 1)
+	go func() {
+		leaving, cancel := context.WithTimeout(ctx, sourceTimeout)
+		defer cancel()
+		left <- b.source.leave(leaving)
+	}()
+	var err error
+	if doubt == nil && b.engine.epoch > 0 {
+		err = b.farewell(ctx, reason)
+	} // else in doubt: the next start finds out
+	if err := <-left; err != nil {
 		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", err)
 	}
-	if doubt != nil || b.engine.epoch == 0 {
-		return nil // in doubt: the next start finds out
-	}
+	return err
+}
+
+// farewell ends the feed in the stream.
+func (b *Bridge) farewell(ctx context.Context, reason string) error {
 	err := b.commit(ctx, b.engine.stopped(b.now(), reason))
 	switch {
 	case errors.Is(err, ErrFenced):
