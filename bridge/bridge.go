@@ -162,6 +162,7 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 			o = b.aside(o)
 			done = b.engine.observe(o)
 			if o.err == nil {
+				b.source.client.Reuse(b.engine.freeBody)
 				b.source.settle(done.err)
 			}
 			b.warn(done.warning)

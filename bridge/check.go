@@ -127,13 +127,16 @@ func checkData(ctx context.Context, src *source, c *Config, r *report) {
 // supervises the right teams.
 func checkStates(src *source, snap *diff.Snapshot, r *report) {
 	var s diff.State
-	if _, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1}); err != nil {
+	seen, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1})
+	if err != nil {
 		r.fail("snapshot", err)
 		return
 	}
 	count := map[string]int{}
-	for _, m := range s.Present(kindAgent) {
-		count[stateOf(m).State]++
+	for _, c := range seen {
+		if c.Kind == kindAgent {
+			count[stateOf(c.After).State]++
+		}
 	}
 	for _, state := range sortedKeys(count) {
 		r.ok("agents", "%d %s", count[state], cmp.Or(state, "in a state that is not asked for: subscribe to acd_state"))

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -78,7 +77,8 @@ type engine struct {
 	sighted       bool      // a good poll was seen since the start
 	lastSight     time.Time // when the last good poll was received; before the first, the start
 	emptySince    time.Time
-	lastBody      []byte // of the last good poll
+	lastBody      []byte // of the last good poll: what the state reads its rows from
+	freeBody      []byte // one that nobody reads any more
 	trouble       error  // the last failure since the last good poll that says why
 }
 
@@ -134,8 +134,8 @@ func (e *engine) observe(o observation) batch {
 		e.availabilityEvents(o.checks), totals, e.thresholdEvents(o.answer, gap), e.chatEvents(snap, o.answer, gap))
 	b.status, b.observedUntil, b.baseline = statusLive, o.answer.Sent, e.layout.Kinds()
 	b.warning = e.warning(snap)
-	b.leftOut = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates}
-	e.sighted, e.lastSight, e.trouble, e.lastBody = true, o.answer.Received, nil, o.answer.Body
+	b.leftOut = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized}
+	e.sighted, e.lastSight, e.trouble = true, o.answer.Received, nil
 	return b
 }
 
@@ -147,6 +147,12 @@ func (e *engine) warning(snap *diff.Snapshot) string {
 	}
 	if snap.Duplicates > 0 {
 		parts = append(parts, fmt.Sprintf("%d row(s) with the key of another are left out", snap.Duplicates))
+	}
+	if snap.Oversized > 0 {
+		parts = append(parts, fmt.Sprintf("%d row(s) with a key of more than 512 bytes are left out", snap.Oversized))
+	}
+	if snap.Cut > 0 {
+		parts = append(parts, fmt.Sprintf("%d text(s) of more than 4096 bytes are cut there", snap.Cut))
 	}
 	for _, kind := range e.layout.Kinds() {
 		if n := e.state.Held(kind); n > 0 {
@@ -185,28 +191,32 @@ func (e *engine) compare(o observation, gap bool) (*diff.Snapshot, []diff.Change
 	if o.err != nil {
 		return nil, nil, o.err
 	}
-	snap, err := e.layout.Parse(o.answer.Body)
+	e.freeBody = o.answer.Body // unless the state takes it
+	snap, err := e.state.Parse(e.layout, o.answer.Body)
 	if err != nil {
 		return nil, nil, err
 	}
 	snap.Sent, snap.Received = o.answer.Sent, o.answer.Received
 	options := diff.Options{DisappearAfter: e.disappearAfter, MassHold: massHold, Baseline: e.baseline}
-	if !gap && e.sighted && !bytes.Equal(o.answer.Body, e.lastBody) {
+	if !gap && e.sighted && !snap.Again() {
 		options.Notable = e.roundTrip(o.answer)
 	}
 	changes, err := e.state.Compare(e.layout, snap, options)
-	if !errors.Is(err, diff.ErrEmpty) {
+	if errors.Is(err, diff.ErrEmpty) {
+		if e.emptySince.IsZero() {
+			e.emptySince = o.answer.Received
+		}
+		if o.answer.Received.Sub(e.emptySince) < emptyHold {
+			return nil, nil, err
+		}
+		options.AcceptEmpty = true
+		changes, err = e.state.Compare(e.layout, snap, options)
+	} else {
 		e.emptySince = time.Time{}
-		return snap, changes, err
 	}
-	if e.emptySince.IsZero() {
-		e.emptySince = o.answer.Received
+	if err == nil {
+		e.freeBody, e.lastBody = e.lastBody, o.answer.Body
 	}
-	if o.answer.Received.Sub(e.emptySince) < emptyHold {
-		return nil, nil, err
-	}
-	options.AcceptEmpty = true
-	changes, err = e.state.Compare(e.layout, snap, options)
 	return snap, changes, err
 }
 
@@ -286,7 +296,7 @@ func causeOf(err error) string {
 // thresholdEvents runs the rules over the latest pictures.
 func (e *engine) thresholdEvents(a bpcc.Answer, gap bool) []event {
 	var out []event
-	for _, v := range e.thresholds.evaluate(e.state.Present, a.Received) {
+	for _, v := range e.thresholds.evaluate(&e.state, a.Received) {
 		name := "threshold.cleared"
 		if v.raised {
 			name = "threshold.raised"

@@ -21,19 +21,24 @@ const roundTripSlack = 2 * time.Second
 // between two polls: the clock of the state has gone back, or is younger than
 // the poll before. It is not asked over a gap, nor when the source served the
 // same body again, nor where the daily reset has set clocks back.
-func (e *engine) roundTrip(a bpcc.Answer) func(diff.Kind, diff.Image, diff.Image) bool {
+func (e *engine) roundTrip(a bpcc.Answer) *diff.Notable {
 	elapsed := a.Sent.Sub(e.lastSight)
-	return func(kind diff.Kind, seen, now diff.Image) bool {
-		state := stateOf(now)
-		if kind != kindAgent || state != stateOf(seen) || state.State == "" || state.State == loggedOut {
-			return false
-		}
-		before, knownBefore := seconds(seen.Text("state_duration"))
-		after, known := seconds(now.Text("state_duration"))
-		if !known || !knownBefore || len(resets(seen, now)) > 0 {
-			return false
-		}
+	anew := func(before, after time.Duration) bool {
 		return before-after > roundTripSlack || elapsed-after > roundTripSlack
+	}
+	return &diff.Notable{
+		Clock: func(before, after int) bool {
+			return anew(time.Duration(before)*time.Second, time.Duration(after)*time.Second)
+		},
+		Images: func(kind diff.Kind, seen, now diff.Image) bool {
+			state := stateOf(now)
+			if kind != kindAgent || state != stateOf(seen) || state.State == "" || state.State == loggedOut {
+				return false
+			}
+			before, knownBefore := seconds(seen.Text("state_duration"))
+			after, known := seconds(now.Text("state_duration"))
+			return known && knownBefore && anew(before, after) && len(resets(seen, now)) == 0
+		},
 	}
 }
 
@@ -70,14 +75,10 @@ func isStateStat(name string) bool { return slices.Contains(stateStats[:], name)
 func (e *engine) entityEvents(changes []diff.Change, a bpcc.Answer, gap bool) (agents, services, totals []event) {
 	// Whatever a counter's drop shows of the daily reset holds for all clocks.
 	reset := slices.ContainsFunc(changes, func(c diff.Change) bool { return c.Op == diff.Changed && len(resets(c.Before, c.After)) > 0 })
-	notable := func(diff.Kind, diff.Image, diff.Image) bool { return false }
-	if !reset && !gap && e.sighted {
-		notable = e.roundTrip(a)
-	}
 	for _, c := range changes {
 		switch c.Kind {
 		case kindAgent:
-			agents = append(agents, e.agentEvents(c, a, gap, c.Seen != nil && notable(c.Kind, c.Seen, c.After))...)
+			agents = append(agents, e.agentEvents(c, a, gap, c.Notable && !reset)...)
 		case kindService:
 			services = append(services, e.rowEvent(c, a, gap))
 		case kindTotals:

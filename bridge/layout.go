@@ -57,7 +57,7 @@ type plan struct {
 func makePlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 	p := plan{
 		wire:   bpcc.Subscription{},
-		layout: &diff.Layout{Volatile: matcher(c.VolatileStats)},
+		layout: &diff.Layout{Volatile: matcher(c.VolatileStats), Clock: "state_duration"},
 	}
 	if names := newPseudonyms(c.PseudonymKey); names != nil {
 		p.layout.Rewrite = names.rewrite

@@ -127,9 +127,9 @@ func unsubscribed(rules []Rule, sub bpcc.Subscription, redacted func(string) boo
 }
 
 // applies tells whether the rule is about entities that look like this.
-func (r *Rule) applies(m diff.Image) bool {
+func (r *Rule) applies(latest diff.Sighting) bool {
 	for stat, texts := range r.When {
-		if !slices.Contains(texts, m.Text(stat)) {
+		if !slices.Contains(texts, latest.Text(stat)) {
 			return false
 		}
 	}
@@ -188,7 +188,8 @@ type watch struct {
 	pending time.Time // since when Raise holds; zero = it does not
 	raised  bool
 	// told is the raised event's data, kept to clear a rule that is gone.
-	told thresholdData
+	told  thresholdData
+	round uint64 // the evaluation that judged it last
 }
 
 type watchKey struct {
@@ -196,11 +197,13 @@ type watchKey struct {
 	entity entityRef
 }
 
-// thresholds evaluates the rules.
+// thresholds evaluates the rules. An entity that a rule neither waits for nor has
+// raised on is not watched: it is looked at when its picture changes.
 type thresholds struct {
 	rules   []Rule
 	matches []*regexp.Regexp
 	watches map[watchKey]*watch
+	round   uint64 // counts evaluations
 }
 
 func newThresholds(rules []Rule) *thresholds {
@@ -226,51 +229,72 @@ func (t *thresholds) restart() {
 	}
 }
 
-// evaluate runs all rules over what is present at the instant now.
-func (t *thresholds) evaluate(present func(diff.Kind) map[string]diff.Image, now time.Time) []verdict {
+// evaluate runs the rules at the instant now over what has changed and what is
+// watched. For the rest it would find what it found before.
+func (t *thresholds) evaluate(s *diff.State, now time.Time) []verdict {
+	if len(t.rules) == 0 && len(t.watches) == 0 {
+		return nil
+	}
+	t.round++
 	var out []verdict
-	alive := map[watchKey]bool{}
 	for i := range t.rules {
 		r := &t.rules[i]
-		images := present(r.Kind)
-		for _, id := range sortedKeys(images) {
-			if !t.matches[i].MatchString(id) {
-				continue
-			}
-			key := watchKey{r.Name, entityRef{string(r.Kind), id}}
-			alive[key] = true
-			w := t.watches[key]
-			if w == nil {
-				w = &watch{}
-				t.watches[key] = w
-			}
-			if v, flips := w.judge(r, key, images[id], now); flips {
+		from := len(out)
+		for latest := range s.Stirred(r.Kind) {
+			if v, flips := t.judge(i, latest, now); flips {
 				out = append(out, v)
 			}
 		}
+		for key, w := range t.watches {
+			if key.rule != r.Name || key.entity.Kind != string(r.Kind) || w.round == t.round {
+				continue
+			}
+			latest, present := s.Latest(r.Kind, key.entity.ID)
+			if !present {
+				continue
+			}
+			if v, flips := t.judge(i, latest, now); flips {
+				out = append(out, v)
+			}
+		}
+		slices.SortFunc(out[from:], func(a, b verdict) int { return strings.Compare(a.key.entity.ID, b.key.entity.ID) })
 	}
-	return append(out, t.orphans(alive)...)
+	return append(out, t.orphans(s)...)
 }
 
-// judge tells whether the rule raises or clears now. Only the pending clock
+// judge tells whether a rule raises or clears now. Only the pending clock
 // moves; raised follows the acknowledgement.
-func (w *watch) judge(r *Rule, key watchKey, m diff.Image, now time.Time) (verdict, bool) {
-	text := m.Text(r.Stat)
+func (t *thresholds) judge(rule int, latest diff.Sighting, now time.Time) (verdict, bool) {
+	r := &t.rules[rule]
+	key := watchKey{r.Name, entityRef{string(r.Kind), latest.ID()}}
+	w := t.watches[key]
+	if w != nil {
+		w.round = t.round
+	}
+	text := latest.Text(r.Stat)
 	value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-	applies := r.applies(m)
 	missing := err != nil
+	holds := !missing && r.Raise.holds(value)
+	if w == nil && !holds || !t.matches[rule].MatchString(latest.ID()) {
+		return verdict{}, false
+	}
+	applies := r.applies(latest)
 	if missing && applies && r.Missing != "clear" {
 		return verdict{}, false
 	}
-	if w.raised {
+	if w != nil && w.raised {
 		if missing || !applies || r.clears(value) {
 			return verdict{key: key, data: r.tell(key, text, r.clearing(), w.told.PendingSince), clearedBy: "condition"}, true
 		}
 		return verdict{}, false
 	}
-	if missing || !applies || !r.Raise.holds(value) {
-		w.pending = time.Time{}
+	if !holds || !applies {
+		delete(t.watches, key)
 		return verdict{}, false
+	}
+	if w == nil {
+		w = &watch{round: t.round}
+		t.watches[key] = w
 	}
 	if w.pending.IsZero() {
 		w.pending = now
@@ -289,10 +313,10 @@ func (r *Rule) tell(key watchKey, value string, c Condition, pendingSince string
 }
 
 // orphans clears what is raised on entities or by rules that are no more.
-func (t *thresholds) orphans(alive map[watchKey]bool) []verdict {
+func (t *thresholds) orphans(s *diff.State) []verdict {
 	var out []verdict
 	for key, w := range t.watches {
-		if alive[key] {
+		if t.alive(s, key) {
 			continue
 		}
 		if !w.raised {
@@ -310,6 +334,19 @@ func (t *thresholds) orphans(alive map[watchKey]bool) []verdict {
 		return strings.Compare(a.key.rule+"/"+a.key.entity.ID, b.key.rule+"/"+b.key.entity.ID)
 	})
 	return out
+}
+
+// alive tells whether there is still a rule to watch an entity that is still there.
+func (t *thresholds) alive(s *diff.State, key watchKey) bool {
+	if _, present := s.Latest(diff.Kind(key.entity.Kind), key.entity.ID); !present {
+		return false
+	}
+	for i, r := range t.rules {
+		if r.Name == key.rule && string(r.Kind) == key.entity.Kind && t.matches[i].MatchString(key.entity.ID) {
+			return true
+		}
+	}
+	return false
 }
 
 // apply makes an acknowledged verdict true.

@@ -31,6 +31,7 @@ func floor() *diff.Layout {
 			{Kind: totals, App: "app", Section: "stats_totals", Entity: "all", Columns: []diff.Column{{ID: "waiting", Stat: "waiting"}}},
 		},
 		Volatile: func(stat string) bool { return stat == "clock" },
+		Clock:    "clock",
 	}
 }
 
@@ -67,10 +68,21 @@ func parse(tb testing.TB, l *diff.Layout, n int, body string) *diff.Snapshot {
 	return snap
 }
 
+// read is parse beside what a state has compared last.
+func read(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string) *diff.Snapshot {
+	tb.Helper()
+	snap, err := s.Parse(l, []byte(body))
+	if err != nil {
+		tb.Fatalf("parse %s: %v", body, err)
+	}
+	snap.Sent, snap.Received = second(n), second(n).Add(100*time.Millisecond)
+	return snap
+}
+
 // compare parses and compares, where no error is expected.
 func compare(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string, o diff.Options) []diff.Change {
 	tb.Helper()
-	changes, err := s.Compare(l, parse(tb, l, n, body), o)
+	changes, err := s.Compare(l, read(tb, s, l, n, body), o)
 	if err != nil {
 		tb.Fatalf("compare %s: %v", body, err)
 	}
@@ -255,7 +267,7 @@ func TestCompare(t *testing.T) {
 			var s diff.State
 			for i, step := range tt.steps {
 				o.AcceptEmpty = step.accept
-				changes, err := s.Compare(l, parse(t, l, i, body(step.a, step.b)), o)
+				changes, err := s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), o)
 				if !errors.Is(err, step.err) {
 					t.Fatalf("step %d: error %v, want %v", i, err, step.err)
 				}
@@ -296,7 +308,7 @@ func TestChangeTellsImages(t *testing.T) {
 	want := []diff.Change{
 		{
 			Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"state"},
-			Before: image("anna", "ready", "1"), Seen: image("anna", "ready", "2"), After: image("anna", "busy", "3"),
+			Before: image("anna", "ready", "1"), After: image("anna", "busy", "3"),
 		},
 		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: image("ben", "busy", "7"), SeenUntil: second(1)},
 	}

@@ -307,7 +307,7 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 		if err != nil {
 			fail("the oracle cannot read it", err.Error())
 		}
-		snap := parse(t, l, n, body)
+		snap := read(t, &s, l, n, body)
 		if snap.Duplicates != seen.duplicates || snap.Unnamed != seen.unnamed {
 			fail("duplicates, unnamed", fmt.Sprint(snap.Duplicates, snap.Unnamed, ", want ", seen.duplicates, seen.unnamed))
 		}

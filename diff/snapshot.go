@@ -1,224 +1,140 @@
 package diff
 
 import (
-	"encoding/json"
-	"errors"
+	"bytes"
 	"fmt"
-	"maps"
-	"slices"
+	"math"
 	"time"
 )
 
-var (
-	// ErrMalformed is returned by [Layout.Parse] for a body that is not valid
-	// JSON or not of the shape that the layout describes.
-	ErrMalformed = errors.New("malformed snapshot")
-	// ErrForeign is returned by [Layout.Parse] when the body answers questions
-	// that the layout did not ask, or leaves out one that it did: it belongs
-	// to somebody else's subscription.
-	ErrForeign = errors.New("snapshot of a foreign subscription")
-)
-
-// Kind is a kind of entity: rows of grids of one kind describe the same set.
-type Kind string
-
-// Layout says where rows stand in a body, how they are named and which of
-// their columns count.
-type Layout struct {
-	Grids []Grid
-	// Lists are sections of other things than entities, handed on as they are.
-	Lists []List
-	// Rewrite, if set, replaces texts as they are read, keys (of which stat is
-	// "") included, such as to put pseudonyms in the place of names.
-	Rewrite func(kind Kind, stat, text string) string
-	// Volatile tells the statistics that change by themselves, such as
-	// running clocks. They ride along in images and never make a difference.
-	// nil means none.
-	Volatile func(stat string) bool
-}
-
-// Grid is one table of a body.
-type Grid struct {
-	// Kind is what the rows describe.
-	Kind Kind
-	// App and Section lead to the table: body[App][Section].
-	App, Section string
-	// ID picks the table with this "id" in the section, whose "values" are the
-	// rows. Empty means that the section itself is one row.
-	ID string
-	// Key is the id of the column that names a row's entity. For a section
-	// that is one row, Entity is the name instead.
-	Key, Entity string
-	// Limit is the most rows the source sends, 0 for no limit. A grid as long
-	// as its limit may be cut.
-	Limit int
-	// Columns gives the statistic of each column id. A column without a
-	// statistic is read for the key alone.
-	Columns []Column
-}
-
-// Column ties a column id to the statistic under which it is published.
-type Column struct{ ID, Stat string }
-
-// List leads to an array of objects: body[App][Section].
-type List struct{ App, Section string }
-
-// Name tells one grid from another in messages.
-func (g Grid) Name() string {
-	if g.ID == "" {
-		return g.Section
-	}
-	return g.Section + " " + g.ID
-}
-
-// Snapshot is what one body shows: the rows of each grid of the layout.
+// Snapshot is what one body shows: the rows of each grid of the layout. It
+// reads the body's own bytes, which must not change while it is in use.
 type Snapshot struct {
 	// Sent and Received bound the instant of the snapshot; the caller sets them.
 	Sent, Received time.Time
-	// Duplicates and Unnamed count the rows left out because their key came a
-	// second time in one grid, or was empty.
-	Duplicates, Unnamed int
+	// Duplicates, Unnamed and Oversized count the rows left out because their
+	// key came a second time in one grid, was empty, or longer than 512 bytes.
+	Duplicates, Unnamed, Oversized int
+	// Cut counts the texts that were cut because they are longer than 4,096 bytes.
+	Cut int
 	// Lists holds the elements of the layout's lists, each a map of member to
 	// text.
 	Lists [][]map[string]string
-	rows  [][]row // by index of Layout.Grids
+
+	body   []byte
+	layout *Layout
+	grids  []table
+	lists  []span
+	listed int     // texts cut in the lists
+	unused []table // memory for grids, while those are another snapshot's
+
+	// What follows tells how it stands beside an older snapshot; nil = beside none.
+	beside *Snapshot
+	again  bool // it is the same body
+	own    bool // it is a state's memory
+}
+
+// table is a grid's rows in one snapshot.
+type table struct {
+	rows []row
+	// keys name the rows that have nothing beside them, in the order of rows.
+	keys []rowKey
+	// moved is the first row that has another index than the one beside it, or
+	// none beside it; -1 if there is no such row.
+	moved int
+	// taken tells which of the older snapshot's rows have one beside them.
+	taken bitset
+	left  int // how many have none
+}
+
+type rowKey struct {
+	row int
+	key string
+}
+
+type bitset []uint64
+
+func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
+
+// sized gives an empty set for numbers below n, in the same memory if it can.
+func (s bitset) sized(n int) bitset {
+	words := (n + 63) / 64
+	if cap(s) < words {
+		return make(bitset, words)
+	}
+	s = s[:words]
+	clear(s)
+	return s
 }
 
 // Rows tells how many rows the grid with this index in the layout holds.
-func (s *Snapshot) Rows(grid int) int { return len(s.rows[grid]) }
+func (s *Snapshot) Rows(grid int) int { return len(s.grids[grid].rows) }
 
-// row is one row: its entity and its columns by id.
-type row struct {
-	key     string
-	columns map[string]scalar
-}
-
-// scalar is a JSON string, number, boolean or null, held as text: sources of
-// this kind do not keep to one type.
-type scalar string
-
-func (v *scalar) UnmarshalJSON(b []byte) error {
-	switch b[0] {
-	case '"':
-		return json.Unmarshal(b, (*string)(v))
-	case '{', '[':
-		return errors.New("a value is an object or an array")
-	case 'n':
-		*v = ""
-	default:
-		*v = scalar(b)
-	}
-	return nil
-}
-
-// table is a grid as it comes over the wire.
-type table struct {
-	ID     scalar              `json:"id"`
-	Values []map[string]scalar `json:"values"`
-}
+// Again tells whether the source has served the body of the snapshot before
+// once more. Only what [State.Parse] returns knows.
+func (s *Snapshot) Again() bool { return s.again }
 
 // Parse reads a body into the rows of the layout's grids. It takes the whole
-// body or nothing. A grid that the body does not mention has no rows.
+// body or nothing. A grid that the body does not mention has no rows. The errors
+// are [ErrMalformed] and [ErrForeign].
 func (l *Layout) Parse(body []byte) (*Snapshot, error) {
-	var apps map[string]map[string]json.RawMessage
-	if err := json.Unmarshal(body, &apps); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	return l.parse(body, &Snapshot{}, nil, nil)
+}
+
+// finder finds the entity of a kind that has a key.
+type finder func(kind int, key []byte) *entity
+
+// parse reads a body into the memory of a snapshot. What an older snapshot
+// holds, byte by byte, is known to be well-formed and not read again.
+func (l *Layout) parse(body []byte, into, beside *Snapshot, find finder) (*Snapshot, error) {
+	if len(body) > math.MaxInt32 {
+		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(body))
 	}
-	if err := l.owns(apps); err != nil {
+	p := parser{layout: l, plan: l.plan(), snap: into, beside: beside, find: find}
+	if beside != nil && bytes.Equal(body, beside.body) {
+		*into = Snapshot{
+			Duplicates: beside.Duplicates, Unnamed: beside.Unnamed, Oversized: beside.Oversized, Cut: beside.Cut,
+			Lists: beside.Lists, layout: l, body: body, beside: beside, again: true,
+			grids: beside.grids, unused: into.memory(),
+		}
+		return into, nil
+	}
+	if p.parse(body) {
+		return into, nil
+	}
+	body, err := l.rewritten(body)
+	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{rows: make([][]row, len(l.Grids))}
-	sections := map[[2]string]map[string]table{}
-	for i, g := range l.Grids {
-		raw, ok := apps[g.App][g.Section]
-		if !ok {
-			continue
-		}
-		if g.ID == "" {
-			var columns map[string]scalar
-			if err := json.Unmarshal(raw, &columns); err != nil {
-				return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, g.Name(), err)
-			}
-			if columns != nil {
-				s.rows[i] = []row{{g.Entity, columns}}
-			}
-			continue
-		}
-		at := [2]string{g.App, g.Section}
-		if sections[at] == nil {
-			var tables []table
-			if err := json.Unmarshal(raw, &tables); err != nil {
-				return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, g.Section, err)
-			}
-			sections[at] = map[string]table{}
-			for _, t := range tables {
-				sections[at][string(t.ID)] = t
-			}
-		}
-		s.name(i, l, sections[at][g.ID].Values)
+	if !p.parse(body) {
+		return nil, fmt.Errorf("%w: a shape that cannot be read", ErrMalformed) // cannot be
 	}
-	for _, list := range l.Lists {
-		var elements []map[string]scalar
-		if raw, ok := apps[list.App][list.Section]; ok {
-			if err := json.Unmarshal(raw, &elements); err != nil {
-				return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, list.Section, err)
-			}
-		}
-		var texts []map[string]string
-		for _, e := range elements {
-			text := make(map[string]string, len(e))
-			for name, v := range e {
-				text[name] = string(v)
-			}
-			texts = append(texts, text)
-		}
-		s.Lists = append(s.Lists, texts)
-	}
-	return s, nil
+	into.again = beside != nil && bytes.Equal(body, beside.body)
+	return into, nil
 }
 
-// owns checks that the body answers exactly the app ids of the layout.
-func (l *Layout) owns(apps map[string]map[string]json.RawMessage) error {
-	asked := map[string]bool{}
-	for _, g := range l.Grids {
-		asked[g.App] = true
+// memory is the snapshot's own, for grids.
+func (s *Snapshot) memory() []table {
+	if s.beside != nil && s.again {
+		return s.unused
 	}
-	for _, list := range l.Lists {
-		asked[list.App] = true
-	}
-	for _, app := range slices.Sorted(maps.Keys(apps)) {
-		if !asked[app] {
-			return fmt.Errorf("%w: it holds app id %q", ErrForeign, app)
-		}
-	}
-	for _, app := range slices.Sorted(maps.Keys(asked)) {
-		if _, ok := apps[app]; !ok {
-			return fmt.Errorf("%w: it lacks app id %q", ErrForeign, app)
-		}
-	}
-	return nil
+	return s.grids
 }
 
-// name gives rows their keys; the first of two rows with one key stays.
-func (s *Snapshot) name(grid int, l *Layout, values []map[string]scalar) {
-	g := l.Grids[grid]
-	seen := make(map[string]bool, len(values))
-	for _, columns := range values {
-		switch key := string(columns[g.Key]); {
-		case key == "":
-			s.Unnamed++
-		case seen[key]:
-			s.Duplicates++
-		default:
-			seen[key] = true
-			s.rows[grid] = append(s.rows[grid], row{l.rewrite(g.Kind, "", key), columns})
-		}
+// reset empties a snapshot for a body, and keeps its memory.
+func (s *Snapshot) reset(l *Layout, body []byte, beside *Snapshot) {
+	grids := s.memory()
+	if len(grids) != len(l.Grids) {
+		grids = make([]table, len(l.Grids))
 	}
-}
-
-func (l *Layout) rewrite(kind Kind, stat, text string) string {
-	if l.Rewrite == nil {
-		return text
+	for i := range grids {
+		t := &grids[i]
+		clear(t.keys)
+		*t = table{rows: t.rows[:0], keys: t.keys[:0], taken: t.taken, moved: -1}
 	}
-	return l.Rewrite(kind, stat, text)
+	*s = Snapshot{
+		body: body, layout: l, beside: beside, grids: grids,
+		Lists: make([][]map[string]string, len(l.Lists)), lists: make([]span, len(l.Lists)),
+	}
 }

@@ -120,7 +120,6 @@ func TestColumnsComeAndGo(t *testing.T) {
 	changes := compare(t, &s, l, 1, body("anna ready 1 77", ""), diff.Options{})
 	want := []diff.Change{{
 		Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"extension"}, Before: known,
-		Seen:  diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}},
 		After: diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}, {Name: "extension", Text: "77"}},
 	}}
 	if d := cmp.Diff(want, changes); d != "" {
@@ -226,8 +225,11 @@ func TestNotable(t *testing.T) {
 	l := floor()
 	var s diff.State
 	acknowledge(&s, compare(t, &s, l, 0, body("anna ready 9; ben ready 9", ""), diff.Options{}))
-	o := diff.Options{Notable: func(kind diff.Kind, seen, now diff.Image) bool {
-		return kind == agent && seen.Text("clock") > now.Text("clock")
+	o := diff.Options{Notable: &diff.Notable{
+		Clock: func(before, after int) bool { return before > after },
+		Images: func(kind diff.Kind, seen, now diff.Image) bool {
+			return kind == agent && seen.Text("clock") > now.Text("clock")
+		},
 	}}
 	changes := compare(t, &s, l, 1, body("anna ready 1; ben ready 9; carl ready 1", ""), o)
 	if d := cmp.Diff("changed anna; observed carl", told(changes)); d != "" {
@@ -246,8 +248,10 @@ func TestPresentAndKnown(t *testing.T) {
 	compare(t, &s, l, 1, body("anna ready 2; carl ready 1", ""), o) // carl is not acknowledged
 	clocks := func() map[string]string {
 		all := map[string]string{}
-		for id, image := range s.Present(agent) {
-			all[id] = image.Text("clock")
+		for _, id := range []string{"anna", "ben", "carl"} {
+			if latest, present := s.Latest(agent, id); present {
+				all[latest.ID()] = latest.Text("clock")
+			}
 		}
 		return all
 	}

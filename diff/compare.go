@@ -1,0 +1,329 @@
+package diff
+
+import (
+	"slices"
+	"strings"
+)
+
+// comparison is one Compare under way. It goes in three steps: gather the
+// entities to be looked at while their old rows still stand, settle where the
+// new snapshot shows each, tell what differs.
+type comparison struct {
+	*State
+	snap    *Snapshot
+	options Options
+	again   bool // the snapshot is of the same body as the last one
+	slab    slab
+	works   []work
+}
+
+// work is an entity to be looked at.
+type work struct {
+	group  *group
+	entity *entity
+	// seen is how the snapshot before showed it, if that is of use.
+	seen Image
+	home gridSet
+}
+
+// gather finds the entities to be looked at. It reads the last snapshot's rows,
+// and moves nothing yet.
+func (c *comparison) gather() {
+	for _, g := range c.groups {
+		for _, e := range g.touched {
+			e.touched = false
+		}
+		clear(g.touched)
+		g.touched = g.touched[:0]
+	}
+	if !c.again {
+		for i := range c.snap.grids {
+			c.gatherRows(i)
+		}
+	}
+	for _, g := range c.groups {
+		for _, o := range g.open {
+			if o.entity == nil {
+				continue
+			}
+			o.entity.open = -1
+			if o.entity.grid != nowhere {
+				c.touch(g, o.entity, false)
+			}
+		}
+		clear(g.open)
+		g.open = g.open[:0]
+	}
+}
+
+// gatherRows finds them among the rows of a grid.
+func (c *comparison) gatherRows(i int) {
+	t := &c.snap.grids[i]
+	g := c.groups[c.layout.Grids[i].Kind]
+	var old []row
+	if c.last != nil {
+		old = c.last.grids[i].rows
+	}
+	notable := c.options.Notable
+	if c.plan.grids[i].clock < 0 {
+		notable = nil
+	}
+	keys := t.keys
+	for n := range t.rows {
+		r := &t.rows[n]
+		if r.reading == anew {
+			if len(keys) > 0 && keys[0].row == n {
+				r.entity = c.meet(g, i, keys[0].key)
+				keys = keys[1:]
+				c.touch(g, r.entity, false)
+				continue
+			}
+		} else if notable == nil {
+			continue
+		}
+		suspect := false
+		if notable != nil {
+			j := n
+			if t.moved >= 0 && n >= t.moved {
+				j = r.entity.rowIn(i)
+			}
+			suspect = notable.suspects(old[j].clock, r.clock)
+		}
+		if suspect || r.reading == anew {
+			c.touch(g, r.entity, suspect)
+		}
+	}
+	for j := 0; t.left > 0 && j < len(old); j++ {
+		if !t.taken.has(j) {
+			c.touch(g, old[j].entity, true)
+		}
+	}
+}
+
+// meet gives the entity with a key in a grid, made if there is none.
+func (c *comparison) meet(g *group, grid int, key string) *entity {
+	id := key
+	if c.layout.Grids[grid].ID != "" {
+		id = c.layout.rewrite(g.kind, "", key)
+	}
+	e := g.byID[id]
+	if e == nil {
+		e = &entity{id: id, grid: nowhere, open: -1}
+		g.byID[id] = e
+	}
+	if g.byKey != nil {
+		g.byKey[key] = e
+	}
+	return e
+}
+
+// touch adds an entity to those to be looked at, with what its old rows tell.
+func (c *comparison) touch(g *group, e *entity, seen bool) {
+	if e.touched {
+		return
+	}
+	e.touched = true
+	g.touched = append(g.touched, e)
+	w := work{group: g, entity: e}
+	switch {
+	case e.grid == nowhere && e.more != nil:
+		w.seen = e.more.seen
+	case e.grid == everywhere || e.grid != nowhere && seen:
+		w.seen, w.home = c.seen(g, e)
+	}
+	e.pack, e.lean = c.whole(g, e), false
+	c.works = append(c.works, w)
+}
+
+// settle moves on to the new snapshot.
+func (c *comparison) settle() {
+	if c.again {
+		if c.snap != c.last {
+			c.last.body, c.last.Sent, c.last.Received = c.snap.body, c.snap.Sent, c.snap.Received
+		}
+	} else {
+		for i := range c.snap.grids {
+			c.settleRows(i)
+		}
+	}
+	for _, w := range c.works {
+		switch e, g := w.entity, w.group; {
+		case e.grid != nowhere && e.more != nil:
+			// Whether it was absent is seen below.
+		case e.grid == nowhere && !e.known:
+			g.remove(e)
+		case e.grid == nowhere:
+			c.depart(g, e, w.seen, w.home)
+		}
+	}
+	for _, g := range c.groups {
+		g.absent = slices.DeleteFunc(g.absent, func(e *entity) bool {
+			if e.grid != nowhere {
+				e.appeared()
+				return true
+			}
+			if !e.known {
+				g.remove(e)
+			}
+			return !e.known
+		})
+	}
+	c.move()
+}
+
+// settleRows notes where the rows of a grid show each entity.
+func (c *comparison) settleRows(i int) {
+	t := &c.snap.grids[i]
+	if t.left > 0 {
+		for j, r := range c.last.grids[i].rows {
+			if !t.taken.has(j) {
+				r.entity.drop(i)
+			}
+		}
+	}
+	if t.moved < 0 {
+		return
+	}
+	for n := t.moved; n < len(t.rows); n++ {
+		t.rows[n].entity.put(i, n)
+	}
+}
+
+// move makes the snapshot the last one, and the last one memory for the next.
+func (c *comparison) move() {
+	s := c.State
+	s.still = c.again
+	s.sent = c.snap.Sent
+	if c.again {
+		return
+	}
+	if c.snap == s.spare {
+		s.spare = nil
+		if s.last != nil && s.last.own {
+			s.spare = s.last
+		}
+	}
+	s.last = c.snap
+	s.last.beside = nil
+}
+
+// tell tells what differs of a kind.
+func (c *comparison) tell(changes []Change, g *group) []Change {
+	from := len(changes)
+	for _, w := range c.works {
+		if w.group == g && w.entity.grid != nowhere {
+			changes = c.look(changes, w)
+		}
+	}
+	byID := func(a, b Change) int { return strings.Compare(a.ID, b.ID) }
+	slices.SortFunc(changes[from:], byID)
+	from = len(changes)
+	held := c.holds(g)
+	for _, e := range g.absent {
+		if c.gone(g, e, held) {
+			e.more.present, e.more.seen = false, nil
+			changes = append(changes, Change{
+				Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.image(g, e, e.pack, &c.slab), SeenUntil: e.more.seenUntil,
+			})
+		}
+	}
+	slices.SortFunc(changes[from:], byID)
+	return changes
+}
+
+// look compares one entity that the snapshot shows.
+func (c *comparison) look(changes []Change, w work) []Change {
+	g, e := w.group, w.entity
+	var buf [1]place
+	places := e.places(buf[:])
+	text, alone := c.picture(g, e, c.last, places)
+	after := string(text)
+	change := Change{Op: Changed, Kind: g.kind, ID: e.id}
+	odd := e.more != nil && e.more.image != nil
+	switch {
+	case !e.known:
+		change.Op = Appeared
+		if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(places)) {
+			change.Op = Observed
+		}
+	case odd:
+		change.Before = e.more.image
+		change.After = c.slab.image(g.plan, after)
+		change.Stats = slices.DeleteFunc(Differences(change.Before, change.After), func(stat string) bool {
+			return g.plan.volatile[g.plan.index(stat)]
+		})
+	default:
+		change.Stats = c.slab.differences(g.plan, e.pack, after)
+	}
+	if change.Op == Changed && w.seen != nil && c.options.Notable != nil {
+		change.After = c.slab.image(g.plan, after)
+		change.Notable = c.options.Notable.Images(g.kind, w.seen, change.After)
+	}
+	if change.Op == Changed && len(change.Stats) == 0 && !change.Notable {
+		if alone && !odd {
+			pack := g.plan.running(c.scratch[:0], e.pack)
+			e.pack, e.lean = string(pack), true
+		}
+		return changes
+	}
+	if change.Before == nil && e.known {
+		change.Before = c.slab.image(g.plan, e.pack)
+	}
+	if change.After == nil {
+		change.After = c.slab.image(g.plan, after)
+	}
+	o := g.reopen(e)
+	o.after, o.whole = change.After, alone
+	return append(changes, change)
+}
+
+func gridsOf(places []place) gridSet {
+	var set gridSet
+	for _, p := range places {
+		set = append(set, p.grid)
+	}
+	return set
+}
+
+// gone counts an absence, unless it is held, and tells whether it is now to be
+// believed.
+func (c *comparison) gone(g *group, e *entity, held bool) bool {
+	if held || !c.tellsAbsence(g, e) {
+		return false
+	}
+	e.more.missed++
+	return e.more.missed >= c.options.DisappearAfter
+}
+
+// tellsAbsence tells whether the snapshot would show the entity if it were there.
+func (c *comparison) tellsAbsence(g *group, e *entity) bool {
+	home := e.more.home
+	if home == nil {
+		home = c.layout.gridsOf(g.kind)
+	}
+	// A section that is one row cannot lose it; it is not known this time.
+	return !c.anyCut(c.snap, home) && !slices.ContainsFunc(home, func(i int) bool { return c.layout.Grids[i].ID == "" })
+}
+
+// holds tells whether the absences of a kind are a mass departure that has not
+// lasted long enough to be believed.
+func (c *comparison) holds(g *group) bool {
+	missing := 0
+	for _, e := range g.absent {
+		if c.tellsAbsence(g, e) {
+			missing++
+		}
+	}
+	if c.options.MassHold == 0 || g.known < massLeast || 2*missing <= g.known {
+		g.mass = departure{}
+		return false
+	}
+	if g.mass.since.IsZero() {
+		g.mass.since = c.snap.Received
+	}
+	g.mass.held = missing
+	if c.snap.Received.Sub(g.mass.since) >= c.options.MassHold {
+		g.mass.held = 0
+	}
+	return g.mass.held > 0
+}

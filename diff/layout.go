@@ -1,0 +1,248 @@
+package diff
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+)
+
+var (
+	// ErrMalformed is returned by [Layout.Parse] for a body that is not valid
+	// JSON or not of the shape that the layout describes.
+	ErrMalformed = errors.New("malformed snapshot")
+	// ErrForeign is returned by [Layout.Parse] when the body answers questions
+	// that the layout did not ask, or leaves out one that it did: it belongs
+	// to somebody else's subscription.
+	ErrForeign = errors.New("snapshot of a foreign subscription")
+)
+
+// Kind is a kind of entity: rows of grids of one kind describe the same set.
+type Kind string
+
+// Layout says where rows stand in a body, how they are named and which of
+// their columns count. Once a body has been parsed by it, its grids' columns,
+// its lists and what Volatile says must stay as they are. It is not safe for
+// concurrent use.
+type Layout struct {
+	Grids []Grid
+	// Lists are sections of other things than entities, handed on as they are.
+	Lists []List
+	// Rewrite, if set, replaces texts as they are read, keys (of which stat is
+	// "") included, such as to put pseudonyms in the place of names. Of two
+	// keys of a kind it must not make one.
+	Rewrite func(kind Kind, stat, text string) string
+	// Volatile tells the statistics that change by themselves, such as
+	// running clocks. They ride along in images and never make a difference.
+	// nil means none.
+	Volatile func(stat string) bool
+	// Clock is the statistic that tells for how many seconds an entity has been
+	// in its present state, such as state_duration. [Notable] rests on it.
+	Clock string
+
+	worked *plan // out at the first use
+}
+
+// Grid is one table of a body.
+type Grid struct {
+	// Kind is what the rows describe.
+	Kind Kind
+	// App and Section lead to the table: body[App][Section].
+	App, Section string
+	// ID picks the table with this "id" in the section, whose "values" are the
+	// rows. Empty means that the section itself is one row.
+	ID string
+	// Key is the id of the column that names a row's entity. For a section
+	// that is one row, Entity is the name instead.
+	Key, Entity string
+	// Limit is the most rows the source sends, 0 for no limit. A grid as long
+	// as its limit may be cut.
+	Limit int
+	// Columns gives the statistic of each column id. A column without a
+	// statistic is read for the key alone.
+	Columns []Column
+}
+
+// Column ties a column id to the statistic under which it is published.
+type Column struct{ ID, Stat string }
+
+// List leads to an array of objects: body[App][Section].
+type List struct{ App, Section string }
+
+// Name tells one grid from another in messages.
+func (g Grid) Name() string {
+	if g.ID == "" {
+		return g.Section
+	}
+	return g.Section + " " + g.ID
+}
+
+// Kinds lists the kinds of the layout in the order of its grids.
+func (l *Layout) Kinds() []Kind {
+	var kinds []Kind
+	for _, g := range l.Grids {
+		if !slices.Contains(kinds, g.Kind) {
+			kinds = append(kinds, g.Kind)
+		}
+	}
+	return kinds
+}
+
+// gridSet holds indexes of Layout.Grids.
+type gridSet []int
+
+func (l *Layout) gridsOf(kind Kind) gridSet {
+	var set gridSet
+	for i, g := range l.Grids {
+		if g.Kind == kind {
+			set = append(set, i)
+		}
+	}
+	return set
+}
+
+func (l *Layout) rewrite(kind Kind, stat, text string) string {
+	if l.Rewrite == nil {
+		return text
+	}
+	return l.Rewrite(kind, stat, text)
+}
+
+// plan is what a layout comes to, worked out once.
+type plan struct {
+	kinds    []kindPlan
+	grids    []gridPlan
+	apps     []string
+	sections []sectionPlan
+}
+
+// kindPlan holds the statistics of a kind, each once, in the layout's order.
+type kindPlan struct {
+	kind     Kind
+	stats    []string
+	volatile []bool // by index of stats
+}
+
+// index finds a statistic, -1 if the kind lacks it.
+func (k *kindPlan) index(stat string) int { return slices.Index(k.stats, stat) }
+
+// gridPlan describes the rows of a grid: their members are the columns, each
+// id once.
+type gridPlan struct {
+	kind    int // index of plan.kinds
+	members []member
+	key     int     // index of the member that names the row, -1 if it has none
+	clock   int     // of the one that is the clock, -1 if it has none
+	tells   [][]int // by statistic of the kind: the members that tell it, the first one rules
+	// order is how the rows put their members, as far as was seen: the index of
+	// the nth member, -1 for one that the layout does not name. A guess.
+	order []int
+}
+
+type member struct {
+	id     string
+	quoted string // as it stands in most bodies: "id":
+	word   uint64 // the same as one word, of which mask tells the bytes; 0 = too long
+	mask   uint64
+	loud   bool // a difference in it may be one that is told
+	told   bool // it is the text of a statistic
+}
+
+// sectionPlan says who reads a section.
+type sectionPlan struct {
+	app          int
+	name         string
+	rows, tables []int // grids
+	lists        []int
+}
+
+func (l *Layout) plan() *plan {
+	if l.worked != nil {
+		return l.worked
+	}
+	p := &plan{}
+	for _, kind := range l.Kinds() {
+		k := kindPlan{kind: kind}
+		for _, g := range l.Grids {
+			for _, c := range g.Columns {
+				if g.Kind == kind && c.Stat != "" && !slices.Contains(k.stats, c.Stat) {
+					k.stats = append(k.stats, c.Stat)
+					k.volatile = append(k.volatile, l.Volatile != nil && l.Volatile(c.Stat))
+				}
+			}
+		}
+		p.kinds = append(p.kinds, k)
+	}
+	for i, g := range l.Grids {
+		p.grids = append(p.grids, p.grid(l, g))
+		at := p.section(g.App, g.Section)
+		if g.ID == "" {
+			at.rows = append(at.rows, i)
+		} else {
+			at.tables = append(at.tables, i)
+		}
+	}
+	for i, list := range l.Lists {
+		at := p.section(list.App, list.Section)
+		at.lists = append(at.lists, i)
+	}
+	l.worked = p
+	return p
+}
+
+func (p *plan) grid(l *Layout, g Grid) gridPlan {
+	kind := slices.IndexFunc(p.kinds, func(k kindPlan) bool { return k.kind == g.Kind })
+	stats := &p.kinds[kind]
+	out := gridPlan{kind: kind, key: -1, clock: -1, tells: make([][]int, len(stats.stats))}
+	at := func(id string) int {
+		i := slices.IndexFunc(out.members, func(m member) bool { return m.id == id })
+		if i < 0 {
+			i = len(out.members)
+			name, err := json.Marshal(id)
+			if err != nil {
+				name = []byte(`""`) // cannot be: any text can be written
+			}
+			m := member{id: id, quoted: string(name) + ":"}
+			if len(m.quoted) <= 8 {
+				var word [8]byte
+				copy(word[:], m.quoted)
+				m.word = binary.LittleEndian.Uint64(word[:])
+				m.mask = math.MaxUint64 >> (64 - 8*len(m.quoted))
+			}
+			out.members = append(out.members, m)
+		}
+		return i
+	}
+	for _, c := range g.Columns {
+		i := at(c.ID)
+		stat := stats.index(c.Stat)
+		if stat < 0 {
+			continue
+		}
+		out.tells[stat] = append(out.tells[stat], i)
+		out.members[i].told = true
+		out.members[i].loud = out.members[i].loud || !stats.volatile[stat]
+		if c.Stat == l.Clock {
+			out.clock = i
+		}
+	}
+	if g.ID != "" {
+		out.key = at(g.Key)
+	}
+	return out
+}
+
+func (p *plan) section(app, name string) *sectionPlan {
+	i := slices.Index(p.apps, app)
+	if i < 0 {
+		i = len(p.apps)
+		p.apps = append(p.apps, app)
+	}
+	at := slices.IndexFunc(p.sections, func(s sectionPlan) bool { return s.app == i && s.name == name })
+	if at < 0 {
+		at = len(p.sections)
+		p.sections = append(p.sections, sectionPlan{app: i, name: name})
+	}
+	return &p.sections[at]
+}

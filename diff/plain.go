@@ -1,0 +1,171 @@
+package diff
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// scalarText is a JSON string, number, boolean or null, held as text: sources
+// of this kind do not keep to one type.
+type scalarText string
+
+func (v *scalarText) UnmarshalJSON(b []byte) error {
+	switch b[0] {
+	case '"':
+		return json.Unmarshal(b, (*string)(v))
+	case '{', '[':
+		return errors.New("a value is an object or an array")
+	case 'n':
+		*v = ""
+	default:
+		*v = scalarText(b)
+	}
+	return nil
+}
+
+// plainTable is a grid as it comes over the wire.
+type plainTable struct {
+	ID     scalarText              `json:"id"`
+	Values []map[string]scalarText `json:"values"`
+}
+
+// rewritten reads a body with encoding/json and writes it down again as the
+// parser knows it: every member once, the values as strings, only the sections
+// that the layout reads. It is how bodies of an unusual shape are read, and the
+// judge of those that are none: the error is [ErrMalformed] or [ErrForeign].
+func (l *Layout) rewritten(body []byte) ([]byte, error) {
+	var apps map[string]map[string]json.RawMessage
+	if err := json.Unmarshal(body, &apps); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if err := l.owns(apps); err != nil {
+		return nil, err
+	}
+	p := l.plan()
+	out := []byte{'{'}
+	for i, app := range p.apps {
+		out = appendString(separated(out), app)
+		out = append(out, ":{"...)
+		for _, section := range p.sections {
+			raw, ok := apps[app][section.name]
+			if section.app != i || !ok {
+				continue
+			}
+			out = appendString(separated(out), section.name)
+			out = append(out, ':')
+			var err error
+			if out, err = p.rewriteSection(out, l, section, raw); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, '}')
+	}
+	return append(out, '}'), nil
+}
+
+// separated puts a comma behind what is not the first of a list.
+func separated(b []byte) []byte {
+	if last := b[len(b)-1]; last == '{' || last == '[' {
+		return b
+	}
+	return append(b, ',')
+}
+
+func (p *plan) rewriteSection(out []byte, l *Layout, at sectionPlan, raw json.RawMessage) ([]byte, error) {
+	// A section that several read is written for the first of them, and must
+	// be readable for all.
+	from := len(out)
+	for _, i := range at.rows {
+		var columns map[string]scalarText
+		if err := json.Unmarshal(raw, &columns); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, l.Grids[i].Name(), err)
+		}
+		if len(out) == from {
+			out = appendRow(out, columns)
+		}
+	}
+	if len(at.tables) > 0 {
+		var tables []plainTable
+		if err := json.Unmarshal(raw, &tables); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, at.name, err)
+		}
+		if len(out) == from {
+			out = appendTables(out, tables)
+		}
+	}
+	if len(at.lists) > 0 {
+		elements, err := listElements(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, at.name, err)
+		}
+		if len(out) == from {
+			out = append(out, '[')
+			for _, e := range elements {
+				out = appendRow(separated(out), e)
+			}
+			out = append(out, ']')
+		}
+	}
+	return out, nil
+}
+
+// appendTables writes each table once: of two with one id the last one counts.
+func appendTables(out []byte, tables []plainTable) []byte {
+	last := map[scalarText]int{}
+	for i, t := range tables {
+		last[t.ID] = i
+	}
+	out = append(out, '[')
+	for i, t := range tables {
+		if last[t.ID] != i {
+			continue
+		}
+		out = append(separated(out), `{"id":`...)
+		out = append(appendString(out, string(t.ID)), `,"values":[`...)
+		for _, columns := range t.Values {
+			out = appendRow(separated(out), columns)
+		}
+		out = append(out, "]}"...)
+	}
+	return append(out, ']')
+}
+
+func appendRow(out []byte, columns map[string]scalarText) []byte {
+	if columns == nil {
+		return append(out, "null"...)
+	}
+	out = append(out, '{')
+	for _, id := range slices.Sorted(maps.Keys(columns)) {
+		out = append(appendString(separated(out), id), ':')
+		out = appendString(out, string(columns[id]))
+	}
+	return append(out, '}')
+}
+
+func listElements(raw []byte) ([]map[string]scalarText, error) {
+	var elements []map[string]scalarText
+	err := json.Unmarshal(raw, &elements)
+	return elements, err
+}
+
+// owns checks that the body answers exactly the app ids of the layout.
+func (l *Layout) owns(apps map[string]map[string]json.RawMessage) error {
+	asked := map[string]bool{}
+	for _, app := range l.plan().apps {
+		asked[app] = true
+	}
+	for _, app := range slices.Sorted(maps.Keys(apps)) {
+		if !asked[app] {
+			return fmt.Errorf("%w: it holds app id %q", ErrForeign, app)
+		}
+	}
+	for _, app := range slices.Sorted(maps.Keys(asked)) {
+		if _, ok := apps[app]; !ok {
+			return fmt.Errorf("%w: it lacks app id %q", ErrForeign, app)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package diff
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"unicode/utf8"
+)
+
+const (
+	// keyLimit is the longest key, in bytes: a subject is made of it, escaped to
+	// up to three times its length, and a server takes 4 KB of that.
+	keyLimit = 512
+	// textLimit is the longest text of a statistic, in bytes, so that no wild
+	// text makes an event larger than a server takes.
+	textLimit = 4096
+)
+
+// row is one row of a body: where it stands, and what is known of it without
+// its texts.
+type row struct {
+	from, to uint32
+	entity   *entity // nil as long as nobody has asked whose it is
+	clock    int32   // the layout's clock in seconds, or one of the constants below
+	reading  reading
+	cut      uint8 // texts longer than textLimit
+}
+
+const (
+	noClock  = -1 // there is none
+	oddClock = -2 // there is one, spelt in a way that takes a closer look
+)
+
+// reading is how a row reads beside the one of the same key and grid in the
+// snapshot before.
+type reading uint8
+
+const (
+	anew   reading = iota // there is none, or something may differ that is told
+	same                  // the same bytes
+	ticked                // other bytes, but nothing that is told differs
+)
+
+// span is where a value stands in a body; the zero span is none.
+type span struct{ from, to uint32 }
+
+func (s span) known() bool { return s.to > 0 }
+
+func (s span) of(b []byte) []byte { return b[s.from:s.to] }
+
+// column reads the nth name of a row and the colon: the member it names, -1 for
+// none of them, and where the value begins.
+func (g *gridPlan) column(b []byte, i, n int) (at, member int) {
+	if n < len(g.order) && g.order[n] >= 0 {
+		if q := g.members[g.order[n]].quoted; len(b)-i > len(q) && string(b[i:i+len(q)]) == q {
+			return space(b, i+len(q)), g.order[n]
+		}
+	}
+	end := text(b, i)
+	if end < 0 {
+		return -1, -1
+	}
+	member = -1
+	name := decoded(b[i:end], nil)
+	for m := range g.members {
+		if string(name) == g.members[m].id {
+			member = m
+			break
+		}
+	}
+	for len(g.order) <= n && n <= len(g.members) {
+		g.order = append(g.order, -1)
+	}
+	if n < len(g.order) {
+		g.order[n] = member
+	}
+	return after(b, end, ':'), member
+}
+
+// read finds the values of a row, which begins at i, by member. It returns the
+// row's end, -1 for what it does not know how to read.
+func (g *gridPlan) read(b []byte, i int, values []span) int {
+	clear(values)
+	i = space(b, i+1)
+	if begins(b, i, '}') {
+		return i + 1
+	}
+	for n := 0; ; n++ {
+		at, m := g.column(b, i, n)
+		if at < 0 {
+			return -1
+		}
+		end := scalar(b, at)
+		if end < 0 {
+			return -1
+		}
+		if m >= 0 {
+			if values[m].known() {
+				return -1 // a member twice
+			}
+			values[m] = span{uint32(at), uint32(end)}
+		}
+		i = space(b, end)
+		if begins(b, i, '}') {
+			return i + 1
+		}
+		if i = after(b, i, ','); i < 0 {
+			return -1
+		}
+	}
+}
+
+// value finds the value of one member in a row that has been read before, nil
+// if it lacks it.
+func (g *gridPlan) value(b []byte, i, member int) []byte {
+	i = space(b, i+1)
+	for n := 0; !begins(b, i, '}'); n++ {
+		at, m := g.column(b, i, n)
+		end := scalar(b, at)
+		if m == member {
+			return b[at:end]
+		}
+		if i = space(b, end); begins(b, i, ',') {
+			i = space(b, i+1)
+		}
+	}
+	return nil
+}
+
+// beside reads a row, which begins at i, and in step with it the one of the
+// same key in an older body, which begins at j and has been read before. It
+// compares value by value, and makes no texts. It returns the row's end, -1 if
+// the rows do not go in step.
+func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r row) {
+	r = row{from: uint32(i), clock: noClock, reading: ticked}
+	i, j = space(b, i+1), space(old, j+1)
+	for n := 0; ; n++ {
+		n, i, j = g.stride(b, i, old, j, n, &r)
+		i, j = space(b, i), space(old, j)
+		// Since the older row holds no name twice, neither does this one.
+		end := text(b, i)
+		if end < 0 || len(old)-j < end-i || !bytes.Equal(b[i:end], old[j:j+end-i]) {
+			return -1, r
+		}
+		at, m := g.column(b, i, n)
+		if j = after(old, j+end-i, ':'); at < 0 || j < 0 {
+			return -1, r
+		}
+		if end = scalar(b, at); end < 0 {
+			return -1, r
+		}
+		token := b[at:end]
+		if len(old)-j >= len(token) && bytes.Equal(token, old[j:j+len(token)]) && token[0] == '"' {
+			j += len(token)
+		} else {
+			from := j
+			if j = scalar(old, j); j < 0 {
+				return -1, r
+			}
+			if m >= 0 && g.members[m].loud && !bytes.Equal(token, old[from:j]) {
+				r.reading = anew
+			}
+		}
+		if m >= 0 {
+			r.note(g, m, token)
+		}
+		i, j = space(b, end), space(old, j)
+		if begins(b, i, '}') && begins(old, j, '}') {
+			r.to = uint32(i + 1)
+			return i + 1, r
+		}
+		if i, j = after(b, i, ','), after(old, j, ','); i < 0 || j < 0 {
+			return -1, r
+		}
+	}
+}
+
+// stride is what beside does, for as long as both rows have the shape that most
+// sources send: columns in the order seen before, short texts, no blanks. It
+// stops before the nth column, at i and j, with which beside must go on; there
+// always is one.
+func (g *gridPlan) stride(b []byte, i int, old []byte, j, n int, r *row) (int, int, int) {
+	const room = 24 // what is looked at of a column at most
+	for ; n < len(g.order) && g.order[n] >= 0 && i+room <= len(b) && j+room <= len(old); n++ {
+		m := &g.members[g.order[n]]
+		if m.mask == 0 || binary.LittleEndian.Uint64(b[i:])&m.mask != m.word || binary.LittleEndian.Uint64(old[j:])&m.mask != m.word {
+			break
+		}
+		at, from := i+len(m.quoted), j+len(m.quoted)
+		is, was := binary.LittleEndian.Uint64(b[at+1:]), binary.LittleEndian.Uint64(old[from+1:])
+		length, longer := unplain(is), unplain(was)
+		if b[at] != '"' || old[from] != '"' || length == 8 || longer == 8 || b[at+1+length] != '"' || old[from+1+longer] != '"' {
+			break
+		}
+		end, to := at+length+2, from+longer+2
+		if b[end] != ',' || old[to] != ',' {
+			break
+		}
+		if m.loud && (length != longer || (is^was)<<(64-8*length-8) != 0) {
+			r.reading = anew
+		}
+		if g.order[n] == g.clock {
+			r.clock = clock(b[at:end])
+		}
+		i, j = end+1, to+1
+	}
+	return n, i, j
+}
+
+// note takes from a value what is kept of it.
+func (r *row) note(g *gridPlan, m int, token []byte) {
+	if m == g.clock {
+		r.clock = clock(token)
+	}
+	// A byte may come to be three, a replaced one, but never more.
+	if len(token) > textLimit/3 && g.members[m].told && r.cut < math.MaxUint8 && len(decoded(token, nil)) > textLimit {
+		r.cut++
+	}
+}
+
+// clock reads whole seconds.
+func clock(token []byte) int32 {
+	if token[0] == 'n' {
+		return noClock
+	}
+	if token[0] == '"' {
+		token = token[1 : len(token)-1]
+	}
+	if len(token) == 0 {
+		return noClock
+	}
+	if len(token) > 9 {
+		return oddClock
+	}
+	n := int32(0)
+	for _, c := range token {
+		if c < '0' || c > '9' {
+			return oddClock
+		}
+		n = n*10 + int32(c-'0')
+	}
+	return n
+}
+
+// limited cuts a text that is longer than textLimit, between two characters.
+func limited(text []byte) []byte {
+	if len(text) <= textLimit {
+		return text
+	}
+	n := textLimit
+	for n > textLimit-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}

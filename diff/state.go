@@ -1,0 +1,409 @@
+package diff
+
+import (
+	"encoding/binary"
+	"iter"
+	"slices"
+	"time"
+)
+
+// State is what is known of all entities. The zero value knows none. It is not
+// safe for concurrent use.
+//
+// Beside what is published it keeps the snapshot that was compared last, body
+// included, so that the next one is read beside it.
+type State struct {
+	groups map[Kind]*group
+	layout *Layout
+	plan   *plan
+	last   *Snapshot // the one compared last; nil = none that the next could stand beside
+	spare  *Snapshot // memory for the next one
+	sent   time.Time // when the request of the last one was sent
+	still  bool      // the last one was the same body as the one before
+
+	values  []span // room for a row's values, by place and member
+	scratch []byte
+}
+
+// group gives the entities of a kind, made if there are none.
+func (s *State) group(kind Kind) *group {
+	if s.groups == nil {
+		s.groups = map[Kind]*group{}
+	}
+	g := s.groups[kind]
+	if g == nil {
+		g = &group{kind: kind, byID: map[string]*entity{}}
+		s.groups[kind] = g
+	}
+	return g
+}
+
+func (s *State) entity(kind Kind, id string) *entity {
+	if g := s.groups[kind]; g != nil {
+		return g.byID[id]
+	}
+	return nil
+}
+
+// Parse reads a body as [Layout.Parse] does, but beside the snapshot that was
+// compared last: what has not changed is not read again. The snapshot is for
+// Compare, and good until the next Parse. The body must stay as it is until
+// another one has been compared.
+func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
+	s.adopt(l)
+	if s.spare == nil {
+		s.spare = &Snapshot{}
+	}
+	snap, err := l.parse(body, s.spare, s.last, func(kind int, key []byte) *entity {
+		g := s.groups[s.plan.kinds[kind].kind]
+		if g.byKey != nil {
+			return g.byKey[string(key)]
+		}
+		return g.byID[string(key)]
+	})
+	s.spare.own = true
+	return snap, err
+}
+
+// Set makes image what is known of an entity; nil forgets it. It is called for
+// what was acknowledged, so that a difference that was not stays one.
+func (s *State) Set(kind Kind, id string, image Image) {
+	g := s.group(kind)
+	e := g.byID[id]
+	switch {
+	case image == nil && e == nil:
+		return
+	case image == nil && e.grid != nowhere:
+		g.clear(e)
+		g.reopen(e)
+		return
+	case image == nil:
+		g.clear(e)
+		g.remove(e)
+		g.absent = slices.DeleteFunc(g.absent, func(other *entity) bool { return other == e })
+		return
+	case e == nil:
+		e = &entity{id: id, grid: nowhere, open: -1}
+		g.byID[id] = e
+		g.absent = append(g.absent, e)
+		e.extra()
+	}
+	o := opened{}
+	if e.grid != nowhere {
+		o = *g.reopen(e)
+	}
+	if !sameImage(o.after, image) {
+		g.keep(e, image)
+		return
+	}
+	// It shows what is known of it: the next comparison need not look.
+	if o.whole {
+		g.keepLean(e, image)
+	} else {
+		g.keep(e, image)
+	}
+	g.open[e.open] = opened{}
+	e.open = -1
+}
+
+// sameImage tells whether two images are one.
+func sameImage(a, b Image) bool {
+	return a != nil && len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// Image returns what is known of an entity, nil if nothing.
+func (s *State) Image(kind Kind, id string) Image {
+	e := s.entity(kind, id)
+	if e == nil || !e.known {
+		return nil
+	}
+	return s.image(s.groups[kind], e, s.whole(s.groups[kind], e), &slab{})
+}
+
+// Held tells how many entities of a kind the last Compare did not count as
+// missing because they left in a mass.
+func (s *State) Held(kind Kind) int {
+	if g := s.groups[kind]; g != nil {
+		return g.mass.held
+	}
+	return 0
+}
+
+// IDs lists the known entities of a kind in order.
+func (s *State) IDs(kind Kind) []string {
+	var ids []string
+	if g := s.groups[kind]; g != nil {
+		for id, e := range g.byID {
+			if e.known {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Len tells how many entities of a kind are known.
+func (s *State) Len(kind Kind) int {
+	if g := s.groups[kind]; g != nil {
+		return g.known
+	}
+	return 0
+}
+
+// image gives an image out of a pack, or the one that cannot be packed.
+func (s *State) image(g *group, e *entity, pack string, slab *slab) Image {
+	if e.more != nil && e.more.image != nil {
+		return e.more.image
+	}
+	return slab.image(g.plan, pack)
+}
+
+// whole gives the pack of an entity's published image.
+func (s *State) whole(g *group, e *entity) string {
+	if !e.lean {
+		return e.pack
+	}
+	var buf [1]place
+	pack, _ := s.picture(g, e, s.last, e.places(buf[:]))
+	return string(pack)
+}
+
+// picture packs what rows of a snapshot show of an entity. Where two of them
+// know the same statistic the first one rules; what no row tells is as
+// published. Of a lean entity it packs the published image instead, for which
+// the rows must be those that it leans on. The pack lies in the state's scratch
+// memory; alone tells that a single row told all of it.
+func (s *State) picture(g *group, e *entity, snap *Snapshot, places []place) (pack []byte, alone bool) {
+	width := 0
+	for _, p := range places {
+		width = max(width, len(s.plan.grids[p.grid].members))
+	}
+	if len(s.values) < width*len(places) {
+		s.values = make([]span, width*len(places))
+	}
+	for n, p := range places {
+		grid := &s.plan.grids[p.grid]
+		grid.read(snap.body, int(snap.grids[p.grid].rows[p.row].from), s.values[n*width:n*width+len(grid.members)])
+	}
+	pack, alone = s.scratch[:0], len(places) == 1
+	published := e.pack
+	for i, stat := range g.plan.stats {
+		var was string
+		var known bool
+		if published != "" && (!e.lean || g.plan.volatile[i]) {
+			was, known, published = cutFirst(published)
+			if e.lean {
+				if known {
+					pack = appendKnown(pack, was)
+				} else {
+					pack = appendUnknown(pack)
+				}
+				continue
+			}
+		}
+		token := s.told(snap, places, width, i)
+		switch {
+		case token != nil:
+			pack = s.appendText(pack, g.kind, stat, token)
+		case e.more != nil && e.more.image != nil:
+			was, known = e.more.image.Get(stat)
+			fallthrough
+		default:
+			alone = false
+			if known {
+				pack = appendKnown(pack, was)
+			} else {
+				pack = appendUnknown(pack)
+			}
+		}
+	}
+	s.scratch = pack
+	return pack, alone
+}
+
+// told finds the value of a statistic among the values of rows, nil for none.
+func (s *State) told(snap *Snapshot, places []place, width, stat int) []byte {
+	for n, p := range places {
+		for _, m := range s.plan.grids[p.grid].tells[stat] {
+			if v := s.values[n*width+m]; v.known() {
+				return v.of(snap.body)
+			}
+		}
+	}
+	return nil
+}
+
+// appendText adds the text of a value to a pack.
+func (s *State) appendText(pack []byte, kind Kind, stat string, token []byte) []byte {
+	text := limited(decoded(token, nil))
+	if s.layout.Rewrite != nil {
+		return appendKnown(pack, s.layout.Rewrite(kind, stat, string(text)))
+	}
+	pack = binary.AppendUvarint(pack, uint64(len(text))+1)
+	return append(pack, text...)
+}
+
+// adopt makes a layout the one that the state works by.
+func (s *State) adopt(l *Layout) {
+	if s.layout == l {
+		return
+	}
+	s.lift()
+	images := map[*entity]Image{}
+	for _, g := range s.groups {
+		for _, e := range g.byID {
+			if e.known {
+				images[e] = s.image(g, e, e.pack, &slab{})
+			}
+		}
+		g.plan, g.byKey = nil, nil
+	}
+	s.layout, s.plan, s.spare = l, l.plan(), nil
+	for i := range s.plan.kinds {
+		g := s.group(s.plan.kinds[i].kind)
+		g.plan = &s.plan.kinds[i]
+		if l.Rewrite != nil {
+			g.byKey = map[string]*entity{}
+		}
+	}
+	for _, g := range s.groups {
+		for _, e := range g.byID {
+			if e.known {
+				g.keep(e, images[e])
+			}
+		}
+	}
+}
+
+// lift takes all entities out of the last snapshot, so that the next one need
+// not stand beside it.
+func (s *State) lift() {
+	if s.last == nil {
+		return
+	}
+	for _, g := range s.groups {
+		for _, e := range g.byID {
+			if e.grid == nowhere {
+				continue
+			}
+			pack := s.whole(g, e)
+			seen, home := s.seen(g, e)
+			e.pack, e.lean = pack, false
+			s.depart(g, e, seen, home)
+		}
+		clear(g.open)
+		g.open = g.open[:0]
+	}
+	s.last = nil
+}
+
+// seen gives the last snapshot's picture of an entity, and its grids.
+func (s *State) seen(g *group, e *entity) (Image, gridSet) {
+	var buf [1]place
+	var home gridSet
+	places := e.places(buf[:])
+	for _, p := range places {
+		home = append(home, p.grid)
+	}
+	if e.lean {
+		// What the rows show is not what is published, but tells all of it.
+		shown := entity{grid: e.grid, row: e.row, more: e.more}
+		pack, _ := s.picture(g, &shown, s.last, places)
+		return (&slab{}).image(g.plan, string(pack)), home
+	}
+	pack, _ := s.picture(g, e, s.last, places)
+	return (&slab{}).image(g.plan, string(pack)), home
+}
+
+// depart makes an entity one that the last snapshot does not show.
+func (s *State) depart(g *group, e *entity, seen Image, home gridSet) {
+	e.grid, e.open = nowhere, -1
+	m := e.extra()
+	m.places, m.present, m.seen, m.home, m.missed, m.seenUntil = nil, e.known, seen, home, 0, s.sent
+	g.absent = append(g.absent, e)
+}
+
+// Sighting is the latest picture of one entity, volatile statistics included.
+// It is good until the next Parse or Compare.
+type Sighting struct {
+	s *State
+	g *group
+	e *entity
+}
+
+// ID is the entity's.
+func (v Sighting) ID() string { return v.e.id }
+
+// Text returns the text of a statistic, "" where it is not known.
+func (v Sighting) Text(stat string) string {
+	i := -1
+	if v.g.plan != nil {
+		i = v.g.plan.index(stat)
+	}
+	if v.e.grid == nowhere || i < 0 {
+		return v.e.extra().seen.Text(stat)
+	}
+	var buf [1]place
+	for _, p := range v.e.places(buf[:]) {
+		grid := &v.s.plan.grids[p.grid]
+		for _, m := range grid.tells[i] {
+			if token := grid.value(v.s.last.body, int(v.s.last.grids[p.grid].rows[p.row].from), m); token != nil {
+				text := string(limited(decoded(token, nil)))
+				return v.s.layout.rewrite(v.g.kind, stat, text)
+			}
+		}
+	}
+	text, _ := v.s.image(v.g, v.e, v.s.whole(v.g, v.e), &slab{}).Get(stat)
+	return text
+}
+
+// Latest gives the latest picture of an entity, as the last Compare saw it; one
+// whose absence is not yet believed is still there.
+func (s *State) Latest(kind Kind, id string) (Sighting, bool) {
+	e := s.entity(kind, id)
+	if e == nil || e.grid == nowhere && !e.more.present {
+		return Sighting{}, false
+	}
+	return Sighting{s, s.groups[kind], e}, true
+}
+
+// Stirred gives the entities of a kind whose picture may be another than the
+// Compare before the last one saw, in no order.
+func (s *State) Stirred(kind Kind) iter.Seq[Sighting] {
+	return func(yield func(Sighting) bool) {
+		g := s.groups[kind]
+		if g == nil || s.last == nil {
+			return
+		}
+		for _, e := range g.touched {
+			if e.grid != nowhere && !yield(Sighting{s, g, e}) {
+				return
+			}
+		}
+		for i := range s.last.grids {
+			if s.still || s.layout.Grids[i].Kind != kind {
+				continue
+			}
+			for r := range s.last.grids[i].rows {
+				at := &s.last.grids[i].rows[r]
+				if at.reading != ticked || at.entity.touched || at.entity.grid == everywhere && !s.firstTick(at.entity, i) {
+					continue
+				}
+				if !yield(Sighting{s, g, at.entity}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// firstTick tells whether a grid is the first whose row of the entity has ticked.
+func (s *State) firstTick(e *entity, grid int) bool {
+	for _, p := range e.more.places {
+		if s.last.grids[p.grid].rows[p.row].reading == ticked {
+			return p.grid == grid
+		}
+	}
+	return false
+}
