@@ -145,9 +145,9 @@ type fleetHealth struct {
 }
 
 // Handler serves /healthz, which answers 200 while the process is alive,
-// /readyz, which answers 503 while the instance is not ready, and /metrics for
-// Prometheus. The first two say in JSON how it is: one [Health] for one tenant,
-// an object with "ready" and "tenants" for more.
+// /readyz, which answers 503 while the instance is not ready, /metrics for
+// Prometheus, and the live page of [NewPage]. The first two say in JSON how it
+// is: one [Health] for one tenant, an object with "ready" and "tenants" for more.
 func (f *Fleet) Handler() http.Handler {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, probe bool) {
@@ -170,5 +170,6 @@ func (f *Fleet) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, false) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(f.metrics.registry, promhttp.HandlerOpts{}))
+	mux.Handle("/", NewPage(f.js, f.config, f.log))
 	return mux
 }

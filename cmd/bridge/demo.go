@@ -99,7 +99,8 @@ func (p *program) demoConfig(url, dir string) (*bridge.Config, *slog.Logger, err
 		"BPCC_URL=" + url, "BPCC_CLIENT_ID=" + simUser, "BPCC_CLIENT_SECRET=" + simSecret,
 		"BPCC_POLL_INTERVAL=1s", "BPCC_AVAILABILITY_INTERVAL=1s",
 		"BRIDGE_TENANT=demo", "BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=" + freeAddress("127.0.0.1:4222"),
-		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_LOG_LEVEL=warn", "BRIDGE_HTTP=off",
+		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_LOG_LEVEL=warn",
+		"BRIDGE_HTTP=" + freeAddress("127.0.0.1:8080"),
 	}
 	for _, v := range p.env {
 		if strings.HasPrefix(v, "BRIDGE_LOG_") {
@@ -114,10 +115,12 @@ func (p *program) demoConfig(url, dir string) (*bridge.Config, *slog.Logger, err
 func freeAddress(want string) string {
 	l, err := net.Listen("tcp", want)
 	if err != nil {
-		return "127.0.0.1:0"
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return want // whoever listens there next will say what is wrong
+		}
 	}
-	l.Close()
-	return want
+	defer l.Close()
+	return l.Addr().String()
 }
 
 func (p *program) welcome(c *bridge.Config, url string, agents int) {
@@ -125,6 +128,7 @@ func (p *program) welcome(c *bridge.Config, url string, agents int) {
 
   simulated BPCC   %s
   NATS JetStream   %s
+  live page        http://%s/
 
 Look in from another terminal with the nats CLI:
 
@@ -134,5 +138,5 @@ Look in from another terminal with the nats CLI:
 
 Ctrl-C ends it and removes what it stored.
 
-`, agents, c.PollInterval, c.URL, url)
+`, agents, c.PollInterval, c.URL, url, c.HTTP)
 }

@@ -285,7 +285,7 @@ func TestDemo(t *testing.T) {
 	if r.status != exitOK || r.stderr != "" {
 		t.Errorf("status %d\n%s", r.status, r.stderr)
 	}
-	for _, want := range []string{"agent: 40, service: 6", "agent  ", "→"} {
+	for _, want := range []string{"agent: 40, service: 6", "agent  ", "→", "live page        http://127.0.0.1:"} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("no %q in\n%s", want, r.stdout)
 		}

@@ -144,20 +144,21 @@ func carry(ctx context.Context, all []*bridge.Config, js jetstream.JetStream, lo
 	return stopped(ctx, fleet.Run(ctx))
 }
 
-// serveHTTP answers probes until the returned function is called.
+// serveHTTP answers probes and shows the live page until the returned function
+// is called.
 func serveHTTP(c *bridge.Config, f *bridge.Fleet, log *slog.Logger) (closing func(), err error) {
 	if c.HTTP == bridge.Off {
 		return func() {}, nil
 	}
 	l, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
-		return nil, fmt.Errorf("listen for probes: %w; choose another BRIDGE_HTTP, or off", err)
+		return nil, fmt.Errorf("listen for probes and the live page: %w; choose another BRIDGE_HTTP, or off", err)
 	}
 	server := &http.Server{Handler: f.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("probes are not answered any more", "err", err)
+			log.Error("probes and the live page are not served any more", "err", err)
 		}
 	})
 	return func() { server.Close(); serving.Wait() }, nil

@@ -1,0 +1,129 @@
+package bridge
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+//go:embed page/*.html page/*.css page/*.js page/*.svg
+var pageFiles embed.FS
+
+// pageReaders is how many live pages one process feeds at a time.
+const pageReaders = 64
+
+// pagePolicy lets the page load its own files and talk to its own server, and
+// nothing else: the texts that it shows come from people.
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// Page is the live page and what feeds it. It knows only what any consumer can
+// read, the stream and the view, so a standby shows the same as the leader.
+type Page struct {
+	js     jetstream.JetStream
+	config *Config
+	log    *slog.Logger
+	mux    *http.ServeMux
+
+	readers  chan struct{} // holds one for each page that is being fed
+	beat     time.Duration // between signs of life to a page
+	patience time.Duration // that a page has to take what is written to it
+}
+
+// NewPage makes the handler of the live page: GET / is the page, GET /live/events
+// what feeds it, as Server-Sent Events. It needs BRIDGE_HTTP, the names of
+// streams and buckets, and the intervals from c. The page has no authentication;
+// see [Page.ServeHTTP] for what guards it.
+func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
+	p := &Page{
+		js: js, config: c, log: log, mux: http.NewServeMux(),
+		readers: make(chan struct{}, pageReaders), beat: 2 * time.Second, patience: 10 * time.Second,
+	}
+	files, err := fs.Glob(pageFiles, "page/*")
+	if err != nil {
+		panic(err) // the pattern is fixed and good
+	}
+	for _, name := range files {
+		p.serveFile(name)
+	}
+	p.mux.HandleFunc("GET /live/events", p.live)
+	return p
+}
+
+// serveFile answers for one of the page's files, by its base name; the page
+// itself is at "/".
+func (p *Page) serveFile(name string) {
+	body, err := pageFiles.ReadFile(name)
+	if err != nil {
+		panic(err) // it was listed a moment ago, and lies in the program
+	}
+	// Told here, for what the operating system says of them differs.
+	types := map[string]string{
+		".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+		".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+	}
+	sum := sha256.Sum256(body)
+	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
+	pattern := "GET /" + path.Base(name)
+	if path.Ext(name) == ".html" {
+		pattern = "GET /{$}"
+	}
+	p.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", types[path.Ext(name)])
+		h.Set("ETag", tag)
+		// A browser asks each time and gets the files of the program that runs.
+		h.Set("Cache-Control", "no-cache")
+		if r.Header.Get("If-None-Match") == tag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		// The reader has gone if this fails; nobody is left to tell.
+		_, _ = w.Write(body)
+	})
+}
+
+// ServeHTTP refuses with 403 what a browser was tricked into asking: requests
+// from pages of other sites, and, where BRIDGE_HTTP is an address of this
+// machine alone, requests under a foreign host name (DNS rebinding).
+func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if !p.ownHost(r.Host) {
+		http.Error(w, fmt.Sprintf("This page is for this machine alone, and %q is not its name. "+
+			"Use http://%s/, or let a proxy in front ask for that host.", r.Host, p.config.HTTP), http.StatusForbidden)
+		return
+	}
+	// A link from elsewhere may open the page, but only the page may be fed.
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" && r.URL.Path != "/" {
+		http.Error(w, "This is for the bridge's own page, not for those of other sites.", http.StatusForbidden)
+		return
+	}
+	p.mux.ServeHTTP(w, r)
+}
+
+// ownHost tells whether a request's Host may be this server's.
+func (p *Page) ownHost(host string) bool {
+	listen, _, err := net.SplitHostPort(p.config.HTTP)
+	if err != nil || !loopback(listen) {
+		return true // it listens for others too, under names that only they know
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return loopback(strings.Trim(host, "[]"))
+}

@@ -1,0 +1,233 @@
+// Agents: how many are in which state, and a list that holds thousands.
+
+import { $, el, kept, say, set, show } from "./dom.js";
+import { clock, stateColour, stateGlyph, stateOrder, stateWord } from "./text.js";
+
+const byName = new Intl.Collator().compare;
+const extra = 6; // rows beyond each end of what is seen
+
+export class Agents {
+  #picture = null;
+  #hidden = new Set(kept.get("states") ?? ["logged_out"]); // states that the list leaves out
+  #bars = new Map(); // state → its button
+  #shown = []; // the agents of the list, in order
+  #rows = []; // elements, used again and again
+  #active = -1; // where the arrow keys are
+  #dirty = true;
+  #teams = "";
+  #last = 0;
+
+  /** onPick is called with an agent whose events the reader wants. */
+  constructor(now, onPick) {
+    this.now = now;
+    this.onPick = onPick;
+    this.grid = $("agents-grid");
+    this.body = $("agents-rows");
+    const again = () => {
+      this.#dirty = true;
+      this.#last = 0;
+      this.draw();
+    };
+    for (const id of ["agents-text", "agents-team", "agents-order"]) $(id).addEventListener("input", again);
+    this.again = again;
+    this.grid.addEventListener("scroll", () => this.#lay(), { passive: true });
+    new ResizeObserver(() => this.#lay()).observe(this.grid);
+    this.grid.addEventListener("keydown", (e) => this.#key(e));
+    this.body.addEventListener("click", (e) => {
+      const row = e.target.closest(".row");
+      if (row) this.#activate(Number(row.dataset.at));
+    });
+    this.body.addEventListener("dblclick", () => this.#pick());
+  }
+
+  /** Show a new picture, or know that the agents of this one have changed. */
+  take(picture) {
+    this.#picture = picture;
+    this.#dirty = true;
+  }
+
+  /** Bring the page up to date; called once a frame at most. */
+  draw() {
+    const now = performance.now();
+    // Sorting thousands is the dear part: a few times a second will do.
+    if (!this.#picture || !this.#dirty || now - this.#last < 200) return;
+    this.#last = now;
+    this.#dirty = false;
+    const agents = [...this.#picture.agents.values()];
+    this.#count(agents);
+    this.#listTeams(agents);
+    this.#choose(agents);
+    this.#lay();
+  }
+
+  /** Let the clocks of the rows go on. */
+  tick() {
+    const now = this.now();
+    for (const row of this.#rows) if (!row.hidden) this.#time(row, this.#shown[row.at], now);
+  }
+
+  #count(agents) {
+    const counts = new Map([...stateOrder.slice(0, 4), "logged_out"].map((s) => [s, 0]));
+    for (const a of agents) counts.set(a.state, (counts.get(a.state) ?? 0) + 1);
+    const place = (s) => (s === "logged_out" ? 99 : stateOrder.indexOf(s) + 1 || 50);
+    const states = [...counts.keys()].sort((a, b) => place(a) - place(b) || byName(a, b));
+    const most = Math.max(1, ...counts.values());
+    const parent = $("agents-states");
+    states.forEach((s, i) => {
+      let b = this.#bars.get(s);
+      if (!b) this.#bars.set(s, (b = this.#bar(s)));
+      if (parent.children[i] !== b.node) parent.insertBefore(b.node, parent.children[i] ?? null);
+      const n = counts.get(s);
+      say(b.count, String(n));
+      const width = `${((n / most) * 100).toFixed(1)}%`;
+      if (b.fill.style.width !== width) b.fill.style.width = width;
+    });
+    for (const [s, b] of this.#bars) {
+      if (counts.has(s)) continue;
+      b.node.remove();
+      this.#bars.delete(s);
+    }
+    this.counted = agents.length;
+  }
+
+  #bar(state) {
+    const node = el("button", `bar c-${stateColour(state)}`);
+    node.type = "button";
+    set(node, "aria-pressed", String(!this.#hidden.has(state)));
+    const glyph = el("span", "glyph", stateGlyph(state));
+    set(glyph, "aria-hidden", "true");
+    const count = el("span", "n");
+    const track = el("span", "track");
+    const fill = track.appendChild(el("span", "fill"));
+    set(track, "aria-hidden", "true");
+    node.append(glyph, el("span", "word", stateWord(state)), count, track);
+    node.addEventListener("click", () => {
+      if (!this.#hidden.delete(state)) this.#hidden.add(state);
+      set(node, "aria-pressed", String(!this.#hidden.has(state)));
+      kept.set("states", [...this.#hidden]);
+      this.again();
+    });
+    return { node, count, fill };
+  }
+
+  #listTeams(agents) {
+    const teams = [...new Set(agents.map((a) => a.team).filter(Boolean))].sort(byName);
+    const key = teams.join("\n");
+    if (key === this.#teams) return;
+    this.#teams = key;
+    const select = $("agents-team");
+    const chosen = select.value;
+    select.replaceChildren(new Option("all", ""), ...teams.map((t) => new Option(t, t)));
+    select.value = teams.includes(chosen) ? chosen : "";
+  }
+
+  #choose(agents) {
+    const wanted = $("agents-text").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    const team = $("agents-team").value;
+    const order = $("agents-order").value;
+    const active = this.#shown[this.#active]?.key;
+    this.#shown = agents.filter((a) => !this.#hidden.has(a.state) && (!team || a.team === team) && wanted.every((w) => a.find.includes(w)));
+    const since = (a) => (Number.isNaN(a.since) ? Infinity : a.since);
+    if (order === "longest") this.#shown.sort((a, b) => since(a) - since(b) || byName(a.name, b.name));
+    else if (order === "newest") this.#shown.sort((a, b) => (since(b) === Infinity ? 0 : since(b)) - (since(a) === Infinity ? 0 : since(a)) || byName(a.name, b.name));
+    else this.#shown.sort((a, b) => byName(a.name, b.name));
+    // The arrow keys stay with the agent, wherever it has moved.
+    this.#active = active ? this.#shown.findIndex((a) => a.key === active) : -1;
+    const n = this.#shown.length;
+    say($("agents-count"), n === agents.length ? String(n) : `${n} of ${agents.length}`);
+    set(this.grid, "aria-rowcount", String(n + 1));
+    show($("agents-empty"), n === 0);
+    say($("agents-empty"), agents.length ? "No agent fits." : "No agent is in the view.");
+  }
+
+  // Lay out the rows that are seen, and no others.
+  #lay() {
+    const height = this.#height();
+    const total = this.#shown.length * height;
+    const size = `${total}px`;
+    if (this.body.style.height !== size) this.body.style.height = size;
+    const first = Math.max(0, Math.floor(this.grid.scrollTop / height) - extra);
+    const last = Math.min(this.#shown.length, Math.ceil((this.grid.scrollTop + this.grid.clientHeight) / height) + extra);
+    while (this.#rows.length < last - first) this.#rows.push(this.#row());
+    const now = this.now();
+    this.#rows.forEach((row, i) => {
+      const at = first + i;
+      show(row.node, at < last);
+      row.hidden = at >= last;
+      if (!row.hidden) this.#fill(row, at, this.#shown[at], height, now);
+    });
+    set(this.grid, "aria-activedescendant", this.#active >= first && this.#active < last ? `agent-row-${this.#active - first}` : null);
+  }
+
+  #height() {
+    return parseFloat(getComputedStyle(this.grid).getPropertyValue("--row")) || 32;
+  }
+
+  #row() {
+    const node = el("div", "row");
+    node.id = `agent-row-${this.#rows.length}`;
+    set(node, "role", "row");
+    const cells = ["name", "state", "for", "team"].map((c) => {
+      const cell = el("span", c);
+      set(cell, "role", "gridcell");
+      node.append(cell);
+      return cell;
+    });
+    const glyph = el("span", "glyph");
+    set(glyph, "aria-hidden", "true");
+    const word = el("span", "word");
+    cells[1].append(glyph, word);
+    this.body.append(node);
+    return { node, cells, glyph, word };
+  }
+
+  #fill(row, at, a, height, now) {
+    const { node, cells } = row;
+    row.at = at;
+    if (row.y !== at * height) {
+      row.y = at * height;
+      node.style.transform = `translateY(${row.y}px)`;
+    }
+    node.dataset.at = at;
+    set(node, "aria-rowindex", String(at + 2));
+    const cls = `row c-${stateColour(a.state)}${at === this.#active ? " active" : ""}`;
+    if (node.className !== cls) node.className = cls;
+    set(node, "aria-selected", String(at === this.#active));
+    say(cells[0], a.name);
+    if (row.title !== a.id) node.title = row.title = a.id;
+    say(row.glyph, stateGlyph(a.state));
+    say(row.word, stateWord(a.state) + (a.reason ? `, ${a.reason}` : "") + (a.next ? `, then ${stateWord(a.next).toLowerCase()}` : ""));
+    say(cells[3], a.team);
+    this.#time(row, a, now);
+  }
+
+  #time(row, a, now) {
+    if (a) say(row.cells[2], Number.isNaN(a.since) ? "" : clock((now - a.since) / 1000));
+  }
+
+  #key(e) {
+    const page = Math.max(1, Math.floor(this.grid.clientHeight / this.#height()) - 2);
+    const end = this.#shown.length - 1;
+    const to = { ArrowDown: this.#active + 1, ArrowUp: this.#active - 1, PageDown: this.#active + page, PageUp: this.#active - page, Home: 0, End: end }[e.key];
+    if (to !== undefined && end >= 0) this.#activate(Math.min(end, Math.max(0, to)));
+    else if (e.key === "Enter") this.#pick();
+    else if (e.key === "Escape") this.#activate(-1);
+    else return;
+    e.preventDefault();
+  }
+
+  #activate(at) {
+    this.#active = at;
+    const height = this.#height();
+    const head = this.grid.firstElementChild.offsetHeight;
+    const room = this.grid.clientHeight - head;
+    if (at >= 0 && at * height < this.grid.scrollTop) this.grid.scrollTop = at * height;
+    else if (at >= 0 && (at + 1) * height > this.grid.scrollTop + room) this.grid.scrollTop = (at + 1) * height - room;
+    this.#lay();
+  }
+
+  #pick() {
+    const a = this.#shown[this.#active];
+    if (a) this.onPick(a);
+  }
+}

@@ -1,0 +1,87 @@
+// How fresh it is: the first thing a reader must know.
+
+import { $, say, set, show } from "./dom.js";
+import { ago, timeOf, untoken } from "./text.js";
+
+const causes = {
+  auth: "BPCC refuses the credentials",
+  source: "BPCC does not answer",
+  subscription_lost: "the subscription was taken away",
+  truncated: "BPCC's answers are not whole",
+  empty: "BPCC's grids came back empty",
+};
+
+/**
+ * Judge what the page may be trusted with: a state of "live", "stale" or
+ * "unknown", its word, and for all but live a sentence that says why.
+ */
+export function judge({ live, picture, staleAfter, everReady }) {
+  const feed = picture.feed;
+  const until = Date.parse(feed?.observed_until ?? "");
+  const seen = Number.isNaN(until) ? null : until;
+  const age = seen === null ? null : live.now() - seen;
+  const asOf = seen === null ? "" : ` What you see is from ${timeOf(seen)}.`;
+  if (!live.connected && !everReady) {
+    return { state: "unknown", word: "Connecting", why: live.trouble && `The bridge cannot show anything yet: ${live.trouble}.`, seen, age };
+  }
+  if (!live.connected) {
+    const why = live.trouble ? ` (${live.trouble.replace(/\.$/, "")})` : "";
+    return { state: "stale", word: "Not connected", why: `The connection to the bridge is lost${why}.${asOf} Trying again.`, seen, age };
+  }
+  if (!feed) return { state: "unknown", word: "Nothing yet", why: "No bridge has written anything for this contact centre yet.", seen, age };
+  switch (feed.status) {
+    case "interrupted": {
+      const i = picture.interrupted;
+      const cause = i ? `: ${causes[i.cause] ?? i.cause}${i.error ? ` (${i.error})` : ""}` : "";
+      return { state: "stale", word: "Interrupted", why: `BPCC cannot be seen${cause}.${asOf}`, seen, age };
+    }
+    case "stopped":
+      return { state: "stale", word: "Stopped", why: `The bridge was stopped.${asOf}`, seen, age };
+    case "stale":
+      return { state: "stale", word: "Stale", why: `The bridge is not heard of any more; it may be dead.${asOf}`, seen, age };
+  }
+  if (age === null || age > staleAfter) {
+    return { state: "stale", word: "Stale", why: `Nothing has come from the bridge for ${ago(age ?? 0).replace(" ago", "")}.${asOf}`, seen, age };
+  }
+  return { state: "live", word: feed.status === "live" ? "Live" : feed.status, why: "", seen, age };
+}
+
+const glyphs = { live: "●", stale: "▲", unknown: "○" };
+
+/** Show the verdict at the top, over the whole page, and in the title. */
+export function showFeed(verdict, { picture, rate, tenant }) {
+  const { state, word, why, age } = verdict;
+  set(document.body, "data-feed", state);
+  say($("status").firstElementChild, glyphs[state]);
+  say($("status-word"), word);
+  show($("banner"), Boolean(why));
+  if (why) say($("banner"), why);
+  say($("fact-seen"), age === null ? "–" : ago(age));
+  const feed = picture.feed;
+  say($("fact-leader"), feed?.instance ?? "–");
+  say($("fact-epoch"), feed ? String(feed.epoch) : "–");
+  say($("fact-poll"), feed ? String(feed.poll) : "–");
+  say($("fact-rate"), `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} / s`);
+  const title = `${state === "live" ? "" : "▲ "}${word} · ${tenant}`;
+  if (document.title !== title) document.title = title;
+}
+
+/** Show which contact centre this is, and let the reader pick if there are several. */
+export function showTenants(feeds, tenant, picture) {
+  const name = picture.feed?.tenant ?? untoken(tenant);
+  say($("tenant-name"), name || "BPCC bridge");
+  const several = Object.keys(feeds).length > 1 || (tenant && !(tenant in feeds) && Object.keys(feeds).length > 0);
+  show($("tenant-pick"), several);
+  show($("tenant-name"), !several);
+  if (!several) return;
+  const wanted = [...new Set([...Object.keys(feeds), tenant])].sort();
+  const select = $("tenant");
+  if (select.options.length !== wanted.length || wanted.some((t, i) => select.options[i].value !== t)) {
+    select.replaceChildren(...wanted.map((t) => new Option("", t)));
+  }
+  for (const o of select.options) {
+    const status = feeds[o.value]?.data?.status;
+    say(o, untoken(o.value) + (status && status !== "live" ? ` (${status})` : ""));
+  }
+  if (document.activeElement !== select) select.value = tenant;
+}

@@ -1,0 +1,145 @@
+// What the page knows: the present picture, and how its numbers came to be.
+
+import { number } from "./text.js";
+
+/** The picture of one tenant, kept as the view keeps it: the latest event of every key. */
+export class Picture {
+  agents = new Map(); // key → agent
+  services = new Map(); // service → {after, at}
+  availability = new Map(); // service → true, false or null
+  totals = new Map(); // app → {after, at}
+  thresholds = new Map(); // key → the data of a raised threshold
+  feed = null; // the data of the latest checkpoint
+  feedSeq = 0;
+  interrupted = null; // the data of the last feed.interrupted
+  #seqs = new Map();
+
+  /**
+   * Take one entry of the view or of the stream; returns what it changed:
+   * "agents", "services", "totals", "thresholds", "feed" or "".
+   */
+  take({ key, seq, gone, event }) {
+    const data = event.data;
+    if (!key) {
+      if (event.type === "bpcc.feed.interrupted.v1") this.interrupted = data;
+      return "";
+    }
+    // The view may be ahead of the events that are told after it.
+    if (seq && seq <= (this.#seqs.get(key) ?? 0)) return "";
+    this.#seqs.set(key, seq);
+    const kind = key.split(".", 1)[0];
+    switch (kind) {
+      case "agent":
+        this.#agent(key, data, gone);
+        return "agents";
+      case "service":
+        this.#put(this.services, data.service, gone ? null : { after: data.after ?? {}, at: Date.parse(event.time) });
+        return "services";
+      case "availability":
+        this.#put(this.availability, data.service, gone ? undefined : { available: data.available });
+        return "services";
+      case "totals":
+        this.#put(this.totals, data.app, gone ? null : { after: data.after ?? {}, at: Date.parse(event.time) });
+        return "totals";
+      case "threshold":
+        this.#put(this.thresholds, key, event.type === "bpcc.threshold.raised.v1" ? data : null);
+        return "thresholds";
+      case "feed":
+        this.feed = data;
+        this.feedSeq = seq;
+        return "feed";
+    }
+    return "";
+  }
+
+  /**
+   * Take what the view says of the feed; true if it knows better than the
+   * stream, in which a dead bridge cannot tell of its death.
+   */
+  takeFeed(event) {
+    const now = event?.data;
+    const known = this.feed;
+    if (!now || (known && (now.epoch < known.epoch || (now.epoch === known.epoch && now.poll < known.poll)))) return false;
+    if (now.status !== "stale" && known?.status !== "stale") return false;
+    this.feed = now;
+    return true;
+  }
+
+  #put(map, key, v) {
+    if (v === null || v === undefined) map.delete(key);
+    else map.set(key, v);
+  }
+
+  #agent(key, data, gone) {
+    if (gone) {
+      this.agents.delete(key);
+      return;
+    }
+    const after = data.after ?? {};
+    const known = this.agents.get(key);
+    const state = data.to?.state ?? known?.state ?? stateOf(after);
+    const reason = data.to ? (data.to.reason ?? "") : (after.reason ?? "");
+    const a = known ?? { key };
+    a.id = data.agent?.id ?? key;
+    a.name = data.agent?.name || a.id;
+    a.team = data.agent?.team ?? "";
+    // A change of numbers says nothing new of when the state began.
+    if (data.since) a.since = Date.parse(data.since);
+    else if (!known || known.state !== state || known.reason !== reason) {
+      const held = number(after.state_duration);
+      const by = Date.parse(data.observed?.by ?? "");
+      a.since = Number.isNaN(held) ? (known ? by : NaN) : by - held * 1000;
+    }
+    a.state = state || "unknown";
+    a.reason = reason;
+    a.next = data.to ? (data.to.next_state ?? "") : (after.acd_next_state ?? "");
+    a.find = `${a.name} ${a.id} ${a.team} ${a.reason}`.toLowerCase();
+    this.agents.set(key, a);
+  }
+}
+
+// What stands in acd_state of an event that has no "to".
+const stateOf = (after) => (["", "0"].includes(after.acd_state) ? "logged_out" : after.acd_state);
+
+/** The numbers of queues and totals over the last minutes, for curves. */
+export class Curves {
+  #points = new Map(); // key → stat → [[ms, number], …] in order
+  #first = Infinity;
+  most = 600e3;
+
+  /** How far back from an instant curves are worth drawing. */
+  reach(now) {
+    return Math.min(this.most, Math.max(60e3, now - this.#first));
+  }
+
+  /** Note numbers at an instant; those that are older than the last are left out. */
+  note(key, ms, stats) {
+    this.#first = Math.min(this.#first, ms);
+    let of = this.#points.get(key);
+    if (!of) this.#points.set(key, (of = new Map()));
+    for (const stat in stats) {
+      const n = number(stats[stat]);
+      if (Number.isNaN(n)) continue;
+      let line = of.get(stat);
+      if (!line) of.set(stat, (line = []));
+      const last = line[line.length - 1];
+      if (last && last[0] >= ms) continue;
+      if (last && last[1] === n) continue;
+      line.push([ms, n]);
+      // One point must stay before the window, for where the line enters it.
+      let old = 0;
+      while (old + 1 < line.length && line[old + 1][0] < ms - this.most) old++;
+      if (old > 60) line.splice(0, old);
+    }
+  }
+
+  /** The points of one curve, oldest first. */
+  line(key, stat) {
+    return this.#points.get(key)?.get(stat) ?? [];
+  }
+
+  clear() {
+    this.#points.clear();
+    this.#first = Infinity;
+  }
+}

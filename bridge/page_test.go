@@ -1,0 +1,287 @@
+package bridge_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+)
+
+// liveStream reads what feeds a live page.
+type liveStream struct {
+	t       *testing.T
+	scanner *bufio.Scanner
+}
+
+func (w *world) page(env ...string) *httptest.Server {
+	w.t.Helper()
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		w.env[name] = value
+	}
+	server := httptest.NewServer(bridge.NewPage(w.js, w.config(), slog.New(slog.DiscardHandler)))
+	w.t.Cleanup(server.Close)
+	return server
+}
+
+func openLive(t *testing.T, url string) *liveStream {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	if got := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || got != "text/event-stream" {
+		t.Fatalf("status %d, content type %q", resp.StatusCode, got)
+	}
+	scanner := bufio.NewScanner(resp.Body)
+	scanner.Buffer(nil, 1<<20)
+	return &liveStream{t, scanner}
+}
+
+// next reads one event of the given name into v; others before it are passed over.
+func (s *liveStream) next(name string, v any) {
+	s.t.Helper()
+	at := ""
+	for s.scanner.Scan() {
+		line := s.scanner.Text()
+		if after, ok := strings.CutPrefix(line, "event: "); ok {
+			at = after
+		}
+		data, ok := strings.CutPrefix(line, "data: ")
+		if !ok || at != name {
+			continue
+		}
+		if err := json.Unmarshal([]byte(data), v); err != nil {
+			s.t.Fatalf("%s: %v\n%s", name, err, data)
+		}
+		return
+	}
+	s.t.Fatalf("the stream ended before %s: %v", name, s.scanner.Err())
+}
+
+type liveEntry struct {
+	Key   string
+	Seq   uint64
+	Gone  bool
+	Past  bool
+	Event stored
+}
+
+// until reads entries until one fits.
+func (s *liveStream) until(name string, fits func(liveEntry) bool) liveEntry {
+	s.t.Helper()
+	for {
+		var entries []liveEntry
+		s.next(name, &entries)
+		for _, e := range entries {
+			if fits(e) {
+				return e
+			}
+		}
+	}
+}
+
+// TestPageIsFed opens the live page beside a running bridge, as on a standby: it
+// gets the picture, then what changes, and what the view says of the feed.
+func TestPageIsFed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna.b", "ready", "")
+	w.agent("bob", "ready", "")
+	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
+	stop := w.start()
+	w.waitForFeed("live")
+	w.waitFor("agent.anna=2Eb.observed", 1)
+	w.compareView(w.events())
+
+	live := openLive(t, w.page().URL+"/live/events")
+	var hello struct {
+		Tenant     string
+		StaleAfter float64 `json:"stale_after"`
+		Feeds      map[string]stored
+	}
+	live.next("hello", &hello)
+	if hello.Tenant != "acme" || hello.StaleAfter != 35 || hello.Feeds["acme"].text("status") != "live" {
+		t.Errorf("hello: %+v", hello)
+	}
+	var view []liveEntry
+	live.next("view", &view)
+	keys := map[string]uint64{}
+	for _, e := range view {
+		keys[e.Key] = e.Seq
+	}
+	for _, key := range []string{"agent.anna=2Eb", "agent.bob", "service.Voice", "totals.bridge", "feed"} {
+		if keys[key] == 0 {
+			t.Errorf("the picture has no sequence for %s: %v", key, keys)
+		}
+	}
+	var points []struct {
+		Key   string
+		Stats map[string]string
+	}
+	live.next("curves", &points)
+	if len(points) == 0 || points[0].Stats == nil {
+		t.Errorf("no curves: %v", points)
+	}
+	live.next("ready", &struct{}{})
+	past := live.until("events", func(e liveEntry) bool { return e.Key == "agent.anna=2Eb" })
+	if !past.Past || past.Event.Type != "bpcc.agent.observed.v1" {
+		t.Errorf("the first event told of anna: %+v", past)
+	}
+
+	w.tenant.SetState("anna.b", "not_ready", "Lunch")
+	changed := live.until("events", func(e liveEntry) bool { return e.Event.Type == "bpcc.agent.state_changed.v1" })
+	if changed.Past || changed.Key != "agent.anna=2Eb" || changed.Seq <= keys["feed"] || changed.Event.text("to", "reason") != "Lunch" {
+		t.Errorf("the change: %+v", changed)
+	}
+	w.tenant.RemoveAgent("bob")
+	if gone := live.until("events", func(e liveEntry) bool { return e.Key == "agent.bob" && !e.Past }); !gone.Gone {
+		t.Errorf("bob left: %+v", gone)
+	}
+	var beat struct {
+		Now  time.Time
+		Feed stored
+	}
+	live.next("beat", &beat)
+	if beat.Now.IsZero() || beat.Feed.text("status") != "live" {
+		t.Errorf("beat: %+v", beat)
+	}
+	stop()
+	live.until("events", func(e liveEntry) bool { return e.Key == "feed" && e.Event.text("status") == "stopped" })
+
+	// One that opens now must neither see who has left nor miss why.
+	live = openLive(t, w.page().URL+"/live/events?tenant=acme")
+	live.next("view", &view)
+	for _, e := range view {
+		if e.Key == "agent.bob" {
+			t.Errorf("bob is in the picture: %+v", e)
+		}
+		if e.Key == "feed" && e.Event.text("status") != "stopped" {
+			t.Errorf("the feed in the picture: %+v", e)
+		}
+	}
+}
+
+// TestPageOfSeveralTenants shows any tenant of the view: the configured one
+// unless it is not there.
+func TestPageOfSeveralTenants(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BRIDGE_TENANT"] = "north.one"
+	w.agent("anna", "ready", "")
+	w.start()
+	kv, err := w.js.KeyValue(t.Context(), "bpcc_state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; <-time.After(20 * time.Millisecond) {
+		if _, err := kv.Get(t.Context(), "north=2Eone.feed"); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain for the feed key")
+		}
+	}
+	var hello struct {
+		Tenant string
+		Feeds  map[string]stored
+	}
+	for _, test := range []struct{ configured, query, want string }{
+		{"north.one", "", "north=2Eone"},
+		{"elsewhere", "", "north=2Eone"},
+		{"elsewhere", "?tenant=north=2Eone", "north=2Eone"},
+		{"north.one", "?tenant=nobody", "nobody"},
+	} {
+		openLive(t, w.page("BRIDGE_TENANT="+test.configured).URL+"/live/events"+test.query).next("hello", &hello)
+		if hello.Tenant != test.want || len(hello.Feeds) != 1 {
+			t.Errorf("%+v: hello %+v", test, hello)
+		}
+	}
+}
+
+// TestPageGuards tries what a browser may be tricked into.
+func TestPageGuards(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	tests := map[string]struct {
+		listen, method, path, host, site string
+		want                             int
+	}{
+		"the page":               {want: 200},
+		"its script":             {path: "/main.js", site: "same-origin", want: 200},
+		"its style":              {path: "/page.css", want: 200},
+		"by name":                {host: "localhost:8080", want: 200},
+		"by another port":        {host: "127.0.0.1:9999", want: 200},
+		"by IPv6":                {host: "[::1]:8080", want: 200},
+		"a foreign name":         {host: "evil.example", want: 403},
+		"a foreign name, fed":    {host: "evil.example:8080", path: "/live/events", want: 403},
+		"a name like ours":       {host: "localhost.evil.example", want: 403},
+		"no name":                {host: " ", want: 403},
+		"a name for others":      {listen: ":8080", host: "bridge.corp.example", want: 200},
+		"a link from elsewhere":  {site: "cross-site", want: 200},
+		"fed to another site":    {path: "/live/events", site: "cross-site", want: 403},
+		"fed to a sibling":       {path: "/live/events", site: "same-site", want: 403},
+		"not for writing":        {method: "POST", want: 405},
+		"not for writing events": {method: "POST", path: "/live/events", want: 405},
+		"the source is not told": {path: "/page/", want: 404},
+		"a wildcard tenant":      {path: "/live/events?tenant=*", want: 400},
+		"all tenants":            {path: "/live/events?tenant=%3E", want: 400},
+		"a tenant with dots":     {path: "/live/events?tenant=a.b", want: 400},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := w.config()
+			if test.listen != "" {
+				c.HTTP = test.listen
+			}
+			page := bridge.NewPage(w.js, c, slog.New(slog.DiscardHandler))
+			method, path := test.method, test.path
+			if method == "" {
+				method = http.MethodGet
+			}
+			if path == "" {
+				path = "/"
+			}
+			r := httptest.NewRequest(method, path, nil)
+			r.Host = "127.0.0.1:8080"
+			if test.host != "" {
+				r.Host = strings.TrimSpace(test.host)
+			}
+			if test.site != "" {
+				r.Header.Set("Sec-Fetch-Site", test.site)
+			}
+			answer := httptest.NewRecorder()
+			page.ServeHTTP(answer, r)
+			if answer.Code != test.want {
+				t.Errorf("status %d, want %d: %s", answer.Code, test.want, answer.Body)
+			}
+			h := answer.Header()
+			if !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") || h.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("header %v", h)
+			}
+			if tag := h.Get("ETag"); test.want == http.StatusOK {
+				r.Header.Set("If-None-Match", tag)
+				again := httptest.NewRecorder()
+				page.ServeHTTP(again, r)
+				if again.Code != http.StatusNotModified || tag == "" {
+					t.Errorf("asked again with %s: status %d", tag, again.Code)
+				}
+			}
+		})
+	}
+}
