@@ -1,0 +1,117 @@
+// Package deploy judges what is in deploy/ with the tools that will read it: the
+// chart with Helm and Kubernetes' own types, the compose file with Compose's
+// parser. Its environments are given to the bridge itself, whose program is named
+// by CI_BRIDGE.
+package deploy
+
+import (
+	"context"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/dotenv"
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// program is one that the caller has built.
+func program(t *testing.T, variable string) string {
+	t.Helper()
+	file := os.Getenv(variable)
+	if file == "" {
+		t.Skipf("%s names no program", variable)
+	}
+	return file
+}
+
+// judgeEnvironment lets the bridge read an environment: every variable must be
+// one of its own, and readable. Files that are not given are made.
+func judgeEnvironment(t *testing.T, env, files map[string]string) {
+	t.Helper()
+	bridge, dir := program(t, "CI_BRIDGE"), t.TempDir()
+	list := []string{"BRIDGE_LOG_FORMAT=text", "BRIDGE_HTTP=off"}
+	for name, value := range env {
+		if name == "BRIDGE_LOG_FORMAT" || name == "BRIDGE_HTTP" {
+			continue
+		}
+		if strings.HasPrefix(value, "/run/") || strings.HasPrefix(value, "/etc/") {
+			content, ok := files[value]
+			if !ok {
+				content = "secret"
+			}
+			value = filepath.Join(dir, value)
+			if err := os.MkdirAll(filepath.Dir(value), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(value, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Certificates and credentials would have to be real ones.
+		if !slices.Contains([]string{"NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_CREDS"}, name) {
+			list = append(list, name+"="+value)
+		}
+	}
+	// It reads the whole of it before it says that there is nobody to ask.
+	cmd := exec.CommandContext(t.Context(), bridge, "health")
+	cmd.Env = list
+	out, _ := cmd.CombinedOutput()
+	if text := strings.TrimSpace(string(out)); text != "bridge health: wrong usage: BRIDGE_HTTP is off, so that nobody can be asked" {
+		t.Errorf("with %v the bridge says\n%s", slices.Sorted(slices.Values(list)), text)
+	}
+}
+
+func TestCompose(t *testing.T) {
+	const dir = "../../deploy"
+	text, err := os.ReadFile(dir + "/sim.env")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, err := dotenv.UnmarshalBytesWithLookup(text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := loader.LoadWithContext(context.Background(), types.ConfigDetails{
+		WorkingDir: dir, ConfigFiles: []types.ConfigFile{{Filename: dir + "/compose.yaml"}}, Environment: env,
+	}, func(o *loader.Options) { o.Profiles = []string{env["COMPOSE_PROFILES"]} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"bridge-a", "bridge-b", "nats-1", "nats-2", "nats-3", "tenant"}
+	if got := slices.Sorted(maps.Keys(project.Services)); !slices.Equal(got, want) {
+		t.Fatalf("services %v, want %v", got, want)
+	}
+	for name, s := range project.Services {
+		if strings.HasPrefix(name, "bridge-") {
+			env := map[string]string{}
+			for k, v := range s.Environment {
+				env[k] = *v
+			}
+			judgeEnvironment(t, env, nil)
+			if s.StopGracePeriod == nil || !s.ReadOnly || len(s.CapDrop) == 0 {
+				t.Errorf("%s may be killed too early, or write, or has capabilities", name)
+			}
+		}
+		for _, p := range s.Ports {
+			if p.HostIP != "127.0.0.1" {
+				t.Errorf("%s is open to other machines at port %s", name, p.Published)
+			}
+		}
+	}
+
+	server := program(t, "CI_NATS_SERVER")
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(config, []byte(project.Configs["nats"].Content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), server, "-t", "--config", config)
+	cmd.Env = []string{"NATS_NAME=nats-1"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("the server refuses its configuration: %v\n%s", err, out)
+	}
+}
