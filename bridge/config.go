@@ -92,6 +92,9 @@ type Config struct {
 	// NATSInboxPrefix begins the subjects of answers, by default _INBOX: a server
 	// that gives each user a prefix of its own keeps answers from the others.
 	NATSInboxPrefix string `env:"NATS_INBOX_PREFIX"`
+	// NATSAPIPrefix begins the subjects of the JetStream API where it is imported
+	// from another account; empty means $JS.API.
+	NATSAPIPrefix string `env:"NATS_JS_API_PREFIX"`
 
 	// Tenant stands in subjects and ids; empty means the first label of the host.
 	Tenant         string        `env:"BRIDGE_TENANT"`

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/natscontext"
 )
 
@@ -59,6 +60,20 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 		case <-time.After(reconnectWait):
 		}
 	}
+}
+
+// OpenJetStream gives the JetStream of a connection, as the configuration names
+// its API.
+func OpenJetStream(c *Config, nc *nats.Conn) (js jetstream.JetStream, err error) {
+	if c.NATSAPIPrefix != "" {
+		js, err = jetstream.NewWithAPIPrefix(nc, c.NATSAPIPrefix)
+	} else {
+		js, err = jetstream.New(nc)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	return js, nil
 }
 
 func (c *Config) dial(options []nats.Option) (*nats.Conn, error) {

@@ -79,9 +79,9 @@ func (w *world) audit() {
 }
 
 // newWorldOn is newWorld with a NATS server that the test minds itself.
-func newWorldOn(t *testing.T, tenant bpcctest.Config, url string) *world {
+func newWorldOn(t *testing.T, tenant bpcctest.Config, url string, options ...nats.Option) *world {
 	t.Helper()
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect(url, append(options, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -212,13 +212,14 @@ func (b *Bridge) serve(ctx context.Context, m *memory) error {
 	defer cancel()
 	b.engine = newEngine(b.config, b.plan, b.self.instance)
 	b.watchdog = newWatchdog(b.config, b.js, b.log)
+	before := b.js.Conn().LastError()
 	m, err := b.recollect(ctx, m)
 	switch {
 	case err == nil:
 	case errors.Is(err, errMemory):
 		return err
 	default:
-		return unlessDone(ctx, fmt.Errorf("%w: %w", errAway, err))
+		return unlessDone(ctx, fmt.Errorf("%w: %w", errAway, permitted(b.js.Conn(), before, err)))
 	}
 	if b.fence, err = b.engine.restore(m); err != nil {
 		return err

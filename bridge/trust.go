@@ -98,10 +98,16 @@ func (c *Config) checkNATSAuth(fault func(name, format string, args ...any)) {
 			fault("NATS_NKEY", "%v", err)
 		}
 	}
-	for token := range strings.SplitSeq(c.NATSInboxPrefix, ".") {
-		if c.NATSInboxPrefix != "" && (token == "" || strings.ContainsAny(token, "*> \t\r\n")) {
-			fault("NATS_INBOX_PREFIX", "%q is no subject: want tokens without wildcards or spaces, such as _INBOX_bridge", c.NATSInboxPrefix)
-			break
+	checkSubject(fault, "NATS_INBOX_PREFIX", c.NATSInboxPrefix, "_INBOX_bridge")
+	checkSubject(fault, "NATS_JS_API_PREFIX", c.NATSAPIPrefix, "ACME.API")
+}
+
+// checkSubject checks the beginning of subjects, if there is one.
+func checkSubject(fault func(name, format string, args ...any), name, subject, example string) {
+	for token := range strings.SplitSeq(subject, ".") {
+		if subject != "" && (token == "" || strings.ContainsAny(token, "*> \t\r\n")) {
+			fault(name, "%q is no subject: want tokens without wildcards or spaces, such as %s", subject, example)
+			return
 		}
 	}
 }

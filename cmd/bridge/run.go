@@ -85,9 +85,9 @@ func open(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.Cont
 		return ctx, nil, err
 	}
 	l.nc = nc
-	if l.js, err = jetstream.New(nc); err != nil {
+	if l.js, err = bridge.OpenJetStream(c, nc); err != nil {
 		l.close()
-		return ctx, nil, fmt.Errorf("open JetStream: %w", err)
+		return ctx, nil, err
 	}
 	return ctx, l, nil
 }

@@ -1,0 +1,547 @@
+package bridge_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/crypto/bcrypt"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+)
+
+// roles is a NATS server with the files of deploy/nats, and a user of the
+// test's own that may do everything in the bridge's account.
+type roles struct {
+	t       *testing.T
+	options *server.Options
+	url     string
+	ca      string
+}
+
+// newRoles starts the server with what the files leave open put into copies of
+// them: tests that run in parallel have no environment of their own. change, if
+// any, spoils the options.
+func newRoles(t *testing.T, change func(*server.Options)) *roles {
+	t.Helper()
+	a := newAuthority(t)
+	var pairs []string
+	for name, value := range settings(t, a) {
+		pairs = append(pairs, "$"+name, value)
+	}
+	dir := t.TempDir()
+	for _, file := range []string{"server.conf", "acme.conf"} {
+		content, err := os.ReadFile("../deploy/nats/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, file), strings.NewReplacer(pairs...).Replace(string(content)))
+	}
+	o, err := server.ProcessConfigFile(filepath.Join(dir, "server.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(o)
+	}
+	return startRoles(t, a, o)
+}
+
+// settings are what the files leave open.
+func settings(t *testing.T, a *authority) map[string]string {
+	t.Helper()
+	cert, key := a.issue("nats")
+	s := map[string]string{"NATS_TLS_CERT": cert, "NATS_TLS_KEY": key, "NATS_STORE_DIR": t.TempDir()}
+	for _, role := range []string{"provisioner", "bridge", "router", "auditor"} {
+		hash, err := bcrypt.GenerateFromPassword([]byte("the "+role+"'s"), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s["ACME_"+strings.ToUpper(role)+"_PASSWORD"] = `"` + string(hash) + `"`
+	}
+	return s
+}
+
+const rootURL = "nats://root:root@"
+
+func startRoles(t *testing.T, a *authority, o *server.Options) *roles {
+	t.Helper()
+	acme := o.Accounts[slices.IndexFunc(o.Accounts, func(a *server.Account) bool { return a.Name == "ACME" })]
+	o.Users = append(o.Users, &server.User{Username: "root", Password: "root", Account: acme})
+	o.Port = server.RANDOM_PORT
+	s := natsServer(t, o)
+	return &roles{t: t, options: o, url: s.Addr().String(), ca: a.file}
+}
+
+// as connects as a role, in the way that the bridge's commands do.
+func (r *roles) as(role, inbox, api string, log *safeBuffer) (*nats.Conn, jetstream.JetStream) {
+	r.t.Helper()
+	env := []string{"NATS_URL=tls://" + r.url, "NATS_CA=" + r.ca, "NATS_USER=" + role, "NATS_PASSWORD=the " + role + "'s",
+		"NATS_INBOX_PREFIX=" + inbox, "NATS_JS_API_PREFIX=" + api}
+	nc, err := dial(r.t, log, func(error) {}, env...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c, _, err := bridge.ParseConfig(env, bridge.ForStream)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	js, err := bridge.OpenJetStream(c, nc)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return nc, js
+}
+
+// world puts a tenant beside the server; its own connection may do everything.
+func (r *roles) world() *world {
+	r.t.Helper()
+	w := newWorldOn(r.t, bpcctest.Config{}, rootURL+r.url, nats.RootCAs(r.ca))
+	w.agent("anna", "ready", "")
+	return w
+}
+
+// refusals are what the server did not permit, by the log.
+func refusals(log *safeBuffer) (refused []string) {
+	for line := range strings.Lines(log.String()) {
+		var entry struct{ Err string }
+		if err := json.Unmarshal([]byte(line), &entry); err == nil && strings.Contains(entry.Err, "Permissions Violation") {
+			refused = append(refused, entry.Err)
+		}
+	}
+	return refused
+}
+
+// asserts that the server does not permit what try tries, and names the subject.
+func (r *roles) refused(log *safeBuffer, what, subject string, try func(ctx context.Context) error) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := try(ctx); err == nil {
+		r.t.Errorf("%s: it is permitted", what)
+		return
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		if slices.ContainsFunc(refusals(log), func(text string) bool { return strings.Contains(text, subject) }) {
+			return
+		}
+	}
+	r.t.Errorf("%s: refused, but not for %s: %q", what, subject, refusals(log))
+}
+
+// TestRoles leads a whole life with the users of deploy/nats: the provisioner
+// makes the streams, the bridge does all it ever does, and readers read.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	r := newRoles(t, nil)
+	w := r.world()
+	ctx := t.Context()
+	used := w.spy()
+
+	// The bridge may not make the streams, and says so.
+	var bridgeLog safeBuffer
+	_, bridgeJS := r.as("bridge", "_INBOX_bridge", "", &bridgeLog)
+	_, err := bridge.Provision(ctx, bridgeJS, w.config())
+	if !errors.Is(err, bridge.ErrNATSPermission) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.BPCC_EVENTS") {
+		t.Fatalf("the bridge makes streams: %v; want the permission that it lacks", err)
+	}
+	used.reset()
+	var log safeBuffer
+	_, js := r.as("provisioner", "_INBOX_provisioner", "", &log)
+	for _, created := range []bool{true, false} {
+		done, err := bridge.Provision(ctx, js, w.config())
+		if err != nil {
+			t.Fatalf("the provisioner: %v", err)
+		}
+		for _, p := range done {
+			if p.Created != created {
+				t.Errorf("stream %s created: %v; want %v", p.Stream, p.Created, created)
+			}
+		}
+	}
+	r.exactly("provisioner", used.reset(), &log)
+	r.refused(&log, "the provisioner deletes", "STREAM.DELETE.BPCC_EVENTS", func(ctx context.Context) error { return js.DeleteStream(ctx, "BPCC_EVENTS") })
+
+	// A whole life of the bridge.
+	bridgeLog = safeBuffer{}
+	_, bridgeJS = r.as("bridge", "_INBOX_bridge", "", &bridgeLog)
+	used.reset()
+	if _, err := bridge.Provision(ctx, bridgeJS, w.config()); err != nil {
+		t.Fatalf("the bridge compares the streams: %v", err)
+	}
+	stop := w.startOn(bridgeJS)
+	w.waitFor("agent.anna.observed", 1)
+	standby := w.startOn(bridgeJS)
+	w.until("a look at who leads", func() bool { return used.has("$JS.API.DIRECT.GET.KV_bpcc_lease.$KV.bpcc_lease.acme") })
+	w.tenant.SetState("anna", "not_ready", "Lunch")
+	w.waitFor("agent.anna.state_changed", 1)
+	stop()
+	w.tenant.SetState("anna", "ready", "")
+	w.waitFor("agent.anna.state_changed", 2)
+	standby()
+	w.compareView(w.events())
+	fenced := w.run(bridgeJS)
+	w.waitFor("feed.started", 3)
+	if _, err := w.js.Publish(ctx, "bpcc.v1.acme.feed.checkpoint", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	w.tenant.SetState("anna", "busy", "")
+	if err := <-fenced; !errors.Is(err, bridge.ErrFenced) {
+		t.Errorf("after another writer: %v; want to be fenced", err)
+	}
+	r.exactly("bridge", used.reset(), &bridgeLog)
+	for what, subject := range map[string]string{
+		"another tenant's event": "bpcc.v1.beta.agent.bob.state_changed", "the view": "$KV.bpcc_state.acme.feed",
+		"another tenant's lease": "$KV.bpcc_lease.beta", "another's answers": "_INBOX_provisioner.x",
+	} {
+		r.refused(&bridgeLog, what, subject, func(ctx context.Context) error {
+			_, err := bridgeJS.Publish(ctx, subject, nil, jetstream.WithRetryAttempts(0))
+			return err
+		})
+	}
+
+	r.routerReads(w)
+	r.auditorReads(w)
+}
+
+// routerReads reads the view as the router.
+func (r *roles) routerReads(w *world) {
+	t, ctx := r.t, r.t.Context()
+	t.Helper()
+	if _, err := w.js.Publish(ctx, "bpcc.v1.beta.feed.checkpoint", []byte(`{"data":{"status":"live"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	root, err := w.js.KeyValue(ctx, "bpcc_state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("the other tenant in the view", func() bool { _, err := root.Get(ctx, "beta.feed"); return err == nil })
+
+	var log safeBuffer
+	nc, js := r.as("router", "_INBOX_readers.router", "ACME.API", &log)
+	kv, err := js.KeyValue(ctx, "bpcc_state")
+	if err != nil {
+		t.Fatalf("the router binds the view: %v", err)
+	}
+	if _, err := kv.Get(ctx, "acme.agent.anna"); err != nil {
+		t.Errorf("the router gets: %v", err)
+	}
+	watch, err := kv.Watch(ctx, "acme.>")
+	if err != nil {
+		t.Fatalf("the router watches: %v", err)
+	}
+	keys := map[string]bool{}
+	for entry := range watch.Updates() {
+		if entry == nil {
+			break
+		}
+		keys[entry.Key()] = true
+	}
+	if !keys["acme.agent.anna"] || !keys["acme.feed"] {
+		t.Errorf("the router sees %v; want anna and the feed", keys)
+	}
+	if _, err := w.js.Publish(ctx, "bpcc.v1.acme.agent.anna.state_changed", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case entry := <-watch.Updates():
+		if entry.Key() != "acme.agent.anna" {
+			t.Errorf("the router hears of %s; want acme.agent.anna", entry.Key())
+		}
+	case <-time.After(patience):
+		t.Error("the router hears nothing of a change")
+	}
+	if err := watch.Stop(); err != nil {
+		t.Errorf("the router stops its watch: %v", err)
+	}
+	if refused := refusals(&log); len(refused) > 0 {
+		t.Errorf("the router lacks %q", refused)
+	}
+
+	r.refused(&log, "another tenant's key", "DIRECT.GET.KV_bpcc_state.$KV.bpcc_state.beta.feed", func(ctx context.Context) error { _, err := kv.Get(ctx, "beta.feed"); return err })
+	r.refused(&log, "another tenant's changes", "$KV.bpcc_state.beta.>", func(ctx context.Context) error { _, err := kv.Watch(ctx, "beta.>"); return err })
+	r.refused(&log, "everybody's changes", "$KV.bpcc_state.>", func(ctx context.Context) error { _, err := kv.WatchAll(ctx); return err })
+	r.refused(&log, "the events", "CONSUMER.CREATE.BPCC_EVENTS", func(ctx context.Context) error {
+		_, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{})
+		return err
+	})
+	r.cannotWrite(w, nc, js, &log)
+	// A filter in the body that differs from the one in the subject.
+	answer, err := nc.Request("ACME.API.CONSUMER.CREATE.KV_bpcc_state.sly.$KV.bpcc_state.acme.feed",
+		[]byte(`{"stream_name":"KV_bpcc_state","config":{"name":"sly","filter_subject":"$KV.bpcc_state.beta.>","deliver_subject":"_INBOX_readers.router.x"}}`), patience)
+	if err != nil || !strings.Contains(string(answer.Data), "10131") {
+		t.Errorf("a consumer of another tenant behind a subject of this one: %v, %s; want it refused", err, answer.Data)
+	}
+}
+
+// auditorReads replays the stream as the auditor.
+func (r *roles) auditorReads(w *world) {
+	t, ctx := r.t, r.t.Context()
+	t.Helper()
+	stream, err := w.js.Stream(ctx, "BPCC_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := int(stream.CachedInfo().State.Msgs)
+	var log safeBuffer
+	nc, js := r.as("auditor", "_INBOX_readers.auditor", "ACME.API", &log)
+	for _, filters := range [][]string{nil, {"bpcc.v1.>"}, {"bpcc.v1.acme.>", "bpcc.v1.beta.>"}} {
+		consumer, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: filters})
+		if err != nil {
+			t.Fatalf("the auditor opens a consumer of %v: %v", filters, err)
+		}
+		info, err := consumer.Info(ctx)
+		if err != nil || int(info.NumPending) != all {
+			t.Fatalf("the auditor is told of %v messages in %v (%v); want %d", info, filters, err, all)
+		}
+		messages, err := consumer.Messages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range all {
+			if _, err := messages.Next(jetstream.NextMaxWait(patience)); err != nil {
+				t.Fatalf("the auditor reads %d of %d messages in %v: %v", n, all, filters, err)
+			}
+		}
+		messages.Stop()
+	}
+	if refused := refusals(&log); len(refused) > 0 {
+		t.Errorf("the auditor lacks %q", refused)
+	}
+	r.refused(&log, "the view", "STREAM.INFO.KV_bpcc_state", func(ctx context.Context) error { _, err := js.KeyValue(ctx, "bpcc_state"); return err })
+	r.cannotWrite(w, nc, js, &log)
+}
+
+// cannotWrite tries every way to change what is stored.
+func (r *roles) cannotWrite(w *world, nc *nats.Conn, js jetstream.JetStream, log *safeBuffer) {
+	t := r.t
+	t.Helper()
+	before := w.sequence()
+	r.refused(log, "an event", "bpcc.v1.acme.feed.checkpoint", func(ctx context.Context) error {
+		_, err := js.Publish(ctx, "bpcc.v1.acme.feed.checkpoint", []byte("{}"), jetstream.WithRetryAttempts(0))
+		return err
+	})
+	for _, call := range []string{"STREAM.DELETE.BPCC_EVENTS", "STREAM.PURGE.BPCC_EVENTS", "STREAM.PURGE.KV_bpcc_state", "STREAM.UPDATE.BPCC_EVENTS", "STREAM.MSG.DELETE.BPCC_EVENTS", "STREAM.CREATE.OTHER"} {
+		for _, api := range []string{"ACME.API.", "$JS.API."} {
+			r.refused(log, call, api+call, func(ctx context.Context) error { _, err := nc.RequestWithContext(ctx, api+call, nil); return err })
+		}
+	}
+	// The answer to a permitted question, sent to where events are stored.
+	for _, call := range []string{
+		"ACME.API.STREAM.INFO.KV_bpcc_state", "ACME.API.STREAM.INFO.BPCC_EVENTS", "ACME.API.DIRECT.GET.KV_bpcc_state.$KV.bpcc_state.acme.feed",
+		"ACME.API.DIRECT.GET.BPCC_EVENTS.bpcc.v1.acme.feed.checkpoint", "ACME.API.CONSUMER.CREATE.BPCC_EVENTS.x",
+	} {
+		if err := nc.PublishRequest(call, "bpcc.v1.acme.feed.checkpoint", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A consumer that delivers there.
+	for stream, filter := range map[string]string{"KV_bpcc_state": "$KV.bpcc_state.acme.feed", "BPCC_EVENTS": "bpcc.v1.acme.feed.checkpoint"} {
+		body := fmt.Sprintf(`{"stream_name":%q,"config":{"name":"sly","filter_subject":%q,"deliver_subject":"bpcc.v1.acme.feed.started","ack_policy":"none"}}`, stream, filter)
+		if err := nc.PublishRequest("ACME.API.CONSUMER.CREATE."+stream+".sly."+filter, nc.NewInbox(), []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// An answer to a last question shows that the server has dealt with the rest.
+	if err := nc.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(time.Second)
+	if after := w.sequence(); after != before {
+		t.Errorf("the stream has grown from %d to %d messages", before, after)
+	}
+}
+
+// sequence is that of the last event.
+func (w *world) sequence() uint64 {
+	w.t.Helper()
+	stream, err := w.js.Stream(w.t.Context(), "BPCC_EVENTS")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return stream.CachedInfo().State.LastSeq
+}
+
+// exactly checks that a role was refused nothing, and has used all that it may
+// publish to.
+func (r *roles) exactly(role string, used []string, log *safeBuffer) {
+	r.t.Helper()
+	for _, text := range refusals(log) {
+		r.t.Errorf("the %s lacks: %s", role, text)
+	}
+	user := r.options.Users[slices.IndexFunc(r.options.Users, func(u *server.User) bool { return u.Username == role })]
+	for _, may := range user.Permissions.Publish.Allow {
+		if !slices.ContainsFunc(used, func(subject string) bool { return server.SubjectMatchesFilter(subject, may) }) {
+			r.t.Errorf("the %s may publish to %s and never does", role, may)
+		}
+	}
+}
+
+// spied is a list of the subjects that passed the server.
+type spied struct {
+	mu       sync.Mutex
+	subjects []string
+}
+
+// spy listens to everything in the world's account.
+func (w *world) spy() *spied {
+	w.t.Helper()
+	var s spied
+	_, err := w.nc.Subscribe(">", func(m *nats.Msg) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.subjects = append(s.subjects, m.Subject)
+	})
+	if err == nil {
+		err = w.nc.FlushTimeout(patience)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &s
+}
+
+func (s *spied) has(subject string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.subjects, subject)
+}
+
+// reset forgets, and returns what it had.
+func (s *spied) reset() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	had := s.subjects
+	s.subjects = nil
+	return had
+}
+
+// TestMissingPermissions takes one permission at a time from the bridge: it must
+// say which, and end where it cannot do without.
+func TestMissingPermissions(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		subject string
+		inbox   string // instead of the right prefix
+		ends    bool   // the bridge ends with the reason; else it holds on and logs it
+	}{
+		{subject: "$JS.API.STREAM.INFO.KV_bpcc_lease", ends: true},
+		{subject: "$KV.bpcc_lease.acme", ends: true},
+		{subject: "$JS.API.CONSUMER.CREATE.KV_bpcc_state.*.$KV.bpcc_state.acme.>", ends: true},
+		{subject: "bpcc.v1.acme.>"},
+		{subject: "bpcc.watchdog.acme.armed"},
+		{subject: "_INBOX", inbox: "_INBOX", ends: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.subject, func(t *testing.T) {
+			t.Parallel()
+			r := newRoles(t, func(o *server.Options) {
+				user := o.Users[slices.IndexFunc(o.Users, func(u *server.User) bool { return u.Username == "bridge" })]
+				p := user.Permissions.Publish
+				p.Allow = slices.DeleteFunc(p.Allow, func(s string) bool { return s == tt.subject })
+			})
+			w := r.world()
+			if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
+				t.Fatal(err)
+			}
+			var log safeBuffer
+			inbox := tt.inbox
+			if inbox == "" {
+				inbox = "_INBOX_bridge"
+			}
+			_, js := r.as("bridge", inbox, "", &log)
+			ended := w.run(js)
+			text := strings.ReplaceAll(strings.TrimSuffix(tt.subject, ".>"), "*", "")
+			text, _, _ = strings.Cut(text, "..")
+			if !tt.ends {
+				logged(t, &log, text)
+				return
+			}
+			select {
+			case err := <-ended:
+				if !errors.Is(err, bridge.ErrNATSPermission) || !strings.Contains(err.Error(), text) {
+					t.Errorf("ended with %v; want the missing %s", err, text)
+				}
+			case <-time.After(2 * patience): // reading has the longest of all waits
+				t.Errorf("goes on without %s:\n%s", tt.subject, &log)
+			}
+			if refused := refusals(&log); len(refused) == 0 || !strings.Contains(refused[0], text) {
+				t.Errorf("the log names %q; want %s", refused, text)
+			}
+		})
+	}
+}
+
+// run runs a bridge on streams that are there, until the test ends.
+func (w *world) run(js jetstream.JetStream) (ended <-chan error) {
+	w.t.Helper()
+	b, err := bridge.New(w.config(), js, slog.New(slog.NewTextHandler(logWriter{w.t}, nil)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	gone := make(chan struct{})
+	go func() { defer close(gone); done <- b.Run(ctx) }()
+	w.t.Cleanup(func() { cancel(); <-gone })
+	return done
+}
+
+// TestRolesFromTheEnvironment loads the files as they are.
+func TestRolesFromTheEnvironment(t *testing.T) {
+	a := newAuthority(t)
+	for name, value := range settings(t, a) {
+		t.Setenv(name, value)
+	}
+	o, err := server.ProcessConfigFile("../deploy/nats/server.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startRoles(t, a, o)
+	for role, inbox := range map[string]string{
+		"provisioner": "_INBOX_provisioner", "bridge": "_INBOX_bridge", "router": "_INBOX_readers.router", "auditor": "_INBOX_readers.auditor",
+	} {
+		var log safeBuffer
+		nc, _ := r.as(role, inbox, "", &log)
+		if err := nc.FlushTimeout(patience); err != nil || len(refusals(&log)) > 0 {
+			t.Errorf("%s: %v, %q", role, err, refusals(&log))
+		}
+	}
+	if _, err := nats.Connect("tls://"+r.url, nats.RootCAs(r.ca), nats.UserInfo("bridge", "")); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("without a password: %v; want it refused", err)
+	}
+}
+
+// The files must not hold a secret, and every role's password must come from
+// outside.
+func TestRoleFilesHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../deploy/nats/*.conf")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, line := range strings.Split(string(content), "\n") {
+			if _, value, ok := strings.Cut(line, "password: "); ok && !strings.HasPrefix(value, "$") {
+				t.Errorf("%s:%d: a password that is not taken from the environment", file, n+1)
+			}
+		}
+	}
+}
