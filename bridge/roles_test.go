@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -437,27 +438,26 @@ func (s *spied) reset() []string {
 }
 
 // TestMissingPermissions takes one permission at a time from the bridge: it must
-// say which, and end where it cannot do without.
+// say which, and wait for it.
 func TestMissingPermissions(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		subject string
 		inbox   string // instead of the right prefix
-		ends    bool   // the bridge ends with the reason; else it holds on and logs it
+		unready bool   // it cannot do anything without, and its probe says why
 	}{
-		{subject: "$JS.API.STREAM.INFO.KV_bpcc_lease", ends: true},
-		{subject: "$KV.bpcc_lease.acme", ends: true},
-		{subject: "$JS.API.CONSUMER.CREATE.KV_bpcc_state.*.$KV.bpcc_state.acme.>", ends: true},
+		{subject: "$JS.API.STREAM.INFO.KV_bpcc_lease", unready: true},
+		{subject: "$KV.bpcc_lease.acme", unready: true},
+		{subject: "$JS.API.CONSUMER.CREATE.KV_bpcc_state.*.$KV.bpcc_state.acme.>", unready: true},
 		{subject: "bpcc.v1.acme.>"},
 		{subject: "bpcc.watchdog.acme.armed"},
-		{subject: "_INBOX", inbox: "_INBOX", ends: true},
+		{subject: "_INBOX", inbox: "_INBOX", unready: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.subject, func(t *testing.T) {
 			t.Parallel()
 			r := newRoles(t, func(o *server.Options) {
-				user := o.Users[slices.IndexFunc(o.Users, func(u *server.User) bool { return u.Username == "bridge" })]
-				p := user.Permissions.Publish
+				p := o.Users[slices.IndexFunc(o.Users, func(u *server.User) bool { return u.Username == "bridge" })].Permissions.Publish
 				p.Allow = slices.DeleteFunc(p.Allow, func(s string) bool { return s == tt.subject })
 			})
 			w := r.world()
@@ -465,28 +465,22 @@ func TestMissingPermissions(t *testing.T) {
 				t.Fatal(err)
 			}
 			var log safeBuffer
-			inbox := tt.inbox
-			if inbox == "" {
-				inbox = "_INBOX_bridge"
-			}
-			_, js := r.as("bridge", inbox, "", &log)
-			ended := w.run(js)
-			text := strings.ReplaceAll(strings.TrimSuffix(tt.subject, ".>"), "*", "")
-			text, _, _ = strings.Cut(text, "..")
-			if !tt.ends {
-				logged(t, &log, text)
-				return
+			_, js := r.as("bridge", cmp.Or(tt.inbox, "_INBOX_bridge"), "", &log)
+			p := w.run(js)
+			named, _, _ := strings.Cut(strings.TrimSuffix(tt.subject, ">"), "*")
+			w.until("the permission in the log", func() bool {
+				return slices.ContainsFunc(refusals(&log), func(text string) bool { return strings.Contains(text, named) })
+			})
+			if tt.unready {
+				w.until("the permission in the probe", func() bool {
+					h := p.fleet.Health()[0]
+					return !h.Ready && strings.Contains(h.Reason, bridge.ErrNATSPermission.Error()) && strings.Contains(h.Reason, named)
+				})
 			}
 			select {
-			case err := <-ended.ended:
-				if !errors.Is(err, bridge.ErrNATSPermission) || !strings.Contains(err.Error(), text) {
-					t.Errorf("ended with %v; want the missing %s", err, text)
-				}
-			case <-time.After(2 * patience): // reading has the longest of all waits
-				t.Errorf("goes on without %s:\n%s", tt.subject, &log)
-			}
-			if refused := refusals(&log); len(refused) == 0 || !strings.Contains(refused[0], text) {
-				t.Errorf("the log names %q; want %s", refused, text)
+			case err := <-p.ended:
+				t.Errorf("ended: %v", err)
+			default:
 			}
 		})
 	}
@@ -494,6 +488,7 @@ func TestMissingPermissions(t *testing.T) {
 
 // process is a fleet that runs.
 type process struct {
+	fleet *bridge.Fleet
 	stop  func()     // and wait
 	ended chan error // what Run returned
 }
@@ -507,7 +502,7 @@ func (w *world) run(js jetstream.JetStream, more ...*bridge.Config) *process {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
-	p := &process{ended: make(chan error, 1)}
+	p := &process{fleet: f, ended: make(chan error, 1)}
 	gone := make(chan struct{})
 	go func() { defer close(gone); p.ended <- f.Run(ctx) }()
 	p.stop = func() { cancel(); <-gone }
