@@ -181,9 +181,10 @@ func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 	left := max(deadline.Sub(l.now()), time.Millisecond)
 	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/4, left))
 	defer cancel()
+	before := l.conn.LastError()
 	sent := l.now()
 	revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
-	if err != nil {
+	if err = permitted(l.conn, before, err); err != nil {
 		return fmt.Errorf("renew the lease: %w", err)
 	}
 	l.revision, l.renewed = revision, sent

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -182,4 +183,56 @@ func TestRecallOverABadLine(t *testing.T) {
 	if observed != agents+1 {
 		t.Errorf("%d pictures observed, want %d once each", observed, agents+1)
 	}
+}
+
+// TestAwayForLong takes NATS away for many leases while everything at the source
+// changes all the time. The bridge holds one batch and nothing else: neither
+// memory nor goroutines grow. It runs by itself, since it measures the process.
+func TestAwayForLong(t *testing.T) {
+	const (
+		agents       = 500
+		mostBytes    = 4 << 20
+		mostRoutines = 8
+	)
+	w, p := behindProxy(t)
+	w.env["BRIDGE_LEASE_TTL"] = "1s"
+	w.env["BPCC_SERVICES"] = ""
+	w.env["BPCC_DIRECTORY_INTERVAL"] = "100ms"
+	change := func(round int) {
+		w.tenant.Update(func(world *bpcctest.World) {
+			for i := range agents {
+				world.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%04d", (i+round)%(2*agents)), State: []string{"ready", "busy"}[round%2]})
+			}
+			for i := range 20 {
+				world.SetService(bpcctest.Service{Name: fmt.Sprintf("Service %d", (i+round)%40)})
+			}
+		})
+	}
+	change(0)
+	w.startOn(p.through(t))
+	w.waitFor("totals.bridge.observed", 1)
+	round := 0
+	busy := func(d time.Duration) (heap uint64, goroutines int) {
+		for end := time.Now().Add(d); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+			round++
+			change(round)
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc, runtime.NumGoroutine()
+	}
+	p.away(true)
+	heap, goroutines := busy(4 * time.Second) // the lease is lost by then
+	t.Logf("after 4 s: %d KiB, %d goroutines", heap>>10, goroutines)
+	for range 2 {
+		h, g := busy(time.Second)
+		t.Logf("and then: %d KiB, %d goroutines", h>>10, g)
+		if h > heap+mostBytes || g > goroutines+mostRoutines {
+			t.Errorf("the heap has grown from %d to %d KiB, goroutines from %d to %d", heap>>10, h>>10, goroutines, g)
+		}
+	}
+	p.away(false)
+	started := w.waitFor("feed.started", 2)[1]
+	w.wait("the first picture after it", func(all []stored) bool { return len(on(after(all, started.Seq), "feed.resumed")) > 0 })
 }

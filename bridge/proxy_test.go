@@ -22,6 +22,7 @@ type proxy struct {
 
 	mu    sync.Mutex // guards what follows
 	conns map[net.Conn]bool
+	gone  bool   // nobody is let in
 	watch string // what do waits for
 	do    func()
 }
@@ -91,6 +92,13 @@ func newProxy(t *testing.T, target string) *proxy {
 			if err != nil {
 				return
 			}
+			p.mu.Lock()
+			gone := p.gone
+			p.mu.Unlock()
+			if gone {
+				client.Close()
+				continue
+			}
 			server, err := net.Dial("tcp", target)
 			if err != nil {
 				client.Close()
@@ -152,6 +160,16 @@ func (p *proxy) carry(client, server net.Conn) {
 	}
 	p.serving.Go(func() { pipe(client, server, &p.toServer) })
 	p.serving.Go(func() { pipe(server, client, &p.toClient) })
+}
+
+// away takes the server away, or brings it back.
+func (p *proxy) away(yes bool) {
+	p.mu.Lock()
+	p.gone = yes
+	p.mu.Unlock()
+	if yes {
+		p.cut()
+	}
 }
 
 // cut ends all connections; what is held back is lost, unless a gate that was

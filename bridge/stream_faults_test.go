@@ -1,0 +1,314 @@
+package bridge_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+)
+
+// reshape changes the configuration of a stream, as somebody does who does not
+// ask.
+func (w *world) reshape(stream string, change func(*jetstream.StreamConfig)) {
+	w.t.Helper()
+	s, err := w.js.Stream(w.t.Context(), stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	change(&c)
+	if _, err := w.js.UpdateStream(w.t.Context(), c); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// startBridge is start that lets the test look at the bridge's health.
+func (w *world) startBridge(js jetstream.JetStream) *bridge.Bridge {
+	w.t.Helper()
+	b, err := bridge.New(w.config(), js, w.logger())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Logf("bridge: %v", err)
+		}
+	})
+	return b
+}
+
+func (w *world) provision() {
+	w.t.Helper()
+	if _, err := bridge.Provision(w.t.Context(), w.js, w.config()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// waitForReason waits until the bridge is not ready, for a reason that holds text.
+func waitForReason(t *testing.T, b *bridge.Bridge, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; <-time.After(10 * time.Millisecond) {
+		h := b.Health()
+		if !h.Ready && strings.Contains(h.Reason, text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain to be not ready for a reason with %q: %+v", text, h)
+		}
+	}
+}
+
+func waitForReady(t *testing.T, b *bridge.Bridge) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !b.Health().Ready; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain to be ready: %+v", b.Health())
+		}
+	}
+}
+
+// TestStreamTakesNothing makes the stream refuse batches in every way that can be
+// mended. The bridge holds one batch, says what to do, polls no further, tells
+// readers through the watchdog, and goes on by itself when it is mended.
+func TestStreamTakesNothing(t *testing.T) {
+	t.Parallel()
+	full := func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew }
+	tests := map[string]struct {
+		spoil, mend func(*jetstream.StreamConfig)
+		reason      string
+	}{
+		"full by messages": {full, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = -1, jetstream.DiscardOld }, "raise or lift max_bytes and max_msgs"},
+		"full by bytes": {
+			func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 100, jetstream.DiscardNew },
+			func(c *jetstream.StreamConfig) { c.MaxBytes = -1 },
+			"raise or lift max_bytes and max_msgs",
+		},
+		"atomic batches switched off": {
+			func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
+			func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = true },
+			"switch allow_atomic of stream BPCC_EVENTS on",
+		},
+		"other subjects": {
+			func(c *jetstream.StreamConfig) { c.Subjects = []string{"elsewhere.>"} },
+			func(c *jetstream.StreamConfig) { c.Subjects = []string{"bpcc.v1.>"} },
+			"give stream BPCC_EVENTS the subject bpcc.v1.> back",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bpcctest.Config{})
+			w.env["BRIDGE_LEASE_TTL"] = "1s"
+			w.agent("anna", "ready", "")
+			w.provision()
+			b := w.startBridge(w.js)
+			w.waitForFeed("live")
+			waitForReady(t, b)
+			w.quietPolls(2) // the watchdog follows the feed by a poll
+
+			w.reshape("BPCC_EVENTS", test.spoil)
+			w.tenant.SetState("anna", "not_ready", "")
+			waitForReason(t, b, test.reason)
+			polls := w.tenant.Counts().DataRequests()
+			w.waitForFeed("stale") // the stream that tells so is another one
+			if n := w.tenant.Counts().DataRequests() - polls; n > 1 {
+				t.Errorf("%d polls while a batch is held", n)
+			}
+			if n := strings.Count(w.log.String(), "the stream does not take events"); n != 1 {
+				t.Errorf("said %d times that the stream does not take events", n)
+			}
+			w.tenant.SetState("anna", "busy", "")
+
+			w.reshape("BPCC_EVENTS", test.mend)
+			w.waitForFeed("live")
+			waitForReady(t, b)
+			// The batch that was held, and the net difference since, with the gap.
+			w.once(2, "busy")
+			all := w.events()
+			if starts := len(on(all, "feed.started")); starts != 1 {
+				t.Errorf("%d terms, want one", starts)
+			}
+			resumed := on(all, "feed.resumed")
+			if len(resumed) != 1 || resumed[0].get("bridge_away") != true {
+				t.Errorf("the gap is told %d times: %v", len(resumed), resumed)
+			}
+		})
+	}
+}
+
+// TestStreamSealed seals the stream, which nothing takes back: the bridge says so.
+func TestStreamSealed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	w.provision()
+	b := w.startBridge(w.js)
+	w.waitFor("totals.bridge.observed", 1)
+	w.reshape("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.Sealed, c.MaxAge = true, 0 })
+	w.tenant.SetState("anna", "busy", "")
+	waitForReason(t, b, "choose another name in BRIDGE_STREAM")
+}
+
+// TestStreamsDeleted deletes each stream under a running bridge. Nobody makes it
+// anew but the bridge itself, as it would at its start.
+func TestStreamsDeleted(t *testing.T) {
+	t.Parallel()
+	for _, names := range [][]string{{"BPCC_EVENTS"}, {"KV_bpcc_lease"}, {"BPCC_EVENTS", "BPCC_EVENTS_WATCHDOG", "KV_bpcc_state", "KV_bpcc_lease"}} {
+		t.Run(strings.Join(names, ","), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bpcctest.Config{})
+			w.env["BRIDGE_LEASE_TTL"] = "1s"
+			w.agent("anna", "ready", "")
+			w.provision()
+			b := w.startBridge(w.js)
+			w.waitFor("totals.bridge.observed", 1)
+			for _, name := range names {
+				if err := w.js.DeleteStream(t.Context(), name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.tenant.SetState("anna", "busy", "")
+			if names[0] == "BPCC_EVENTS" {
+				waitForReason(t, b, "stream not found")
+			}
+			for deadline := time.Now().Add(patience); ; <-time.After(50 * time.Millisecond) {
+				if _, err := w.js.Stream(t.Context(), names[0]); err == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("waited in vain for %s", names[0])
+				}
+			}
+			waitForReady(t, b)
+			w.tenant.SetState("anna", "ready", "")
+			w.waitForUnchecked("agent.anna.state_changed", 1)
+			if !strings.Contains(w.log.String(), "made it anew, empty") {
+				t.Error("nobody was told that a stream was made anew")
+			}
+		})
+	}
+}
+
+// TestDuplicateID lets somebody publish the id that the bridge uses next. Its
+// batch is refused whole until the id leaves the stream's window.
+func TestDuplicateID(t *testing.T) {
+	t.Parallel()
+	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
+	w.agent("anna", "ready", "")
+	w.provision()
+	w.reshape("BPCC_EVENTS", func(c *jetstream.StreamConfig) {
+		c.Duplicates, c.Subjects = 3*time.Second, append(c.Subjects, "elsewhere")
+	})
+	// The first batch of a first term begins with this one.
+	if _, err := w.js.Publish(t.Context(), "elsewhere", nil, jetstream.WithMsgID("acme-1-1-1")); err != nil {
+		t.Fatal(err)
+	}
+	b := w.startBridge(w.js)
+	waitForReason(t, b, "somebody has published the bridge's ids")
+	waitForReady(t, b)
+}
+
+// TestJetStreamFull fills the server's own storage: nothing can be written, the
+// lease and the watchdog's news included. When there is room, all goes on.
+func TestJetStreamFull(t *testing.T) {
+	t.Parallel()
+	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 4 << 20})
+	w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
+	w.env["BRIDGE_LEASE_TTL"] = "1s"
+	w.agent("anna", "ready", "")
+	w.provision()
+	b := w.startBridge(w.js)
+	w.waitFor("totals.bridge.observed", 1)
+	other, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"other"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = w.js.Publish(t.Context(), "other", make([]byte, 256<<10))
+	}
+	w.tenant.SetState("anna", "busy", "")
+	waitForReason(t, b, "insufficient resources")
+	polls := w.tenant.Counts().DataRequests()
+	<-time.After(2 * time.Second)
+	if n := w.tenant.Counts().DataRequests() - polls; n > 1 {
+		t.Errorf("%d polls while nothing can be stored", n)
+	}
+	if err := other.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.once(1, "busy")
+	waitForReady(t, b)
+}
+
+// TestPermissionsTakenAway reloads the server with fewer permissions for the
+// bridge's user, and then with enough.
+func TestPermissionsTakenAway(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		deny   []string
+		reason string
+	}{
+		"events": {[]string{"bpcc.v1.>"}, `Permissions Violation for Publish to "bpcc.v1.acme.`},
+		"lease":  {[]string{"$KV.bpcc_lease.>"}, `Permissions Violation for Publish to "$KV.bpcc_lease.acme"`},
+		// A new term needs to read, and cannot.
+		"lease and consumers": {[]string{"$KV.bpcc_lease.>", "$JS.API.CONSUMER.>"}, `Permissions Violation for Publish to "$KV.bpcc_lease.acme"`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			options := func(deny []string) *server.Options {
+				p := &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: deny}}
+				return &server.Options{
+					JetStream: true, StoreDir: dir,
+					Users: []*server.User{{Username: "test", Password: "t"}, {Username: "bridge", Password: "b", Permissions: p}},
+				}
+			}
+			s := natsServer(t, options(nil))
+			address := strings.TrimPrefix(s.ClientURL(), "nats://")
+			reload := func(deny []string) {
+				t.Helper()
+				o := options(deny)
+				o.Host, o.Port, o.NoSigs, o.NoLog = "127.0.0.1", s.Addr().(*net.TCPAddr).Port, true, true
+				if err := s.ReloadOptions(o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w := newWorldOn(t, bpcctest.Config{}, "nats://test:t@"+address)
+			w.env["BRIDGE_LEASE_TTL"] = "1s"
+			w.agent("anna", "ready", "")
+			w.provision()
+			nc, err := nats.Connect("nats://bridge:b@"+address, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+				nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(nc.Close)
+			js, err := jetstream.New(nc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := w.startBridge(js)
+			w.waitFor("totals.bridge.observed", 1)
+			reload(test.deny)
+			w.tenant.SetState("anna", "busy", "")
+			waitForReason(t, b, test.reason)
+			reload(nil)
+			w.waitFor("agent.anna.state_changed", 1)
+			waitForReady(t, b)
+		})
+	}
+}
