@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -136,6 +137,26 @@ func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provis
 		done = append(done, p)
 	}
 	return done, nil
+}
+
+// Codes of the server for streams that cannot be made.
+const (
+	codeNoPeers    jetstream.ErrorCode = 10005 // fewer servers than replicas, so far
+	codeNoCluster  jetstream.ErrorCode = 10074 // replicas, and a server that is alone
+	serverMayBeOff                     = 500   // the class of answers that may be others later
+)
+
+// Passing tells whether what kept [Provision] from its work may pass by itself:
+// no answer, no leader, fewer servers than replicas. Else a person must mend it.
+func Passing(err error) bool {
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, ErrStream), errors.Is(err, ErrNATSPermission), errors.Is(err, nats.ErrConnectionClosed):
+		return false
+	case errors.As(err, &api):
+		return api.ErrorCode == codeNoPeers || api.Code >= serverMayBeOff && api.ErrorCode != codeNoCluster
+	}
+	return true
 }
 
 func provision(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (Provisioned, error) {

@@ -119,6 +119,13 @@ func (t *Tenant) DropSubscriptions() {
 	}
 }
 
+// Subscriptions is how many subscriptions are active, without those of strangers.
+func (t *Tenant) Subscriptions() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.active() - t.others
+}
+
 // FillSubscriptions lets strangers use up the pool: whoever has no subscription
 // gets 409 until [Tenant.ClearFaults] or [Tenant.DropSubscriptions].
 func (t *Tenant) FillSubscriptions() {

@@ -179,8 +179,16 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// provision makes the streams, trying again while the servers have no leader.
+// provision makes the streams, trying again while that may pass by itself: no
+// leader, too few servers for the replicas.
 func provision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
+	told := map[string]bool{}
+	warn := func(text string, args ...any) {
+		if key := fmt.Sprint(text, args); !told[key] {
+			told[key] = true
+			log.Warn(text, args...)
+		}
+	}
 	for {
 		done, err := bridge.Provision(ctx, js, c)
 		for _, p := range done {
@@ -188,13 +196,13 @@ func provision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, lo
 				log.Info("stream created", "stream", p.Stream)
 			}
 			for _, d := range p.Differs {
-				log.Warn("stream is not as this bridge would make it; leaving it so", "stream", p.Stream, "differs", d)
+				warn("stream is not as this bridge would make it; leaving it so", "stream", p.Stream, "differs", d)
 			}
 		}
-		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		if err == nil || ctx.Err() != nil || !bridge.Passing(err) {
 			return err
 		}
-		log.Warn("JetStream does not answer; trying again", "err", err)
+		warn("JetStream is not ready for the streams; trying again", "err", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
