@@ -84,13 +84,13 @@ func TestLostOnTheWay(t *testing.T) {
 		"time, for the request": {
 			"30s",
 			func(_ *world, p *proxy) { p.toServer.shut() },
-			func(_ *world, p *proxy) { <-time.After(7 * time.Second); p.toServer.release() },
+			func(_ *world, p *proxy) { <-time.After(4 * time.Second); p.toServer.release() },
 			1,
 		},
 		"time, for the answer": {
 			"30s",
 			func(_ *world, p *proxy) { p.toClient.shut() },
-			func(_ *world, p *proxy) { <-time.After(7 * time.Second); p.toClient.release() },
+			func(_ *world, p *proxy) { <-time.After(4 * time.Second); p.toClient.release() },
 			1,
 		},
 		// The answers to renewals are lost as well, for less than the lease.

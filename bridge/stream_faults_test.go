@@ -88,22 +88,23 @@ func TestStreamTakesNothing(t *testing.T) {
 	tests := map[string]struct {
 		spoil, mend func(*jetstream.StreamConfig)
 		reason      string
+		stale       bool // wait for the watchdog too
 	}{
-		"full by messages": {full, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = -1, jetstream.DiscardOld }, "raise or lift max_bytes and max_msgs"},
+		"full by messages": {full, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = -1, jetstream.DiscardOld }, "raise or lift max_bytes and max_msgs", true},
 		"full by bytes": {
 			func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 100, jetstream.DiscardNew },
 			func(c *jetstream.StreamConfig) { c.MaxBytes = -1 },
-			"raise or lift max_bytes and max_msgs",
+			"raise or lift max_bytes and max_msgs", false,
 		},
 		"atomic batches switched off": {
 			func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
 			func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = true },
-			"switch allow_atomic of stream BPCC_EVENTS on",
+			"switch allow_atomic of stream BPCC_EVENTS on", false,
 		},
 		"other subjects": {
 			func(c *jetstream.StreamConfig) { c.Subjects = []string{"elsewhere.>"} },
 			func(c *jetstream.StreamConfig) { c.Subjects = []string{"bpcc.v1.>"} },
-			"give stream BPCC_EVENTS the subject bpcc.v1.> back",
+			"give stream BPCC_EVENTS the subject bpcc.v1.> back", false,
 		},
 	}
 	for name, test := range tests {
@@ -122,11 +123,16 @@ func TestStreamTakesNothing(t *testing.T) {
 			w.tenant.SetState("anna", "not_ready", "")
 			waitForReason(t, b, test.reason)
 			polls := w.tenant.Counts().DataRequests()
-			w.waitForFeed("stale") // the stream that tells so is another one
+			if test.stale {
+				w.waitForFeed("stale") // the stream that tells so is another one
+			} else {
+				<-time.After(5500 * time.Millisecond) // longer than a feed may be silent
+			}
 			if n := w.tenant.Counts().DataRequests() - polls; n > 1 {
 				t.Errorf("%d polls while a batch is held", n)
 			}
-			if n := strings.Count(w.log.String(), "the stream does not take events"); n != 1 {
+			// A batch that was under way when it began may fail in another word.
+			if n := strings.Count(w.log.String(), "the stream does not take events"); n == 0 || n > 2 {
 				t.Errorf("said %d times that the stream does not take events", n)
 			}
 			w.tenant.SetState("anna", "busy", "")
