@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -70,14 +69,15 @@ func TestShutdown(t *testing.T) {
 			w.env["BRIDGE_LEASE_TTL"] = "60s"
 			w.agent("anna", "ready", "")
 			w.provision()
-			stop := w.run(p.through(t))
+			running := w.run(p.through(t))
 			w.waitFor("totals.bridge.observed", 1)
 			test.spoil(w, p)
 			w.tenant.SetState("anna", "busy", "")
 			<-time.After(500 * time.Millisecond) // a request or a batch is under way
 			deletes := w.tenant.Counts().Deletes
 			begun := time.Now()
-			if err := stop(); !errors.Is(err, test.want) {
+			running.stop()
+			if err := <-running.ended; !errors.Is(err, test.want) {
 				t.Errorf("ended with %v, want %v", err, test.want)
 			}
 			if took := time.Since(begun); took > stopBy {
@@ -111,38 +111,14 @@ func TestShutdownWhileStandingBy(t *testing.T) {
 	w := newWorld(t, bpcctest.Config{})
 	w.start()
 	w.waitFor("feed.started", 1)
-	stop := w.run(w.js)
+	standby := w.run(w.js)
 	w.quietPolls(3)
 	begun := time.Now()
-	if err := stop(); err != nil || time.Since(begun) > stopBy/2 {
+	standby.stop()
+	if err := <-standby.ended; err != nil || time.Since(begun) > stopBy/2 {
 		t.Errorf("stopped after %v: %v", time.Since(begun), err)
 	}
 	if n := len(on(w.events(), "feed.stopped")); n != 0 {
 		t.Errorf("a standby said goodbye for the leader")
 	}
-}
-
-// run runs a bridge; stop ends it and returns what it returned.
-func (w *world) run(js jetstream.JetStream) (stop func() error) {
-	w.t.Helper()
-	b, err := bridge.New(w.config(), js, w.logger())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(w.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- b.Run(ctx) }()
-	ended := false
-	stop = func() error {
-		ended = true
-		cancel()
-		return <-done
-	}
-	w.t.Cleanup(func() {
-		if !ended {
-			cancel()
-			<-done
-		}
-	})
-	return stop
 }
