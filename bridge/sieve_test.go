@@ -273,14 +273,16 @@ func TestCheckNamesRefusedStatistics(t *testing.T) {
 	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}],"stats_totals":["agents_redy"]},"desk":{"stats_totals":["agents_ready"]}}`)
 	w.agent("anna", "ready", "")
 	var out strings.Builder
-	err := bridge.Check(t.Context(), w.config(), &out)
+	err := bridge.Check(t.Context(), w.config(), func(s bridge.Step) {
+		fmt.Fprintf(&out, "%s %s: %s → %s\n", s.Outcome, s.Name, s.Saw, s.Mend)
+	})
 	if !errors.Is(err, bridge.ErrCheck) {
 		t.Errorf("Check: %v, want %v", err, bridge.ErrCheck)
 	}
 	for _, want := range []string{
-		`FAIL  subscribe     the server does not know "reasn" (app "wall", agent grid "agents", column "8")` + "\n                      → take it out",
-		`FAIL  subscribe     the server does not know "agents_redy" (app "wall", stats_totals)` + "\n                      → take it out",
-		"ok    snapshot", "ok    agent         1 row(s)", "1 ready",
+		`FAIL subscribe: the server does not know "reasn" (app "wall", agent grid "agents", column "8") → take it out`,
+		`FAIL subscribe: the server does not know "agents_redy" (app "wall", stats_totals) → take it out`,
+		"ok snapshot: ", "ok agent: 1 row(s)", "ok agents: 1 ready",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report lacks %q", want)

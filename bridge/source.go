@@ -175,6 +175,9 @@ func patienceFor(err error) (kind string, p patience) {
 	return "source", quick
 }
 
+// tryAgain is the advice where a bridge that runs needs none.
+const tryAgain = "trying again"
+
 // advice says what a person can do about a failure.
 func advice(err error) string {
 	var r *refusal
@@ -199,7 +202,7 @@ func advice(err error) string {
 	case errors.Is(err, bpcc.ErrThrottled):
 		return "waiting as the server asks"
 	}
-	return "trying again"
+	return tryAgain
 }
 
 // snapshot does what is needed to get one answer: log in, subscribe, ask.

@@ -140,7 +140,10 @@ func flagsOf(name string) []string {
 		}
 		p := &program{stdout: io.Discard, stderr: io.Discard}
 		if err := c.run(p, context.Background(), []string{"--help"}); errors.Is(err, flag.ErrHelp) {
-			p.current.VisitAll(func(f *flag.Flag) { out = append(out, "--"+f.Name+"\t"+f.Usage) })
+			p.current.VisitAll(func(f *flag.Flag) {
+				_, usage := flag.UnquoteUsage(f)
+				out = append(out, "--"+f.Name+"\t"+usage)
+			})
 		}
 	}
 	return out

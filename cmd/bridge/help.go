@@ -26,7 +26,7 @@ NATS_URL=nats://nats.example.com:4222 NATS_CREDS=/run/secrets/bridge.creds BRIDG
 		{"demo", "[--agents N] [--for DURATION]", "all of it at once on this machine, without configuration", `
 bridge demo
 bridge demo --agents 200 --seed 7 --for 1m`, (*program).demo},
-		{"check", "", "examine the source step by step; publish nothing", `
+		{"check", "[--json]", "examine BPCC and NATS step by step; publish nothing", `
 BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge check`, (*program).check},
 		{"provision", "", "make the streams and say what differs", `
 NATS_URL=nats://nats.example.com:4222 BRIDGE_REPLICAS=3 bridge provision`, (*program).provision},

@@ -4,7 +4,7 @@
 //	bridge             the same as bridge run
 //	bridge run         poll BPCC and publish what changes, until told to stop
 //	bridge demo        all of it at once on this machine, without configuration
-//	bridge check       examine the source step by step; publish nothing
+//	bridge check       examine BPCC and NATS step by step; publish nothing
 //	bridge provision   make the streams and say what differs
 //	bridge state       show the present picture
 //	bridge replay      print stored events, or publish them again elsewhere

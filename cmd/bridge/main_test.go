@@ -124,9 +124,15 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused.Close()
+	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
 	tests := map[string]struct {
 		prepare func(*bpcctest.Server)
 		env     func(url string) []string
+		args    []string
 		status  int
 		want    []string
 	}{
@@ -155,6 +161,22 @@ func TestCheck(t *testing.T) {
 			},
 			status: exitFailed, want: []string{"HTML instead of JSON", "BPCC_URL"},
 		},
+		"no agents": {
+			prepare: func(s *bpcctest.Server) { s.RemoveAgent("anna"); s.RemoveAgent("bob") },
+			status:  exitOK, want: []string{"warn  agents", "supervisor", "well enough", "1 thing(s) to look at"},
+		},
+		"NATS as well": {
+			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL="+server.URL()) },
+			status: exitOK, want: []string{"NATS          server 2.", "BPCC_EVENTS is not there yet", "all is well"},
+		},
+		"NATS is away": {
+			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL=nats://"+refused.Addr().String()) },
+			status: exitFailed, want: []string{"FAIL  connect", "is NATS_URL right", "1 thing(s) to mend"},
+		},
+		"as JSON": {
+			env:  func(url string) []string { return sourceEnv(url) },
+			args: []string{"--json"}, status: exitOK, want: []string{`"step":"log in","outcome":"ok"`},
+		},
 		"rows without a key": {
 			prepare: func(s *bpcctest.Server) { s.SetAgentStat("bob", "login_id", "") },
 			status:  exitFailed, want: []string{"1 row(s) without login_id"},
@@ -171,7 +193,7 @@ func TestCheck(t *testing.T) {
 			if test.env != nil {
 				env = test.env(s.URL)
 			}
-			r := exec(t, t.Context(), env, "check")
+			r := exec(t, t.Context(), env, append([]string{"check"}, test.args...)...)
 			if r.status != test.status {
 				t.Errorf("status %d, want %d\n%s%s", r.status, test.status, r.stdout, r.stderr)
 			}

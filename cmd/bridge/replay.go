@@ -64,9 +64,11 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	// On one terminal the bar and the events would write over each other.
 	if isTerminal(p.stderr) && !s.follow && (*into != "" || !isTerminal(p.stdout)) {
 		r.bar = newProgress(p.stderr, s)
-		defer r.bar.close()
 	}
 	err = read(linked, l.js, c.Stream, s, func(m message) error { return r.visit(linked, m) })
+	if r.bar != nil {
+		r.bar.close()
+	}
 	if flushed := done(); err == nil {
 		err = flushed
 	}

@@ -153,7 +153,7 @@ var stateWords = []string{"ready", "busy", "after_call_work", "not_ready"}
 
 func (p *present) tellAgents(w io.Writer, paint paintFunc, now time.Time, all bool, width int) {
 	count := map[string]int{}
-	t := table{head: []string{"AGENT", "NAME", "TEAM", "STATE", "FOR"}}
+	t := table{head: []string{"AGENT", "NAME", "STATE", "FOR", "TEAM"}}
 	rows := slices.SortedStableFunc(slices.Values(p.Agents), func(a, b entity) int {
 		return cmp.Or(rank(a.told.state())-rank(b.told.state()), cmp.Compare(a.told.state(), b.told.state()), cmp.Compare(a.ID, b.ID))
 	})
@@ -164,7 +164,7 @@ func (p *present) tellAgents(w io.Writer, paint paintFunc, now time.Time, all bo
 			continue
 		}
 		colour := map[string]string{"ready": green, "not_ready": yellow, "logged_out": faint}[state]
-		t.add(colour, x.ID, d.Agent.Name, d.Agent.Team, x.told.stateText(), x.held(now))
+		t.add(colour, x.ID, d.Agent.Name, x.told.stateText(), x.held(now), d.Agent.Team)
 	}
 	var parts []string
 	for _, state := range slices.SortedFunc(slices.Values(sorted(count)), func(a, b string) int { return rank(a) - rank(b) }) {

@@ -1,0 +1,72 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// oldestServer is the first release of the NATS server with all that the bridge
+// needs: atomic batches and scheduled messages.
+const oldestMajor, oldestMinor = 2, 12
+
+// CheckStreams looks at the NATS side as the bridge would, and changes nothing:
+// the server's release, JetStream, and whether the streams that are there serve.
+func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.JetStream, tell func(Step)) error {
+	x := &examination{tell: tell}
+	var major, minor int
+	if _, err := fmt.Sscanf(nc.ConnectedServerVersion(), "%d.%d", &major, &minor); err != nil || major < oldestMajor || major == oldestMajor && minor < oldestMinor {
+		x.failed = true
+		x.tell(Step{"NATS", Failure, fmt.Sprintf("server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted()),
+			fmt.Sprintf("the bridge needs release %d.%d or later, for atomic batches and scheduled messages", oldestMajor, oldestMinor)})
+	} else {
+		x.ok("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
+	}
+	if err := checkJetStream(ctx, js); err != nil {
+		x.failed = true
+		x.tell(Step{"JetStream", Failure, err.Error(), "enable JetStream on the server and for this account, and let the user use its API ($JS.API.>)"})
+		return x.result()
+	}
+	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
+		checkStream(ctx, js, want, x)
+	}
+	return x.result()
+}
+
+func checkJetStream(ctx context.Context, js jetstream.JetStream) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := js.AccountInfo(ctx)
+	return err
+}
+
+// checkStream compares one stream with what the bridge would make.
+func checkStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, x *examination) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		x.ok("stream", "%s is not there yet; bridge run or bridge provision makes it", want.Name)
+		return
+	}
+	if err != nil {
+		x.failed = true
+		x.tell(Step{"stream", Failure, fmt.Sprintf("%s: %v", want.Name, err), "is there a quorum of servers, and may the user read stream information?"})
+		return
+	}
+	info := stream.CachedInfo()
+	switch fatal, differs := compareStreams(want, info.Config); {
+	case len(fatal) > 0:
+		x.failed = true
+		x.tell(Step{"stream", Failure, fmt.Sprintf("%s: %s", want.Name, strings.Join(fatal, "; ")),
+			"rename it or choose another name; the bridge does not reshape a stream"})
+	case len(differs) > 0:
+		x.warn("stream", "nothing, if it is meant so; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
+	default:
+		x.ok("stream", "%s is as it should be, with %d message(s)", want.Name, info.State.Msgs)
+	}
+}
