@@ -16,11 +16,13 @@ import (
 
 // Names of the contenders, in the order of the tables.
 const (
-	theBridge  = "bridge"
-	plainGo    = "plain Go"
-	dedupe     = "Bento, dedupe"
-	comparing  = "Bento, before/after"
-	peerEvents = "EV" // the stream of those who make none
+	theBridge = "bridge"
+	plainGo   = "plain Go"
+	dedupe    = "Bento, dedupe"
+	comparing = "Bento, before/after"
+
+	bridgeStream = "BPCC_EVENTS"
+	peerEvents   = "EV" // the stream of those who make none
 )
 
 func contenders() []string { return []string{theBridge, plainGo, dedupe, comparing} }
@@ -78,28 +80,17 @@ func command(ctx context.Context, dir string, env []string, name string, args ..
 // enter makes the stream that a contender writes to and starts it. It returns
 // the stream's name.
 func (p programs) enter(ctx context.Context, name, dir, tenant string, nc *nats.Conn, interval time.Duration) (*process, string, error) {
-	server := "NATS_URL=" + nc.ConnectedUrl()
 	if name == theBridge {
-		body, err := json.Marshal(subscription())
+		env, err := bridgeEnv(dir, nc, interval)
 		if err != nil {
-			return nil, "", fmt.Errorf("write the subscription: %w", err)
+			return nil, "", err
 		}
-		file := filepath.Join(dir, "subscription.json")
-		if err := os.WriteFile(file, body, 0o600); err != nil {
-			return nil, "", fmt.Errorf("write the subscription: %w", err)
-		}
-		// Without what the peers do not do: availability, directories, probes.
-		env := []string{
-			server, "BPCC_URL=" + tenant, "BPCC_CLIENT_ID=bench", "BPCC_CLIENT_SECRET=bench", "BRIDGE_TENANT=bench",
-			"BPCC_SUBSCRIPTION_FILE=" + file, "BPCC_POLL_INTERVAL=" + interval.String(),
-			"BPCC_SERVICES=none", "BPCC_DIRECTORY_INTERVAL=0s", "BRIDGE_HTTP=off",
-		}
-		started, err := launch(dir, "bridge", env, p.bridge, "run")
-		return started, "BPCC_EVENTS", err
+		started, err := launch(dir, "bridge", append(env, "BPCC_URL="+tenant, "BRIDGE_TENANT=bench"), p.bridge, "run")
+		return started, bridgeStream, err
 	}
-	js, err := jetstream.New(nc)
+	js, err := jetStream(nc)
 	if err != nil {
-		return nil, "", fmt.Errorf("open JetStream: %w", err)
+		return nil, "", err
 	}
 	// As the bridge makes its own.
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{
@@ -108,7 +99,7 @@ func (p programs) enter(ctx context.Context, name, dir, tenant string, nc *nats.
 	}); err != nil {
 		return nil, "", fmt.Errorf("make the stream %s: %w", peerEvents, err)
 	}
-	env := []string{server, "HTTP_URL=" + tenant + "/statsapi/subscription/data", "INTERVAL=" + interval.String(), "SUBJECT=ev.row"}
+	env := []string{"NATS_URL=" + nc.ConnectedUrl(), "HTTP_URL=" + tenant + "/statsapi/subscription/data", "INTERVAL=" + interval.String(), "SUBJECT=ev.row"}
 	var started *process
 	switch name {
 	case plainGo:
@@ -125,4 +116,30 @@ func (p programs) enter(ctx context.Context, name, dir, tenant string, nc *nats.
 		err = fmt.Errorf("there is no contender %q", name)
 	}
 	return started, peerEvents, err
+}
+
+// bridgeEnv configures a bridge, all but its tenant, without what the peers do
+// not do: availability, directories, probes.
+func bridgeEnv(dir string, nc *nats.Conn, interval time.Duration) ([]string, error) {
+	body, err := json.Marshal(subscription())
+	file := filepath.Join(dir, "subscription.json")
+	if err == nil {
+		err = os.WriteFile(file, body, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write the subscription: %w", err)
+	}
+	return []string{
+		"NATS_URL=" + nc.ConnectedUrl(), "BPCC_CLIENT_ID=bench", "BPCC_CLIENT_SECRET=bench",
+		"BPCC_SUBSCRIPTION_FILE=" + file, "BPCC_POLL_INTERVAL=" + interval.String(),
+		"BPCC_SERVICES=none", "BPCC_DIRECTORY_INTERVAL=0s", "BRIDGE_HTTP=off",
+	}, nil
+}
+
+func jetStream(nc *nats.Conn) (jetstream.JetStream, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	return js, nil
 }

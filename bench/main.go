@@ -33,6 +33,8 @@ type options struct {
 	out                  string
 	programs             string
 	skipTable, skipSizes bool
+	tenants              int
+	span                 time.Duration
 }
 
 func main() {
@@ -57,6 +59,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.programs, "programs", "", "directory that holds nats-server and bento already, for the bridge and plain to be built into")
 	f.BoolVar(&o.skipTable, "no-table", false, "leave the table out")
 	f.BoolVar(&o.skipSizes, "no-sizes", false, "leave the cost against the number of agents out")
+	f.IntVar(&o.tenants, "tenants", 1000, "tenants of 50 agents in one process; 0 leaves them out")
+	f.DurationVar(&o.span, "span", time.Minute, "how long they are watched")
 	only := f.String("only", strings.Join(o.contenders, ";"), "contenders, separated by semicolons")
 	smoke := f.Bool("smoke", false, "a small floor, without Bento, to see that it works")
 	if err := f.Parse(args); err != nil {
@@ -71,6 +75,7 @@ func parse(args []string) (options, error) {
 	if *smoke {
 		o.agents, o.sizes, o.polls, o.warm, o.rounds, o.interval = 200, []int{100}, 2, 2, 1, 300*time.Millisecond
 		o.contenders, o.out = []string{theBridge, plainGo}, ""
+		o.tenants, o.span = 5, time.Second
 	}
 	o.services = o.agents / 20
 	return o, nil
@@ -116,6 +121,15 @@ func run(ctx context.Context, args []string) (err error) {
 			t.contender, t.agents, t.load.Name, ms(r.cost), ms(r.server), ms(median(r.latency)), mb(r.peak), r.events)
 		rep.results = append(rep.results, r)
 	}
+	for _, f := range o.fleets() {
+		r, err := p.runFleet(ctx, f)
+		if err != nil {
+			return fmt.Errorf("%d tenants, %s: %w", f.tenants, f.load.Name, err)
+		}
+		fmt.Fprintf(os.Stderr, "%d tenants, %s: %.2f processors (server %.2f), peak %.1f MB, %d polls, %d events, late p50 %.1f ms, p99 %.1f ms\n",
+			f.tenants, f.load.Name, r.cost, r.server, mb(r.peak), r.polls, r.events, ms(percentile(r.late, 0.5)), ms(percentile(r.late, 0.99)))
+		rep.fleets = append(rep.fleets, r)
+	}
 	return rep.write()
 }
 
@@ -150,6 +164,18 @@ func (o options) trials() []trial {
 		}
 	}
 	return list
+}
+
+// fleets lists the trials with many tenants: clocks alone, and one row besides.
+func (o options) fleets() []fleet {
+	if o.tenants == 0 {
+		return nil
+	}
+	const agents = 50
+	one := fleet{o.tenants, agents, load{Name: "clocks", Ticks: true}, o.interval, 2 * time.Minute, o.span}
+	two := one
+	two.load = load{Name: "clocks, and 1 row", Ticks: true, Share: 0.02}
+	return []fleet{one, two}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -51,9 +51,9 @@ func (p programs) run(ctx context.Context, t trial) (r result, err error) {
 	}
 	defer server.stop()
 	defer nc.Close()
-	js, err := jetstream.New(nc)
+	js, err := jetStream(nc)
 	if err != nil {
-		return r, fmt.Errorf("open JetStream: %w", err)
+		return r, err
 	}
 	sim, err := serve(newWorld(t.agents, t.services, t.load))
 	if err != nil {

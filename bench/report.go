@@ -20,6 +20,7 @@ type report struct {
 	began   time.Time
 	args    []string
 	results []result
+	fleets  []fleetResult
 }
 
 // summary is what the rounds of one trial come to: the middle one of what they
@@ -58,6 +59,9 @@ func (r *report) write() error {
 	}
 	if !r.options.skipSizes {
 		r.sizes(&text)
+	}
+	if len(r.fleets) > 0 {
+		r.fleetTable(&text)
 	}
 	if _, err := os.Stdout.Write(text.Bytes()); err != nil {
 		return fmt.Errorf("print the results: %w", err)

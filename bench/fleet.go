@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// fleet is a trial of one bridge process with many small tenants.
+type fleet struct {
+	tenants, agents int
+	load            load
+	interval        time.Duration
+	// warm is how long the process may take to poll every tenant twice, span is
+	// how long it is watched after that.
+	warm, span time.Duration
+}
+
+// fleetResult is what was measured of a fleet.
+type fleetResult struct {
+	fleet
+	started time.Duration // from the start of the process to the second poll of the last tenant
+	// cost and server are the processor time used per second, of a single processor.
+	cost, server float64
+	peak         int             // resident, bytes
+	polls        int             // in the span
+	late         []time.Duration // of every poll, sorted, see [lateness]
+	events       int             // stored in the span
+}
+
+// runFleet carries out a fleet's trial.
+func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return r, fmt.Errorf("make a directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	server, nc, err := startNATS(ctx, p.nats, dir)
+	if err != nil {
+		return r, err
+	}
+	defer server.stop()
+	defer nc.Close()
+	js, err := jetStream(nc)
+	if err != nil {
+		return r, err
+	}
+	var worlds []*world
+	for range f.tenants {
+		worlds = append(worlds, newWorld(f.agents, max(f.agents/20, 1), f.load))
+	}
+	sim, err := serve(worlds...)
+	if err != nil {
+		return r, err
+	}
+	defer sim.close()
+	var list []map[string]string
+	for i, t := range sim.list {
+		t.enough = 2
+		list = append(list, map[string]string{"tenant": fmt.Sprintf("tenant%d", i), "url": sim.address(i)})
+	}
+	file := filepath.Join(dir, "tenants.json")
+	body, err := json.Marshal(list)
+	if err == nil {
+		err = os.WriteFile(file, body, 0o600)
+	}
+	if err != nil {
+		return r, fmt.Errorf("write the tenants' file: %w", err)
+	}
+	env, err := bridgeEnv(dir, nc, f.interval)
+	if err != nil {
+		return r, err
+	}
+	began := time.Now()
+	bridge, err := launch(dir, "bridge", append(env, "BRIDGE_TENANTS_FILE="+file), p.bridge, "run")
+	if err != nil {
+		return r, err
+	}
+	defer bridge.stop()
+	limit := time.After(f.warm)
+	for i, t := range sim.list {
+		select {
+		case <-t.full:
+		case <-bridge.exited:
+			return r, bridge.died()
+		case <-limit:
+			return r, fmt.Errorf("tenant %d of %d was not polled twice in %v", i, f.tenants, f.warm)
+		case <-ctx.Done():
+			return r, ctx.Err()
+		}
+	}
+	r = fleetResult{fleet: f, started: time.Since(began)}
+	from, cost, also := time.Now(), bridge.cost(), server.cost()
+	select {
+	case <-time.After(f.span):
+	case <-bridge.exited:
+		return r, bridge.died()
+	case <-ctx.Done():
+		return r, ctx.Err()
+	}
+	to := time.Now()
+	r.cost = float64(bridge.cost()-cost) / float64(to.Sub(from))
+	r.server = float64(server.cost()-also) / float64(to.Sub(from))
+	if r.peak, err = bridge.peak(); err != nil {
+		return r, err
+	}
+	bridge.stop() // so that the stream comes to an end
+	for _, t := range sim.list {
+		t.mu.Lock()
+		late := lateness(t.polls, from, to, f.interval)
+		t.mu.Unlock()
+		r.polls += len(late)
+		r.late = append(r.late, late...)
+	}
+	slices.Sort(r.late)
+	stored, err := stamps(ctx, js, bridgeStream, from)
+	if err != nil {
+		return r, err
+	}
+	r.events, _ = stored.between(from, to)
+	return r, nil
+}
+
+// lateness is how much later than at its interval each poll between two instants
+// came. The schedule is that of the earliest poll of all: none is before it.
+func lateness(polls []poll, from, to time.Time, interval time.Duration) []time.Duration {
+	var late []time.Duration
+	first := -1
+	for i, p := range polls {
+		if p.arrived.Before(from) || p.arrived.After(to) {
+			continue
+		}
+		if first < 0 {
+			first = i
+		}
+		late = append(late, p.arrived.Sub(polls[first].arrived)-time.Duration(i-first)*interval)
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	least := slices.Min(late)
+	for i := range late {
+		late[i] -= least
+	}
+	return late
+}
+
+// percentile is the value below which a share of sorted values lies.
+func percentile(sorted []time.Duration, share float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(int(share*float64(len(sorted))), len(sorted)-1)]
+}
+
+// fleets is the table of the trials with many tenants.
+func (r *report) fleetTable(w io.Writer) {
+	f := r.fleets[0]
+	fmt.Fprintf(w, `
+## %s tenants of %d agents in one process, a poll of each every %v
+
+| rows changed | polls a second, due %s | events a second | bridge, processors | server, processors | peak MB | late p50, ms | p99, ms | all polled twice after, s |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|
+`, thousands(f.tenants), f.agents, f.interval, figure(float64(f.tenants)/f.interval.Seconds()))
+	for _, f := range r.fleets {
+		fmt.Fprintf(w, "| %s | %s | %s | %.2f | %.2f | %s | %s | %s | %s |\n", f.load.Name, figure(float64(f.polls)/f.span.Seconds()),
+			figure(float64(f.events)/f.span.Seconds()), f.cost, f.server, figure(mb(f.peak)),
+			figure(ms(percentile(f.late, 0.5))), figure(ms(percentile(f.late, 0.99))), figure(f.started.Seconds()))
+	}
+	fmt.Fprint(w, `
+A processor is one fully busy; the simulated tenants take their share of the machine as well. A poll is late by as much as
+its request came after the time that the tenant's interval gives, counted from its earliest poll.
+`)
+}
