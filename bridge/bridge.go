@@ -38,6 +38,7 @@ type Bridge struct {
 	self    identity
 	health  health        // written by the goroutine of Run, read by any
 	metrics *metrics      // the process's
+	limits  *limits       // the process's
 	balance *balance      // the process's; nil if it runs one tenant
 	yield   chan struct{} // taken by a leader that is to hand over
 
@@ -60,10 +61,10 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBridge(c, js, log, self, newMetrics(c.Version))
+	return newBridge(c, js, log, self, newMetrics(c.Version), newLimits())
 }
 
-func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics) (*Bridge, error) {
+func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *limits) (*Bridge, error) {
 	log = log.With("tenant", c.Tenant)
 	client, err := c.client(log)
 	if err != nil {
@@ -72,7 +73,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 	p := makePlan(c.Subscription, c, self.suffix)
 	b := &Bridge{
 		config: c, js: js, log: log, now: time.Now, plan: p, self: self,
-		metrics: m, yield: make(chan struct{}),
+		metrics: m, limits: shared, yield: make(chan struct{}),
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
 	}
 	b.engine = newEngine(c, p, self.instance)

@@ -160,10 +160,26 @@ const goneAfter = 5 * time.Second
 // does not end with the context. It must be short beside finishTimeout.
 const ackTimeout = 2 * time.Second
 
+// publish sends a batch once, in its turn among those of the process's tenants.
+// A checkpoint alone needs no batch: for one the server makes files of its own.
 func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+	if err := b.limits.batches.Acquire(ctx, 1); err != nil {
+		return 0, fmt.Errorf("wait for other tenants' batches: %w", err)
+	}
+	defer b.limits.batches.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	before := b.js.Conn().LastError()
+	if len(msgs) == 1 {
+		ack, err := b.js.PublishMsg(ctx, msgs[0], jetstream.WithRetryAttempts(0))
+		if errors.Is(err, jetstream.ErrNoStreamResponse) {
+			err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
+		}
+		if err = permitted(b.js.Conn(), before, err); err != nil {
+			return 0, fmt.Errorf("publish a checkpoint: %w", err)
+		}
+		return ack.Sequence, nil
+	}
 	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: ackTimeout})
 	if err = permitted(b.js.Conn(), before, err); err != nil {
 		return 0, fmt.Errorf("publish a batch of %d: %w", len(msgs), err)

@@ -69,8 +69,9 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 	if len(configs) > 1 {
 		f.balance = newBalance(self.instance, len(configs), log)
 	}
+	shared := newLimits()
 	for _, c := range configs {
-		b, err := newBridge(c, js, log, self, f.metrics)
+		b, err := newBridge(c, js, log, self, f.metrics, shared)
 		if err != nil {
 			return nil, fmt.Errorf("tenant %s: %w", c.Tenant, err)
 		}

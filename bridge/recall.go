@@ -160,10 +160,14 @@ func visit(ctx context.Context, js jetstream.JetStream, stream string, what jets
 	// for this long has lost it and starts anew.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	what.InactiveThreshold = 30 * time.Second
 	consumer, err := js.OrderedConsumer(ctx, stream, what)
 	if err != nil {
 		return fmt.Errorf("open a consumer: %w", err)
 	}
+	// Should it not be deleted, it ends by itself. Until then it has one of the
+	// places on the stream, which many tenants would use up.
+	defer forget(ctx, js, stream, consumer)
 	info, err := consumer.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the consumer: %w", err)
@@ -192,6 +196,13 @@ func visit(ctx context.Context, js jetstream.JetStream, stream string, what jets
 			return nil
 		}
 	}
+}
+
+// forget deletes a consumer that is not needed any more.
+func forget(ctx context.Context, js jetstream.JetStream, stream string, c jetstream.Consumer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = js.DeleteConsumer(ctx, stream, c.CachedInfo().Name) // see above
 }
 
 // stored is the part of a stored event that the engine takes back.

@@ -14,11 +14,16 @@ import (
 const rereadAfter = time.Hour
 
 // await waits until the lease is this instance's, and returns what a standby
-// has read in the stream meanwhile; nil if it did not have to wait.
+// has read in the stream meanwhile; nil if it did not have to wait, or if too
+// many tenants of this process read along already.
 func (b *Bridge) await(ctx context.Context, l *lease) (*memory, error) {
 	if l.attempt(ctx) == nil {
 		return nil, nil
 	}
+	if !b.limits.readers.TryAcquire(1) {
+		return nil, l.acquire(ctx)
+	}
+	defer b.limits.readers.Release(1)
 	reading, stop := context.WithCancel(ctx)
 	read := make(chan *memory, 1)
 	go func() { read <- b.readAlong(reading, l.retry) }()
@@ -52,7 +57,7 @@ func (b *Bridge) readAlong(ctx context.Context, retry time.Duration) *memory {
 // follow reads all there is, and then what comes. When ctx ends the memory is
 // good as far as it has read.
 func (b *Bridge) follow(ctx context.Context) (*memory, error) {
-	m, err := recall(ctx, b.js, b.config)
+	m, err := b.recollect(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +90,10 @@ func (b *Bridge) follow(ctx context.Context) (*memory, error) {
 // recollect brings a standby's memory up to the stream's last word, or reads all
 // anew if there is none or the stream is another one by now.
 func (b *Bridge) recollect(ctx context.Context, m *memory) (*memory, error) {
+	if err := b.limits.recalls.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("wait for other tenants to recall: %w", err)
+	}
+	defer b.limits.recalls.Release(1)
 	if m == nil {
 		return recall(ctx, b.js, b.config)
 	}
