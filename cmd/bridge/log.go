@@ -13,15 +13,15 @@ import (
 )
 
 // newLogger makes the logger: coloured text on a terminal, JSON elsewhere,
-// unless format is text or json.
-func newLogger(w io.Writer, level, format string) *slog.Logger {
+// unless format is text or json. NO_COLOR in env makes it plain.
+func newLogger(w io.Writer, level, format string, env []string) *slog.Logger {
 	var l slog.Level
 	// The configuration has checked the level; info is what is left of a fault.
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		l = slog.LevelInfo
 	}
 	if format == "text" || format == "auto" && isTerminal(w) {
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w)}))
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !colours(w, env)}))
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l}))
 }

@@ -37,7 +37,7 @@ func (p *program) configureAll(purpose bridge.Purpose) ([]*bridge.Config, *slog.
 // logger makes the logger that the configuration asks for, and logs what its
 // reading gave cause to warn of.
 func (p *program) logger(all []*bridge.Config, warnings []string) *slog.Logger {
-	log := newLogger(p.stderr, all[0].LogLevel, all[0].LogFormat)
+	log := newLogger(p.stderr, all[0].LogLevel, all[0].LogFormat, p.env)
 	for _, c := range all {
 		c.Version = buildVersion()
 	}

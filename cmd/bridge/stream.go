@@ -101,7 +101,7 @@ func (p *program) reading(ctx context.Context) (context.Context, *bridge.Config,
 		return ctx, nil, nil, nil, err
 	}
 	if c.LogLevel == "info" { // the result is what was asked for
-		log = newLogger(p.stderr, "warn", c.LogFormat)
+		log = newLogger(p.stderr, "warn", c.LogFormat, p.env)
 	}
 	listen := c.EmbeddedListen
 	if c.Embedded() {
