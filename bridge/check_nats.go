@@ -27,8 +27,7 @@ func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.Je
 		x.ok("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
 	}
 	if err := checkJetStream(ctx, js); err != nil {
-		x.failed = true
-		x.tell(Step{"JetStream", Failure, err.Error(), "enable JetStream on the server and for this account, and let the user use its API ($JS.API.>)"})
+		x.failNATS("JetStream", err, "enable JetStream on the server and for this account")
 		return x.result()
 	}
 	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
@@ -40,22 +39,33 @@ func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.Je
 func checkJetStream(ctx context.Context, js jetstream.JetStream) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	before := js.Conn().LastError()
 	_, err := js.AccountInfo(ctx)
-	return err
+	return permitted(js.Conn(), before, err)
+}
+
+// failNATS tells of a call that failed. What lacks a permission says itself what
+// to mend.
+func (x *examination) failNATS(what string, err error, mend string) {
+	if errors.Is(err, ErrNATSPermission) {
+		mend = ""
+	}
+	x.failed = true
+	x.tell(Step{what, Failure, err.Error(), mend})
 }
 
 // checkStream compares one stream with what the bridge would make.
 func checkStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, x *examination) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	before := js.Conn().LastError()
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		x.ok("stream", "%s is not there yet; bridge run or bridge provision makes it", want.Name)
 		return
 	}
-	if err != nil {
-		x.failed = true
-		x.tell(Step{"stream", Failure, fmt.Sprintf("%s: %v", want.Name, err), "is there a quorum of servers, and may the user read stream information?"})
+	if err = permitted(js.Conn(), before, err); err != nil {
+		x.failNATS("stream", fmt.Errorf("%s: %w", want.Name, err), "is there a quorum of servers?")
 		return
 	}
 	info := stream.CachedInfo()

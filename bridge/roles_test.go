@@ -173,6 +173,7 @@ func TestRoles(t *testing.T) {
 		}
 	}
 	r.exactly("provisioner", used.reset(), &log)
+	r.checkNames(w, js, "$JS.API.INFO")
 	r.refused(&log, "the provisioner deletes", "STREAM.DELETE.BPCC_EVENTS", func(ctx context.Context) error { return js.DeleteStream(ctx, "BPCC_EVENTS") })
 
 	// A whole life of the bridge.
@@ -181,6 +182,9 @@ func TestRoles(t *testing.T) {
 	used.reset()
 	if _, err := bridge.Provision(ctx, bridgeJS, w.config()); err != nil {
 		t.Fatalf("the bridge compares the streams: %v", err)
+	}
+	if err := bridge.CheckStreams(ctx, w.config(), bridgeJS.Conn(), bridgeJS, func(bridge.Step) {}); err != nil {
+		t.Errorf("the bridge checks the streams: %v", err)
 	}
 	first := w.run(bridgeJS)
 	w.waitFor("agent.anna.observed", 1)
@@ -218,6 +222,16 @@ func TestRoles(t *testing.T) {
 
 	r.routerReads(w)
 	r.auditorReads(w)
+}
+
+// checkNames checks that a check of the NATS side names a missing permission.
+func (r *roles) checkNames(w *world, js jetstream.JetStream, subject string) {
+	r.t.Helper()
+	var saw strings.Builder
+	err := bridge.CheckStreams(r.t.Context(), w.config(), js.Conn(), js, func(s bridge.Step) { fmt.Fprintln(&saw, s.Outcome, s.Saw) })
+	if !errors.Is(err, bridge.ErrCheck) || !strings.Contains(saw.String(), subject) {
+		r.t.Errorf("a check without the permission %s: %v, %s", subject, err, &saw)
+	}
 }
 
 // routerReads reads the view as the router.
