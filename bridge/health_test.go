@@ -54,6 +54,7 @@ func TestStandbyIsWarm(t *testing.T) {
 	w.waitFor("agent.anna.state_changed", 1)
 	w.agent("carl", "ready", "")
 	w.waitFor("agent.carl.appeared", 1)
+	w.waitFor("directory.agents.changed", 2) // or one listing might show both changes
 	w.tenant.RemoveAgent("bob")
 	w.waitFor("agent.bob.disappeared", 1)
 	told := len(w.waitFor("directory.agents.changed", 3))
