@@ -1,0 +1,186 @@
+// Command release builds what a release of the bridge consists of.
+//
+//	go run ./deploy/release v0.1.0
+//
+// For each system it makes an archive with the program, and a bill of materials in
+// CycloneDX's format; SHA256SUMS holds the sums of all. What is built is the commit
+// that is checked out, from a clone of its own, never what lies about in the
+// working tree. The same commit, version and Go give the same bytes wherever and
+// whenever it is done; SOURCE_DATE_EPOCH, by default the commit's time, is the only
+// time in them.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// product begins the names of files.
+const product = "bpcc-bridge"
+
+var semver = regexp.MustCompile(`^v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	f := flag.NewFlagSet("release", flag.ExitOnError)
+	out := f.String("out", "dist", "directory for the files")
+	targets := f.String("targets", "linux/amd64,linux/arm64,darwin/arm64", "systems, as GOOS/GOARCH; Windows lacks the lock of the embedded server's store")
+	f.Usage = func() {
+		fmt.Fprintln(f.Output(), "go run ./deploy/release [flags] VERSION, such as v0.1.0")
+		f.PrintDefaults()
+	}
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() != 1 || !semver.MatchString(f.Arg(0)) {
+		return errors.New("give the version, such as v0.1.0")
+	}
+	r := &release{version: f.Arg(0), out: *out}
+	scratch, err := os.MkdirTemp("", "release-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	r.source, r.scratch = filepath.Join(scratch, "source"), scratch
+	if err := r.checkout(ctx); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(r.out, 0o755); err != nil {
+		return err
+	}
+	for target := range strings.SplitSeq(*targets, ",") {
+		goos, goarch, ok := strings.Cut(target, "/")
+		if !ok {
+			return fmt.Errorf("%q is not GOOS/GOARCH", target)
+		}
+		if err := r.build(ctx, goos, goarch); err != nil {
+			return fmt.Errorf("%s: %w", target, err)
+		}
+	}
+	return r.sums()
+}
+
+// release is one version in the making.
+type release struct {
+	version string
+	out     string    // where the files go
+	scratch string    // is removed at the end
+	source  string    // a clone of the commit
+	at      time.Time // the time that files and bills bear
+	files   []string  // what was made, as names in out
+}
+
+// checkout clones the commit and puts the version's tag on it, from which the Go
+// toolchain takes what the program tells of itself.
+func (r *release) checkout(ctx context.Context) error {
+	top, err := command(ctx, "", nil, "git", "rev-parse", "--show-toplevel")
+	if err != nil {
+		return err
+	}
+	head, err := command(ctx, "", nil, "git", "rev-parse", "HEAD")
+	if err != nil {
+		return err
+	}
+	if tagged, err := command(ctx, "", nil, "git", "rev-parse", "--verify", "--quiet", "refs/tags/"+r.version+"^{commit}"); err == nil && tagged != head {
+		return fmt.Errorf("%s is another commit, %s; check that out, or choose another version", r.version, tagged)
+	}
+	epoch := os.Getenv("SOURCE_DATE_EPOCH")
+	if epoch == "" {
+		if epoch, err = command(ctx, "", nil, "git", "log", "-1", "--format=%ct"); err != nil {
+			return err
+		}
+	}
+	seconds, err := strconv.ParseInt(epoch, 10, 64)
+	if err != nil {
+		return fmt.Errorf("SOURCE_DATE_EPOCH: %q is no number of seconds", epoch)
+	}
+	r.at = time.Unix(seconds, 0).UTC()
+	for _, args := range [][]string{
+		{"clone", "--quiet", "--no-checkout", "--no-tags", top, r.source},
+		{"-C", r.source, "checkout", "--quiet", "--detach", head},
+		{"-C", r.source, "tag", r.version},
+	} {
+		if _, err := command(ctx, "", nil, "git", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// build makes the files of one system.
+func (r *release) build(ctx context.Context, goos, goarch string) error {
+	program := filepath.Join(r.scratch, goos+"-"+goarch, "bridge")
+	// Nothing of this machine's settings may find its way into the program.
+	env := append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "GOAMD64=v1", "GOARM64=v8.0",
+		"CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off")
+	if _, err := command(ctx, r.source, env, "go", "build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w", "-o", program, "./cmd/bridge"); err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s_%s_%s_%s", product, r.version, goos, goarch)
+	bill, err := bom(program, r.version, r.at)
+	if err != nil {
+		return err
+	}
+	if err := r.keep(name+".cdx.json", bill); err != nil {
+		return err
+	}
+	packed, err := archive(name, r.at, program, filepath.Join(r.source, "LICENSE"), filepath.Join(r.source, "README.md"))
+	if err != nil {
+		return err
+	}
+	return r.keep(name+".tar.gz", packed)
+}
+
+// keep writes a file of the release.
+func (r *release) keep(name string, content []byte) error {
+	r.files = append(r.files, name)
+	return os.WriteFile(filepath.Join(r.out, name), content, 0o644)
+}
+
+// sums writes SHA256SUMS, and prints it.
+func (r *release) sums() error {
+	var text bytes.Buffer
+	for _, name := range r.files {
+		content, err := os.ReadFile(filepath.Join(r.out, name))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&text, "%s  %s\n", sum(content), name)
+	}
+	if _, err := os.Stdout.Write(text.Bytes()); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(r.out, "SHA256SUMS"), text.Bytes(), 0o644)
+}
+
+// command runs a program and returns what it prints, trimmed.
+func command(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = dir, env
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
