@@ -5,7 +5,9 @@
 package deploy
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"maps"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	cdx "github.com/CycloneDX/cyclonedx-go"
 	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
@@ -113,5 +116,44 @@ func TestCompose(t *testing.T) {
 	cmd.Env = []string{"NATS_NAME=nats-1"}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("the server refuses its configuration: %v\n%s", err, out)
+	}
+}
+
+// TestBillsOfMaterials reads those of the release in CI_DIST.
+func TestBillsOfMaterials(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(program(t, "CI_DIST"), "*.cdx.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("bills %v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bill cdx.BOM
+		strict := json.NewDecoder(bytes.NewReader(text))
+		strict.DisallowUnknownFields()
+		if err := strict.Decode(&bill); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if bill.SpecVersion != cdx.SpecVersion1_6 || bill.Metadata.Component.Name != "bpcc-bridge" {
+			t.Errorf("%s: version %v of %s", file, bill.SpecVersion, bill.Metadata.Component.Name)
+		}
+		refs := map[string]bool{bill.Metadata.Component.BOMRef: true}
+		for _, c := range *bill.Components {
+			refs[c.BOMRef] = true
+			if c.Version == "" || !strings.HasPrefix(c.PackageURL, "pkg:golang/") {
+				t.Errorf("%s: %s has version %q and address %q", file, c.Name, c.Version, c.PackageURL)
+			}
+		}
+		for _, d := range *bill.Dependencies {
+			if !refs[d.Ref] {
+				t.Errorf("%s: nothing is known of %s", file, d.Ref)
+			}
+			delete(refs, d.Ref)
+		}
+		if len(refs) > 0 || !strings.Contains(string(text), "pkg:golang/github.com/nats-io/nats.go@") || !strings.Contains(string(text), "pkg:golang/std@") {
+			t.Errorf("%s: not in the graph %v, or nats.go or the standard library are missing", file, refs)
+		}
 	}
 }

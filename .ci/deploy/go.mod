@@ -5,6 +5,7 @@ module bpcc-nats-deploy
 go 1.26.0
 
 require (
+	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/compose-spec/compose-go/v2 v2.16.2
 	helm.sh/helm/v4 v4.3.1
 	k8s.io/api v0.37.2
