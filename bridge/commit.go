@@ -172,6 +172,9 @@ func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) 
 	before := b.js.Conn().LastError()
 	if len(msgs) == 1 {
 		ack, err := b.js.PublishMsg(ctx, msgs[0], jetstream.WithRetryAttempts(0))
+		if err == nil && ack.Duplicate {
+			err = errKnown
+		}
 		if errors.Is(err, jetstream.ErrNoStreamResponse) {
 			err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
 		}
@@ -207,6 +210,10 @@ func mendStream(c *Config, err error) string {
 	if errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Sprintf("give stream %s the subject %s.> back, or JetStream to the account", c.Stream, SubjectPrefix)
 	}
+	theirs := fmt.Sprintf("somebody has published the bridge's ids; it ends with the duplicate window of stream %s", c.Stream)
+	if errors.Is(err, errKnown) {
+		return theirs
+	}
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
 		return "it goes on by itself when the NATS servers answer"
@@ -225,12 +232,15 @@ func mendStream(c *Config, err error) string {
 	case codeBatchTooLarge:
 		return fmt.Sprintf("raise the server's limit of messages in a batch to %d", batchLimit)
 	case codeDuplicate:
-		return fmt.Sprintf("somebody has published the bridge's ids; it ends with the duplicate window of stream %s", c.Stream)
+		return theirs
 	}
 	return "see what the NATS servers log"
 }
 
 var (
+	// errKnown is why a single message was not stored: its id is in the window.
+	// That is ours, sent twice, or somebody else's.
+	errKnown     = errors.New("a message with this id is stored already")
 	errNotStored = errors.New("the batch is not stored")
 	// errMemoryLost is returned when the checkpoint that the fence rests on is
 	// gone: somebody has deleted, purged or recreated the stream.

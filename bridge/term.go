@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -80,22 +81,28 @@ var errAway = errors.New("NATS is away")
 const awayPause = time.Second
 
 // mend waits a moment after NATS was away, and makes anew the streams that were
-// found missing: as at the start of the program, and by the same rules.
+// found missing.
 func (b *Bridge) mend(ctx context.Context, err error) {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
-		done, err := Provision(ctx, b.js, b.config)
-		for _, p := range done {
-			if p.Created {
-				b.log.Warn("a stream was gone; made it anew, empty", "stream", p.Stream)
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			b.log.Error("a stream is gone and cannot be made anew; trying again", "err", err)
-		}
+		remake(ctx, b.js, b.config, b.log)
 	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(awayPause):
+	}
+}
+
+// remake makes streams anew that somebody has deleted under the bridge, as at the
+// start of the program and by the same rules.
+func remake(ctx context.Context, js jetstream.JetStream, c *Config, log *slog.Logger) {
+	done, err := Provision(ctx, js, c)
+	for _, p := range done {
+		if p.Created {
+			log.Warn("a stream was gone; made it anew, empty", "stream", p.Stream)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		log.Error("a stream is gone and cannot be made anew; trying again", "err", err)
 	}
 }
 

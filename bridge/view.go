@@ -45,6 +45,8 @@ type viewWatch struct {
 	moved  time.Time // when that last changed, or it last had all
 	mended time.Time // when it was last tried to mend it
 	told   bool      // that it stands still
+	// since when the view, or the stream, is not there; zero = they are
+	missing time.Time
 
 	mu  sync.Mutex
 	lag ViewLag // guarded by mu
@@ -67,8 +69,16 @@ func (v *viewWatch) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		err := v.look(ctx)
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			v.missing = time.Time{}
+		} else if v.missing.IsZero() {
+			v.missing = v.now()
+		} else if v.now().Sub(v.missing) >= goneAfter {
+			remake(ctx, v.js, v.config, v.log)
+		}
 		// A stream that cannot be looked at is told by whoever needs it.
-		if err := v.look(ctx); err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil {
 			v.log.Debug("the view's lag is not known", "err", err)
 		}
 	}

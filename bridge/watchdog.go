@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -42,6 +43,7 @@ func watchdogStream(c *Config) string { return c.Stream + "_WATCHDOG" }
 // watchdog puts the news of its own death off, for as long as the bridge works.
 type watchdog struct {
 	js     jetstream.JetStream
+	config *Config
 	stream string
 	tenant string
 	after  time.Duration // from the last putting off to the news
@@ -49,12 +51,13 @@ type watchdog struct {
 
 	armed  time.Time // when the news was last put off; zero = not in this term
 	status string    // the feed's status then
+	failed time.Time // when that last failed; zero = it did not
 	told   string    // the failure that was last logged
 }
 
 func newWatchdog(c *Config, js jetstream.JetStream, log *slog.Logger) *watchdog {
 	return &watchdog{
-		js: js, stream: watchdogStream(c), tenant: c.Tenant, log: log,
+		js: js, config: c, stream: watchdogStream(c), tenant: c.Tenant, log: log,
 		// A standby that takes over after a crash must be quicker than the news.
 		after: c.silence() + c.LeaseTTL + 5*time.Second,
 	}
@@ -72,16 +75,34 @@ func (w *watchdog) putOff(ctx context.Context, now time.Time, status string, sta
 	if now.Sub(w.armed) < w.after/3 && status == w.status {
 		return false
 	}
+	// A stream that does not answer must not hold every poll up.
+	if !w.failed.IsZero() && now.Sub(w.failed) < w.after/6 {
+		return false
+	}
 	err := w.arm(ctx, now, stale)
-	switch {
-	case err != nil && err.Error() != w.told:
+	if err == nil {
+		late = !w.armed.IsZero() && now.Sub(w.armed) >= w.after
+		w.armed, w.status, w.failed, w.told = now, status, time.Time{}, ""
+		return late
+	}
+	w.failed = now
+	if err.Error() != w.told {
 		w.told = err.Error()
 		w.log.Warn("the watchdog cannot be put off; readers may be told that the feed is stale", "err", err)
-	case err == nil:
-		late = !w.armed.IsZero() && now.Sub(w.armed) >= w.after
-		w.armed, w.status, w.told = now, status, ""
 	}
-	return late
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		w.replace(ctx)
+	}
+	return false
+}
+
+// replace makes the watchdog's stream anew if it is gone.
+func (w *watchdog) replace(ctx context.Context) {
+	look, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := w.js.Stream(look, w.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
+		remake(ctx, w.js, w.config, w.log)
+	}
 }
 
 func (w *watchdog) arm(ctx context.Context, now time.Time, stale func() ([]byte, error)) error {
