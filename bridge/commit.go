@@ -46,6 +46,10 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 		return err
 	}
 	b.committed = b.now()
+	if b.committed.Sub(begun) > b.config.PollInterval {
+		// The time without sight is not the source's fault.
+		b.engine.held = b.committed
+	}
 	return nil
 }
 

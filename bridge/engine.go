@@ -75,6 +75,7 @@ type engine struct {
 	poll          uint64
 	recalledUntil time.Time // observedUntil at the start of the term
 	sighted       bool      // a good poll was seen since the start
+	held          time.Time // until when the stream kept the bridge from looking
 	lastSight     time.Time // when the last good poll was received; before the first, the start
 	emptySince    time.Time
 	lastBody      []byte // of the last good poll: what the state reads its rows from
@@ -233,7 +234,11 @@ func (e *engine) interruption(err error, now time.Time) []event {
 	if e.trouble == nil || !errors.Is(err, bpcc.ErrNotReady) && !errors.Is(err, errSlow) {
 		e.trouble = err
 	}
-	if e.cause != "" || now.Sub(e.lastSight) < e.silence {
+	since := e.lastSight
+	if e.held.After(since) {
+		since = e.held
+	}
+	if e.cause != "" || now.Sub(since) < e.silence {
 		return nil
 	}
 	err = e.trouble
