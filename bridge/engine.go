@@ -64,6 +64,7 @@ type engine struct {
 	status        string
 	cause         string // of the interruption that feed.interrupted told, "" if none is open
 	observedUntil time.Time
+	missingSince  time.Time // when the first of the rows was last seen that are missing unbelieved; zero = none
 	state         diff.State
 	revisions     map[string]uint64 // by view key
 	baseline      map[diff.Kind]bool
@@ -73,7 +74,7 @@ type engine struct {
 
 	// What is seen but not for the stream; moved by observe.
 	poll          uint64
-	recalledUntil time.Time // observedUntil at the start of the term
+	recalledUntil time.Time // until when each entity was surely seen by the terms before
 	sighted       bool      // a good poll was seen since the start
 	held          time.Time // until when the stream kept the bridge from looking
 	lastSight     time.Time // when the last good poll was received; before the first, the start
@@ -91,6 +92,7 @@ type batch struct {
 	events        []event
 	status        string
 	observedUntil time.Time
+	missingSince  time.Time
 	baseline      []diff.Kind
 	err           error          // why the source was not seen, for the log
 	warning       string         // what is wrong with a snapshot that is used all the same
@@ -101,6 +103,9 @@ type batch struct {
 func (e *engine) started(now time.Time) batch {
 	e.poll++
 	e.lastSight, e.recalledUntil = now, e.observedUntil
+	if !e.missingSince.IsZero() && e.missingSince.Before(e.observedUntil) {
+		e.recalledUntil = e.missingSince
+	}
 	b := e.batch(now)
 	b.status = statusInterrupted // until the first good poll, nobody sees the source
 	b.events = []event{e.feed("feed.started", now, feedData{Version: e.version})}
@@ -133,11 +138,20 @@ func (e *engine) observe(o observation) batch {
 	agents, services, totals := e.entityEvents(changes, o.answer, gap)
 	b.events = slices.Concat(e.absence(o, gap), e.resumption(o), e.directoryEvents(o.listings), agents, services,
 		e.availabilityEvents(o.checks), totals, e.thresholdEvents(o.answer, gap), e.chatEvents(snap, o.answer, gap))
-	b.status, b.observedUntil, b.baseline = statusLive, o.answer.Sent, e.layout.Kinds()
+	b.status, b.observedUntil, b.missingSince, b.baseline = statusLive, o.answer.Sent, e.missing(), e.layout.Kinds()
 	b.warning = e.warning(snap)
 	b.leftOut = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized}
 	e.sighted, e.lastSight, e.trouble = true, o.answer.Received, nil
 	return b
+}
+
+// missing is since when rows are missing whose departure is not believed yet.
+func (e *engine) missing() time.Time {
+	since, any := e.state.Missing()
+	if any && since.IsZero() {
+		return e.recalledUntil
+	}
+	return since
 }
 
 // warning says what is wrong with a snapshot that is used all the same.
@@ -184,7 +198,7 @@ var errSlow = errors.New("the source has not answered yet")
 
 // batch begins a batch that leaves the feed as it is.
 func (e *engine) batch(at time.Time) batch {
-	return batch{poll: e.poll, at: at, status: e.status, observedUntil: e.observedUntil}
+	return batch{poll: e.poll, at: at, status: e.status, observedUntil: e.observedUntil, missingSince: e.missingSince}
 }
 
 // compare reads the snapshot and compares it with what is published.
@@ -343,7 +357,7 @@ func (e *engine) feed(name string, now time.Time, d feedData) event {
 func (e *engine) checkpoint(b batch, part []event, n, of int) event {
 	d := checkpointData{
 		common: common{e.tenant, b.poll}, Status: e.status, Epoch: e.epoch, Part: n, Parts: of, Events: len(part),
-		ObservedUntil: stampOrNull(e.observedUntil), Instance: e.instance, Observing: []string{},
+		ObservedUntil: stampOrNull(e.observedUntil), MissingSince: stampOrNull(e.missingSince), Instance: e.instance, Observing: []string{},
 		Agents: e.state.Len(kindAgent), Services: e.state.Len(kindService),
 	}
 	for _, ev := range part {
@@ -352,7 +366,7 @@ func (e *engine) checkpoint(b batch, part []event, n, of int) event {
 	}
 	observing := maps.Clone(e.baseline)
 	if n == of {
-		d.Status, d.ObservedUntil = b.status, stampOrNull(b.observedUntil)
+		d.Status, d.ObservedUntil, d.MissingSince = b.status, stampOrNull(b.observedUntil), stampOrNull(b.missingSince)
 		for _, kind := range b.baseline {
 			observing[kind] = true
 		}
@@ -386,7 +400,7 @@ func (e *engine) acknowledge(b batch, part []event, last bool) {
 	if !last {
 		return
 	}
-	e.status, e.observedUntil = b.status, b.observedUntil
+	e.status, e.observedUntil, e.missingSince = b.status, b.observedUntil, b.missingSince
 	for _, kind := range b.baseline {
 		e.baseline[kind] = true
 	}
@@ -394,7 +408,7 @@ func (e *engine) acknowledge(b batch, part []event, last bool) {
 
 // pass takes note of a batch that need not go out: what its poll saw is what
 // the stream holds, so that the next change happened after it.
-func (e *engine) pass(b batch) { e.observedUntil = b.observedUntil }
+func (e *engine) pass(b batch) { e.observedUntil, e.missingSince = b.observedUntil, b.missingSince }
 
 // due tells whether a batch must go out now: it has something to tell, if only
 // that the feed is live again.

@@ -94,10 +94,11 @@ func (e *engine) window(c diff.Change, by time.Time) window {
 	switch {
 	case c.Op == diff.Observed:
 		after = time.Time{}
-	case c.Op == diff.Disappeared && c.SeenUntil.IsZero():
+	case c.Op == diff.Appeared: // the poll before did not show it
+	case c.SeenUntil.IsZero():
 		after = e.recalledUntil // last seen in an earlier term
-	case c.Op == diff.Disappeared:
-		after = c.SeenUntil
+	default:
+		after = c.SeenUntil // the poll before, unless that did not show it
 	}
 	return between(after, by)
 }

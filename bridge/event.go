@@ -246,6 +246,7 @@ type checkpointData struct {
 	Parts         int      `json:"parts"`
 	Events        int      `json:"events"`
 	ObservedUntil *string  `json:"observed_until"`
+	MissingSince  *string  `json:"missing_since,omitempty"`
 	Agents        int      `json:"agents"`
 	Services      int      `json:"services"`
 	Instance      string   `json:"instance"`

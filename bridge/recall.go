@@ -221,6 +221,7 @@ type stored struct {
 		Status        string      `json:"status"`
 		Cause         string      `json:"cause"`
 		ObservedUntil *time.Time  `json:"observed_until"`
+		MissingSince  time.Time   `json:"missing_since"`
 		Observing     []diff.Kind `json:"observing"`
 	} `json:"data"`
 }
@@ -306,6 +307,7 @@ func (e *engine) restoreFeed(r recalled, s stored) (fence uint64) {
 	if s.Data.ObservedUntil != nil {
 		e.observedUntil = *s.Data.ObservedUntil
 	}
+	e.missingSince = s.Data.MissingSince
 	for _, kind := range s.Data.Observing {
 		e.baseline[kind] = true
 	}

@@ -97,6 +97,7 @@ type audited struct {
 		Services      int        `json:"services"`
 		Cause         string     `json:"cause"`
 		ObservedUntil *time.Time `json:"observed_until"`
+		MissingSince  time.Time  `json:"missing_since"`
 	} `json:"data"`
 
 	seq     uint64
@@ -294,7 +295,8 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 		a.fault(t, e, "window", "observed.after %s is later than observed.by %s", stampAfter(*w.After), stampAfter(w.By))
 	}
 	// What one poll shows has one window. First pictures have no beginning, and
-	// departures an earlier one; availability and directories have their own.
+	// a row that was missing for a while, come back or gone, has an earlier one;
+	// availability and directories have their own.
 	if e.entity == "" || strings.HasPrefix(e.entity, "availability.") {
 		return
 	}
@@ -308,12 +310,15 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 	if w.After == nil || e.verb == "disappeared" {
 		return
 	}
+	if e.verb == "state_changed" || e.verb == "stats_changed" {
+		if from := t.vouched(); from.Sub(*w.After) > clockSlack {
+			a.note(t, e, "clock", "its window begins at %s, though a checkpoint vouches for all until %s: was a clock set?",
+				stampAfter(*w.After), stampAfter(from))
+		}
+		return
+	}
 	if b.after.IsZero() {
 		b.after = *w.After
-		if t.until.Sub(b.after) > clockSlack {
-			a.note(t, e, "clock", "its window begins at %s, though a checkpoint vouches for all until %s: was a clock set?",
-				stampAfter(b.after), stampAfter(t.until))
-		}
 	}
 	if !w.After.Equal(b.after) {
 		a.fault(t, e, "window", "observed.after %s differs from %s of the same poll", stampAfter(*w.After), stampAfter(b.after))

@@ -28,7 +28,7 @@ type tenantAudit struct {
 	checkpoints      int
 	checkpointSeq    uint64
 	checkpointAt     time.Time
-	until            time.Time
+	until, missing   time.Time // of the last checkpoint: observed_until, missing_since
 	status           string
 	part, parts      int
 	partPoll         uint64
@@ -53,6 +53,15 @@ type openBatch struct {
 type pollWindow struct {
 	poll      uint64
 	after, by time.Time
+}
+
+// vouched is until when the last checkpoint vouches for every entity: a row that
+// was missing has surely been seen no later than it says.
+func (t *tenantAudit) vouched() time.Time {
+	if !t.missing.IsZero() && t.missing.Before(t.until) {
+		return t.missing
+	}
+	return t.until
 }
 
 func newTenantAudit(name string) *tenantAudit {
@@ -109,7 +118,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, h nats.Header) {
 		t.interrupted, t.feedKnown = false, true
 	}
 	if d.ObservedUntil != nil {
-		t.until = *d.ObservedUntil
+		t.until, t.missing = *d.ObservedUntil, d.MissingSince
 	}
 	t.checkpoints++
 	t.checkpointSeq, t.checkpointAt, t.status = e.seq, e.Time, d.Status

@@ -30,6 +30,51 @@ func TestWindowBeginsAtTheLastGoodPoll(t *testing.T) {
 	}
 }
 
+// TestWindowOverAMissingRow takes a row away for some polls, too few for its
+// departure to be believed, and lets it come back changed: nobody has seen when
+// it changed, so the window begins where the row was last seen. The same holds
+// where another bridge has taken over meanwhile.
+func TestWindowOverAMissingRow(t *testing.T) {
+	t.Parallel()
+	for name, restart := range map[string]bool{"one term": false, "over a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bpcctest.Config{})
+			w.env["BRIDGE_DISAPPEAR_AFTER"] = "1000"
+			w.agent("anna", "ready", "")
+			w.agent("bob", "ready", "")
+			stop := w.start()
+			w.waitFor("totals.bridge.observed", 1)
+			gone := time.Now()
+			w.tenant.RemoveAgent("anna")
+			w.quietPolls(3)
+			w.tenant.SetState("bob", "busy", "")
+			w.waitFor("agent.bob.state_changed", 1)
+			checkpoints := on(w.events(), "feed.checkpoint")
+			since := checkpoints[len(checkpoints)-1].text("missing_since")
+			if at, err := time.Parse(time.RFC3339, since); err != nil || at.After(gone) {
+				t.Errorf("missing_since is %q; anna is gone since %v", since, gone)
+			}
+			if restart {
+				stop()
+				w.start()
+				w.quietPolls(3)
+			}
+			w.agent("anna", "not_ready", "Lunch")
+			back := w.waitFor("agent.anna.state_changed", 1)[0]
+			if got := stamp(t, back, "after"); got.After(gone) {
+				t.Errorf("the window begins at %v; anna was not seen since %v", got, gone)
+			}
+			w.tenant.SetState("bob", "ready", "")
+			w.waitFor("agent.bob.state_changed", 2)
+			checkpoints = on(w.events(), "feed.checkpoint")
+			if since := checkpoints[len(checkpoints)-1].text("missing_since"); since != "" {
+				t.Errorf("missing_since is still %s", since)
+			}
+		})
+	}
+}
+
 // TestAbsenceIsTold crashes the only bridge for longer than a feed may be
 // silent. Nobody could tell so at the time; the next bridge tells it when the
 // time without sight is over, with its width.

@@ -3,6 +3,7 @@ package diff
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // comparison is one Compare under way. It goes in three steps: gather the
@@ -24,6 +25,8 @@ type work struct {
 	// seen is how the snapshot before showed it, if that is of use.
 	seen Image
 	home gridSet
+	// seenUntil is when the last request that showed it was sent; zero if none did.
+	seenUntil time.Time
 }
 
 // gather finds the entities to be looked at. It reads the last snapshot's rows,
@@ -124,10 +127,12 @@ func (c *comparison) touch(g *group, e *entity, seen bool) {
 	}
 	e.touched = true
 	g.touched = append(g.touched, e)
-	w := work{group: g, entity: e}
+	w := work{group: g, entity: e, seenUntil: c.sent}
 	switch {
+	case e.grid == nowhere && e.more == nil:
+		w.seenUntil = time.Time{}
 	case e.grid == nowhere && e.more != nil:
-		w.seen = e.more.seen
+		w.seen, w.seenUntil = e.more.seen, e.more.seenUntil
 	case e.grid == everywhere || e.grid != nowhere && seen:
 		w.seen, w.home = c.seen(g, e)
 	}
@@ -220,7 +225,11 @@ func (c *comparison) tell(changes []Change, g *group) []Change {
 	from = len(changes)
 	held := c.holds(g)
 	for _, e := range g.absent {
-		if c.gone(g, e, held) {
+		switch {
+		case !c.tellsAbsence(g, e):
+		case !c.gone(e, held):
+			c.missing = append(c.missing, e.more.seenUntil)
+		default:
 			e.more.present, e.more.seen = false, nil
 			changes = append(changes, Change{
 				Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.image(g, e, e.pack, &c.slab), SeenUntil: e.more.seenUntil,
@@ -238,11 +247,11 @@ func (c *comparison) look(changes []Change, w work) []Change {
 	places := e.places(buf[:])
 	text, alone := c.picture(g, e, c.last, places)
 	after := string(text)
-	change := Change{Op: Changed, Kind: g.kind, ID: e.id}
+	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: w.seenUntil}
 	odd := e.more != nil && e.more.image != nil
 	switch {
 	case !e.known:
-		change.Op = Appeared
+		change.Op, change.SeenUntil = Appeared, time.Time{}
 		if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(places)) {
 			change.Op = Observed
 		}
@@ -287,8 +296,8 @@ func gridsOf(places []place) gridSet {
 
 // gone counts an absence, unless it is held, and tells whether it is now to be
 // believed.
-func (c *comparison) gone(g *group, e *entity, held bool) bool {
-	if held || !c.tellsAbsence(g, e) {
+func (c *comparison) gone(e *entity, held bool) bool {
+	if held {
 		return false
 	}
 	e.more.missed++

@@ -46,8 +46,9 @@ type Change struct {
 	Stats []string
 	// Notable tells that [Options.Notable] found a change, for Changed.
 	Notable bool
-	// SeenUntil is, for Disappeared, when the last request that still showed
-	// the row was sent; zero if this State has never seen the row.
+	// SeenUntil is, for Changed and Disappeared, when the last request before
+	// this one that showed the entity was sent: that may be some snapshots ago,
+	// where it was missing for a while. Zero if this State had never seen it.
 	SeenUntil time.Time
 }
 
@@ -116,6 +117,7 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 	c := comparison{State: s, snap: snap, options: o, again: again}
 	c.gather()
 	c.settle()
+	s.missing = s.missing[:0]
 	var changes []Change
 	for i := range s.plan.kinds {
 		changes = c.tell(changes, s.groups[s.plan.kinds[i].kind])

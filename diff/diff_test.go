@@ -308,7 +308,7 @@ func TestChangeTellsImages(t *testing.T) {
 	want := []diff.Change{
 		{
 			Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"state"},
-			Before: image("anna", "ready", "1"), After: image("anna", "busy", "3"),
+			Before: image("anna", "ready", "1"), After: image("anna", "busy", "3"), SeenUntil: second(1),
 		},
 		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: image("ben", "busy", "7"), SeenUntil: second(1)},
 	}

@@ -20,6 +20,9 @@ type State struct {
 	spare  *Snapshot // memory for the next one
 	sent   time.Time // when the request of the last one was sent
 	still  bool      // the last one was the same body as the one before
+	// missing tells until when each entity was seen that the last one left out
+	// and whose departure is not believed yet.
+	missing []time.Time
 
 	values  []span // room for a row's values, by place and member
 	scratch []byte
@@ -63,6 +66,16 @@ func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
 	})
 	s.spare.own = true
 	return snap, err
+}
+
+// Missing tells whether entities were left out by the last snapshot whose
+// departure is not believed yet, and when the last request that showed the first
+// of them was sent; zero if this State has not seen it.
+func (s *State) Missing() (seenUntil time.Time, any bool) {
+	if len(s.missing) == 0 {
+		return time.Time{}, false
+	}
+	return slices.MinFunc(s.missing, time.Time.Compare), true
 }
 
 // Set makes image what is known of an entity; nil forgets it. It is called for

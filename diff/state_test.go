@@ -106,6 +106,33 @@ func TestKnownFromBeforeIsNotMissedInACutGrid(t *testing.T) {
 	}
 }
 
+// TestSeenUntilOfAChange lets a row come back changed: the change may have
+// happened at any time since the row was last shown.
+func TestSeenUntilOfAChange(t *testing.T) {
+	t.Parallel()
+	both, one := body("anna ready 1; ben busy 1", ""), body("anna ready 1", "")
+	l, o := floor(), diff.Options{DisappearAfter: 3}
+	var s diff.State
+	for i, b := range []string{both, both, one, one} {
+		acknowledge(&s, compare(t, &s, l, i, b, o))
+		since, any := s.Missing()
+		if missing := b == one; any != missing || missing && !since.Equal(second(1)) {
+			t.Errorf("snapshot %d: missing %v since %v", i, any, since)
+		}
+	}
+	changes := compare(t, &s, l, 4, body("anna busy 1; ben ready 1", ""), o)
+	got := map[string]time.Time{}
+	for _, c := range changes {
+		got[c.ID] = c.SeenUntil
+	}
+	if d := cmp.Diff(map[string]time.Time{"anna": second(3), "ben": second(1)}, got); d != "" {
+		t.Errorf("seen until (-want +got)\n%s", d)
+	}
+	if since, any := s.Missing(); any {
+		t.Errorf("still missing since %v", since)
+	}
+}
+
 func TestColumnsComeAndGo(t *testing.T) {
 	t.Parallel()
 	known := diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "team", Text: "Sales"}}
@@ -120,7 +147,8 @@ func TestColumnsComeAndGo(t *testing.T) {
 	changes := compare(t, &s, l, 1, body("anna ready 1 77", ""), diff.Options{})
 	want := []diff.Change{{
 		Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"extension"}, Before: known,
-		After: diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}, {Name: "extension", Text: "77"}},
+		After:     diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}, {Name: "extension", Text: "77"}},
+		SeenUntil: second(0),
 	}}
 	if d := cmp.Diff(want, changes); d != "" {
 		t.Errorf("a column newly asked for counts as different (-want +got)\n%s", d)
