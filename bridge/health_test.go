@@ -3,12 +3,15 @@ package bridge_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
@@ -133,4 +136,39 @@ func TestProbes(t *testing.T) {
 	}
 	w.tenant.ClearFaults()
 	until("a live leader again", func(status int, h bridge.Health) bool { return status == http.StatusOK && h.Status == "live" })
+}
+
+// TestUnreadableStreamIsNoEnd takes all consumers that the stream allows, so that
+// a bridge that has the lease cannot read what is stored. It must not end: it
+// gives the lease back, and leads as soon as it can read.
+func TestUnreadableStreamIsNoEnd(t *testing.T) {
+	t.Parallel()
+	const most = 20
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := w.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "BPCC_EVENTS", Subjects: []string{"bpcc.v1.>"}, AllowAtomicPublish: true, AllowDirect: true, AllowMsgTTL: true, MaxConsumers: most,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range most {
+		if _, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{Name: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.start()
+	for deadline := time.Now().Add(patience); strings.Count(w.log.String(), "NATS is away") < 2; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the bridge can read, or has ended")
+		}
+	}
+	for i := range most {
+		if err := stream.DeleteConsumer(ctx, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.waitFor("agent.anna.observed", 1)
 }
