@@ -1,0 +1,369 @@
+//go:build linux
+
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// record is an event as it lies in the stream, read by code that shares nothing
+// with the bridge's.
+type record struct {
+	seq     uint64
+	stored  time.Time
+	subject string // below the tenant
+	msgID   string
+	batch   string // the server's own id of the atomic batch
+	removal bool
+
+	ID   string
+	Time time.Time
+	Data struct {
+		Poll, Revision, Epoch uint64
+		Observed              *sightRange
+		AfterGap              bool `json:"after_gap"`
+		Reentered             bool
+		Before, After         map[string]string
+		Available, Previous   *bool
+
+		Status, Instance    string
+		Part, Parts, Events int
+		ObservedUntil       *time.Time `json:"observed_until"`
+	}
+}
+
+// sightRange is an event's observed window, or a time without sight.
+type sightRange struct {
+	After *time.Time
+	By    time.Time
+}
+
+const eventSubjects = "bpcc.v1.acme."
+
+// readStream reads all events of the tenant that are stored now.
+func readStream(ctx context.Context, js jetstream.JetStream) ([]record, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	consumer, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: []string{eventSubjects + ">"}})
+	if err != nil {
+		return nil, err
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if info.NumPending == 0 {
+		return nil, nil
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return nil, err
+	}
+	defer messages.Stop()
+	var all []record
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, err
+		}
+		r, err := readRecord(meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Headers(), msg.Data())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+		if meta.NumPending == 0 {
+			return all, nil
+		}
+	}
+}
+
+func readRecord(seq uint64, stored time.Time, subject string, header nats.Header, body []byte) (record, error) {
+	r := record{
+		seq: seq, stored: stored, subject: strings.TrimPrefix(subject, eventSubjects),
+		msgID: header.Get("Nats-Msg-Id"), batch: header.Get("Nats-Batch-Id"), removal: header.Get("KV-Operation") != "",
+	}
+	if err := json.Unmarshal(body, &r); err != nil {
+		return r, fmt.Errorf("sequence %d: %w", seq, err)
+	}
+	return r, nil
+}
+
+// readLast reads the last event on a subject.
+func readLast(ctx context.Context, js jetstream.JetStream, subject string) (record, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	stream, err := js.Stream(ctx, "BPCC_EVENTS")
+	if err != nil {
+		return record{}, err
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, eventSubjects+subject)
+	if err != nil {
+		return record{}, err
+	}
+	return readRecord(msg.Sequence, msg.Time, msg.Subject, msg.Header, msg.Data)
+}
+
+// entity is the view's key of the entity that an event is about, "" if none.
+func (r *record) entity() string {
+	t := strings.Split(r.subject, ".")
+	switch {
+	case t[0] == "agent" || t[0] == "totals":
+		return t[0] + "." + decodeToken(t[1])
+	case t[0] == "service" && strings.HasPrefix(t[2], "availability_"):
+		return "availability." + decodeToken(t[1])
+	case t[0] == "service":
+		return "service." + decodeToken(t[1])
+	case t[0] == "threshold":
+		return "threshold." + decodeToken(t[1]) + "." + decodeToken(t[2])
+	}
+	return ""
+}
+
+func (r *record) verb() string { return r.subject[strings.LastIndexByte(r.subject, '.')+1:] }
+
+// decodeToken undoes the =XX of subjects.
+func decodeToken(token string) string {
+	var out []byte
+	for i := 0; i < len(token); i++ {
+		if token[i] == '=' && i+2 < len(token) {
+			if b, err := strconv.ParseUint(token[i+1:i+3], 16, 8); err == nil {
+				out = append(out, byte(b))
+				i += 2
+				continue
+			}
+		}
+		out = append(out, token[i])
+	}
+	return string(out)
+}
+
+// What can be wrong with a stream.
+const (
+	lost     = "lost"              // the tenant showed it and no event tells it
+	doubled  = "doubled"           // told twice, or told and never shown
+	disorder = "out of order"      // per entity, per poll, or over polls
+	broken   = "broken chains"     // a revision or an image is missing in between
+	fenced   = "fenced writers"    // events of a writer that another had followed
+	unsealed = "broken batches"    // events that no checkpoint closes, or that it does not count
+	window   = "untrue windows"    // the change did not happen within observed
+	blind    = "untold blindness"  // a time without sight that is not told, or changes over it without a word
+	falsely  = "false blindness"   // told to be without sight where there was sight
+	differs  = "differs from view" // the view or the last snapshot is not the replay
+)
+
+var allKinds = []string{lost, doubled, disorder, broken, fenced, unsealed, window, blind, falsely, differs}
+
+// finding is one thing that is wrong.
+type finding struct {
+	kind string
+	seq  uint64
+	text string
+}
+
+// auditStream holds a stream to what can be seen from it alone.
+func auditStream(all []record) []finding {
+	a := streamAudit{ids: map[string]uint64{}, revisions: map[string]uint64{}, images: map[string]map[string]string{}, batches: map[string]bool{}}
+	for i := range all {
+		a.one(&all[i])
+	}
+	if len(a.open) > 0 {
+		a.find(unsealed, a.open[0], "%d events at the end have no checkpoint", len(a.open))
+	}
+	return a.findings
+}
+
+type streamAudit struct {
+	findings  []finding
+	ids       map[string]uint64
+	revisions map[string]uint64
+	images    map[string]map[string]string
+	batches   map[string]bool
+	open      []*record // events since the last checkpoint
+
+	epoch, poll, index uint64
+	instance           string
+	part, parts        int
+	until              time.Time
+	interrupted        bool
+}
+
+func (a *streamAudit) find(kind string, r *record, format string, args ...any) {
+	a.findings = append(a.findings, finding{kind, r.seq, fmt.Sprintf("%s %s: %s", r.ID, r.subject, fmt.Sprintf(format, args...))})
+}
+
+func (a *streamAudit) one(r *record) {
+	if before, twice := a.ids[r.ID]; twice || r.ID == "" || r.ID != r.msgID {
+		a.find(doubled, r, "the id is empty, not the message id %q, or that of sequence %d", r.msgID, before)
+	}
+	a.ids[r.ID] = r.seq
+	a.position(r)
+	if entity := r.entity(); entity != "" {
+		a.chain(r, entity)
+	}
+	switch r.subject {
+	case "feed.checkpoint":
+		a.checkpoint(r)
+		return
+	case "feed.interrupted":
+		if a.interrupted {
+			a.find(falsely, r, "interrupted while interrupted")
+		}
+		a.interrupted = true
+	case "feed.resumed":
+		if !a.interrupted {
+			a.find(falsely, r, "resumed without an interruption")
+		}
+		a.interrupted = false
+	}
+	a.open = append(a.open, r)
+}
+
+// position checks epoch, poll and index, which the id holds.
+func (a *streamAudit) position(r *record) {
+	var epoch, poll, index uint64
+	if _, err := fmt.Sscanf(r.ID, "acme-%d-%d-%d", &epoch, &poll, &index); err != nil || poll != r.Data.Poll {
+		a.find(disorder, r, "the id does not hold tenant, epoch, poll %d and index", r.Data.Poll)
+		return
+	}
+	switch {
+	case epoch < a.epoch:
+		a.find(fenced, r, "epoch %d after epoch %d", epoch, a.epoch)
+		return
+	case epoch > a.epoch:
+		if r.subject != "feed.started" {
+			a.find(fenced, r, "the first event of epoch %d is not feed.started", epoch)
+		}
+		a.epoch, a.instance = epoch, r.Data.Instance
+	case poll < a.poll || poll == a.poll && index != a.index+1:
+		a.find(disorder, r, "poll %d index %d after poll %d index %d", poll, index, a.poll, a.index)
+	case poll > a.poll && len(a.open) > 0:
+		a.find(unsealed, r, "poll %d begins before poll %d has its checkpoint", poll, a.poll)
+	}
+	if poll != a.poll && index != 1 {
+		a.find(lost, r, "poll %d begins with index %d", poll, index)
+	}
+	if poll <= a.poll && index == 1 {
+		a.find(disorder, r, "poll %d begins after poll %d", poll, a.poll)
+	}
+	a.poll, a.index = poll, index
+}
+
+// chain checks that an entity's revisions count on and its images join.
+func (a *streamAudit) chain(r *record, entity string) {
+	last := a.revisions[entity]
+	switch {
+	case r.Data.Revision <= last:
+		a.find(disorder, r, "revision %d after %d", r.Data.Revision, last)
+	case r.Data.Revision > last+1:
+		a.find(broken, r, "revision %d after %d", r.Data.Revision, last)
+	}
+	a.revisions[entity] = r.Data.Revision
+	if !mapsEqual(a.images[entity], r.Data.Before) {
+		a.find(broken, r, "before is %v, the last after %v", r.Data.Before, a.images[entity])
+	}
+	a.images[entity] = r.Data.After
+	if r.removal != (r.verb() == "disappeared") {
+		a.find(broken, r, "the view's key goes: %v", r.removal)
+	}
+}
+
+func mapsEqual(a, b map[string]string) bool {
+	if len(a) != len(b) || (a == nil) != (b == nil) {
+		return false
+	}
+	for name, text := range a {
+		if other, ok := b[name]; !ok || other != text {
+			return false
+		}
+	}
+	return true
+}
+
+// checkpoint closes the events since the one before.
+func (a *streamAudit) checkpoint(r *record) {
+	if r.Data.Events != len(a.open) {
+		a.find(unsealed, r, "it counts %d events, there are %d", r.Data.Events, len(a.open))
+	}
+	for _, e := range a.open {
+		if e.batch != r.batch || e.Data.Poll != r.Data.Poll {
+			a.find(unsealed, e, "it is not of the batch of checkpoint %s", r.ID)
+		}
+	}
+	if a.batches[r.batch] && r.batch != "" {
+		a.find(unsealed, r, "a second checkpoint in one batch")
+	}
+	a.batches[r.batch] = true
+	a.open = a.open[:0]
+	if r.Data.Epoch != a.epoch || r.Data.Instance != a.instance {
+		a.find(fenced, r, "epoch %d of %s within epoch %d of %s", r.Data.Epoch, r.Data.Instance, a.epoch, a.instance)
+	}
+	if a.part < a.parts && r.Data.Part != a.part+1 && r.Data.Part != 1 {
+		a.find(lost, r, "part %d of %d after part %d of %d", r.Data.Part, r.Data.Parts, a.part, a.parts)
+	}
+	a.part, a.parts = r.Data.Part, r.Data.Parts
+	if until := r.Data.ObservedUntil; until != nil {
+		if until.Before(a.until) {
+			a.find(disorder, r, "observed until %v, after %v", until, a.until)
+		}
+		a.until = *until
+	}
+	if r.Data.Status == "live" && a.interrupted {
+		a.find(blind, r, "live while interrupted")
+	}
+}
+
+// replay folds a stream into what a reader knows at its end, by view key.
+func replay(all []record) (ids map[string]string, images map[string]map[string]string) {
+	ids, images = map[string]string{}, map[string]map[string]string{}
+	for i := range all {
+		r := &all[i]
+		key := r.entity()
+		if r.subject == "feed.checkpoint" {
+			key = "feed"
+		}
+		switch {
+		case key == "":
+		case r.removal:
+			delete(ids, key)
+			delete(images, key)
+		default:
+			ids[key], images[key] = r.ID, r.Data.After
+		}
+	}
+	return ids, images
+}
+
+// count counts findings by kind.
+func count(findings []finding) map[string]int {
+	n := map[string]int{}
+	for _, f := range findings {
+		n[f.kind]++
+	}
+	return n
+}
+
+// first are the first findings of each kind, as text.
+func first(findings []finding, most int) string {
+	n := map[string]int{}
+	var lines []string
+	for _, f := range findings {
+		if n[f.kind]++; n[f.kind] <= most {
+			lines = append(lines, fmt.Sprintf("%s: sequence %d: %s", f.kind, f.seq, f.text))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,263 @@
+//go:build linux
+
+package main_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	clusterFor    = flag.Duration("cluster.for", 0, "how long TestCluster runs; 0 skips it")
+	clusterSeed   = flag.Uint64("cluster.seed", 0, "seed of TestCluster; 0 takes a new one")
+	clusterFaults = flag.Int("cluster.faults", 0, "most faults of TestCluster; 0 is as many as its time allows")
+	clusterTTL    = flag.Duration("cluster.ttl", 5*time.Second, "BRIDGE_LEASE_TTL of TestCluster")
+)
+
+const (
+	clusterPoll    = 500 * time.Millisecond
+	clusterTimeout = 2 * time.Second
+	clusterSilence = 5 * time.Second // of a poll interval below 5/3 s
+	clusterAgents  = 30
+)
+
+// TestCluster runs a pair of bridges and a cluster of three NATS servers, as
+// processes of their own, through faults of all kinds, and holds what the
+// stream then holds against what the tenant has shown.
+func TestCluster(t *testing.T) {
+	if *clusterFor == 0 {
+		t.Skip("runs for minutes: go test ./cmd/bridge -run TestCluster -cluster.for 150s -v")
+	}
+	seed := cmp.Or(*clusterSeed, rand.Uint64())
+	t.Logf("-cluster.seed %d", seed)
+	programs := findPrograms(t)
+	end := time.Now().Add(*clusterFor)
+
+	tr := newTruth(t, clusterTimeout)
+	s := newScript(tr, seed, clusterAgents)
+	f := newFleet(t, programs)
+	for _, name := range []string{"a", "b"} {
+		door := httptest.NewServer(tr.front(name))
+		t.Cleanup(door.Close)
+		f.addBridge(name, programs.bridge, clusterEnv(door.URL, *clusterTTL)...)
+	}
+	living, stopLiving := context.WithCancel(t.Context())
+	var life sync.WaitGroup
+	life.Go(func() { s.run(living) })
+	defer life.Wait()
+	defer stopLiving()
+	for _, b := range f.bridges {
+		if err := b.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !f.until(30*time.Second, f.settled) {
+		t.Fatal("the bridges do not come up")
+	}
+
+	storm := &storm{fleet: f, tenant: tr.tenant, random: rand.New(rand.NewPCG(seed, 2)), ttl: *clusterTTL}
+	striking, stopStriking := context.WithDeadline(t.Context(), end.Add(-closingTime))
+	storm.run(striking, *clusterFaults)
+	stopStriking()
+	rest(t.Context(), time.Second)
+	stopLiving()
+	life.Wait()
+
+	r := report{seed: seed, storm: storm, script: s}
+	r.close(t, f, tr)
+	fmt.Print(r.table())
+	for kind, n := range count(r.findings) {
+		t.Errorf("%s: %d", kind, n)
+	}
+	if t.Failed() {
+		t.Log("\n" + first(r.findings, 8))
+	}
+}
+
+// closingTime is what remains of the run after the last fault.
+const closingTime = 15 * time.Second
+
+func clusterEnv(url string, ttl time.Duration) []string {
+	return []string{
+		"BPCC_URL=" + url, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret",
+		"BPCC_POLL_INTERVAL=" + clusterPoll.String(), "BPCC_TIMEOUT=" + clusterTimeout.String(), "BPCC_AVAILABILITY_INTERVAL=" + clusterPoll.String(),
+		"BPCC_DIRECTORY_INTERVAL=0s", "BRIDGE_TENANT=acme", "BRIDGE_REPLICAS=3", "BRIDGE_LEASE_TTL=" + ttl.String(),
+		`BRIDGE_THRESHOLDS=[{"name":"backlog","kind":"service","match":["*"],"stat":"in_calls_waiting","raise":{"op":">=","value":6},"clear":{"op":"<=","value":3}}]`,
+	}
+}
+
+// report is what a run has shown.
+type report struct {
+	seed     uint64
+	storm    *storm
+	script   *script
+	events   int
+	polls    int // checkpoints
+	epochs   uint64
+	tally    tally
+	findings []finding
+	takeover []time.Duration
+	caughtUp time.Duration // the view, after the last event
+}
+
+// close waits for calm, stops the bridges, and audits.
+func (r *report) close(t *testing.T, f *fleet, tr *truth) {
+	t.Helper()
+	if !f.until(time.Minute, f.settled) {
+		r.find(differs, "the fleet does not come to rest")
+	}
+	still := time.Now()
+	var all []record
+	var err error
+	if !f.until(30*time.Second, func() bool { // until a poll after all changes is told
+		all, err = readStream(t.Context(), f.js)
+		return err == nil && len(all) > 0 && vouchesFor(all, still)
+	}) {
+		r.find(differs, fmt.Sprintf("no checkpoint vouches for the end of the run: %v", err))
+	}
+	r.compareWithTenant(all, tr)
+	for _, b := range f.bridges {
+		if !b.end(syscall.SIGTERM, 12*time.Second) {
+			r.find(differs, b.name+" does not stop within 12 s")
+		}
+	}
+	stopped := time.Now()
+	if all, err = readStream(t.Context(), f.js); err != nil {
+		t.Fatal(err)
+	}
+	diff := "not read"
+	if f.until(time.Minute, func() bool { diff = viewDiffers(t.Context(), f.js, all); return diff == "" }) {
+		r.caughtUp = time.Since(stopped)
+	} else {
+		r.find(differs, "the view after a minute: "+diff)
+	}
+	r.findings = append(r.findings, auditStream(all)...)
+	found, tally := auditTruth(all, tr, clusterSilence, 2)
+	r.findings, r.tally = append(r.findings, found...), tally
+	for _, text := range append(f.endedByThemselves(), r.storm.unfit...) {
+		r.find(differs, text)
+	}
+	r.takeover = r.storm.takeovers(all)
+	for _, e := range all {
+		if e.subject == "feed.checkpoint" {
+			r.polls++
+			r.epochs = e.Data.Epoch
+		}
+	}
+	r.events = len(all) - r.polls
+}
+
+func (r *report) find(kind, text string) { r.findings = append(r.findings, finding{kind, 0, text}) }
+
+func vouchesFor(all []record, at time.Time) bool {
+	last := all[len(all)-1]
+	return last.Data.ObservedUntil != nil && last.Data.ObservedUntil.After(at) && last.Data.Status == "live"
+}
+
+// compareWithTenant holds the replay against what the tenant shows at the end.
+func (r *report) compareWithTenant(all []record, tr *truth) {
+	_, images := replay(all)
+	shown := tr.now()
+	for entity, image := range shown {
+		if got := tr.imageOf(entity, images[entity]); got != image {
+			r.find(differs, fmt.Sprintf("%s: the tenant shows %q, the replay %q", entity, image, got))
+		}
+	}
+	for entity, stats := range images {
+		known := stats == nil || strings.HasPrefix(entity, "threshold.")
+		if _, there := shown[entity]; !there && !known {
+			r.find(differs, entity+" is in the replay, and the tenant does not show it")
+		}
+	}
+}
+
+// viewDiffers compares the view with the replay of the events: "" or what differs.
+func viewDiffers(ctx context.Context, js jetstream.JetStream, all []record) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	kv, err := js.KeyValue(ctx, "bpcc_state")
+	if err != nil {
+		return err.Error()
+	}
+	watch, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return err.Error()
+	}
+	defer watch.Stop()
+	want, _ := replay(all)
+	seen := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return "it cannot be read: " + ctx.Err().Error()
+		case entry := <-watch.Updates():
+			if entry == nil {
+				if seen != len(want) {
+					return fmt.Sprintf("%d keys, the replay has %d", seen, len(want))
+				}
+				return ""
+			}
+			var e struct{ ID string }
+			if err := json.Unmarshal(entry.Value(), &e); err != nil {
+				return err.Error()
+			}
+			tokens := strings.Split(strings.TrimPrefix(entry.Key(), "acme."), ".")
+			for i := range tokens {
+				tokens[i] = decodeToken(tokens[i])
+			}
+			if key := strings.Join(tokens, "."); want[key] != e.ID {
+				return fmt.Sprintf("%s is %s, in the replay %s", key, e.ID, want[key])
+			}
+			seen++
+		}
+	}
+}
+
+// table says it all.
+func (r *report) table() string {
+	var b strings.Builder
+	line := func(what string, value any) { fmt.Fprintf(&b, "| %s | %v |\n", what, value) }
+	b.WriteString("\n| | |\n|---|---|\n")
+	kinds := map[string]int{}
+	for _, s := range r.storm.struck {
+		kinds[s.kind]++
+	}
+	line("seed", r.seed)
+	line("faults", len(r.storm.struck))
+	for _, f := range slices.Concat(must, more) {
+		if kinds[f.kind] > 0 {
+			line("- "+f.kind, kinds[f.kind])
+		}
+	}
+	line("changes made by the tenant", r.script.changes)
+	line("answers that the bridge in charge got and told", r.tally.answers)
+	line("differences that these show", r.tally.changes)
+	line("events stored", r.events)
+	line("checkpoints", r.polls)
+	line("epochs", r.epochs)
+	n := count(r.findings)
+	for _, kind := range allKinds {
+		line("**"+kind+"**", n[kind])
+	}
+	line("windows held against the true instant", r.tally.windows)
+	line("times without sight, true / told", fmt.Sprintf("%d / %d, %v in all", r.tally.trueBlind, len(r.tally.blind), r.tally.blindTime.Round(time.Second)))
+	line("versions that came and went unseen", r.tally.unseen)
+	if n := len(r.takeover); n > 0 {
+		line("takeover, median / worst", fmt.Sprintf("%.1f s / %.1f s of %d", r.takeover[n/2].Seconds(), r.takeover[n-1].Seconds(), n))
+	}
+	line("view equal to the replay after", r.caughtUp.Round(time.Millisecond))
+	return b.String()
+}
