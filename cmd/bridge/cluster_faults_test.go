@@ -349,6 +349,22 @@ func (s *storm) awayAndKill(ctx context.Context) bool {
 	return gone
 }
 
+// longestBlind is the longest time without a told poll that each kind of fault
+// has caused.
+func (s *storm) longestBlind(sights []time.Time) map[string]time.Duration {
+	worst := map[string]time.Duration{}
+	for i := 1; i < len(sights); i++ {
+		// The last fault that struck before sight came back is taken for the cause.
+		for _, f := range slices.Backward(s.struck) {
+			if f.at.Before(sights[i]) {
+				worst[f.kind] = max(worst[f.kind], sights[i].Sub(sights[i-1]))
+				break
+			}
+		}
+	}
+	return worst
+}
+
 // takeovers are the times from the loss of a leader to the next epoch's first
 // checkpoint.
 func (s *storm) takeovers(all []record) []time.Duration {

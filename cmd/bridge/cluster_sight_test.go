@@ -51,6 +51,7 @@ type tally struct {
 	blind                             []sightRange // told
 	trueBlind                         int          // that the truth asks for
 	blindTime                         time.Duration
+	sights                            []time.Time // when each of the answers came in
 }
 
 func auditTruth(all []record, tr *truth, silence time.Duration, absence int) ([]finding, tally) {
@@ -62,6 +63,7 @@ func auditTruth(all []record, tr *truth, silence time.Duration, absence int) ([]
 		a.one(&all[i])
 	}
 	a.longVersions(all)
+	a.tally.sights = a.sights
 	return a.findings, a.tally
 }
 

@@ -230,18 +230,18 @@ func viewDiffers(ctx context.Context, js jetstream.JetStream, all []record) stri
 func (r *report) table() string {
 	var b strings.Builder
 	line := func(what string, value any) { fmt.Fprintf(&b, "| %s | %v |\n", what, value) }
-	b.WriteString("\n| | |\n|---|---|\n")
 	kinds := map[string]int{}
 	for _, s := range r.storm.struck {
 		kinds[s.kind]++
 	}
-	line("seed", r.seed)
-	line("faults", len(r.storm.struck))
+	worst := r.storm.longestBlind(r.tally.sights)
+	b.WriteString("\n| fault | times | longest time between two polls told |\n|---|---|---|\n")
 	for _, f := range slices.Concat(must, more) {
 		if kinds[f.kind] > 0 {
-			line("- "+f.kind, kinds[f.kind])
+			fmt.Fprintf(&b, "| %s | %d | %.1f s |\n", f.kind, kinds[f.kind], worst[f.kind].Seconds())
 		}
 	}
+	fmt.Fprintf(&b, "\n| seed %d, lease %v | %d faults in %v |\n|---|---|\n", r.seed, *clusterTTL, len(r.storm.struck), clusterFor.Round(time.Second))
 	line("changes made by the tenant", r.script.changes)
 	line("answers that the bridge in charge got and told", r.tally.answers)
 	line("differences that these show", r.tally.changes)
