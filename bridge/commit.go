@@ -254,7 +254,9 @@ var (
 // resolve asks the stream whether it holds this checkpoint: nil and its
 // sequence if so, [ErrFenced] if a newer one by another writer stands there.
 func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	// A question put to a stream without a leader is never answered, and the next
+	// try asks again: waiting longer would only keep the feed blind.
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
 	stream, err := b.js.Stream(ctx, b.config.Stream)
 	if err != nil {

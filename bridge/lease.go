@@ -109,6 +109,13 @@ func (l *lease) try(ctx context.Context) error {
 	before := l.conn.LastError()
 	sent := l.now()
 	revision, err := l.kv.Create(ctx, l.key, []byte(l.instance))
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		// What was taken without its answer being heard in time, or lost only for
+		// want of answers, is still this instance's: it need not wait for itself.
+		if mine, _ := l.mine(ctx); mine {
+			revision, err = l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
+		}
+	}
 	if err = permitted(l.conn, before, err); err != nil {
 		return fmt.Errorf("take the lease: %w", err)
 	}

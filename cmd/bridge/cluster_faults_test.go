@@ -83,9 +83,10 @@ var (
 // shuffled again and again.
 func deck(random *rand.Rand, round int) []fault {
 	cards := slices.Clone(must)
-	if round > 0 {
+	if round > 0 || *clusterOnly != "" {
 		cards = append(cards, more...)
 	}
+	cards = slices.DeleteFunc(cards, func(f fault) bool { return !strings.Contains(f.kind, *clusterOnly) })
 	random.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
 	return cards
 }

@@ -335,7 +335,7 @@ func (f *fleet) close() {
 		if n.wire != nil {
 			n.wire.close()
 		}
-		if f.t.Failed() {
+		if f.t.Failed() || os.Getenv("KEEP") != "" {
 			f.t.Logf("the end of %s:\n%s", filepath.Base(n.log), tail(n.log, 60))
 		}
 	}

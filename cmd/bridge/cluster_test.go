@@ -24,6 +24,7 @@ var (
 	clusterFor    = flag.Duration("cluster.for", 0, "how long TestCluster runs; 0 skips it")
 	clusterSeed   = flag.Uint64("cluster.seed", 0, "seed of TestCluster; 0 takes a new one")
 	clusterFaults = flag.Int("cluster.faults", 0, "most faults of TestCluster; 0 is as many as its time allows")
+	clusterOnly   = flag.String("cluster.only", "", "strike only faults whose name holds this text")
 	clusterTTL    = flag.Duration("cluster.ttl", 5*time.Second, "BRIDGE_LEASE_TTL of TestCluster")
 )
 
@@ -78,6 +79,11 @@ func TestCluster(t *testing.T) {
 
 	r := report{seed: seed, storm: storm, script: s}
 	r.close(t, f, tr)
+	for i := 1; i < len(r.tally.sights); i++ {
+		if d := r.tally.sights[i].Sub(r.tally.sights[i-1]); d > 2*clusterPoll {
+			t.Logf("no poll told from %s for %.1f s", r.tally.sights[i-1].Format("15:04:05.000"), d.Seconds())
+		}
+	}
 	fmt.Print(r.table())
 	for kind, n := range count(r.findings) {
 		t.Errorf("%s: %d", kind, n)
