@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		FilterSubject: "bpcc.v1." + *tenant + ".agent.*.state_changed",
 		DeliverPolicy: jetstream.DeliverAllPolicy, // at its first start: from the stream's beginning
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       30 * time.Second, // without word for so long, the event comes again
+		AckWait:       5 * time.Second, // longer than the work ever takes: after it, an event without word comes again
 		// One at a time keeps the order even when an event comes again. Where
 		// order does not matter, a higher limit is faster.
 		MaxAckPending: 1,

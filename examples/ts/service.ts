@@ -84,7 +84,7 @@ await jsm.consumers.add("BPCC_EVENTS", {
   filter_subject: `bpcc.v1.${token(values.tenant)}.agent.*.state_changed`,
   deliver_policy: DeliverPolicy.All, // at its first start: from the stream's beginning
   ack_policy: AckPolicy.Explicit,
-  ack_wait: nanos(30_000), // without word for so long, the event comes again
+  ack_wait: nanos(5_000), // longer than the work ever takes: after it, an event without word comes again
   // One at a time keeps the order even when an event comes again. Where order
   // does not matter, a higher limit is faster.
   max_ack_pending: 1,
