@@ -27,7 +27,7 @@ function expect(what, holds, detail = "") {
   if (!holds) throw new Error(`${what}${detail && `: ${typeof detail === "string" ? detail : JSON.stringify(detail)}`}`);
 }
 function ok(what) {
-  console.log(`ok    ${what}`);
+  console.log(`ok    ${what} (at ${((Date.now() - began) / 1000).toFixed(0)} s)`);
 }
 
 const bin = path.join(scratch, "examples") + path.sep;
