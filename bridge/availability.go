@@ -102,8 +102,10 @@ func (e *engine) availabilityEvent(c check, a availability) event {
 	if a.told {
 		verb, w = "availability_changed", between(a.flip.after, a.flip.by)
 	}
-	ev := e.about("service", c.service, verb, c.received)
-	entity, revised := e.revise(ev.subject, 1, w, a.flip.gap)
+	ev := e.about(kindService, c.service, verb, c.received)
+	ev.about = "service/" + c.service
+	var entity entityData
+	entity, ev.revision = e.revise(ev.subject, w, a.flip.gap)
 	data := availabilityObservedData{entityData: entity, Service: c.service, Available: a.flip.value}
 	ev.data = data
 	if a.told {
@@ -111,7 +113,6 @@ func (e *engine) availabilityEvent(c check, a availability) event {
 	}
 	value := a.flip.value
 	ev.applied = func(e *engine) {
-		revised(e)
 		now := e.availability[c.service]
 		now.told, now.value, now.flip = true, value, flip{}
 		e.availability[c.service] = now

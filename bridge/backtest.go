@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -198,5 +199,5 @@ func (t *trial) deliver(b batch) error {
 // remember keeps what a recall would find.
 func (t *trial) remember(subject string, body []byte) {
 	t.sequence++
-	t.memory.add(subject, recalled{seq: t.sequence, inStream: true, body: body})
+	t.memory.add(subject, recalled{seq: t.sequence, inStream: true, body: bytes.Clone(body)})
 }

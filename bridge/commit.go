@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -55,47 +54,84 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 
 // deliver hands a batch, encoded and with its checkpoint, to store in as many
 // parts as it takes, and moves the engine as far as store has taken it. The
-// events and the messages of a part are the same, one by one.
+// events and the messages of a part are the same, one by one; the messages' data
+// are good until store returns.
 func (e *engine) deliver(b batch, source string, store func(part []event, msgs []*nats.Msg) error) error {
-	parts := slices.Collect(slices.Chunk(b.events, batchLimit-1))
-	if len(parts) == 0 {
-		parts = [][]event{nil} // a checkpoint alone
-	}
-	index := 0
-	for i, part := range parts {
-		events := append(slices.Clip(part), e.checkpoint(b, part, i+1, len(parts)))
-		msgs := make([]*nats.Msg, 0, len(events))
-		for _, ev := range events {
-			index++
-			msg, err := e.envelope(ev, source, b.poll, index)
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, msg)
+	parts := max(1, (len(b.events)+batchLimit-2)/(batchLimit-1)) // one at least, for the checkpoint
+	for n := range parts {
+		from := n * (batchLimit - 1)
+		part := b.events[from:min(from+batchLimit-1, len(b.events))]
+		events := append(append(e.part[:0], part...), e.checkpoint(b, part, n+1, parts))
+		e.part = events
+		msgs, err := e.messages(events, source, b.poll, from+n+1)
+		if err != nil {
+			return err
 		}
 		if err := store(events, msgs); err != nil {
-			return fmt.Errorf("commit poll %d, part %d of %d: %w", b.poll, i+1, len(parts), err)
+			return fmt.Errorf("commit poll %d, part %d of %d: %w", b.poll, n+1, parts, err)
 		}
-		e.acknowledge(b, part, i+1 == len(parts))
+		e.acknowledge(b, part, n+1 == parts)
+		clear(events)
 	}
 	return nil
 }
 
-// envelope makes the NATS message of an event.
-func (e *engine) envelope(ev event, source string, poll uint64, index int) (*nats.Msg, error) {
-	id := fmt.Sprintf("%s-%d-%d-%d", e.tenant, e.epoch, poll, index)
-	body, err := ev.encode(id, source)
-	if err != nil {
-		return nil, err
+// messages makes the NATS messages of events; index is the first one's. Their
+// data lie in one buffer, which the next call uses again.
+func (e *engine) messages(events []event, source string, poll uint64, index int) ([]*nats.Msg, error) {
+	if e.encoder == nil || e.encoder.source != source {
+		e.encoder = newEncoder(source)
 	}
-	msg := nats.NewMsg(SubjectPrefix + "." + Token(e.tenant) + "." + ev.subject)
-	msg.Data = body
-	msg.Header.Set("Content-Type", contentType)
-	msg.Header.Set(nats.MsgIdHdr, id)
-	if ev.removal {
-		msg.Header.Set("KV-Operation", "DEL")
+	prefix := SubjectPrefix + "." + Token(e.tenant) + "."
+	ids := e.tenant + "-" + strconv.FormatUint(e.epoch, 10) + "-" + strconv.FormatUint(poll, 10) + "-"
+	all, msgs := make([]nats.Msg, len(events)), make([]*nats.Msg, len(events))
+	values := make([]string, len(events)+1) // of headers
+	values[len(events)] = contentType
+	texts := e.texts(events, prefix, ids, index)
+	ends := make([]int, len(events))
+	b, err := e.buffer[:0], error(nil)
+	for i := range events {
+		ev := &events[i]
+		cut := len(prefix) + len(ev.subject)
+		all[i].Subject, texts = texts[:cut], texts[cut:]
+		cut = len(ids) + decimals(index+i)
+		id := texts[:cut]
+		texts = texts[cut:]
+		if b, err = e.encoder.append(b, id, ev); err != nil {
+			return nil, err
+		}
+		ends[i], values[i], msgs[i] = len(b), id, &all[i]
+		// A header is a map; nats.Msg has it no other way.
+		all[i].Header = nats.Header{"Content-Type": values[len(events):], nats.MsgIdHdr: values[i : i+1 : i+1]}
+		if ev.removal {
+			all[i].Header.Set("KV-Operation", "DEL")
+		}
 	}
-	return msg, nil
+	from := 0
+	for i, end := range ends {
+		all[i].Data, from = b[from:end:end], end
+	}
+	e.buffer = b
+	return msgs, nil
+}
+
+// texts puts the subjects and ids of events into one text, in turn.
+func (e *engine) texts(events []event, prefix, ids string, index int) string {
+	var b []byte
+	for i := range events {
+		b = append(append(b, prefix...), events[i].subject...)
+		b = strconv.AppendInt(append(b, ids...), int64(index+i), 10)
+	}
+	return string(b)
+}
+
+// decimals is how many digits a number has that is not negative.
+func decimals(n int) int {
+	digits := 1
+	for ; n >= 10; n /= 10 {
+		digits++
+	}
+	return digits
 }
 
 // store publishes messages, the last of them a checkpoint, as one atomic batch

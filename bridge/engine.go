@@ -81,7 +81,11 @@ type engine struct {
 	emptySince    time.Time
 	lastBody      []byte // of the last good poll: what the state reads its rows from
 	freeBody      []byte // one that nobody reads any more
-	trouble       error  // the last failure since the last good poll that says why
+	lastWindow    boundWindow
+	encoder       *encoder
+	buffer        []byte  // of the last messages
+	part          []event // of the last batch
+	trouble       error   // the last failure since the last good poll that says why
 }
 
 // batch is what one observation gives: the events, and what holds once all of
@@ -135,9 +139,13 @@ func (e *engine) observe(o observation) batch {
 	if gap {
 		e.thresholds.restart()
 	}
-	agents, services, totals := e.entityEvents(changes, o.answer, gap)
-	b.events = slices.Concat(e.absence(o, gap), e.resumption(o), e.directoryEvents(o.listings), agents, services,
-		e.availabilityEvents(o.checks), totals, e.thresholdEvents(o.answer, gap), e.chatEvents(snap, o.answer, gap))
+	b.events = slices.Concat(e.absence(o, gap), e.resumption(o), e.directoryEvents(o.listings))
+	b.events = slices.Grow(b.events, len(changes))
+	b.events = e.entityEvents(b.events, kindAgent, changes, o.answer, gap)
+	b.events = e.entityEvents(b.events, kindService, changes, o.answer, gap)
+	b.events = append(b.events, e.availabilityEvents(o.checks)...)
+	b.events = e.entityEvents(b.events, kindTotals, changes, o.answer, gap)
+	b.events = append(append(b.events, e.thresholdEvents(o.answer, gap)...), e.chatEvents(snap, o.answer, gap)...)
 	b.status, b.observedUntil, b.missingSince, b.baseline = statusLive, o.answer.Sent, e.missing(), e.layout.Kinds()
 	b.warning = e.warning(snap)
 	b.leftOut = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized}
@@ -327,21 +335,22 @@ func (e *engine) thresholdEvents(a bpcc.Answer, gap bool) []event {
 			about:   "threshold/" + v.key.rule + "/" + v.key.entity.ID,
 			at:      a.Received,
 		}
-		entity, revised := e.revise(ev.subject, 1, between(e.observedUntil, a.Received), gap)
+		var entity entityData
+		entity, ev.revision = e.revise(ev.subject, between(e.observedUntil, a.Received), gap)
 		v.data.entityData, v.data.ClearedBy = entity, v.clearedBy
 		ev.data = v.data
-		ev.applied = func(e *engine) { revised(e); e.thresholds.apply(v) }
+		ev.applied = func(e *engine) { e.thresholds.apply(v) }
 		out = append(out, ev)
 	}
 	return out
 }
 
-// revise numbers the step-th event of a batch about one entity.
-func (e *engine) revise(subject string, step uint64, w window, gap bool) (entityData, func(*engine)) {
+// revise numbers the one event of a batch about an entity.
+func (e *engine) revise(subject string, w window, gap bool) (entityData, revision) {
 	key := viewKey(subject)
-	revision := e.revisions[key] + step
-	return entityData{common: e.common(), Revision: revision, Observed: w, AfterGap: gap},
-		func(e *engine) { e.revisions[key] = revision }
+	d := e.entity(w, gap)
+	d.Revision = e.revisions[key] + 1
+	return d, revision{key, d.Revision}
 }
 
 func (e *engine) common() common { return common{Tenant: e.tenant, Poll: e.poll} }
@@ -392,7 +401,17 @@ func headcount(name, kind string) int {
 // acknowledge makes true what the stream now holds: a part of a batch, and
 // with the last part the rest of it.
 func (e *engine) acknowledge(b batch, part []event, last bool) {
-	for _, ev := range part {
+	for i := range part {
+		ev := &part[i]
+		if key := ev.revision.key; key != "" {
+			if e.revisions[key] == 0 {
+				key = strings.Clone(key) // it is kept for long, and a part of a longer text
+			}
+			e.revisions[key] = ev.revision.number
+		}
+		if ev.told.kind != "" {
+			e.state.Set(ev.told.kind, ev.told.id, ev.told.after)
+		}
 		if ev.applied != nil {
 			ev.applied(e)
 		}

@@ -52,44 +52,55 @@ func seconds(text string) (time.Duration, bool) {
 // reset. Averages, ratios and shares may drop at any time.
 func resets(before, after diff.Image) []string {
 	var names []string
-	for _, s := range after {
-		daily := strings.HasSuffix(s.Name, "_per_day") || strings.HasPrefix(s.Name, "agent_total_")
-		if !daily || strings.Contains(s.Name, "average") || strings.Contains(s.Name, "ratio") || strings.Contains(s.Name, "percent") {
+	for name, texts := range diff.Pairs(before, after) {
+		if texts[0] == texts[1] || !daily(name) {
 			continue
 		}
-		was, err := strconv.ParseFloat(before.Text(s.Name), 64)
+		was, err := strconv.ParseFloat(texts[0], 64)
 		if err != nil {
 			continue
 		}
-		is, err := strconv.ParseFloat(s.Text, 64)
-		if err == nil && is < was || s.Text == "" && was > 0 {
-			names = append(names, s.Name)
+		is, err := strconv.ParseFloat(texts[1], 64)
+		if err == nil && is < was || texts[1] == "" && was > 0 {
+			names = append(names, name)
 		}
 	}
 	return names
 }
 
+// daily tells whether a statistic counts through the day.
+func daily(name string) bool {
+	return (strings.HasSuffix(name, "_per_day") || strings.HasPrefix(name, "agent_total_")) &&
+		!strings.Contains(name, "average") && !strings.Contains(name, "ratio") && !strings.Contains(name, "percent")
+}
+
 func isStateStat(name string) bool { return slices.Contains(stateStats[:], name) }
 
-// entityEvents tells the changes of a snapshot, by kind, in their order.
-func (e *engine) entityEvents(changes []diff.Change, a bpcc.Answer, gap bool) (agents, services, totals []event) {
+// reset tells whether a counter's drop among changes shows the daily reset.
+func reset(changes []diff.Change) bool {
+	return slices.ContainsFunc(changes, func(c diff.Change) bool {
+		return c.Op == diff.Changed && len(resets(c.Before, c.After)) > 0
+	})
+}
+
+// entityEvents tells a snapshot's changes of one kind, in their order.
+func (e *engine) entityEvents(out []event, kind diff.Kind, changes []diff.Change, a bpcc.Answer, gap bool) []event {
 	// Whatever a counter's drop shows of the daily reset holds for all clocks.
-	reset := slices.ContainsFunc(changes, func(c diff.Change) bool { return c.Op == diff.Changed && len(resets(c.Before, c.After)) > 0 })
-	for _, c := range changes {
-		switch c.Kind {
-		case kindAgent:
-			agents = append(agents, e.agentEvents(c, a, gap, c.Notable && !reset)...)
-		case kindService:
-			services = append(services, e.rowEvent(c, a, gap))
-		case kindTotals:
-			totals = append(totals, e.rowEvent(c, a, gap))
+	believed := kind == kindAgent && slices.ContainsFunc(changes, func(c diff.Change) bool { return c.Notable }) && !reset(changes)
+	for i := range changes {
+		switch c := &changes[i]; {
+		case c.Kind != kind:
+		case kind == kindAgent:
+			out = e.agentEvents(out, c, a, gap, c.Notable && believed)
+		default:
+			out = append(out, e.rowEvent(c, a, gap))
 		}
 	}
-	return agents, services, totals
+	return out
 }
 
 // window bounds a change that this poll shows.
-func (e *engine) window(c diff.Change, by time.Time) window {
+func (e *engine) window(c *diff.Change, by time.Time) window {
 	after := e.observedUntil
 	switch {
 	case c.Op == diff.Observed:
@@ -100,87 +111,158 @@ func (e *engine) window(c diff.Change, by time.Time) window {
 	default:
 		after = c.SeenUntil // the poll before, unless that did not show it
 	}
-	return between(after, by)
+	// Most changes of a poll share their window.
+	if last := &e.lastWindow; last.text.By == "" || last.after != after || last.by != by {
+		*last = boundWindow{after, by, between(after, by)}
+	}
+	return e.lastWindow.text
+}
+
+// boundWindow is a window and the instants that bound it.
+type boundWindow struct {
+	after, by time.Time
+	text      window
 }
 
 // agentEvents tells one agent's change: a state and statistics that change in
 // one poll are two events, state first, whose images join without a seam. An
 // agent that left its state and came back unseen has changed state too.
-func (e *engine) agentEvents(c diff.Change, a bpcc.Answer, gap, reentered bool) []event {
-	gap = gap && c.Op != diff.Observed
-	d := agentData{Agent: refOf(c.ID, c.Before), Before: c.Before, After: c.After}
-	if c.Before != nil {
-		from := stateOf(c.Before)
-		d.From = &from
-	}
-	if c.After != nil {
-		d.Agent = refOf(c.ID, c.After)
-		to := stateOf(c.After)
-		d.To, d.Since = &to, since(c.After, a.Received)
-	}
-	tell := func(verb string, step uint64, d agentData) event {
-		ev := e.about("agent", c.ID, verb, a.Received)
-		entity, revised := e.revise(ev.subject, step, e.window(c, a.Received), gap)
-		d.entityData = entity
-		after := d.After
-		ev.data, ev.removal = d, c.Op == diff.Disappeared
-		ev.applied = func(e *engine) { revised(e); e.state.Set(kindAgent, c.ID, after) }
-		return ev
+func (e *engine) agentEvents(out []event, c *diff.Change, a bpcc.Answer, gap, reentered bool) []event {
+	common := e.entity(e.window(c, a.Received), gap && c.Op != diff.Observed)
+	before, after := c.Before, c.After
+	var from, to agentState
+	var ref agentRef
+	var held string
+	if after.IsZero() {
+		from, ref, _ = agentOf(c.ID, before)
+	} else {
+		to, ref, held = agentOf(c.ID, after)
 	}
 	if c.Op != diff.Changed {
-		return []event{tell(string(c.Op), 1, d)}
+		d := &agentEvent{from: from, to: to}
+		d.Agent = ref
+		if !before.IsZero() {
+			d.From = &d.from
+		}
+		if !after.IsZero() {
+			d.To, d.Since = &d.to, since(held, a.Received)
+		}
+		return append(out, e.tell(c, string(c.Op), a.Received, common, before, after, d))
 	}
 
-	stats := slices.DeleteFunc(slices.Clone(c.Stats), isStateStat)
-	state := slices.DeleteFunc(slices.Clone(c.Stats), func(s string) bool { return !isStateStat(s) })
-	if *d.From == *d.To { // "" and "0" both say logged out
-		state = nil
-	}
-	reentered = reentered && len(state) == 0
-	var out []event
+	state, stats := parted(c.Stats, isStateStat)
 	if len(state) > 0 || reentered {
-		first := d
-		first.Changed, first.Reentered = orEmpty(state), reentered
-		if len(stats) > 0 {
-			first.After = c.Before.With(c.After, func(s string) bool { return !slices.Contains(stats, s) })
+		if from = stateOf(before); from == to { // "" and "0" both say logged out
+			state = nil
 		}
-		out = append(out, tell("state_changed", 1, first))
-		d.Before = first.After
+		reentered = reentered && len(state) == 0
+	}
+	if len(state) > 0 || reentered {
+		d := &agentEvent{from: from, to: to}
+		d.Agent, d.From, d.To, d.Since = ref, &d.from, &d.to, since(held, a.Received)
+		d.Changed, d.Reentered = orEmpty(state), reentered
+		between := after
+		if len(stats) > 0 {
+			between = before.With(after, func(s string) bool { return !slices.Contains(stats, s) })
+		}
+		out = append(out, e.tell(c, "state_changed", a.Received, common, before, between, d))
+		before = between
+		common.Revision++
 	}
 	if len(stats) > 0 {
-		d.Changed, d.From, d.To, d.Since = stats, nil, nil, ""
-		d.Reset = resets(d.Before, d.After)
-		out = append(out, tell("stats_changed", uint64(len(out)+1), d))
+		d := &agentEvent{}
+		d.Agent, d.Changed, d.Reset = ref, stats, resets(before, after)
+		out = append(out, e.tell(c, "stats_changed", a.Received, common, before, after, d))
 	}
 	return out
 }
 
-// rowEvent tells the change of a service or of totals.
-func (e *engine) rowEvent(c diff.Change, a bpcc.Answer, gap bool) event {
-	verb := string(c.Op)
-	if c.Op == diff.Changed {
-		verb = "stats_changed"
-	}
-	if c.Kind == kindTotals && c.Op == diff.Appeared {
-		// Totals of an app id newly asked for were there before: a state, not a change.
-		verb, c.Op = "observed", diff.Observed
-	}
-	ev := e.about(string(c.Kind), c.ID, verb, a.Received)
-	entity, revised := e.revise(ev.subject, 1, e.window(c, a.Received), gap && c.Op != diff.Observed)
-	if c.Kind == kindService {
-		ev.data = serviceData{entityData: entity, Service: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: resets(c.Before, c.After)}
-	} else {
-		ev.data = totalsData{entityData: entity, App: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: resets(c.Before, c.After)}
-	}
-	ev.removal = c.Op == diff.Disappeared
-	ev.applied = func(e *engine) { revised(e); e.state.Set(c.Kind, c.ID, c.After) }
+// tell completes an agent's event. The revision in common counts the events that
+// the same batch tells of it before.
+func (e *engine) tell(c *diff.Change, verb string, at time.Time, common entityData, before, after diff.Image, d *agentEvent) event {
+	ev := e.about(kindAgent, c.ID, verb, at)
+	d.entityData, d.Before, d.After = common, before, after
+	d.Revision += e.revisions[ev.revision.key] + 1
+	ev.revision.number = d.Revision
+	ev.data, ev.removal = &d.agentData, c.Op == diff.Disappeared
+	ev.told = told{kindAgent, c.ID, after}
 	return ev
 }
 
-// about begins an event on an entity.
-func (e *engine) about(kind, id, verb string, at time.Time) event {
-	return event{
-		name: kind + "." + verb, subject: kind + "." + Token(id) + "." + verb,
-		about: kind + "/" + id, at: at,
+// parted parts names in two, in their order.
+func parted(names []string, first func(string) bool) (yes, no []string) {
+	n := 0
+	for _, name := range names {
+		if first(name) {
+			n++
+		}
 	}
+	switch n {
+	case 0:
+		return nil, names
+	case len(names):
+		return names, nil
+	}
+	both := make([]string, 0, len(names))
+	for _, want := range []bool{true, false} {
+		for _, name := range names {
+			if first(name) == want {
+				both = append(both, name)
+			}
+		}
+	}
+	return both[:n:n], both[n:]
+}
+
+// rowEvent tells the change of a service or of totals.
+func (e *engine) rowEvent(c *diff.Change, a bpcc.Answer, gap bool) event {
+	verb, op := string(c.Op), c.Op
+	if op == diff.Changed {
+		verb = "stats_changed"
+	}
+	if c.Kind == kindTotals && op == diff.Appeared {
+		// Totals of an app id newly asked for were there before: a state, not a change.
+		verb, op = "observed", diff.Observed
+	}
+	ev := e.about(c.Kind, c.ID, verb, a.Received)
+	entity := e.entity(e.window(&diff.Change{Op: op, SeenUntil: c.SeenUntil}, a.Received), gap && op != diff.Observed)
+	entity.Revision = e.revisions[ev.revision.key] + 1
+	ev.revision.number = entity.Revision
+	reset := resets(c.Before, c.After)
+	if c.Kind == kindService {
+		ev.data = &serviceData{entityData: entity, Service: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: reset}
+	} else {
+		ev.data = &totalsData{entityData: entity, App: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: reset}
+	}
+	ev.removal = op == diff.Disappeared
+	ev.told = told{c.Kind, c.ID, c.After}
+	return ev
+}
+
+// entity begins the data of an event about an entity, as yet without a revision.
+func (e *engine) entity(w window, gap bool) entityData {
+	return entityData{common: e.common(), Observed: w, AfterGap: gap}
+}
+
+// about begins an event on an entity of the view, as yet without its revision's
+// number and what it tells.
+func (e *engine) about(kind diff.Kind, id, verb string, at time.Time) event {
+	subject := string(kind) + "." + Token(id) + "." + verb
+	return event{
+		name: eventName(kind, verb), subject: subject, at: at,
+		revision: revision{key: subject[:len(subject)-1-len(verb)]},
+	}
+}
+
+// eventName is kind.verb, for the most frequent ones without making a text.
+func eventName(kind diff.Kind, verb string) string {
+	switch {
+	case kind == kindAgent && verb == "state_changed":
+		return "agent.state_changed"
+	case kind == kindAgent && verb == "stats_changed":
+		return "agent.stats_changed"
+	case kind == kindService && verb == "stats_changed":
+		return "service.stats_changed"
+	}
+	return string(kind) + "." + verb
 }

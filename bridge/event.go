@@ -1,53 +1,39 @@
 package bridge
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"bpcc-nats/diff"
-	"bpcc-nats/schemas"
 )
 
 // event is one thing to be told, before and while it is published.
 type event struct {
 	name    string // of the schema, such as "agent.state_changed"
 	subject string // below the tenant, such as "agent.john=2Esmith.state_changed"
-	about   string // the CloudEvents subject, such as "agent/john.smith"
+	about   string // the CloudEvents subject, such as "feed"; "" = that of told, such as "agent/john.smith"
 	at      time.Time
 	data    any
-	removal bool          // makes the view's key disappear
-	applied func(*engine) // what its acknowledgement makes true; may be nil
+	removal bool // makes the view's key disappear
+	// What its acknowledgement makes true: the picture that is published of an
+	// entity, its revision, and what else there is; each may be nothing.
+	told     told
+	revision revision
+	applied  func(*engine)
 }
 
-// cloudEvent is the envelope, in the order in which it is written.
-type cloudEvent struct {
-	SpecVersion     string `json:"specversion"`
-	ID              string `json:"id"`
-	Source          string `json:"source"`
-	Type            string `json:"type"`
-	Subject         string `json:"subject"`
-	Time            string `json:"time"`
-	DataContentType string `json:"datacontenttype"`
-	DataSchema      string `json:"dataschema"`
-	Data            any    `json:"data"`
+// told is a picture that an event publishes of an entity. The zero value is none;
+// the zero image says that the entity is gone.
+type told struct {
+	kind  diff.Kind
+	id    string
+	after diff.Image
 }
 
-// encode writes the event as structured-mode JSON.
-func (e *event) encode(id, source string) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // the text is data for programs, not for a page
-	err := enc.Encode(cloudEvent{
-		SpecVersion: "1.0", ID: id, Source: source,
-		Type: schemas.Type(e.name), Subject: e.about, Time: stampBy(e.at),
-		DataContentType: "application/json", DataSchema: schemas.ID(e.name), Data: e.data,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", e.name, err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+// revision is the number of an event about the entity behind a view key. The
+// zero value is none.
+type revision struct {
+	key    string
+	number uint64
 }
 
 // Timestamps have milliseconds. A lower bound is rounded down and an upper
@@ -122,30 +108,49 @@ const loggedOut = "logged_out"
 
 // stateOf reads an agent's state. An image without acd_state says nothing.
 func stateOf(m diff.Image) agentState {
-	s := agentState{NextState: m.Text("acd_next_state"), Reason: m.Text("reason")}
-	text, known := m.Get("acd_state")
-	switch {
-	case !known:
-	case text == "" || text == "0": // "0" is how an old client of the vendor shows none
-		s.State = loggedOut
-	default:
-		s.State = text
-	}
+	s, _, _ := agentOf("", m)
 	return s
 }
 
-func refOf(id string, m diff.Image) agentRef {
-	name := m.Text("first_last_name")
-	if name == "" {
-		name = m.Text("last_first_name")
+// agentOf reads what events tell of an agent beside its image: its state, its
+// names, and for how long it has been in its state, as the source writes that.
+func agentOf(id string, m diff.Image) (s agentState, ref agentRef, held string) {
+	ref.ID = id
+	other := "" // the other way round to write a name
+	for name, text := range m.All() {
+		switch name {
+		case "acd_state":
+			if s.State = text; text == "" || text == "0" { // "0" is how an old client of the vendor shows none
+				s.State = loggedOut
+			}
+		case "acd_next_state":
+			s.NextState = text
+		case "reason":
+			s.Reason = text
+		case "state_duration":
+			held = text
+		case "login_id":
+			ref.LoginID = text
+		case "user_id":
+			ref.UserID = text
+		case "first_last_name":
+			ref.Name = text
+		case "last_first_name":
+			other = text
+		case "team_name":
+			ref.Team = text
+		}
 	}
-	return agentRef{ID: id, LoginID: m.Text("login_id"), UserID: m.Text("user_id"), Name: name, Team: m.Text("team_name")}
+	if ref.Name == "" {
+		ref.Name = other
+	}
+	return s, ref, held
 }
 
 // since tells when the present state began: the sample's time less
 // state_duration, which the source gives in whole seconds.
-func since(m diff.Image, by time.Time) string {
-	held, known := seconds(m.Text("state_duration"))
+func since(stateDuration string, by time.Time) string {
+	held, known := seconds(stateDuration)
 	if !known {
 		return ""
 	}
@@ -165,6 +170,12 @@ type agentData struct {
 	After     diff.Image `json:"after,omitzero"`
 	// Reset names the counters of the day that dropped.
 	Reset []string `json:"reset,omitempty"`
+}
+
+// agentEvent is the data of an event about an agent, and room for its states.
+type agentEvent struct {
+	agentData
+	from, to agentState
 }
 
 type serviceData struct {

@@ -330,11 +330,11 @@ func withoutTitle(err error) string {
 	return strings.TrimPrefix(err.Error(), "validate event: ")
 }
 
-// imageOf reads an image; nil if there is none or it is none.
+// imageOf reads an image; the zero Image if there is none or it is none.
 func imageOf(raw json.RawMessage) diff.Image {
 	var m diff.Image
 	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
-		return nil
+		return diff.Image{}
 	}
 	return m
 }

@@ -167,10 +167,10 @@ func (a *Auditor) checkImages(t *tenantAudit, e *audited) {
 			a.fault(t, e, "image", "%s is named as changed, and is the same before and after", name)
 		}
 	}
-	if d.From != nil && before != nil && *d.From != stateOf(before) {
+	if d.From != nil && !before.IsZero() && *d.From != stateOf(before) {
 		a.fault(t, e, "image", "from is not the state before")
 	}
-	if d.To != nil && after != nil && *d.To != stateOf(after) {
+	if d.To != nil && !after.IsZero() && *d.To != stateOf(after) {
 		a.fault(t, e, "image", "to is not the state after")
 	}
 }
@@ -182,9 +182,9 @@ func differing(x, y json.RawMessage) []string {
 	}
 	before, after := imageOf(x), imageOf(y)
 	names := diff.Differences(before, after)
-	for _, s := range before {
-		if _, known := after.Get(s.Name); !known {
-			names = append(names, s.Name)
+	for name := range before.All() {
+		if _, known := after.Get(name); !known {
+			names = append(names, name)
 		}
 	}
 	return names

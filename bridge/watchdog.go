@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -141,9 +142,9 @@ func (w *watchdog) disarm(ctx context.Context) error {
 func (e *engine) staleCheckpoint(now time.Time, source string) ([]byte, error) {
 	b := e.batch(now)
 	b.status = statusStale
-	msg, err := e.envelope(e.checkpoint(b, nil, 1, 1), source, e.poll, 0)
+	msgs, err := e.messages([]event{e.checkpoint(b, nil, 1, 1)}, source, e.poll, 0)
 	if err != nil {
 		return nil, err
 	}
-	return msg.Data, nil
+	return bytes.Clone(msgs[0].Data), nil
 }

@@ -14,8 +14,7 @@ type comparison struct {
 	snap    *Snapshot
 	options Options
 	again   bool // the snapshot is of the same body as the last one
-	slab    slab
-	works   []work
+	differ  []string
 }
 
 // work is an entity to be looked at.
@@ -230,9 +229,9 @@ func (c *comparison) tell(changes []Change, g *group) []Change {
 		case !c.gone(e, held):
 			c.missing = append(c.missing, e.more.seenUntil)
 		default:
-			e.more.present, e.more.seen = false, nil
+			e.more.present, e.more.seen = false, Image{}
 			changes = append(changes, Change{
-				Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.image(g, e, e.pack, &c.slab), SeenUntil: e.more.seenUntil,
+				Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.image(g, e, e.pack), SeenUntil: e.more.seenUntil,
 			})
 		}
 	}
@@ -245,45 +244,52 @@ func (c *comparison) look(changes []Change, w work) []Change {
 	g, e := w.group, w.entity
 	var buf [1]place
 	places := e.places(buf[:])
-	text, alone := c.picture(g, e, c.last, places)
-	after := string(text)
-	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: w.seenUntil}
-	odd := e.more != nil && e.more.image != nil
+	pack, alone := c.picture(g, e, c.last, places)
+	change := Change{
+		Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: w.seenUntil, After: Image{g.plan.names, string(pack)},
+	}
+	if e.known {
+		change.Before = c.image(g, e, e.pack)
+	}
 	switch {
 	case !e.known:
 		change.Op, change.SeenUntil = Appeared, time.Time{}
 		if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(places)) {
 			change.Op = Observed
 		}
-	case odd:
-		change.Before = e.more.image
-		change.After = c.slab.image(g.plan, after)
+	case e.odd():
 		change.Stats = slices.DeleteFunc(Differences(change.Before, change.After), func(stat string) bool {
 			return g.plan.volatile[g.plan.index(stat)]
 		})
 	default:
-		change.Stats = c.slab.differences(g.plan, e.pack, after)
+		change.Stats = c.differences(g.plan, e.pack, change.After.pack)
 	}
-	if change.Op == Changed && w.seen != nil && c.options.Notable != nil {
-		change.After = c.slab.image(g.plan, after)
+	if change.Op == Changed && !w.seen.IsZero() && c.options.Notable != nil {
 		change.Notable = c.options.Notable.Images(g.kind, w.seen, change.After)
 	}
 	if change.Op == Changed && len(change.Stats) == 0 && !change.Notable {
-		if alone && !odd {
+		if alone && !e.odd() {
 			pack := g.plan.running(c.scratch[:0], e.pack)
 			e.pack, e.lean = string(pack), true
 		}
 		return changes
 	}
-	if change.Before == nil && e.known {
-		change.Before = c.slab.image(g.plan, e.pack)
-	}
-	if change.After == nil {
-		change.After = c.slab.image(g.plan, after)
-	}
 	o := g.reopen(e)
 	o.after, o.whole = change.After, alone
 	return append(changes, change)
+}
+
+// differences names what differs between two packs, nil if nothing does. The
+// names of many changes lie in one piece of memory.
+func (c *comparison) differences(k *kindPlan, before, after string) []string {
+	if cap(c.differ)-len(c.differ) < len(k.names.all) {
+		c.differ = make([]string, 0, max(256, len(k.names.all)))
+	}
+	from := len(c.differ)
+	if c.differ = k.differences(c.differ, before, after); len(c.differ) == from {
+		return nil
+	}
+	return c.differ[from:len(c.differ):len(c.differ)]
 }
 
 func gridsOf(places []place) gridSet {

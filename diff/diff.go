@@ -39,7 +39,7 @@ type Change struct {
 	Op   Op
 	Kind Kind
 	ID   string
-	// Before is the image that was known, After the present one. Before is nil
+	// Before is the image that was known, After the present one. Before is zero
 	// for Observed and Appeared, After for Disappeared.
 	Before, After Image
 	// Stats names what differs, for Changed.
@@ -95,8 +95,6 @@ const massLeast = 10
 // by kind as the layout names them, then by id. What is known does not change
 // until [State.Set]; only the count of absences goes on. The error is
 // [ErrEmpty], and then nothing has been compared.
-//
-// The images of the changes share memory; who wants one for long should copy it.
 func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) {
 	s.adopt(l)
 	again := s.last != nil && (snap == s.last || snap.beside == s.last && snap.again)
@@ -119,9 +117,14 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 	c.settle()
 	s.missing = s.missing[:0]
 	var changes []Change
+	if n := len(s.works); n > 0 {
+		changes = make([]Change, 0, n)
+	}
 	for i := range s.plan.kinds {
 		changes = c.tell(changes, s.groups[s.plan.kinds[i].kind])
 	}
+	clear(s.works)
+	s.works = s.works[:0]
 	return changes, nil
 }
 

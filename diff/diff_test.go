@@ -18,6 +18,15 @@ const (
 	totals diff.Kind = "totals"
 )
 
+// image makes an image of names and texts in turn.
+func image(pairs ...string) diff.Image {
+	var stats []diff.Stat
+	for pair := range slices.Chunk(pairs, 2) {
+		stats = append(stats, diff.Stat{Name: pair[0], Text: pair[1]})
+	}
+	return diff.NewImage(stats...)
+}
+
 // second is how far the snapshots of these tests lie apart.
 func second(n int) time.Time { return time.Unix(int64(n), 0).UTC() }
 
@@ -302,15 +311,15 @@ func TestChangeTellsImages(t *testing.T) {
 	acknowledge(&s, compare(t, &s, l, 0, body("anna ready 1; ben busy 7", ""), o))
 	// The clock ticks unseen, and rides along with the next difference.
 	acknowledge(&s, compare(t, &s, l, 1, body("anna ready 2; ben busy 8", ""), o))
-	image := func(login, state, clock string) diff.Image {
-		return diff.Image{{Name: "login", Text: login}, {Name: "state", Text: state}, {Name: "clock", Text: clock}}
+	look := func(login, state, clock string) diff.Image {
+		return image("login", login, "state", state, "clock", clock)
 	}
 	want := []diff.Change{
 		{
 			Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"state"},
-			Before: image("anna", "ready", "1"), After: image("anna", "busy", "3"), SeenUntil: second(1),
+			Before: look("anna", "ready", "1"), After: look("anna", "busy", "3"), SeenUntil: second(1),
 		},
-		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: image("ben", "busy", "7"), SeenUntil: second(1)},
+		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: look("ben", "busy", "7"), SeenUntil: second(1)},
 	}
 	if d := cmp.Diff(want, compare(t, &s, l, 2, body("anna busy 3", ""), o)); d != "" {
 		t.Errorf("changes (-want +got)\n%s", d)

@@ -54,6 +54,9 @@ func (e *entity) extra() *more {
 	return e.more
 }
 
+// odd tells whether the published image cannot be packed.
+func (e *entity) odd() bool { return e.more != nil && !e.more.image.IsZero() }
+
 // places lists where the last snapshot shows the entity, in the order of the
 // grids. The list may lie in buf.
 func (e *entity) places(buf []place) []place {
@@ -119,8 +122,8 @@ func (e *entity) drop(grid int) {
 // appeared forgets the absence of an entity that has a place again.
 func (e *entity) appeared() {
 	if m := e.more; m != nil {
-		m.present, m.seen, m.home, m.missed, m.seenUntil = false, nil, nil, 0, time.Time{}
-		if m.image == nil && m.places == nil {
+		m.present, m.seen, m.home, m.missed, m.seenUntil = false, Image{}, nil, 0, time.Time{}
+		if m.image.IsZero() && m.places == nil {
 			e.more = nil
 		}
 	}
@@ -147,7 +150,7 @@ type group struct {
 }
 
 // opened is an entity to be looked at, and its image in the change that was told
-// of it last, nil for none.
+// of it last.
 type opened struct {
 	entity *entity
 	after  Image
@@ -175,9 +178,8 @@ func (g *group) keep(e *entity, image Image) {
 	e.known = true
 	g.known++
 	if g.plan != nil {
-		var buf [512]byte
-		if pack, ok := g.plan.packed(buf[:0], image); ok {
-			e.pack = string(pack)
+		if pack, ok := g.plan.packed(image); ok {
+			e.pack = pack
 			return
 		}
 	}
@@ -191,13 +193,7 @@ func (g *group) keepLean(e *entity, image Image) {
 	e.known, e.lean = true, true
 	g.known++
 	var buf [256]byte
-	pack := buf[:0]
-	for i, volatile := range g.plan.volatile {
-		if volatile {
-			pack = appendKnown(pack, image[i].Text)
-		}
-	}
-	e.pack = string(pack)
+	e.pack = string(g.plan.running(buf[:0], image.pack))
 }
 
 // clear forgets the published image.
@@ -207,7 +203,7 @@ func (g *group) clear(e *entity) {
 	}
 	e.pack, e.known, e.lean = "", false, false
 	if m := e.more; m != nil {
-		if m.image = nil; m.places == nil && e.grid != nowhere {
+		if m.image = (Image{}); m.places == nil && e.grid != nowhere {
 			e.more = nil
 		}
 	}

@@ -2,7 +2,6 @@ package diff_test
 
 import (
 	"encoding/json"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,7 +11,7 @@ import (
 
 func TestImageText(t *testing.T) {
 	t.Parallel()
-	m := diff.Image{{Name: "state", Text: "ready"}, {Name: "reason", Text: ""}}
+	m := image("state", "ready", "reason", "")
 	tests := map[string]struct {
 		text  string
 		known bool
@@ -27,25 +26,25 @@ func TestImageText(t *testing.T) {
 			t.Errorf("Get(%q) = %q, %v; Text %q; want %q, %v", name, text, known, m.Text(name), want.text, want.known)
 		}
 	}
-	if _, known := diff.Image(nil).Get("state"); known {
+	if _, known := (diff.Image{}).Get("state"); known {
 		t.Error("no image knows a statistic")
 	}
 }
 
 func TestDifferences(t *testing.T) {
 	t.Parallel()
-	before := diff.Image{{Name: "a", Text: "1"}, {Name: "b", Text: "2"}, {Name: "c", Text: ""}}
+	before := image("a", "1", "b", "2", "c", "")
 	tests := map[string]struct {
 		after diff.Image
 		want  []string
 	}{
 		"same":                {before, nil},
-		"same in other order": {diff.Image{before[2], before[0], before[1]}, nil},
-		"one":                 {diff.Image{before[0], {Name: "b", Text: "3"}, before[2]}, []string{"b"}},
-		"in after's order":    {diff.Image{{Name: "c", Text: "0"}, before[1], {Name: "a", Text: "0"}}, []string{"c", "a"}},
-		"newly known":         {slices.Concat(before, diff.Image{{Name: "d", Text: ""}}), []string{"d"}},
-		"known no more":       {before[:1], nil},
-		"nothing":             {nil, nil},
+		"same in other order": {image("c", "", "a", "1", "b", "2"), nil},
+		"one":                 {image("a", "1", "b", "3", "c", ""), []string{"b"}},
+		"in after's order":    {image("c", "0", "b", "2", "a", "0"), []string{"c", "a"}},
+		"newly known":         {image("a", "1", "b", "2", "c", "", "d", ""), []string{"d"}},
+		"known no more":       {image("a", "1"), nil},
+		"nothing":             {diff.Image{}, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,30 +63,30 @@ func TestWithJoins(t *testing.T) {
 	state := func(name string) bool { return name == "state" || name == "reason" }
 	all := func(string) bool { return true }
 	images := map[string]diff.Image{
-		"none":      nil,
-		"ready":     {{Name: "state", Text: "ready"}, {Name: "calls", Text: "1"}},
-		"not ready": {{Name: "calls", Text: "2"}, {Name: "state", Text: "not_ready"}, {Name: "reason", Text: "Lunch"}},
-		"other":     {{Name: "team", Text: "Sales"}, {Name: "reason", Text: ""}},
-		"stats":     {{Name: "team", Text: ""}, {Name: "calls", Text: "1"}},
+		"none":      {},
+		"ready":     image("state", "ready", "calls", "1"),
+		"not ready": image("calls", "2", "state", "not_ready", "reason", "Lunch"),
+		"other":     image("team", "Sales", "reason", ""),
+		"stats":     image("team", "", "calls", "1"),
 	}
 	for from, m := range images {
 		for to, after := range images {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				t.Parallel()
-				want := asMap(m.With(nil, state)) // m without what is accepted
-				for _, s := range after {
-					if state(s.Name) {
-						want[s.Name] = s.Text
+				want := asMap(m.With(diff.Image{}, state)) // m without what is accepted
+				for name, text := range after.All() {
+					if state(name) {
+						want[name] = text
 					}
 				}
 				step := m.With(after, state)
 				if d := cmp.Diff(want, asMap(step)); d != "" {
 					t.Errorf("first step (-want +got)\n%s", d)
 				}
-				if d := cmp.Diff(after, step.With(after, all)); d != "" && len(after) > 0 {
+				if d := cmp.Diff(after, step.With(after, all)); d != "" && !after.IsZero() {
 					t.Errorf("both steps (-want +got)\n%s", d)
 				}
-				if d := cmp.Diff(asMap(m), asMap(m.With(after, func(string) bool { return false }))); d != "" && len(m) > 0 {
+				if d := cmp.Diff(asMap(m), asMap(m.With(after, func(string) bool { return false }))); d != "" && !m.IsZero() {
 					t.Errorf("accepting nothing (-want +got)\n%s", d)
 				}
 			})
@@ -101,12 +100,12 @@ func TestImageJSON(t *testing.T) {
 		image diff.Image
 		want  string
 	}{
-		"nothing known":      {diff.Image{}, `{}`},
-		"in image order":     {diff.Image{{Name: "b", Text: "2"}, {Name: "a", Text: ""}}, `{"b":"2","a":""}`},
-		"only what it must":  {diff.Image{{Name: "n/a", Text: "<größe> & \u2028"}}, `{"n/a":"<größe> & ` + "\u2028" + `"}`},
-		"quotes and slashes": {diff.Image{{Name: `"`, Text: `\`}}, `{"\"":"\\"}`},
-		"control characters": {diff.Image{{Name: "x", Text: "\n\r\t\x00\x1f\x7f"}}, `{"x":"\n\r\t\u0000\u001f` + "\x7f" + `"}`},
-		"not UTF-8":          {diff.Image{{Name: "x", Text: "a\xffb"}}, "{\"x\":\"a\ufffdb\"}"},
+		"nothing known":      {diff.NewImage(), `{}`},
+		"in image order":     {image("b", "2", "a", ""), `{"b":"2","a":""}`},
+		"only what it must":  {image("n/a", "<größe> & \u2028"), `{"n/a":"<größe> & ` + "\u2028" + `"}`},
+		"quotes and slashes": {image(`"`, `\`), `{"\"":"\\"}`},
+		"control characters": {image("x", "\n\r\t\x00\x1f\x7f"), `{"x":"\n\r\t\u0000\u001f` + "\x7f" + `"}`},
+		"not UTF-8":          {image("x", "a\xffb"), "{\"x\":\"a\ufffdb\"}"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -129,20 +128,20 @@ func TestImageFromJSON(t *testing.T) {
 		want diff.Image
 		ok   bool
 	}{
-		"an object":      {` { "b" : "2" , "a" : "\u00fc" } `, diff.Image{{Name: "b", Text: "2"}, {Name: "a", Text: "ü"}}, true},
-		"an empty one":   {`{}`, diff.Image{}, true},
-		"null":           {`null`, nil, true},
-		"an array":       {`["a"]`, nil, false},
-		"a text":         {`"a"`, nil, false},
-		"a number in it": {`{"a":1}`, nil, false},
-		"null in it":     {`{"a":null}`, nil, false},
-		"nested":         {`{"a":{"b":"c"}}`, nil, false},
-		"cut":            {`{"a":"b"`, nil, false},
+		"an object":      {` { "b" : "2" , "a" : "\u00fc" } `, image("b", "2", "a", "ü"), true},
+		"an empty one":   {`{}`, diff.NewImage(), true},
+		"null":           {`null`, diff.Image{}, true},
+		"an array":       {`["a"]`, diff.Image{}, false},
+		"a text":         {`"a"`, diff.Image{}, false},
+		"a number in it": {`{"a":1}`, diff.Image{}, false},
+		"null in it":     {`{"a":null}`, diff.Image{}, false},
+		"nested":         {`{"a":{"b":"c"}}`, diff.Image{}, false},
+		"cut":            {`{"a":"b"`, diff.Image{}, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := diff.Image{{Name: "left", Text: "over"}}
+			got := image("left", "over")
 			err := json.Unmarshal([]byte(tt.text), &got)
 			if (err == nil) != tt.ok {
 				t.Fatalf("error %v, want success %v", err, tt.ok)
@@ -172,8 +171,8 @@ func FuzzImage(f *testing.F) {
 		return out
 	}
 	f.Fuzz(func(t *testing.T, name, text, name2, text2 string) {
-		m := diff.Image{{Name: name, Text: text}, {Name: name2, Text: text2}}
-		want := diff.Image{{Name: through(t, name), Text: through(t, text)}, {Name: through(t, name2), Text: through(t, text2)}}
+		m := image(name, text, name2, text2)
+		want := image(through(t, name), through(t, text), through(t, name2), through(t, text2))
 		direct, err := m.MarshalJSON()
 		if err != nil || !json.Valid(direct) {
 			t.Fatalf("%q, error %v, is not JSON", direct, err)
@@ -206,7 +205,7 @@ func FuzzImage(f *testing.F) {
 		if err := json.Unmarshal(plain, &got); err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(want[:1], got); d != "" {
+		if d := cmp.Diff(image(through(t, name), through(t, text)), got); d != "" {
 			t.Errorf("%s by encoding/json (-want +got)\n%s", plain, d)
 		}
 	})

@@ -117,15 +117,16 @@ type plan struct {
 	sections []sectionPlan
 }
 
-// kindPlan holds the statistics of a kind, each once, in the layout's order.
+// kindPlan holds the names of a kind's statistics, each once, in the layout's
+// order.
 type kindPlan struct {
 	kind     Kind
-	stats    []string
-	volatile []bool // by index of stats
+	names    *names
+	volatile []bool // by index of names
 }
 
 // index finds a statistic, -1 if the kind lacks it.
-func (k *kindPlan) index(stat string) int { return slices.Index(k.stats, stat) }
+func (k *kindPlan) index(stat string) int { return slices.Index(k.names.all, stat) }
 
 // gridPlan describes the rows of a grid: their members are the columns, each
 // id once.
@@ -164,14 +165,16 @@ func (l *Layout) plan() *plan {
 	p := &plan{}
 	for _, kind := range l.Kinds() {
 		k := kindPlan{kind: kind}
+		var stats []string
 		for _, g := range l.Grids {
 			for _, c := range g.Columns {
-				if g.Kind == kind && c.Stat != "" && !slices.Contains(k.stats, c.Stat) {
-					k.stats = append(k.stats, c.Stat)
+				if g.Kind == kind && c.Stat != "" && !slices.Contains(stats, c.Stat) {
+					stats = append(stats, c.Stat)
 					k.volatile = append(k.volatile, l.Volatile != nil && l.Volatile(c.Stat))
 				}
 			}
 		}
+		k.names = newNames(stats)
 		p.kinds = append(p.kinds, k)
 	}
 	for i, g := range l.Grids {
@@ -194,7 +197,7 @@ func (l *Layout) plan() *plan {
 func (p *plan) grid(l *Layout, g Grid) gridPlan {
 	kind := slices.IndexFunc(p.kinds, func(k kindPlan) bool { return k.kind == g.Kind })
 	stats := &p.kinds[kind]
-	out := gridPlan{kind: kind, key: -1, clock: -1, tells: make([][]int, len(stats.stats))}
+	out := gridPlan{kind: kind, key: -1, clock: -1, tells: make([][]int, len(stats.names.all))}
 	at := func(id string) int {
 		i := slices.IndexFunc(out.members, func(m member) bool { return m.id == id })
 		if i < 0 {

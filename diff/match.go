@@ -187,7 +187,7 @@ func (p *parser) sought(g, i int, old []row, next int) int {
 					return next
 				}
 			}
-			return p.known(g, p.key(span{uint32(at), uint32(end)}))
+			return p.known(g, p.key(span{uint32(at), uint32(end - at)}))
 		}
 		if i = after(p.b, end, ','); i < 0 {
 			return -1

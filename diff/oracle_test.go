@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -38,9 +39,16 @@ func (w world) set(kind diff.Kind, id string, stats map[string]string) {
 // sight is what one body shows.
 type sight struct {
 	world
-	grids               map[string][]int // by kind/id: where it stands
-	length              map[int]int      // rows that count, by grid
-	duplicates, unnamed int
+	grids  map[string][]int // by kind/id: where it stands
+	length map[int]int      // rows that count, by grid
+	counts counts
+}
+
+// counts are what a snapshot counts beside its rows.
+type counts struct{ Duplicates, Unnamed, Oversized, Cut int }
+
+func countsOf(snap *diff.Snapshot) counts {
+	return counts{snap.Duplicates, snap.Unnamed, snap.Oversized, snap.Cut}
 }
 
 // plain decodes a body's part and keeps numbers as they are written.
@@ -97,9 +105,11 @@ func behold(l *diff.Layout, body []byte) (sight, error) {
 		for _, row := range rows {
 			switch id := text(row[g.Key]); {
 			case id == "":
-				s.unnamed++
+				s.counts.Unnamed++
+			case len(id) > 512:
+				s.counts.Oversized++
 			case seen[id]:
-				s.duplicates++
+				s.counts.Duplicates++
 			default:
 				seen[id] = true
 				s.see(i, g, id, row)
@@ -110,7 +120,7 @@ func behold(l *diff.Layout, body []byte) (sight, error) {
 }
 
 // see adds one row; a statistic that an earlier grid has told stays.
-func (s sight) see(grid int, g diff.Grid, id string, row map[string]any) {
+func (s *sight) see(grid int, g diff.Grid, id string, row map[string]any) {
 	name := string(g.Kind) + "/" + id
 	s.grids[name] = append(s.grids[name], grid)
 	s.length[grid]++
@@ -121,8 +131,17 @@ func (s sight) see(grid int, g diff.Grid, id string, row map[string]any) {
 	}
 	for _, c := range g.Columns {
 		v, shown := row[c.ID]
-		if _, told := stats[c.Stat]; shown && !told && c.Stat != "" {
-			stats[c.Stat] = text(v)
+		if c.Stat == "" || !shown {
+			continue
+		}
+		t := text(v)
+		if len(t) > 4096 {
+			s.counts.Cut++
+			for t = t[:4096]; !utf8.ValidString(t); t = t[:len(t)-1] {
+			}
+		}
+		if _, told := stats[c.Stat]; !told {
+			stats[c.Stat] = t
 		}
 	}
 }
@@ -140,6 +159,10 @@ type oracle struct {
 	grids  map[string][]int // by kind/id: where it last stood
 	missed map[string]int
 	begun  bool
+}
+
+func newOracle() *oracle {
+	return &oracle{known: world{}, grids: map[string][]int{}, missed: map[string]int{}}
 }
 
 // empty tells whether a grid has lost all its rows.
@@ -206,13 +229,11 @@ func (o *oracle) foretell(l *diff.Layout, s sight) map[string]expected {
 
 // asMap is an image as a map.
 func asMap(m diff.Image) map[string]string {
-	if m == nil {
+	if m.IsZero() {
 		return nil
 	}
-	all := make(map[string]string, len(m))
-	for _, s := range m {
-		all[s.Name] = s.Text
-	}
+	all := map[string]string{}
+	maps.Insert(all, m.All())
 	return all
 }
 
@@ -222,6 +243,7 @@ type tenant struct {
 	agents map[string][]string // name → state, clock, extension
 	in     map[string]string   // name → grids, such as "ab"
 	clock  int
+	last   string
 }
 
 // value spells a text in one of the types that the source may use.
@@ -232,15 +254,64 @@ func (x *tenant) value(v string) string {
 	case strings.Trim(v, "0123456789") == "" && v != "" && x.IntN(2) == 0, v == "true":
 		return v
 	}
-	return fmt.Sprintf("%q", v)
+	return x.spell(v)
+}
+
+// spell writes a string in one of the ways that JSON has for it.
+func (x *tenant) spell(v string) string {
+	if x.IntN(30) > 0 {
+		return fmt.Sprintf("%q", v)
+	}
+	var b strings.Builder
+	for _, r := range v {
+		if r < 0x10000 && x.IntN(2) == 0 {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return `"` + b.String() + `"`
+}
+
+// blank is mostly nothing.
+func (x *tenant) blank() string {
+	if x.IntN(60) > 0 {
+		return ""
+	}
+	return []string{" ", "\n", "\t ", "\r\n  "}[x.IntN(4)]
+}
+
+// row writes columns in some order, now and then with one that nobody reads, or
+// one twice.
+func (x *tenant) row(columns []string) string {
+	if x.IntN(30) == 0 {
+		x.Shuffle(len(columns), func(i, j int) { columns[i], columns[j] = columns[j], columns[i] })
+	}
+	if x.IntN(30) == 0 {
+		columns = append(columns, `"99":1.5e3`)
+	}
+	if x.IntN(60) == 0 {
+		columns = append(columns, columns[x.IntN(len(columns))])
+	}
+	for i, c := range columns {
+		name, value, _ := strings.Cut(c, ":")
+		columns[i] = x.blank() + name + x.blank() + ":" + x.blank() + value + x.blank()
+	}
+	return "{" + strings.Join(columns, ",") + "}"
 }
 
 // next lets the world go on and writes it down.
 func (x *tenant) next() string {
+	if x.last != "" && x.IntN(10) == 0 {
+		return x.last // the source serves it once more
+	}
 	x.clock++
 	for range x.IntN(4) {
 		name := fmt.Sprintf("agent%d", x.IntN(12))
-		states := []string{"ready", "busy", "", "0", "true", "größe"}
+		states := []string{
+			"ready", "busy", "", "0", "true", "größe", "after_call_work, and long", "ready", "not ready",
+			strings.Repeat("long ", x.IntN(900)), strings.Repeat("größe", 600) + "!",
+		}
 		x.agents[name] = []string{states[x.IntN(len(states))], fmt.Sprint(x.clock), fmt.Sprint(x.IntN(3))}
 		x.in[name] = []string{"", "a", "b", "a", "b", "ab"}[x.IntN(6)]
 	}
@@ -248,7 +319,7 @@ func (x *tenant) next() string {
 	// In order, for the seed alone shall rule.
 	for _, name := range slices.Sorted(maps.Keys(x.agents)) {
 		for _, g := range x.in[name] {
-			columns := []string{fmt.Sprintf(`"1":%q`, name)}
+			columns := []string{`"1":` + x.spell(name)}
 			for i, v := range x.agents[name] {
 				if i == 1 {
 					v = fmt.Sprint(x.clock)
@@ -257,17 +328,20 @@ func (x *tenant) next() string {
 					columns = append(columns, fmt.Sprintf(`"%d":%s`, i+2, x.value(v)))
 				}
 			}
-			row := "{" + strings.Join(columns, ",") + "}"
+			row := x.row(columns)
 			grids[string(g)] = append(grids[string(g)], row)
 			if x.IntN(40) == 0 {
-				grids[string(g)] = append(grids[string(g)], row, `{"2":"nameless"}`)
+				grids[string(g)] = append(grids[string(g)], row, `{"2":"nameless"}`, `{"1":"`+strings.Repeat("x", 513)+`"}`, "null")
 			}
 		}
 	}
 	var sections []string
 	for _, g := range []string{"a", "b"} {
-		x.Shuffle(len(grids[g]), func(i, j int) { grids[g][i], grids[g][j] = grids[g][j], grids[g][i] })
-		sections = append(sections, fmt.Sprintf(`{"values":[%s],"id":%q}`, strings.Join(grids[g], ","), g))
+		if x.IntN(3) == 0 {
+			x.Shuffle(len(grids[g]), func(i, j int) { grids[g][i], grids[g][j] = grids[g][j], grids[g][i] })
+		}
+		shape := []string{`{"id":%[2]q,"values":[%[1]s]}`, `{"values":[%[1]s],"id":%[2]q}`, ` {"more":[{}], "id" : %[2]q , "values" : [ %[1]s ] } `}[x.IntN(3)]
+		sections = append(sections, fmt.Sprintf(shape, strings.Join(grids[g], x.blank()+","+x.blank()), g))
 	}
 	if x.IntN(2) == 0 {
 		slices.Reverse(sections)
@@ -276,7 +350,8 @@ func (x *tenant) next() string {
 	if x.IntN(10) == 0 {
 		waiting = ""
 	}
-	return `{"app":{"agent_grids":[` + strings.Join(sections, ",") + `]` + waiting + `}}`
+	x.last = `{"app":{"agent_grids":[` + strings.Join(sections, ",") + `]` + waiting + `}}`
+	return x.last
 }
 
 // TestOracle follows random worlds and demands that the package and the
@@ -297,19 +372,22 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 		l.Grids[i].Columns = append(l.Grids[i].Columns[:3:3], diff.Column{ID: "4", Stat: "extension"})
 	}
 	x := &tenant{Rand: rand.New(rand.NewPCG(seed, 0)), agents: map[string][]string{}, in: map[string]string{}}
-	o := &oracle{known: world{}, grids: map[string][]int{}, missed: map[string]int{}}
+	o := newOracle()
 	options := diff.Options{DisappearAfter: 2}
 	var s diff.State
 	for n := range snapshots {
 		body := x.next()
-		fail := func(what, d string) { t.Fatalf("seed %d, snapshot %d: %s\n%s\n%s", seed, n, what, d, body) }
+		fail := func(what, d string) {
+			t.Helper()
+			t.Fatalf("seed %d, snapshot %d: %s\n%s\n%s", seed, n, what, d, body)
+		}
 		seen, err := behold(l, []byte(body))
 		if err != nil {
 			fail("the oracle cannot read it", err.Error())
 		}
 		snap := read(t, &s, l, n, body)
-		if snap.Duplicates != seen.duplicates || snap.Unnamed != seen.unnamed {
-			fail("duplicates, unnamed", fmt.Sprint(snap.Duplicates, snap.Unnamed, ", want ", seen.duplicates, seen.unnamed))
+		if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
+			fail("counts (-oracle +package)", d)
 		}
 		refused := o.empty(l, seen)
 		options.AcceptEmpty = x.IntN(3) == 0
@@ -322,11 +400,7 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 		}
 		// Totals may come late, and are still the first of their kind.
 		options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
-		got := map[string]expected{}
-		for _, c := range changes {
-			stats := slices.Sorted(slices.Values(c.Stats))
-			got[string(c.Kind)+"/"+c.ID] = expected{c.Op, stats, asMap(c.After)}
-		}
+		got := expectedOf(changes)
 		want := o.foretell(l, seen)
 		if d := cmp.Diff(want, got); d != "" {
 			fail("changes (-oracle +package)", d)

@@ -1,20 +1,50 @@
 package diff
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+	"unicode/utf8"
+)
 
 // A pack holds texts one behind the other, each with its length before it. It
-// is how images are kept: without the names, which the layout has, and without
-// a pointer to each text.
+// is how images are kept: without the names, which all of a kind share, and
+// without a pointer to each text. Its first byte tells whether JSON can hold all
+// the texts as they are.
+const (
+	packPlain = 'p' // they are ASCII that needs no escapes, and less than 127 bytes each
+	packAny   = 'a'
+)
 
 // appendKnown adds a text to a pack.
-func appendKnown(pack []byte, text string) []byte {
+func appendKnown[T string | []byte](pack []byte, text T) []byte {
 	return append(binary.AppendUvarint(pack, uint64(len(text))+1), text...)
 }
 
-// appendUnknown adds that there is no text.
-func appendUnknown(pack []byte) []byte { return append(pack, 0) }
+// appendMaybe adds a text, or that there is none.
+func appendMaybe(pack []byte, text string, known bool) []byte {
+	if !known {
+		return append(pack, 0)
+	}
+	return appendKnown(pack, text)
+}
 
-// cutFirst takes the first text off a pack.
+// appendJudged is appendMaybe to a pack that is plain as long as its texts are.
+func appendJudged(pack []byte, text string, known bool) []byte {
+	if len(text) >= 0x7f || !plain(text) {
+		pack[0] = packAny
+	}
+	return appendMaybe(pack, text, known)
+}
+
+// texts are what a pack holds behind its first byte; "" of no pack.
+func texts(pack string) string {
+	if pack == "" {
+		return ""
+	}
+	return pack[1:]
+}
+
+// cutFirst takes the first text off the texts of a pack.
 func cutFirst(pack string) (text string, known bool, rest string) {
 	n := uint(pack[0])
 	i := 1
@@ -38,81 +68,147 @@ func cutFirst(pack string) (text string, known bool, rest string) {
 
 // packed packs an image of a kind, and tells whether that can be done: whether
 // it has no other statistics than those of the kind, in their order.
-func (k *kindPlan) packed(buf []byte, image Image) ([]byte, bool) {
-	at := 0
-	for _, stat := range k.stats {
-		if at < len(image) && image[at].Name == stat {
-			buf = appendKnown(buf, image[at].Text)
-			at++
+func (k *kindPlan) packed(image Image) (string, bool) {
+	if image.names == k.names {
+		return image.pack, true
+	}
+	pack := []byte{packAny}
+	stats := image.stats()
+	for _, stat := range k.names.all {
+		if len(stats) > 0 && stats[0].Name == stat {
+			pack = appendKnown(pack, stats[0].Text)
+			stats = stats[1:]
 		} else {
-			buf = appendUnknown(buf)
+			pack = append(pack, 0)
 		}
 	}
-	return buf, at == len(image)
+	return string(pack), len(stats) == 0
 }
 
 // running picks the volatile texts out of a pack.
 func (k *kindPlan) running(buf []byte, pack string) []byte {
+	buf = append(buf, pack[0])
+	rest := texts(pack)
 	for _, volatile := range k.volatile {
 		var text string
 		var known bool
-		text, known, pack = cutFirst(pack)
-		switch {
-		case !volatile:
-		case known:
-			buf = appendKnown(buf, text)
-		default:
-			buf = appendUnknown(buf)
+		if text, known, rest = cutFirst(rest); volatile {
+			buf = appendMaybe(buf, text, known)
 		}
 	}
 	return buf
 }
 
-// differences names the statistics that differ between two packs, less the
-// volatile ones: the words of [Differences], for packs.
-func (k *kindPlan) differences(names []string, before, after string) []string {
+// differences appends the names of the statistics that differ between two
+// packs, less the volatile ones: what [Differences] finds, for packs.
+func (k *kindPlan) differences(differ []string, before, after string) []string {
+	before, after = texts(before), texts(after)
 	for i, volatile := range k.volatile {
+		// Most texts are short and the same.
+		if n := max(1, int(before[0])); n < 0x80 && n <= len(after) && before[:n] == after[:n] {
+			before, after = before[n:], after[n:]
+			continue
+		}
 		var was, is string
 		var told, known bool
 		was, told, before = cutFirst(before)
 		is, known, after = cutFirst(after)
 		if !volatile && known && (!told || was != is) {
-			names = append(names, k.stats[i])
+			differ = append(differ, k.names.all[i])
 		}
 	}
-	return names
+	return differ
 }
 
-// slab hands out memory for images that live about as long as each other.
-type slab struct {
-	stats []Stat
-	names []string
-}
-
-// image unpacks a pack. The texts are parts of it.
-func (s *slab) image(k *kindPlan, pack string) Image {
-	if s.stats == nil || cap(s.stats)-len(s.stats) < len(k.stats) {
-		s.stats = make([]Stat, 0, max(512, len(k.stats)))
+// members writes the members of a JSON object out of a plain pack.
+func (n *names) members(b []byte, pack string) []byte {
+	const wide = 16 // most texts are shorter, and copied at one stroke
+	b = slices.Grow(b, len(pack)+n.length+wide+cap(n.strokes[0]))
+	out := b[len(b):cap(b)]
+	at := 0
+	for i, from := 0, 1; i < len(n.all); i++ {
+		size := int(pack[from]) - 1
+		if from++; size < 0 {
+			continue
+		}
+		if begin := n.begins[i]; len(begin) <= len(n.strokes[i]) {
+			copy(out[at:at+len(n.strokes[i])], n.strokes[i][:])
+			at += len(begin)
+		} else {
+			at += copy(out[at:], begin)
+		}
+		if size <= wide && from+wide <= len(pack) {
+			copy(out[at:at+wide], pack[from:from+wide])
+		} else {
+			copy(out[at:], pack[from:from+size])
+		}
+		from, at = from+size, at+size
+		out[at], out[at+1] = '"', ','
+		at += 2
 	}
-	from := len(s.stats)
-	for _, stat := range k.stats {
-		var text string
-		var known bool
-		if text, known, pack = cutFirst(pack); known {
-			s.stats = append(s.stats, Stat{stat, text})
+	return b[:len(b)+max(at-1, 0)] // less the last comma
+}
+
+// Plain tells how many bytes at the beginning of a text, rounded down, JSON can
+// hold as they are and are ASCII.
+func Plain(s string) int {
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		// The compiler makes one load of it.
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		if w&0x8080808080808080 != 0 || unplain(w) < 8 {
+			return i
 		}
 	}
-	return Image(s.stats[from:len(s.stats):len(s.stats)])
+	return i
 }
 
-// differences is that of the plan, in the slab's memory; nil if there are none.
-func (s *slab) differences(k *kindPlan, before, after string) []string {
-	if cap(s.names)-len(s.names) < len(k.stats) {
-		s.names = make([]string, 0, max(256, len(k.stats)))
+// plain tells whether JSON can hold all of a text as it is, and it is ASCII.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
 	}
-	from := len(s.names)
-	if s.names = k.differences(s.names, before, after); len(s.names) == from {
-		return nil
+	return true
+}
+
+// AppendText writes s as a JSON string, escaping only what JSON demands.
+func AppendText(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	from := 0
+	for i := Plain(s); i < len(s); {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				b = append(append(b, s[from:i]...), "\ufffd"...)
+				from = i + 1
+			}
+			i += size
+			continue
+		}
+		b = append(b, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+		from = i
 	}
-	return s.names[from:len(s.names):len(s.names)]
+	return append(append(b, s[from:]...), '"')
 }

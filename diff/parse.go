@@ -127,7 +127,6 @@ func (p *parser) list(n, i int) int {
 	if end < 0 {
 		return -1
 	}
-	p.snap.lists[n] = span{uint32(i), uint32(end)}
 	raw := p.b[i:end]
 	elements, err := listElements(raw)
 	if err != nil {
@@ -173,13 +172,14 @@ func (p *parser) table(at *sectionPlan, i int) int {
 		}
 		return value(p.b, i, 4)
 	})
-	if end >= 0 && rows >= 0 && !read && p.tableRows(at, id, rows) < 0 {
-		return -1
+	if end < 0 || read || p.tableRows(at, id, rows) >= 0 {
+		return end
 	}
-	return end
+	return -1
 }
 
-// tableRows reads the rows of a table for all grids that it is.
+// tableRows reads the rows of a table for all grids that it is; i is negative if
+// it has none.
 func (p *parser) tableRows(at *sectionPlan, id []byte, i int) int {
 	end := -1
 	for _, g := range at.tables {
@@ -190,12 +190,15 @@ func (p *parser) tableRows(at *sectionPlan, id []byte, i int) int {
 			return -1
 		}
 		p.filled[g] = true
-		if end = p.rows(g, i); end < 0 {
+		if i < 0 {
+			p.begin(g)
+			end = 0
+		} else if end = p.rows(g, i); end < 0 {
 			return -1
 		}
 	}
-	if end >= 0 {
-		return end
+	if end >= 0 || i < 0 {
+		return max(end, 0)
 	}
 	// Nobody asked for it, but it must be a table.
 	if null := word(p.b, i, "null"); null > 0 {

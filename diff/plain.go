@@ -47,14 +47,14 @@ func (l *Layout) rewritten(body []byte) ([]byte, error) {
 	p := l.plan()
 	out := []byte{'{'}
 	for i, app := range p.apps {
-		out = appendString(separated(out), app)
+		out = AppendText(separated(out), app)
 		out = append(out, ":{"...)
 		for _, section := range p.sections {
 			raw, ok := apps[app][section.name]
 			if section.app != i || !ok {
 				continue
 			}
-			out = appendString(separated(out), section.name)
+			out = AppendText(separated(out), section.name)
 			out = append(out, ':')
 			var err error
 			if out, err = p.rewriteSection(out, l, section, raw); err != nil {
@@ -124,7 +124,7 @@ func appendTables(out []byte, tables []plainTable) []byte {
 			continue
 		}
 		out = append(separated(out), `{"id":`...)
-		out = append(appendString(out, string(t.ID)), `,"values":[`...)
+		out = append(AppendText(out, string(t.ID)), `,"values":[`...)
 		for _, columns := range t.Values {
 			out = appendRow(separated(out), columns)
 		}
@@ -139,8 +139,8 @@ func appendRow(out []byte, columns map[string]scalarText) []byte {
 	}
 	out = append(out, '{')
 	for _, id := range slices.Sorted(maps.Keys(columns)) {
-		out = append(appendString(separated(out), id), ':')
-		out = appendString(out, string(columns[id]))
+		out = append(AppendText(separated(out), id), ':')
+		out = AppendText(out, string(columns[id]))
 	}
 	return append(out, '}')
 }

@@ -42,11 +42,18 @@ const (
 )
 
 // span is where a value stands in a body; the zero span is none.
-type span struct{ from, to uint32 }
+type span struct {
+	from uint32
+	// length is the value's, with its quotes. Of a short string that stands for
+	// just the bytes between its quotes the highest bit is set.
+	length uint32
+}
 
-func (s span) known() bool { return s.to > 0 }
+const plainSpan = 1 << 31
 
-func (s span) of(b []byte) []byte { return b[s.from:s.to] }
+func (s span) known() bool { return s.length > 0 }
+
+func (s span) of(b []byte) []byte { return b[s.from : s.from+s.length&^plainSpan] }
 
 // column reads the nth name of a row and the colon: the member it names, -1 for
 // none of them, and where the value begins.
@@ -86,6 +93,8 @@ func (g *gridPlan) read(b []byte, i int, values []span) int {
 		return i + 1
 	}
 	for n := 0; ; n++ {
+		n, i = g.rush(b, i, n, values)
+		i = space(b, i)
 		at, m := g.column(b, i, n)
 		if at < 0 {
 			return -1
@@ -98,7 +107,7 @@ func (g *gridPlan) read(b []byte, i int, values []span) int {
 			if values[m].known() {
 				return -1 // a member twice
 			}
-			values[m] = span{uint32(at), uint32(end)}
+			values[m] = span{uint32(at), uint32(end - at)}
 		}
 		i = space(b, end)
 		if begins(b, i, '}') {
@@ -108,6 +117,54 @@ func (g *gridPlan) read(b []byte, i int, values []span) int {
 			return -1
 		}
 	}
+}
+
+// rush is what read does, for as long as the row has the shape that most sources
+// send, which is that of [gridPlan.stride]. It stops before the nth column, at i.
+func (g *gridPlan) rush(b []byte, i, n int, values []span) (int, int) {
+	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ {
+		m := &g.members[g.order[n]]
+		if m.mask == 0 || binary.LittleEndian.Uint64(b[i:])&m.mask != m.word || values[g.order[n]].known() {
+			break
+		}
+		at := i + len(m.quoted)
+		length, ascii := quick(b, at)
+		if length < 0 {
+			break
+		}
+		v := span{uint32(at), uint32(length)}
+		if ascii {
+			v.length |= plainSpan
+		}
+		values[g.order[n]] = v
+		i = at + length + 1
+	}
+	return n, i
+}
+
+// quick measures a string without escapes that begins at i and has a comma right
+// behind it, in bytes with its quotes, and tells whether it is ASCII; -1 if
+// there is no such thing.
+func quick(b []byte, i int) (length int, ascii bool) {
+	if b[i] != '"' {
+		return -1, false
+	}
+	const highs = 0x8080808080808080
+	high := uint64(0)
+	for at := i + 1; at+10 <= len(b); at += 8 {
+		word := binary.LittleEndian.Uint64(b[at:])
+		n := unplain(word)
+		if n == 8 {
+			high |= word & highs
+			continue
+		}
+		if b[at+n] != '"' || b[at+n+1] != ',' {
+			break
+		}
+		high |= word << (64 - 8*n - 8) & highs
+		return at + n + 1 - i, high == 0
+	}
+	return -1, false
 }
 
 // value finds the value of one member in a row that has been read before, nil
@@ -176,33 +233,33 @@ func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r row) {
 }
 
 // stride is what beside does, for as long as both rows have the shape that most
-// sources send: columns in the order seen before, short texts, no blanks. It
-// stops before the nth column, at i and j, with which beside must go on; there
-// always is one.
+// sources send: columns in the order seen before, strings without escapes, no
+// blanks. It stops before the nth column, at i and j, with which beside must go
+// on; there always is one.
 func (g *gridPlan) stride(b []byte, i int, old []byte, j, n int, r *row) (int, int, int) {
-	const room = 24 // what is looked at of a column at most
-	for ; n < len(g.order) && g.order[n] >= 0 && i+room <= len(b) && j+room <= len(old); n++ {
+	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b) && j+16 <= len(old); n++ {
 		m := &g.members[g.order[n]]
 		if m.mask == 0 || binary.LittleEndian.Uint64(b[i:])&m.mask != m.word || binary.LittleEndian.Uint64(old[j:])&m.mask != m.word {
 			break
 		}
 		at, from := i+len(m.quoted), j+len(m.quoted)
-		is, was := binary.LittleEndian.Uint64(b[at+1:]), binary.LittleEndian.Uint64(old[from+1:])
-		length, longer := unplain(is), unplain(was)
-		if b[at] != '"' || old[from] != '"' || length == 8 || longer == 8 || b[at+1+length] != '"' || old[from+1+longer] != '"' {
+		length, _ := quick(b, at)
+		if length < 0 || length > textLimit/3 {
 			break
 		}
-		end, to := at+length+2, from+longer+2
-		if b[end] != ',' || old[to] != ',' {
-			break
-		}
-		if m.loud && (length != longer || (is^was)<<(64-8*length-8) != 0) {
-			r.reading = anew
+		token, longer := b[at:at+length], length
+		if from+length >= len(old) || old[from+length] != ',' || string(token) != string(old[from:from+length]) {
+			if longer, _ = quick(old, from); longer < 0 {
+				break
+			}
+			if m.loud {
+				r.reading = anew
+			}
 		}
 		if g.order[n] == g.clock {
-			r.clock = clock(b[at:end])
+			r.clock = clock(token)
 		}
-		i, j = end+1, to+1
+		i, j = at+length+1, from+longer+1
 	}
 	return n, i, j
 }

@@ -24,7 +24,6 @@ type Snapshot struct {
 	body   []byte
 	layout *Layout
 	grids  []table
-	lists  []span
 	listed int     // texts cut in the lists
 	unused []table // memory for grids, while those are another snapshot's
 
@@ -135,6 +134,6 @@ func (s *Snapshot) reset(l *Layout, body []byte, beside *Snapshot) {
 	}
 	*s = Snapshot{
 		body: body, layout: l, beside: beside, grids: grids,
-		Lists: make([][]map[string]string, len(l.Lists)), lists: make([]span, len(l.Lists)),
+		Lists: make([][]map[string]string, len(l.Lists)),
 	}
 }

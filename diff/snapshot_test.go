@@ -247,8 +247,8 @@ func FuzzParse(f *testing.F) {
 		if d := cmp.Diff(seen.world, got); d != "" {
 			t.Errorf("entities (-encoding/json +package)\n%s", d)
 		}
-		if snap.Duplicates != seen.duplicates || snap.Unnamed != seen.unnamed {
-			t.Errorf("%d duplicates, %d unnamed; want %d, %d", snap.Duplicates, snap.Unnamed, seen.duplicates, seen.unnamed)
+		if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
+			t.Errorf("counts (-encoding/json +package)\n%s", d)
 		}
 		again, err := s.Compare(l, snap, diff.Options{})
 		if err != nil || len(again) != len(changes) {

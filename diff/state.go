@@ -1,7 +1,6 @@
 package diff
 
 import (
-	"encoding/binary"
 	"iter"
 	"slices"
 	"time"
@@ -24,7 +23,10 @@ type State struct {
 	// and whose departure is not believed yet.
 	missing []time.Time
 
-	values  []span // room for a row's values, by place and member
+	// Memory that is used again and again: for what a comparison looks at, a
+	// row's values by place and member, and a pack.
+	works   []work
+	values  []span
 	scratch []byte
 }
 
@@ -78,19 +80,19 @@ func (s *State) Missing() (seenUntil time.Time, any bool) {
 	return slices.MinFunc(s.missing, time.Time.Compare), true
 }
 
-// Set makes image what is known of an entity; nil forgets it. It is called for
+// Set makes image what is known of an entity; the zero Image forgets it. It is called for
 // what was acknowledged, so that a difference that was not stays one.
 func (s *State) Set(kind Kind, id string, image Image) {
 	g := s.group(kind)
 	e := g.byID[id]
 	switch {
-	case image == nil && e == nil:
+	case image.IsZero() && e == nil:
 		return
-	case image == nil && e.grid != nowhere:
+	case image.IsZero() && e.grid != nowhere:
 		g.clear(e)
 		g.reopen(e)
 		return
-	case image == nil:
+	case image.IsZero():
 		g.clear(e)
 		g.remove(e)
 		g.absent = slices.DeleteFunc(g.absent, func(other *entity) bool { return other == e })
@@ -105,13 +107,13 @@ func (s *State) Set(kind Kind, id string, image Image) {
 	if e.grid != nowhere {
 		o = *g.reopen(e)
 	}
-	if !sameImage(o.after, image) {
+	if o.after.IsZero() || !o.after.Equal(image) {
 		g.keep(e, image)
 		return
 	}
 	// It shows what is known of it: the next comparison need not look.
 	if o.whole {
-		g.keepLean(e, image)
+		g.keepLean(e, o.after)
 	} else {
 		g.keep(e, image)
 	}
@@ -119,18 +121,13 @@ func (s *State) Set(kind Kind, id string, image Image) {
 	e.open = -1
 }
 
-// sameImage tells whether two images are one.
-func sameImage(a, b Image) bool {
-	return a != nil && len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
-}
-
-// Image returns what is known of an entity, nil if nothing.
+// Image returns what is known of an entity, the zero Image if nothing.
 func (s *State) Image(kind Kind, id string) Image {
 	e := s.entity(kind, id)
 	if e == nil || !e.known {
-		return nil
+		return Image{}
 	}
-	return s.image(s.groups[kind], e, s.whole(s.groups[kind], e), &slab{})
+	return s.image(s.groups[kind], e, s.whole(s.groups[kind], e))
 }
 
 // Held tells how many entities of a kind the last Compare did not count as
@@ -165,11 +162,11 @@ func (s *State) Len(kind Kind) int {
 }
 
 // image gives an image out of a pack, or the one that cannot be packed.
-func (s *State) image(g *group, e *entity, pack string, slab *slab) Image {
-	if e.more != nil && e.more.image != nil {
+func (s *State) image(g *group, e *entity, pack string) Image {
+	if e.odd() {
 		return e.more.image
 	}
-	return slab.image(g.plan, pack)
+	return Image{g.plan.names, pack}
 }
 
 // whole gives the pack of an entity's published image.
@@ -199,62 +196,57 @@ func (s *State) picture(g *group, e *entity, snap *Snapshot, places []place) (pa
 		grid := &s.plan.grids[p.grid]
 		grid.read(snap.body, int(snap.grids[p.grid].rows[p.row].from), s.values[n*width:n*width+len(grid.members)])
 	}
-	pack, alone = s.scratch[:0], len(places) == 1
-	published := e.pack
-	for i, stat := range g.plan.stats {
+	pack, alone = append(s.scratch[:0], packPlain), len(places) == 1
+	published := texts(e.pack)
+	for i, stat := range g.plan.names.all {
 		var was string
 		var known bool
 		if published != "" && (!e.lean || g.plan.volatile[i]) {
 			was, known, published = cutFirst(published)
 			if e.lean {
-				if known {
-					pack = appendKnown(pack, was)
-				} else {
-					pack = appendUnknown(pack)
-				}
+				pack = appendJudged(pack, was, known)
 				continue
 			}
 		}
-		token := s.told(snap, places, width, i)
+		v := s.told(places, width, i)
 		switch {
-		case token != nil:
-			pack = s.appendText(pack, g.kind, stat, token)
-		case e.more != nil && e.more.image != nil:
+		case v.length&plainSpan != 0 && s.layout.Rewrite == nil && v.length&^plainSpan < 128:
+			length := v.length &^ plainSpan
+			pack = append(pack, byte(length-1))
+			pack = append(pack, snap.body[v.from+1:v.from+length-1]...)
+		case v.known():
+			pack = s.appendText(pack, g.kind, stat, v.of(snap.body))
+		case e.odd():
 			was, known = e.more.image.Get(stat)
 			fallthrough
 		default:
 			alone = false
-			if known {
-				pack = appendKnown(pack, was)
-			} else {
-				pack = appendUnknown(pack)
-			}
+			pack = appendJudged(pack, was, known)
 		}
 	}
 	s.scratch = pack
 	return pack, alone
 }
 
-// told finds the value of a statistic among the values of rows, nil for none.
-func (s *State) told(snap *Snapshot, places []place, width, stat int) []byte {
-	for n, p := range places {
-		for _, m := range s.plan.grids[p.grid].tells[stat] {
+// told finds the value of a statistic among the values of rows.
+func (s *State) told(places []place, width, stat int) span {
+	for n := range places {
+		for _, m := range s.plan.grids[places[n].grid].tells[stat] {
 			if v := s.values[n*width+m]; v.known() {
-				return v.of(snap.body)
+				return v
 			}
 		}
 	}
-	return nil
+	return span{}
 }
 
 // appendText adds the text of a value to a pack.
 func (s *State) appendText(pack []byte, kind Kind, stat string, token []byte) []byte {
 	text := limited(decoded(token, nil))
 	if s.layout.Rewrite != nil {
-		return appendKnown(pack, s.layout.Rewrite(kind, stat, string(text)))
+		text = []byte(s.layout.Rewrite(kind, stat, string(text)))
 	}
-	pack = binary.AppendUvarint(pack, uint64(len(text))+1)
-	return append(pack, text...)
+	return appendJudged(pack, string(text), true)
 }
 
 // adopt makes a layout the one that the state works by.
@@ -267,7 +259,7 @@ func (s *State) adopt(l *Layout) {
 	for _, g := range s.groups {
 		for _, e := range g.byID {
 			if e.known {
-				images[e] = s.image(g, e, e.pack, &slab{})
+				images[e] = s.image(g, e, e.pack)
 			}
 		}
 		g.plan, g.byKey = nil, nil
@@ -322,11 +314,10 @@ func (s *State) seen(g *group, e *entity) (Image, gridSet) {
 	if e.lean {
 		// What the rows show is not what is published, but tells all of it.
 		shown := entity{grid: e.grid, row: e.row, more: e.more}
-		pack, _ := s.picture(g, &shown, s.last, places)
-		return (&slab{}).image(g.plan, string(pack)), home
+		e = &shown
 	}
 	pack, _ := s.picture(g, e, s.last, places)
-	return (&slab{}).image(g.plan, string(pack)), home
+	return Image{g.plan.names, string(pack)}, home
 }
 
 // depart makes an entity one that the last snapshot does not show.
@@ -367,7 +358,7 @@ func (v Sighting) Text(stat string) string {
 			}
 		}
 	}
-	text, _ := v.s.image(v.g, v.e, v.s.whole(v.g, v.e), &slab{}).Get(stat)
+	text, _ := v.s.image(v.g, v.e, v.s.whole(v.g, v.e)).Get(stat)
 	return text
 }
 

@@ -50,7 +50,7 @@ func TestSeenUntil(t *testing.T) {
 			l.Grids[0].Limit = tt.limit
 			var s diff.State
 			if tt.known {
-				s.Set(agent, "ben", diff.Image{{Name: "login", Text: "ben"}})
+				s.Set(agent, "ben", image("login", "ben"))
 			}
 			var last []diff.Change
 			for i, b := range tt.bodies {
@@ -75,8 +75,8 @@ func TestKnownFromBefore(t *testing.T) {
 	t.Parallel()
 	l, o := floor(), diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: true}}
 	var s diff.State
-	s.Set(agent, "anna", diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}})
-	s.Set(agent, "ben", diff.Image{{Name: "login", Text: "ben"}})
+	s.Set(agent, "anna", image("login", "anna", "state", "ready", "clock", "1"))
+	s.Set(agent, "ben", image("login", "ben"))
 	if _, err := s.Compare(l, parse(t, l, 0, body("", "")), o); !errors.Is(err, diff.ErrEmpty) {
 		t.Errorf("an empty first snapshot: error %v, want ErrEmpty", err)
 	}
@@ -100,7 +100,7 @@ func TestKnownFromBeforeIsNotMissedInACutGrid(t *testing.T) {
 	l, o := floor(), diff.Options{DisappearAfter: 1}
 	l.Grids[1].Limit = 1
 	var s diff.State
-	s.Set(agent, "ben", diff.Image{{Name: "login", Text: "ben"}})
+	s.Set(agent, "ben", image("login", "ben"))
 	if got := told(compare(t, &s, l, 0, body("anna ready 1", "carl ready 1"), o)); strings.Contains(got, "ben") {
 		t.Errorf("told %q, want nothing of ben", got)
 	}
@@ -135,7 +135,7 @@ func TestSeenUntilOfAChange(t *testing.T) {
 
 func TestColumnsComeAndGo(t *testing.T) {
 	t.Parallel()
-	known := diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "team", Text: "Sales"}}
+	known := image("login", "anna", "state", "ready", "team", "Sales")
 	var s diff.State
 	s.Set(agent, "anna", known)
 	// clock is newly asked for and volatile; team is not asked for any more.
@@ -147,7 +147,7 @@ func TestColumnsComeAndGo(t *testing.T) {
 	changes := compare(t, &s, l, 1, body("anna ready 1 77", ""), diff.Options{})
 	want := []diff.Change{{
 		Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"extension"}, Before: known,
-		After:     diff.Image{{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}, {Name: "extension", Text: "77"}},
+		After:     image("login", "anna", "state", "ready", "clock", "1", "extension", "77"),
 		SeenUntil: second(0),
 	}}
 	if d := cmp.Diff(want, changes); d != "" {
@@ -169,8 +169,8 @@ func TestGridsAreMergedByKey(t *testing.T) {
 		got[c.ID] = c.After
 	}
 	want := map[string]diff.Image{
-		"anna": {{Name: "login", Text: "anna"}, {Name: "state", Text: "ready"}, {Name: "clock", Text: "1"}, {Name: "team", Text: "Sales"}},
-		"ben":  {{Name: "state", Text: "busy"}, {Name: "team", Text: "Sales"}},
+		"anna": image("login", "anna", "state", "ready", "clock", "1", "team", "Sales"),
+		"ben":  image("state", "busy", "team", "Sales"),
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("images (-want +got)\n%s", d)
@@ -294,7 +294,7 @@ func TestPresentAndKnown(t *testing.T) {
 	if d := cmp.Diff(map[string]string{"anna": "3"}, clocks()); d != "" {
 		t.Errorf("present (-want +got)\n%s", d)
 	}
-	if d := cmp.Diff([]string{"anna"}, s.IDs(agent)); d != "" || s.Len(agent) != 1 || s.Image(agent, "ben") != nil {
+	if d := cmp.Diff([]string{"anna"}, s.IDs(agent)); d != "" || s.Len(agent) != 1 || !s.Image(agent, "ben").IsZero() {
 		t.Errorf("known (-want +got)\n%s", d)
 	}
 }
