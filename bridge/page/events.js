@@ -144,7 +144,7 @@ export class Events {
   }
 
   #item(e) {
-    const li = el("li", `g-${e.group}`);
+    const li = el("li", `g-${e.group} v-${e.type.split(".")[1]}`);
     const details = li.appendChild(el("details"));
     const summary = details.appendChild(el("summary"));
     const [who, what] = describe(e.type, e.event);

@@ -135,8 +135,10 @@ export function describe(type, event) {
       return ["Feed", `poll ${d.poll}: ${d.status}, ${d.events} ${d.events === 1 ? "event" : "events"}`];
     case kind === "feed":
       return ["Feed", [verb, d.cause, d.error, verb === "started" ? d.instance : ""].filter(Boolean).join(": ")];
-    case kind === "threshold":
-      return [who, `${verb} ${d.rule} (${d.severity}): ${statName(d.stat)} ${verb === "raised" ? `${value(d.stat, d.value)}, limit ${opSign(d.op)} ${value(d.stat, String(d.limit))}` : (d.cleared_by ?? "").replaceAll("_", " ")}`];
+    case kind === "threshold": {
+      const why = verb === "raised" ? `, limit ${opSign(d.op)} ${value(d.stat, String(d.limit))}` : d.cleared_by === "condition" ? "" : ` (${(d.cleared_by ?? "").replaceAll("_", " ")})`;
+      return [who, `${verb} ${d.rule} (${d.severity}): ${statName(d.stat)} ${value(d.stat, d.value)}${why}`];
+    }
     case kind === "directory":
       return ["Directory", d.baseline ? `lists ${(d.added ?? []).length} ${d.kind}` :
         [d.kind, d.added?.length && `added ${list(d.added)}`, d.removed?.length && `removed ${list(d.removed)}`, d.renamed?.length && `renamed ${d.renamed.map((r) => `${r.from} to ${r.to}`).join(", ")}`].filter(Boolean).join(": ")];
