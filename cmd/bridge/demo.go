@@ -73,6 +73,11 @@ func (p *program) show(ctx context.Context, agents int, seed uint64) error {
 			log.Error("the simulated tenant failed", "err", err)
 		}
 	}()
+	front, err := serveHTTP(c, log)
+	if err != nil {
+		return err
+	}
+	defer front.close()
 	linked, l, err := open(ctx, c, log)
 	if err != nil {
 		return err
@@ -84,7 +89,7 @@ func (p *program) show(ctx context.Context, agents int, seed uint64) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(linked)
-	group.Go(func() error { return carry(ctx, []*bridge.Config{c}, l.js, log) })
+	group.Go(func() error { return carry(ctx, []*bridge.Config{c}, l.js, front, log) })
 	group.Go(func() error {
 		r := renderer{w: p.stdout, colour: colours(p.stdout, p.env), width: terminalWidth(p.stdout)}
 		return stopped(ctx, read(ctx, l.js, c.Stream, stretch{follow: true}, func(m message) error { return r.event(m.body) }))

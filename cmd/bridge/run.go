@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -100,12 +97,17 @@ func (p *program) runBridge(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	front, err := serveHTTP(all[0], log)
+	if err != nil {
+		return err
+	}
+	defer front.close()
 	linked, l, err := open(ctx, all[0], log)
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	defer l.close()
-	return stopped(linked, carry(linked, all, l.js, log))
+	return stopped(linked, carry(linked, all, l.js, front, log))
 }
 
 // linked runs a command that takes no arguments and works on JetStream.
@@ -128,40 +130,16 @@ func (p *program) linked(ctx context.Context, name string, args []string, purpos
 
 // carry provisions the streams and runs the bridges of all tenants until ctx
 // ends.
-func carry(ctx context.Context, all []*bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
-	if err := provision(ctx, all[0], js, log); err != nil {
-		return stopped(ctx, err)
-	}
+func carry(ctx context.Context, all []*bridge.Config, js jetstream.JetStream, front *endpoint, log *slog.Logger) error {
 	fleet, err := bridge.NewFleet(all, js, log)
 	if err != nil {
 		return err
 	}
-	closeHTTP, err := serveHTTP(all[0], fleet, log)
-	if err != nil {
-		return err
+	front.show(fleet.Handler())
+	if err := provision(ctx, all[0], js, log); err != nil {
+		return stopped(ctx, err)
 	}
-	defer closeHTTP()
 	return stopped(ctx, fleet.Run(ctx))
-}
-
-// serveHTTP answers probes and shows the live page until the returned function
-// is called.
-func serveHTTP(c *bridge.Config, f *bridge.Fleet, log *slog.Logger) (closing func(), err error) {
-	if c.HTTP == bridge.Off {
-		return func() {}, nil
-	}
-	l, err := net.Listen("tcp", c.HTTP)
-	if err != nil {
-		return nil, fmt.Errorf("listen for probes and the live page: %w; choose another BRIDGE_HTTP, or off", err)
-	}
-	server := &http.Server{Handler: f.Handler(), ReadHeaderTimeout: 10 * time.Second}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("probes and the live page are not served any more", "err", err)
-		}
-	})
-	return func() { server.Close(); serving.Wait() }, nil
 }
 
 // stopped turns the error of work that ended with ctx into why ctx ended: nil

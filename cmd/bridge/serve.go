@@ -1,0 +1,61 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bpcc-nats/bridge"
+)
+
+// endpoint is what answers at BRIDGE_HTTP. It is there before anything else: a
+// process that waits for NATS is alive, and a probe that found nobody would end
+// it.
+type endpoint struct {
+	handler atomic.Pointer[http.Handler] // nil while the program is starting
+	close   func()
+}
+
+// serveHTTP answers probes and shows the live page until it is closed.
+func serveHTTP(c *bridge.Config, log *slog.Logger) (*endpoint, error) {
+	e := &endpoint{close: func() {}}
+	if c.HTTP == bridge.Off {
+		return e, nil
+	}
+	l, err := net.Listen("tcp", c.HTTP)
+	if err != nil {
+		return nil, fmt.Errorf("listen for probes and the live page: %w; choose another BRIDGE_HTTP, or off", err)
+	}
+	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("probes and the live page are not served any more", "err", err)
+		}
+	})
+	e.close = func() { server.Close(); serving.Wait() }
+	return e, nil
+}
+
+// show hands over to what answers from now on.
+func (e *endpoint) show(h http.Handler) { e.handler.Store(&h) }
+
+// ServeHTTP answers a request, or that the program is starting.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := e.handler.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if r.URL.Path != "/healthz" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	// The reader has gone if this fails; nobody is left to tell.
+	_ = json.NewEncoder(w).Encode(bridge.Health{Reason: "starting: not connected to NATS yet"})
+}
