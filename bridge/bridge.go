@@ -61,7 +61,7 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBridge(c, js, log, self, newMetrics(c.Version), newLimits())
+	return newBridge(c, js, log, self, newMetrics(c.Version), newLimits(js))
 }
 
 func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *limits) (*Bridge, error) {

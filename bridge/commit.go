@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 // ErrFenced is returned when somebody else has written a checkpoint of this
@@ -200,32 +199,23 @@ const goneAfter = 5 * time.Second
 // does not end with the context. It must be short beside finishTimeout.
 const ackTimeout = 2 * time.Second
 
-// publish sends a batch once, in its turn among those of the process's tenants.
-// A checkpoint alone needs no batch: for one the server makes files of its own.
+// publish sends messages once. A checkpoint alone needs no batch.
 func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
-	if err := b.limits.batches.Acquire(ctx, 1); err != nil {
-		return 0, fmt.Errorf("wait for other tenants' batches: %w", err)
+	if len(msgs) > 1 {
+		return b.limits.batches.publish(ctx, msgs)
 	}
-	defer b.limits.batches.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	before := b.js.Conn().LastError()
-	if len(msgs) == 1 {
-		ack, err := b.js.PublishMsg(ctx, msgs[0], jetstream.WithRetryAttempts(0))
-		if err == nil && ack.Duplicate {
-			err = errKnown
-		}
-		if errors.Is(err, jetstream.ErrNoStreamResponse) {
-			err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
-		}
-		if err = permitted(b.js.Conn(), before, err); err != nil {
-			return 0, fmt.Errorf("publish a checkpoint: %w", err)
-		}
-		return ack.Sequence, nil
+	ack, err := b.js.PublishMsg(ctx, msgs[0], jetstream.WithRetryAttempts(0))
+	if err == nil && ack.Duplicate {
+		err = errKnown
 	}
-	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: ackTimeout})
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
+	}
 	if err = permitted(b.js.Conn(), before, err); err != nil {
-		return 0, fmt.Errorf("publish a batch of %d: %w", len(msgs), err)
+		return 0, fmt.Errorf("publish a checkpoint: %w", err)
 	}
 	return ack.Sequence, nil
 }

@@ -69,7 +69,7 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 	if len(configs) > 1 {
 		f.balance = newBalance(self.instance, len(configs), log)
 	}
-	shared := newLimits()
+	shared := newLimits(js)
 	for _, c := range configs {
 		b, err := newBridge(c, js, log, self, f.metrics, shared)
 		if err != nil {

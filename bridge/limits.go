@@ -1,14 +1,15 @@
 package bridge
 
-import "golang.org/x/sync/semaphore"
+import (
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
+)
 
-// What the tenants of one process do on the server at a time, all together. A
-// server opens 1,000 consumers on a stream and 50 batches, for all processes, and
-// refuses more.
+// What the tenants of one process read at a time, all together. A server opens
+// 1,000 consumers on a stream, for all processes, and refuses more.
 const (
 	readersMost = 200
 	recallsMost = 16
-	batchesMost = 16
 )
 
 // limits hold the tenants of a process to that. Who has a place as a reader may
@@ -16,13 +17,13 @@ const (
 type limits struct {
 	readers *semaphore.Weighted // standbys that read along; who finds no place does without
 	recalls *semaphore.Weighted // readings of a tenant's memory
-	batches *semaphore.Weighted // batches on their way
+	batches *grouping           // what they write
 }
 
-func newLimits() *limits {
+func newLimits(js jetstream.JetStream) *limits {
 	return &limits{
 		readers: semaphore.NewWeighted(readersMost),
 		recalls: semaphore.NewWeighted(recallsMost),
-		batches: semaphore.NewWeighted(batchesMost),
+		batches: newGrouping(js),
 	}
 }

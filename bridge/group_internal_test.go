@@ -1,0 +1,171 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// newGroup makes a stream on an embedded server, and what publishes to it.
+func newGroup(t *testing.T) (*grouping, jetstream.Stream) {
+	t.Helper()
+	server, err := StartServer(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	nc, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newGrouping(js), stream
+}
+
+// commitOf is a tenant's commit: some events, and a checkpoint behind the fence.
+func commitOf(tenant string, events int, fence uint64) []*nats.Msg {
+	var msgs []*nats.Msg
+	for i := range events {
+		m := nats.NewMsg("g." + tenant + ".event")
+		m.Data = []byte(strconv.Itoa(i))
+		msgs = append(msgs, m)
+	}
+	m := nats.NewMsg("g." + tenant + ".checkpoint")
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(fence, 10))
+	return append(msgs, m)
+}
+
+// together publishes commits that find every turn taken until all of them wait.
+func together(t *testing.T, g *grouping, commits map[string][]*nats.Msg) (seqs map[string]uint64, errs map[string]error) {
+	t.Helper()
+	for range groupsMost {
+		g.turn <- struct{}{}
+	}
+	seqs, errs = map[string]uint64{}, map[string]error{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for tenant, msgs := range commits {
+		all.Go(func() {
+			seq, err := g.publish(t.Context(), msgs)
+			mu.Lock()
+			defer mu.Unlock()
+			seqs[tenant], errs[tenant] = seq, err
+		})
+	}
+	waitUntil(t, "all commits wait", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.waiting) == len(commits)
+	})
+	for range groupsMost {
+		<-g.turn
+	}
+	all.Wait()
+	return seqs, errs
+}
+
+func waitUntil(t *testing.T, what string, true func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !true(); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func TestCommitsThatWaitGoTogether(t *testing.T) {
+	t.Parallel()
+	g, stream := newGroup(t)
+	commits := map[string][]*nats.Msg{}
+	for i := range 20 {
+		commits[fmt.Sprint("t", i)] = commitOf(fmt.Sprint("t", i), i%5+1, 0)
+	}
+	seqs, errs := together(t, g, commits)
+	batches := map[string]bool{}
+	for tenant := range commits {
+		if errs[tenant] != nil {
+			t.Fatalf("%s: %v", tenant, errs[tenant])
+		}
+		last, err := stream.GetLastMsgForSubject(t.Context(), "g."+tenant+".checkpoint")
+		if err != nil {
+			t.Fatalf("%s: %v", tenant, err)
+		}
+		if last.Sequence != seqs[tenant] {
+			t.Errorf("%s: its checkpoint is told to be at %d, and is at %d", tenant, seqs[tenant], last.Sequence)
+		}
+		batches[last.Header.Get("Nats-Batch-Id")] = true
+	}
+	if len(batches) > groupsMost {
+		t.Errorf("%d commits went in %d batches, want %d at most", len(commits), len(batches), groupsMost)
+	}
+}
+
+func TestOneRefusedCommitStopsNoOther(t *testing.T) {
+	t.Parallel()
+	g, stream := newGroup(t)
+	commits := map[string][]*nats.Msg{"stale": commitOf("stale", 3, 99)}
+	for i := range 5 {
+		commits[fmt.Sprint("t", i)] = commitOf(fmt.Sprint("t", i), 2, 0)
+	}
+	seqs, errs := together(t, g, commits)
+	for tenant := range commits {
+		_, err := stream.GetLastMsgForSubject(t.Context(), "g."+tenant+".event")
+		switch {
+		case tenant == "stale" && !wrongSequence(errs[tenant]):
+			t.Errorf("a commit behind an old fence: %v, want the fence's refusal", errs[tenant])
+		case tenant == "stale" && !errors.Is(err, jetstream.ErrMsgNotFound):
+			t.Errorf("of a commit that was refused something is stored: %v", err)
+		case tenant != "stale" && (errs[tenant] != nil || err != nil || seqs[tenant] == 0):
+			t.Errorf("%s: %v at %d, read back %v; want it stored", tenant, errs[tenant], seqs[tenant], err)
+		}
+	}
+}
+
+func TestACommitThatWaitsCanBeWithdrawn(t *testing.T) {
+	t.Parallel()
+	g, stream := newGroup(t)
+	for range groupsMost {
+		g.turn <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.publish(ctx, commitOf("gone", 1, 0)); !errors.Is(err, context.Canceled) {
+		t.Errorf("a commit that was withdrawn: %v, want %v", err, context.Canceled)
+	}
+	for range groupsMost {
+		<-g.turn
+	}
+	if _, err := g.publish(t.Context(), commitOf("here", 1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.GetLastMsgForSubject(t.Context(), "g.gone.checkpoint"); !errors.Is(err, jetstream.ErrMsgNotFound) {
+		t.Errorf("a commit that was withdrawn is stored: %v", err)
+	}
+}
+
+func TestLargeCommitsAreNotShared(t *testing.T) {
+	t.Parallel()
+	g, _ := newGroup(t)
+	commits := map[string][]*nats.Msg{"large": commitOf("large", batchLimit-1, 0), "small": commitOf("small", 1, 0), "half": commitOf("half", batchLimit/2, 0)}
+	seqs, errs := together(t, g, commits)
+	for tenant := range commits {
+		if errs[tenant] != nil || seqs[tenant] == 0 {
+			t.Errorf("%s: %v at %d; want it stored", tenant, errs[tenant], seqs[tenant])
+		}
+	}
+}
