@@ -17,7 +17,7 @@
 //	bridge completion  make a shell complete these words
 //	bridge version     what this program is
 //
-// Configuration is by environment variables; README.md lists them. Logs go to
+// Configuration is by environment variables; docs/running.md lists them. Logs go to
 // standard error, results to standard output. The exit status is 0 when all went
 // well, 1 when something failed, 2 for wrong usage or configuration. The first
 // SIGINT or SIGTERM ends the work in order, a second one at once.
