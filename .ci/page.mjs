@@ -9,6 +9,8 @@ import { createServer } from "node:net";
 import { createRequire } from "node:module";
 import { mkdtempSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { connect } from "@nats-io/transport-node";
+import { jetstreamManager } from "@nats-io/jetstream";
 import { chromium } from "playwright-core";
 import { bridge, scratch, sleep, start, startNATS, startSim } from "./process.mjs";
 
@@ -285,6 +287,15 @@ await check("another contact centre's feed, whose bridge is killed", async () =>
   assert.match(await text(page, "#banner"), /may be dead/);
   await page.goBack();
   await page.waitForSelector('#agents-rows .row:has-text("BOB South")');
+  await fed(page, "live");
+});
+
+await check("a stream that somebody deletes, and the bridge makes anew", async () => {
+  const nc = await connect({ servers: nats });
+  await (await jetstreamManager(nc)).streams.delete("BPCC_EVENTS");
+  await nc.close();
+  await change(south, "PUT", "agents/bob", { state: "not_ready", reason: "Stream gone" });
+  await page.waitForSelector('#agents-rows .row:has-text("Not ready, Stream gone")', { timeout: 90_000 });
   await fed(page, "live");
 });
 

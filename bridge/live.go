@@ -22,9 +22,6 @@ const (
 	livePast = 400
 	// liveChunk is about how many bytes go into one Server-Sent Event.
 	liveChunk = 64 << 10
-	// liveLag is how many events a page may be behind; a slower one is dropped,
-	// and begins anew with the present picture.
-	liveLag = 20_000
 	// liveCurve is how far back curves reach, and liveCurveMost about how many
 	// events they are made of: where more happens, they reach less far.
 	liveCurve     = 10 * time.Minute
@@ -220,7 +217,7 @@ func (l *liveReader) picture(ctx context.Context) (until uint64, err error) {
 		if err != nil {
 			return err
 		}
-		if from != l.config.Stream || seq > newest+liveLag {
+		if from != l.config.Stream || seq > newest+l.lag {
 			seq = 0 // the watchdog's news, or from before the stream was made anew
 		}
 		until = max(until, seq)
@@ -372,7 +369,7 @@ func (l *liveReader) tell(ctx context.Context, arrived <-chan jetstream.Msg, unt
 	beats, beat := 0, time.NewTicker(l.beat)
 	defer beat.Stop()
 	batch := liveBatch{name: "events", to: l}
-	most := uint64(liveLag)
+	most := l.lag
 	for first := true; ; {
 		select {
 		case <-ctx.Done():

@@ -19,8 +19,13 @@ import (
 //go:embed page/*.html page/*.css page/*.js page/*.svg
 var pageFiles embed.FS
 
-// pageReaders is how many live pages one process feeds at a time.
-const pageReaders = 64
+const (
+	// pageReaders is how many live pages one process feeds at a time.
+	pageReaders = 64
+	// pageLag is how many events a page may be behind; a slower one is dropped,
+	// and begins anew with the present picture.
+	pageLag = 20_000
+)
 
 // pagePolicy lets the page load its own files and talk to its own server, and
 // nothing else: the texts that it shows come from people.
@@ -38,6 +43,7 @@ type Page struct {
 	readers  chan struct{} // holds one for each page that is being fed
 	beat     time.Duration // between signs of life to a page
 	patience time.Duration // that a page has to take what is written to it
+	lag      uint64        // how many events a page may be behind
 }
 
 // NewPage makes the handler of the live page: GET / is the page, GET /live/events
@@ -47,7 +53,7 @@ type Page struct {
 func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
 	p := &Page{
 		js: js, config: c, log: log, mux: http.NewServeMux(),
-		readers: make(chan struct{}, pageReaders), beat: 2 * time.Second, patience: 10 * time.Second,
+		readers: make(chan struct{}, pageReaders), beat: 2 * time.Second, patience: 10 * time.Second, lag: pageLag,
 	}
 	files, err := fs.Glob(pageFiles, "page/*")
 	if err != nil {

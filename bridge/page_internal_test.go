@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 // TestPageDropsSlowReaders keeps a page from reading: what feeds it must let go
@@ -21,20 +23,8 @@ import (
 // bound are told so.
 func TestPageDropsSlowReaders(t *testing.T) {
 	t.Parallel()
-	embedded, err := StartServer(t.TempDir(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(embedded.Close)
-	js := connectTo(t, embedded.URL())
-	c, _, err := ParseConfig([]string{"NATS_URL=" + embedded.URL(), "BRIDGE_TENANT=acme"}, ForStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Provision(t.Context(), js, c); err != nil {
-		t.Fatal(err)
-	}
-	p := NewPage(js, c, slog.New(slog.DiscardHandler))
+	p, _ := newPage(t)
+	js := p.js
 	p.patience = 300 * time.Millisecond
 	p.readers = make(chan struct{}, 1)
 	server := httptest.NewServer(p)
@@ -85,6 +75,83 @@ func TestPageDropsSlowReaders(t *testing.T) {
 	if again.StatusCode != http.StatusOK {
 		t.Errorf("again: status %d", again.StatusCode)
 	}
+}
+
+// TestPageThatFallsBehind tells a page one event, and then more at once than it
+// may be behind: it is told so, and fed no more. So it is when NATS is gone.
+func TestPageThatFallsBehind(t *testing.T) {
+	t.Parallel()
+	p, embedded := newPage(t)
+	p.lag, p.beat = 5, 50*time.Millisecond
+	server := httptest.NewServer(p)
+	t.Cleanup(server.Close)
+	const subject, event = "bpcc.v1.acme.chat.message_posted", `{"type":"bpcc.chat.message_posted.v1"}`
+	open := func() *bufio.Scanner {
+		resp, err := http.Get(server.URL + "/live/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return bufio.NewScanner(resp.Body)
+	}
+	until := func(s *bufio.Scanner, line string) string {
+		t.Helper()
+		for s.Scan() {
+			if s.Text() == line {
+				s.Scan()
+				return s.Text()
+			}
+		}
+		t.Fatalf("the page was not told %q: %v", line, s.Err())
+		return ""
+	}
+	page := open()
+	until(page, "event: ready")
+	if _, err := p.js.Publish(t.Context(), subject, []byte(event)); err != nil {
+		t.Fatal(err)
+	}
+	until(page, "event: events")
+	batch, err := jetstreamext.NewBatchPublisher(p.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 99 {
+		if err := batch.Add(subject, []byte(event)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := batch.Commit(t.Context(), subject, []byte(event)); err != nil {
+		t.Fatal(err)
+	}
+	if got := until(page, "event: trouble"); !strings.Contains(got, errBehind.Error()) {
+		t.Errorf("trouble: %s", got)
+	}
+
+	page = open()
+	until(page, "event: beat")
+	embedded.Close()
+	if got := until(page, "event: trouble"); !strings.Contains(got, "read ") {
+		t.Errorf("trouble: %s", got)
+	}
+}
+
+// newPage makes a live page on a server with the streams, and no events.
+func newPage(t *testing.T) (*Page, *Server) {
+	t.Helper()
+	embedded, err := StartServer(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(embedded.Close)
+	js := connectTo(t, embedded.URL())
+	c, _, err := ParseConfig([]string{"NATS_URL=" + embedded.URL(), "BRIDGE_TENANT=acme"}, ForStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Provision(t.Context(), js, c); err != nil {
+		t.Fatal(err)
+	}
+	return NewPage(js, c, slog.New(slog.DiscardHandler)), embedded
 }
 
 func connectTo(t *testing.T, url string) jetstream.JetStream {

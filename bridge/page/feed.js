@@ -22,7 +22,9 @@ export function judge({ live, picture, staleAfter, everReady }) {
   const age = seen === null ? null : live.now() - seen;
   const asOf = seen === null ? "" : ` What you see is from ${timeOf(seen)}.`;
   if (!live.connected && !everReady) {
-    return { state: "unknown", word: "Connecting", why: live.trouble && `The bridge cannot show anything yet: ${live.trouble}.`, seen, age };
+    const why = live.trouble ? `The bridge cannot show anything yet: ${live.trouble}.` :
+      live.failures > 1 ? "The bridge does not answer, or feeds as many pages as it can. Trying again." : "";
+    return { state: "unknown", word: "Connecting", why, seen, age };
   }
   if (!live.connected) {
     const why = live.trouble ? ` (${live.trouble.replace(/\.$/, "")})` : "";

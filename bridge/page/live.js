@@ -14,6 +14,7 @@ export class Live {
   connected = false; // events have come, and still do
   lostAt = Date.now();
   trouble = ""; // what the server said when it gave up
+  failures = 0; // since it was last connected
   #offset = 0; // the server's clock less this one's
   #samples = []; // of the offset; what was late on its way shows too small a one
   #source = null;
@@ -62,7 +63,13 @@ export class Live {
     source.onerror = () => this.#lost("");
   }
 
+  /** Begin anew, for what comes is not what is. */
+  again(why) {
+    this.#lost(why);
+  }
+
   #lost(why) {
+    this.failures++;
     this.#source?.close();
     this.#source = null;
     this.#queue = [];
@@ -113,6 +120,7 @@ export class Live {
       case "ready":
         this.connected = true;
         this.trouble = "";
+        this.failures = 0;
         this.#wait = 500;
         this.on.onReady();
         return this.on.onChange();

@@ -15,6 +15,7 @@ let everReady = false;
 let staleAfter = Infinity;
 let tenant = new URLSearchParams(location.search).get("tenant") ?? "";
 let feeds = {};
+let ahead = 0; // beats since the view went ahead
 let awake = false; // a frame is due
 
 const curves = new Curves();
@@ -74,6 +75,14 @@ function onReady() {
 }
 
 function onBeat(beat) {
+  // The view follows the stream. If it is ahead for long, this page is not fed
+  // what the stream holds: somebody has made the stream anew.
+  ahead = picture.isBehind(beat.feed) && beat.feed.data.status !== "stale" ? ahead + 1 : 0;
+  if (ahead > 3) {
+    ahead = 0;
+    live.again("The events stopped coming.");
+    return;
+  }
   picture.takeFeed(beat.feed);
   if (beat.feeds) feeds = beat.feeds;
   if (beat.feed) feeds[tenant] = beat.feed;

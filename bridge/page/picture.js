@@ -52,6 +52,12 @@ export class Picture {
     return "";
   }
 
+  /** Tell whether the view is further than the events that were told. */
+  isBehind(event) {
+    const [now, known] = [event?.data, this.feed];
+    return Boolean(now && known && (now.epoch > known.epoch || (now.epoch === known.epoch && now.poll > known.poll)));
+  }
+
   /**
    * Take what the view says of the feed; true if it knows better than the
    * stream, in which a dead bridge cannot tell of its death.
