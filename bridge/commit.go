@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -57,11 +58,17 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 // are good until store returns.
 func (e *engine) deliver(b batch, source string, store func(part []event, msgs []*nats.Msg) error) error {
 	parts := max(1, (len(b.events)+batchLimit-2)/(batchLimit-1)) // one at least, for the checkpoint
+	events := make([]event, 0, min(len(b.events)+1, batchLimit))
+	// A large batch's memory is not kept for the small ones that follow.
+	defer func() {
+		if cap(e.buffer) > len(e.lastBody)/8 {
+			e.buffer = nil
+		}
+	}()
 	for n := range parts {
 		from := n * (batchLimit - 1)
 		part := b.events[from:min(from+batchLimit-1, len(b.events))]
-		events := append(append(e.part[:0], part...), e.checkpoint(b, part, n+1, parts))
-		e.part = events
+		events = append(append(events[:0], part...), e.checkpoint(b, part, n+1, parts))
 		msgs, err := e.messages(events, source, b.poll, from+n+1)
 		if err != nil {
 			return err
@@ -70,7 +77,6 @@ func (e *engine) deliver(b batch, source string, store func(part []event, msgs [
 			return fmt.Errorf("commit poll %d, part %d of %d: %w", b.poll, n+1, parts, err)
 		}
 		e.acknowledge(b, part, n+1 == parts)
-		clear(events)
 	}
 	return nil
 }
@@ -88,7 +94,7 @@ func (e *engine) messages(events []event, source string, poll uint64, index int)
 	values[len(events)] = contentType
 	texts := e.texts(events, prefix, ids, index)
 	ends := make([]int, len(events))
-	b, err := e.buffer[:0], error(nil)
+	b, err := slices.Grow(e.buffer[:0], len(events)*e.encoder.typical), error(nil)
 	for i := range events {
 		ev := &events[i]
 		cut := len(prefix) + len(ev.subject)
@@ -111,6 +117,7 @@ func (e *engine) messages(events []event, source string, poll uint64, index int)
 		all[i].Data, from = b[from:end:end], end
 	}
 	e.buffer = b
+	e.encoder.typical = max(e.encoder.typical, len(b)/len(events)+len(b)/len(events)/32)
 	return msgs, nil
 }
 

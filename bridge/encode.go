@@ -20,6 +20,8 @@ type encoder struct {
 	heads  map[string]head // by name
 	at     time.Time       // the instant of stamp
 	stamp  string
+	// typical is how long events are in the longest batch, and a little more.
+	typical int
 }
 
 // head is what all events of one name share.

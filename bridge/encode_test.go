@@ -167,7 +167,7 @@ func TestEncoderOnSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, change := range changes {
-			s.Set(change.Kind, change.ID, change.After)
+			s.Set(change.Kind, change.ID, change.After, 1)
 			data := &agentData{Before: change.Before, After: change.After, Changed: change.Stats}
 			want, err := plainJSON(data)
 			if err != nil {

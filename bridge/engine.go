@@ -66,7 +66,7 @@ type engine struct {
 	observedUntil time.Time
 	missingSince  time.Time // when the first of the rows was last seen that are missing unbelieved; zero = none
 	state         diff.State
-	revisions     map[string]uint64 // by view key
+	revisions     map[string]uint64 // by view key, of what state does not know
 	baseline      map[diff.Kind]bool
 	availability  map[string]availability
 	directories   map[string]directory
@@ -83,9 +83,8 @@ type engine struct {
 	freeBody      []byte // one that nobody reads any more
 	lastWindow    boundWindow
 	encoder       *encoder
-	buffer        []byte  // of the last messages
-	part          []event // of the last batch
-	trouble       error   // the last failure since the last good poll that says why
+	buffer        []byte // memory for messages
+	trouble       error  // the last failure since the last good poll that says why
 }
 
 // batch is what one observation gives: the events, and what holds once all of
@@ -403,14 +402,17 @@ func headcount(name, kind string) int {
 func (e *engine) acknowledge(b batch, part []event, last bool) {
 	for i := range part {
 		ev := &part[i]
-		if key := ev.revision.key; key != "" {
-			if e.revisions[key] == 0 {
-				key = strings.Clone(key) // it is kept for long, and a part of a longer text
+		switch {
+		case ev.told.kind == "":
+			if ev.revision.key != "" {
+				e.revisions[ev.revision.key] = ev.revision.number
 			}
-			e.revisions[key] = ev.revision.number
-		}
-		if ev.told.kind != "" {
-			e.state.Set(ev.told.kind, ev.told.id, ev.told.after)
+		case ev.told.after.IsZero():
+			e.state.Set(ev.told.kind, ev.told.id, ev.told.after, 0)
+			// The key is kept for long, and a part of a longer text.
+			e.revisions[strings.Clone(ev.revision.key)] = ev.revision.number
+		default:
+			e.state.Set(ev.told.kind, ev.told.id, ev.told.after, ev.revision.number)
 		}
 		if ev.applied != nil {
 			ev.applied(e)

@@ -182,11 +182,20 @@ func (e *engine) agentEvents(out []event, c *diff.Change, a bpcc.Answer, gap, re
 func (e *engine) tell(c *diff.Change, verb string, at time.Time, common entityData, before, after diff.Image, d *agentEvent) event {
 	ev := e.about(kindAgent, c.ID, verb, at)
 	d.entityData, d.Before, d.After = common, before, after
-	d.Revision += e.revisions[ev.revision.key] + 1
+	d.Revision += e.lastRevision(c, ev.revision.key) + 1
 	ev.revision.number = d.Revision
 	ev.data, ev.removal = &d.agentData, c.Op == diff.Disappeared
 	ev.told = told{kindAgent, c.ID, after}
 	return ev
+}
+
+// lastRevision is the number of the last event about a row's entity that the
+// stream holds; 0 if it holds none.
+func (e *engine) lastRevision(c *diff.Change, key string) uint64 {
+	if c.Before.IsZero() {
+		return e.revisions[key]
+	}
+	return c.Revision
 }
 
 // parted parts names in two, in their order.
@@ -226,7 +235,7 @@ func (e *engine) rowEvent(c *diff.Change, a bpcc.Answer, gap bool) event {
 	}
 	ev := e.about(c.Kind, c.ID, verb, a.Received)
 	entity := e.entity(e.window(&diff.Change{Op: op, SeenUntil: c.SeenUntil}, a.Received), gap && op != diff.Observed)
-	entity.Revision = e.revisions[ev.revision.key] + 1
+	entity.Revision = e.lastRevision(c, ev.revision.key) + 1
 	ev.revision.number = entity.Revision
 	reset := resets(c.Before, c.After)
 	if c.Kind == kindService {

@@ -238,16 +238,16 @@ func (e *engine) restore(m *memory) (fence uint64, err error) {
 		if err := json.Unmarshal(r.body, &s); err != nil {
 			return 0, fmt.Errorf("%w: key %s, sequence %d: %w", errMemory, key, r.seq, err)
 		}
-		if s.Data.Revision > 0 {
+		if s.Data.Revision > 0 && s.Data.After.IsZero() {
 			e.revisions[key] = s.Data.Revision
 		}
 		switch kind, _, _ := strings.Cut(key, "."); kind {
 		case "agent":
-			e.state.Set(kindAgent, s.Data.Agent.ID, s.Data.After)
+			e.state.Set(kindAgent, s.Data.Agent.ID, s.Data.After, s.Data.Revision)
 		case "service":
-			e.state.Set(kindService, s.Data.Service, s.Data.After)
+			e.state.Set(kindService, s.Data.Service, s.Data.After, s.Data.Revision)
 		case "totals":
-			e.state.Set(kindTotals, s.Data.App, s.Data.After)
+			e.state.Set(kindTotals, s.Data.App, s.Data.After, s.Data.Revision)
 		case "availability":
 			e.availability[s.Data.Service] = availability{told: true, value: s.Data.Available, seen: s.Time}
 		case "threshold":

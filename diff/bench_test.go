@@ -99,7 +99,7 @@ func (c *centre) run(b *testing.B, bodies [][]byte, want int) {
 			b.Fatal(err)
 		}
 		for _, change := range changes {
-			s.Set(change.Kind, change.ID, change.After)
+			s.Set(change.Kind, change.ID, change.After, 1)
 		}
 		return len(changes)
 	}

@@ -13,7 +13,8 @@ type comparison struct {
 	*State
 	snap    *Snapshot
 	options Options
-	again   bool // the snapshot is of the same body as the last one
+	again   bool      // the snapshot is of the same body as the last one
+	before  time.Time // when the last snapshot's request was sent
 	differ  []string
 }
 
@@ -21,11 +22,14 @@ type comparison struct {
 type work struct {
 	group  *group
 	entity *entity
-	// seen is how the snapshot before showed it, if that is of use.
-	seen Image
-	home gridSet
-	// seenUntil is when the last request that showed it was sent; zero if none did.
-	seenUntil time.Time
+	past   *past // nil if the last snapshot showed it, and that is all there is to it
+}
+
+// past is how an entity was shown before.
+type past struct {
+	seen  Image     // zero if it was not
+	home  gridSet   // where the last snapshot showed it
+	until time.Time // when the last request that showed it was sent; zero if none did
 }
 
 // gather finds the entities to be looked at. It reads the last snapshot's rows,
@@ -126,14 +130,13 @@ func (c *comparison) touch(g *group, e *entity, seen bool) {
 	}
 	e.touched = true
 	g.touched = append(g.touched, e)
-	w := work{group: g, entity: e, seenUntil: c.sent}
+	w := work{group: g, entity: e}
 	switch {
-	case e.grid == nowhere && e.more == nil:
-		w.seenUntil = time.Time{}
 	case e.grid == nowhere && e.more != nil:
-		w.seen, w.seenUntil = e.more.seen, e.more.seenUntil
+		w.past = &past{seen: e.more.seen, until: e.more.seenUntil}
 	case e.grid == everywhere || e.grid != nowhere && seen:
-		w.seen, w.home = c.seen(g, e)
+		w.past = &past{until: c.sent}
+		w.past.seen, w.past.home = c.seen(g, e)
 	}
 	e.pack, e.lean = c.whole(g, e), false
 	c.works = append(c.works, w)
@@ -157,7 +160,7 @@ func (c *comparison) settle() {
 		case e.grid == nowhere && !e.known:
 			g.remove(e)
 		case e.grid == nowhere:
-			c.depart(g, e, w.seen, w.home)
+			c.depart(g, e, w.past.seen, w.past.home)
 		}
 	}
 	for _, g := range c.groups {
@@ -209,6 +212,9 @@ func (c *comparison) move() {
 	}
 	s.last = c.snap
 	s.last.beside = nil
+	for i := range s.last.grids {
+		s.last.grids[i].trim()
+	}
 }
 
 // tell tells what differs of a kind.
@@ -231,7 +237,7 @@ func (c *comparison) tell(changes []Change, g *group) []Change {
 		default:
 			e.more.present, e.more.seen = false, Image{}
 			changes = append(changes, Change{
-				Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.image(g, e, e.pack), SeenUntil: e.more.seenUntil,
+				Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.image(g, e, e.pack), Revision: e.revision, SeenUntil: e.more.seenUntil,
 			})
 		}
 	}
@@ -245,11 +251,12 @@ func (c *comparison) look(changes []Change, w work) []Change {
 	var buf [1]place
 	places := e.places(buf[:])
 	pack, alone := c.picture(g, e, c.last, places)
-	change := Change{
-		Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: w.seenUntil, After: Image{g.plan.names, string(pack)},
+	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: c.before, After: Image{g.plan.names, string(pack)}}
+	if w.past != nil {
+		change.SeenUntil = w.past.until
 	}
 	if e.known {
-		change.Before = c.image(g, e, e.pack)
+		change.Before, change.Revision = c.image(g, e, e.pack), e.revision
 	}
 	switch {
 	case !e.known:
@@ -264,8 +271,8 @@ func (c *comparison) look(changes []Change, w work) []Change {
 	default:
 		change.Stats = c.differences(g.plan, e.pack, change.After.pack)
 	}
-	if change.Op == Changed && !w.seen.IsZero() && c.options.Notable != nil {
-		change.Notable = c.options.Notable.Images(g.kind, w.seen, change.After)
+	if change.Op == Changed && w.past != nil && !w.past.seen.IsZero() && c.options.Notable != nil {
+		change.Notable = c.options.Notable.Images(g.kind, w.past.seen, change.After)
 	}
 	if change.Op == Changed && len(change.Stats) == 0 && !change.Notable {
 		if alone && !e.odd() {

@@ -42,6 +42,8 @@ type Change struct {
 	// Before is the image that was known, After the present one. Before is zero
 	// for Observed and Appeared, After for Disappeared.
 	Before, After Image
+	// Revision is the number that was set with Before.
+	Revision uint64
 	// Stats names what differs, for Changed.
 	Stats []string
 	// Notable tells that [Options.Notable] found a change, for Changed.
@@ -112,7 +114,7 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 	if err := s.plausible(snap, o); err != nil {
 		return nil, err
 	}
-	c := comparison{State: s, snap: snap, options: o, again: again}
+	c := comparison{State: s, snap: snap, options: o, again: again, before: s.sent}
 	c.gather()
 	c.settle()
 	s.missing = s.missing[:0]
@@ -123,9 +125,23 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 	for i := range s.plan.kinds {
 		changes = c.tell(changes, s.groups[s.plan.kinds[i].kind])
 	}
+	entities := 0
+	for _, g := range s.groups {
+		entities += len(g.byID)
+		g.open, g.touched = trimmed(g.open, len(g.open), len(g.byID)), trimmed(g.touched, len(g.touched), len(g.byID))
+	}
 	clear(s.works)
-	s.works = s.works[:0]
+	s.works = trimmed(s.works[:0], 0, entities)
 	return changes, nil
+}
+
+// trimmed gives memory back that was needed for much more than there usually is:
+// what holds used elements of a set of so many.
+func trimmed[T any](memory []T, used, all int) []T {
+	if room := max(2*used, all/16+16); cap(memory) > room {
+		return append(make([]T, 0, used), memory...)
+	}
+	return memory
 }
 
 // plausible refuses a snapshot in which a grid lost all its rows at once.

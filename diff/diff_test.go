@@ -100,7 +100,7 @@ func compare(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string, o
 
 func acknowledge(s *diff.State, changes []diff.Change) {
 	for _, c := range changes {
-		s.Set(c.Kind, c.ID, c.After)
+		s.Set(c.Kind, c.ID, c.After, 1)
 	}
 }
 
@@ -317,9 +317,9 @@ func TestChangeTellsImages(t *testing.T) {
 	want := []diff.Change{
 		{
 			Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"state"},
-			Before: look("anna", "ready", "1"), After: look("anna", "busy", "3"), SeenUntil: second(1),
+			Before: look("anna", "ready", "1"), After: look("anna", "busy", "3"), Revision: 1, SeenUntil: second(1),
 		},
-		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: look("ben", "busy", "7"), SeenUntil: second(1)},
+		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: look("ben", "busy", "7"), Revision: 1, SeenUntil: second(1)},
 	}
 	if d := cmp.Diff(want, compare(t, &s, l, 2, body("anna busy 3", ""), o)); d != "" {
 		t.Errorf("changes (-want +got)\n%s", d)

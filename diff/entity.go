@@ -12,15 +12,16 @@ import (
 // last snapshot shows has all statistics and the same texts for those that are
 // not volatile, only the volatile ones are packed, and the row tells the rest.
 type entity struct {
-	id      string
-	pack    string
-	more    *more // what few entities have; nil for none
-	row     int32 // where the last snapshot shows it, if in one grid
-	grid    int16 // that grid, or one of the constants below
-	open    int32 // index of group.open, -1 for none
-	known   bool  // there is a published image
-	lean    bool  // the pack holds volatile texts only
-	touched bool  // the running comparison looks at it
+	id       string
+	pack     string
+	more     *more  // what few entities have; nil for none
+	revision uint64 // the number set with the published image
+	row      int32  // where the last snapshot shows it, if in one grid
+	open     int32  // index of group.open, -1 for none
+	grid     int16  // the grid of row, or one of the constants below
+	known    bool   // there is a published image
+	lean     bool   // the pack holds volatile texts only
+	touched  bool   // the last comparison looked at it
 }
 
 const (
@@ -173,9 +174,9 @@ func (g *group) reopen(e *entity) *opened {
 }
 
 // keep makes an image the published one.
-func (g *group) keep(e *entity, image Image) {
+func (g *group) keep(e *entity, image Image, revision uint64) {
 	g.clear(e)
-	e.known = true
+	e.known, e.revision = true, revision
 	g.known++
 	if g.plan != nil {
 		if pack, ok := g.plan.packed(image); ok {
@@ -188,9 +189,9 @@ func (g *group) keep(e *entity, image Image) {
 
 // keepLean makes what the row of an entity shows the published image, but for
 // the volatile texts, which are those of image.
-func (g *group) keepLean(e *entity, image Image) {
+func (g *group) keepLean(e *entity, image Image, revision uint64) {
 	g.clear(e)
-	e.known, e.lean = true, true
+	e.known, e.lean, e.revision = true, true, revision
 	g.known++
 	var buf [256]byte
 	e.pack = string(g.plan.running(buf[:0], image.pack))
@@ -201,7 +202,7 @@ func (g *group) clear(e *entity) {
 	if e.known {
 		g.known--
 	}
-	e.pack, e.known, e.lean = "", false, false
+	e.pack, e.revision, e.known, e.lean = "", 0, false, false
 	if m := e.more; m != nil {
 		if m.image = (Image{}); m.places == nil && e.grid != nowhere {
 			e.more = nil

@@ -36,7 +36,7 @@ func ExampleState_Compare() {
 		for _, c := range changes {
 			fmt.Println(i, c.Op, c.ID, c.Stats, c.Before.Text("acd_state"), "->", c.After.Text("acd_state"))
 			// Published and acknowledged: from now on, this is what is known.
-			state.Set(c.Kind, c.ID, c.After)
+			state.Set(c.Kind, c.ID, c.After, 1)
 		}
 	}
 	// Output:

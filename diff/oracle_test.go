@@ -409,7 +409,7 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 			continue // not acknowledged: both sides must find it again
 		}
 		for _, c := range changes {
-			s.Set(c.Kind, c.ID, c.After)
+			s.Set(c.Kind, c.ID, c.After, 1)
 			o.known.set(c.Kind, c.ID, want[string(c.Kind)+"/"+c.ID].After)
 		}
 		state := world{}

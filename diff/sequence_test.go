@@ -61,7 +61,7 @@ func FuzzSequence(f *testing.F) {
 				t.Fatalf("body %d: changes (-oracle +package)\n%s", n, d)
 			}
 			for _, change := range changes {
-				s.Set(change.Kind, change.ID, change.After)
+				s.Set(change.Kind, change.ID, change.After, 1)
 				o.known.set(change.Kind, change.ID, foretold[string(change.Kind)+"/"+change.ID].After)
 			}
 			for kind, entities := range o.known {

@@ -46,6 +46,14 @@ type table struct {
 	left  int // how many have none
 }
 
+// trim gives back memory for rows that the table does not have.
+func (t *table) trim() {
+	t.keys = trimmed(t.keys, 0, len(t.rows))[:0]
+	if cap(t.rows) > len(t.rows)+len(t.rows)/16+16 {
+		t.rows = append(make([]row, 0, len(t.rows)+len(t.rows)/32), t.rows...)
+	}
+}
+
 type rowKey struct {
 	row int
 	key string

@@ -81,8 +81,9 @@ func (s *State) Missing() (seenUntil time.Time, any bool) {
 }
 
 // Set makes image what is known of an entity; the zero Image forgets it. It is called for
-// what was acknowledged, so that a difference that was not stays one.
-func (s *State) Set(kind Kind, id string, image Image) {
+// what was acknowledged, so that a difference that was not stays one. The
+// revision is a number that goes with the image, for the caller's own use.
+func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
 	g := s.group(kind)
 	e := g.byID[id]
 	switch {
@@ -108,14 +109,14 @@ func (s *State) Set(kind Kind, id string, image Image) {
 		o = *g.reopen(e)
 	}
 	if o.after.IsZero() || !o.after.Equal(image) {
-		g.keep(e, image)
+		g.keep(e, image, revision)
 		return
 	}
 	// It shows what is known of it: the next comparison need not look.
 	if o.whole {
-		g.keepLean(e, o.after)
+		g.keepLean(e, o.after, revision)
 	} else {
-		g.keep(e, image)
+		g.keep(e, image, revision)
 	}
 	g.open[e.open] = opened{}
 	e.open = -1
@@ -275,7 +276,7 @@ func (s *State) adopt(l *Layout) {
 	for _, g := range s.groups {
 		for _, e := range g.byID {
 			if e.known {
-				g.keep(e, images[e])
+				g.keep(e, images[e], e.revision)
 			}
 		}
 	}

@@ -50,7 +50,7 @@ func TestSeenUntil(t *testing.T) {
 			l.Grids[0].Limit = tt.limit
 			var s diff.State
 			if tt.known {
-				s.Set(agent, "ben", image("login", "ben"))
+				s.Set(agent, "ben", image("login", "ben"), 1)
 			}
 			var last []diff.Change
 			for i, b := range tt.bodies {
@@ -75,8 +75,8 @@ func TestKnownFromBefore(t *testing.T) {
 	t.Parallel()
 	l, o := floor(), diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: true}}
 	var s diff.State
-	s.Set(agent, "anna", image("login", "anna", "state", "ready", "clock", "1"))
-	s.Set(agent, "ben", image("login", "ben"))
+	s.Set(agent, "anna", image("login", "anna", "state", "ready", "clock", "1"), 1)
+	s.Set(agent, "ben", image("login", "ben"), 1)
 	if _, err := s.Compare(l, parse(t, l, 0, body("", "")), o); !errors.Is(err, diff.ErrEmpty) {
 		t.Errorf("an empty first snapshot: error %v, want ErrEmpty", err)
 	}
@@ -100,7 +100,7 @@ func TestKnownFromBeforeIsNotMissedInACutGrid(t *testing.T) {
 	l, o := floor(), diff.Options{DisappearAfter: 1}
 	l.Grids[1].Limit = 1
 	var s diff.State
-	s.Set(agent, "ben", image("login", "ben"))
+	s.Set(agent, "ben", image("login", "ben"), 1)
 	if got := told(compare(t, &s, l, 0, body("anna ready 1", "carl ready 1"), o)); strings.Contains(got, "ben") {
 		t.Errorf("told %q, want nothing of ben", got)
 	}
@@ -137,7 +137,7 @@ func TestColumnsComeAndGo(t *testing.T) {
 	t.Parallel()
 	known := image("login", "anna", "state", "ready", "team", "Sales")
 	var s diff.State
-	s.Set(agent, "anna", known)
+	s.Set(agent, "anna", known, 1)
 	// clock is newly asked for and volatile; team is not asked for any more.
 	if got := told(compare(t, &s, floor(), 0, body("anna ready 1", ""), diff.Options{})); got != "" {
 		t.Errorf("told %q, want nothing: a column no longer asked for is dropped silently", got)
@@ -148,6 +148,7 @@ func TestColumnsComeAndGo(t *testing.T) {
 	want := []diff.Change{{
 		Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"extension"}, Before: known,
 		After:     image("login", "anna", "state", "ready", "clock", "1", "extension", "77"),
+		Revision:  1,
 		SeenUntil: second(0),
 	}}
 	if d := cmp.Diff(want, changes); d != "" {

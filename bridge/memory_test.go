@@ -1,0 +1,63 @@
+package bridge
+
+import (
+	"runtime"
+	"testing"
+)
+
+// TestRetainedMemory: what a bridge keeps of a tenant from poll to poll is at
+// most three times the snapshot, the memory for the next answer included.
+func TestRetainedMemory(t *testing.T) {
+	// Not parallel: the heap is the whole program's.
+	c := newCentre(10_000)
+	bodies := [][]byte{c.body(0, 0, true), c.body(1, 10, true), c.body(2, 10, true)}
+	size := len(bodies[0])
+	before := heap()
+	stored := 0
+	step := c.engine(&stored)
+	polls := 12
+	buffers := [][]byte{make([]byte, 0, size+size/32+512), make([]byte, 0, size+size/32+512)}
+	for n := range polls {
+		// As the client does: read into the memory of the body before the last.
+		body := append(buffers[n%2][:0], bodies[n%3]...)
+		step(t, body)
+		buffers[n%2] = body
+	}
+	retained := heap() - before
+	runtime.KeepAlive(buffers)
+	runtime.KeepAlive(step)
+	ratio := float64(retained) / float64(size)
+	t.Logf("%d bytes are kept of a snapshot of %d: %.2f times", retained, size, ratio)
+	if ratio > 3 {
+		t.Errorf("%.2f times the snapshot is kept, want 3 at most", ratio)
+	}
+	if stored == 0 {
+		t.Error("nothing was told")
+	}
+	runtime.KeepAlive(bodies)
+}
+
+// heap is what the program holds after a collection, in bytes.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestUnchangedRowsCostNothing: a poll of running clocks alone allocates a
+// handful of small things, however many rows tick.
+func TestUnchangedRowsCostNothing(t *testing.T) {
+	c := newCentre(2_000)
+	bodies := [][]byte{c.body(0, 0, true), c.body(1, 0, true)}
+	stored, n := 0, 0
+	step := c.engine(&stored)
+	poll := func() { step(t, bodies[n%2]); n++ }
+	for range 4 {
+		poll()
+	}
+	if allocations := testing.AllocsPerRun(20, poll); allocations > 100 {
+		t.Errorf("%v allocations in a poll of %d rows, of which none tells anything", allocations, c.agents+c.services)
+	}
+}
