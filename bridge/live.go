@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +24,12 @@ const (
 	// events they are made of: where more happens, they reach less far.
 	liveCurve     = 10 * time.Minute
 	liveCurveMost = 6000
-	// liveFeeds is after how many beats the tenants are looked for anew.
-	liveFeeds = 10
+	// liveFeeds is after how many beats a page is told of all tenants.
+	liveFeeds = 5
+	// liveListed is how long pages share a list of tenants, and liveUnlisted how
+	// long one that may not be had is not asked for again.
+	liveListed   = 5 * time.Second
+	liveUnlisted = 10 * time.Minute
 	// liveIdle is when the server clears consumers away that a page has left.
 	liveIdle = 20 * time.Second
 )
@@ -43,7 +45,7 @@ type liveReader struct {
 	w      http.ResponseWriter
 	out    *http.ResponseController
 
-	events, view jetstream.Stream
+	newest uint64 // the stream's last sequence when the page came
 }
 
 // liveEntry is an entity of the view, or an event with what it does to the view.
@@ -58,7 +60,10 @@ type liveEntry struct {
 // live is the handler of /live/events?tenant=TOKEN.
 func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 	tenant := r.URL.Query().Get("tenant")
-	if _, err := ParseToken(tenant); tenant != "" && err != nil {
+	if tenant == "" {
+		tenant = Token(p.config.Tenant)
+	}
+	if _, err := ParseToken(tenant); err != nil {
 		http.Error(w, "tenant: "+err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -84,20 +89,11 @@ func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 
 // feed tells the picture and then what comes, until ctx ends or something fails.
 func (l *liveReader) feed(ctx context.Context) error {
-	if err := l.open(ctx); err != nil {
+	var err error
+	if _, l.newest, err = lastSequence(ctx, l.js, l.config.Stream); err != nil {
 		return err
 	}
-	feeds, err := l.feeds(ctx)
-	if err != nil {
-		return err
-	}
-	if l.tenant == "" {
-		l.tenant = Token(l.config.Tenant)
-		if _, here := feeds[l.tenant]; !here && len(feeds) > 0 {
-			l.tenant = slices.Min(slices.Collect(maps.Keys(feeds)))
-		}
-	}
-	if err := l.hello(ctx, feeds); err != nil {
+	if err := l.hello(ctx); err != nil {
 		return err
 	}
 	until, err := l.picture(ctx)
@@ -107,23 +103,10 @@ func (l *liveReader) feed(ctx context.Context) error {
 	if err := l.curves(ctx); err != nil {
 		return err
 	}
-	if err := l.send("ready", struct{}{}); err != nil {
+	if err := l.send("ready", map[string]any{"feeds": l.tenants(ctx)}); err != nil {
 		return err
 	}
 	return l.follow(ctx, until)
-}
-
-// open looks at both streams.
-func (l *liveReader) open(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if l.events, err = l.js.Stream(ctx, l.config.Stream); err != nil {
-		return fmt.Errorf("look at stream %s: %w", l.config.Stream, err)
-	}
-	if l.view, err = l.js.Stream(ctx, viewStream(l.config)); err != nil {
-		return fmt.Errorf("look at the view %s: %w", l.config.StateBucket, err)
-	}
-	return nil
 }
 
 // send writes one Server-Sent Event. It fails if the page does not take it.
@@ -142,7 +125,7 @@ func (l *liveReader) send(name string, v any) error {
 }
 
 // hello tells what the page needs to judge what follows.
-func (l *liveReader) hello(ctx context.Context, feeds map[string]json.RawMessage) error {
+func (l *liveReader) hello(ctx context.Context) error {
 	hello := struct {
 		Tenant     string                     `json:"tenant"`
 		Version    string                     `json:"version"`
@@ -155,11 +138,14 @@ func (l *liveReader) hello(ctx context.Context, feeds map[string]json.RawMessage
 		Interrupted json.RawMessage `json:"interrupted,omitempty"`
 	}{
 		Tenant: l.tenant, Version: l.config.Version, Now: time.Now(), Beat: l.beat.Seconds(),
-		StaleAfter: (l.config.CheckpointInterval + l.config.silence()).Seconds(), Curve: liveCurve.Seconds(), Feeds: feeds,
+		StaleAfter: (l.config.CheckpointInterval + l.config.silence()).Seconds(), Curve: liveCurve.Seconds(),
 	}
-	var err error
-	if hello.Interrupted, err = lastOn(ctx, l.events, l.root()+"feed.interrupted"); err != nil {
-		return err
+	err := visit(ctx, l.js, l.config.Stream, latest(l.root()+"feed.interrupted"), func(msg jetstream.Msg, _ uint64) error {
+		hello.Interrupted = msg.Data()
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the last interruption: %w", err)
 	}
 	return l.send("hello", hello)
 }
@@ -167,39 +153,36 @@ func (l *liveReader) hello(ctx context.Context, feeds map[string]json.RawMessage
 // root begins the tenant's subjects.
 func (l *liveReader) root() string { return SubjectPrefix + "." + l.tenant + "." }
 
-// lastOn reads the last message on a subject; nil if there is none.
-func lastOn(ctx context.Context, stream jetstream.Stream, subject string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	msg, err := stream.GetLastMsgForSubject(ctx, subject)
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("read %s: %w", subject, err)
+// tenants reads the feed keys of all tenants in the view, by tenant, or takes
+// those that another page has read a moment ago. The user may lack the permission
+// to look at other tenants: then a page has its own alone.
+func (p *Page) tenants(ctx context.Context) map[string]json.RawMessage {
+	p.listing.Lock()
+	defer p.listing.Unlock()
+	if time.Now().Before(p.listAgain) {
+		return p.listed
 	}
-	return msg.Data, nil
-}
-
-// feeds reads the feed keys of all tenants in the view, by tenant.
-func (l *liveReader) feeds(ctx context.Context) (map[string]json.RawMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout/2)
+	defer cancel()
 	feeds := map[string]json.RawMessage{}
-	prefix := l.viewPrefix()
-	err := visit(ctx, l.js, viewStream(l.config), l.latest(prefix+"*.feed"), func(msg jetstream.Msg, _ uint64) error {
+	prefix := p.viewPrefix()
+	err := visit(ctx, p.js, viewStream(p.config), latest(prefix+"*.feed"), func(msg jetstream.Msg, _ uint64) error {
 		feeds[strings.TrimSuffix(strings.TrimPrefix(msg.Subject(), prefix), ".feed")] = msg.Data()
 		return nil
 	})
+	p.listed, p.listAgain = feeds, time.Now().Add(liveListed)
 	if err != nil {
-		return nil, fmt.Errorf("read the feeds in %s: %w", l.config.StateBucket, err)
+		p.log.Debug("the tenants of the view cannot be listed", "err", err)
+		p.listAgain = time.Now().Add(liveUnlisted)
 	}
-	return feeds, nil
+	return p.listed
 }
 
 // viewPrefix begins all subjects of the view.
-func (l *liveReader) viewPrefix() string { return "$KV." + l.config.StateBucket + "." }
+func (p *Page) viewPrefix() string { return "$KV." + p.config.StateBucket + "." }
 
-// latest reads the last message of every subject that a filter names.
-func (l *liveReader) latest(filter string) jetstream.OrderedConsumerConfig {
+// latest sees the last message of every subject that a filter names.
+func latest(filter string) jetstream.OrderedConsumerConfig {
 	return jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, InactiveThreshold: liveIdle,
 	}
@@ -209,15 +192,14 @@ func (l *liveReader) latest(filter string) jetstream.OrderedConsumerConfig {
 // the stream of events up to which the view is complete. The view follows the
 // stream in its order: what is not in the picture comes after that.
 func (l *liveReader) picture(ctx context.Context) (until uint64, err error) {
-	newest := l.events.CachedInfo().State.LastSeq
 	prefix := l.viewPrefix() + l.tenant + "."
 	batch := liveBatch{name: "view", to: l}
-	err = visit(ctx, l.js, viewStream(l.config), l.latest(prefix+">"), func(msg jetstream.Msg, _ uint64) error {
+	err = visit(ctx, l.js, viewStream(l.config), latest(prefix+">"), func(msg jetstream.Msg, _ uint64) error {
 		from, seq, err := sourceOf(msg)
 		if err != nil {
 			return err
 		}
-		if from != l.config.Stream || seq > newest+l.lag {
+		if from != l.config.Stream || seq > l.newest+l.lag {
 			seq = 0 // the watchdog's news, or from before the stream was made anew
 		}
 		until = max(until, seq)
@@ -269,19 +251,26 @@ type livePoint struct {
 
 // curves tells how the numbers of services and totals came to be what they are.
 func (l *liveReader) curves(ctx context.Context) error {
+	for _, kind := range []string{"service", "totals"} {
+		if err := l.curvesOf(ctx, kind); err != nil {
+			return fmt.Errorf("read the curves of %s: %w", kind, err)
+		}
+	}
+	return nil
+}
+
+func (l *liveReader) curvesOf(ctx context.Context, kind string) error {
 	back := liveCurve
 	config := func() jetstream.OrderedConsumerConfig {
 		from := time.Now().Add(-back)
 		return jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{
-				l.root() + "service.*.observed", l.root() + "service.*.appeared", l.root() + "service.*.stats_changed", l.root() + "totals.>",
-			},
-			DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from, InactiveThreshold: liveIdle,
+			FilterSubjects: []string{l.root() + kind + ".>"},
+			DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &from, InactiveThreshold: liveIdle,
 		}
 	}
 	n, err := l.count(ctx, config())
 	if err != nil {
-		return fmt.Errorf("read the curves: %w", err)
+		return err
 	}
 	if n > liveCurveMost {
 		back = back * liveCurveMost / time.Duration(n)
@@ -291,13 +280,13 @@ func (l *liveReader) curves(ctx context.Context) error {
 		var s struct {
 			Time time.Time `json:"time"`
 			Data struct {
-				After diff.Image `json:"after"`
+				After *diff.Image `json:"after"`
 			} `json:"data"`
 		}
-		if json.Unmarshal(msg.Data(), &s) != nil {
-			return nil // not the bridge's
+		if json.Unmarshal(msg.Data(), &s) != nil || s.Data.After == nil {
+			return nil // availability, who has gone, or not the bridge's
 		}
-		points = append(points, livePoint{Key: viewKey(strings.TrimPrefix(msg.Subject(), l.root())), Time: s.Time, Stats: s.Data.After})
+		points = append(points, livePoint{Key: viewKey(strings.TrimPrefix(msg.Subject(), l.root())), Time: s.Time, Stats: *s.Data.After})
 		if len(points) < 300 {
 			return nil
 		}
@@ -305,8 +294,8 @@ func (l *liveReader) curves(ctx context.Context) error {
 		points = points[:0]
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("read the curves: %w", err)
+	if err != nil || len(points) == 0 {
+		return err
 	}
 	return l.send("curves", points)
 }
@@ -326,63 +315,88 @@ func (l *liveReader) count(ctx context.Context, config jetstream.OrderedConsumer
 	return info.NumPending, nil
 }
 
-// follow tells the events as they are stored, and at every beat how all feeds
-// are. The events up to until are in the picture already.
+// follow tells the events as they are stored, and at every beat how the feed is.
+// The events up to until are in the picture already.
 func (l *liveReader) follow(ctx context.Context, until uint64) error {
-	consumer, err := l.js.OrderedConsumer(ctx, l.config.Stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects:    []string{l.root() + ">"},
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       max(until, livePast) - livePast + 1,
-		InactiveThreshold: liveIdle,
-	})
-	if err != nil {
-		return fmt.Errorf("read the events: %w", err)
-	}
-	// The heartbeat tells within seconds that the consumer is gone. What is
-	// asked for in advance is all that a slow page keeps in memory here.
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(2*time.Second))
-	if err != nil {
-		return fmt.Errorf("read the events: %w", err)
-	}
-	defer messages.Stop()
 	group, ctx := errgroup.WithContext(ctx)
-	arrived := make(chan jetstream.Msg)
+	events, feed := make(chan jetstream.Msg), make(chan jetstream.Msg)
 	group.Go(func() error {
-		for {
-			msg, err := messages.Next(jetstream.NextContext(ctx))
-			if err != nil {
-				return fmt.Errorf("read the events: %w", err)
-			}
-			select {
-			case arrived <- msg:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
+		return l.pass(ctx, events, l.config.Stream, jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{l.root() + ">"}, InactiveThreshold: liveIdle,
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(until, livePast) - livePast + 1,
+		})
 	})
-	group.Go(func() error { return l.tell(ctx, arrived, until) })
+	group.Go(func() error {
+		return l.pass(ctx, feed, viewStream(l.config), latest(l.viewPrefix()+l.tenant+".feed"))
+	})
+	group.Go(func() error { return l.tell(ctx, events, feed, until) })
 	return group.Wait()
 }
 
+// pass hands on what a consumer sees, until ctx ends or the stream cannot be
+// read. What is asked for in advance is all that it keeps for a slow page.
+func (l *liveReader) pass(ctx context.Context, to chan<- jetstream.Msg, stream string, what jetstream.OrderedConsumerConfig) error {
+	opening, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	consumer, err := l.js.OrderedConsumer(opening, stream, what)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", stream, err)
+	}
+	// The heartbeat tells within seconds that the consumer is gone.
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(2*time.Second))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", stream, err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read %s: %w", stream, err)
+		}
+		select {
+		case to <- msg:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// liveBeat is a sign of life, with what the view says of the feed: that it has
+// died stands there alone.
+type liveBeat struct {
+	Now   time.Time                  `json:"now"`
+	Feed  json.RawMessage            `json:"feed,omitempty"`
+	Feeds map[string]json.RawMessage `json:"feeds,omitempty"` // of all tenants, now and then
+}
+
 // tell writes what arrives, and a beat now and then.
-func (l *liveReader) tell(ctx context.Context, arrived <-chan jetstream.Msg, until uint64) error {
-	beats, beat := 0, time.NewTicker(l.beat)
-	defer beat.Stop()
+func (l *liveReader) tell(ctx context.Context, events, feed <-chan jetstream.Msg, until uint64) error {
+	ticker := time.NewTicker(l.beat)
+	defer ticker.Stop()
+	var beat liveBeat
 	batch := liveBatch{name: "events", to: l}
 	most := l.lag
-	for first := true; ; {
+	for first, beats := true, 1; ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-beat.C:
+		case msg := <-feed:
+			beat.Feed = msg.Data()
+		case beat.Now = <-ticker.C:
+			if !l.js.Conn().IsConnected() {
+				return errors.New("the bridge has lost its connection to NATS")
+			}
+			beat.Feeds = nil
+			if beats++; beats%liveFeeds == 0 {
+				beat.Feeds = l.tenants(ctx)
+			}
 			if err := batch.flush(); err != nil {
 				return err
 			}
-			beats++
-			if err := l.sendBeat(ctx, beats%liveFeeds == 0); err != nil {
+			if err := l.send("beat", beat); err != nil {
 				return err
 			}
-		case msg := <-arrived:
+		case msg := <-events:
 			meta, err := msg.Metadata()
 			if err != nil {
 				return fmt.Errorf("read the events: %w", err)
@@ -405,24 +419,4 @@ func (l *liveReader) tell(ctx context.Context, arrived <-chan jetstream.Msg, unt
 			}
 		}
 	}
-}
-
-// sendBeat tells that the page is still fed, and what the view says of the feed:
-// that it has died stands there alone. Now and then it tells all tenants' feeds.
-func (l *liveReader) sendBeat(ctx context.Context, all bool) error {
-	beat := struct {
-		Now   time.Time                  `json:"now"`
-		Feed  json.RawMessage            `json:"feed,omitempty"`
-		Feeds map[string]json.RawMessage `json:"feeds,omitempty"`
-	}{Now: time.Now()}
-	var err error
-	if beat.Feed, err = lastOn(ctx, l.view, l.viewPrefix()+l.tenant+".feed"); err != nil {
-		return err
-	}
-	if all {
-		if beat.Feeds, err = l.feeds(ctx); err != nil {
-			return err
-		}
-	}
-	return l.send("beat", beat)
 }

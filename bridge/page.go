@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -44,6 +46,10 @@ type Page struct {
 	beat     time.Duration // between signs of life to a page
 	patience time.Duration // that a page has to take what is written to it
 	lag      uint64        // how many events a page may be behind
+
+	listing   sync.Mutex // guards what follows, and lets one page at a time ask
+	listed    map[string]json.RawMessage
+	listAgain time.Time
 }
 
 // NewPage makes the handler of the live page: GET / is the page, GET /live/events

@@ -130,7 +130,7 @@ func TestPageThatFallsBehind(t *testing.T) {
 	page = open()
 	until(page, "event: beat")
 	embedded.Close()
-	if got := until(page, "event: trouble"); !strings.Contains(got, "read ") {
+	if got := until(page, "event: trouble"); !strings.Contains(got, "NATS") {
 		t.Errorf("trouble: %s", got)
 	}
 }

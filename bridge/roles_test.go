@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -188,6 +190,9 @@ func TestRoles(t *testing.T) {
 	}
 	first := w.run(bridgeJS)
 	w.waitFor("agent.anna.observed", 1)
+	page := httptest.NewServer(bridge.NewPage(bridgeJS, w.config(), slog.New(slog.DiscardHandler)))
+	t.Cleanup(page.Close)
+	openLive(t, page.URL+"/live/events").next("beat", &struct{}{})
 	for _, question := range []string{"bpcc.svc.acme.health", "$SRV.PING.bpcc-bridge"} {
 		w.until("an answer to "+question, func() bool { _, err := w.nc.Request(question, nil, time.Second); return err == nil })
 	}

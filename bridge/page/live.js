@@ -6,7 +6,7 @@
  *
  *   onHello(hello)    a new picture begins
  *   onEntries(name, entries)  "view", "curves" or "events"
- *   onReady()         the picture is whole
+ *   onReady(ready)    the picture is whole
  *   onBeat(beat)      a sign of life
  *   onChange()        connected or lost
  */
@@ -122,7 +122,7 @@ export class Live {
         this.trouble = "";
         this.failures = 0;
         this.#wait = 500;
-        this.on.onReady();
+        this.on.onReady(v);
         return this.on.onChange();
       case "beat":
         this.#clock(v.now, at);

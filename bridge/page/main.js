@@ -32,7 +32,6 @@ const all = [agents, queues, totals, thresholds];
 function onHello(hello) {
   coming = new Picture();
   coming.interrupted = hello.interrupted?.data ?? null;
-  feeds = hello.feeds;
   tenant = hello.tenant;
   staleAfter = hello.stale_after * 1000;
   curves.most = hello.curve * 1000;
@@ -62,7 +61,8 @@ const curveKey = (key) => {
   return `${kind}/${untoken(id)}`;
 };
 
-function onReady() {
+function onReady(ready) {
+  feeds = ready.feeds ?? {};
   picture = coming ?? picture;
   coming = null;
   everReady = true;
