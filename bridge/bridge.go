@@ -49,9 +49,11 @@ type Bridge struct {
 	// What follows is made anew from the stream at the start of each term.
 	engine    *engine
 	watchdog  *watchdog
-	fence     uint64    // sequence of the last checkpoint; 0 = there is none
-	committed time.Time // when the last batch was acknowledged
-	warned    string    // what was last warned of
+	fence     uint64          // sequence of the last checkpoint; 0 = there is none
+	committed time.Time       // when the last batch was acknowledged
+	warned    string          // what was last warned of
+	msgLimit  int             // the stream's max_msg_size as last seen; 0 or less = none
+	large     map[string]bool // what was told to be too large
 }
 
 // New makes a bridge; nothing is sent before Run. The configuration must have

@@ -32,7 +32,13 @@ const batchLimit = 1000
 func (b *Bridge) commit(ctx context.Context, batch batch) error {
 	begun := b.now()
 	err := b.engine.deliver(batch, b.config.source(), func(events []event, msgs []*nats.Msg) error {
+		if err := b.fit(events, msgs); err != nil {
+			return err
+		}
 		seq, err := b.store(ctx, msgs)
+		if errors.Is(err, errShrunk) {
+			return b.fit(events, msgs)
+		}
 		if err != nil {
 			return err
 		}
@@ -55,7 +61,8 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 // deliver hands a batch, encoded and with its checkpoint, to store in as many
 // parts as it takes, and moves the engine as far as store has taken it. The
 // events and the messages of a part are the same, one by one; the messages' data
-// are good until store returns.
+// are good until store returns. What store finds too large is left out, as if it
+// had not been seen.
 func (e *engine) deliver(b batch, source string, store func(part []event, msgs []*nats.Msg) error) error {
 	parts := max(1, (len(b.events)+batchLimit-2)/(batchLimit-1)) // one at least, for the checkpoint
 	events := make([]event, 0, min(len(b.events)+1, batchLimit))
@@ -65,18 +72,32 @@ func (e *engine) deliver(b batch, source string, store func(part []event, msgs [
 			e.buffer = nil
 		}
 	}()
-	for n := range parts {
+	left := map[string]bool{} // entities of which something was left out
+	index := 1
+	for n := 0; n < parts; {
 		from := n * (batchLimit - 1)
-		part := b.events[from:min(from+batchLimit-1, len(b.events))]
+		part := omit(b.events[from:min(from+batchLimit-1, len(b.events))], left)
 		events = append(append(events[:0], part...), e.checkpoint(b, part, n+1, parts))
-		msgs, err := e.messages(events, source, b.poll, from+n+1)
+		msgs, err := e.messages(events, source, b.poll, index)
 		if err != nil {
 			return err
 		}
-		if err := store(events, msgs); err != nil {
+		err = store(events, msgs)
+		var large *tooLarge
+		if errors.As(err, &large) {
+			for i, msg := range msgs[:len(part)] {
+				if exceeds(msg, large.limit) {
+					left[omitKey(part[i])] = true
+				}
+			}
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("commit poll %d, part %d of %d: %w", b.poll, n+1, parts, err)
 		}
-		e.acknowledge(b, part, n+1 == parts)
+		n++
+		index += len(events)
+		e.acknowledge(b, part, n == parts)
 	}
 	return nil
 }
@@ -172,6 +193,8 @@ func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 		case errors.Is(held, errMemoryLost) && wrongSequence(err):
 			// Both the write and the read say so: no replica that is behind.
 			return 0, held
+		case oversized(msgs, b.largest()):
+			return 0, errShrunk
 		case !errors.Is(held, jetstream.ErrStreamNotFound):
 			gone = time.Time{}
 		case gone.IsZero():
@@ -295,6 +318,7 @@ func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, err
 	if err != nil {
 		return 0, fmt.Errorf("look for the last checkpoint: %w", err)
 	}
+	b.msgLimit = int(stream.CachedInfo().Config.MaxMsgSize)
 	last, err := stream.GetLastMsgForSubject(ctx, checkpoint.Subject)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound) && b.fence > 0:

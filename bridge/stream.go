@@ -211,6 +211,9 @@ func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string)
 	if have.MaxBytes > 0 || have.MaxMsgs > 0 {
 		differs = append(differs, fmt.Sprintf("max_bytes %d or max_msgs %d may drop events before max_age", have.MaxBytes, have.MaxMsgs))
 	}
+	if have.MaxMsgSize > 0 {
+		differs = append(differs, fmt.Sprintf("max_msg_size is %d: larger events are left out", have.MaxMsgSize))
+	}
 	return fatal, differs
 }
 

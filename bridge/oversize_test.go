@@ -1,0 +1,70 @@
+package bridge_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bpcc/bpcctest"
+)
+
+// TestTooLargeForTheServer lets pictures of agents grow above what the server
+// takes, by its own limit and by the stream's. They are left out, once named in
+// the log, all else is told, and they are told when they fit.
+func TestTooLargeForTheServer(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		limit func(w *world)
+		max   int32
+	}{
+		"max_payload":  {func(*world) {}, 8 << 10},
+		"max_msg_size": {func(w *world) { w.reshape("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 8 << 10 }) }, 0},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: test.max})
+			w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
+			t.Cleanup(w.audit)
+			named := func(login, state, last string) {
+				w.tenant.SetAgent(bpcctest.Agent{Login: login, Last: last, Team: "Sales", State: state})
+			}
+			long := strings.Repeat("x", 10000)
+			w.provision()
+			test.limit(w)
+			named("anna", "ready", "Doe")
+			named("bob", "ready", long)
+			b := w.startBridge(w.js)
+			w.waitFor("agent.anna.observed", 1)
+			waitForReady(t, b)
+			named("carl", "ready", "Roe")
+			w.waitFor("agent.carl.appeared", 1)
+			for _, s := range w.events() {
+				if strings.HasPrefix(s.Subject, "agent.bob.") {
+					t.Errorf("%s does not fit", s.Subject)
+				}
+			}
+			named("bob", "ready", "Poe")
+			w.waitFor("agent.bob.appeared", 1)
+
+			// The picture after the first of two events is too large already.
+			named("anna", "not_ready", long)
+			w.tenant.SetState("carl", "busy", "")
+			w.waitFor("agent.carl.state_changed", 1)
+			w.quietPolls(5)
+			named("anna", "busy", "Moe")
+			changed := w.waitFor("agent.anna.state_changed", 1)[0]
+			if changed.get("revision") != 2.0 || changed.text("from", "state") != "ready" || changed.text("to", "state") != "busy" {
+				t.Errorf("%v; want the net change from what was told", changed.Data)
+			}
+			w.waitFor("agent.anna.stats_changed", 1)
+			for _, who := range []string{"about=agent/bob", "about=agent/anna"} {
+				if n := strings.Count(w.log.String(), who); n != 1 {
+					t.Errorf("%s is in the log %d times, want once", who, n)
+				}
+			}
+		})
+	}
+}
