@@ -33,6 +33,7 @@ type lease struct {
 	free     time.Time // since when the lease is seen free while others should take it
 	revision uint64    // of the key, while held
 	renewed  time.Time // when the request that last renewed it was sent
+	unsure   time.Time // when the first one since was sent that got no answer; zero = none
 }
 
 // errLeaseLost ends a term whose lease was not renewed in time.
@@ -119,7 +120,7 @@ func (l *lease) try(ctx context.Context) error {
 	if err = permitted(l.conn, before, err); err != nil {
 		return fmt.Errorf("take the lease: %w", err)
 	}
-	l.revision, l.renewed, l.free = revision, sent, time.Time{}
+	l.revision, l.renewed, l.free, l.unsure = revision, sent, time.Time{}, time.Time{}
 	l.hinder("")
 	return nil
 }
@@ -170,10 +171,14 @@ func (l *lease) hold(ctx context.Context) error {
 		case err == nil || ctx.Err() != nil:
 		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
 			mine, err := l.mine(ctx)
-			if err == nil && !mine {
+			switch {
+			case err == nil && !mine:
 				return fmt.Errorf("%w: another instance has it", errLeaseLost)
-			}
-			if !l.now().Before(deadline) {
+			case err == nil && !l.unsure.IsZero():
+				// One of the renewals without an answer did it, the first at
+				// the earliest.
+				l.renewed, l.unsure = l.unsure, time.Time{}
+			case !l.now().Before(deadline):
 				return fmt.Errorf("%w: it could not be renewed for %v", errLeaseLost, l.ttl)
 			}
 		case !l.now().Before(deadline):
@@ -186,15 +191,18 @@ func (l *lease) hold(ctx context.Context) error {
 // answer that is lost would otherwise be waited for until then.
 func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 	left := max(deadline.Sub(l.now()), time.Millisecond)
-	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/4, left))
+	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/3, left))
 	defer cancel()
 	before := l.conn.LastError()
 	sent := l.now()
 	revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
+	if err != nil && l.unsure.IsZero() && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		l.unsure = sent
+	}
 	if err = permitted(l.conn, before, err); err != nil {
 		return fmt.Errorf("renew the lease: %w", err)
 	}
-	l.revision, l.renewed = revision, sent
+	l.revision, l.renewed, l.unsure = revision, sent, time.Time{}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -135,6 +136,45 @@ func TestLostOnTheWay(t *testing.T) {
 			w.waitFor("feed.stopped", 1)
 			w.compareView(w.events())
 		})
+	}
+}
+
+// TestSlowRenewals lets every answer to a renewal come too late to be waited for.
+// The lease is renewed all the same, and the bridge finds out that it is.
+func TestSlowRenewals(t *testing.T) {
+	t.Parallel()
+	const ttl = 3 * time.Second
+	w, p := behindProxy(t)
+	w.env["BRIDGE_LEASE_TTL"] = ttl.String()
+	w.agent("anna", "ready", "")
+	w.startOn(p.through(t))
+	w.waitFor("totals.bridge.observed", 1)
+	var late sync.WaitGroup
+	ended := make(chan struct{})
+	var arm func()
+	arm = func() {
+		p.when("PUB $KV.bpcc_lease.acme", func() {
+			p.toClient.shut()
+			late.Go(func() {
+				select {
+				case <-time.After(ttl * 2 / 5):
+				case <-ended:
+				}
+				p.toClient.release()
+				arm()
+			})
+		})
+	}
+	arm()
+	<-time.After(3 * ttl)
+	close(ended)
+	p.when("", nil)
+	late.Wait()
+	p.toClient.release()
+	w.tenant.SetState("anna", "busy", "")
+	w.once(1, "busy")
+	if n := len(on(w.events(), "feed.started")); n != 1 {
+		t.Errorf("%d terms, want one", n)
 	}
 }
 
