@@ -21,6 +21,14 @@ type event struct {
 	applied  func(*engine)
 }
 
+// whom is the CloudEvents subject.
+func (e *event) whom() string {
+	if e.about == "" {
+		return string(e.told.kind) + "/" + e.told.id
+	}
+	return e.about
+}
+
 // told is a picture that an event publishes of an entity. The zero value is none;
 // the zero image says that the entity is gone.
 type told struct {

@@ -53,7 +53,7 @@ func (b *Bridge) fit(events []event, msgs []*nats.Msg) error {
 		b.large = map[string]bool{}
 	}
 	for i, msg := range msgs[:len(msgs)-1] {
-		if about := events[i].about; exceeds(msg, limit) && !b.large[about] {
+		if about := events[i].whom(); exceeds(msg, limit) && !b.large[about] {
 			b.large[about] = true
 			b.log.Warn("an event is larger than the server takes; it is left out, and told when it fits",
 				"about", about, "type", events[i].name, "bytes", len(msg.Data), "limit", limit,
@@ -77,5 +77,5 @@ func omitKey(ev event) string {
 	if key := viewKey(ev.subject); key != "" {
 		return key
 	}
-	return ev.about
+	return ev.whom()
 }

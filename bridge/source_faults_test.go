@@ -74,11 +74,6 @@ func TestRivalIsNotFought(t *testing.T) {
 			taken: func(c bpcctest.Counts) int { return c.Subscribes },
 			told:  "another program uses the same API user",
 		},
-		"subscription deleted": {
-			steal: (*bpcctest.Server).DropSubscriptions,
-			taken: func(c bpcctest.Counts) int { return c.Subscribes },
-			told:  "another program uses the same API user",
-		},
 		"cookie session": {
 			config: bpcctest.Config{CookieLogin: true},
 			env:    map[string]string{"BPCC_AUTH": "cookie", "BPCC_USERNAME": "sim", "BPCC_PASSWORD": "sim-secret"},
@@ -227,6 +222,8 @@ func TestSourceAway(t *testing.T) {
 			t.Errorf("the way back does not state the gap: %v", resumed.Data)
 		}
 		server.Close()
-		w.waitFor("feed.interrupted", round+2)
+		if round == 0 {
+			w.waitFor("feed.interrupted", 2)
+		}
 	}
 }

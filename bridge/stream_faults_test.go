@@ -282,8 +282,6 @@ func TestPermissionsTakenAway(t *testing.T) {
 	}{
 		"events": {[]string{"bpcc.v1.>"}, `Permissions Violation for Publish to "bpcc.v1.acme.`},
 		"lease":  {[]string{"$KV.bpcc_lease.>"}, `Permissions Violation for Publish to "$KV.bpcc_lease.acme"`},
-		// A new term needs to read, and cannot.
-		"lease and consumers": {[]string{"$KV.bpcc_lease.>", "$JS.API.CONSUMER.>"}, `Permissions Violation for Publish to "$KV.bpcc_lease.acme"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
