@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -66,5 +67,31 @@ func TestTooLargeForTheServer(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTooLargeInAPartOfMany leaves something out of the first of several parts:
+// the auditor must find no hole.
+func TestTooLargeInAPartOfMany(t *testing.T) {
+	t.Parallel()
+	const agents = 1500
+	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 10})
+	w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
+	t.Cleanup(w.audit)
+	w.tenant.Update(func(world *bpcctest.World) {
+		for i := range agents {
+			world.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%04d", i), State: "ready", Last: strings.Repeat("x", 10000*(1-min(i, 1)))})
+		}
+	})
+	w.start()
+	w.waitFor("totals.bridge.observed", 1)
+	observed := 0
+	for _, s := range w.events() {
+		if strings.HasPrefix(s.Subject, "agent.") {
+			observed++
+		}
+	}
+	if observed != agents-1 {
+		t.Errorf("%d agents observed, want all %d but one", observed, agents)
 	}
 }
