@@ -98,6 +98,7 @@ func (e *engine) deliver(b batch, source string, store func(part []event, msgs [
 		n++
 		index += len(events)
 		e.acknowledge(b, part, n == parts)
+		e.previous = msgs[len(msgs)-1].Header.Get(nats.MsgIdHdr)
 	}
 	return nil
 }

@@ -62,6 +62,7 @@ type engine struct {
 	// What the stream holds; moved by acknowledge and, at start, by recall.
 	epoch         uint64
 	status        string
+	previous      string // id of the last checkpoint, "" if there is none
 	cause         string // of the interruption that feed.interrupted told, "" if none is open
 	observedUntil time.Time
 	missingSince  time.Time // when the first of the rows was last seen that are missing unbelieved; zero = none
@@ -367,6 +368,7 @@ func (e *engine) checkpoint(b batch, part []event, n, of int) event {
 		common: common{e.tenant, b.poll}, Status: e.status, Epoch: e.epoch, Part: n, Parts: of, Events: len(part),
 		ObservedUntil: stampOrNull(e.observedUntil), MissingSince: stampOrNull(e.missingSince), Instance: e.instance, Observing: []string{},
 		Agents: e.state.Len(kindAgent), Services: e.state.Len(kindService),
+		Follows: e.previous,
 	}
 	for _, ev := range part {
 		d.Agents += headcount(ev.name, "agent.")

@@ -270,4 +270,7 @@ type checkpointData struct {
 	Services      int      `json:"services"`
 	Instance      string   `json:"instance"`
 	Observing     []string `json:"observing"`
+	// Follows is the id of the checkpoint before, so that the checkpoints alone
+	// prove that no batch is missing; empty for the first one.
+	Follows string `json:"follows,omitempty"`
 }

@@ -207,6 +207,7 @@ func forget(ctx context.Context, js jetstream.JetStream, stream string, c jetstr
 
 // stored is the part of a stored event that the engine takes back.
 type stored struct {
+	ID   string    `json:"id"`
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
 	Data struct {
@@ -303,7 +304,7 @@ func (e *engine) restoreThreshold(body []byte, typ string) error {
 }
 
 func (e *engine) restoreFeed(r recalled, s stored) (fence uint64) {
-	e.epoch, e.poll, e.status = s.Data.Epoch, s.Data.Poll, s.Data.Status
+	e.epoch, e.poll, e.status, e.previous = s.Data.Epoch, s.Data.Poll, s.Data.Status, s.ID
 	if s.Data.ObservedUntil != nil {
 		e.observedUntil = *s.Data.ObservedUntil
 	}

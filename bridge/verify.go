@@ -98,6 +98,7 @@ type audited struct {
 		Cause         string     `json:"cause"`
 		ObservedUntil *time.Time `json:"observed_until"`
 		MissingSince  time.Time  `json:"missing_since"`
+		Follows       string     `json:"follows"`
 	} `json:"data"`
 
 	seq     uint64

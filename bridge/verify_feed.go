@@ -28,6 +28,7 @@ type tenantAudit struct {
 	checkpoints      int
 	checkpointSeq    uint64
 	checkpointAt     time.Time
+	checkpointID     string
 	until, missing   time.Time // of the last checkpoint: observed_until, missing_since
 	status           string
 	part, parts      int
@@ -103,6 +104,9 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, h nats.Header) {
 	if want := h.Get(jetstream.ExpectedLastSubjSeqHeader); want != "" && t.checkpointSeq > 0 && want != fmt.Sprint(t.checkpointSeq) {
 		a.fault(t, e, "lost", "it was written after the checkpoint with sequence %s, the one before it has sequence %d", want, t.checkpointSeq)
 	}
+	if d.Follows != "" && t.checkpointID != "" && d.Follows != t.checkpointID {
+		a.fault(t, e, "lost", "it was written after the checkpoint %s, the one before it is %s", d.Follows, t.checkpointID)
+	}
 	if t.checkpoints > 0 && !b.cut && (t.agents+b.agents != d.Agents || t.services+b.services != d.Services) {
 		a.fault(t, e, "count", "it counts %d agents and %d services, the events before it come to %d and %d",
 			d.Agents, d.Services, t.agents+b.agents, t.services+b.services)
@@ -121,7 +125,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, h nats.Header) {
 		t.until, t.missing = *d.ObservedUntil, d.MissingSince
 	}
 	t.checkpoints++
-	t.checkpointSeq, t.checkpointAt, t.status = e.seq, e.Time, d.Status
+	t.checkpointSeq, t.checkpointAt, t.checkpointID, t.status = e.seq, e.Time, e.ID, d.Status
 	t.agents, t.services = d.Agents, d.Services
 	t.nextBatch()
 }

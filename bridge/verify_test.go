@@ -255,7 +255,7 @@ func TestAuditOfTenants(t *testing.T) {
 		mixed = append(mixed, day[begin:i+1]...)
 		for _, m := range day[begin : i+1] {
 			m.subject = strings.Replace(m.subject, "acme", "b=2Ec", 1)
-			m.body = []byte(strings.NewReplacer(`"id":"acme-`, `"id":"b.c-`, `"tenant":"acme"`, `"tenant":"b.c"`).Replace(string(m.body)))
+			m.body = []byte(strings.NewReplacer(`"id":"acme-`, `"id":"b.c-`, `"follows":"acme-`, `"follows":"b.c-`, `"tenant":"acme"`, `"tenant":"b.c"`).Replace(string(m.body)))
 			m.header = nats.Header{"Nats-Msg-Id": {m.id()}, "Content-Type": m.header["Content-Type"], "KV-Operation": m.header["KV-Operation"]}
 			mixed = append(mixed, m)
 		}
@@ -289,5 +289,24 @@ func TestAuditOfAnExport(t *testing.T) {
 	}
 	if r := a.Report(); !r.Sound || r.Tenants[0].Tenant != "acme" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestAuditMissesNoBatchOfAnExport takes a batch out that nothing else misses: a
+// watermark without events. The checkpoint that follows names it.
+func TestAuditMissesNoBatchOfAnExport(t *testing.T) {
+	t.Parallel()
+	a, err := bridge.NewAuditor(bridge.AuditOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range goldenStream(t) {
+		if m.id() != "acme-1-78-1" {
+			a.Add(0, "", nil, m.body)
+		}
+	}
+	r := a.Report()
+	if len(r.Faults) != 1 || r.Faults[0].Code != "lost" || !strings.Contains(r.Faults[0].Text, "acme-1-78-1") {
+		t.Errorf("faults: %+v", r.Faults)
 	}
 }
