@@ -31,7 +31,7 @@ var optional = map[string][]string{
 	"threshold.raised": {}, "threshold.cleared": {"/data/value"},
 	"directory.changed":   {},
 	"chat.message_posted": {"/data/message/login_id", "/data/message/first_name", "/data/message/last_name", "/data/message/send_time", "/data/message/urgent", "/data/message/content"},
-	"feed.checkpoint":     {}, "feed.started": {}, "feed.stopped": {}, "feed.interrupted": {}, "feed.resumed": {},
+	"feed.checkpoint":     {"/data/follows"}, "feed.started": {}, "feed.stopped": {}, "feed.interrupted": {}, "feed.resumed": {},
 }
 
 func TestExamples(t *testing.T) {
