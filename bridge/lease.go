@@ -187,11 +187,11 @@ func (l *lease) hold(ctx context.Context) error {
 	}
 }
 
-// renew asks once. It leaves time for a second try before the lease ends: an
+// renew asks once. It leaves time for two more tries before the lease ends: an
 // answer that is lost would otherwise be waited for until then.
 func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 	left := max(deadline.Sub(l.now()), time.Millisecond)
-	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/3, left))
+	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/4, left))
 	defer cancel()
 	before := l.conn.LastError()
 	sent := l.now()
