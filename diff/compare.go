@@ -23,6 +23,11 @@ type work struct {
 	group  *group
 	entity *entity
 	past   *past // nil if the last snapshot showed it, and that is all there is to it
+	// What was found out already about the row, if the entity stands nowhere
+	// else: its pack, "" if nothing was, and what differs.
+	at     place
+	after  string
+	differ []string
 }
 
 // past is how an entity was shown before.
@@ -96,7 +101,7 @@ func (c *comparison) gatherRows(i int) {
 			suspect = notable.suspects(old[j].clock, r.clock)
 		}
 		if suspect || r.reading == anew {
-			c.touch(g, r.entity, suspect)
+			c.touchRow(g, i, n, suspect)
 		}
 	}
 	for j := 0; t.left > 0 && j < len(old); j++ {
@@ -121,6 +126,20 @@ func (c *comparison) meet(g *group, grid int, key string) *entity {
 		g.byKey[key] = e
 	}
 	return e
+}
+
+// touchRow is touch for an entity that one row shows.
+func (c *comparison) touchRow(g *group, grid, n int, seen bool) {
+	r := &c.snap.grids[grid].rows[n]
+	if !seen && !r.entity.touched {
+		if after, differ, ok := c.pair(g, r.entity, grid, r); ok {
+			r.entity.touched = true
+			g.touched = append(g.touched, r.entity)
+			c.works = append(c.works, work{group: g, entity: r.entity, at: place{grid, n}, after: after, differ: differ})
+			return
+		}
+	}
+	c.touch(g, r.entity, seen)
 }
 
 // touch adds an entity to those to be looked at, with what its old rows tell.
@@ -250,8 +269,20 @@ func (c *comparison) look(changes []Change, w work) []Change {
 	g, e := w.group, w.entity
 	var buf [1]place
 	places := e.places(buf[:])
-	pack, alone := c.picture(g, e, c.last, places)
-	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: c.before, After: Image{g.plan.names, string(pack)}}
+	if int(e.grid) != w.at.grid || int(e.row) != w.at.row {
+		w.after = ""
+	}
+	alone := true
+	if w.after == "" {
+		var pack []byte
+		pack, alone = c.picture(g, e, c.last, places)
+		w.after = string(pack)
+		w.differ = nil
+		if e.known && !e.odd() {
+			w.differ = c.differences(g.plan, e.pack, w.after)
+		}
+	}
+	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: c.before, After: Image{g.plan.names, w.after}}
 	if w.past != nil {
 		change.SeenUntil = w.past.until
 	}
@@ -269,7 +300,7 @@ func (c *comparison) look(changes []Change, w work) []Change {
 			return g.plan.volatile[g.plan.index(stat)]
 		})
 	default:
-		change.Stats = c.differences(g.plan, e.pack, change.After.pack)
+		change.Stats = w.differ
 	}
 	if change.Op == Changed && w.past != nil && !w.past.seen.IsZero() && c.options.Notable != nil {
 		change.Notable = c.options.Notable.Images(g.kind, w.past.seen, change.After)
@@ -286,17 +317,23 @@ func (c *comparison) look(changes []Change, w work) []Change {
 	return append(changes, change)
 }
 
-// differences names what differs between two packs, nil if nothing does. The
-// names of many changes lie in one piece of memory.
+// differences names what differs between two packs, nil if nothing does.
 func (c *comparison) differences(k *kindPlan, before, after string) []string {
-	if cap(c.differ)-len(c.differ) < len(k.names.all) {
-		c.differ = make([]string, 0, max(256, len(k.names.all)))
-	}
-	from := len(c.differ)
-	if c.differ = k.differences(c.differ, before, after); len(c.differ) == from {
+	differ := k.differences(c.names(len(k.volatile)), before, after)
+	if len(differ) == 0 {
 		return nil
 	}
-	return c.differ[from:len(c.differ):len(c.differ)]
+	c.differ = c.differ[:len(c.differ)+len(differ)]
+	return differ[:len(differ):len(differ)]
+}
+
+// names gives room for so many names at the end of c.differ, where those of many
+// changes lie in one piece of memory.
+func (c *comparison) names(most int) []string {
+	if cap(c.differ)-len(c.differ) < most {
+		c.differ = make([]string, 0, max(256, most))
+	}
+	return c.differ[len(c.differ):len(c.differ):cap(c.differ)]
 }
 
 func gridsOf(places []place) gridSet {

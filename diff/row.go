@@ -124,12 +124,12 @@ func (g *gridPlan) read(b []byte, i int, values []span) int {
 func (g *gridPlan) rush(b []byte, i, n int, values []span) (int, int) {
 	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ {
 		m := &g.members[g.order[n]]
-		if m.mask == 0 || binary.LittleEndian.Uint64(b[i:])&m.mask != m.word || values[g.order[n]].known() {
+		if !m.begins(b, i) || values[g.order[n]].known() {
 			break
 		}
 		at := i + len(m.quoted)
-		length, ascii := quick(b, at)
-		if length < 0 {
+		length, ascii, then := quick(b, at)
+		if then != ',' {
 			break
 		}
 		v := span{uint32(at), uint32(length)}
@@ -142,12 +142,18 @@ func (g *gridPlan) rush(b []byte, i, n int, values []span) (int, int) {
 	return n, i
 }
 
-// quick measures a string without escapes that begins at i and has a comma right
-// behind it, in bytes with its quotes, and tells whether it is ASCII; -1 if
-// there is no such thing.
-func quick(b []byte, i int) (length int, ascii bool) {
+// begins tells whether the member's name stands at i, as most bodies write it.
+// There must be eight bytes to look at.
+func (m *member) begins(b []byte, i int) bool {
+	return m.mask != 0 && binary.LittleEndian.Uint64(b[i:])&m.mask == m.word
+}
+
+// quick measures a string without escapes that begins at i, in bytes with its
+// quotes, and tells whether it is ASCII and which byte stands right behind it. It
+// sees only strings with a few bytes more behind them; 0 stands behind none.
+func quick(b []byte, i int) (length int, ascii bool, then byte) {
 	if b[i] != '"' {
-		return -1, false
+		return 0, false, 0
 	}
 	const highs = 0x8080808080808080
 	high := uint64(0)
@@ -158,13 +164,13 @@ func quick(b []byte, i int) (length int, ascii bool) {
 			high |= word & highs
 			continue
 		}
-		if b[at+n] != '"' || b[at+n+1] != ',' {
+		if b[at+n] != '"' {
 			break
 		}
 		high |= word << (64 - 8*n - 8) & highs
-		return at + n + 1 - i, high == 0
+		return at + n + 1 - i, high == 0, b[at+n+1]
 	}
-	return -1, false
+	return 0, false, 0
 }
 
 // value finds the value of one member in a row that has been read before, nil
@@ -239,17 +245,17 @@ func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r row) {
 func (g *gridPlan) stride(b []byte, i int, old []byte, j, n int, r *row) (int, int, int) {
 	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b) && j+16 <= len(old); n++ {
 		m := &g.members[g.order[n]]
-		if m.mask == 0 || binary.LittleEndian.Uint64(b[i:])&m.mask != m.word || binary.LittleEndian.Uint64(old[j:])&m.mask != m.word {
+		if !m.begins(b, i) || !m.begins(old, j) {
 			break
 		}
 		at, from := i+len(m.quoted), j+len(m.quoted)
-		length, _ := quick(b, at)
-		if length < 0 || length > textLimit/3 {
+		length, _, then := quick(b, at)
+		if then != ',' || length > textLimit/3 {
 			break
 		}
 		token, longer := b[at:at+length], length
 		if from+length >= len(old) || old[from+length] != ',' || string(token) != string(old[from:from+length]) {
-			if longer, _ = quick(old, from); longer < 0 {
+			if longer, _, then = quick(old, from); then != ',' {
 				break
 			}
 			if m.loud {

@@ -26,6 +26,7 @@ type State struct {
 	// Memory that is used again and again: for what a comparison looks at, a
 	// row's values by place and member, and a pack.
 	works   []work
+	both    pair
 	values  []span
 	scratch []byte
 }
