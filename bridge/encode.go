@@ -17,55 +17,81 @@ import (
 // without a look at their types; the others it leaves to encoding/json.
 type encoder struct {
 	source string
-	heads  map[string]head // by name
-	at     time.Time       // the instant of stamp
-	stamp  string
+	heads  map[string]*head // by name
+	at     time.Time        // the instant of heads
+	// window is that of the last event, and how it is written.
+	window window
+	bounds []byte
 	// typical is how long events are in the longest batch, and a little more.
 	typical int
 }
 
-// head is what all events of one name share.
-type head struct{ typ, schema []byte }
+// head is what all events of one name and instant share: what stands between
+// the id and the subject, and between the subject and the data.
+type head struct{ source, time []byte }
 
 // appender is data that writes itself as JSON.
-type appender interface{ appendJSON(b []byte) []byte }
+type appender interface {
+	appendJSON(b []byte, c *encoder) []byte
+}
 
 func newEncoder(source string) *encoder {
-	return &encoder{source: source, heads: map[string]head{}}
+	return &encoder{source: source, heads: map[string]*head{}}
+}
+
+// head gives what events of a name share at an instant.
+func (c *encoder) head(name string, at time.Time) *head {
+	if !at.Equal(c.at) {
+		clear(c.heads)
+		c.at = at
+	}
+	h := c.heads[name]
+	if h == nil {
+		h = &head{source: quote([]byte(`","source":`), c.source)}
+		h.source = append(quote(append(h.source, `,"type":`...), schemas.Type(name)), `,"subject":"`...)
+		h.time = quote([]byte(`","time":`), stampBy(at))
+		h.time = quote(append(h.time, `,"datacontenttype":"application/json","dataschema":`...), schemas.ID(name))
+		h.time = append(h.time, `,"data":`...)
+		c.heads[name] = h
+	}
+	return h
 }
 
 // append writes one event.
 func (c *encoder) append(b []byte, id string, e *event) ([]byte, error) {
-	h, ok := c.heads[e.name]
-	if !ok {
-		h = head{quote(nil, schemas.Type(e.name)), quote(nil, schemas.ID(e.name))}
-		c.heads[e.name] = h
-	}
-	if c.stamp == "" || !e.at.Equal(c.at) {
-		c.at, c.stamp = e.at, stampBy(e.at)
-	}
-	b = quote(append(b, `{"specversion":"1.0","id":`...), id)
-	b = quote(append(b, `,"source":`...), c.source)
-	b = append(append(b, `,"type":`...), h.typ...)
-	b = append(b, `,"subject":"`...)
+	h := c.head(e.name, e.at)
+	b = escape(append(b, `{"specversion":"1.0","id":"`...), id)
+	b = append(b, h.source...)
 	if e.about == "" {
 		b = append(append(b, e.told.kind...), '/')
 		b = escape(b, e.told.id)
 	} else {
 		b = escape(b, e.about)
 	}
-	b = append(b, '"')
-	b = quote(append(b, `,"time":`...), c.stamp)
-	b = append(b, `,"datacontenttype":"application/json","dataschema":`...)
-	b = append(append(b, h.schema...), `,"data":`...)
+	b = append(b, h.time...)
 	if data, ok := e.data.(appender); ok {
-		return append(data.appendJSON(b), '}'), nil
+		return append(data.appendJSON(b, c), '}'), nil
 	}
 	data, err := plainJSON(e.data)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", e.name, err)
 	}
 	return append(append(b, data...), '}'), nil
+}
+
+// observed gives how a window is written.
+func (c *encoder) observed(w window) []byte {
+	if c.bounds != nil && w == c.window { // the lower bound is the same text, not just alike
+		return c.bounds
+	}
+	b := append(c.bounds[:0], `,"observed":{"after":`...)
+	if w.After == nil {
+		b = append(b, "null"...)
+	} else {
+		b = quote(b, *w.After)
+	}
+	c.window, c.bounds = w, append(quote(append(b, `,"by":`...), w.By), '}')
+	return c.bounds
 }
 
 // quote writes s as encoding/json does where it need not think of HTML.
@@ -135,17 +161,11 @@ func appendNames(b []byte, names []string) []byte {
 	return append(b, ']')
 }
 
-func (d *entityData) appendJSON(b []byte) []byte {
+func (d *entityData) appendJSON(b []byte, c *encoder) []byte {
 	b = quote(append(b, `{"tenant":`...), d.Tenant)
 	b = strconv.AppendUint(append(b, `,"poll":`...), d.Poll, 10)
 	b = strconv.AppendUint(append(b, `,"revision":`...), d.Revision, 10)
-	b = append(b, `,"observed":{"after":`...)
-	if d.Observed.After == nil {
-		b = append(b, "null"...)
-	} else {
-		b = quote(b, *d.Observed.After)
-	}
-	b = append(quote(append(b, `,"by":`...), d.Observed.By), '}')
+	b = append(b, c.observed(d.Observed)...)
 	if d.AfterGap {
 		b = append(b, `,"after_gap":true`...)
 	}
@@ -164,8 +184,8 @@ func (s *agentState) appendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-func (d *agentData) appendJSON(b []byte) []byte {
-	b = d.entityData.appendJSON(b)
+func (d *agentData) appendJSON(b []byte, c *encoder) []byte {
+	b = d.entityData.appendJSON(b, c)
 	b = quote(append(b, `,"agent":{"id":`...), d.Agent.ID)
 	b = member(b, "login_id", d.Agent.LoginID)
 	b = member(b, "user_id", d.Agent.UserID)
@@ -184,13 +204,13 @@ func (d *agentData) appendJSON(b []byte) []byte {
 	return appendDifference(b, d.Changed, d.Before, d.After, d.Reset)
 }
 
-func (d *serviceData) appendJSON(b []byte) []byte {
-	b = quote(append(d.entityData.appendJSON(b), `,"service":`...), d.Service)
+func (d *serviceData) appendJSON(b []byte, c *encoder) []byte {
+	b = quote(append(d.entityData.appendJSON(b, c), `,"service":`...), d.Service)
 	return appendDifference(b, d.Changed, d.Before, d.After, d.Reset)
 }
 
-func (d *totalsData) appendJSON(b []byte) []byte {
-	b = quote(append(d.entityData.appendJSON(b), `,"app":`...), d.App)
+func (d *totalsData) appendJSON(b []byte, c *encoder) []byte {
+	b = quote(append(d.entityData.appendJSON(b, c), `,"app":`...), d.App)
 	return appendDifference(b, d.Changed, d.Before, d.After, d.Reset)
 }
 

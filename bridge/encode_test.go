@@ -173,7 +173,7 @@ func TestEncoderOnSnapshots(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(string(want), string(data.appendJSON(nil))); d != "" {
+			if d := cmp.Diff(string(want), string(data.appendJSON(nil, newEncoder("")))); d != "" {
 				t.Fatalf("an event (-encoding/json +encoder)\n%s", d)
 			}
 			plain, want2 := map[string]string{}, map[string]string{}

@@ -48,6 +48,14 @@ func (c *comparison) gather() {
 		g.touched = g.touched[:0]
 	}
 	if !c.again {
+		works := 0
+		for i := range c.snap.grids {
+			t := &c.snap.grids[i]
+			works += t.anew
+			g := c.groups[c.layout.Grids[i].Kind]
+			g.touched = slices.Grow(g.touched, t.anew)
+		}
+		c.works = slices.Grow(c.works, works)
 		for i := range c.snap.grids {
 			c.gatherRows(i)
 		}
@@ -239,6 +247,7 @@ func (c *comparison) move() {
 // tell tells what differs of a kind.
 func (c *comparison) tell(changes []Change, g *group) []Change {
 	from := len(changes)
+	g.open = slices.Grow(g.open, len(g.touched))
 	for _, w := range c.works {
 		if w.group == g && w.entity.grid != nowhere {
 			changes = c.look(changes, w)

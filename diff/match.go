@@ -78,6 +78,9 @@ func (p *parser) add(g, j int, r row) {
 	}
 	t.taken.set(j)
 	t.left--
+	if r.reading == anew {
+		t.anew++
+	}
 	if j != len(t.rows) && t.moved < 0 {
 		t.moved = len(t.rows)
 	}
@@ -158,6 +161,7 @@ func (p *parser) enter(g int, key string, r row) {
 	if t.moved < 0 {
 		t.moved = len(t.rows)
 	}
+	t.anew++
 	t.keys = append(t.keys, rowKey{len(t.rows), key})
 	t.rows = append(t.rows, r)
 }

@@ -44,6 +44,7 @@ type table struct {
 	// taken tells which of the older snapshot's rows have one beside them.
 	taken bitset
 	left  int // how many have none
+	anew  int // how many rows have to be looked at
 }
 
 // trim gives back memory for rows that the table does not have.

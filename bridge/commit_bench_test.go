@@ -1,0 +1,126 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"bpcc-nats/bpcc"
+)
+
+// BenchmarkCommit stores polls of 999 changes, each one atomic batch with its
+// checkpoint, from the comparison to the acknowledgement. In turn with it, to
+// the same stream, it does what a program would that publishes batches of 1,000
+// finished messages of the same size, without headers, and nothing else.
+func BenchmarkCommit(b *testing.B) {
+	for name, always := range map[string]bool{"sync=default": false, "sync=always": true} {
+		b.Run(name, func(b *testing.B) { commitInTurn(b, always) })
+	}
+}
+
+// benchBridge is a bridge of 999 agents on a server of its own.
+func benchBridge(b *testing.B, always bool) (*Bridge, *centre) {
+	b.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: b.TempDir(), SyncAlways: always, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.Start()
+	b.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		b.Fatal("the server does not start")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	config, _, err := ParseConfig([]string{
+		"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=x", "BPCC_CLIENT_SECRET=y", "NATS_URL=" + s.ClientURL(),
+	}, ForBridge)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := Provision(b.Context(), js, config); err != nil {
+		b.Fatal(err)
+	}
+	br, err := New(config, js, discard())
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := newCentre(999)
+	c.services = 0
+	br.engine = newEngine(config, plan{layout: c.layout}, "bench")
+	return br, c
+}
+
+func commitInTurn(b *testing.B, always bool) {
+	br, c := benchBridge(b, always)
+	bodies := [][]byte{c.body(0, 0, false), c.body(1, 100, false)}
+	now, polls := time.Now(), 0
+	observe := func() batch {
+		now = now.Add(2 * time.Second)
+		done := br.engine.observe(observation{at: now, answer: bpcc.Answer{Body: bodies[polls%2], Sent: now, Received: now}})
+		if done.err != nil || len(done.events) != c.agents {
+			b.Fatalf("%d events, error %v", len(done.events), done.err)
+		}
+		polls++
+		return done
+	}
+	poll := func() {
+		if err := br.commit(context.Background(), observe()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	poll()
+	// What a poll publishes is what the other publishes too.
+	var subjects []string
+	var payloads [][]byte
+	err := br.engine.deliver(observe(), br.config.source(), func(_ []event, msgs []*nats.Msg) error {
+		for i, m := range msgs {
+			subjects = append(subjects, fmt.Sprintf("bpcc.v1.bench.agent.agent%05d.state_changed", i))
+			payloads = append(payloads, bytes.Clone(m.Data))
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	publish := func() {
+		msgs := make([]*nats.Msg, len(payloads))
+		for i, payload := range payloads {
+			msgs[i] = nats.NewMsg(subjects[i])
+			msgs[i].Data = payload
+		}
+		if _, err := jetstreamext.PublishMsgBatch(context.Background(), br.js, msgs); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var polling, publishing time.Duration
+	rounds := 0
+	for b.Loop() {
+		begun := time.Now()
+		publish()
+		between := time.Now()
+		poll()
+		publishing, polling = publishing+between.Sub(begun), polling+time.Since(between)
+		rounds++
+	}
+	messages := float64(rounds * len(payloads))
+	b.ReportMetric(messages/publishing.Seconds(), "publisher-msgs/s")
+	b.ReportMetric(messages/polling.Seconds(), "bridge-msgs/s")
+	b.ReportMetric(100*publishing.Seconds()/polling.Seconds(), "%-of-publisher")
+}
