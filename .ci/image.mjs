@@ -47,6 +47,9 @@ expect("the program and its roots are all that is in it", JSON.stringify(there) 
 buildah(["umount", container]);
 const version = buildah(["run", ...isolated, container, "--", "/bridge", "version"]);
 expect("it tells its version", version.startsWith("bridge "), version);
+// The only place to write to is one of memory, as the Dockerfile says.
+const demo = buildah(["run", ...isolated, "--mount", "type=tmpfs,target=/tmp", container, "--", "/bridge", "demo", "--for", "5s"]);
+expect("it runs the demo", /^\d\d:\d\d:\d\d +agent /m.test(demo), demo);
 
 const nats = await startNATS();
 const { sim, url, id, secret } = await startSim();
