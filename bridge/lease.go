@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +34,7 @@ type lease struct {
 	free     time.Time // since when the lease is seen free while others should take it
 	revision uint64    // of the key, while held
 	renewed  time.Time // when the request that last renewed it was sent
-	unsure   time.Time // when the first one since was sent that got no answer; zero = none
+	unsure   time.Time // when the first one since was sent, which got no answer; zero = none
 }
 
 // errLeaseLost ends a term whose lease was not renewed in time.
@@ -169,47 +170,88 @@ func (l *lease) hold(ctx context.Context) error {
 		err := l.renew(ctx, deadline)
 		switch {
 		case err == nil || ctx.Err() != nil:
-		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-			mine, err := l.mine(ctx)
-			switch {
-			case err == nil && !mine:
-				return fmt.Errorf("%w: another instance has it", errLeaseLost)
-			case err == nil && !l.unsure.IsZero():
-				// One of the renewals without an answer did it, the first at
-				// the earliest.
-				l.renewed, l.unsure = l.unsure, time.Time{}
-			case !l.now().Before(deadline):
-				return fmt.Errorf("%w: it could not be renewed for %v", errLeaseLost, l.ttl)
-			}
+		case errors.Is(err, errLeaseLost):
+			return err
 		case !l.now().Before(deadline):
 			return fmt.Errorf("%w: it could not be renewed for %v: %w", errLeaseLost, l.ttl, err)
 		}
 	}
 }
 
-// renew asks once. It leaves time for two more tries before the lease ends: an
-// answer that is lost would otherwise be waited for until then.
+// renewal is what became of one request to renew the lease.
+type renewal struct {
+	sent     time.Time
+	revision uint64
+	err      error
+}
+
+// renew asks until the lease ends at deadline: again after a while, since an
+// answer may be lost, and without giving the answers before up, since they may be
+// late. A request that fails ends it, unless others are under way.
 func (l *lease) renew(ctx context.Context, deadline time.Time) error {
-	left := max(deadline.Sub(l.now()), time.Millisecond)
-	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/4, left))
+	ctx, cancel := context.WithTimeout(ctx, max(deadline.Sub(l.now()), time.Millisecond))
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	defer cancel()
-	before := l.conn.LastError()
-	sent := l.now()
-	revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
-	if err != nil && l.unsure.IsZero() && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		l.unsure = sent
+	const most = 4 // the lease ends before a fifth
+	answers := make(chan renewal, most)
+	pending := 0
+	before, known := l.conn.LastError(), l.revision
+	ask := func() {
+		pending++
+		sent := l.now()
+		if l.unsure.IsZero() {
+			l.unsure = sent
+		}
+		asking.Go(func() {
+			revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), known)
+			answers <- renewal{sent, revision, permitted(l.conn, before, err)}
+		})
 	}
-	if err = permitted(l.conn, before, err); err != nil {
-		return fmt.Errorf("renew the lease: %w", err)
+	ask()
+	for again := time.NewTicker(l.ttl / 4); ; {
+		select {
+		case <-again.C:
+			if pending < most {
+				ask()
+			}
+			continue
+		case a := <-answers:
+			pending--
+			switch {
+			case a.err == nil:
+				again.Stop()
+				l.revision, l.renewed, l.unsure = a.revision, a.sent, time.Time{}
+				return nil
+			case errors.Is(a.err, jetstream.ErrKeyRevisionMismatch):
+				again.Stop()
+				return l.confirm(ctx)
+			case pending == 0:
+				again.Stop()
+				return fmt.Errorf("renew the lease: %w", a.err)
+			}
+		}
 	}
-	l.revision, l.renewed, l.unsure = revision, sent, time.Time{}
+}
+
+// confirm finds out who has moved the lease: a request of this instance whose
+// answer was lost or is late, the first one at the earliest, or another instance.
+func (l *lease) confirm(ctx context.Context) error {
+	mine, err := l.mine(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !mine:
+		return fmt.Errorf("%w: another instance has it", errLeaseLost)
+	}
+	l.renewed, l.unsure = l.unsure, time.Time{}
 	return nil
 }
 
 // mine finds out whether the key is still this instance's: a renewal whose
 // answer was lost has moved the revision.
 func (l *lease) mine(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, l.ttl/4))
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	entry, err := l.kv.Get(ctx, l.key)
 	switch {

@@ -161,7 +161,10 @@ func visit(ctx context.Context, js jetstream.JetStream, stream string, what jets
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	what.InactiveThreshold = 30 * time.Second
-	consumer, err := js.OrderedConsumer(ctx, stream, what)
+	// Who may not open one gets no answer; that is to be told soon.
+	opening, opened := context.WithTimeout(ctx, callTimeout)
+	consumer, err := js.OrderedConsumer(opening, stream, what)
+	opened()
 	if err != nil {
 		return fmt.Errorf("open a consumer: %w", err)
 	}

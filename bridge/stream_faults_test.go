@@ -272,8 +272,9 @@ func TestJetStreamFull(t *testing.T) {
 	waitForReady(t, b)
 }
 
-// TestPermissionsTakenAway reloads the server with fewer permissions for the
-// bridge's user, and then with enough.
+// TestPermissionsTakenAway starts the server again with fewer permissions for the
+// bridge's user, and then with enough. (While it serves, a reload of the server is
+// a data race within the server.)
 func TestPermissionsTakenAway(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -295,19 +296,23 @@ func TestPermissionsTakenAway(t *testing.T) {
 				}
 			}
 			s := natsServer(t, options(nil))
+			port := s.Addr().(*net.TCPAddr).Port
 			address := strings.TrimPrefix(s.ClientURL(), "nats://")
-			reload := func(deny []string) {
-				t.Helper()
-				o := options(deny)
-				o.Host, o.Port, o.NoSigs, o.NoLog = "127.0.0.1", s.Addr().(*net.TCPAddr).Port, true, true
-				if err := s.ReloadOptions(o); err != nil {
-					t.Fatal(err)
-				}
-			}
 			w := newWorldOn(t, bpcctest.Config{}, "nats://test:t@"+address)
 			w.env["BRIDGE_LEASE_TTL"] = "1s"
 			w.agent("anna", "ready", "")
 			w.provision()
+			restart := func(deny []string) {
+				t.Helper()
+				o := options(deny)
+				o.Port = port
+				s.Shutdown()
+				s.WaitForShutdown()
+				s = natsServer(t, o)
+				for deadline := time.Now().Add(patience); !w.nc.IsConnected() && time.Now().Before(deadline); {
+					<-time.After(10 * time.Millisecond)
+				}
+			}
 			nc, err := nats.Connect("nats://bridge:b@"+address, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
 				nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 			if err != nil {
@@ -320,10 +325,10 @@ func TestPermissionsTakenAway(t *testing.T) {
 			}
 			b := w.startBridge(js)
 			w.waitFor("totals.bridge.observed", 1)
-			reload(test.deny)
+			restart(test.deny)
 			w.tenant.SetState("anna", "busy", "")
 			waitForReason(t, b, test.reason)
-			reload(nil)
+			restart(nil)
 			w.waitFor("agent.anna.state_changed", 1)
 			waitForReady(t, b)
 		})
