@@ -195,6 +195,7 @@ func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 			// Both the write and the read say so: no replica that is behind.
 			return 0, held
 		case oversized(msgs, b.largest()):
+			b.hinder("")
 			return 0, errShrunk
 		case !errors.Is(held, jetstream.ErrStreamNotFound):
 			gone = time.Time{}

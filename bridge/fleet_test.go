@@ -262,6 +262,11 @@ func TestMetrics(t *testing.T) {
 		`go_goroutines`, `process_cpu_seconds_total`,
 	}
 	var missing []string
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("missing: %q", missing)
+		}
+	})
 	m.until("the metrics", func() bool {
 		_, body := get(t, server.URL+"/metrics")
 		missing = slices.DeleteFunc(slices.Clone(want), func(s string) bool { return strings.Contains(body, s) })

@@ -100,10 +100,11 @@ func (v *viewWatch) look(ctx context.Context) error {
 	if taken > last {
 		lag.Events = last // the stream was made anew, and nothing of it taken
 	}
+	now := v.now()
 	if lag.Events == 0 || taken != v.taken || v.moved.IsZero() {
-		v.taken, v.moved = taken, v.now()
+		v.taken, v.moved = taken, now
 	}
-	lag.Still = v.now().Sub(v.moved)
+	lag.Still = now.Sub(v.moved)
 	if v.told && lag.Events == 0 {
 		v.told = false
 		v.log.Info("the view has caught up with the stream")
