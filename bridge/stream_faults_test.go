@@ -229,7 +229,7 @@ func TestDuplicateID(t *testing.T) {
 	w.agent("anna", "ready", "")
 	w.provision()
 	w.reshape("BPCC_EVENTS", func(c *jetstream.StreamConfig) {
-		c.Duplicates, c.Subjects = 3*time.Second, append(c.Subjects, "elsewhere")
+		c.Duplicates, c.Subjects = 10*time.Second, append(c.Subjects, "elsewhere")
 	})
 	// The first batch of a first term begins with this one.
 	if _, err := w.js.Publish(t.Context(), "elsewhere", nil, jetstream.WithMsgID("acme-1-1-1")); err != nil {
