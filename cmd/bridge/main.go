@@ -31,6 +31,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
@@ -52,7 +53,15 @@ type program struct {
 	current *flag.FlagSet // of the command that runs; nil before it has any
 }
 
+// heapGrowth is by how much, in percent, the heap may grow before it is collected.
+// A poll allocates little beside what is kept: half of Go's own 100 costs no
+// processor time that could be measured, and saves memory. GOGC rules, if set.
+const heapGrowth = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowth)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// Once the first signal has been heard, the next one has its usual effect.
