@@ -78,6 +78,14 @@ func TestStampsAreOfOnePoll(t *testing.T) {
 	}
 }
 
+func TestMedian(t *testing.T) {
+	for want, values := range map[int][]int{0: nil, 7: {7}, 5: {9, 1, 5}, 4: {9, 1, 3, 5}} {
+		if have := median(values); have != want {
+			t.Errorf("the median of %v is %d, want %d", values, have, want)
+		}
+	}
+}
+
 func TestReportHoldsEveryContender(t *testing.T) {
 	o, err := parse(nil)
 	if err != nil {

@@ -178,10 +178,15 @@ func (l stampList) between(from, to time.Time) (events int, last time.Time) {
 	return events, last
 }
 
-// median is the middle one of some values, 0 of none.
+// median is the middle one of some values, or between the two in the middle; 0 of
+// none.
 func median[T int | time.Duration](values []T) T {
 	if len(values) == 0 {
 		return 0
 	}
-	return slices.Sorted(slices.Values(values))[len(values)/2]
+	sorted, half := slices.Sorted(slices.Values(values)), len(values)/2
+	if len(values)%2 == 1 {
+		return sorted[half]
+	}
+	return sorted[half-1] + (sorted[half]-sorted[half-1])/2
 }

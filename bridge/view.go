@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// viewInterval is how often the view is compared with the stream.
-	viewInterval = 2 * time.Second
+	// viewInterval is how often the view is compared with the stream: often
+	// beside viewPatience, and seldom beside polls, of which a quiet one costs
+	// hardly more than this.
+	viewInterval = 5 * time.Second
 	// viewPatience is how long a view may stand still behind the stream before
 	// it is mended: a server needs 10 s to notice by itself.
 	viewPatience = 20 * time.Second
