@@ -39,6 +39,7 @@ export const table = [
   [/: .*bridge state$/, { says: /^demo +LIVE/m }],
   [/README\.md: .*bridge replay --since 1m/, { says: /demo|agent/ }],
   [/: go test \.\/cmd\/bridge -run TestCluster /, { left: ["a cluster under faults", ".ci/run", "-run '^TestCluster' -cluster.for "] }],
+  [/README\.md: go run \.\/bench /, { left: ["the benchmark, a small one", ".ci/run", "go run ./bench -smoke"] }],
   [/: (BPCC.* )?\S*( \.\/cmd\/)?bridge check$/, { says: /well/ }],
   [/README\.md: go run \.\/cmd\/bridge run$/, { until: leading, env: alone }],
   [/: BPCC_URL=\S+ .*bridge run$/, { until: leading, env: alone }],
