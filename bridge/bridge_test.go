@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,7 +63,10 @@ func TestRestartPublishesTheNetDifference(t *testing.T) {
 	for i := range 10 {
 		want = append(want, fmt.Sprintf("agent.agent%02d.state_changed", i))
 	}
-	got := subjects(all)
+	got := slices.DeleteFunc(subjects(all), func(subject string) bool {
+		// A slow machine may take longer over the restart than a feed may be silent.
+		return subject == "feed.interrupted" || subject == "feed.resumed"
+	})
 	if len(got) > 0 && got[len(got)-1] == "totals.bridge.stats_changed" {
 		got = got[:len(got)-1] // ready agents are a total
 	}

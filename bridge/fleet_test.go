@@ -42,7 +42,7 @@ func newMany(t *testing.T, n int) *many {
 		file = append(file, map[string]any{"tenant": name, "url": sim.URL})
 	}
 	m.tenantsFile(file)
-	m.env["BRIDGE_LEASE_TTL"] = "1s"
+	m.env["BRIDGE_LEASE_TTL"] = "3s"
 	return m
 }
 

@@ -182,7 +182,7 @@ func TestSlowRenewals(t *testing.T) {
 // a long memory: it begins anew until it has all of it, and repeats nothing.
 func TestRecallOverABadLine(t *testing.T) {
 	t.Parallel()
-	const agents = 3000
+	const agents = 1200
 	w, p := behindProxy(t)
 	w.tenant.Update(func(world *bpcctest.World) {
 		for i := range agents {

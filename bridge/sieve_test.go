@@ -270,6 +270,7 @@ func TestSieveGoesOnAfterTrouble(t *testing.T) {
 func TestCheckNamesRefusedStatistics(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.env["BPCC_POLL_INTERVAL"] = "10s" // or a slow answer is something to look at
 	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}],"stats_totals":["agents_redy"]},"desk":{"stats_totals":["agents_ready"]}}`)
 	w.agent("anna", "ready", "")
 	var out strings.Builder
