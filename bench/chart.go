@@ -48,10 +48,13 @@ const style = `<style>
 text{font:13px system-ui,sans-serif;fill:#1f2328}
 .title{font-size:16px;font-weight:600}.name{font-weight:600}
 .ground{fill:#fff}.grid{stroke:#d0d7de}.axis{stroke:#57606a}
-.l0{--c:#0550ae}.l1{--c:#1a7f37}.l2{--c:#9a6700}.l3{--c:#a40e26}
-.join{stroke:var(--c);fill:none;stroke-width:2}.mark{stroke:var(--c);fill:var(--c);stroke-width:1.5}.name{fill:var(--c)}.lead{stroke:var(--c);stroke-width:1;opacity:.5}
+.join{fill:none;stroke-width:2}.mark{stroke-width:1.5}.lead{stroke-width:1;opacity:.5}
+.l0 *{stroke:#0550ae}.l1 *{stroke:#1a7f37}.l2 *{stroke:#9a6700}.l3 *{stroke:#a40e26}
+.l0 .mark,.l0 .name{fill:#0550ae}.l1 .mark,.l1 .name{fill:#1a7f37}.l2 .mark,.l2 .name{fill:#9a6700}.l3 .mark,.l3 .name{fill:#a40e26}
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.ground{fill:#0d1117}.grid{stroke:#30363d}.axis{stroke:#8b949e}
-.l0{--c:#79c0ff}.l1{--c:#7ee787}.l2{--c:#e3b341}.l3{--c:#ffa198}.name{fill:var(--c)}}
+.l0 *{stroke:#79c0ff}.l1 *{stroke:#7ee787}.l2 *{stroke:#e3b341}.l3 *{stroke:#ffa198}
+.l0 .mark,.l0 .name{fill:#79c0ff}.l1 .mark,.l1 .name{fill:#7ee787}.l2 .mark,.l2 .name{fill:#e3b341}.l3 .mark,.l3 .name{fill:#ffa198}}
+g .name{stroke:none}
 </style>
 `
 
@@ -67,7 +70,7 @@ func (c *chart) svg() []byte {
 		chartWidth, chartHeight, chartWidth, chartHeight, c.title)
 	b.WriteString(style)
 	fmt.Fprintf(&b, `<rect class="ground" width="%d" height="%d" rx="8"/><text class="title" x="%d" y="28">%s</text>`+"\n", chartWidth, chartHeight, 20, c.title)
-	fmt.Fprintf(&b, `<text x="20" y="50">%s</text>`+"\n", c.up)
+	fmt.Fprintf(&b, `<text x="%d" y="50">%s</text>`+"\n", plotLeft+10, c.up)
 	for decade := low; decade <= high; decade++ {
 		at := y(math.Pow(10, decade))
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+"\n",
