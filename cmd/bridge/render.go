@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -115,11 +116,16 @@ func (r *renderer) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// event writes one event's line.
+// event writes one event's line. What is no event has one too: whoever may publish
+// to the stream can put anything there, and nothing is ever deleted from it.
 func (r *renderer) event(body []byte) error {
 	var e told
-	if err := json.Unmarshal(body, &e); err != nil {
-		return fmt.Errorf("read an event: %w", err)
+	err := json.Unmarshal(body, &e)
+	if err == nil && e.Type == "" {
+		err = errors.New("it has no type")
+	}
+	if err != nil {
+		return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), "no event of the bridge: "+err.Error(), red)
 	}
 	kind, verb, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(e.Type, "bpcc."), ".v1"), ".")
 	if verb == "checkpoint" {
@@ -154,13 +160,18 @@ func (r *renderer) summary(at time.Time) error {
 	return r.line(at, "feed", "first picture", strings.Join(parts, ", "), cyan)
 }
 
+// line writes one; a zero time is not known.
 func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
+	clock := "--:--:--"
+	if !at.IsZero() {
+		clock = at.Local().Format(time.TimeOnly)
+	}
 	const before = 8 + 2 + 9 + 2 + 22 + 2 // the columns left of what
 	if r.width > before {
 		what = clip(what, r.width-before)
 	}
 	_, err := fmt.Fprintf(r.w, "%s  %-9s  %s  %s\n",
-		r.paint(faint, at.Local().Format(time.TimeOnly)), kind, pad(who, 22), r.paint(colour, what))
+		r.paint(faint, clock), kind, pad(who, 22), r.paint(colour, what))
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -113,29 +114,31 @@ func (r *replayer) setSpeed(text string) error {
 	return nil
 }
 
-func (r *replayer) wants(m message) (bool, error) {
+// wants tells whether a message is of a type that is asked for. What is no event
+// is of none; `bridge verify` complains of it.
+func (r *replayer) wants(m message) bool {
 	if len(r.types) == 0 {
-		return true, nil
+		return true
 	}
 	var e struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(m.body, &e); err != nil {
-		return false, fmt.Errorf("sequence %d is no event: %w", m.seq, err)
+	if json.Unmarshal(m.body, &e) != nil {
+		return false
 	}
 	name := strings.TrimSuffix(strings.TrimPrefix(e.Type, "bpcc."), ".v1")
 	return slices.ContainsFunc(r.types, func(glob string) bool {
 		match, err := path.Match(glob, name)
 		return err == nil && match
-	}), nil
+	})
 }
 
 func (r *replayer) visit(ctx context.Context, m message) error {
 	if r.first.IsZero() {
 		r.began, r.first = time.Now(), m.stored
 	}
-	if wanted, err := r.wants(m); err != nil || !wanted {
-		return err
+	if !r.wants(m) {
+		return nil
 	}
 	if err := r.wait(ctx, m); err != nil {
 		return err
@@ -166,9 +169,13 @@ func (r *replayer) wait(ctx context.Context, m message) error {
 // print writes a message as one line; while more wait, lines are buffered.
 func (r *replayer) print(out *bufio.Writer, m message) error {
 	line := m.body
+	// What is no event of the bridge must neither end a replay nor break its lines.
+	if bytes.IndexByte(line, '\n') >= 0 || !json.Valid(line) {
+		line, _ = json.Marshal(string(line)) // text always can be
+	}
 	if r.meta {
 		var err error
-		if line, err = json.Marshal(exported{m.seq, m.subject, m.stored.UTC(), m.header, m.body}); err != nil {
+		if line, err = json.Marshal(exported{m.seq, m.subject, m.stored.UTC(), m.header, line}); err != nil {
 			return fmt.Errorf("sequence %d: %w", m.seq, err)
 		}
 	}

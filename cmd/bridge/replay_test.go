@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +115,51 @@ func TestReplayFilters(t *testing.T) {
 	lines := exec(t, t.Context(), env, "replay", "--human", "--type", "agent.*,feed.*")
 	if !strings.Contains(lines.stdout, "→") || strings.Contains(lines.stdout, "\x1b") {
 		t.Errorf("lines for people:\n%s", lines.stdout)
+	}
+}
+
+// TestReplayOverForeignMessages: what somebody else has put into the stream, where it
+// stays, ends no replay and breaks no line, and verify finds it in an export.
+func TestReplayOverForeignMessages(t *testing.T) {
+	t.Parallel()
+	nc, env := storedDay(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := []string{"", "hello", "{\n}", "\xff", "7"}
+	for _, body := range foreign {
+		if _, err := js.Publish(t.Context(), "bpcc.v1.acme.hello", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := len(golden(t))
+	if r := exec(t, t.Context(), env, "replay", "--type", "*"); r.status != exitOK || strings.Count(r.stdout, "\n") < all {
+		t.Errorf("by type: status %d\n%s", r.status, r.stderr)
+	}
+	r := exec(t, t.Context(), env, "replay", "--human", "--subject", "bpcc.v1.acme.hello")
+	if r.status != exitOK || strings.Count(r.stdout, "no event of the bridge") != len(foreign) {
+		t.Errorf("for people: status %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+	for _, args := range [][]string{{"replay"}, {"replay", "--with-meta"}} {
+		r := exec(t, t.Context(), env, args...)
+		lines := strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
+		if r.status != exitOK || len(lines) != all+len(foreign) {
+			t.Fatalf("%v: status %d, %d lines, want %d\n%s", args, r.status, len(lines), all+len(foreign), r.stderr)
+		}
+		for _, line := range lines {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("%v: no JSON: %q", args, line)
+			}
+		}
+		file := filepath.Join(t.TempDir(), "export.ndjson")
+		if err := os.WriteFile(file, []byte(r.stdout), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		verdict := exec(t, t.Context(), nil, "verify", file)
+		if want := fmt.Sprintf("schema %d", len(foreign)); verdict.status != exitFailed || !strings.Contains(verdict.stdout, want) {
+			t.Errorf("%v: verify has status %d, want %q\n%s%s", args, verdict.status, want, verdict.stdout, verdict.stderr)
+		}
 	}
 }
 
