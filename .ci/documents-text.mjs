@@ -141,6 +141,20 @@ export function unmarked() {
   return found;
 }
 
+/** What docs/running.md does not say of the variables that the bridge reads: each, with its default. */
+export function configuration() {
+  const rows = text("docs/running.md").split("\n").filter((line) => line.startsWith("| "));
+  const missing = [];
+  for (const [, name, preset] of files("bridge/*.go").map(text).join("\n").matchAll(/env:"([A-Z_]+)[^"]*"(?: +envDefault:"([^"]*)")?/g)) {
+    const row = rows.find((row) => row.includes(`\`${name}\``));
+    if (!row) missing.push(`docs/running.md: ${name} is in no table`);
+    for (const value of preset?.split(",") ?? []) {
+      if (row && !row.includes(`\`${value}\``)) missing.push(`docs/running.md: ${name} has the default ${value}, which its row does not say`);
+    }
+  }
+  return missing;
+}
+
 /**
  * Names that nothing else knows: variables, tests, metrics, files, commands of the
  * bridge and their flags. help gives the help of a command, metrics a scrape.

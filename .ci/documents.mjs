@@ -7,9 +7,10 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, loadavg } from "node:os";
 import path from "node:path";
 import { table } from "./documents-table.mjs";
-import { deadLinks, documentedCommands, documents, files, firstBlock, unknownNames, unmarked } from "./documents-text.mjs";
+import { configuration, deadLinks, documentedCommands, documents, files, firstBlock, unknownNames, unmarked } from "./documents-text.mjs";
 import { bridge, root, scratch, sleep, startNATS, startSim } from "./process.mjs";
 
 const cold = process.argv.includes("--cold");
@@ -102,6 +103,7 @@ function clone() {
 
 /** The stranger's way; resolves to the demo, which goes on, and its addresses. */
 async function stranger(commands) {
+  const load = loadavg();
   const began = Date.now();
   clone();
   const cloned = seconds(began);
@@ -122,7 +124,8 @@ async function stranger(commands) {
   const sub = new Shell(look.command.replace("nats://127.0.0.1:4222", nats), base);
   if (!(await sub.wait(/Received on "bpcc\.v1\.demo\./, 30))) throw new Error(`${look.command}: no event\n${sub.said}\n${demo.said}`);
   console.log(`${cold ? "COLD" : "WARM"}  from the clone to the first event in nats sub: ${seconds(began)} s` +
-    ` (cloned at ${cloned} s, the demo runs at ${demoed} s, the nats CLI is there at ${built} s)`);
+    ` (cloned at ${cloned} s, the demo runs at ${demoed} s, the nats CLI is there at ${built} s;` +
+    ` ${cpus().length} processors, load before ${load.map((l) => l.toFixed(1)).join(" ")})`);
   await sub.stop();
   return { demo, nats, page };
 }
@@ -230,6 +233,7 @@ async function main() {
   for (const line of unmarked()) fault(line);
   const { n: links, dead } = deadLinks();
   for (const line of dead) fault(line);
+  for (const line of configuration()) fault(line);
   const metrics = await (await fetch(`http://${page}/metrics`)).text();
   const { n: names, unknown } = unknownNames(help, metrics);
   for (const line of unknown) fault(line);
