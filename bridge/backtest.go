@@ -152,7 +152,7 @@ func (t *trial) begin(r *Recording) error {
 		return fmt.Errorf("%w: %s: %s: %w", ErrRules, t.set.Name, r.name, errors.Join(faults...))
 	}
 	t.engine = newEngine(t.config, makePlan(t.config.Subscription, t.config, recordedSuffix), "backtest")
-	if _, err := t.engine.restore(&t.memory); err != nil {
+	if err := t.engine.restore(&t.memory); err != nil {
 		return err
 	}
 	t.engine.epoch++

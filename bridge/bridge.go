@@ -41,6 +41,7 @@ type Bridge struct {
 	limits  *limits       // the process's
 	balance *balance      // the process's; nil if it runs one tenant
 	yield   chan struct{} // taken by a leader that is to hand over
+	strays  *strays       // of whoever reads the stream back: a standby's reader, then Run
 
 	source       *source
 	directory    *directoryPoller    // nil = neither events nor service names are wanted
@@ -49,7 +50,7 @@ type Bridge struct {
 	// What follows is made anew from the stream at the start of each term.
 	engine    *engine
 	watchdog  *watchdog
-	fence     uint64          // sequence of the last checkpoint; 0 = there is none
+	fence     uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = there is none
 	committed time.Time       // when the last batch was acknowledged
 	warned    string          // what was last warned of
 	msgLimit  int             // the stream's max_msg_size as last seen; 0 or less = none
@@ -78,6 +79,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 		metrics: m, limits: shared, yield: make(chan struct{}),
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
 	}
+	b.strays = &strays{log: log, known: map[string]bool{}, count: func() { m.strays.WithLabelValues(c.Tenant).Inc() }}
 	b.engine = newEngine(c, p, self.instance)
 	b.standBy()
 	if c.DirectoryInterval > 0 || !c.noAvailability() {

@@ -165,13 +165,15 @@ func decimals(n int) int {
 // store publishes messages, the last of them a checkpoint, as one atomic batch
 // behind the fence and returns the checkpoint's sequence. Whatever goes wrong,
 // the stream is asked what it holds: ours, then it is stored; the checkpoint
-// before, then it is sent again; another's, then we are fenced.
+// before, then it is sent again; another's, then we are fenced. What is no
+// checkpoint at all moves the fence and nothing else.
 func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	checkpoint := msgs[len(msgs)-1]
-	checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
 	told := map[string]bool{}
 	var gone time.Time // since when the stream is known not to be there
+	passed := 0        // how many times strays stood before the fence
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
 		seq, err := b.publish(ctx, msgs)
 		if err == nil {
 			if len(told) > 0 {
@@ -191,6 +193,9 @@ func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 			return 0, held
 		case ctx.Err() != nil:
 			return 0, fmt.Errorf("%w: %v", ErrUnfinished, err)
+		case errors.Is(held, errStray) && passed < straysPassed:
+			passed++
+			continue
 		case errors.Is(held, errMemoryLost) && wrongSequence(err):
 			// Both the write and the read say so: no replica that is behind.
 			return 0, held
@@ -219,6 +224,10 @@ func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 		}
 	}
 }
+
+// straysPassed is how many times in a row a batch is sent again at once since
+// strays stood before the fence. Whoever publishes more of them is waited for.
+const straysPassed = 3
 
 // ErrUnfinished is returned by [Bridge.Run] when it was asked to stop while the
 // stream took nothing. The next start tells what is missing.
@@ -334,9 +343,43 @@ func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, err
 	case last.Sequence < b.fence:
 		return 0, errMemoryLost
 	case last.Sequence > b.fence:
-		return 0, fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, last.Header.Get(nats.MsgIdHdr))
+		return b.sift(ctx, checkpoint)
 	}
 	return 0, errNotStored // sending again is safe, for the fence judges it
+}
+
+// sift looks at what stands on the checkpoints' subject beyond the fence, from
+// the first on: this checkpoint, then its sequence is returned; another one, then
+// we are fenced. A stray is neither: the fence moves to it, and errStray tells
+// that the batch may be sent again. Every message there has been looked at, so
+// that a checkpoint behind a stray still fences.
+func (b *Bridge) sift(ctx context.Context, checkpoint *nats.Msg) (seq uint64, err error) {
+	held := errNotStored
+	err = visit(ctx, b.js, b.config.Stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{checkpoint.Subject},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:    b.fence + 1,
+	}, func(msg jetstream.Msg, at uint64) error {
+		if bytes.Equal(msg.Data(), checkpoint.Data) {
+			seq, held = at, nil
+			return errEnough
+		}
+		s, err := readStored(b.config.Tenant, msg.Headers(), msg.Data())
+		if err == nil && s.subject == checkpointSubject {
+			held = fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, s.ID)
+			return errEnough
+		}
+		if err == nil {
+			err = fmt.Errorf("%w: its content belongs on %s", errStray, s.subject)
+		}
+		b.strays.tell(stray{where: "subject " + checkpoint.Subject + " of stream " + b.config.Stream, seq: at, err: err, advice: mendStray})
+		b.fence, held = at, fmt.Errorf("%w on %s at sequence %d", errStray, checkpoint.Subject, at)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return 0, fmt.Errorf("look at the checkpoints beyond the fence: %w", err)
+	}
+	return seq, held
 }
 
 // wrongSequence tells whether the server refused a batch at the fence. Of the

@@ -141,7 +141,9 @@ func (l *liveReader) hello(ctx context.Context) error {
 		StaleAfter: (l.config.CheckpointInterval + l.config.silence()).Seconds(), Curve: liveCurve.Seconds(),
 	}
 	err := visit(ctx, l.js, l.config.Stream, latest(l.root()+"feed.interrupted"), func(msg jetstream.Msg, _ uint64) error {
-		hello.Interrupted = msg.Data()
+		if shown(l.tenant, msg.Data()) {
+			hello.Interrupted = msg.Data()
+		}
 		return nil
 	})
 	if err != nil {
@@ -167,7 +169,9 @@ func (p *Page) tenants(ctx context.Context) map[string]json.RawMessage {
 	feeds := map[string]json.RawMessage{}
 	prefix := p.viewPrefix()
 	err := visit(ctx, p.js, viewStream(p.config), latest(prefix+"*.feed"), func(msg jetstream.Msg, _ uint64) error {
-		feeds[strings.TrimSuffix(strings.TrimPrefix(msg.Subject(), prefix), ".feed")] = msg.Data()
+		if tenant := strings.TrimSuffix(strings.TrimPrefix(msg.Subject(), prefix), ".feed"); shown(tenant, msg.Data()) {
+			feeds[tenant] = msg.Data()
+		}
 		return nil
 	})
 	p.listed, p.listAgain = feeds, time.Now().Add(liveListed)
@@ -197,7 +201,7 @@ func (l *liveReader) picture(ctx context.Context) (until uint64, err error) {
 	err = visit(ctx, l.js, viewStream(l.config), latest(prefix+">"), func(msg jetstream.Msg, _ uint64) error {
 		from, seq, err := sourceOf(msg)
 		if err != nil {
-			return err
+			return nil // somebody wrote to the view
 		}
 		if from != l.config.Stream || seq > l.newest+l.lag {
 			seq = 0 // the watchdog's news, or from before the stream was made anew
@@ -214,6 +218,18 @@ func (l *liveReader) picture(ctx context.Context) (until uint64, err error) {
 	return until, batch.flush()
 }
 
+// shown tells whether a page can show a message: it is an event, and of the
+// tenant, by its token. The rest is not the bridge's.
+func shown(tenant string, body []byte) bool {
+	var e struct {
+		Type string `json:"type"`
+		Data struct {
+			Tenant string `json:"tenant"`
+		} `json:"data"`
+	}
+	return json.Unmarshal(body, &e) == nil && strings.HasPrefix(e.Type, "bpcc.") && Token(e.Data.Tenant) == tenant
+}
+
 // liveBatch gathers entries, so that a page gets them in few, large pieces.
 type liveBatch struct {
 	name    string
@@ -223,8 +239,8 @@ type liveBatch struct {
 }
 
 func (b *liveBatch) add(e liveEntry) error {
-	if !json.Valid(e.Event) {
-		return nil // not the bridge's: the page could not show it
+	if !shown(b.to.tenant, e.Event) {
+		return nil
 	}
 	b.entries = append(b.entries, e)
 	if b.size += len(e.Event); b.size < liveChunk {
@@ -381,7 +397,9 @@ func (l *liveReader) tell(ctx context.Context, events, feed <-chan jetstream.Msg
 		case <-ctx.Done():
 			return ctx.Err()
 		case msg := <-feed:
-			beat.Feed = msg.Data()
+			if shown(l.tenant, msg.Data()) {
+				beat.Feed = msg.Data()
+			}
 		case beat.Now = <-ticker.C:
 			if !l.js.Conn().IsConnected() {
 				return errors.New("the bridge has lost its connection to NATS")

@@ -24,6 +24,7 @@ type metrics struct {
 	commits      *prometheus.CounterVec
 	commitSecond *prometheus.HistogramVec
 	leftOut      *prometheus.GaugeVec
+	strays       *prometheus.CounterVec
 	gauges       gauges
 }
 
@@ -47,6 +48,8 @@ func newMetrics(version string) *metrics {
 		events:       counter("events_total", "Events stored, checkpoints not counted.", "type"),
 		commits:      counter("commits_total", "Batches by outcome.", "outcome"),
 		commitSecond: histogram("commit_duration_seconds", "From a batch's first sending to its acknowledgement."),
+		strays: counter("stray_messages_total",
+			"Places in the stream and the view where a message was found that is no event of the bridge, and passed over."),
 		leftOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: metricPrefix + "rows_left_out", Help: "Rows of the last snapshot that are left out, by reason.",
 		}, []string{"tenant", "reason"}),
@@ -56,7 +59,7 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSecond, m.leftOut, build,
+	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSecond, m.leftOut, m.strays, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -30,54 +30,96 @@ type memory struct {
 
 	made  time.Time // when the stream was made: another one's sequences mean nothing
 	until uint64    // the sequence up to which the stream has been read
+	fence uint64    // of the last message on the checkpoints' subject, whatever it is
+
+	strays *strays // hears what is passed over
 }
 
 // recall reads a tenant's memory: the last message of every subject, and from
 // the view what has aged out of the stream. The higher stream sequence wins.
-func recall(ctx context.Context, js jetstream.JetStream, c *Config) (*memory, error) {
-	m := &memory{keys: map[string]recalled{}}
+// What is no event of the bridge is passed over and told to strays.
+func recall(ctx context.Context, js jetstream.JetStream, c *Config, strays *strays) (*memory, error) {
+	m := &memory{keys: map[string]recalled{}, strays: strays}
 	made, newest, err := lastSequence(ctx, js, c.Stream)
 	if err != nil {
 		return nil, err
 	}
 	m.made, m.until = made, newest
-	viewPrefix := "$KV." + c.StateBucket + "." + Token(c.Tenant) + "."
-	err = lastPerSubject(ctx, js, viewStream(c), viewPrefix+">", func(msg jetstream.Msg, _ uint64) error {
-		from, seq, err := sourceOf(msg)
-		if err != nil {
-			return err
-		}
-		if from != c.Stream {
-			return nil // the watchdog's news, not an event
-		}
-		if seq > newest {
-			seq = 0 // from before the stream was made anew: older than all that is in it
-		}
-		m.remember(strings.TrimPrefix(msg.Subject(), viewPrefix), recalled{seq: seq, body: msg.Data()})
-		return nil
-	})
+	entries, err := m.recallView(ctx, js, c)
 	if err != nil {
 		return nil, fmt.Errorf("recall from the view: %w", err)
 	}
 	prefix := c.subjectRoot()
+	spoiled := map[string]uint64{}
 	err = lastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
-		m.take(strings.TrimPrefix(msg.Subject(), prefix), recalled{seq: seq, inStream: true, body: msg.Data()})
+		subject, ok := m.hear(c, msg, seq)
+		if ok {
+			m.take(subject, recalled{seq: seq, inStream: true, body: msg.Data()})
+		} else if m.wants(subject) {
+			spoiled[subject] = seq
+		}
+		delete(entries, seq) // it has been told where it comes from
 		return nil
 	})
+	if err == nil {
+		err = m.reread(ctx, js, c, spoiled)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("recall from the stream: %w", err)
+	}
+	for _, seq := range sortedKeys(entries) {
+		m.strays.tell(entries[seq])
 	}
 	for subject, list := range map[string]*[]recalled{"directory.*.changed": &m.directory, "chat.message_posted": &m.chat} {
 		all := jetstream.OrderedConsumerConfig{FilterSubjects: []string{prefix + subject}, DeliverPolicy: jetstream.DeliverAllPolicy}
 		err := visit(ctx, js, c.Stream, all, func(msg jetstream.Msg, seq uint64) error {
-			*list = append(*list, recalled{seq: seq, inStream: true, body: msg.Data()})
+			if _, ok := m.hear(c, msg, seq); ok {
+				*list = append(*list, recalled{seq: seq, inStream: true, body: msg.Data()})
+			}
 			return nil
 		})
 		if err != nil {
 			return nil, fmt.Errorf("recall %s from the stream: %w", subject, err)
 		}
 	}
+	m.strays.sum()
 	return m, nil
+}
+
+// recallView takes the view's entries, and returns those that are strays by their
+// sequence in the stream.
+func (m *memory) recallView(ctx context.Context, js jetstream.JetStream, c *Config) (map[uint64]stray, error) {
+	prefix := "$KV." + c.StateBucket + "." + Token(c.Tenant) + "."
+	found := map[uint64]stray{}
+	err := lastPerSubject(ctx, js, viewStream(c), prefix+">", func(msg jetstream.Msg, _ uint64) error {
+		key := strings.TrimPrefix(msg.Subject(), prefix)
+		from, seq, err := sourceOf(msg)
+		if err == nil && from != c.Stream {
+			return nil // the watchdog's news, not an event
+		}
+		var s stored
+		if err == nil {
+			s, err = readStored(c.Tenant, msg.Headers(), msg.Data())
+		}
+		if err == nil {
+			err = s.fits(key)
+		}
+		if err != nil {
+			found[seq] = stray{where: "key " + Token(c.Tenant) + "." + key + " of the view " + c.StateBucket, seq: seq, err: err, advice: fmt.Sprintf(mendEntry, msg.Subject(), viewStream(c))}
+			return nil
+		}
+		if seq > m.until {
+			seq = 0 // from before the stream was made anew: older than all that is in it
+		}
+		m.remember(key, recalled{seq: seq, body: msg.Data()})
+		return nil
+	})
+	return found, err
+}
+
+// wants tells whether a start takes something back from a subject's last event.
+func (m *memory) wants(subject string) bool {
+	return viewKey(subject) != "" || subject == "feed.interrupted" || subject == "feed.resumed"
 }
 
 // take remembers the stream's last word on a subject below the tenant.
@@ -136,10 +178,10 @@ func sourceOf(msg jetstream.Msg) (stream string, seq uint64, err error) {
 	header := msg.Headers().Get("Nats-Stream-Source")
 	fields := strings.Fields(header)
 	if len(fields) < 2 {
-		return "", 0, fmt.Errorf("%w: message on %s has no source header: somebody wrote to the view", errMemory, msg.Subject())
+		return "", 0, fmt.Errorf("%w: it has no source: somebody wrote to the view", errStray)
 	}
 	if seq, err = strconv.ParseUint(fields[1], 10, 64); err != nil {
-		return "", 0, fmt.Errorf("%w: message on %s: source header: %w", errMemory, msg.Subject(), err)
+		return "", 0, fmt.Errorf("%w: its source: %w", errStray, err)
 	}
 	return fields[0], seq, nil
 }
@@ -214,6 +256,7 @@ type stored struct {
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
 	Data struct {
+		Tenant        string      `json:"tenant"`
 		Revision      uint64      `json:"revision"`
 		Agent         agentRef    `json:"agent"`
 		Service       string      `json:"service"`
@@ -228,19 +271,21 @@ type stored struct {
 		MissingSince  time.Time   `json:"missing_since"`
 		Observing     []diff.Kind `json:"observing"`
 	} `json:"data"`
+
+	subject string // below the tenant, as its content has it
 }
 
-// errMemory is returned when what the stream holds is not what the bridge wrote.
+// errMemory is returned when what was taken for an event cannot be taken back.
 var errMemory = errors.New("stored event cannot be read")
 
 // restore gives the engine back what it believed when the stream was last
-// written, and returns the checkpoint's sequence: the fence.
-func (e *engine) restore(m *memory) (fence uint64, err error) {
+// written.
+func (e *engine) restore(m *memory) error {
 	for _, key := range sortedKeys(m.keys) {
 		r := m.keys[key]
 		var s stored
 		if err := json.Unmarshal(r.body, &s); err != nil {
-			return 0, fmt.Errorf("%w: key %s, sequence %d: %w", errMemory, key, r.seq, err)
+			return fmt.Errorf("%w: key %s, sequence %d: %w", errMemory, key, r.seq, err)
 		}
 		if s.Data.Revision > 0 && s.Data.After.IsZero() {
 			e.revisions[key] = s.Data.Revision
@@ -256,16 +301,16 @@ func (e *engine) restore(m *memory) (fence uint64, err error) {
 			e.availability[s.Data.Service] = availability{told: true, value: s.Data.Available, seen: s.Time}
 		case "threshold":
 			if err := e.restoreThreshold(r.body, s.Type); err != nil {
-				return 0, fmt.Errorf("%w: key %s, sequence %d: %w", errMemory, key, r.seq, err)
+				return fmt.Errorf("%w: key %s, sequence %d: %w", errMemory, key, r.seq, err)
 			}
 		case "feed":
-			fence = e.restoreFeed(r, s)
+			e.restoreFeed(s)
 		}
 	}
 	if err := e.restoreLists(m); err != nil {
-		return 0, err
+		return err
 	}
-	return fence, e.restoreCause(m)
+	return e.restoreCause(m)
 }
 
 // restoreLists folds what is told event by event: directories and chat.
@@ -306,7 +351,7 @@ func (e *engine) restoreThreshold(body []byte, typ string) error {
 	return nil
 }
 
-func (e *engine) restoreFeed(r recalled, s stored) (fence uint64) {
+func (e *engine) restoreFeed(s stored) {
 	e.epoch, e.poll, e.status, e.previous = s.Data.Epoch, s.Data.Poll, s.Data.Status, s.ID
 	if s.Data.ObservedUntil != nil {
 		e.observedUntil = *s.Data.ObservedUntil
@@ -315,10 +360,6 @@ func (e *engine) restoreFeed(r recalled, s stored) (fence uint64) {
 	for _, kind := range s.Data.Observing {
 		e.baseline[kind] = true
 	}
-	if !r.inStream {
-		return 0 // the subject is empty: that is what the next checkpoint must find
-	}
-	return r.seq
 }
 
 // restoreCause finds out whether an interruption was told and is still open.

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -95,14 +94,14 @@ func (b *Bridge) recollect(ctx context.Context, m *memory) (*memory, error) {
 	}
 	defer b.limits.recalls.Release(1)
 	if m == nil {
-		return recall(ctx, b.js, b.config)
+		return recall(ctx, b.js, b.config, b.strays)
 	}
 	made, newest, err := lastSequence(ctx, b.js, b.config.Stream)
 	if err != nil {
 		return nil, err
 	}
 	if !made.Equal(m.made) || newest < m.until {
-		return recall(ctx, b.js, b.config)
+		return recall(ctx, b.js, b.config, b.strays)
 	}
 	err = visit(ctx, b.js, b.config.Stream, m.rest(b.config), func(msg jetstream.Msg, _ uint64) error {
 		return m.next(b.config, msg)
@@ -110,6 +109,7 @@ func (b *Bridge) recollect(ctx context.Context, m *memory) (*memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the rest of the stream: %w", err)
 	}
+	m.strays.sum()
 	return m, nil
 }
 
@@ -128,7 +128,9 @@ func (m *memory) next(c *Config, msg jetstream.Msg) error {
 	if err != nil {
 		return fmt.Errorf("read messages: %w", err)
 	}
-	m.add(strings.TrimPrefix(msg.Subject(), c.subjectRoot()), recalled{seq: meta.Sequence.Stream, inStream: true, body: msg.Data()})
 	m.until = meta.Sequence.Stream
+	if subject, ok := m.hear(c, msg, m.until); ok {
+		m.add(subject, recalled{seq: m.until, inStream: true, body: msg.Data()})
+	}
 	return nil
 }

@@ -24,9 +24,9 @@ const (
 // Run carries events until ctx ends, then says so in the stream, gives the
 // subscription and the lease back and returns nil. While another instance leads
 // the tenant, or NATS is away, it stands by without a BPCC session. It returns
-// [ErrUnfinished] when it was stopped while the stream took nothing, [ErrFenced]
-// when somebody writes the tenant's events without the lease, and an error when
-// the stream holds what it cannot read.
+// [ErrUnfinished] when it was stopped while the stream took nothing, and
+// [ErrFenced] when somebody writes the tenant's events without the lease. What
+// stands among the events and is none is passed over, and told of.
 func (b *Bridge) Run(ctx context.Context) error {
 	told := ""
 	for stale := 0; ; {
@@ -221,16 +221,13 @@ func (b *Bridge) serve(ctx context.Context, m *memory) error {
 	b.watchdog = newWatchdog(b.config, b.js, b.log)
 	before := b.js.Conn().LastError()
 	m, err := b.recollect(ctx, m)
-	switch {
-	case err == nil:
-	case errors.Is(err, errMemory):
-		return err
-	default:
+	if err != nil {
 		return unlessDone(ctx, fmt.Errorf("%w: %w", errAway, permitted(b.js.Conn(), before, err)))
 	}
-	if b.fence, err = b.engine.restore(m); err != nil {
+	if err := b.engine.restore(m); err != nil {
 		return err
 	}
+	b.fence = m.fence
 	b.engine.epoch++
 	if b.availability != nil {
 		b.availability.expect(b.engine.availabilityTold())

@@ -1,9 +1,11 @@
 package bridge
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,23 +126,35 @@ func (p place) before(q place) bool {
 }
 
 // Add judges the next event. Of what is not known, seq is 0 (an export without
-// sequences), subject is "" (it is made from the event) and header is nil.
+// sequences), subject is "" (it is made from the event) and header is nil; a
+// header that is known to be empty is not.
 func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byte) {
-	if owner, ok := ownerOf(subject); ok && a.foreign(owner) {
+	owner, owned := ownerOf(subject)
+	if owned && a.foreign(owner) {
 		return
 	}
 	e := audited{seq: seq}
 	invalid := a.validator.Event(body)
 	err := json.Unmarshal(body, &e)
-	if a.foreign(e.Data.Tenant) && e.Data.Tenant != "" {
+	if !owned && a.foreign(e.Data.Tenant) && e.Data.Tenant != "" {
 		return
 	}
-	t := a.tenantFor(e.Data.Tenant, subject)
+	if !owned {
+		owner = e.Data.Tenant
+	}
+	t := a.tenantFor(owner)
 	a.current = t
 	a.audit.count(seq, e.Time)
 	a.checkSequence(t, &e)
 	if err == nil {
 		err = e.derive()
+	}
+	if err == nil && e.Data.Tenant != t.name {
+		err = fmt.Errorf("%w: its tenant is %q", errNotOurs, e.Data.Tenant)
+	}
+	if header != nil && !strings.HasPrefix(header.Get(nats.MsgIdHdr), t.name+"-") {
+		a.stray(t, &e, subject, cmp.Or(err, invalid))
+		return
 	}
 	if invalid != nil {
 		a.fault(t, &e, "schema", "%v", withoutTitle(invalid))
@@ -184,12 +198,22 @@ func ownerOf(subject string) (string, bool) {
 	return tenant, err == nil
 }
 
-// tenantFor finds whose an event is: what it says, else what its subject says,
-// else that of the event before, since a batch is stored in one piece.
-func (a *Auditor) tenantFor(name, subject string) *tenantAudit {
-	if name == "" {
-		name, _ = ownerOf(subject)
+// stray names a message that a bridge cannot have stored, since its own all carry
+// their ids. It is no part of any batch, and of no entity's story.
+func (a *Auditor) stray(t *tenantAudit, e *audited, subject string, why error) {
+	if why == nil {
+		why = errors.New("it has no Nats-Msg-Id of the bridge")
 	}
+	where := cmp.Or(subject, "its subject")
+	a.fault(t, &audited{seq: e.seq}, "stray", "somebody else has published on %s: %s", where, clipText(withoutTitle(why), 200))
+	if strings.HasSuffix(subject, "."+checkpointSubject) {
+		t.checkpointSeq = e.seq // which the next checkpoint was written after
+	}
+}
+
+// tenantFor finds whose an event is: what its subject says, else what it says
+// itself, else that of the event before, since a batch is stored in one piece.
+func (a *Auditor) tenantFor(name string) *tenantAudit {
 	if name == "" && a.current != nil {
 		return a.current
 	}
@@ -227,21 +251,29 @@ func (e *audited) derive() error {
 	if e.entity = viewKey(e.subject); e.entity == "feed" {
 		e.entity = ""
 	}
-	return e.readPlace()
+	var err error
+	e.place, err = readPlace(e.Data.Tenant, e.ID)
+	return err
 }
 
-// readPlace reads tenant, epoch, poll and index from the id.
-func (e *audited) readPlace() error {
-	rest, ok := strings.CutPrefix(e.ID, e.Data.Tenant+"-")
+// readPlace reads epoch, poll and index from the id of a tenant's event.
+func readPlace(tenant, id string) (place, error) {
+	rest, ok := strings.CutPrefix(id, tenant+"-")
 	if !ok {
-		return fmt.Errorf("%w: id %q does not begin with the tenant %q", errNotOurs, e.ID, e.Data.Tenant)
+		return place{}, fmt.Errorf("%w: id %q does not begin with the tenant %q", errNotOurs, id, tenant)
 	}
-	var p place
-	if n, err := fmt.Sscanf(rest+"\n", "%d-%d-%d\n", &p.epoch, &p.poll, &p.index); err != nil || n != 3 {
-		return fmt.Errorf("%w: id %q is not tenant, epoch, poll and index", errNotOurs, e.ID)
+	var n [3]uint64
+	parts := strings.Split(rest, "-")
+	for i := range n {
+		var err error
+		if len(parts) == len(n) {
+			n[i], err = strconv.ParseUint(parts[i], 10, 64)
+		}
+		if err != nil || len(parts) != len(n) {
+			return place{}, fmt.Errorf("%w: id %q is not tenant, epoch, poll and index", errNotOurs, id)
+		}
 	}
-	e.place = p
-	return nil
+	return place{n[0], n[1], n[2]}, nil
 }
 
 // checkSequence holds the stream's own count against what is added.

@@ -71,7 +71,7 @@ type AuditGap struct {
 
 // Finding is one fault or note.
 type Finding struct {
-	// Code is one word for programs: schema, subject, header, tombstone,
+	// Code is one word for programs: stray, schema, subject, header, tombstone,
 	// sequence, doubled, order, epoch, lost, uncovered, count, part, revision,
 	// before, image, window, watermark, feed, gap, empty; of notes: cut, clock.
 	Code string `json:"code"`

@@ -20,10 +20,14 @@ type ViewEntry struct {
 	Tenant, Key, Kind string
 	// Value is the event.
 	Value []byte
+	// Fault tells that the value is no event of the bridge, or none of this key,
+	// and why; nil if it is. Where the key itself is none, Tenant and Key are as
+	// they stand there.
+	Fault error
 }
 
-// ReadView hands every key of the view to visit, ordered by tenant and key; only
-// is the tenant to read, "" for all.
+// ReadView hands every key of the view to visit, ordered by tenant and key, also
+// those that hold no event of the bridge; only is the tenant to read, "" for all.
 func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only string, visit func(ViewEntry) error) error {
 	kv, err := js.KeyValue(ctx, c.StateBucket)
 	if err != nil {
@@ -52,10 +56,15 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only strin
 		token, key, _ := strings.Cut(entry.Key(), ".")
 		tenant, err := ParseToken(token)
 		if err != nil {
-			return fmt.Errorf("read the view %s: key %s: %w", c.StateBucket, entry.Key(), err)
+			tenant, err = token, fmt.Errorf("%w: its key: %w", errStray, err)
+		} else {
+			_, err = readEntry(tenant, key, entry.Value())
+		}
+		if err != nil {
+			err = errors.New(clipText(err.Error(), 200)) // it may hold what anybody wrote
 		}
 		kind, _, _ := strings.Cut(key, ".")
-		all = append(all, ViewEntry{tenant, key, kind, entry.Value()})
+		all = append(all, ViewEntry{tenant, key, kind, entry.Value(), err})
 	}
 	slices.SortFunc(all, func(a, b ViewEntry) int { return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key)) })
 	for _, e := range all {

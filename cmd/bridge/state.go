@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -29,6 +28,9 @@ func (p *program) state(ctx context.Context, args []string) error {
 	if err != nil {
 		return stopped(linked, err)
 	}
+	for _, s := range picture.Strays {
+		fmt.Fprintf(p.stderr, "left out, since it cannot be read: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Fault)
+	}
 	if *asJSON {
 		e := json.NewEncoder(p.stdout)
 		e.SetEscapeHTML(false)
@@ -44,6 +46,15 @@ type picture struct {
 	// Behind is how many messages of the stream the view has not yet taken.
 	Behind  uint64     `json:"view_behind"`
 	Tenants []*present `json:"tenants"`
+	// Strays are the entries that are no events of the bridge.
+	Strays []strayEntry `json:"unreadable,omitempty"`
+}
+
+// strayEntry is a key of the view, and why its value cannot be read.
+type strayEntry struct {
+	Tenant string `json:"tenant"`
+	Key    string `json:"key"`
+	Fault  string `json:"fault"`
 }
 
 // present is what the view holds of one tenant.
@@ -88,18 +99,26 @@ func look(ctx context.Context, js jetstream.JetStream, c *bridge.Config, only st
 		return nil, err
 	}
 	pic := &picture{At: time.Now().UTC(), Behind: behind, Tenants: []*present{}}
-	err = bridge.ReadView(ctx, js, c, only, func(e bridge.ViewEntry) error { return pic.add(e, c) })
+	err = bridge.ReadView(ctx, js, c, only, func(e bridge.ViewEntry) error {
+		fault := e.Fault
+		if fault == nil {
+			fault = pic.add(e, c)
+		}
+		if fault != nil {
+			pic.Strays = append(pic.Strays, strayEntry{e.Tenant, e.Key, fault.Error()})
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	if len(pic.Tenants) == 0 {
+	if len(pic.Tenants) == 0 && len(pic.Strays) == 0 {
 		return nil, fmt.Errorf("the view %s holds nothing yet%s", c.StateBucket, map[bool]string{true: " of tenant " + only}[only != ""])
 	}
 	return pic, nil
 }
 
-var errEntry = errors.New("an entry of the view cannot be read")
-
+// add takes an entry into the picture, or leaves it out if it cannot be read.
 func (pic *picture) add(e bridge.ViewEntry, c *bridge.Config) error {
 	var s struct {
 		Time time.Time
@@ -111,7 +130,7 @@ func (pic *picture) add(e bridge.ViewEntry, c *bridge.Config) error {
 		err = json.Unmarshal(e.Value, &t)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s of %s: %w", errEntry, e.Key, e.Tenant, err)
+		return err
 	}
 	if n := len(pic.Tenants); n == 0 || pic.Tenants[n-1].Tenant != e.Tenant {
 		pic.Tenants = append(pic.Tenants, &present{Tenant: e.Tenant, Agents: []entity{}, Services: []entity{},
@@ -146,7 +165,7 @@ func (pic *picture) add(e bridge.ViewEntry, c *bridge.Config) error {
 // feed reads the checkpoint. A healthy feed shows one at least every interval.
 func (p *present) feed(data json.RawMessage, now time.Time, c *bridge.Config) error {
 	if err := json.Unmarshal(data, &p.Feed); err != nil {
-		return fmt.Errorf("%w: feed of %s: %w", errEntry, p.Tenant, err)
+		return err
 	}
 	if p.Feed.ObservedUntil == nil {
 		return nil

@@ -209,5 +209,9 @@ func next(ctx context.Context, messages jetstream.MessagesContext, inBatch bool)
 	if err != nil {
 		return message{}, err
 	}
-	return message{meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Headers(), msg.Data(), meta.NumPending}, nil
+	header := msg.Headers()
+	if header == nil {
+		header = nats.Header{} // it has none: that is known
+	}
+	return message{meta.Sequence.Stream, meta.Timestamp, msg.Subject(), header, msg.Data(), meta.NumPending}, nil
 }

@@ -1,0 +1,292 @@
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
+)
+
+// stray publishes what no bridge has written on one of the tenant's subjects.
+func (w *world) stray(subject string, body []byte, header nats.Header) {
+	w.t.Helper()
+	msg := &nats.Msg{Subject: "bpcc.v1.acme." + subject, Data: body, Header: header}
+	ack, err := w.js.PublishMsg(w.t.Context(), msg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.strays[ack.Sequence] = true
+}
+
+// usurp writes a checkpoint as another bridge would that has taken the feed over.
+func (w *world) usurp() {
+	w.t.Helper()
+	all := on(w.read(), "feed.checkpoint")
+	last := all[len(all)-1]
+	var epoch int
+	if _, err := fmt.Sscanf(last.ID, "acme-%d-", &epoch); err != nil {
+		w.t.Fatal(err)
+	}
+	text := strings.Replace(string(last.Body), fmt.Sprintf(`"acme-%d-`, epoch), fmt.Sprintf(`"acme-%d-`, epoch+1), 1)
+	text = strings.Replace(text, fmt.Sprintf(`"epoch":%d`, epoch), fmt.Sprintf(`"epoch":%d`, epoch+1), 1)
+	var e struct{ ID string }
+	if err := json.Unmarshal([]byte(text), &e); err != nil || text == string(last.Body) {
+		w.t.Fatal("cannot make another's checkpoint of ", last.ID, err)
+	}
+	msg := &nats.Msg{Subject: "bpcc.v1.acme.feed.checkpoint", Data: []byte(text), Header: nats.Header{}}
+	msg.Header.Set("Nats-Msg-Id", e.ID)
+	msg.Header.Set("Content-Type", "application/cloudevents+json")
+	if _, err := w.js.PublishMsg(w.t.Context(), msg); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// junk is what people and programs put on subjects that are not theirs.
+func junk(t *testing.T) map[string][]byte {
+	t.Helper()
+	event := func(typ, tenant, data string) []byte {
+		return []byte(`{"specversion":"1.0","id":"` + tenant + `-9-900-1","source":"x","type":"` + typ + `","time":"2026-11-23T10:00:02Z",` +
+			`"data":{"tenant":"` + tenant + `","poll":900,"epoch":9,"revision":900,"status":"live",` + data + `}}`)
+	}
+	return map[string][]byte{
+		"no JSON":           []byte("junk"),
+		"empty":             nil,
+		"not an object":     []byte("[1,2]"),
+		"null":              []byte("null"),
+		"no fields of ours": []byte(`{"hello":"world"}`),
+		"other types":       []byte(`{"id":7,"type":[],"data":"x"}`),
+		"foreign event":     event("com.example.thing.v1", "acme", `"after":{"a":"b"}`),
+		"another tenant":    event("bpcc.agent.state_changed.v1", "umbrella", `"agent":{"id":"anna"},"after":{"acd_state":"busy"}`),
+		"another subject":   event("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"someone"},"after":{"acd_state":"busy"}`),
+		"no picture":        event("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"anna"}`),
+		"huge":              bytes.Repeat([]byte("x"), 200_000),
+	}
+}
+
+// strayPlaces are subjects that a start reads back, and some that nobody uses.
+var strayPlaces = []string{
+	"agent.anna.state_changed", "agent.anna.observed", "agent.anna.stats_changed", "agent.nobody.state_changed", "agent.anna.hello",
+	"service.Voice.stats_changed", "service.Voice.availability_changed", "service.Voice.availability_observed",
+	"totals.bridge.stats_changed", "threshold.backlog.Voice.raised", "threshold.backlog.Voice.cleared",
+	"directory.agents.changed", "directory.services.changed", "chat.message_posted",
+	"feed.checkpoint", "feed.interrupted", "feed.resumed", "feed.started", "hello", "agent.*.state_changed",
+}
+
+func strayWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BPCC_SERVICES"], w.env["BPCC_DIRECTORY_INTERVAL"] = "Voice", "200ms"
+	w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":1},"clear":{"op":"<=","value":0}}]`
+	w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "3"}})
+	w.agent("anna", "ready", "")
+	w.agent("bob", "ready", "")
+	return w
+}
+
+// TestStrays puts every kind of junk on every subject, while a leader runs, while
+// a standby reads along, and before a start. Nothing of it may be taken for an
+// event, and what the tenant shows goes on without a seam: the harness checks
+// revisions, joins and checkpoints, and that the auditor names the junk alone.
+func TestStrays(t *testing.T) {
+	t.Parallel()
+	for name, body := range junk(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := strayWorld(t)
+			stop := w.start()
+			w.waitFor("agent.anna.observed", 1)
+			w.waitFor("threshold.backlog.Voice.raised", 1)
+			w.waitFor("directory.agents.changed", 1)
+			w.waitFor("service.Voice.availability_observed", 1)
+			litter := func() {
+				for _, subject := range strayPlaces {
+					w.stray(subject, body, nil)
+				}
+			}
+			// A leader that runs neither stumbles nor gives its term up.
+			litter()
+			w.tenant.SetState("anna", "busy", "")
+			w.waitFor("agent.anna.state_changed", 1)
+			w.stray("feed.checkpoint", body, nil)
+			w.tenant.SetState("anna", "not_ready", "Lunch")
+			w.waitFor("agent.anna.state_changed", 2)
+			if n := len(on(w.events(), "feed.started")); n != 1 {
+				t.Errorf("the leader began %d terms; want the one", n)
+			}
+
+			// A standby reads along and takes over.
+			standby := w.start()
+			w.until("a standby that has read all", func() bool { return strings.Contains(w.log.String(), "standing by") })
+			litter()
+			stop()
+			w.waitFor("feed.started", 2)
+			w.tenant.SetState("anna", "ready", "")
+			w.waitFor("agent.anna.state_changed", 3)
+			standby()
+
+			// A start that finds nothing but junk at the end of every subject.
+			litter()
+			litter()
+			again := w.start()
+			w.waitFor("feed.started", 3)
+			w.tenant.SetState("bob", "busy", "")
+			w.waitFor("agent.bob.state_changed", 1)
+			again()
+
+			all := w.events()
+			for subject, want := range map[string]int{
+				"agent.anna.observed": 1, "agent.anna.appeared": 0, "agent.anna.disappeared": 0, "agent.anna.state_changed": 3,
+				"agent.bob.observed": 1, "agent.bob.appeared": 0, "service.Voice.observed": 1, "service.Voice.appeared": 0, "totals.bridge.observed": 1,
+				"service.Voice.availability_observed": 1, "threshold.backlog.Voice.raised": 1, "threshold.backlog.Voice.cleared": 0,
+				"directory.agents.changed": 1,
+			} {
+				if got := len(on(all, subject)); got != want {
+					t.Errorf("%d events on %s; want %d", got, subject, want)
+				}
+			}
+			if log := w.log.String(); !strings.Contains(log, "no event of the bridge") || !strings.Contains(log, "bpcc.v1.acme.agent.anna") ||
+				strings.Contains(log, "cannot be read") || strings.Contains(log, "xxxxxxxxxx") {
+				t.Error("the log does not name what was passed over, or repeats it")
+			}
+			if n := strings.Count(w.log.String(), "passed over a message"); n > 3*6 {
+				t.Errorf("%d messages are told by name: too many", n)
+			}
+		})
+	}
+}
+
+// TestStrayBeforeTheFence lets a stray and another's checkpoint stand beyond the
+// fence: the one is passed over, and does not hide the other.
+func TestStrayBeforeTheFence(t *testing.T) {
+	t.Parallel()
+	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	w := newWorldOn(t, bpcctest.Config{}, server.URL())
+	w.agent("anna", "ready", "")
+	if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
+		t.Fatal(err)
+	}
+	running := w.run(w.js)
+	w.waitFor("agent.anna.observed", 1)
+	w.stray("feed.checkpoint", []byte("junk"), nil)
+	w.usurp()
+	w.stray("feed.checkpoint", []byte("junk"), nil)
+	w.tenant.SetState("anna", "busy", "")
+	select {
+	case err := <-running.ended:
+		if !errors.Is(err, bridge.ErrFenced) {
+			t.Errorf("it ends with %v; want to be fenced", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it goes on behind another's checkpoint")
+	}
+	if n := len(on(w.read(), "agent.anna.state_changed")); n != 0 {
+		t.Errorf("%d changes were stored behind another's checkpoint", n)
+	}
+}
+
+// TestStrayFlood buries the last checkpoint and an agent's last event under so
+// many strays that they are looked for in several steps.
+func TestStrayFlood(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	stop := w.start()
+	w.waitFor("agent.anna.observed", 1)
+	w.tenant.SetState("anna", "busy", "")
+	w.waitFor("agent.anna.state_changed", 1)
+	stop()
+	for range 1500 {
+		for _, subject := range []string{"feed.checkpoint", "agent.anna.state_changed"} {
+			if _, err := w.js.PublishAsync("bpcc.v1.acme."+subject, []byte("junk")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	select {
+	case <-w.js.PublishAsyncComplete():
+	case <-time.After(patience):
+		t.Fatal("the junk is not stored")
+	}
+	before := w.lastSequence()
+	for seq := before - 2999; seq <= before; seq++ {
+		w.strays[seq] = true
+	}
+	stop = w.start()
+	w.waitFor("feed.started", 2)
+	w.tenant.SetState("anna", "ready", "")
+	w.waitFor("agent.anna.state_changed", 2)
+	stop()
+	if n := len(on(w.events(), "agent.anna.appeared")); n != 0 {
+		t.Errorf("the agent appears %d times; want never", n)
+	}
+}
+
+func (w *world) lastSequence() uint64 {
+	w.t.Helper()
+	stream, err := w.js.Stream(w.t.Context(), "BPCC_EVENTS")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return stream.CachedInfo().State.LastSeq
+}
+
+// TestStrayInTheView reads a view in which junk has taken the place of entries,
+// and purges one as the log advises.
+func TestStrayInTheView(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	w.agent("bob", "ready", "")
+	stop := w.start()
+	w.waitFor("agent.bob.observed", 1)
+	w.stray("agent.bob.state_changed", []byte("junk"), nil)
+	w.stray("agent.nobody.state_changed", []byte(`{"type":"x"}`), nil)
+	look := func() (good, bad map[string]bool) {
+		good, bad = map[string]bool{}, map[string]bool{}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		err := bridge.ReadView(ctx, w.js, w.config(), "", func(e bridge.ViewEntry) error {
+			if e.Fault == nil {
+				good[e.Key] = true
+			} else {
+				bad[e.Key] = true
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return good, bad
+	}
+	w.until("the view to take the junk", func() bool {
+		good, bad := look()
+		return good["agent.anna"] && good["feed"] && bad["agent.bob"] && bad["agent.nobody"]
+	})
+	w.tenant.SetState("bob", "busy", "")
+	w.until("an event in its place", func() bool { good, _ := look(); return good["agent.bob"] })
+	view, err := w.js.Stream(t.Context(), "KV_bpcc_state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := view.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.bpcc_state.acme.agent.nobody")); err != nil {
+		t.Fatal(err)
+	}
+	if _, bad := look(); len(bad) > 0 {
+		t.Errorf("after the purge %v cannot be read", bad)
+	}
+	stop()
+}
