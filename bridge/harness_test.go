@@ -77,7 +77,11 @@ func (w *world) audit() {
 		if s.Header == nil {
 			s.Header = nats.Header{}
 		}
-		a.Add(s.Seq, "bpcc.v1.acme."+s.Subject, s.Header, s.Body)
+		subject := s.Subject
+		if !strings.HasPrefix(subject, "bpcc.v1.") { // else of another tenant
+			subject = "bpcc.v1.acme." + subject
+		}
+		a.Add(s.Seq, subject, s.Header, s.Body)
 	}
 	r := a.Report()
 	named := map[uint64]bool{}

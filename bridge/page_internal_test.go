@@ -55,7 +55,7 @@ func TestPageDropsSlowReaders(t *testing.T) {
 	}
 
 	// More than the kernel holds for a connection that nobody reads.
-	event := fmt.Appendf(nil, `{"type":"bpcc.chat.message_posted.v1","data":{"text":%q}}`, bytes.Repeat([]byte("x"), 800_000))
+	event := fmt.Appendf(nil, `{"type":"bpcc.chat.message_posted.v1","data":{"tenant":"acme","text":%q}}`, bytes.Repeat([]byte("x"), 800_000))
 	for range 40 {
 		if _, err := js.PublishAsync("bpcc.v1.acme.chat.message_posted", event); err != nil {
 			t.Fatal(err)

@@ -290,3 +290,53 @@ func TestStrayInTheView(t *testing.T) {
 	}
 	stop()
 }
+
+// TestStrayOnThePage opens the live page over junk: it shows the rest.
+func TestStrayOnThePage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.agent("anna", "ready", "")
+	w.agent("bob", "ready", "")
+	stop := w.start()
+	w.waitForFeed("live")
+	w.waitFor("agent.bob.observed", 1)
+	stop()
+	for _, subject := range []string{"agent.bob.state_changed", "agent.anna.hello.more", "service.Voice.stats_changed", "feed.interrupted", "feed.checkpoint"} {
+		w.stray(subject, []byte("junk"), nil)
+		w.stray(subject, []byte(`{"data":{"status":"live"}}`), nil)
+	}
+	w.until("the view to take the junk", func() bool {
+		bad := 0
+		err := bridge.ReadView(t.Context(), w.js, w.config(), "", func(e bridge.ViewEntry) error {
+			if e.Fault != nil {
+				bad++
+			}
+			return nil
+		})
+		return err == nil && bad == 3
+	})
+	live := openLive(t, w.page().URL+"/live/events")
+	var hello struct{ Interrupted json.RawMessage }
+	live.next("hello", &hello)
+	if hello.Interrupted != nil {
+		t.Errorf("interrupted: %s", hello.Interrupted)
+	}
+	var view []liveEntry
+	live.next("view", &view)
+	keys := map[string]bool{}
+	for _, e := range view {
+		keys[e.Key] = true
+	}
+	if !keys["agent.anna"] || keys["agent.bob"] || keys["service.Voice"] || keys["feed"] {
+		t.Errorf("the picture has %v", keys)
+	}
+	var beat struct{ Feed json.RawMessage }
+	live.next("beat", &beat)
+	if beat.Feed != nil {
+		t.Errorf("the feed is said to be %s", beat.Feed)
+	}
+	again := w.start()
+	w.tenant.SetState("bob", "busy", "")
+	live.until("events", func(e liveEntry) bool { return e.Key == "agent.bob" })
+	again()
+}

@@ -152,7 +152,8 @@ func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byt
 	if err == nil && e.Data.Tenant != t.name {
 		err = fmt.Errorf("%w: its tenant is %q", errNotOurs, e.Data.Tenant)
 	}
-	if header != nil && !strings.HasPrefix(header.Get(nats.MsgIdHdr), t.name+"-") {
+	id := header.Get(nats.MsgIdHdr)
+	if header != nil && (id == "" || err != nil && !strings.HasPrefix(id, t.name+"-")) {
 		a.stray(t, &e, subject, cmp.Or(err, invalid))
 		return
 	}
@@ -198,11 +199,10 @@ func ownerOf(subject string) (string, bool) {
 	return tenant, err == nil
 }
 
-// stray names a message that a bridge cannot have stored, since its own all carry
-// their ids. It is no part of any batch, and of no entity's story.
+// stray names a message that no bridge has stored: its own all carry their ids. It is no part of any batch, and of no entity's story.
 func (a *Auditor) stray(t *tenantAudit, e *audited, subject string, why error) {
 	if why == nil {
-		why = errors.New("it has no Nats-Msg-Id of the bridge")
+		why = errors.New("it has no Nats-Msg-Id")
 	}
 	where := cmp.Or(subject, "its subject")
 	a.fault(t, &audited{seq: e.seq}, "stray", "somebody else has published on %s: %s", where, clipText(withoutTitle(why), 200))

@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -97,5 +99,57 @@ func TestRoughly(t *testing.T) {
 		if got := roughly(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)
 		}
+	}
+}
+
+// TestStrayMessages: what somebody else has published on the tenant's subjects is
+// left out of the picture and named, and the rest is shown; verify names each
+// with its sequence and blames nothing else for it.
+func TestStrayMessages(t *testing.T) {
+	t.Parallel()
+	nc, env := storedDay(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sequences []string
+	for _, m := range []*nats.Msg{
+		{Subject: "bpcc.v1.acme.agent.anna=2Elopez.state_changed", Data: []byte("junk")},
+		{Subject: "bpcc.v1.acme.agent.x.observed", Data: []byte(`{"data":{"tenant":"acme","agent":{"id":"x"}}}`)},
+		{Subject: "bpcc.v1.acme.feed.checkpoint", Data: []byte(`{"data":{"tenant":"umbrella","status":7}}`)},
+		{Subject: "bpcc.v1.beta.totals.bridge.observed"},
+		{Subject: "bpcc.v1.=zz.agent.x.observed", Data: []byte("[]")},
+	} {
+		ack, err := js.PublishMsg(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sequences = append(sequences, fmt.Sprintf("sequence %d ", ack.Sequence))
+	}
+	r := exec(t, t.Context(), env, "state")
+	if r.status != exitOK || !strings.Contains(r.stdout, "Voice Inbound") || !strings.Contains(r.stdout, "NO FEED") || strings.Contains(r.stdout, "beta") {
+		t.Errorf("status %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+	for _, want := range []string{`"agent.anna=2Elopez" of tenant "acme"`, `"agent.x" of tenant "acme"`, `"feed" of tenant "acme"`, `"totals.bridge" of tenant "beta"`, `"=zz"`} {
+		if !strings.Contains(r.stderr, want) {
+			t.Errorf("no %s in\n%s", want, r.stderr)
+		}
+	}
+	var pic picture
+	j := exec(t, t.Context(), env, "state", "--json", "--tenant", "acme")
+	if err := json.Unmarshal([]byte(j.stdout), &pic); err != nil || len(pic.Strays) != 3 || len(pic.Tenants) != 1 || len(pic.Tenants[0].Agents) != 1 {
+		t.Errorf("%v\n%s", err, j.stdout)
+	}
+	v := exec(t, t.Context(), env, "verify")
+	if v.status != exitFailed || !strings.Contains(v.stdout, "UNSOUND  stray 5\n") {
+		t.Errorf("status %d\n%s%s", v.status, v.stdout, v.stderr)
+	}
+	for _, want := range sequences {
+		if !strings.Contains(v.stdout, want) {
+			t.Errorf("no %s in\n%s", want, v.stdout)
+		}
+	}
+	if own := exec(t, t.Context(), env, "verify", "--tenant", "acme"); !strings.Contains(own.stdout, "UNSOUND  stray 3\n") {
+		t.Errorf("the tenant alone:\n%s", own.stdout)
 	}
 }
