@@ -85,7 +85,7 @@ func TestPageThatFallsBehind(t *testing.T) {
 	p.lag, p.beat = 5, 50*time.Millisecond
 	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
-	const subject, event = "bpcc.v1.acme.chat.message_posted", `{"type":"bpcc.chat.message_posted.v1"}`
+	const subject, event = "bpcc.v1.acme.chat.message_posted", `{"type":"bpcc.chat.message_posted.v1","data":{"tenant":"acme"}}`
 	open := func() *bufio.Scanner {
 		resp, err := http.Get(server.URL + "/live/events")
 		if err != nil {
