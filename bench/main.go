@@ -30,6 +30,7 @@ type options struct {
 	polls, warm, rounds  int
 	interval, slowest    time.Duration
 	contenders           []string
+	loads                []load
 	out                  string
 	programs             string
 	skipTable, skipSizes bool
@@ -47,7 +48,7 @@ func main() {
 }
 
 func parse(args []string) (options, error) {
-	o := options{sizes: []int{100, 1000, 10_000, 50_000}, contenders: contenders()}
+	o := options{sizes: []int{100, 1000, 10_000, 50_000}, contenders: contenders(), loads: loads()}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&o.agents, "agents", 10_000, "agents of the table")
 	f.IntVar(&o.polls, "polls", 8, "polls that are measured in each trial")
@@ -62,6 +63,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.tenants, "tenants", 1000, "tenants of 50 agents in one process; 0 leaves them out")
 	f.DurationVar(&o.span, "span", time.Minute, "how long they are watched")
 	only := f.String("only", strings.Join(o.contenders, ";"), "contenders, separated by semicolons")
+	rows := f.String("loads", "", "rows of the table, such as \"0 %;clocks\"; empty for all")
 	smoke := f.Bool("smoke", false, "a small floor, without Bento, to see that it works")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -70,6 +72,13 @@ func parse(args []string) (options, error) {
 	for _, name := range o.contenders {
 		if !slices.Contains(contenders(), name) {
 			return o, fmt.Errorf("-only: there is no contender %q; there are %s", name, strings.Join(contenders(), "; "))
+		}
+	}
+	if *rows != "" {
+		wanted := strings.Split(*rows, ";")
+		o.loads = slices.DeleteFunc(o.loads, func(l load) bool { return !slices.Contains(wanted, l.Name) })
+		if len(o.loads) != len(wanted) {
+			return o, fmt.Errorf("-loads: there is no such row as one of %q", wanted)
 		}
 	}
 	if *smoke {
@@ -146,7 +155,7 @@ func (o options) trials() []trial {
 		list = append(list, t)
 	}
 	for range o.rounds {
-		for _, l := range loads() {
+		for _, l := range o.loads {
 			for _, name := range o.contenders {
 				if !o.skipTable {
 					add(name, o.agents, l)
