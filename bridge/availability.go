@@ -102,8 +102,10 @@ func (e *engine) availabilityEvent(c check, a availability) event {
 	if a.told {
 		verb, w = "availability_changed", between(a.flip.after, a.flip.by)
 	}
-	ev := e.about(kindService, c.service, verb, c.received)
-	ev.about = "service/" + c.service
+	ev := event{
+		name: "service." + verb, subject: "service." + Token(c.service) + "." + verb,
+		about: "service/" + c.service, at: c.received,
+	}
 	var entity entityData
 	entity, ev.revision = e.revise(ev.subject, w, a.flip.gap)
 	data := availabilityObservedData{entityData: entity, Service: c.service, Available: a.flip.value}

@@ -80,7 +80,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
 	}
 	b.strays = &strays{log: log, known: map[string]bool{}, count: func() { m.strays.WithLabelValues(c.Tenant).Inc() }}
-	b.engine = newEngine(c, p, self.instance)
+	b.engine = b.newEngine()
 	b.standBy()
 	if c.DirectoryInterval > 0 || !c.noAvailability() {
 		b.directory = &directoryPoller{
@@ -98,6 +98,13 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 	return b, nil
 }
 
+// newEngine makes the engine of a term.
+func (b *Bridge) newEngine() *engine {
+	e := newEngine(b.config, b.plan, b.self.instance)
+	e.desks = b.limits.desks
+	return e
+}
+
 func newEngine(c *Config, p plan, instance string) *engine {
 	return &engine{
 		tenant: c.Tenant, instance: instance, version: cmp.Or(c.Version, "unknown"),
@@ -109,6 +116,7 @@ func newEngine(c *Config, p plan, instance string) *engine {
 		pseudonyms: newPseudonyms(c.PseudonymKey), redacted: matcher(c.RedactStats),
 		revisions: map[string]uint64{}, baseline: map[diff.Kind]bool{},
 		availability: map[string]availability{}, directories: map[string]directory{},
+		agents: newAgentReader(), desks: &sync.Pool{},
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -60,25 +60,19 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 
 // deliver hands a batch, encoded and with its checkpoint, to store in as many
 // parts as it takes, and moves the engine as far as store has taken it. The
-// events and the messages of a part are the same, one by one; the messages' data
-// are good until store returns. What store finds too large is left out, as if it
-// had not been seen.
+// events and the messages of a part are the same, one by one, and good until store
+// returns. What store finds too large is left out, as if it had not been seen.
 func (e *engine) deliver(b batch, source string, store func(part []event, msgs []*nats.Msg) error) error {
 	parts := max(1, (len(b.events)+batchLimit-2)/(batchLimit-1)) // one at least, for the checkpoint
-	events := make([]event, 0, min(len(b.events)+1, batchLimit))
-	// A large batch's memory is not kept for the small ones that follow.
-	defer func() {
-		if cap(e.buffer) > len(e.lastBody)/8 {
-			e.buffer = nil
-		}
-	}()
+	desk := e.desk(len(b.events) + 1)
+	defer e.leave(desk)
 	left := map[string]bool{} // entities of which something was left out
 	index := 1
 	for n := 0; n < parts; {
 		from := n * (batchLimit - 1)
-		part := omit(b.events[from:min(from+batchLimit-1, len(b.events))], left)
-		events = append(append(events[:0], part...), e.checkpoint(b, part, n+1, parts))
-		msgs, err := e.messages(events, source, b.poll, index)
+		part := omit(desk.write(e, &b, b.events[from:min(from+batchLimit-1, len(b.events))]), left)
+		events := append(part, e.checkpoint(b, part, n+1, parts))
+		msgs, err := desk.messages(e, events, source, b.poll, index)
 		if err != nil {
 			return err
 		}
@@ -98,68 +92,9 @@ func (e *engine) deliver(b batch, source string, store func(part []event, msgs [
 		n++
 		index += len(events)
 		e.acknowledge(b, part, n == parts)
-		e.previous = msgs[len(msgs)-1].Header.Get(nats.MsgIdHdr)
+		e.previous = strings.Clone(msgs[len(msgs)-1].Header.Get(nats.MsgIdHdr))
 	}
 	return nil
-}
-
-// messages makes the NATS messages of events; index is the first one's. Their
-// data lie in one buffer, which the next call uses again.
-func (e *engine) messages(events []event, source string, poll uint64, index int) ([]*nats.Msg, error) {
-	if e.encoder == nil || e.encoder.source != source {
-		e.encoder = newEncoder(source)
-	}
-	prefix := SubjectPrefix + "." + Token(e.tenant) + "."
-	ids := e.tenant + "-" + strconv.FormatUint(e.epoch, 10) + "-" + strconv.FormatUint(poll, 10) + "-"
-	all, msgs := make([]nats.Msg, len(events)), make([]*nats.Msg, len(events))
-	values := make([]string, len(events)+1) // of headers
-	values[len(events)] = contentType
-	texts := e.texts(events, prefix, ids, index)
-	ends := make([]int, len(events))
-	b, err := slices.Grow(e.buffer[:0], len(events)*e.encoder.typical), error(nil)
-	for i := range events {
-		ev := &events[i]
-		cut := len(prefix) + len(ev.subject)
-		all[i].Subject, texts = texts[:cut], texts[cut:]
-		cut = len(ids) + decimals(index+i)
-		id := texts[:cut]
-		texts = texts[cut:]
-		if b, err = e.encoder.append(b, id, ev); err != nil {
-			return nil, err
-		}
-		ends[i], values[i], msgs[i] = len(b), id, &all[i]
-		// A header is a map; nats.Msg has it no other way.
-		all[i].Header = nats.Header{"Content-Type": values[len(events):], nats.MsgIdHdr: values[i : i+1 : i+1]}
-		if ev.removal {
-			all[i].Header.Set("KV-Operation", "DEL")
-		}
-	}
-	from := 0
-	for i, end := range ends {
-		all[i].Data, from = b[from:end:end], end
-	}
-	e.buffer = b
-	e.encoder.typical = max(e.encoder.typical, len(b)/len(events)+len(b)/len(events)/32)
-	return msgs, nil
-}
-
-// texts puts the subjects and ids of events into one text, in turn.
-func (e *engine) texts(events []event, prefix, ids string, index int) string {
-	var b []byte
-	for i := range events {
-		b = append(append(b, prefix...), events[i].subject...)
-		b = strconv.AppendInt(append(b, ids...), int64(index+i), 10)
-	}
-	return string(b)
-}
-
-// decimals is how many digits a number has that is not negative.
-func decimals(n int) int {
-	digits := 1
-	for ; n >= 10; n /= 10 {
-		digits++
-	}
-	return digits
 }
 
 // store publishes messages, the last of them a checkpoint, as one atomic batch

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"bpcc-nats/bpcc"
@@ -18,13 +19,6 @@ const (
 	kindAgent   diff.Kind = "agent"
 	kindService diff.Kind = "service"
 	kindTotals  diff.Kind = "totals"
-)
-
-// Feed states, as they stand in checkpoints.
-const (
-	statusLive        = "live"
-	statusInterrupted = "interrupted"
-	statusStopped     = "stopped"
 )
 
 // emptyHold and massHold are how long a suddenly empty grid, and a sudden mass
@@ -81,11 +75,12 @@ type engine struct {
 	lastSight     time.Time // when the last good poll was received; before the first, the start
 	emptySince    time.Time
 	lastBody      []byte // of the last good poll: what the state reads its rows from
-	freeBody      []byte // one that nobody reads any more
+	freeBody      []byte // one that nobody reads any more, until it is given back
 	lastWindow    boundWindow
 	encoder       *encoder
-	buffer        []byte // memory for messages
-	trouble       error  // the last failure since the last good poll that says why
+	agents        agentReader
+	desks         *sync.Pool // of *desk
+	trouble       error      // the last failure since the last good poll that says why
 }
 
 // batch is what one observation gives: the events, and what holds once all of
@@ -93,7 +88,9 @@ type engine struct {
 type batch struct {
 	poll          uint64
 	at            time.Time
-	events        []event
+	received      time.Time // when the answer was that the changes are from
+	gap           bool      // it ended a time without sight
+	events        []draft
 	status        string
 	observedUntil time.Time
 	missingSince  time.Time
@@ -112,7 +109,7 @@ func (e *engine) started(now time.Time) batch {
 	}
 	b := e.batch(now)
 	b.status = statusInterrupted // until the first good poll, nobody sees the source
-	b.events = []event{e.feed("feed.started", now, feedData{Version: e.version})}
+	b.events = ready([]event{e.feed("feed.started", now, feedData{Version: e.version})})
 	return b
 }
 
@@ -121,7 +118,7 @@ func (e *engine) stopped(now time.Time, reason string) batch {
 	e.poll++
 	b := e.batch(now)
 	b.status = statusStopped
-	b.events = []event{e.feed("feed.stopped", now, feedData{Reason: reason})}
+	b.events = ready([]event{e.feed("feed.stopped", now, feedData{Reason: reason})})
 	return b
 }
 
@@ -139,13 +136,14 @@ func (e *engine) observe(o observation) batch {
 	if gap {
 		e.thresholds.restart()
 	}
-	b.events = slices.Concat(e.absence(o, gap), e.resumption(o), e.directoryEvents(o.listings))
+	b.received, b.gap = o.answer.Received, gap
 	b.events = slices.Grow(b.events, len(changes))
-	b.events = e.entityEvents(b.events, kindAgent, changes, o.answer, gap)
-	b.events = e.entityEvents(b.events, kindService, changes, o.answer, gap)
-	b.events = append(b.events, e.availabilityEvents(o.checks)...)
-	b.events = e.entityEvents(b.events, kindTotals, changes, o.answer, gap)
-	b.events = append(append(b.events, e.thresholdEvents(o.answer, gap)...), e.chatEvents(snap, o.answer, gap)...)
+	b.events = append(b.events, ready(slices.Concat(e.absence(o, gap), e.resumption(o), e.directoryEvents(o.listings)))...)
+	b.events = e.draft(b.events, kindAgent, changes)
+	b.events = e.draft(b.events, kindService, changes)
+	b.events = append(b.events, ready(e.availabilityEvents(o.checks))...)
+	b.events = e.draft(b.events, kindTotals, changes)
+	b.events = append(b.events, ready(slices.Concat(e.thresholdEvents(o.answer, gap), e.chatEvents(snap, o.answer, gap)))...)
 	b.status, b.observedUntil, b.missingSince, b.baseline = statusLive, o.answer.Sent, e.missing(), e.layout.Kinds()
 	b.warning = e.warning(snap)
 	b.leftOut = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized}
@@ -199,7 +197,7 @@ func (e *engine) blind(b *batch, o observation, err error) {
 	if len(interruption) > 0 {
 		b.status = statusInterrupted
 	}
-	b.events = slices.Concat(interruption, e.directoryEvents(o.listings), e.availabilityEvents(o.checks))
+	b.events = ready(slices.Concat(interruption, e.directoryEvents(o.listings), e.availabilityEvents(o.checks)))
 }
 
 var errSlow = errors.New("the source has not answered yet")
@@ -249,77 +247,6 @@ func (e *engine) gap(received time.Time) bool {
 	return !e.observedUntil.IsZero() && (!e.sighted || e.cause != "" || received.Sub(e.lastSight) > e.silence)
 }
 
-// interruption tells, once, that the source has been silent for too long.
-func (e *engine) interruption(err error, now time.Time) []event {
-	// "Not ready" and "no answer yet" are what a source does on its way back
-	// from the failure that is to be told.
-	if e.trouble == nil || !errors.Is(err, bpcc.ErrNotReady) && !errors.Is(err, errSlow) {
-		e.trouble = err
-	}
-	since := e.lastSight
-	if e.held.After(since) {
-		since = e.held
-	}
-	if e.cause != "" || now.Sub(since) < e.silence {
-		return nil
-	}
-	err = e.trouble
-	cause := causeOf(err)
-	ev := e.feed("feed.interrupted", now, feedData{Cause: cause, Error: err.Error()})
-	ev.applied = func(e *engine) { e.cause = cause }
-	return []event{ev}
-}
-
-// resumption tells that an interruption is over, and its width.
-func (e *engine) resumption(o observation) []event {
-	if e.cause == "" {
-		return nil
-	}
-	return []event{e.resumed(o, e.cause, false)}
-}
-
-// absence tells of a time without sight that nobody could tell of while it
-// lasted: no bridge was there, or the stream took nothing.
-func (e *engine) absence(o observation, gap bool) []event {
-	if !gap || e.cause != "" || o.answer.Received.Sub(e.observedUntil) <= e.silence {
-		return nil
-	}
-	ev := e.feed("feed.interrupted", o.answer.Received, feedData{
-		Cause: "source", BridgeAway: true,
-		Error: "the source was not seen: no bridge was there, or the stream took no events",
-	})
-	return []event{ev, e.resumed(o, "source", true)}
-}
-
-func (e *engine) resumed(o observation, cause string, away bool) event {
-	return event{
-		name: "feed.resumed", subject: "feed.resumed", about: "feed", at: o.answer.Received,
-		data: resumedData{
-			common: e.common(), Epoch: e.epoch, Instance: e.instance, Cause: cause, BridgeAway: away,
-			Observed: between(e.observedUntil, o.answer.Received),
-		},
-		applied: func(e *engine) { e.cause = "" },
-	}
-}
-
-// causeOf sorts an error into the causes that feed.interrupted knows.
-func causeOf(err error) string {
-	is := func(targets ...error) bool {
-		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
-	}
-	switch {
-	case is(bpcc.ErrAuth, bpcc.ErrForbidden):
-		return "auth"
-	case is(bpcc.ErrNoSubscription, bpcc.ErrLimit, diff.ErrForeign):
-		return "subscription_lost"
-	case is(bpcc.ErrMalformed, bpcc.ErrTooLarge, diff.ErrMalformed):
-		return "truncated"
-	case is(diff.ErrEmpty):
-		return "empty"
-	}
-	return "source"
-}
-
 // thresholdEvents runs the rules over the latest pictures.
 func (e *engine) thresholdEvents(a bpcc.Answer, gap bool) []event {
 	var out []event
@@ -351,52 +278,6 @@ func (e *engine) revise(subject string, w window, gap bool) (entityData, revisio
 	d := e.entity(w, gap)
 	d.Revision = e.revisions[key] + 1
 	return d, revision{key, d.Revision}
-}
-
-func (e *engine) common() common { return common{Tenant: e.tenant, Poll: e.poll} }
-
-// feed makes an event about the feed itself.
-func (e *engine) feed(name string, now time.Time, d feedData) event {
-	d.common, d.Epoch, d.Instance, d.ObservedUntil = e.common(), e.epoch, e.instance, stampOrNull(e.observedUntil)
-	return event{name: name, subject: name, about: "feed", at: now, data: d}
-}
-
-// checkpoint closes a part of a batch. Only the last part moves the watermark:
-// before it, not all of what was seen is stored.
-func (e *engine) checkpoint(b batch, part []event, n, of int) event {
-	d := checkpointData{
-		common: common{e.tenant, b.poll}, Status: e.status, Epoch: e.epoch, Part: n, Parts: of, Events: len(part),
-		ObservedUntil: stampOrNull(e.observedUntil), MissingSince: stampOrNull(e.missingSince), Instance: e.instance, Observing: []string{},
-		Agents: e.state.Len(kindAgent), Services: e.state.Len(kindService),
-		Follows: e.previous,
-	}
-	for _, ev := range part {
-		d.Agents += headcount(ev.name, "agent.")
-		d.Services += headcount(ev.name, "service.")
-	}
-	observing := maps.Clone(e.baseline)
-	if n == of {
-		d.Status, d.ObservedUntil, d.MissingSince = b.status, stampOrNull(b.observedUntil), stampOrNull(b.missingSince)
-		for _, kind := range b.baseline {
-			observing[kind] = true
-		}
-	}
-	for _, kind := range sortedKeys(observing) {
-		d.Observing = append(d.Observing, string(kind))
-	}
-	const name = "feed.checkpoint"
-	return event{name: name, subject: name, about: "feed", at: b.at, data: d}
-}
-
-// headcount is what an event of a kind adds to the number of its entities.
-func headcount(name, kind string) int {
-	switch strings.TrimPrefix(name, kind) {
-	case "observed", "appeared":
-		return 1
-	case "disappeared":
-		return -1
-	}
-	return 0
 }
 
 // acknowledge makes true what the stream now holds: a part of a batch, and

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"time"
 
 	"bpcc-nats/diff"
@@ -114,45 +115,50 @@ type agentState struct {
 // loggedOut is the published word for the state that BPCC leaves empty.
 const loggedOut = "logged_out"
 
-// stateOf reads an agent's state. An image without acd_state says nothing.
-func stateOf(m diff.Image) agentState {
-	s, _, _ := agentOf("", m)
+// agentStats are the statistics that events tell of an agent beside its image,
+// those of its state first.
+var agentStats = [...]string{
+	"acd_state", "acd_next_state", "reason", "state_duration",
+	"login_id", "user_id", "first_last_name", "last_first_name", "team_name",
+}
+
+// agentReader reads them. It is not safe for concurrent use.
+type agentReader struct {
+	all, three diff.Selection // three is of the state alone
+	texts      [len(agentStats)]string
+}
+
+func newAgentReader() agentReader {
+	return agentReader{all: diff.NewSelection(agentStats[:]...), three: diff.NewSelection(stateStats[:]...)}
+}
+
+// read gives an agent's state, its names, and for how long it has been in its
+// state, as the source writes that. An image without acd_state says nothing of
+// the state.
+func (r *agentReader) read(id string, m diff.Image) (s agentState, ref agentRef, held string) {
+	known := r.all.Read(m, r.texts[:])
+	t := &r.texts
+	return r.spoken(known), agentRef{ID: id, LoginID: t[4], UserID: t[5], Name: cmp.Or(t[6], t[7]), Team: t[8]}, t[3]
+}
+
+// state is an agent's state alone.
+func (r *agentReader) state(m diff.Image) agentState {
+	return r.spoken(r.three.Read(m, r.texts[:len(stateStats)]))
+}
+
+// spoken is the state of which the texts are read, in published words.
+func (r *agentReader) spoken(known uint64) agentState {
+	s := agentState{r.texts[0], r.texts[1], r.texts[2]}
+	if known&1 != 0 && (s.State == "" || s.State == "0") { // "0" is how an old client of the vendor shows none
+		s.State = loggedOut
+	}
 	return s
 }
 
-// agentOf reads what events tell of an agent beside its image: its state, its
-// names, and for how long it has been in its state, as the source writes that.
-func agentOf(id string, m diff.Image) (s agentState, ref agentRef, held string) {
-	ref.ID = id
-	other := "" // the other way round to write a name
-	for name, text := range m.All() {
-		switch name {
-		case "acd_state":
-			if s.State = text; text == "" || text == "0" { // "0" is how an old client of the vendor shows none
-				s.State = loggedOut
-			}
-		case "acd_next_state":
-			s.NextState = text
-		case "reason":
-			s.Reason = text
-		case "state_duration":
-			held = text
-		case "login_id":
-			ref.LoginID = text
-		case "user_id":
-			ref.UserID = text
-		case "first_last_name":
-			ref.Name = text
-		case "last_first_name":
-			other = text
-		case "team_name":
-			ref.Team = text
-		}
-	}
-	if ref.Name == "" {
-		ref.Name = other
-	}
-	return s, ref, held
+// stateOf is the state of an agent of whom nobody has read before.
+func stateOf(m diff.Image) agentState {
+	r := newAgentReader()
+	return r.state(m)
 }
 
 // since tells when the present state began: the sample's time less

@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"sync"
+
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
 )
@@ -18,6 +20,7 @@ type limits struct {
 	readers *semaphore.Weighted // standbys that read along; who finds no place does without
 	recalls *semaphore.Weighted // readings of a tenant's memory
 	batches *grouping           // what they write
+	desks   *sync.Pool          // what they write it on
 }
 
 func newLimits(js jetstream.JetStream) *limits {
@@ -25,5 +28,6 @@ func newLimits(js jetstream.JetStream) *limits {
 		readers: semaphore.NewWeighted(readersMost),
 		recalls: semaphore.NewWeighted(recallsMost),
 		batches: newGrouping(js),
+		desks:   &sync.Pool{},
 	}
 }

@@ -77,7 +77,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 	return errors.Join(err, r.zip.Close())
 }
 
-func (r *Recorder) acknowledge(done batch) { r.bridge.engine.acknowledge(done, done.events, true) }
+func (r *Recorder) acknowledge(done batch) {
+	e := r.bridge.engine
+	var s scribe
+	e.acknowledge(done, s.write(e, &done, done.events), true)
+}
 
 // private tells whether there is something to be kept out of the recording.
 func (r *Recorder) private() bool {

@@ -217,7 +217,7 @@ func notFenced(err error) error {
 func (b *Bridge) serve(ctx context.Context, m *memory) error {
 	commits, cancel := finishing(ctx)
 	defer cancel()
-	b.engine = newEngine(b.config, b.plan, b.self.instance)
+	b.engine = b.newEngine()
 	b.watchdog = newWatchdog(b.config, b.js, b.log)
 	before := b.js.Conn().LastError()
 	m, err := b.recollect(ctx, m)

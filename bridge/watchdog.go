@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -142,9 +141,10 @@ func (w *watchdog) disarm(ctx context.Context) error {
 func (e *engine) staleCheckpoint(now time.Time, source string) ([]byte, error) {
 	b := e.batch(now)
 	b.status = statusStale
-	msgs, err := e.messages([]event{e.checkpoint(b, nil, 1, 1)}, source, e.poll, 0)
+	var l letters
+	msgs, err := l.messages(e, []event{e.checkpoint(b, nil, 1, 1)}, source, e.poll, 0)
 	if err != nil {
 		return nil, err
 	}
-	return bytes.Clone(msgs[0].Data), nil
+	return msgs[0].Data, nil
 }

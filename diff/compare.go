@@ -248,13 +248,19 @@ func (c *comparison) move() {
 func (c *comparison) tell(changes []Change, g *group) []Change {
 	from := len(changes)
 	g.open = slices.Grow(g.open, len(g.touched))
+	sorted := true
 	for _, w := range c.works {
-		if w.group == g && w.entity.grid != nowhere {
-			changes = c.look(changes, w)
+		if w.group != g || w.entity.grid == nowhere {
+			continue
 		}
+		n := len(changes)
+		changes = c.look(changes, w)
+		sorted = sorted && (n == from || n == len(changes) || changes[n-1].ID < changes[n].ID)
 	}
 	byID := func(a, b Change) int { return strings.Compare(a.ID, b.ID) }
-	slices.SortFunc(changes[from:], byID)
+	if !sorted { // many a source sends its rows in order
+		slices.SortFunc(changes[from:], byID)
+	}
 	from = len(changes)
 	held := c.holds(g)
 	for _, e := range g.absent {

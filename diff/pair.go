@@ -110,7 +110,9 @@ func (c *comparison) pair(g *group, e *entity, grid int, r *row) (after string, 
 		}
 	}
 	c.differ = c.differ[:len(c.differ)+len(differ)]
-	all := string(append(p.before, p.after...))
-	e.pack, e.lean = all[:len(p.before)], false
-	return all[len(p.before):], differ[:len(differ):len(differ)], true
+	n := len(p.before)
+	p.before = append(p.before, p.after...)
+	all := string(p.before)
+	e.pack, e.lean = all[:n], false
+	return all[n:], differ[:len(differ):len(differ)], true
 }
