@@ -100,7 +100,7 @@ const massLeast = 10
 func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) {
 	s.adopt(l)
 	again := s.last != nil && (snap == s.last || snap.beside == s.last && snap.again)
-	if !again && (s.last == nil || snap.beside != s.last) {
+	if !again && snap.beside != s.last {
 		if snap.own { // what it was read beside is gone
 			alone, err := l.Parse(snap.body)
 			if err != nil {
