@@ -14,20 +14,25 @@ import (
 type desk struct {
 	scribe
 	letters
+	before int // messages in the batch before
 }
 
 // desk gives one for a batch of so many messages.
 func (e *engine) desk(messages int) *desk {
 	d, ok := e.desks.Get().(*desk)
-	// A small batch does not keep the memory that a large one needed.
-	if !ok || min(messages, batchLimit) < len(d.all)/8 {
+	if !ok {
 		d = &desk{}
 	}
+	d.before, e.batched = e.batched, min(messages, batchLimit)
 	return d
 }
 
-// leave clears a desk for its next user.
+// leave clears a desk for its next user. One that is large for what this batch or
+// the one before needed is not kept: after a start, batches are small.
 func (e *engine) leave(d *desk) {
+	if len(d.all) > 64 && len(d.all)/8 > min(d.before, e.batched) {
+		return
+	}
 	d.forget()
 	e.desks.Put(d)
 }

@@ -80,6 +80,7 @@ type engine struct {
 	encoder       *encoder
 	agents        agentReader
 	desks         *sync.Pool // of *desk
+	batched       int        // messages in the last batch, at most those of a part
 	trouble       error      // the last failure since the last good poll that says why
 }
 
