@@ -32,6 +32,7 @@ type Fleet struct {
 	view    *viewWatch
 	metrics *metrics
 	balance *balance // nil for one tenant
+	limits  *limits
 }
 
 // identity is what tells one process from another.
@@ -69,9 +70,9 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 	if len(configs) > 1 {
 		f.balance = newBalance(self.instance, len(configs), log)
 	}
-	shared := newLimits(js)
+	f.limits = newLimits(js)
 	for _, c := range configs {
-		b, err := newBridge(c, js, log, self, f.metrics, shared)
+		b, err := newBridge(c, js, log, self, f.metrics, f.limits)
 		if err != nil {
 			return nil, fmt.Errorf("tenant %s: %w", c.Tenant, err)
 		}

@@ -56,10 +56,13 @@ type figures struct {
 // raisedRule is a rule by which thresholds are raised.
 type raisedRule struct{ rule, severity string }
 
-func (h *health) set(v Health, f figures) {
+// set tells whether the role has changed, or the term.
+func (h *health) set(v Health, f figures) (turned bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	turned = h.last.Role != v.Role || h.last.Epoch != v.Epoch
 	h.last, h.figures = v, f
+	return turned
 }
 
 func (h *health) get() (last Health, f figures, trouble string) {
@@ -77,7 +80,9 @@ func (b *Bridge) hinder(why string) {
 
 // standBy notes that the instance does not lead.
 func (b *Bridge) standBy() {
-	b.health.set(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, figures{})
+	if b.health.set(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, figures{}) {
+		b.limits.turn()
+	}
 }
 
 // warm notes whether a standby could lead at once.
@@ -110,7 +115,9 @@ func (b *Bridge) report() {
 			f.raised[raisedRule{w.told.Rule, w.told.Severity}]++
 		}
 	}
-	b.health.set(h, f)
+	if b.health.set(h, f) {
+		b.limits.turn()
+	}
 }
 
 // Health tells how the bridge is now. It may be called from any goroutine.

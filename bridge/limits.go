@@ -21,6 +21,7 @@ type limits struct {
 	recalls *semaphore.Weighted // readings of a tenant's memory
 	batches *grouping           // what they write
 	desks   *sync.Pool          // what they write it on
+	turned  chan struct{}       // holds one when the role of any of them has changed
 }
 
 func newLimits(js jetstream.JetStream) *limits {
@@ -29,5 +30,14 @@ func newLimits(js jetstream.JetStream) *limits {
 		recalls: semaphore.NewWeighted(recallsMost),
 		batches: newGrouping(js),
 		desks:   &sync.Pool{},
+		turned:  make(chan struct{}, 1),
+	}
+}
+
+// turn notes that the role of a tenant has changed.
+func (l *limits) turn() {
+	select {
+	case l.turned <- struct{}{}:
+	default: // noted already
 	}
 }

@@ -29,8 +29,6 @@ var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z
 // is fixed when it is added, so it is added again when the role changes. A server
 // that does not allow it is no reason not to bridge.
 func (f *Fleet) announce(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
 	var said map[string]string
 	stop := func() {}
 	defer func() { stop() }()
@@ -42,10 +40,19 @@ func (f *Fleet) announce(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-f.limits.turned:
+		}
+		// Many tenants turn at once.
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(announcePause):
 		}
 	}
 }
+
+// announcePause is how long a change of role may wait for the next one.
+const announcePause = time.Second
 
 // metadata is what the service says of this instance.
 func (f *Fleet) metadata() map[string]string {

@@ -150,8 +150,12 @@ func (b *Bridge) leads() (undo func()) {
 	if b.balance == nil {
 		return func() {}
 	}
-	b.balance.led.Add(1)
-	return func() { b.balance.led.Add(-1) }
+	count := func(n int64) {
+		b.balance.led.Add(n)
+		b.limits.turn()
+	}
+	count(1)
+	return func() { count(-1) }
 }
 
 // lead is one term: from the lease's taking to its release or loss. The error
