@@ -153,11 +153,16 @@ func (p *parser) enter(g int, key string, r row) {
 		p.snap.Duplicates++
 		return
 	}
+	t := &p.snap.grids[g]
 	if p.fresh == nil {
 		p.fresh = map[string]bool{}
+		if cap(t.rows) == 0 {
+			// As many as there may be if the others are as long as this one.
+			n := min((len(p.b)-int(r.from))/int(r.to-r.from)+1, 1<<14)
+			p.fresh, t.rows, t.keys = make(map[string]bool, n), make([]row, 0, n), make([]rowKey, 0, n)
+		}
 	}
 	p.fresh[key] = true
-	t := &p.snap.grids[g]
 	if t.moved < 0 {
 		t.moved = len(t.rows)
 	}
