@@ -15,8 +15,9 @@ import (
 const (
 	// viewInterval is how often the view is compared with the stream: often
 	// beside viewPatience, and seldom beside polls, of which a quiet one costs
-	// hardly more than this.
-	viewInterval = 5 * time.Second
+	// hardly more than this. While it is behind, viewSoon.
+	viewInterval = 10 * time.Second
+	viewSoon     = 5 * time.Second
 	// viewPatience is how long a view may stand still behind the stream before
 	// it is mended: a server needs 10 s to notice by itself.
 	viewPatience = 20 * time.Second
@@ -63,13 +64,14 @@ func (v *viewWatch) Lag() ViewLag {
 
 // run measures until ctx ends.
 func (v *viewWatch) run(ctx context.Context) {
-	tick := time.NewTicker(viewInterval)
-	defer tick.Stop()
-	for {
+	for next := viewSoon; ; next = viewInterval {
+		if v.Lag().Events > 0 || !v.missing.IsZero() {
+			next = viewSoon
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(next):
 		}
 		err := v.look(ctx)
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
