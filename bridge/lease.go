@@ -35,6 +35,17 @@ type lease struct {
 	revision uint64    // of the key, while held
 	renewed  time.Time // when the request that last renewed it was sent
 	unsure   time.Time // when the first one since was sent, which got no answer; zero = none
+
+	awake chan struct{} // holds one when the process is awake for a poll
+}
+
+// rouse tells that the process is awake: a renewal that is soon due is done now,
+// for waking up costs more than either of the two.
+func (l *lease) rouse() {
+	select {
+	case l.awake <- struct{}{}:
+	default:
+	}
 }
 
 // errLeaseLost ends a term whose lease was not renewed in time.
@@ -160,10 +171,16 @@ func (l *lease) obstacle(ctx context.Context, err error) (why string, fault bool
 func (l *lease) hold(ctx context.Context) error {
 	for {
 		// Counted from the last renewal: what was slow to be had is soon renewed.
-		next := l.renewed.Add(l.ttl / 3).Sub(l.now())
+		// That leaves time for two more requests, and is a little more than the
+		// interval between polls, both by default.
+		next := l.renewed.Add(21 * l.ttl / 50).Sub(l.now())
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-l.awake:
+			if l.now().Sub(l.renewed) < l.ttl/4 {
+				continue
+			}
 		case <-time.After(max(next, l.ttl/20)):
 		}
 		deadline := l.renewed.Add(l.ttl)

@@ -130,6 +130,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	return &lease{
 		conn: b.js.Conn(), kv: kv, key: Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
 		ttl: status.TTL(), retry: b.retryAfter(status.TTL()), full: b.full, hinder: b.hinder,
+		awake: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -177,7 +178,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *memory) error {
 		case <-term.Done():
 		}
 	})
-	err := b.serve(term, m)
+	err := b.serve(term, m, l.rouse)
 	lost := context.Cause(term)
 	end(nil)
 	aside.Wait()
@@ -217,8 +218,8 @@ func notFenced(err error) error {
 }
 
 // serve takes back what the stream holds, claims the feed and carries events
-// until ctx ends.
-func (b *Bridge) serve(ctx context.Context, m *memory) error {
+// until ctx ends. It calls rouse after each.
+func (b *Bridge) serve(ctx context.Context, m *memory, rouse func()) error {
 	commits, cancel := finishing(ctx)
 	defer cancel()
 	b.engine = b.newEngine()
@@ -245,7 +246,10 @@ func (b *Bridge) serve(ctx context.Context, m *memory) error {
 		return err
 	}
 	b.report()
-	return b.watch(ctx, func(_ observation, done batch) error { return b.carry(commits, done) })
+	return b.watch(ctx, func(_ observation, done batch) error {
+		defer rouse()
+		return b.carry(commits, done)
+	})
 }
 
 // unlessDone is err, or nil if it came of ctx's end.
