@@ -171,6 +171,36 @@ func (r *report) sizes(w io.Writer) {
 			figure(ms(a.cost)), figure(ms(b.cost)), figure(ms(c.cost)), figure(float64(a.cost)/float64(a.bytes)),
 			figure(float64(c.cost-a.cost)/1e3/float64(rows)), figure(float64(c.server-a.server)/1e3/float64(rows)), figure(mb(b.peak)))
 	}
+	r.law(w)
+}
+
+// law says what a poll of the bridge costs, in one line for all sizes and shares.
+func (r *report) law(w io.Writer) {
+	var costs []float64 // ms
+	var of [][]float64
+	for _, agents := range r.options.sizes {
+		for _, l := range loads()[:3] {
+			s, ok := r.find(theBridge, agents, l)
+			if !ok {
+				continue
+			}
+			rows := float64(newWorld(agents, max(agents/20, 1), l).changes())
+			costs = append(costs, ms(s.cost))
+			of = append(of, []float64{1, min(rows, 1), float64(s.bytes) / 1e6, rows / 1e3})
+		}
+	}
+	c, ok := fit(of, costs)
+	if !ok {
+		return
+	}
+	worst := 0.0
+	for i, x := range of {
+		law := c[0]*x[0] + c[1]*x[1] + c[2]*x[2] + c[3]*x[3]
+		worst = max(worst, math.Abs(law/costs[i]-1))
+	}
+	fmt.Fprintf(w, "\nFitted to all of these: **%s ms a poll, %s ms more if it tells anything, %s ns a byte, %s µs a changed row**. That is\n"+
+		"within %.0f %% of each figure of the bridge above.\n",
+		figure(c[0]), figure(c[1]), figure(c[2]), figure(c[3]), 100*worst)
 }
 
 // figure writes a number with as many digits as it deserves.
