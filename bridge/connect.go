@@ -123,6 +123,7 @@ func (c *Config) natsOptions(r *reporter, closed func(error)) ([]nats.Option, er
 	options := []nats.Option{
 		nats.Name("bpcc-bridge " + c.Version),
 		nats.MaxReconnects(-1),
+		nats.WriteBufferSize(writeBuffer),
 		// Whoever mends the credentials must not have to restart the bridge too.
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(func(int) time.Duration {
@@ -200,3 +201,7 @@ func (c *Config) endForNewKey(nc *nats.Conn, closed func(error)) {
 		nc.Close()
 	}
 }
+
+// writeBuffer is how many bytes of a batch go out at a time. A batch of a
+// thousand events has a megabyte; each write wakes both sides up.
+const writeBuffer = 128 << 10

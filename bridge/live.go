@@ -11,8 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
-
-	"bpcc-nats/diff"
 )
 
 const (
@@ -20,10 +18,6 @@ const (
 	livePast = 400
 	// liveChunk is about how many bytes go into one Server-Sent Event.
 	liveChunk = 64 << 10
-	// liveCurve is how far back curves reach, and liveCurveMost about how many
-	// events they are made of: where more happens, they reach less far.
-	liveCurve     = 10 * time.Minute
-	liveCurveMost = 6000
 	// liveFeeds is after how many beats a page is told of all tenants.
 	liveFeeds = 5
 	// liveListed is how long pages share a list of tenants, and liveUnlisted how
@@ -256,79 +250,6 @@ func (b *liveBatch) flush() error {
 	err := b.to.send(b.name, b.entries)
 	b.entries, b.size = b.entries[:0], 0
 	return err
-}
-
-// livePoint is what a curve is drawn through: the numbers of an entity at a time.
-type livePoint struct {
-	Key   string     `json:"key"`
-	Time  time.Time  `json:"time"`
-	Stats diff.Image `json:"stats"`
-}
-
-// curves tells how the numbers of services and totals came to be what they are.
-func (l *liveReader) curves(ctx context.Context) error {
-	for _, kind := range []string{"service", "totals"} {
-		if err := l.curvesOf(ctx, kind); err != nil {
-			return fmt.Errorf("read the curves of %s: %w", kind, err)
-		}
-	}
-	return nil
-}
-
-func (l *liveReader) curvesOf(ctx context.Context, kind string) error {
-	back := liveCurve
-	config := func() jetstream.OrderedConsumerConfig {
-		from := time.Now().Add(-back)
-		return jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{l.root() + kind + ".>"},
-			DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &from, InactiveThreshold: liveIdle,
-		}
-	}
-	n, err := l.count(ctx, config())
-	if err != nil {
-		return err
-	}
-	if n > liveCurveMost {
-		back = back * liveCurveMost / time.Duration(n)
-	}
-	var points []livePoint
-	err = visit(ctx, l.js, l.config.Stream, config(), func(msg jetstream.Msg, _ uint64) error {
-		var s struct {
-			Time time.Time `json:"time"`
-			Data struct {
-				After *diff.Image `json:"after"`
-			} `json:"data"`
-		}
-		if json.Unmarshal(msg.Data(), &s) != nil || s.Data.After == nil {
-			return nil // availability, who has gone, or not the bridge's
-		}
-		points = append(points, livePoint{Key: viewKey(strings.TrimPrefix(msg.Subject(), l.root())), Time: s.Time, Stats: *s.Data.After})
-		if len(points) < 300 {
-			return nil
-		}
-		err := l.send("curves", points)
-		points = points[:0]
-		return err
-	})
-	if err != nil || len(points) == 0 {
-		return err
-	}
-	return l.send("curves", points)
-}
-
-// count tells how many messages a consumer would see now.
-func (l *liveReader) count(ctx context.Context, config jetstream.OrderedConsumerConfig) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	consumer, err := l.js.OrderedConsumer(ctx, l.config.Stream, config)
-	if err != nil {
-		return 0, err
-	}
-	info, err := consumer.Info(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return info.NumPending, nil
 }
 
 // follow tells the events as they are stored, and at every beat how the feed is.

@@ -119,11 +119,7 @@ func TestUsage(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	refused, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused.Close()
+	const refused = "127.0.0.1:1" // no other test can come to listen there
 	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +144,7 @@ func TestCheck(t *testing.T) {
 			status: exitFailed, want: []string{"403", "BPCC_AUTH=oauth"},
 		},
 		"unreachable host": {
-			env:    func(string) []string { return sourceEnv("http://" + refused.Addr().String()) },
+			env:    func(string) []string { return sourceEnv("http://" + refused) },
 			status: exitFailed, want: []string{"FAIL", "refused"},
 		},
 		"pool used up": {
@@ -170,7 +166,7 @@ func TestCheck(t *testing.T) {
 			status: exitOK, want: []string{"NATS          server 2.", "BPCC_EVENTS is not there yet", "all is well"},
 		},
 		"NATS is away": {
-			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL=nats://"+refused.Addr().String()) },
+			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL=nats://"+refused) },
 			status: exitFailed, want: []string{"FAIL  connect", "is NATS_URL right", "1 thing(s) to mend"},
 		},
 		"as JSON": {
