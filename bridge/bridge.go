@@ -79,7 +79,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 		metrics: m, limits: shared, yield: make(chan struct{}),
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
 	}
-	b.strays = &strays{log: log, known: map[string]bool{}, count: func() { m.strays.WithLabelValues(c.Tenant).Inc() }}
+	b.strays = &strays{log: log, known: map[string]bool{}, count: m.strays.WithLabelValues(c.Tenant).Inc}
 	b.engine = b.newEngine()
 	b.standBy()
 	if c.DirectoryInterval > 0 || !c.noAvailability() {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"testing"
@@ -10,10 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestLeaseIsTakenBack loses a lease for want of answers: nobody else has it, and
-// its holder must not stand in its own way until it ends.
-func TestLeaseIsTakenBack(t *testing.T) {
-	t.Parallel()
+// leases makes a bucket, and holders of the one lease in it.
+func leases(t *testing.T) (holder func(instance string) *lease) {
+	t.Helper()
 	server, err := StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -32,12 +32,51 @@ func TestLeaseIsTakenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	holder := func(instance string) *lease {
+	return func(instance string) *lease {
 		return &lease{
 			conn: nc, kv: kv, key: "acme", instance: instance, ttl: time.Hour, log: slog.New(slog.DiscardHandler), now: time.Now,
-			full: func() bool { return false }, hinder: func(string) {},
+			full: func() bool { return false }, hinder: func(string) {}, awake: make(chan struct{}, 1),
 		}
 	}
+}
+
+// TestLeaseIsRenewedAlong renews a lease that is soon due when the process is awake
+// anyway, and not one that has just been renewed.
+func TestLeaseIsRenewedAlong(t *testing.T) {
+	t.Parallel()
+	l := leases(t)("one")
+	if err := l.try(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	first := l.revision
+	l.renewed = time.Now().Add(-l.ttl / 3) // by its own clock it is due much later
+	ctx, cancel := context.WithCancel(t.Context())
+	held := make(chan error, 1)
+	go func() { held <- l.hold(ctx) }()
+	l.rouse()
+	var entry jetstream.KeyValueEntry
+	for entry == nil || entry.Revision() == first {
+		var err error
+		if entry, err = l.kv.Get(t.Context(), l.key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.rouse()
+	l.rouse()
+	cancel()
+	if err := <-held; err != nil {
+		t.Fatal(err)
+	}
+	if entry, err := l.kv.Get(t.Context(), l.key); err != nil || entry.Revision() != first+1 {
+		t.Errorf("revision %d, error %v; want %d: renewed once", entry.Revision(), err, first+1)
+	}
+}
+
+// TestLeaseIsTakenBack loses a lease for want of answers: nobody else has it, and
+// its holder must not stand in its own way until it ends.
+func TestLeaseIsTakenBack(t *testing.T) {
+	t.Parallel()
+	holder := leases(t)
 	one, two := holder("one"), holder("two")
 	if err := one.try(t.Context()); err != nil {
 		t.Fatal(err)
