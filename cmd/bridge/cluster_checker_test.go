@@ -95,9 +95,12 @@ func soundTruth(t *testing.T) *truth {
 	show("1", 2, 2)
 	show("2", 10, 3)
 	show("2", 11, 4)
-	for s := 12.0; s <= 20; s++ {
+	for s := 12.0; s < 20; s++ {
 		show("2", s, 4)
 	}
+	// A token has ended: refused, and asked again in the same millisecond.
+	tr.answers["2"] = append(tr.answers["2"], answer{arrived: at(20.0003), done: at(20.0004), sure: true})
+	show("2", 20, 4)
 	for _, s := range []struct {
 		at float64
 		n  int

@@ -139,6 +139,12 @@ func (a *sightAudit) availability(r *record, entity string) {
 	a.honest(r, entity, text(r.Data.Previous), after, *r.Data.Observed)
 }
 
+// refusedThen tells whether an answer without a picture came in the very millisecond
+// that a checkpoint names, rounded down: the bridge logged in and asked again in it.
+func (a *sightAudit) refusedThen(at int, until time.Time) bool {
+	return a.term[at].picture == nil && a.term[at].arrived.Before(until.Add(time.Millisecond))
+}
+
 // checkpoint vouches for all that the bridge had seen until then.
 func (a *sightAudit) checkpoint(r *record) {
 	if r.Data.Part < r.Data.Parts {
@@ -154,7 +160,7 @@ func (a *sightAudit) checkpoint(r *record) {
 	}
 	a.until = *until
 	at := a.next
-	for at < len(a.term) && a.term[at].arrived.Before(*until) {
+	for at < len(a.term) && (a.term[at].arrived.Before(*until) || a.refusedThen(at, *until)) {
 		at++
 	}
 	if at == len(a.term) || a.term[at].picture == nil {
