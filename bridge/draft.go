@@ -81,10 +81,16 @@ type scribe struct {
 	agents []agentEvent
 	text   []byte // of subjects
 	cuts   []int  // where each of them ends
-	// join is what the state's event of joined ends with and the statistics'
-	// begins with.
-	joined *diff.Change
-	join   diff.Image
+	halves halves
+}
+
+// halves is an agent's change, as it is told in one event or two.
+type halves struct {
+	change       *diff.Change
+	state, stats []string
+	// between, if there are two, is the image after the state has changed and before
+	// the statistics have. The clocks are told with the state.
+	between diff.Image
 }
 
 // write writes events of a batch, with room for its checkpoint behind them.
@@ -125,7 +131,7 @@ func (s *scribe) write(e *engine, b *batch, drafts []draft) []event {
 func (s *scribe) forget() {
 	clear(s.events[:cap(s.events)])
 	clear(s.agents[:cap(s.agents)])
-	s.joined, s.join = nil, diff.Image{}
+	s.halves = halves{}
 }
 
 // appendSubject writes the subject below the tenant of an event about a row.
@@ -187,34 +193,38 @@ func (s *scribe) agent(e *engine, b *batch, d *draft, ev *event) {
 	if !d.stats {
 		data.To, data.Since = &data.to, since(held, b.received)
 	}
-	switch {
-	case d.state:
+	if c.Op != diff.Changed {
+		return
+	}
+	p := s.part(d)
+	if d.state {
 		data.from = e.agents.state(c.Before)
-		data.From, data.Reentered = &data.from, d.reentered
-		data.Changed = []string{}
-		if !d.reentered {
-			data.Changed, _ = parted(c.Stats, isStateStat)
+		data.From, data.Changed, data.Reentered = &data.from, p.state, d.reentered
+		if d.reentered {
+			data.Changed = []string{}
 		}
 		if d.both {
-			data.After = s.between(c)
-			ev.told.after = data.After
+			data.After, ev.told.after = p.between, p.between
 		}
-	case d.stats:
-		if _, data.Changed = parted(c.Stats, isStateStat); d.both {
-			data.Before = s.between(c)
-		}
-		data.Reset = resets(data.Before, data.After)
+		return
 	}
+	if data.Changed = p.stats; d.both {
+		data.Before = p.between
+	}
+	data.Reset = resets(data.Before, data.After)
 }
 
-// between is an agent's image after its state has changed and before its
-// statistics have. State and clocks are told with the state.
-func (s *scribe) between(c *diff.Change) diff.Image {
-	if s.joined != c {
-		_, stats := parted(c.Stats, isStateStat)
-		s.joined, s.join = c, c.Before.With(c.After, func(stat string) bool { return !slices.Contains(stats, stat) })
+// part parts an agent's change, once for both events.
+func (s *scribe) part(d *draft) *halves {
+	p, c := &s.halves, d.change
+	if p.change == c {
+		return p
 	}
-	return s.join
+	*p = halves{change: c}
+	if p.state, p.stats = parted(c.Stats, isStateStat); d.both {
+		p.between = c.Before.With(c.After, func(stat string) bool { return !slices.Contains(p.stats, stat) })
+	}
+	return p
 }
 
 // row writes what an event tells of a service or of totals.
