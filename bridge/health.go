@@ -78,11 +78,16 @@ func (b *Bridge) hinder(why string) {
 	b.health.trouble = why
 }
 
-// standBy notes that the instance does not lead.
-func (b *Bridge) standBy() {
-	if b.health.set(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, figures{}) {
+// note replaces what is told of the instance.
+func (b *Bridge) note(h Health, f figures) {
+	if b.health.set(h, f) {
 		b.limits.turn()
 	}
+}
+
+// standBy notes that the instance does not lead.
+func (b *Bridge) standBy() {
+	b.note(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, figures{})
 }
 
 // warm notes whether a standby could lead at once.
@@ -115,9 +120,7 @@ func (b *Bridge) report() {
 			f.raised[raisedRule{w.told.Rule, w.told.Severity}]++
 		}
 	}
-	if b.health.set(h, f) {
-		b.limits.turn()
-	}
+	b.note(h, f)
 }
 
 // Health tells how the bridge is now. It may be called from any goroutine.
