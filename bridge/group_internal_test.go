@@ -21,15 +21,7 @@ func newGroup(t *testing.T) (*grouping, jetstream.Stream) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	nc, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := connected(t, server.URL())
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -19,22 +18,14 @@ func leases(t *testing.T) (holder func(instance string) *lease) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	nc, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := connected(t, server.URL())
 	kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "leases", TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return func(instance string) *lease {
 		return &lease{
-			conn: nc, kv: kv, key: "acme", instance: instance, ttl: time.Hour, log: slog.New(slog.DiscardHandler), now: time.Now,
+			conn: js.Conn(), kv: kv, key: "acme", instance: instance, ttl: time.Hour, log: slog.New(slog.DiscardHandler), now: time.Now,
 			full: func() bool { return false }, hinder: func(string) {}, awake: make(chan struct{}, 1),
 		}
 	}

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
@@ -143,7 +141,7 @@ func newPage(t *testing.T) (*Page, *Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(embedded.Close)
-	js := connectTo(t, embedded.URL())
+	js := connected(t, embedded.URL())
 	c, _, err := ParseConfig([]string{"NATS_URL=" + embedded.URL(), "BRIDGE_TENANT=acme"}, ForStream)
 	if err != nil {
 		t.Fatal(err)
@@ -152,18 +150,4 @@ func newPage(t *testing.T) (*Page, *Server) {
 		t.Fatal(err)
 	}
 	return NewPage(js, c, slog.New(slog.DiscardHandler)), embedded
-}
-
-func connectTo(t *testing.T, url string) jetstream.JetStream {
-	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
 }

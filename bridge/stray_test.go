@@ -176,9 +176,7 @@ func TestStrayBeforeTheFence(t *testing.T) {
 	t.Cleanup(server.Close)
 	w := newWorldOn(t, bpcctest.Config{}, server.URL())
 	w.agent("anna", "ready", "")
-	if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
-		t.Fatal(err)
-	}
+	w.provision()
 	running := w.run(w.js)
 	w.waitFor("agent.anna.observed", 1)
 	w.stray("feed.checkpoint", []byte("junk"), nil)
@@ -221,7 +219,7 @@ func TestStrayFlood(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the junk is not stored")
 	}
-	before := w.lastSequence()
+	before := w.sequence()
 	for seq := before - 2999; seq <= before; seq++ {
 		w.strays[seq] = true
 	}
@@ -233,15 +231,6 @@ func TestStrayFlood(t *testing.T) {
 	if n := len(on(w.events(), "agent.anna.appeared")); n != 0 {
 		t.Errorf("the agent appears %d times; want never", n)
 	}
-}
-
-func (w *world) lastSequence() uint64 {
-	w.t.Helper()
-	stream, err := w.js.Stream(w.t.Context(), "BPCC_EVENTS")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return stream.CachedInfo().State.LastSeq
 }
 
 // TestStrayInTheView reads a view in which junk has taken the place of entries,

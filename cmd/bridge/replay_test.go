@@ -21,19 +21,19 @@ import (
 
 // storedDay is a server whose stream holds the golden day, as a bridge would
 // have stored it.
-func storedDay(t *testing.T) (nc *nats.Conn, env []string) {
+func storedDay(t *testing.T) (js jetstream.JetStream, env []string) {
 	t.Helper()
 	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	if nc, err = nats.Connect(server.URL()); err != nil {
+	nc, err := nats.Connect(server.URL())
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
+	if js, err = jetstream.New(nc); err != nil {
 		t.Fatal(err)
 	}
 	env = []string{"NATS_URL=" + server.URL()}
@@ -58,7 +58,7 @@ func storedDay(t *testing.T) (nc *nats.Conn, env []string) {
 			t.Fatal(err)
 		}
 	}
-	return nc, env
+	return js, env
 }
 
 // subjectOf is where an event of the golden day lies.
@@ -122,11 +122,7 @@ func TestReplayFilters(t *testing.T) {
 // stays, ends no replay and breaks no line, and verify finds it in an export.
 func TestReplayOverForeignMessages(t *testing.T) {
 	t.Parallel()
-	nc, env := storedDay(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js, env := storedDay(t)
 	foreign := []string{"", "hello", "{\n}", "\xff", "7"}
 	for _, body := range foreign {
 		if _, err := js.Publish(t.Context(), "bpcc.v1.acme.hello", []byte(body)); err != nil {
@@ -191,12 +187,8 @@ func TestReplayWithMeta(t *testing.T) {
 // bodies and order stay, nothing is swallowed, and the truth is not touched.
 func TestReplayInto(t *testing.T) {
 	t.Parallel()
-	nc, env := storedDay(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	heard, err := nc.SubscribeSync("again.v1.>")
+	js, env := storedDay(t)
+	heard, err := js.Conn().SubscribeSync("again.v1.>")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,13 +8,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // TestState shows the end of the golden day, which is stopped and long ago.
 func TestState(t *testing.T) {
 	t.Parallel()
-	nc, env := storedDay(t)
+	js, env := storedDay(t)
 	r := exec(t, t.Context(), env, "state")
 	if r.status != exitOK {
 		t.Fatalf("status %d\n%s", r.status, r.stderr)
@@ -38,10 +37,6 @@ func TestState(t *testing.T) {
 		t.Errorf("status %d\n%s", other.status, other.stderr)
 	}
 	// A view that lags is worse than none: it looks like the present.
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := js.DeleteStream(t.Context(), "KV_bpcc_state"); err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +102,7 @@ func TestRoughly(t *testing.T) {
 // with its sequence and blames nothing else for it.
 func TestStrayMessages(t *testing.T) {
 	t.Parallel()
-	nc, env := storedDay(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js, env := storedDay(t)
 	var sequences []string
 	for _, m := range []*nats.Msg{
 		{Subject: "bpcc.v1.acme.agent.anna=2Elopez.state_changed", Data: []byte("junk")},
