@@ -64,8 +64,8 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 // returns. What store finds too large is left out, as if it had not been seen.
 func (e *engine) deliver(b batch, source string, store func(part []event, msgs []*nats.Msg) error) error {
 	parts := max(1, (len(b.events)+batchLimit-2)/(batchLimit-1)) // one at least, for the checkpoint
-	desk := e.desk(len(b.events) + 1)
-	defer e.leave(desk)
+	desk := e.desk()
+	defer e.leave(desk, len(b.events)+1)
 	left := map[string]bool{} // entities of which something was left out
 	index := 1
 	for n := 0; n < parts; {
@@ -299,13 +299,10 @@ func (b *Bridge) sift(ctx context.Context, checkpoint *nats.Msg) (seq uint64, er
 			seq, held = at, nil
 			return errEnough
 		}
-		s, err := readStored(b.config.Tenant, msg.Headers(), msg.Data())
-		if err == nil && s.subject == checkpointSubject {
+		s, err := readOn(b.config.Tenant, checkpointSubject, msg.Headers(), msg.Data())
+		if err == nil {
 			held = fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, s.ID)
 			return errEnough
-		}
-		if err == nil {
-			err = fmt.Errorf("%w: its content belongs on %s", errStray, s.subject)
 		}
 		b.strays.tell(stray{where: "subject " + checkpoint.Subject + " of stream " + b.config.Stream, seq: at, err: err, advice: mendStray})
 		b.fence, held = at, fmt.Errorf("%w on %s at sequence %d", errStray, checkpoint.Subject, at)

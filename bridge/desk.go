@@ -14,23 +14,24 @@ import (
 type desk struct {
 	scribe
 	letters
-	before int // messages in the batch before
 }
 
-// desk gives one for a batch of so many messages.
-func (e *engine) desk(messages int) *desk {
-	d, ok := e.desks.Get().(*desk)
-	if !ok {
-		d = &desk{}
+// desk gives one.
+func (e *engine) desk() *desk {
+	if d, ok := e.desks.Get().(*desk); ok {
+		return d
 	}
-	d.before, e.batched = e.batched, min(messages, batchLimit)
-	return d
+	return &desk{}
 }
 
-// leave clears a desk for its next user. One that is large for what this batch or
-// the one before needed is not kept: after a start, batches are small.
-func (e *engine) leave(d *desk) {
-	if len(d.all) > 64 && len(d.all)/8 > min(d.before, e.batched) {
+// leave clears a desk for its next user, after a batch of so many messages. One
+// that is large for what this batch or the one before needed is not kept: after a
+// start, batches are small.
+func (e *engine) leave(d *desk, messages int) {
+	messages = min(messages, batchLimit)
+	needed := min(e.batched, messages)
+	e.batched = messages
+	if len(d.all) > 64 && len(d.all)/8 > needed {
 		return
 	}
 	d.forget()

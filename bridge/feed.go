@@ -120,8 +120,7 @@ func (e *engine) checkpoint(b batch, part []event, n, of int) event {
 	for _, kind := range sortedKeys(observing) {
 		d.Observing = append(d.Observing, string(kind))
 	}
-	const name = "feed.checkpoint"
-	return event{name: name, subject: name, about: "feed", at: b.at, data: d}
+	return event{name: checkpointSubject, subject: checkpointSubject, about: "feed", at: b.at, data: d}
 }
 
 // headcount is what an event of a kind adds to the number of its entities.

@@ -20,7 +20,7 @@ import (
 // over as if it were not there, and told of. Somebody who means to deceive can
 // forge an event; this is for slips.
 
-// checkpointSubject is that of checkpoints, below the tenant.
+// checkpointSubject is that of checkpoints, below the tenant, and their name.
 const checkpointSubject = "feed.checkpoint"
 
 // errStray is why a message is no event of the bridge.
@@ -34,6 +34,21 @@ func readStored(tenant string, header nats.Header, body []byte) (stored, error) 
 		err = fmt.Errorf("%w: its Nats-Msg-Id is %q and its id %q", errStray, got, s.ID)
 	}
 	return s, err
+}
+
+// readOn is readStored of a message on a subject below the tenant, on which its
+// content must belong.
+func readOn(tenant, subject string, header nats.Header, body []byte) (stored, error) {
+	s, err := readStored(tenant, header, body)
+	if err == nil && s.subject != subject {
+		err = s.elsewhere()
+	}
+	return s, err
+}
+
+// elsewhere is why an event is a stray where it lies.
+func (s *stored) elsewhere() error {
+	return fmt.Errorf("%w: its content belongs on %s", errStray, s.subject)
 }
 
 // readBody is readStored where headers are not known.
@@ -126,7 +141,7 @@ func readEntry(tenant, key string, body []byte) (stored, error) {
 // fits tells whether the view has an event under the right key.
 func (s *stored) fits(key string) error {
 	if viewKey(s.subject) != key {
-		return fmt.Errorf("%w: its content belongs on %s", errStray, s.subject)
+		return s.elsewhere()
 	}
 	return nil
 }
@@ -138,10 +153,7 @@ func (m *memory) hear(c *Config, msg jetstream.Msg, seq uint64) (subject string,
 	if subject == checkpointSubject {
 		m.fence = max(m.fence, seq) // a stray moves the fence, too
 	}
-	s, err := readStored(c.Tenant, msg.Headers(), msg.Data())
-	if err == nil && s.subject != subject {
-		err = fmt.Errorf("%w: its content belongs on %s", errStray, s.subject)
-	}
+	_, err := readOn(c.Tenant, subject, msg.Headers(), msg.Data())
 	if err != nil {
 		m.strays.tell(stray{where: "subject " + msg.Subject() + " of stream " + c.Stream, seq: seq, err: err, advice: mendStray})
 	}
@@ -206,8 +218,7 @@ func (m *memory) rereadSubject(ctx context.Context, js jetstream.JetStream, c *C
 				return errEnough
 			}
 			// A subject with wildcards in it would be a filter that sees others.
-			if s, err := readStored(c.Tenant, msg.Headers(), msg.Data()); err == nil && s.subject == subject &&
-				msg.Subject() == c.subjectRoot()+subject {
+			if _, err := readOn(c.Tenant, subject, msg.Headers(), msg.Data()); err == nil && msg.Subject() == c.subjectRoot()+subject {
 				found = recalled{seq: seq, inStream: true, body: msg.Data()}
 			}
 			return nil

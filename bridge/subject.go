@@ -81,7 +81,7 @@ func viewKey(subject string) string {
 		return "service." + t[1]
 	case t[0] == "threshold" && len(t) == 4:
 		return "threshold." + t[1] + "." + t[2]
-	case subject == "feed.checkpoint":
+	case subject == checkpointSubject:
 		return "feed"
 	}
 	return ""

@@ -199,7 +199,8 @@ func ownerOf(subject string) (string, bool) {
 	return tenant, err == nil
 }
 
-// stray names a message that no bridge has stored: its own all carry their ids. It is no part of any batch, and of no entity's story.
+// stray names a message that no bridge has stored: its own all carry their ids. It
+// is no part of any batch, and of no entity's story.
 func (a *Auditor) stray(t *tenantAudit, e *audited, subject string, why error) {
 	if why == nil {
 		why = errors.New("it has no Nats-Msg-Id")
