@@ -175,7 +175,6 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 			o = b.aside(o)
 			done = b.engine.observe(o)
 			if o.err == nil {
-				b.source.client.Reuse(b.engine.freeBody)
 				b.source.settle(done.err)
 			}
 			b.warn(done.warning)
@@ -194,6 +193,9 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 				<-polled
 			}
 			return err
+		}
+		if free := b.engine.takeFree(); free != nil {
+			b.source.client.Reuse(free)
 		}
 	}
 }

@@ -202,7 +202,7 @@ func checkPeople(src *source, snap *diff.Snapshot, x *examination) {
 	}
 	count := map[string]int{}
 	var services []string
-	for _, c := range seen {
+	for c := range seen.All() {
 		switch c.Kind {
 		case kindAgent:
 			count[stateOf(c.After).State]++

@@ -65,6 +65,7 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 func (e *engine) deliver(b batch, source string, store func(part []event, msgs []*nats.Msg) error) error {
 	parts := max(1, (len(b.events)+batchLimit-2)/(batchLimit-1)) // one at least, for the checkpoint
 	desk := e.desk()
+	desk.begin()
 	defer e.leave(desk, len(b.events)+1)
 	left := map[string]bool{} // entities of which something was left out
 	index := 1

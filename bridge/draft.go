@@ -12,7 +12,8 @@ import (
 type draft struct {
 	event *event // one that is written already; nil = it comes of a change
 
-	change *diff.Change
+	change   int32  // index of the batch's changes
+	revision uint64 // the last one of the entity, if the state knows it
 	// Of an agent that has changed they tell which of its two events this is, and
 	// whether the other one is told too.
 	state, stats, both bool
@@ -30,16 +31,16 @@ func ready(events []event) []draft {
 
 // draft adds what there is to tell of a snapshot's changes of one kind, in their
 // order.
-func (e *engine) draft(out []draft, kind diff.Kind, changes []diff.Change) []draft {
+func (e *engine) draft(out []draft, kind diff.Kind, changes *diff.Changes) []draft {
 	// Whatever a counter's drop shows of the daily reset holds for all clocks.
-	believed := kind == kindAgent && slices.ContainsFunc(changes, func(c diff.Change) bool { return c.Notable }) && !reset(changes)
-	for i := range changes {
-		switch c := &changes[i]; {
-		case c.Kind != kind:
-		case kind == kindAgent && c.Op == diff.Changed:
-			out = e.draftAgent(out, c, c.Notable && believed)
+	believed := kind == kindAgent && notable(changes) && !reset(changes)
+	for i := range changes.Len() {
+		switch {
+		case changes.Kind(i) != kind:
+		case kind == kindAgent && changes.Op(i) == diff.Changed:
+			out = e.draftAgent(out, changes, i, believed && changes.Notable(i))
 		default:
-			out = append(out, draft{change: c})
+			out = append(out, draft{change: int32(i), revision: changes.Revision(i)})
 		}
 	}
 	return out
@@ -48,31 +49,45 @@ func (e *engine) draft(out []draft, kind diff.Kind, changes []diff.Change) []dra
 // draftAgent tells one agent's change: a state and statistics that change in
 // one poll are two events, state first, whose images join without a seam. An
 // agent that left its state and came back unseen has changed state too.
-func (e *engine) draftAgent(out []draft, c *diff.Change, notable bool) []draft {
-	n := 0
-	for _, name := range c.Stats {
+func (e *engine) draftAgent(out []draft, changes *diff.Changes, i int, notable bool) []draft {
+	stats, n := changes.Stats(i), 0
+	for _, name := range stats {
 		if isStateStat(name) {
 			n++
 		}
 	}
-	d := draft{change: c, state: n > 0 && !e.sameState(c)}
+	d := draft{change: int32(i), revision: changes.Revision(i), state: n > 0 && !e.sameState(changes, i, stats, n)}
 	d.reentered = notable && !d.state
 	d.state = d.state || d.reentered
-	stats := len(c.Stats) > n
-	d.both = d.state && stats
+	tells := len(stats) > n
+	d.both = d.state && tells
 	if d.state {
 		out = append(out, d)
 	}
-	if stats {
-		out = append(out, draft{change: c, stats: true, both: d.both})
+	if tells {
+		out = append(out, draft{change: int32(i), revision: d.revision, stats: true, both: d.both})
 	}
 	return out
 }
 
-// sameState tells whether an agent's state is the same in other words: "" and "0"
-// both say logged out.
-func (e *engine) sameState(c *diff.Change) bool {
+// sameState tells whether an agent's state is the same in other words, where n of
+// the statistics that differ are of the state: "" and "0" both say logged out.
+func (e *engine) sameState(changes *diff.Changes, i int, stats []string, n int) bool {
+	if n > 1 || !slices.Contains(stats, acdState) || !outWord(changes.Now(i).Text(acdState)) {
+		return false
+	}
+	c := changes.At(i)
 	return e.agents.state(c.Before) == e.agents.state(c.After)
+}
+
+// notable tells whether one of the changes is.
+func notable(changes *diff.Changes) bool {
+	for i := range changes.Len() {
+		if changes.Notable(i) {
+			return true
+		}
+	}
+	return false
 }
 
 // scribe writes drafts. What it has written is good until it writes again.
@@ -81,12 +96,14 @@ type scribe struct {
 	agents []agentEvent
 	text   []byte // of subjects
 	cuts   []int  // where each of them ends
+	change diff.Change
+	at     int32 // which of the batch's changes that is, and one more; 0 = none
 	halves halves
 }
 
 // halves is an agent's change, as it is told in one event or two.
 type halves struct {
-	change       *diff.Change
+	known        bool
 	state, stats []string
 	// between, if there are two, is the image after the state has changed and before
 	// the statistics have. The clocks are told with the state.
@@ -99,7 +116,7 @@ func (s *scribe) write(e *engine, b *batch, drafts []draft) []event {
 	s.agents = slices.Grow(s.agents[:0], len(drafts))
 	s.text, s.cuts = s.text[:0], slices.Grow(s.cuts[:0], len(drafts))
 	for i := range drafts {
-		s.text = drafts[i].appendSubject(s.text)
+		s.text = drafts[i].appendSubject(s.text, b.changes)
 		s.cuts = append(s.cuts, len(s.text))
 	}
 	subjects, from := string(s.text), 0
@@ -109,66 +126,84 @@ func (s *scribe) write(e *engine, b *batch, drafts []draft) []event {
 			s.events = append(s.events, *d.event)
 			continue
 		}
-		subject, verb := subjects[from:s.cuts[i]], d.verb()
+		s.take(b, d)
+		c := &s.change
+		subject, verb := subjects[from:s.cuts[i]], d.verb(c.Kind, c.Op)
 		from = s.cuts[i]
-		ev := event{
-			name: eventName(d.change.Kind, verb), subject: subject, at: b.received,
+		s.events = append(s.events, event{
+			name: eventName(c.Kind, verb), subject: subject, at: b.received,
 			revision: revision{key: subject[:len(subject)-1-len(verb)]},
-			removal:  d.change.Op == diff.Disappeared,
-			told:     told{d.change.Kind, d.change.ID, d.change.After},
-		}
-		if d.change.Kind == kindAgent {
-			s.agent(e, b, d, &ev)
+			removal:  c.Op == diff.Disappeared,
+			told:     told{c.Kind, c.ID, c.After},
+		})
+		ev := &s.events[len(s.events)-1]
+		if c.Kind == kindAgent {
+			s.agent(e, b, d, ev)
 		} else {
-			s.row(e, b, d, &ev)
+			s.row(e, b, d, ev)
 		}
-		s.events = append(s.events, ev)
 	}
 	return s.events
 }
+
+// take makes the change of a draft whole, once for both of its events.
+func (s *scribe) take(b *batch, d *draft) {
+	if s.at != d.change+1 {
+		s.change, s.at, s.halves = b.changes.At(int(d.change)), d.change+1, halves{}
+	}
+}
+
+// begin forgets the changes of the batch before.
+func (s *scribe) begin() { s.change, s.at, s.halves = diff.Change{}, 0, halves{} }
 
 // forget lets go of what was written.
 func (s *scribe) forget() {
 	clear(s.events[:cap(s.events)])
 	clear(s.agents[:cap(s.agents)])
-	s.halves = halves{}
+	s.begin()
 }
 
 // appendSubject writes the subject below the tenant of an event about a row.
-func (d *draft) appendSubject(b []byte) []byte {
+func (d *draft) appendSubject(b []byte, changes *diff.Changes) []byte {
 	if d.event != nil {
 		return b
 	}
-	b = append(append(b, d.change.Kind...), '.')
-	b = append(append(b, Token(d.change.ID)...), '.')
-	return append(b, d.verb()...)
+	i := int(d.change)
+	kind := changes.Kind(i)
+	b = append(append(b, kind...), '.')
+	b = append(appendToken(b, changes.ID(i)), '.')
+	return append(b, d.verb(kind, changes.Op(i))...)
 }
 
 // verb is the last token of the event's subject.
-func (d *draft) verb() string {
+func (d *draft) verb(kind diff.Kind, op diff.Op) string {
 	switch {
-	case d.change.Op != diff.Changed:
-		return string(d.op())
+	case op != diff.Changed:
+		return string(toldOp(kind, op))
 	case d.state:
 		return "state_changed"
 	}
 	return "stats_changed"
 }
 
-// op is what happened to the entity. Totals of an app id newly asked for were
-// there before: a state, not a change.
-func (d *draft) op() diff.Op {
-	if d.change.Kind == kindTotals && d.change.Op == diff.Appeared {
+// toldOp is what is told to have happened to an entity. Totals of an app id newly
+// asked for were there before: a state, not a change.
+func toldOp(kind diff.Kind, op diff.Op) diff.Op {
+	if kind == kindTotals && op == diff.Appeared {
 		return diff.Observed
 	}
-	return d.change.Op
+	return op
 }
 
 // entityOf begins the data of an event about a row.
-func (e *engine) entityOf(b *batch, d *draft, ev *event) entityData {
-	op := d.op()
-	data := e.entity(e.window(op, d.change.SeenUntil, b.received), b.gap && op != diff.Observed)
-	data.Revision = e.lastRevision(d.change, ev.revision.key) + 1
+func (s *scribe) entityOf(e *engine, b *batch, d *draft, ev *event) entityData {
+	c := &s.change
+	op := toldOp(c.Kind, c.Op)
+	data := e.entity(e.window(op, c.SeenUntil, b.received), b.gap && op != diff.Observed)
+	data.Revision = d.revision + 1
+	if c.Before.IsZero() {
+		data.Revision = e.revisions[ev.revision.key] + 1
+	}
 	if d.stats && d.both {
 		data.Revision++
 	}
@@ -179,8 +214,8 @@ func (e *engine) entityOf(b *batch, d *draft, ev *event) entityData {
 // agent writes what an event tells of an agent.
 func (s *scribe) agent(e *engine, b *batch, d *draft, ev *event) {
 	s.agents = append(s.agents, agentEvent{})
-	data, c := &s.agents[len(s.agents)-1], d.change
-	data.entityData = e.entityOf(b, d, ev)
+	data, c := &s.agents[len(s.agents)-1], &s.change
+	data.entityData = s.entityOf(e, b, d, ev)
 	data.Before, data.After = c.Before, c.After
 	ev.data = &data.agentData
 	if c.After.IsZero() {
@@ -216,11 +251,11 @@ func (s *scribe) agent(e *engine, b *batch, d *draft, ev *event) {
 
 // part parts an agent's change, once for both events.
 func (s *scribe) part(d *draft) *halves {
-	p, c := &s.halves, d.change
-	if p.change == c {
+	p, c := &s.halves, &s.change
+	if p.known {
 		return p
 	}
-	*p = halves{change: c}
+	p.known = true
 	if p.state, p.stats = parted(c.Stats, isStateStat); d.both {
 		p.between = c.Before.With(c.After, func(stat string) bool { return !slices.Contains(p.stats, stat) })
 	}
@@ -229,7 +264,7 @@ func (s *scribe) part(d *draft) *halves {
 
 // row writes what an event tells of a service or of totals.
 func (s *scribe) row(e *engine, b *batch, d *draft, ev *event) {
-	entity, c := e.entityOf(b, d, ev), d.change
+	entity, c := s.entityOf(e, b, d, ev), &s.change
 	reset := resets(c.Before, c.After)
 	if c.Kind == kindService {
 		ev.data = &serviceData{entityData: entity, Service: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: reset}

@@ -166,7 +166,7 @@ func TestEncoderOnSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, change := range changes {
+		for change := range changes.All() {
 			s.Set(change.Kind, change.ID, change.After, 1)
 			data := &agentData{Before: change.Before, After: change.After, Changed: change.Stats}
 			want, err := plainJSON(data)

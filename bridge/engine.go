@@ -75,7 +75,7 @@ type engine struct {
 	lastSight     time.Time // when the last good poll was received; before the first, the start
 	emptySince    time.Time
 	lastBody      []byte // of the last good poll: what the state reads its rows from
-	freeBody      []byte // one that nobody reads any more, until it is given back
+	freeBody      []byte // one that nobody reads any more once the batch is done with, until it is given back
 	lastWindow    boundWindow
 	encoder       *encoder
 	agents        agentReader
@@ -91,6 +91,7 @@ type batch struct {
 	at            time.Time
 	received      time.Time // when the answer was that the changes are from
 	gap           bool      // it ended a time without sight
+	changes       *diff.Changes // that drafts come of; good until the batch is done with
 	events        []draft
 	status        string
 	observedUntil time.Time
@@ -138,7 +139,8 @@ func (e *engine) observe(o observation) batch {
 		e.thresholds.restart()
 	}
 	b.received, b.gap = o.answer.Received, gap
-	b.events = slices.Grow(b.events, len(changes))
+	b.changes = changes
+	b.events = slices.Grow(b.events, changes.Len())
 	b.events = append(b.events, ready(slices.Concat(e.absence(o, gap), e.resumption(o), e.directoryEvents(o.listings)))...)
 	b.events = e.draft(b.events, kindAgent, changes)
 	b.events = e.draft(b.events, kindService, changes)
@@ -209,7 +211,7 @@ func (e *engine) batch(at time.Time) batch {
 }
 
 // compare reads the snapshot and compares it with what is published.
-func (e *engine) compare(o observation, gap bool) (*diff.Snapshot, []diff.Change, error) {
+func (e *engine) compare(o observation, gap bool) (*diff.Snapshot, *diff.Changes, error) {
 	if o.err != nil {
 		return nil, nil, o.err
 	}
@@ -305,6 +307,7 @@ func (e *engine) acknowledge(b batch, part []event, last bool) {
 	if !last {
 		return
 	}
+	e.state.Rest()
 	e.status, e.observedUntil, e.missingSince = b.status, b.observedUntil, b.missingSince
 	for _, kind := range b.baseline {
 		e.baseline[kind] = true
@@ -313,7 +316,18 @@ func (e *engine) acknowledge(b batch, part []event, last bool) {
 
 // pass takes note of a batch that need not go out: what its poll saw is what
 // the stream holds, so that the next change happened after it.
-func (e *engine) pass(b batch) { e.observedUntil, e.missingSince = b.observedUntil, b.missingSince }
+func (e *engine) pass(b batch) {
+	e.observedUntil, e.missingSince = b.observedUntil, b.missingSince
+	e.state.Rest()
+}
+
+// takeFree gives the memory of a body that nobody reads any more, nil if there is
+// none. The batch of the last observation must be done with.
+func (e *engine) takeFree() []byte {
+	free := e.freeBody
+	e.freeBody = nil
+	return free
+}
 
 // due tells whether a batch must go out now: it has something to tell, if only
 // that the feed is live again.

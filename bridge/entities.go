@@ -11,7 +11,9 @@ import (
 )
 
 // stateStats are the statistics whose change is a change of state.
-var stateStats = [...]string{"acd_state", "acd_next_state", "reason"}
+var stateStats = [...]string{acdState, "acd_next_state", "reason"}
+
+const acdState = "acd_state"
 
 // roundTripSlack allows for whole seconds on both ends of state_duration, and
 // for the instant of the sample inside the request.
@@ -77,10 +79,13 @@ func daily(name string) bool {
 func isStateStat(name string) bool { return slices.Contains(stateStats[:], name) }
 
 // reset tells whether a counter's drop among changes shows the daily reset.
-func reset(changes []diff.Change) bool {
-	return slices.ContainsFunc(changes, func(c diff.Change) bool {
-		return c.Op == diff.Changed && len(resets(c.Before, c.After)) > 0
-	})
+func reset(changes *diff.Changes) bool {
+	for c := range changes.All() {
+		if c.Op == diff.Changed && len(resets(c.Before, c.After)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // window bounds a change that this poll shows.
@@ -106,15 +111,6 @@ func (e *engine) window(op diff.Op, seenUntil, by time.Time) window {
 type boundWindow struct {
 	after, by time.Time
 	text      window
-}
-
-// lastRevision is the number of the last event about a row's entity that the
-// stream holds; 0 if it holds none.
-func (e *engine) lastRevision(c *diff.Change, key string) uint64 {
-	if c.Before.IsZero() {
-		return e.revisions[key]
-	}
-	return c.Revision
 }
 
 // parted parts names in two, in their order.

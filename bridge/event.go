@@ -149,11 +149,15 @@ func (r *agentReader) state(m diff.Image) agentState {
 // spoken is the state of which the texts are read, in published words.
 func (r *agentReader) spoken(known uint64) agentState {
 	s := agentState{r.texts[0], r.texts[1], r.texts[2]}
-	if known&1 != 0 && (s.State == "" || s.State == "0") { // "0" is how an old client of the vendor shows none
+	if known&1 != 0 && outWord(s.State) {
 		s.State = loggedOut
 	}
 	return s
 }
+
+// outWord tells whether BPCC says with a text that an agent is logged out. "0" is
+// how an old client of the vendor shows none.
+func outWord(acdState string) bool { return acdState == "" || acdState == "0" }
 
 // stateOf is the state of an agent of whom nobody has read before.
 func stateOf(m diff.Image) agentState {

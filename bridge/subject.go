@@ -22,17 +22,19 @@ func Token(id string) string {
 	if plain {
 		return id
 	}
-	var b strings.Builder
+	return string(appendToken(nil, id))
+}
+
+// appendToken adds what [Token] gives.
+func appendToken(b []byte, id string) []byte {
 	for i := range len(id) {
 		if c := id[i]; tokenByte(c) {
-			b.WriteByte(c)
+			b = append(b, c)
 		} else {
-			b.WriteByte('=')
-			b.WriteByte(upperHex[c>>4])
-			b.WriteByte(upperHex[c&15])
+			b = append(b, '=', upperHex[c>>4], upperHex[c&15])
 		}
 	}
-	return b.String()
+	return b
 }
 
 // ParseToken reads the id back from what [Token] wrote; all else is [ErrToken].

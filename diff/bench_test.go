@@ -98,10 +98,10 @@ func (c *centre) run(b *testing.B, bodies [][]byte, want int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for _, change := range changes {
+		for change := range changes.All() {
 			s.Set(change.Kind, change.ID, change.After, 1)
 		}
-		return len(changes)
+		return changes.Len()
 	}
 	if got := step(bodies[0]); got != c.agents+c.services {
 		b.Fatalf("%d changes at first, want %d", got, c.agents+c.services)

@@ -2,7 +2,6 @@ package diff
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -23,11 +22,12 @@ type work struct {
 	group  *group
 	entity *entity
 	past   *past // nil if the last snapshot showed it, and that is all there is to it
-	// What was found out already about the row, if the entity stands nowhere
-	// else: its pack, "" if nothing was, and what differs.
-	at     place
-	after  string
-	differ []string
+	// A plain one is known by what differs between its only row and the one beside
+	// that, or is new and known by its only row; it need not be read yet.
+	plain  bool
+	grid   int16     // of the row
+	was    uint32    // where the row beside begins
+	differ differing // 0 = it is new
 }
 
 // past is how an entity was shown before.
@@ -87,29 +87,32 @@ func (c *comparison) gatherRows(i int) {
 	if c.plan.grids[i].clock < 0 {
 		notable = nil
 	}
-	keys := t.keys
+	keys, differs := t.keys, t.differ
 	for n := range t.rows {
 		r := &t.rows[n]
+		var differ differing
 		if r.reading == anew {
 			if len(keys) > 0 && keys[0].row == n {
 				r.entity = c.meet(g, i, keys[0].key)
 				keys = keys[1:]
-				c.touch(g, r.entity, false)
+				c.touchNew(g, i, r.entity)
 				continue
 			}
+			differ, differs = differs[0], differs[1:]
 		} else if notable == nil {
 			continue
 		}
-		suspect := false
-		if notable != nil {
-			j := n
-			if t.moved >= 0 && n >= t.moved {
-				j = r.entity.rowIn(i)
-			}
-			suspect = notable.suspects(old[j].clock, r.clock)
+		j := n
+		if t.moved >= 0 && n >= t.moved {
+			j = r.entity.rowIn(i)
 		}
-		if suspect || r.reading == anew {
-			c.touchRow(g, i, n, suspect)
+		suspect := notable != nil && notable.suspects(old[j].clock, r.clock)
+		switch e := r.entity; {
+		case !suspect && r.reading != anew:
+		case !suspect && differ != 0 && e.lean && int(e.grid) == i && !e.touched && c.plan.grids[i].simple:
+			c.touchPlain(work{group: g, entity: e, plain: true, grid: int16(i), was: old[j].from, differ: differ})
+		default:
+			c.touch(g, e, suspect)
 		}
 	}
 	for j := 0; t.left > 0 && j < len(old); j++ {
@@ -136,18 +139,20 @@ func (c *comparison) meet(g *group, grid int, key string) *entity {
 	return e
 }
 
-// touchRow is touch for an entity that one row shows.
-func (c *comparison) touchRow(g *group, grid, n int, seen bool) {
-	r := &c.snap.grids[grid].rows[n]
-	if !seen && !r.entity.touched {
-		if after, differ, ok := c.pair(g, r.entity, grid, r); ok {
-			r.entity.touched = true
-			g.touched = append(g.touched, r.entity)
-			c.works = append(c.works, work{group: g, entity: r.entity, at: place{grid, n}, after: after, differ: differ})
-			return
-		}
+// touchNew is touch for an entity that a row shows which has none beside it.
+func (c *comparison) touchNew(g *group, grid int, e *entity) {
+	if e.touched || e.known || e.grid != nowhere || e.more != nil {
+		c.touch(g, e, false)
+		return
 	}
-	c.touch(g, r.entity, seen)
+	c.touchPlain(work{group: g, entity: e, plain: true, grid: int16(grid)})
+}
+
+// touchPlain adds an entity whose rows need not be read yet.
+func (c *comparison) touchPlain(w work) {
+	w.entity.touched = true
+	w.group.touched = append(w.group.touched, w.entity)
+	c.works = append(c.works, w)
 }
 
 // touch adds an entity to those to be looked at, with what its old rows tell.
@@ -237,6 +242,9 @@ func (c *comparison) move() {
 			s.spare = s.last
 		}
 	}
+	if s.last != nil {
+		s.older = s.last.body
+	}
 	s.last = c.snap
 	s.last.beside = nil
 	for i := range s.last.grids {
@@ -245,23 +253,27 @@ func (c *comparison) move() {
 }
 
 // tell tells what differs of a kind.
-func (c *comparison) tell(changes []Change, g *group) []Change {
-	from := len(changes)
+func (c *comparison) tell(kind int) {
+	g := c.groups[c.plan.kinds[kind].kind]
+	found := &c.changes
+	from := len(found.list)
 	g.open = slices.Grow(g.open, len(g.touched))
 	sorted := true
-	for _, w := range c.works {
+	for i := range c.works {
+		w := &c.works[i]
 		if w.group != g || w.entity.grid == nowhere {
 			continue
 		}
-		n := len(changes)
-		changes = c.look(changes, w)
-		sorted = sorted && (n == from || n == len(changes) || changes[n-1].ID < changes[n].ID)
+		n := len(found.list)
+		if !c.sketch(w, kind) {
+			c.look(w, kind)
+		}
+		sorted = sorted && (n == from || n == len(found.list) || byID(found.list[n-1], found.list[n]) < 0)
 	}
-	byID := func(a, b Change) int { return strings.Compare(a.ID, b.ID) }
 	if !sorted { // many a source sends its rows in order
-		slices.SortFunc(changes[from:], byID)
+		slices.SortFunc(found.list[from:], byID)
 	}
-	from = len(changes)
+	from = len(found.list)
 	held := c.holds(g)
 	for _, e := range g.absent {
 		switch {
@@ -270,34 +282,60 @@ func (c *comparison) tell(changes []Change, g *group) []Change {
 			c.missing = append(c.missing, e.more.seenUntil)
 		default:
 			e.more.present, e.more.seen = false, Image{}
-			changes = append(changes, Change{
+			c.found(kind, e, Change{
 				Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.image(g, e, e.pack), Revision: e.revision, SeenUntil: e.more.seenUntil,
 			})
 		}
 	}
-	slices.SortFunc(changes[from:], byID)
-	return changes
+	slices.SortFunc(found.list[from:], byID)
+}
+
+// found adds a change that is made whole at once.
+func (c *comparison) found(kind int, e *entity, change Change) {
+	c.changes.list = append(c.changes.list, sketch{entity: e, full: int32(len(c.changes.full)), kind: uint16(kind), op: change.Op})
+	c.changes.full = append(c.changes.full, change)
+}
+
+// sketch adds the change of a plain entity, unless it turns out that a closer look
+// is needed: it stands in another grid too.
+func (c *comparison) sketch(w *work, kind int) bool {
+	g, e := w.group, w.entity
+	if !w.plain {
+		return false
+	}
+	if e.grid != w.grid {
+		if e.lean {
+			e.pack, _ = c.pack(g, e, []spot{{int(w.grid), w.was, c.older}})
+			e.lean = false
+		}
+		return false
+	}
+	op := Changed
+	if !e.known {
+		op = c.entering(g, []place{{int(e.grid), int(e.row)}})
+	}
+	o := g.reopen(e)
+	o.was, e.owes = w.was, e.lean
+	c.changes.list = append(c.changes.list, sketch{entity: e, differ: w.differ, full: -1, kind: uint16(kind), op: op})
+	return true
+}
+
+// entering is what happened to an entity that nobody knew.
+func (c *comparison) entering(g *group, places []place) Op {
+	if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(places)) {
+		return Observed
+	}
+	return Appeared
 }
 
 // look compares one entity that the snapshot shows.
-func (c *comparison) look(changes []Change, w work) []Change {
+func (c *comparison) look(w *work, kind int) {
 	g, e := w.group, w.entity
 	var buf [1]place
 	places := e.places(buf[:])
-	if int(e.grid) != w.at.grid || int(e.row) != w.at.row {
-		w.after = ""
-	}
-	alone := true
-	if w.after == "" {
-		var pack []byte
-		pack, alone = c.picture(g, e, c.last, places)
-		w.after = string(pack)
-		w.differ = nil
-		if e.known && !e.odd() {
-			w.differ = c.differences(g.plan, e.pack, w.after)
-		}
-	}
-	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: c.before, After: Image{g.plan.names, w.after}}
+	var at [1]spot
+	after, alone := c.pack(g, e, c.spots(at[:0], e))
+	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: c.before, After: Image{g.plan.names, after}}
 	if w.past != nil {
 		change.SeenUntil = w.past.until
 	}
@@ -306,16 +344,13 @@ func (c *comparison) look(changes []Change, w work) []Change {
 	}
 	switch {
 	case !e.known:
-		change.Op, change.SeenUntil = Appeared, time.Time{}
-		if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(places)) {
-			change.Op = Observed
-		}
+		change.Op, change.SeenUntil = c.entering(g, places), time.Time{}
 	case e.odd():
 		change.Stats = slices.DeleteFunc(Differences(change.Before, change.After), func(stat string) bool {
 			return g.plan.volatile[g.plan.index(stat)]
 		})
 	default:
-		change.Stats = w.differ
+		change.Stats = c.differences(g.plan, e.pack, after)
 	}
 	if change.Op == Changed && w.past != nil && !w.past.seen.IsZero() && c.options.Notable != nil {
 		change.Notable = c.options.Notable.Images(g.kind, w.past.seen, change.After)
@@ -325,11 +360,11 @@ func (c *comparison) look(changes []Change, w work) []Change {
 			pack := g.plan.running(c.scratch[:0], e.pack)
 			e.pack, e.lean = string(pack), true
 		}
-		return changes
+		return
 	}
 	o := g.reopen(e)
 	o.after, o.whole = change.After, alone
-	return append(changes, change)
+	c.found(kind, e, change)
 }
 
 // differences names what differs between two packs, nil if nothing does.

@@ -93,11 +93,11 @@ func (n *Notable) suspects(before, after int32) bool {
 // massLeast is from how many entities on a departure can be a mass departure.
 const massLeast = 10
 
-// Compare tells what differs between what is known and the snapshot, ordered
-// by kind as the layout names them, then by id. What is known does not change
-// until [State.Set]; only the count of absences goes on. The error is
-// [ErrEmpty], and then nothing has been compared.
-func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) {
+// Compare tells what differs between what is known and the snapshot. What is
+// known does not change until [State.Set]; only the count of absences goes on.
+// The error is [ErrEmpty], and then nothing has been compared.
+func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) {
+	s.Rest()
 	s.adopt(l)
 	again := s.last != nil && (snap == s.last || snap.beside == s.last && snap.again)
 	if !again && snap.beside != s.last {
@@ -118,12 +118,10 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 	c.gather()
 	c.settle()
 	s.missing = s.missing[:0]
-	var changes []Change
-	if n := len(s.works); n > 0 {
-		changes = make([]Change, 0, n)
-	}
-	for i := range s.plan.kinds {
-		changes = c.tell(changes, s.groups[s.plan.kinds[i].kind])
+	s.changes.state, s.changes.before = s, c.before
+	s.changes.list = slices.Grow(s.changes.list, len(s.works))
+	for kind := range s.plan.kinds {
+		c.tell(kind)
 	}
 	entities := 0
 	for _, g := range s.groups {
@@ -131,8 +129,10 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) ([]Change, error) 
 		g.open, g.touched = trimmed(g.open, len(g.open), len(g.byID)), trimmed(g.touched, len(g.touched), len(g.byID))
 	}
 	clear(s.works)
-	s.works = trimmed(s.works[:0], 0, entities)
-	return changes, nil
+	s.works = trimmed(s.works[:0], len(s.works), entities)
+	s.changes.list = trimmed(s.changes.list, len(s.changes.list), entities)
+	s.changes.full = trimmed(s.changes.full, len(s.changes.full), entities)
+	return &s.changes, nil
 }
 
 // trimmed gives memory back that was needed for much more than there usually is:

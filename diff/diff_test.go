@@ -80,7 +80,12 @@ func parse(tb testing.TB, l *diff.Layout, n int, body string) *diff.Snapshot {
 // read is parse beside what a state has compared last.
 func read(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string) *diff.Snapshot {
 	tb.Helper()
-	snap, err := s.Parse(l, []byte(body))
+	return readBytes(tb, s, l, n, []byte(body))
+}
+
+func readBytes(tb testing.TB, s *diff.State, l *diff.Layout, n int, body []byte) *diff.Snapshot {
+	tb.Helper()
+	snap, err := s.Parse(l, body)
 	if err != nil {
 		tb.Fatalf("parse %s: %v", body, err)
 	}
@@ -91,11 +96,16 @@ func read(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string) *dif
 // compare parses and compares, where no error is expected.
 func compare(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string, o diff.Options) []diff.Change {
 	tb.Helper()
-	changes, err := s.Compare(l, read(tb, s, l, n, body), o)
+	changes, err := whole(s.Compare(l, read(tb, s, l, n, body), o))
 	if err != nil {
 		tb.Fatalf("compare %s: %v", body, err)
 	}
 	return changes
+}
+
+// whole makes all changes at once, in the place of Compare.
+func whole(changes *diff.Changes, err error) ([]diff.Change, error) {
+	return slices.Collect(changes.All()), err
 }
 
 func acknowledge(s *diff.State, changes []diff.Change) {
@@ -276,7 +286,7 @@ func TestCompare(t *testing.T) {
 			var s diff.State
 			for i, step := range tt.steps {
 				o.AcceptEmpty = step.accept
-				changes, err := s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), o)
+				changes, err := whole(s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), o))
 				if !errors.Is(err, step.err) {
 					t.Fatalf("step %d: error %v, want %v", i, err, step.err)
 				}

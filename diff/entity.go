@@ -21,6 +21,7 @@ type entity struct {
 	grid     int16  // the grid of row, or one of the constants below
 	known    bool   // there is a published image
 	lean     bool   // the pack holds volatile texts only
+	owes     bool   // it leans on the row that the snapshot before the last showed
 	touched  bool   // the last comparison looked at it
 }
 
@@ -154,8 +155,9 @@ type group struct {
 // of it last.
 type opened struct {
 	entity *entity
-	after  Image
-	whole  bool // its row tells all of that image
+	after  Image  // zero if nobody has asked for it
+	was    uint32 // where its row stands in the body before the last, if it owes
+	whole  bool   // its row tells all of after
 }
 
 // departure is a mass departure that is being held.
@@ -202,7 +204,7 @@ func (g *group) clear(e *entity) {
 	if e.known {
 		g.known--
 	}
-	e.pack, e.revision, e.known, e.lean = "", 0, false, false
+	e.pack, e.revision, e.known, e.lean, e.owes = "", 0, false, false, false
 	if m := e.more; m != nil {
 		if m.image = (Image{}); m.places == nil && e.grid != nowhere {
 			e.more = nil

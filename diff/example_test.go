@@ -33,7 +33,7 @@ func ExampleState_Compare() {
 			return
 		}
 		options.Baseline["agent"] = true
-		for _, c := range changes {
+		for c := range changes.All() {
 			fmt.Println(i, c.Op, c.ID, c.Stats, c.Before.Text("acd_state"), "->", c.After.Text("acd_state"))
 			// Published and acknowledged: from now on, this is what is known.
 			state.Set(c.Kind, c.ID, c.After, 1)

@@ -136,6 +136,10 @@ type gridPlan struct {
 	key     int     // index of the member that names the row, -1 if it has none
 	clock   int     // of the one that is the clock, -1 if it has none
 	tells   [][]int // by statistic of the kind: the members that tell it, the first one rules
+	// simple tells that each statistic is told by one member, as it is, and that
+	// differing can say by which.
+	simple       bool
+	combinations map[differing][]string // names of statistics that have differed
 	// order is how the rows put their members, as far as was seen: the index of
 	// the nth member, -1 for one that the layout does not name. A guess.
 	order []int
@@ -233,6 +237,8 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 	if g.ID != "" {
 		out.key = at(g.Key)
 	}
+	out.simple = l.Rewrite == nil && len(out.members) <= membersMost &&
+		!slices.ContainsFunc(out.tells, func(members []int) bool { return len(members) != 1 })
 	return out
 }
 

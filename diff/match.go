@@ -65,12 +65,12 @@ func (p *parser) take(g, i, j int, old row) int {
 	end := i + int(old.to-old.from)
 	p.add(g, j, row{
 		from: uint32(i), to: uint32(end), entity: old.entity, clock: old.clock, cut: old.cut, reading: same,
-	})
+	}, 0)
 	return end
 }
 
 // add adds a row that has the older row j beside it, unless another has.
-func (p *parser) add(g, j int, r row) {
+func (p *parser) add(g, j int, r row, differ differing) {
 	t := &p.snap.grids[g]
 	if t.taken.has(j) {
 		p.snap.Duplicates++
@@ -80,6 +80,7 @@ func (p *parser) add(g, j int, r row) {
 	t.left--
 	if r.reading == anew {
 		t.anew++
+		t.differ = append(t.differ, differ)
 	}
 	if j != len(t.rows) && t.moved < 0 {
 		t.moved = len(t.rows)
@@ -106,7 +107,7 @@ func (p *parser) match(g, i int, old []row, next int) (end, then int) {
 		}
 		if end, r := grid.beside(p.b, i, p.beside.body, int(old[j].from)); end >= 0 {
 			r.entity = old[j].entity
-			p.add(g, j, r)
+			p.add(g, j, r.row, r.differ)
 			return end, next
 		}
 	}
@@ -129,7 +130,7 @@ func (p *parser) match(g, i int, old []row, next int) (end, then int) {
 	}
 	if j >= 0 {
 		r.entity = old[j].entity
-		p.add(g, j, r)
+		p.add(g, j, r, 0)
 		return end, j + 1
 	}
 	p.enter(g, string(key), r)
@@ -236,7 +237,7 @@ func (p *parser) single(g, i int) int {
 		}
 		if end, r := p.plan.grids[g].beside(p.b, i, p.beside.body, int(old[0].from)); end >= 0 {
 			r.entity = old[0].entity
-			p.add(g, 0, r)
+			p.add(g, 0, r.row, r.differ)
 			return end
 		}
 	}
@@ -249,7 +250,7 @@ func (p *parser) single(g, i int) int {
 	r := grid.row(p.b, i, end, values)
 	if len(old) > 0 {
 		r.entity = old[0].entity
-		p.add(g, 0, r)
+		p.add(g, 0, r, 0)
 		return end
 	}
 	p.enter(g, p.layout.Grids[g].Entity, r)

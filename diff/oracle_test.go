@@ -148,9 +148,9 @@ func (s *sight) see(grid int, g diff.Grid, id string, row map[string]any) {
 
 // expected is a change as the oracle foretells it.
 type expected struct {
-	Op    diff.Op
-	Stats []string // sorted
-	After map[string]string
+	Op            diff.Op
+	Stats         []string // sorted
+	Before, After map[string]string
 }
 
 // oracle is the specification's memory.
@@ -210,7 +210,7 @@ func (o *oracle) foretell(l *diff.Layout, s sight) map[string]expected {
 				}
 			}
 			if stats != nil {
-				all[name] = expected{diff.Changed, stats, after}
+				all[name] = expected{diff.Changed, stats, before, after}
 			}
 		}
 	}
@@ -220,7 +220,7 @@ func (o *oracle) foretell(l *diff.Layout, s sight) map[string]expected {
 			continue
 		}
 		if o.missed[name]++; o.missed[name] >= 2 {
-			all[name] = expected{Op: diff.Disappeared}
+			all[name] = expected{Op: diff.Disappeared, Before: o.known[agent][id]}
 		}
 	}
 	o.begun = true
@@ -375,8 +375,10 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 	o := newOracle()
 	options := diff.Options{DisappearAfter: 2}
 	var s diff.State
+	var held []byte // what the state reads
 	for n := range snapshots {
 		body := x.next()
+		raw := []byte(body)
 		fail := func(what, d string) {
 			t.Helper()
 			t.Fatalf("seed %d, snapshot %d: %s\n%s\n%s", seed, n, what, d, body)
@@ -385,13 +387,13 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 		if err != nil {
 			fail("the oracle cannot read it", err.Error())
 		}
-		snap := read(t, &s, l, n, body)
+		snap := readBytes(t, &s, l, n, raw)
 		if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
 			fail("counts (-oracle +package)", d)
 		}
 		refused := o.empty(l, seen)
 		options.AcceptEmpty = x.IntN(3) == 0
-		changes, err := s.Compare(l, snap, options)
+		changes, err := whole(s.Compare(l, snap, options))
 		if want := refused && !options.AcceptEmpty; errors.Is(err, diff.ErrEmpty) != want {
 			fail("refusal of an empty grid", fmt.Sprint(err, ", want ", want))
 		}
@@ -405,13 +407,18 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 		if d := cmp.Diff(want, got); d != "" {
 			fail("changes (-oracle +package)", d)
 		}
-		if x.IntN(8) == 0 {
-			continue // not acknowledged: both sides must find it again
-		}
+		// What is not acknowledged both sides must find again.
+		none := x.IntN(8) == 0
 		for _, c := range changes {
+			if none || x.IntN(8) == 0 {
+				continue
+			}
 			s.Set(c.Kind, c.ID, c.After, 1)
 			o.known.set(c.Kind, c.ID, want[string(c.Kind)+"/"+c.ID].After)
 		}
+		s.Rest()
+		overwrite(held)
+		held = raw
 		state := world{}
 		for kind := range o.known {
 			state[kind] = map[string]map[string]string{}

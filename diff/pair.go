@@ -2,18 +2,18 @@ package diff
 
 import "bytes"
 
-// pair is what two rows of one entity, an older and a newer one, are read into
+// abreast is what two rows of one entity, an older and a newer one, are read into
 // side by side.
-type pair struct {
+type abreast struct {
 	olds, values  []span // by member
 	alike         []bool // by member: they are the same bytes
 	before, after []byte // packs
 }
 
-// abreast finds the values of both rows, in old from j on and in b from i on. It
+// read finds the values of both rows, in old from j on and in b from i on. It
 // gives up where they do not have the shape that most sources send: columns in
 // the order seen before, strings without escapes, no blanks.
-func (p *pair) abreast(g *gridPlan, old []byte, j int, b []byte, i int) bool {
+func (p *abreast) read(g *gridPlan, old []byte, j int, b []byte, i int) bool {
 	if n := len(g.members); len(p.values) < n {
 		p.olds, p.values, p.alike = make([]span, n), make([]span, n), make([]bool, n)
 	}
@@ -65,31 +65,22 @@ func (s span) inner(b []byte) ([]byte, bool) {
 	return b[s.from+1 : s.from+length-1], true
 }
 
-// pair compares a lean entity's row with the one that it leans on, where that
-// can be done without a closer look at either: the rows are read once, side by
-// side. It makes the entity's pack whole, and gives the row's pack and what
-// differs.
-func (c *comparison) pair(g *group, e *entity, grid int, r *row) (after string, differ []string, ok bool) {
-	p, plan := &c.both, &c.plan.grids[grid]
-	if !e.lean || int(e.grid) != grid || c.layout.Rewrite != nil {
-		return "", nil, false
+// pair packs the published image of an entity that owes, and what its row shows,
+// where that can be done without a closer look at either row: they are read once,
+// side by side.
+func (s *State) pair(g *group, e *entity) (before, after string, ok bool) {
+	p, plan := &s.abreast, &s.plan.grids[e.grid]
+	old, b := s.older, s.last.body
+	if !p.read(plan, old, int(g.open[e.open].was), b, int(s.last.grids[e.grid].rows[e.row].from)) {
+		return "", "", false
 	}
-	old, b := c.last.body, c.snap.body
-	if !p.abreast(plan, old, int(c.last.grids[grid].rows[e.row].from), b, int(r.from)) {
-		return "", nil, false
-	}
-	differ = c.names(len(g.plan.volatile))
 	p.before, p.after = append(p.before[:0], e.pack[0]), append(p.after[:0], packPlain)
 	published := texts(e.pack)
 	for i, volatile := range g.plan.volatile {
-		members := plan.tells[i]
-		if len(members) != 1 {
-			return "", nil, false
-		}
-		m := members[0]
+		m := plan.tells[i][0]
 		is, plain := p.values[m].inner(b)
 		if !plain {
-			return "", nil, false
+			return "", "", false
 		}
 		p.after = append(append(p.after, byte(len(is)+1)), is...)
 		switch {
@@ -103,16 +94,13 @@ func (c *comparison) pair(g *group, e *entity, grid int, r *row) (after string, 
 		default:
 			was, plain := p.olds[m].inner(old)
 			if !plain {
-				return "", nil, false
+				return "", "", false
 			}
 			p.before = append(append(p.before, byte(len(was)+1)), was...)
-			differ = append(differ, g.plan.names.all[i])
 		}
 	}
-	c.differ = c.differ[:len(c.differ)+len(differ)]
 	n := len(p.before)
 	p.before = append(p.before, p.after...)
 	all := string(p.before)
-	e.pack, e.lean = all[:n], false
-	return all[n:], differ[:len(differ):len(differ)], true
+	return all[:n], all[n:], true
 }

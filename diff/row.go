@@ -190,12 +190,27 @@ func (g *gridPlan) value(b []byte, i, member int) []byte {
 	return nil
 }
 
+// reread is a row that was read beside an older one.
+type reread struct {
+	row
+	differ differing
+}
+
+// differing tells which members of a row have another text than in an older one,
+// of those that may be told: a bit for each, by member. 0 is that nobody knows
+// without a closer look, which is so as well where a text is no plain one.
+type differing uint64
+
+// membersMost is how many members a row can have for differing to tell of them.
+const membersMost = 64
+
 // beside reads a row, which begins at i, and in step with it the one of the
 // same key in an older body, which begins at j and has been read before. It
 // compares value by value, and makes no texts. It returns the row's end, -1 if
 // the rows do not go in step.
-func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r row) {
-	r = row{from: uint32(i), clock: noClock, reading: ticked}
+func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r reread) {
+	r.row = row{from: uint32(i), clock: noClock, reading: ticked}
+	unclear := len(g.members) > membersMost
 	i, j = space(b, i+1), space(old, j+1)
 	for n := 0; ; n++ {
 		n, i, j = g.stride(b, i, old, j, n, &r)
@@ -222,6 +237,8 @@ func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r row) {
 			}
 			if m >= 0 && g.members[m].loud && !bytes.Equal(token, old[from:j]) {
 				r.reading = anew
+				unclear = unclear || !plainToken(token) || !plainToken(old[from:j])
+				r.differ |= 1 << (m % membersMost)
 			}
 		}
 		if m >= 0 {
@@ -230,6 +247,9 @@ func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r row) {
 		i, j = space(b, end), space(old, j)
 		if begins(b, i, '}') && begins(old, j, '}') {
 			r.to = uint32(i + 1)
+			if unclear {
+				r.differ = 0
+			}
 			return i + 1, r
 		}
 		if i, j = after(b, i, ','), after(old, j, ','); i < 0 || j < 0 {
@@ -242,24 +262,26 @@ func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r row) {
 // sources send: columns in the order seen before, strings without escapes, no
 // blanks. It stops before the nth column, at i and j, with which beside must go
 // on; there always is one.
-func (g *gridPlan) stride(b []byte, i int, old []byte, j, n int, r *row) (int, int, int) {
+func (g *gridPlan) stride(b []byte, i int, old []byte, j, n int, r *reread) (int, int, int) {
 	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b) && j+16 <= len(old); n++ {
 		m := &g.members[g.order[n]]
 		if !m.begins(b, i) || !m.begins(old, j) {
 			break
 		}
 		at, from := i+len(m.quoted), j+len(m.quoted)
-		length, _, then := quick(b, at)
+		length, ascii, then := quick(b, at)
 		if then != ',' || length > textLimit/3 {
 			break
 		}
 		token, longer := b[at:at+length], length
 		if from+length >= len(old) || old[from+length] != ',' || string(token) != string(old[from:from+length]) {
-			if longer, _, then = quick(old, from); then != ',' {
+			var was bool
+			if longer, was, then = quick(old, from); then != ',' || m.loud && !(ascii && was) {
 				break
 			}
 			if m.loud {
 				r.reading = anew
+				r.differ |= 1 << (g.order[n] % membersMost)
 			}
 		}
 		if g.order[n] == g.clock {
@@ -268,6 +290,12 @@ func (g *gridPlan) stride(b []byte, i int, old []byte, j, n int, r *row) (int, i
 		i, j = at+length+1, from+longer+1
 	}
 	return n, i, j
+}
+
+// plainToken tells whether a value is a string that stands for just the bytes
+// between its quotes, and is not cut.
+func plainToken(token []byte) bool {
+	return token[0] == '"' && len(token) <= textLimit && plain(string(token[1:len(token)-1]))
 }
 
 // note takes from a value what is kept of it.

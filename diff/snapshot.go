@@ -38,6 +38,9 @@ type table struct {
 	rows []row
 	// keys name the rows that have nothing beside them, in the order of rows.
 	keys []rowKey
+	// differ tells what differs in the rows that have to be looked at and have one
+	// beside them, in the order of rows.
+	differ []differing
 	// moved is the first row that has another index than the one beside it, or
 	// none beside it; -1 if there is no such row.
 	moved int
@@ -50,6 +53,7 @@ type table struct {
 // trim gives back memory for rows that the table does not have.
 func (t *table) trim() {
 	t.keys = trimmed(t.keys, 0, len(t.rows))[:0]
+	t.differ = trimmed(t.differ, len(t.differ), len(t.rows))[:0]
 	if cap(t.rows) > len(t.rows)+len(t.rows)/16+16 {
 		t.rows = append(make([]row, 0, len(t.rows)+len(t.rows)/32), t.rows...)
 	}
@@ -139,7 +143,7 @@ func (s *Snapshot) reset(l *Layout, body []byte, beside *Snapshot) {
 	for i := range grids {
 		t := &grids[i]
 		clear(t.keys)
-		*t = table{rows: t.rows[:0], keys: t.keys[:0], taken: t.taken, moved: -1}
+		*t = table{rows: t.rows[:0], keys: t.keys[:0], differ: t.differ[:0], taken: t.taken, moved: -1}
 	}
 	*s = Snapshot{
 		body: body, layout: l, beside: beside, grids: grids,

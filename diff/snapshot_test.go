@@ -73,7 +73,7 @@ func TestParseKeys(t *testing.T) {
 			l := floor()
 			snap := parse(t, l, 0, grid(tt.rows))
 			var s diff.State
-			changes, err := s.Compare(l, snap, diff.Options{})
+			changes, err := whole(s.Compare(l, snap, diff.Options{}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +236,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted, but encoding/json says %v", err)
 		}
 		var s diff.State
-		changes, err := s.Compare(l, snap, diff.Options{})
+		changes, err := whole(s.Compare(l, snap, diff.Options{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,12 +250,12 @@ func FuzzParse(f *testing.F) {
 		if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
 			t.Errorf("counts (-encoding/json +package)\n%s", d)
 		}
-		again, err := s.Compare(l, snap, diff.Options{})
+		again, err := whole(s.Compare(l, snap, diff.Options{}))
 		if err != nil || len(again) != len(changes) {
 			t.Errorf("compared again: %d changes, %v; want the same %d", len(again), err, len(changes))
 		}
 		acknowledge(&s, changes)
-		if again, err := s.Compare(l, snap, diff.Options{}); err != nil || len(again) > 0 {
+		if again, err := whole(s.Compare(l, snap, diff.Options{})); err != nil || len(again) > 0 {
 			t.Errorf("after all is known: %s, %v; want nothing", told(again), err)
 		}
 	})

@@ -16,6 +16,7 @@ type State struct {
 	plan   *plan
 	last   *Snapshot // the one compared last; nil = none that the next could stand beside
 	spare  *Snapshot // memory for the next one
+	older  []byte    // body of the one before the last, as long as changes may be asked for what it showed
 	sent   time.Time // when the request of the last one was sent
 	still  bool      // the last one was the same body as the one before
 	// missing tells until when each entity was seen that the last one left out
@@ -25,7 +26,8 @@ type State struct {
 	// Memory that is used again and again: for what a comparison looks at, a
 	// row's values by place and member, and a pack.
 	works   []work
-	both    pair
+	changes Changes
+	abreast abreast
 	values  []span
 	scratch []byte
 }
@@ -55,6 +57,7 @@ func (s *State) entity(kind Kind, id string) *entity {
 // Compare, and good until the next Parse. The body must stay as it is until
 // another one has been compared.
 func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
+	s.Rest()
 	s.adopt(l)
 	if s.spare == nil {
 		s.spare = &Snapshot{}
@@ -175,29 +178,51 @@ func (s *State) whole(g *group, e *entity) string {
 	if !e.lean {
 		return e.pack
 	}
-	var buf [1]place
-	pack, _ := s.picture(g, e, s.last, e.places(buf[:]))
-	return string(pack)
+	var buf [1]spot
+	at := buf[:0]
+	if e.owes {
+		at = append(at, spot{int(e.grid), g.open[e.open].was, s.older})
+	} else {
+		at = s.spots(at, e)
+	}
+	pack, _ := s.pack(g, e, at)
+	return pack
 }
 
-// picture packs what rows of a snapshot show of an entity. Where two of them
-// know the same statistic the first one rules; what no row tells is as
-// published. Of a lean entity it packs the published image instead, for which
-// the rows must be those that it leans on. The pack lies in the state's scratch
-// memory; alone tells that a single row told all of it.
-func (s *State) picture(g *group, e *entity, snap *Snapshot, places []place) (pack []byte, alone bool) {
+// spot is a row in a body.
+type spot struct {
+	grid int
+	from uint32
+	body []byte
+}
+
+// spots adds the rows of the last snapshot that show an entity, in the order of
+// the grids.
+func (s *State) spots(to []spot, e *entity) []spot {
+	var buf [1]place
+	for _, p := range e.places(buf[:]) {
+		to = append(to, spot{p.grid, s.last.grids[p.grid].rows[p.row].from, s.last.body})
+	}
+	return to
+}
+
+// pack packs what rows show of an entity. Where two of them know the same
+// statistic the first one rules; what no row tells is as published. Of a lean
+// entity it packs the published image instead, for which the rows must be those
+// that it leans on. It is alone if a single row told all of it.
+func (s *State) pack(g *group, e *entity, rows []spot) (pack string, alone bool) {
 	width := 0
-	for _, p := range places {
-		width = max(width, len(s.plan.grids[p.grid].members))
+	for _, r := range rows {
+		width = max(width, len(s.plan.grids[r.grid].members))
 	}
-	if len(s.values) < width*len(places) {
-		s.values = make([]span, width*len(places))
+	if len(s.values) < width*len(rows) {
+		s.values = make([]span, width*len(rows))
 	}
-	for n, p := range places {
-		grid := &s.plan.grids[p.grid]
-		grid.read(snap.body, int(snap.grids[p.grid].rows[p.row].from), s.values[n*width:n*width+len(grid.members)])
+	for n, r := range rows {
+		grid := &s.plan.grids[r.grid]
+		grid.read(r.body, int(r.from), s.values[n*width:n*width+len(grid.members)])
 	}
-	pack, alone = append(s.scratch[:0], packPlain), len(places) == 1
+	made, alone := append(s.scratch[:0], packPlain), len(rows) == 1
 	published := texts(e.pack)
 	for i, stat := range g.plan.names.all {
 		var was string
@@ -205,40 +230,41 @@ func (s *State) picture(g *group, e *entity, snap *Snapshot, places []place) (pa
 		if published != "" && (!e.lean || g.plan.volatile[i]) {
 			was, known, published = cutFirst(published)
 			if e.lean {
-				pack = appendJudged(pack, was, known)
+				made = appendJudged(made, was, known)
 				continue
 			}
 		}
-		v := s.told(places, width, i)
+		v, body := s.told(rows, width, i)
 		switch {
 		case v.length&plainSpan != 0 && s.layout.Rewrite == nil && v.length&^plainSpan < 128:
 			length := v.length &^ plainSpan
-			pack = append(pack, byte(length-1))
-			pack = append(pack, snap.body[v.from+1:v.from+length-1]...)
+			made = append(made, byte(length-1))
+			made = append(made, body[v.from+1:v.from+length-1]...)
 		case v.known():
-			pack = s.appendText(pack, g.kind, stat, v.of(snap.body))
+			made = s.appendText(made, g.kind, stat, v.of(body))
 		case e.odd():
 			was, known = e.more.image.Get(stat)
 			fallthrough
 		default:
 			alone = false
-			pack = appendJudged(pack, was, known)
+			made = appendJudged(made, was, known)
 		}
 	}
-	s.scratch = pack
-	return pack, alone
+	s.scratch = made
+	return string(made), alone
 }
 
-// told finds the value of a statistic among the values of rows.
-func (s *State) told(places []place, width, stat int) span {
-	for n := range places {
-		for _, m := range s.plan.grids[places[n].grid].tells[stat] {
+// told finds the value of a statistic among the values of rows, and in which body
+// it stands.
+func (s *State) told(rows []spot, width, stat int) (span, []byte) {
+	for n, r := range rows {
+		for _, m := range s.plan.grids[r.grid].tells[stat] {
 			if v := s.values[n*width+m]; v.known() {
-				return v
+				return v, r.body
 			}
 		}
 	}
-	return span{}
+	return span{}, nil
 }
 
 // appendText adds the text of a value to a pack.
@@ -307,18 +333,9 @@ func (s *State) lift() {
 // seen gives the last snapshot's picture of an entity, and its grids.
 func (s *State) seen(g *group, e *entity) (Image, gridSet) {
 	var buf [1]place
-	var home gridSet
-	places := e.places(buf[:])
-	for _, p := range places {
-		home = append(home, p.grid)
-	}
-	if e.lean {
-		// What the rows show is not what is published, but tells all of it.
-		shown := entity{grid: e.grid, row: e.row, more: e.more}
-		e = &shown
-	}
-	pack, _ := s.picture(g, e, s.last, places)
-	return Image{g.plan.names, string(pack)}, home
+	home := gridsOf(e.places(buf[:]))
+	pack, _ := s.shown(g, e)
+	return Image{g.plan.names, pack}, home
 }
 
 // depart makes an entity one that the last snapshot does not show.

@@ -1,0 +1,175 @@
+package diff
+
+import (
+	"iter"
+	"strings"
+	"time"
+)
+
+// Changes are what one comparison has found, ordered by kind as the layout names
+// them, then by id. They are good until [State.Rest], or the next Parse or
+// Compare.
+//
+// Most are kept as a few words: what differs, and where the old row stood. Their
+// images are made when somebody asks for them.
+type Changes struct {
+	state  *State
+	list   []sketch
+	full   []Change
+	before time.Time // when the request of the snapshot before was sent
+}
+
+// sketch is a change before its images are made.
+type sketch struct {
+	entity *entity
+	differ differing
+	full   int32 // index of Changes.full; -1 = the rows tell all of it
+	kind   uint16
+	op     Op
+}
+
+// Len tells how many there are.
+func (c *Changes) Len() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.list)
+}
+
+// All gives them, whole.
+func (c *Changes) All() iter.Seq[Change] {
+	return func(yield func(Change) bool) {
+		for i := range c.Len() {
+			if !yield(c.At(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Kind, ID and Op are those of the ith change.
+func (c *Changes) Kind(i int) Kind { return c.plan(i).kind }
+func (c *Changes) ID(i int) string { return c.list[i].entity.id }
+func (c *Changes) Op(i int) Op     { return c.list[i].op }
+
+func (c *Changes) plan(i int) *kindPlan { return &c.state.plan.kinds[c.list[i].kind] }
+
+// Stats are those of the ith change. The caller must not change them.
+func (c *Changes) Stats(i int) []string {
+	if full := c.list[i].full; full >= 0 {
+		return c.full[full].Stats
+	}
+	return c.state.stats(int(c.list[i].entity.grid), c.list[i].differ)
+}
+
+// Revision is that of the ith change, as long as nothing new was set.
+func (c *Changes) Revision(i int) uint64 {
+	if full := c.list[i].full; full >= 0 {
+		return c.full[full].Revision
+	}
+	return c.list[i].entity.revision
+}
+
+// Notable is that of the ith change.
+func (c *Changes) Notable(i int) bool {
+	full := c.list[i].full
+	return full >= 0 && c.full[full].Notable
+}
+
+// Now is what the snapshot shows of the ith change's entity, if it is not gone.
+func (c *Changes) Now(i int) Sighting {
+	return Sighting{c.state, c.state.groups[c.Kind(i)], c.list[i].entity}
+}
+
+// At gives the ith change, whole. If something was set for its entity meanwhile,
+// it is a change from that.
+func (c *Changes) At(i int) Change {
+	at := &c.list[i]
+	if at.full >= 0 {
+		return c.full[at.full]
+	}
+	s, e := c.state, at.entity
+	g := s.groups[c.Kind(i)]
+	change := Change{Op: at.op, Kind: g.kind, ID: e.id, Revision: e.revision}
+	var before, after string
+	alone := true
+	if at.op == Changed {
+		change.Stats, change.SeenUntil = c.Stats(i), c.before
+		before, after, alone = s.both(g, e)
+		change.Before = Image{g.plan.names, before}
+	} else {
+		after, alone = s.shown(g, e)
+	}
+	change.After = Image{g.plan.names, after}
+	if e.open >= 0 {
+		g.open[e.open].after, g.open[e.open].whole = change.After, alone
+	}
+	return change
+}
+
+// both gives the pack of what is published of an entity and of what its row
+// shows, and whether the row alone tells all of that.
+func (s *State) both(g *group, e *entity) (before, after string, alone bool) {
+	if e.owes {
+		if before, after, ok := s.pair(g, e); ok {
+			return before, after, true
+		}
+	}
+	before = s.whole(g, e)
+	after, alone = s.shown(g, e)
+	return before, after, alone
+}
+
+// shown gives the pack of what the last snapshot shows of an entity, and whether
+// one row alone tells all of it.
+func (s *State) shown(g *group, e *entity) (pack string, alone bool) {
+	var buf [1]spot
+	published := entity{pack: e.pack, more: e.more}
+	if e.lean {
+		// What the rows show is not what is published, but tells all of it.
+		published.pack = ""
+	}
+	return s.pack(g, &published, s.spots(buf[:0], e))
+}
+
+// Rest ends the use of the last comparison's changes. After it nobody looks any
+// more at the body of the snapshot before, and its memory may be used again.
+func (s *State) Rest() {
+	for _, g := range s.groups {
+		for i := range g.open {
+			if e := g.open[i].entity; e != nil && e.owes {
+				e.pack = s.whole(g, e)
+				e.lean, e.owes = false, false
+			}
+		}
+	}
+	s.older = nil
+	c := &s.changes
+	clear(c.full)
+	c.full, c.list = c.full[:0], c.list[:0]
+}
+
+// stats names what differs in a row of a grid, as the layout orders them. Few
+// combinations are met, and most rows of a snapshot share theirs.
+func (s *State) stats(grid int, differ differing) []string {
+	plan := &s.plan.grids[grid]
+	if names, known := plan.combinations[differ]; known {
+		return names
+	}
+	kind := &s.plan.kinds[plan.kind]
+	var names []string
+	for i, members := range plan.tells {
+		if !kind.volatile[i] && differ&(1<<members[0]) != 0 {
+			names = append(names, kind.names.all[i])
+		}
+	}
+	const most = 1000 // bounds the memory
+	if plan.combinations == nil || len(plan.combinations) >= most {
+		plan.combinations = map[differing][]string{}
+	}
+	plan.combinations[differ] = names[:len(names):len(names)]
+	return plan.combinations[differ]
+}
+
+// byID orders changes.
+func byID(a, b sketch) int { return strings.Compare(a.entity.id, b.entity.id) }
