@@ -73,7 +73,7 @@ func (e *engine) draftAgent(out []draft, changes *diff.Changes, i int, notable b
 // sameState tells whether an agent's state is the same in other words, where n of
 // the statistics that differ are of the state: "" and "0" both say logged out.
 func (e *engine) sameState(changes *diff.Changes, i int, stats []string, n int) bool {
-	if n > 1 || !slices.Contains(stats, acdState) || !outWord(changes.Now(i).Text(acdState)) {
+	if n > 1 || !slices.Contains(stats, acdState) || !changes.Now(i).OneOf(acdState, outWords[:]) {
 		return false
 	}
 	c := changes.At(i)

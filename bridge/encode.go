@@ -99,9 +99,18 @@ func quote(b []byte, s string) []byte { return append(escape(append(b, '"'), s),
 
 // escape is quote without the quotes.
 func escape(b []byte, s string) []byte {
+	i := diff.Plain(s)
+	if i == len(s) {
+		return append(b, s...)
+	}
+	return escapeFrom(b, s, i)
+}
+
+// escapeFrom is escape for a text of which the first bytes are known to be plain.
+func escapeFrom(b []byte, s string, i int) []byte {
 	const hex = "0123456789abcdef"
 	from := 0
-	for i := diff.Plain(s); i < len(s); {
+	for i < len(s) {
 		c := s[i]
 		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
 			i++

@@ -89,8 +89,8 @@ type engine struct {
 type batch struct {
 	poll          uint64
 	at            time.Time
-	received      time.Time // when the answer was that the changes are from
-	gap           bool      // it ended a time without sight
+	received      time.Time     // when the answer was that the changes are from
+	gap           bool          // it ended a time without sight
 	changes       *diff.Changes // that drafts come of; good until the batch is done with
 	events        []draft
 	status        string

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"bpcc-nats/diff"
@@ -149,15 +150,15 @@ func (r *agentReader) state(m diff.Image) agentState {
 // spoken is the state of which the texts are read, in published words.
 func (r *agentReader) spoken(known uint64) agentState {
 	s := agentState{r.texts[0], r.texts[1], r.texts[2]}
-	if known&1 != 0 && outWord(s.State) {
+	if known&1 != 0 && slices.Contains(outWords[:], s.State) {
 		s.State = loggedOut
 	}
 	return s
 }
 
-// outWord tells whether BPCC says with a text that an agent is logged out. "0" is
+// outWords are the texts by which BPCC says that an agent is logged out. "0" is
 // how an old client of the vendor shows none.
-func outWord(acdState string) bool { return acdState == "" || acdState == "0" }
+var outWords = [...]string{"", "0"}
 
 // stateOf is the state of an agent of whom nobody has read before.
 func stateOf(m diff.Image) agentState {
@@ -172,7 +173,27 @@ func since(stateDuration string, by time.Time) string {
 	if !known {
 		return ""
 	}
-	return by.Add(-held).UTC().Truncate(time.Second).Format(time.RFC3339)
+	return clockText(by.Add(-held).UTC())
+}
+
+// clockText is what time.RFC3339 makes of an instant in UTC, for a fraction of the
+// time: an event of every agent may need one.
+func clockText(t time.Time) string {
+	year, month, day := t.Date()
+	if year < 1000 || year > 9999 {
+		return t.Format(time.RFC3339)
+	}
+	hour, minute, second := t.Clock()
+	b := [20]byte{4: '-', 7: '-', 10: 'T', 13: ':', 16: ':', 19: 'Z'}
+	two := func(at, n int) { b[at], b[at+1] = byte('0'+n/10), byte('0'+n%10) }
+	two(0, year/100)
+	two(2, year%100)
+	two(5, int(month))
+	two(8, day)
+	two(11, hour)
+	two(14, minute)
+	two(17, second)
+	return string(b[:])
 }
 
 type agentData struct {

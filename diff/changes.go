@@ -17,6 +17,7 @@ type Changes struct {
 	list   []sketch
 	full   []Change
 	before time.Time // when the request of the snapshot before was sent
+	next   int       // the one that Set is likely to be called for
 }
 
 // sketch is a change before its images are made.
@@ -135,7 +136,9 @@ func (s *State) shown(g *group, e *entity) (pack string, alone bool) {
 // Rest ends the use of the last comparison's changes. After it nobody looks any
 // more at the body of the snapshot before, and its memory may be used again.
 func (s *State) Rest() {
+	entities := 0
 	for _, g := range s.groups {
+		entities += len(g.byID)
 		for i := range g.open {
 			if e := g.open[i].entity; e != nil && e.owes {
 				e.pack = s.whole(g, e)
@@ -143,18 +146,22 @@ func (s *State) Rest() {
 			}
 		}
 	}
-	s.older = nil
+	s.older, s.slab = nil, slab{}
 	c := &s.changes
 	clear(c.full)
-	c.full, c.list = c.full[:0], c.list[:0]
+	c.full, c.list, c.next = trimmed(c.full[:0], 0, entities), trimmed(c.list[:0], 0, entities), 0
 }
 
 // stats names what differs in a row of a grid, as the layout orders them. Few
 // combinations are met, and most rows of a snapshot share theirs.
 func (s *State) stats(grid int, differ differing) []string {
 	plan := &s.plan.grids[grid]
-	if names, known := plan.combinations[differ]; known {
-		return names
+	if plan.combination.differ == differ {
+		return plan.combination.stats
+	}
+	if stats, known := plan.combinations[differ]; known {
+		plan.combination = combination{differ, stats}
+		return stats
 	}
 	kind := &s.plan.kinds[plan.kind]
 	var names []string

@@ -129,9 +129,7 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) 
 		g.open, g.touched = trimmed(g.open, len(g.open), len(g.byID)), trimmed(g.touched, len(g.touched), len(g.byID))
 	}
 	clear(s.works)
-	s.works = trimmed(s.works[:0], len(s.works), entities)
-	s.changes.list = trimmed(s.changes.list, len(s.changes.list), entities)
-	s.changes.full = trimmed(s.changes.full, len(s.changes.full), entities)
+	s.works = trimmed(s.works[:0], 0, entities)
 	return &s.changes, nil
 }
 

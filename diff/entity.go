@@ -192,11 +192,15 @@ func (g *group) keep(e *entity, image Image, revision uint64) {
 // keepLean makes what the row of an entity shows the published image, but for
 // the volatile texts, which are those of image.
 func (g *group) keepLean(e *entity, image Image, revision uint64) {
+	was := e.pack
 	g.clear(e)
 	e.known, e.lean, e.revision = true, true, revision
 	g.known++
 	var buf [256]byte
-	e.pack = string(g.plan.running(buf[:0], image.pack))
+	pack := g.plan.running(buf[:0], image.pack)
+	if e.pack = was; was != string(pack) {
+		e.pack = string(pack)
+	}
 }
 
 // clear forgets the published image.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 )
 
 var (
@@ -136,13 +137,21 @@ type gridPlan struct {
 	key     int     // index of the member that names the row, -1 if it has none
 	clock   int     // of the one that is the clock, -1 if it has none
 	tells   [][]int // by statistic of the kind: the members that tell it, the first one rules
+	leaps   bool    // no id is such that it could stand between two strings
 	// simple tells that each statistic is told by one member, as it is, and that
 	// differing can say by which.
 	simple       bool
 	combinations map[differing][]string // names of statistics that have differed
+	combination  combination            // the last one that was asked for
 	// order is how the rows put their members, as far as was seen: the index of
 	// the nth member, -1 for one that the layout does not name. A guess.
 	order []int
+}
+
+// combination is what has differed in a row: members, and the statistics they tell.
+type combination struct {
+	differ differing
+	stats  []string
 }
 
 type member struct {
@@ -237,6 +246,9 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 	if g.ID != "" {
 		out.key = at(g.Key)
 	}
+	out.leaps = len(out.members) > 0 && !slices.ContainsFunc(out.members, func(m member) bool {
+		return m.id == "" || strings.Trim(m.id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != ""
+	})
 	out.simple = l.Rewrite == nil && len(out.members) <= membersMost &&
 		!slices.ContainsFunc(out.tells, func(members []int) bool { return len(members) != 1 })
 	return out

@@ -64,7 +64,7 @@ func (p *parser) repeats(i int, old row) bool {
 func (p *parser) take(g, i, j int, old row) int {
 	end := i + int(old.to-old.from)
 	p.add(g, j, row{
-		from: uint32(i), to: uint32(end), entity: old.entity, clock: old.clock, cut: old.cut, reading: same,
+		from: uint32(i), to: uint32(end), entity: old.entity, clock: old.clock, cut: old.cut, reading: same, bare: old.bare,
 	}, 0)
 	return end
 }
@@ -105,7 +105,11 @@ func (p *parser) match(g, i int, old []row, next int) (end, then int) {
 		if p.repeats(i, old[j]) {
 			return p.take(g, i, j, old[j]), next
 		}
-		if end, r := grid.beside(p.b, i, p.beside.body, int(old[j].from)); end >= 0 {
+		end, r := grid.leap(p.b, i, p.beside.body, old[j])
+		if end < 0 {
+			end, r = grid.beside(p.b, i, p.beside.body, int(old[j].from))
+		}
+		if end >= 0 {
 			r.entity = old[j].entity
 			p.add(g, j, r.row, r.differ)
 			return end, next
@@ -139,7 +143,7 @@ func (p *parser) match(g, i int, old []row, next int) (end, then int) {
 
 // row makes a row of its values.
 func (g *gridPlan) row(b []byte, i, end int, values []span) row {
-	r := row{from: uint32(i), to: uint32(end), clock: noClock}
+	r := row{from: uint32(i), to: uint32(end), clock: noClock, bare: bare(b[i:end])}
 	for m, v := range values {
 		if v.known() {
 			r.note(g, m, v.of(b))

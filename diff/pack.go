@@ -3,6 +3,7 @@ package diff
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -66,11 +67,20 @@ func cutFirst(pack string) (text string, known bool, rest string) {
 	return pack[i:end], true, pack[end:]
 }
 
+// first is the first text of a pack's texts, with its length.
+func first(pack string) string {
+	if n := pack[0]; n < 0x80 {
+		return pack[:max(1, int(n))]
+	}
+	_, _, rest := cutFirst(pack)
+	return pack[:len(pack)-len(rest)]
+}
+
 // packed packs an image of a kind, and tells whether that can be done: whether
 // it has no other statistics than those of the kind, in their order.
 func (k *kindPlan) packed(image Image) (string, bool) {
 	if image.names == k.names {
-		return image.pack, true
+		return strings.Clone(image.pack), true // it may be a part of a slab
 	}
 	pack := []byte{packAny}
 	stats := image.stats()
@@ -90,10 +100,9 @@ func (k *kindPlan) running(buf []byte, pack string) []byte {
 	buf = append(buf, pack[0])
 	rest := texts(pack)
 	for _, volatile := range k.volatile {
-		var text string
-		var known bool
-		if text, known, rest = cutFirst(rest); volatile {
-			buf = appendMaybe(buf, text, known)
+		text := first(rest)
+		if rest = rest[len(text):]; volatile {
+			buf = append(buf, text...)
 		}
 	}
 	return buf
@@ -149,30 +158,39 @@ func (n *names) members(b []byte, pack string) []byte {
 	return b[:len(b)+max(at-1, 0)] // less the last comma
 }
 
-// Plain tells how many bytes at the beginning of a text, rounded down, JSON can
-// hold as they are and are ASCII.
+// Plain tells how many bytes at the beginning of a text JSON can hold as they are
+// and are ASCII: all, or some of them.
 func Plain(s string) int {
+	if len(s) < 8 {
+		for i := range len(s) {
+			if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+				return i
+			}
+		}
+		return len(s)
+	}
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
-		// The compiler makes one load of it.
-		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
-			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
-		if w&0x8080808080808080 != 0 || unplain(w) < 8 {
+		if !plainWord(s, i) {
 			return i
 		}
+	}
+	if plainWord(s, len(s)-8) {
+		return len(s)
 	}
 	return i
 }
 
-// plain tells whether JSON can hold all of a text as it is, and it is ASCII.
-func plain(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
+// plainWord is plain for the eight bytes at i.
+func plainWord(s string, i int) bool {
+	// The compiler makes one load of it.
+	w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+		uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+	return w&0x8080808080808080 == 0 && unplain(w) == 8
 }
+
+// plain tells whether JSON can hold all of a text as it is, and it is ASCII.
+func plain(s string) bool { return Plain(s) == len(s) }
 
 // AppendText writes s as a JSON string, escaping only what JSON demands.
 func AppendText(b []byte, s string) []byte {

@@ -1,13 +1,16 @@
 package diff
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // abreast is what two rows of one entity, an older and a newer one, are read into
 // side by side.
 type abreast struct {
-	olds, values  []span // by member
-	alike         []bool // by member: they are the same bytes
-	before, after []byte // packs
+	olds, values []span // by member
+	alike        []bool // by member: they are the same bytes
+	packs        []byte
 }
 
 // read finds the values of both rows, in old from j on and in b from i on. It
@@ -56,13 +59,11 @@ func newSpan(from, length int, plain bool) span {
 	return s
 }
 
-// inner is the text of a short plain string, false for all else.
-func (s span) inner(b []byte) ([]byte, bool) {
-	length := s.length &^ plainSpan
-	if s.length&plainSpan == 0 || length >= 128 {
-		return nil, false
-	}
-	return b[s.from+1 : s.from+length-1], true
+// short is where the text of a short plain string begins and how long it is, false
+// for all else.
+func (s span) short() (from, size int, ok bool) {
+	length := int(s.length &^ plainSpan)
+	return int(s.from) + 1, length - 2, s.length&plainSpan != 0 && length < 128
 }
 
 // pair packs the published image of an entity that owes, and what its row shows,
@@ -74,33 +75,70 @@ func (s *State) pair(g *group, e *entity) (before, after string, ok bool) {
 	if !p.read(plan, old, int(g.open[e.open].was), b, int(s.last.grids[e.grid].rows[e.row].from)) {
 		return "", "", false
 	}
-	p.before, p.after = append(p.before[:0], e.pack[0]), append(p.after[:0], packPlain)
+	// No text is longer than what the first byte of a pack promises.
+	most := 1 + 128*len(g.plan.volatile) + stroke
+	if len(p.packs) < 2*most+len(e.pack) {
+		p.packs = make([]byte, 2*most+len(e.pack))
+	}
+	was, is := p.packs[:most+len(e.pack)], p.packs[most+len(e.pack):]
+	was[0], is[0] = e.pack[0], packPlain
+	w, n := 1, 1
 	published := texts(e.pack)
 	for i, volatile := range g.plan.volatile {
 		m := plan.tells[i][0]
-		is, plain := p.values[m].inner(b)
+		from, size, plain := p.values[m].short()
 		if !plain {
 			return "", "", false
 		}
-		p.after = append(append(p.after, byte(len(is)+1)), is...)
+		is[n] = byte(size + 1)
+		put(is[n+1:], b, from, size)
+		n += size + 1
 		switch {
 		case volatile:
-			var was string
-			var known bool
-			was, known, published = cutFirst(published)
-			p.before = appendMaybe(p.before, was, known)
+			text := first(published)
+			w += copy(was[w:], text)
+			published = published[len(text):]
+			continue
 		case p.alike[m]:
-			p.before = append(append(p.before, byte(len(is)+1)), is...)
+			was[w] = byte(size + 1)
+			put(was[w+1:], b, from, size)
 		default:
-			was, plain := p.olds[m].inner(old)
-			if !plain {
+			if from, size, plain = p.olds[m].short(); !plain {
 				return "", "", false
 			}
-			p.before = append(append(p.before, byte(len(was)+1)), was...)
+			was[w] = byte(size + 1)
+			put(was[w+1:], old, from, size)
 		}
+		w += size + 1
 	}
-	n := len(p.before)
-	p.before = append(p.before, p.after...)
-	all := string(p.before)
-	return all[:n], all[n:], true
+	all := s.slab.text(was[:w], is[:n])
+	return all[:w], all[w:], true
+}
+
+// stroke is how many bytes are copied at once, since most texts are shorter.
+const stroke = 16
+
+// put copies a text of b to where there is room for a stroke.
+func put(to, b []byte, from, size int) {
+	if size <= stroke && from+stroke <= len(b) {
+		copy(to[:stroke], b[from:from+stroke])
+	} else {
+		copy(to, b[from:from+size])
+	}
+}
+
+// slab makes texts that are let go of together: it allocates for many at once.
+type slab struct{ strings.Builder }
+
+// text joins two texts.
+func (s *slab) text(a, b []byte) string {
+	const size = 32 << 10
+	if s.Cap()-s.Len() < len(a)+len(b) {
+		s.Builder = strings.Builder{}
+		s.Grow(max(size, len(a)+len(b)))
+	}
+	from := s.Len()
+	s.Write(a)
+	s.Write(b)
+	return s.String()[from:]
 }

@@ -1,6 +1,9 @@
 package diff
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // Sighting is the latest picture of one entity, volatile statistics included.
 // It is good until the next Parse or Compare.
@@ -22,18 +25,39 @@ func (v Sighting) Text(stat string) string {
 	if v.e.grid == nowhere || i < 0 {
 		return v.e.extra().seen.Text(stat)
 	}
-	var buf [1]place
-	for _, p := range v.e.places(buf[:]) {
-		grid := &v.s.plan.grids[p.grid]
-		for _, m := range grid.tells[i] {
-			if token := grid.value(v.s.last.body, int(v.s.last.grids[p.grid].rows[p.row].from), m); token != nil {
-				text := string(limited(decoded(token, nil)))
-				return v.s.layout.rewrite(v.g.kind, stat, text)
-			}
-		}
+	if token := v.token(i); token != nil {
+		return v.s.layout.rewrite(v.g.kind, stat, string(limited(decoded(token, nil))))
 	}
 	text, _ := v.s.image(v.g, v.e, v.s.whole(v.g, v.e)).Get(stat)
 	return text
+}
+
+// OneOf tells whether the text of a statistic is one of these.
+func (v Sighting) OneOf(stat string, texts []string) bool {
+	if v.g.plan != nil && v.e.grid != nowhere && v.s.layout.Rewrite == nil {
+		if i := v.g.plan.index(stat); i >= 0 {
+			if token := v.token(i); token != nil {
+				text := limited(decoded(token, nil))
+				return slices.ContainsFunc(texts, func(t string) bool { return t == string(text) })
+			}
+		}
+	}
+	return slices.Contains(texts, v.Text(stat))
+}
+
+// token finds the value of a statistic in the rows that show the entity, nil if
+// none tells it.
+func (v Sighting) token(stat int) []byte {
+	var buf [1]place
+	for _, p := range v.e.places(buf[:]) {
+		grid := &v.s.plan.grids[p.grid]
+		for _, m := range grid.tells[stat] {
+			if token := grid.value(v.s.last.body, int(v.s.last.grids[p.grid].rows[p.row].from), m); token != nil {
+				return token
+			}
+		}
+	}
+	return nil
 }
 
 // Latest gives the latest picture of an entity, as the last Compare saw it; one

@@ -28,6 +28,7 @@ type State struct {
 	works   []work
 	changes Changes
 	abreast abreast
+	slab    slab
 	values  []span
 	scratch []byte
 }
@@ -88,7 +89,10 @@ func (s *State) Missing() (seenUntil time.Time, any bool) {
 // revision is a number that goes with the image, for the caller's own use.
 func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
 	g := s.group(kind)
-	e := g.byID[id]
+	e := s.changed(kind, id)
+	if e == nil {
+		e = g.byID[id]
+	}
 	switch {
 	case image.IsZero() && e == nil:
 		return
@@ -123,6 +127,20 @@ func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
 	}
 	g.open[e.open] = opened{}
 	e.open = -1
+}
+
+// changed finds an entity among the changes, if it is the one that was asked for
+// last or that after it; nil if it is not.
+func (s *State) changed(kind Kind, id string) *entity {
+	c := &s.changes
+	for i := c.next; i < min(c.next+2, len(c.list)); i++ {
+		// One that the snapshot does not show may have been removed meanwhile.
+		if e := c.list[i].entity; e.id == id && c.Kind(i) == kind && e.grid != nowhere {
+			c.next = i
+			return e
+		}
+	}
+	return nil
 }
 
 // Image returns what is known of an entity, the zero Image if nothing.
