@@ -151,12 +151,13 @@ func escapeFrom(b []byte, s string, i int) []byte {
 	return append(b, s[from:]...)
 }
 
-// member writes a member of a text that is left out if it is "".
-func member(b []byte, name, text string) []byte {
+// member writes a member of a text that is left out if it is "". It begins with
+// a comma, its name, and the quote before the text.
+func member(b []byte, begin, text string) []byte {
 	if text == "" {
 		return b
 	}
-	return quote(append(append(append(b, ",\""...), name...), "\":"...), text)
+	return append(escape(append(b, begin...), text), '"')
 }
 
 func appendNames(b []byte, names []string) []byte {
@@ -183,9 +184,9 @@ func (d *entityData) appendJSON(b []byte, c *encoder) []byte {
 
 func (s *agentState) appendJSON(b []byte) []byte {
 	from := len(b)
-	b = member(b, "state", s.State)
-	b = member(b, "next_state", s.NextState)
-	b = member(b, "reason", s.Reason)
+	b = member(b, `,"state":"`, s.State)
+	b = member(b, `,"next_state":"`, s.NextState)
+	b = member(b, `,"reason":"`, s.Reason)
 	if len(b) == from {
 		return append(b, "{}"...)
 	}
@@ -196,17 +197,17 @@ func (s *agentState) appendJSON(b []byte) []byte {
 func (d *agentData) appendJSON(b []byte, c *encoder) []byte {
 	b = d.entityData.appendJSON(b, c)
 	b = quote(append(b, `,"agent":{"id":`...), d.Agent.ID)
-	b = member(b, "login_id", d.Agent.LoginID)
-	b = member(b, "user_id", d.Agent.UserID)
-	b = member(b, "name", d.Agent.Name)
-	b = append(member(b, "team", d.Agent.Team), '}')
+	b = member(b, `,"login_id":"`, d.Agent.LoginID)
+	b = member(b, `,"user_id":"`, d.Agent.UserID)
+	b = member(b, `,"name":"`, d.Agent.Name)
+	b = append(member(b, `,"team":"`, d.Agent.Team), '}')
 	if d.From != nil {
 		b = d.From.appendJSON(append(b, `,"from":`...))
 	}
 	if d.To != nil {
 		b = d.To.appendJSON(append(b, `,"to":`...))
 	}
-	b = member(b, "since", d.Since)
+	b = member(b, `,"since":"`, d.Since)
 	if d.Reentered {
 		b = append(b, `,"reentered":true`...)
 	}

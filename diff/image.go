@@ -25,19 +25,27 @@ type Stat struct{ Name, Text string }
 
 // names are those of the statistics that images of a kind may know.
 type names struct {
-	all     []string
-	begins  []string   // how members of a JSON object begin: "name":"
-	strokes [][32]byte // the same, to be copied at one stroke if they fit
-	length  int        // of an object of them all, less the texts
+	all    []string
+	begins []beginning
+	length int // of an object of them all, less the texts
+}
+
+// beginning is how a member of a JSON object begins: "name":"
+type beginning struct {
+	stroke [31]byte // to be copied at one stroke, if it fits
+	size   uint8    // 0 = it does not
+	text   string
 }
 
 func newNames(all []string) *names {
-	n := &names{all: all, length: len(`{}`), strokes: make([][32]byte, len(all))}
+	n := &names{all: all, length: len(`{}`), begins: make([]beginning, len(all))}
 	for i, name := range all {
-		begin := append(AppendText(nil, name), `:"`...)
-		copy(n.strokes[i][:], begin)
-		n.begins = append(n.begins, string(begin))
-		n.length += len(begin) + len(`",`)
+		b := &n.begins[i]
+		b.text = string(append(AppendText(nil, name), `:"`...))
+		if len(b.text) <= len(b.stroke) {
+			b.size = uint8(copy(b.stroke[:], b.text))
+		}
+		n.length += len(b.text) + len(`",`)
 	}
 	return n
 }
@@ -199,7 +207,7 @@ func (m Image) AppendJSON(b []byte) []byte {
 	}
 	from := len(b)
 	rest := texts(m.pack)
-	for _, name := range m.names.begins {
+	for i := range m.names.begins {
 		var text string
 		var known bool
 		if text, known, rest = cutFirst(rest); !known {
@@ -208,7 +216,8 @@ func (m Image) AppendJSON(b []byte) []byte {
 		if len(b) > from {
 			b = append(b, ',')
 		}
-		b = AppendText(append(b, name[:len(name)-1]...), text)
+		begin := m.names.begins[i].text
+		b = AppendText(append(b, begin[:len(begin)-1]...), text)
 	}
 	return append(b, '}')
 }

@@ -131,23 +131,24 @@ func (k *kindPlan) differences(differ []string, before, after string) []string {
 
 // members writes the members of a JSON object out of a plain pack.
 func (n *names) members(b []byte, pack string) []byte {
-	const wide = 16 // most texts are shorter, and copied at one stroke
-	b = slices.Grow(b, len(pack)+n.length+wide+cap(n.strokes[0]))
+	const wide = len(beginning{}.stroke)
+	b = slices.Grow(b, len(pack)+n.length+stroke+wide)
 	out := b[len(b):cap(b)]
-	at := 0
-	for i, from := 0, 1; i < len(n.all); i++ {
+	at, from := 0, 1
+	for i := range n.begins {
 		size := int(pack[from]) - 1
 		if from++; size < 0 {
 			continue
 		}
-		if begin := n.begins[i]; len(begin) <= len(n.strokes[i]) {
-			copy(out[at:at+len(n.strokes[i])], n.strokes[i][:])
-			at += len(begin)
+		begin := &n.begins[i]
+		if begin.size > 0 {
+			copy(out[at:at+wide], begin.stroke[:])
+			at += int(begin.size)
 		} else {
-			at += copy(out[at:], begin)
+			at += copy(out[at:], begin.text)
 		}
-		if size <= wide && from+wide <= len(pack) {
-			copy(out[at:at+wide], pack[from:from+wide])
+		if size <= stroke && from+stroke <= len(pack) {
+			copy(out[at:at+stroke], pack[from:from+stroke])
 		} else {
 			copy(out[at:], pack[from:from+size])
 		}

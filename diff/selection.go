@@ -22,14 +22,25 @@ func (s *Selection) Read(m Image, texts []string) (known uint64) {
 	if s.names != m.names {
 		s.learn(m.names)
 	}
-	rest := m.pack[1:]
-	for i := 0; i <= s.last; i++ {
-		text, told, after := cutFirst(rest)
-		if n := s.of[i]; n >= 0 && told {
-			texts[n] = text
+	at, pack := 1, m.pack
+	for _, n := range s.of[:s.last+1] {
+		size := int(pack[at])
+		if size >= 0x80 { // seldom: a long text
+			text, _, rest := cutFirst(pack[at:])
+			if at = len(pack) - len(rest); n >= 0 {
+				texts[n] = text
+				known |= 1 << n
+			}
+			continue
+		}
+		if at++; size == 0 {
+			continue
+		}
+		if n >= 0 {
+			texts[n] = pack[at : at+size-1]
 			known |= 1 << n
 		}
-		rest = after
+		at += size - 1
 	}
 	return known
 }

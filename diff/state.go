@@ -23,11 +23,11 @@ type State struct {
 	// and whose departure is not believed yet.
 	missing []time.Time
 
-	// Memory that is used again and again: for what a comparison looks at, a
-	// row's values by place and member, and a pack.
+	// Memory that is used again and again: for what a comparison looks at and
+	// finds, two packs, a row's values by place and member, and a pack.
 	works   []work
 	changes Changes
-	abreast abreast
+	packs   []byte
 	slab    slab
 	values  []span
 	scratch []byte
