@@ -172,8 +172,8 @@ var ErrUnfinished = errors.New("stopped before the stream took the last batch")
 // goneAfter is how long a stream must be missing to be made anew.
 const goneAfter = 5 * time.Second
 
-// ackTimeout bounds the wait for the answer to a batch's first message, which
-// does not end with the context. It must be short beside finishTimeout.
+// ackTimeout bounds the wait for the answer to a batch's first message. It must be
+// short beside finishTimeout.
 const ackTimeout = 2 * time.Second
 
 // publish sends messages once. A checkpoint alone needs no batch.

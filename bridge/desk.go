@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 
@@ -43,22 +42,31 @@ type letters struct {
 	all    []nats.Msg
 	msgs   []*nats.Msg
 	values []string // of their headers
-	ends   []int    // of their data in text
-	text   []byte
+	extra  []bool   // which of them have headers that the others do not have
+	sheets [][]byte // for their data
 }
+
+// sheet is how large a piece of memory for data is. There are as many as it takes:
+// one piece for all would be copied as it grows, and be larger than needed.
+const sheet = 64 << 10
 
 // sized makes room for so many messages.
 func (l *letters) sized(n int) {
 	if n > len(l.all) {
-		*l = letters{
-			all: make([]nats.Msg, n), msgs: make([]*nats.Msg, n),
-			values: make([]string, n+1), ends: make([]int, n), text: l.text,
-		}
+		*l = letters{all: make([]nats.Msg, n), msgs: make([]*nats.Msg, n), values: make([]string, n+1), extra: make([]bool, n), sheets: l.sheets}
 		for i := range l.all {
 			l.msgs[i] = &l.all[i]
 		}
 		l.values[n] = contentType
 	}
+}
+
+// blank gives the nth sheet.
+func (l *letters) blank(n int) []byte {
+	if n == len(l.sheets) {
+		l.sheets = append(l.sheets, make([]byte, 0, sheet))
+	}
+	return l.sheets[n]
 }
 
 // messages makes the NATS messages of events; index is the first one's. They are
@@ -67,54 +75,77 @@ func (l *letters) messages(e *engine, events []event, source string, poll uint64
 	if e.encoder == nil || e.encoder.source != source {
 		e.encoder = newEncoder(source)
 	}
-	prefix := SubjectPrefix + "." + Token(e.tenant) + "."
 	ids := e.tenant + "-" + strconv.FormatUint(e.epoch, 10) + "-" + strconv.FormatUint(poll, 10) + "-"
 	l.sized(len(events))
-	texts := e.texts(events, prefix, ids, index)
-	b, err := slices.Grow(l.text[:0], len(events)*e.encoder.typical), error(nil)
+	root := subjectRoot(e.tenant)
+	texts := e.texts(events, root, ids, index)
+	used, rest := 1, l.blank(0)
 	for i := range events {
 		ev, msg := &events[i], l.msgs[i]
-		cut := len(prefix) + len(ev.subject)
-		*msg = nats.Msg{Subject: texts[:cut], Header: msg.Header}
-		texts = texts[cut:]
-		cut = len(ids) + decimals(index+i)
+		address := ev.address
+		if address == "" {
+			cut := len(root) + len(ev.subject)
+			address, texts = texts[:cut], texts[cut:]
+		}
+		*msg = nats.Msg{Subject: address, Header: msg.Header}
+		cut := len(ids) + decimals(index+i)
 		id := texts[:cut]
 		texts = texts[cut:]
-		if b, err = e.encoder.append(b, id, ev); err != nil {
+		if cap(rest) < min(e.encoder.longest, sheet/4) {
+			rest = l.blank(used)
+			used++
+		}
+		data, err := e.encoder.append(rest, id, ev)
+		if err != nil {
 			return nil, err
 		}
-		l.ends[i], l.values[i] = len(b), id
-		// A header is a map; nats.Msg has it no other way.
-		if msg.Header == nil {
-			msg.Header = make(nats.Header, 6) // the batch has its own, besides
+		if msg.Data = data[:len(data):len(data)]; len(data) <= cap(rest) { // else it has memory of its own
+			rest = rest[len(data):len(data):cap(rest)]
 		}
-		clear(msg.Header)
-		msg.Header["Content-Type"], msg.Header[nats.MsgIdHdr] = l.values[len(l.all):], l.values[i:i+1:i+1]
+		last := i == len(events)-1
+		l.head(i, id, last && i == 0)
 		if ev.removal {
 			msg.Header.Set("KV-Operation", "DEL")
 		}
+		l.extra[i] = ev.removal || last // which gets its fence
 	}
-	from := 0
-	for i, end := range l.ends[:len(events)] {
-		l.all[i].Data, from = b[from:end:end], end
-	}
-	l.text = b
-	e.encoder.typical = max(e.encoder.typical, len(b)/len(events)+len(b)/len(events)/32)
 	return l.msgs[:len(events)], nil
 }
 
-// texts puts the subjects and ids of events into one text, in turn.
-func (e *engine) texts(events []event, prefix, ids string, index int) string {
-	size := len(events) * (len(prefix) + len(ids) + decimals(index+len(events)))
+// head gives the ith message its headers. A header is a map, nats.Msg has it no
+// other way; of most only the id is another than last time. A batch adds its own,
+// which it overwrites, and which a message alone must not have.
+func (l *letters) head(i int, id string, alone bool) {
+	h := l.all[i].Header
+	if h == nil {
+		h = make(nats.Header, 6)
+		l.all[i].Header = h
+	}
+	if l.extra[i] || alone {
+		clear(h)
+	}
+	if l.values[i] = id; len(h) == 0 {
+		h["Content-Type"], h[nats.MsgIdHdr] = l.values[len(l.all):], l.values[i:i+1:i+1]
+	}
+}
+
+// texts puts the addresses of events that have none yet, and the ids of all, into
+// one text, in turn.
+func (e *engine) texts(events []event, root, ids string, index int) string {
+	size := len(events) * (len(ids) + decimals(index+len(events)))
 	for i := range events {
-		size += len(events[i].subject)
+		if events[i].address == "" {
+			size += len(root) + len(events[i].subject)
+		}
 	}
 	var b strings.Builder
 	b.Grow(size)
 	var digits [20]byte
 	for i := range events {
-		b.WriteString(prefix)
-		b.WriteString(events[i].subject)
+		if events[i].address == "" {
+			b.WriteString(root)
+			b.WriteString(events[i].subject)
+		}
 		b.WriteString(ids)
 		b.Write(strconv.AppendInt(digits[:0], int64(index+i), 10))
 	}

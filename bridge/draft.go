@@ -94,7 +94,7 @@ func notable(changes *diff.Changes) bool {
 type scribe struct {
 	events []event
 	agents []agentEvent
-	text   []byte // of subjects
+	text   []byte // of addresses
 	cuts   []int  // where each of them ends
 	change diff.Change
 	at     int32 // which of the batch's changes that is, and one more; 0 = none
@@ -115,11 +115,12 @@ func (s *scribe) write(e *engine, b *batch, drafts []draft) []event {
 	s.events = slices.Grow(s.events[:0], len(drafts)+1)
 	s.agents = slices.Grow(s.agents[:0], len(drafts))
 	s.text, s.cuts = s.text[:0], slices.Grow(s.cuts[:0], len(drafts))
+	root := subjectRoot(e.tenant)
 	for i := range drafts {
-		s.text = drafts[i].appendSubject(s.text, b.changes)
+		s.text = drafts[i].appendAddress(s.text, root, b.changes)
 		s.cuts = append(s.cuts, len(s.text))
 	}
-	subjects, from := string(s.text), 0
+	addresses, from := string(s.text), 0
 	for i := range drafts {
 		d := &drafts[i]
 		if d.event != nil {
@@ -128,10 +129,11 @@ func (s *scribe) write(e *engine, b *batch, drafts []draft) []event {
 		}
 		s.take(b, d)
 		c := &s.change
-		subject, verb := subjects[from:s.cuts[i]], d.verb(c.Kind, c.Op)
+		address, verb := addresses[from:s.cuts[i]], d.verb(c.Kind, c.Op)
+		subject := address[len(root):]
 		from = s.cuts[i]
 		s.events = append(s.events, event{
-			name: eventName(c.Kind, verb), subject: subject, at: b.received,
+			name: eventName(c.Kind, verb), subject: subject, address: address, at: b.received,
 			revision: revision{key: subject[:len(subject)-1-len(verb)]},
 			removal:  c.Op == diff.Disappeared,
 			told:     told{c.Kind, c.ID, c.After},
@@ -163,14 +165,15 @@ func (s *scribe) forget() {
 	s.begin()
 }
 
-// appendSubject writes the subject below the tenant of an event about a row.
-func (d *draft) appendSubject(b []byte, changes *diff.Changes) []byte {
+// appendAddress writes the whole subject of an event about a row; root is that of
+// the tenant.
+func (d *draft) appendAddress(b []byte, root string, changes *diff.Changes) []byte {
 	if d.event != nil {
 		return b
 	}
 	i := int(d.change)
 	kind := changes.Kind(i)
-	b = append(append(b, kind...), '.')
+	b = append(append(append(b, root...), kind...), '.')
 	b = append(appendToken(b, changes.ID(i)), '.')
 	return append(b, d.verb(kind, changes.Op(i))...)
 }
@@ -217,6 +220,7 @@ func (s *scribe) agent(e *engine, b *batch, d *draft, ev *event) {
 	data, c := &s.agents[len(s.agents)-1], &s.change
 	data.entityData = s.entityOf(e, b, d, ev)
 	data.Before, data.After = c.Before, c.After
+	data.plain = (c.Before.IsZero() || c.Before.Plain()) && (c.After.IsZero() || c.After.Plain())
 	ev.data = &data.agentData
 	if c.After.IsZero() {
 		data.from, data.Agent, _ = e.agents.read(c.ID, c.Before)

@@ -19,11 +19,13 @@ type encoder struct {
 	source string
 	heads  map[string]*head // by name
 	at     time.Time        // the instant of heads
+	name   string           // of the last event at that instant, and its head
+	latest *head
 	// window is that of the last event, and how it is written.
 	window window
 	bounds []byte
-	// typical is how long events are in the longest batch, and a little more.
-	typical int
+	// longest is how long the longest event was, and a little more.
+	longest int
 }
 
 // head is what all events of one name and instant share: what stands between
@@ -41,9 +43,12 @@ func newEncoder(source string) *encoder {
 
 // head gives what events of a name share at an instant.
 func (c *encoder) head(name string, at time.Time) *head {
-	if !at.Equal(c.at) {
+	if at != c.at {
 		clear(c.heads)
-		c.at = at
+		c.at, c.name = at, ""
+	}
+	if name == c.name {
+		return c.latest
 	}
 	h := c.heads[name]
 	if h == nil {
@@ -54,11 +59,19 @@ func (c *encoder) head(name string, at time.Time) *head {
 		h.time = append(h.time, `,"data":`...)
 		c.heads[name] = h
 	}
+	c.name, c.latest = name, h
 	return h
 }
 
 // append writes one event.
 func (c *encoder) append(b []byte, id string, e *event) ([]byte, error) {
+	from := len(b)
+	b, err := c.event(b, id, e)
+	c.longest = max(c.longest, len(b)-from+len(b)/8)
+	return b, err
+}
+
+func (c *encoder) event(b []byte, id string, e *event) ([]byte, error) {
 	h := c.head(e.name, e.at)
 	b = escape(append(b, `{"specversion":"1.0","id":"`...), id)
 	b = append(b, h.source...)
@@ -152,10 +165,13 @@ func escapeFrom(b []byte, s string, i int) []byte {
 }
 
 // member writes a member of a text that is left out if it is "". It begins with
-// a comma, its name, and the quote before the text.
-func member(b []byte, begin, text string) []byte {
+// a comma, its name, and the quote before the text. A plain text needs no escapes.
+func member(b []byte, begin, text string, plain bool) []byte {
 	if text == "" {
 		return b
+	}
+	if plain {
+		return append(append(append(b, begin...), text...), '"')
 	}
 	return append(escape(append(b, begin...), text), '"')
 }
@@ -182,11 +198,11 @@ func (d *entityData) appendJSON(b []byte, c *encoder) []byte {
 	return b
 }
 
-func (s *agentState) appendJSON(b []byte) []byte {
+func (s *agentState) appendJSON(b []byte, plain bool) []byte {
 	from := len(b)
-	b = member(b, `,"state":"`, s.State)
-	b = member(b, `,"next_state":"`, s.NextState)
-	b = member(b, `,"reason":"`, s.Reason)
+	b = member(b, `,"state":"`, s.State, plain)
+	b = member(b, `,"next_state":"`, s.NextState, plain)
+	b = member(b, `,"reason":"`, s.Reason, plain)
 	if len(b) == from {
 		return append(b, "{}"...)
 	}
@@ -197,17 +213,17 @@ func (s *agentState) appendJSON(b []byte) []byte {
 func (d *agentData) appendJSON(b []byte, c *encoder) []byte {
 	b = d.entityData.appendJSON(b, c)
 	b = quote(append(b, `,"agent":{"id":`...), d.Agent.ID)
-	b = member(b, `,"login_id":"`, d.Agent.LoginID)
-	b = member(b, `,"user_id":"`, d.Agent.UserID)
-	b = member(b, `,"name":"`, d.Agent.Name)
-	b = append(member(b, `,"team":"`, d.Agent.Team), '}')
+	b = member(b, `,"login_id":"`, d.Agent.LoginID, d.plain)
+	b = member(b, `,"user_id":"`, d.Agent.UserID, d.plain)
+	b = member(b, `,"name":"`, d.Agent.Name, d.plain)
+	b = append(member(b, `,"team":"`, d.Agent.Team, d.plain), '}')
 	if d.From != nil {
-		b = d.From.appendJSON(append(b, `,"from":`...))
+		b = d.From.appendJSON(append(b, `,"from":`...), d.plain)
 	}
 	if d.To != nil {
-		b = d.To.appendJSON(append(b, `,"to":`...))
+		b = d.To.appendJSON(append(b, `,"to":`...), d.plain)
 	}
-	b = member(b, `,"since":"`, d.Since)
+	b = member(b, `,"since":"`, d.Since, false)
 	if d.Reentered {
 		b = append(b, `,"reentered":true`...)
 	}

@@ -12,6 +12,7 @@ import (
 type event struct {
 	name    string // of the schema, such as "agent.state_changed"
 	subject string // below the tenant, such as "agent.john=2Esmith.state_changed"
+	address string // the whole of it, as it is published; "" = nobody has written it yet
 	about   string // the CloudEvents subject, such as "feed"; "" = that of told, such as "agent/john.smith"
 	at      time.Time
 	data    any
@@ -209,6 +210,8 @@ type agentData struct {
 	After     diff.Image `json:"after,omitzero"`
 	// Reset names the counters of the day that dropped.
 	Reset []string `json:"reset,omitempty"`
+
+	plain bool // the texts of the agent and its states need no escapes in JSON, for sure
 }
 
 // agentEvent is the data of an event about an agent, and room for its states.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 // groupsMost is how many atomic batches a process has on their way at a time. A
@@ -32,8 +31,9 @@ var errApart = errors.New("a batch shared with other tenants was refused")
 // shared batch is refused, its commits go one by one: no tenant suffers from
 // another's.
 type grouping struct {
-	js   jetstream.JetStream
-	turn chan struct{} // holds one for every batch on its way
+	js     jetstream.JetStream
+	turn   chan struct{} // holds one for every batch on its way
+	places []string
 
 	mu      sync.Mutex
 	waiting []*submission // in the order of their coming
@@ -48,7 +48,7 @@ type submission struct {
 }
 
 func newGrouping(js jetstream.JetStream) *grouping {
-	return &grouping{js: js, turn: make(chan struct{}, groupsMost)}
+	return &grouping{js: js, turn: make(chan struct{}, groupsMost), places: batchPlaces()}
 }
 
 // publish stores messages in an atomic batch, once, and returns the sequence of
@@ -155,13 +155,10 @@ func (g *grouping) send(ctx context.Context, group []*submission) {
 func (g *grouping) batch(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	for _, m := range msgs {
-		m.Reply = "" // of an earlier try, at whose head it stood
-	}
 	before := g.js.Conn().LastError()
-	ack, err := jetstreamext.PublishMsgBatch(ctx, g.js, msgs, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: ackTimeout})
+	seq, err := g.atomically(ctx, msgs)
 	if err = permitted(g.js.Conn(), before, err); err != nil {
 		return 0, fmt.Errorf("publish a batch of %d: %w", len(msgs), err)
 	}
-	return ack.Sequence, nil
+	return seq, nil
 }

@@ -152,7 +152,9 @@ func (m *memory) add(subject string, r recalled) {
 }
 
 // subjectRoot begins all subjects of the tenant's events.
-func (c *Config) subjectRoot() string { return SubjectPrefix + "." + Token(c.Tenant) + "." }
+func (c *Config) subjectRoot() string { return subjectRoot(c.Tenant) }
+
+func subjectRoot(tenant string) string { return SubjectPrefix + "." + Token(tenant) + "." }
 
 // lastSequence is that of the newest message of a stream, with when the stream
 // was made.

@@ -292,7 +292,7 @@ func (a *Auditor) checkSequence(t *tenantAudit, e *audited) {
 }
 
 func (a *Auditor) checkSubject(t *tenantAudit, e *audited, subject string) {
-	want := SubjectPrefix + "." + Token(t.name) + "." + e.subject
+	want := subjectRoot(t.name) + e.subject
 	if subject != "" && subject != want {
 		a.fault(t, e, "subject", "it lies on %s, its content belongs on %s", subject, want)
 	}

@@ -79,7 +79,7 @@ func (c *Changes) Notable(i int) bool {
 
 // Now is what the snapshot shows of the ith change's entity, if it is not gone.
 func (c *Changes) Now(i int) Sighting {
-	return Sighting{c.state, c.state.groups[c.Kind(i)], c.list[i].entity}
+	return Sighting{c.state, c.state.kinds[c.list[i].kind], c.list[i].entity}
 }
 
 // At gives the ith change, whole. If something was set for its entity meanwhile,
@@ -90,7 +90,7 @@ func (c *Changes) At(i int) Change {
 		return c.full[at.full]
 	}
 	s, e := c.state, at.entity
-	g := s.groups[c.Kind(i)]
+	g := s.kinds[at.kind]
 	change := Change{Op: at.op, Kind: g.kind, ID: e.id, Revision: e.revision}
 	var before, after string
 	alone := true
@@ -165,8 +165,8 @@ func (s *State) stats(grid int, differ differing) []string {
 	}
 	kind := &s.plan.kinds[plan.kind]
 	var names []string
-	for i, members := range plan.tells {
-		if !kind.volatile[i] && differ&(1<<members[0]) != 0 {
+	for i, m := range plan.teller {
+		if !kind.volatile[i] && differ&(1<<m) != 0 {
 			names = append(names, kind.names.all[i])
 		}
 	}

@@ -52,7 +52,7 @@ func (c *comparison) gather() {
 		for i := range c.snap.grids {
 			t := &c.snap.grids[i]
 			works += t.anew
-			g := c.groups[c.layout.Grids[i].Kind]
+			g := c.kinds[c.plan.grids[i].kind]
 			g.touched = slices.Grow(g.touched, t.anew)
 		}
 		c.works = slices.Grow(c.works, works)
@@ -78,7 +78,7 @@ func (c *comparison) gather() {
 // gatherRows finds them among the rows of a grid.
 func (c *comparison) gatherRows(i int) {
 	t := &c.snap.grids[i]
-	g := c.groups[c.layout.Grids[i].Kind]
+	g := c.kinds[c.plan.grids[i].kind]
 	var old []row
 	if c.last != nil {
 		old = c.last.grids[i].rows
@@ -254,7 +254,7 @@ func (c *comparison) move() {
 
 // tell tells what differs of a kind.
 func (c *comparison) tell(kind int) {
-	g := c.groups[c.plan.kinds[kind].kind]
+	g := c.kinds[kind]
 	found := &c.changes
 	from := len(found.list)
 	g.open = slices.Grow(g.open, len(g.touched))

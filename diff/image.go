@@ -65,6 +65,9 @@ func NewImage(stats ...Stat) Image {
 // is not.
 func (m Image) IsZero() bool { return m.names == nil }
 
+// Plain tells whether JSON can hold all texts as they are, for sure.
+func (m Image) Plain() bool { return !m.IsZero() && m.pack[0] == packPlain }
+
 // Equal tells whether two images know the same texts in the same order.
 func (m Image) Equal(other Image) bool {
 	if m.names == other.names {

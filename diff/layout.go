@@ -137,6 +137,7 @@ type gridPlan struct {
 	key     int     // index of the member that names the row, -1 if it has none
 	clock   int     // of the one that is the clock, -1 if it has none
 	tells   [][]int // by statistic of the kind: the members that tell it, the first one rules
+	teller  []int   // by statistic: the only one, if the grid is simple
 	leaps   bool    // no id is such that it could stand between two strings
 	// simple tells that each statistic is told by one member, as it is, and that
 	// differing can say by which.
@@ -251,6 +252,9 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 	})
 	out.simple = l.Rewrite == nil && len(out.members) <= membersMost &&
 		!slices.ContainsFunc(out.tells, func(members []int) bool { return len(members) != 1 })
+	if out.simple {
+		out.teller = slices.Concat(out.tells...)
+	}
 	return out
 }
 

@@ -147,6 +147,9 @@ func (g *gridPlan) rush(b []byte, i, n int, values []span) (int, int) {
 	return n, i
 }
 
+// highs are the highest bits of the bytes of a word.
+const highs = 0x8080808080808080
+
 // begins tells whether the member's name stands at i, as most bodies write it.
 // There must be eight bytes to look at.
 func (m *member) begins(b []byte, i int) bool {
@@ -160,7 +163,6 @@ func quick(b []byte, i int) (length int, ascii bool, then byte) {
 	if b[i] != '"' {
 		return 0, false, 0
 	}
-	const highs = 0x8080808080808080
 	high := uint64(0)
 	for at := i + 1; at+10 <= len(b); at += 8 {
 		word := binary.LittleEndian.Uint64(b[at:])

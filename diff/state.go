@@ -12,6 +12,7 @@ import (
 // included, so that the next one is read beside it.
 type State struct {
 	groups map[Kind]*group
+	kinds  []*group // those of the layout, by index of plan.kinds
 	layout *Layout
 	plan   *plan
 	last   *Snapshot // the one compared last; nil = none that the next could stand beside
@@ -64,7 +65,7 @@ func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
 		s.spare = &Snapshot{}
 	}
 	snap, err := l.parse(body, s.spare, s.last, func(kind int, key []byte) *entity {
-		g := s.groups[s.plan.kinds[kind].kind]
+		g := s.kinds[kind]
 		if g.byKey != nil {
 			return g.byKey[string(key)]
 		}
@@ -309,9 +310,10 @@ func (s *State) adopt(l *Layout) {
 		}
 		g.plan, g.byKey = nil, nil
 	}
-	s.layout, s.plan, s.spare = l, l.plan(), nil
+	s.layout, s.plan, s.kinds, s.spare = l, l.plan(), nil, nil
 	for i := range s.plan.kinds {
 		g := s.group(s.plan.kinds[i].kind)
+		s.kinds = append(s.kinds, g)
 		g.plan = &s.plan.kinds[i]
 		if l.Rewrite != nil {
 			g.byKey = map[string]*entity{}
