@@ -3,8 +3,11 @@ package bridge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,67 +15,115 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// atomically publishes messages as one atomic batch, batchLimit at most, and
-// returns the sequence of the last. An error of type [*jetstream.APIError] says
-// that none is stored; with any other that is in doubt.
+// A line carries one atomic batch after the other. It hears the server's answers to
+// the first message of each, which tells whether the batch was taken on, and to the
+// last one, which closes it.
 //
-// It says on the wire what jetstreamext.PublishMsgBatch says. That makes texts and
-// lists for the headers of each message anew; here they are there already. And its
-// wait for the first answer does not end with the context.
-func (g *grouping) atomically(ctx context.Context, msgs []*nats.Msg) (seq uint64, err error) {
-	conn, id, last := g.js.Conn(), []string{nuid.Next()}, len(msgs)-1
+// On the wire it is what jetstreamext.PublishMsgBatch does. But that makes texts and
+// lists anew for the headers of each message, and lets the server wait: it sends
+// nothing more until the first message is answered. Here the answer is looked at
+// when there is one.
+type line struct {
+	inbox   string // the answers come to inbox.BATCH.first and inbox.BATCH.last
+	answers *nats.Subscription
+}
+
+// The ends of the subjects that answers come to.
+const (
+	answerFirst = ".first"
+	answerLast  = ".last"
+)
+
+// newLine opens one on a connection.
+func newLine(nc *nats.Conn) (*line, error) {
+	inbox := nc.NewInbox()
+	answers, err := nc.SubscribeSync(inbox + ".*.*")
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to the answers to batches: %w", err)
+	}
+	return &line{inbox: inbox, answers: answers}, nil
+}
+
+// publish sends messages as one atomic batch, batchLimit at most, and returns the
+// sequence of the last. An error of type [*jetstream.APIError] says that none is
+// stored; with any other that is in doubt. places are those of messages in a batch.
+func (l *line) publish(ctx context.Context, nc *nats.Conn, msgs []*nats.Msg, places []string) (uint64, error) {
+	id, last := []string{nuid.Next()}, len(msgs)-1
+	address := l.inbox + "." + id[0]
+	opened := time.Now()
 	for i, m := range msgs {
 		m.Header[jetstreamext.BatchIDHeader] = id
-		m.Header[jetstreamext.BatchSeqHeader] = g.places[i : i+1 : i+1]
+		m.Header[jetstreamext.BatchSeqHeader] = places[i : i+1 : i+1]
 		switch i {
 		case last:
+			m.Header.Set(jetstreamext.BatchCommitHeader, "1")
+			m.Reply = address + answerLast
 		case 0:
-			// A server that takes no batch says so at once.
-			if err := g.open(ctx, m); err != nil {
-				return 0, fmt.Errorf("open the batch: %w", err)
-			}
-		default:
-			if err := conn.PublishMsg(m); err != nil {
-				return 0, fmt.Errorf("publish message %d of the batch: %w", i+1, err)
-			}
+			m.Reply = address + answerFirst
+		}
+		err := nc.PublishMsg(m)
+		m.Reply = ""
+		if i == last {
+			m.Header.Del(jetstreamext.BatchCommitHeader) // it may go along with others next time
+		}
+		if err != nil {
+			return 0, fmt.Errorf("send message %d: %w", i+1, err)
 		}
 	}
-	m := msgs[last]
-	m.Header.Set(jetstreamext.BatchCommitHeader, "1")
-	answer, err := conn.RequestMsgWithContext(ctx, m)
-	m.Header.Del(jetstreamext.BatchCommitHeader) // it may go along with others next time
+	ack, err := l.await(ctx, address, opened)
 	if err != nil {
-		return 0, fmt.Errorf("close the batch: %w", err)
-	}
-	ack, err := batchAnswer(answer.Data)
-	if err != nil {
-		return 0, fmt.Errorf("close the batch: %w", err)
+		return 0, err
 	}
 	if ack.BatchID != id[0] || ack.BatchSize != uint64(len(msgs)) {
-		return 0, fmt.Errorf("close the batch: %w", jetstreamext.ErrInvalidBatchAck)
+		return 0, jetstreamext.ErrInvalidBatchAck
 	}
 	return ack.Sequence, nil
 }
 
-// open publishes the first message of a batch and waits until the server has
-// taken it.
-func (g *grouping) open(ctx context.Context, m *nats.Msg) error {
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+// await waits for the answers to a batch. A server that does not answer the first
+// message in ackTimeout is not waited for any longer.
+func (l *line) await(ctx context.Context, address string, opened time.Time) (jetstreamext.BatchAck, error) {
+	first, cancel := context.WithDeadline(ctx, opened.Add(ackTimeout))
 	defer cancel()
-	answer, err := g.js.Conn().RequestMsgWithContext(ctx, m)
-	if err == nil && len(answer.Data) > 0 {
-		_, err = batchAnswer(answer.Data)
+	waiting := first
+	var refused error // why the first message was
+	for {
+		answer, err := l.answers.NextMsgWithContext(waiting)
+		if err != nil {
+			return jetstreamext.BatchAck{}, fmt.Errorf("wait for the answer: %w", errors.Join(refused, err))
+		}
+		end, ours := strings.CutPrefix(answer.Subject, address)
+		if !ours {
+			continue // of a batch that was not waited for
+		}
+		ack, err := readAnswer(answer)
+		switch {
+		case end == answerLast && err != nil && refused != nil:
+			return ack, refused // the server says less when it closes what it has not opened
+		case end == answerLast:
+			return ack, err
+		case err != nil:
+			refused = err
+		}
+		waiting = ctx
 	}
-	return err
 }
 
-// batchAnswer reads a server's answer to a message of a batch.
-func batchAnswer(data []byte) (jetstreamext.BatchAck, error) {
+// readAnswer reads a server's answer to a message of a batch. One in the midst of it
+// is empty.
+func readAnswer(m *nats.Msg) (jetstreamext.BatchAck, error) {
 	var answer struct {
 		Error *jetstream.APIError `json:"error"`
 		jetstreamext.BatchAck
 	}
-	if err := json.Unmarshal(data, &answer); err != nil {
+	switch {
+	case len(m.Data) > 0:
+	case m.Header.Get("Status") == "503":
+		return answer.BatchAck, nats.ErrNoResponders
+	default:
+		return answer.BatchAck, nil
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
 		return answer.BatchAck, fmt.Errorf("%w: %w", jetstream.ErrInvalidJSAck, err)
 	}
 	if answer.Error != nil {

@@ -33,10 +33,11 @@ var errApart = errors.New("a batch shared with other tenants was refused")
 type grouping struct {
 	js     jetstream.JetStream
 	turn   chan struct{} // holds one for every batch on its way
-	places []string
+	places []string      // of messages in a batch
 
 	mu      sync.Mutex
 	waiting []*submission // in the order of their coming
+	lines   []*line       // those that carry no batch now
 }
 
 // submission is one tenant's commit, all its messages.
@@ -155,10 +156,37 @@ func (g *grouping) send(ctx context.Context, group []*submission) {
 func (g *grouping) batch(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	before := g.js.Conn().LastError()
-	seq, err := g.atomically(ctx, msgs)
-	if err = permitted(g.js.Conn(), before, err); err != nil {
+	nc := g.js.Conn()
+	before := nc.LastError()
+	l, err := g.takeLine()
+	if err != nil {
+		return 0, err
+	}
+	defer g.leaveLine(l)
+	seq, err := l.publish(ctx, nc, msgs, g.places)
+	if err = permitted(nc, before, err); err != nil {
 		return 0, fmt.Errorf("publish a batch of %d: %w", len(msgs), err)
 	}
 	return seq, nil
+}
+
+// takeLine gives a line that carries no batch, a new one if there is none. There
+// are never more of them than batches are on their way at a time.
+func (g *grouping) takeLine() (*line, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := len(g.lines)
+	if n == 0 {
+		return newLine(g.js.Conn())
+	}
+	l := g.lines[n-1]
+	g.lines = g.lines[:n-1]
+	return l, nil
+}
+
+// leaveLine gives it back. An answer that is late is passed over.
+func (g *grouping) leaveLine(l *line) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lines = append(g.lines, l)
 }
