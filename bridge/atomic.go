@@ -44,37 +44,42 @@ func newLine(nc *nats.Conn) (*line, error) {
 	return &line{inbox: inbox, answers: answers}, nil
 }
 
-// publish sends messages as one atomic batch, batchLimit at most, and returns the
-// sequence of the last. An error of type [*jetstream.APIError] says that none is
+// publish sends mail as one atomic batch, batchLimit messages at most, and returns
+// the sequence of the last. An error of type [*jetstream.APIError] says that none is
 // stored; with any other that is in doubt. places are those of messages in a batch.
-func (l *line) publish(ctx context.Context, nc *nats.Conn, msgs []*nats.Msg, places []string) (uint64, error) {
-	id, last := []string{nuid.Next()}, len(msgs)-1
+func (l *line) publish(ctx context.Context, nc *nats.Conn, letters mail, places []string) (uint64, error) {
+	id, n := []string{nuid.Next()}, 0
 	address := l.inbox + "." + id[0]
 	opened := time.Now()
-	for i, m := range msgs {
+	err := letters(func(m *nats.Msg, last bool) error {
 		m.Header[jetstreamext.BatchIDHeader] = id
-		m.Header[jetstreamext.BatchSeqHeader] = places[i : i+1 : i+1]
-		switch i {
+		m.Header[jetstreamext.BatchSeqHeader] = places[n : n+1 : n+1]
+		switch {
 		case last:
 			m.Header.Set(jetstreamext.BatchCommitHeader, "1")
 			m.Reply = address + answerLast
-		case 0:
+		case n == 0:
 			m.Reply = address + answerFirst
 		}
+		n++
 		err := nc.PublishMsg(m)
 		m.Reply = ""
-		if i == last {
+		if last {
 			m.Header.Del(jetstreamext.BatchCommitHeader) // it may go along with others next time
 		}
 		if err != nil {
-			return 0, fmt.Errorf("send message %d: %w", i+1, err)
+			return fmt.Errorf("send message %d: %w", n, err)
 		}
+		return nil
+	})
+	if err != nil {
+		return 0, err // the server forgets what is not closed
 	}
 	ack, err := l.await(ctx, address, opened)
 	if err != nil {
 		return 0, err
 	}
-	if ack.BatchID != id[0] || ack.BatchSize != uint64(len(msgs)) {
+	if ack.BatchID != id[0] || ack.BatchSize != uint64(n) {
 		return 0, jetstreamext.ErrInvalidBatchAck
 	}
 	return ack.Sequence, nil

@@ -178,21 +178,23 @@ func (t *trial) look(o observation) (batch, error) {
 func (t *trial) deliver(b batch) error {
 	prefix := t.config.subjectRoot()
 	t.committed = b.at
-	return t.engine.deliver(b, t.config.source(), func(events []event, msgs []*nats.Msg) error {
-		for i, ev := range events {
-			t.remember(strings.TrimPrefix(msgs[i].Subject, prefix), msgs[i].Data)
-			t.tally.add(ev)
-			if t.events != nil {
-				t.events[ev.name]++
+	return t.engine.deliver(b, t.config.source(), func(p *part) error {
+		return p.look(func(events []event, msgs []*nats.Msg, _ bool) error {
+			for i, ev := range events {
+				t.remember(strings.TrimPrefix(msgs[i].Subject, prefix), msgs[i].Data)
+				t.tally.add(ev)
+				if t.events != nil {
+					t.events[ev.name]++
+				}
+				if t.emit == nil {
+					continue
+				}
+				if err := t.emit(msgs[i].Subject, msgs[i].Data); err != nil {
+					return err
+				}
 			}
-			if t.emit == nil {
-				continue
-			}
-			if err := t.emit(msgs[i].Subject, msgs[i].Data); err != nil {
-				return err
-			}
-		}
-		return nil
+			return nil
+		})
 	})
 }
 

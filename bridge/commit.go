@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,19 +30,13 @@ const batchLimit = 1000
 // until then the bridge neither polls nor queues: it waits for the stream.
 func (b *Bridge) commit(ctx context.Context, batch batch) error {
 	begun := b.now()
-	err := b.engine.deliver(batch, b.config.source(), func(events []event, msgs []*nats.Msg) error {
-		if err := b.fit(events, msgs); err != nil {
-			return err
-		}
-		seq, err := b.store(ctx, msgs)
-		if errors.Is(err, errShrunk) {
-			return b.fit(events, msgs)
-		}
+	err := b.engine.deliver(batch, b.config.source(), func(p *part) error {
+		seq, err := b.store(ctx, p)
 		if err != nil {
 			return err
 		}
 		b.fence = seq
-		b.metrics.stored(b.config.Tenant, events)
+		b.metrics.stored(b.config.Tenant, p.outcomes)
 		return nil
 	})
 	b.metrics.committed(b.config.Tenant, b.now().Sub(begun), err)
@@ -58,65 +51,63 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 	return nil
 }
 
-// deliver hands a batch, encoded and with its checkpoint, to store in as many
-// parts as it takes, and moves the engine as far as store has taken it. The
-// events and the messages of a part are the same, one by one, and good until store
-// returns. What store finds too large is left out, as if it had not been seen.
-func (e *engine) deliver(b batch, source string, store func(part []event, msgs []*nats.Msg) error) error {
+// deliver hands a batch to store in as many parts as it takes, and moves the engine
+// as far as store has taken it. A part that store finds too large is handed to it
+// once more, without what it has left out: that is as if it had not been seen.
+func (e *engine) deliver(b batch, source string, store func(p *part) error) error {
 	parts := max(1, (len(b.events)+batchLimit-2)/(batchLimit-1)) // one at least, for the checkpoint
 	desk := e.desk()
-	desk.begin()
-	defer e.leave(desk, len(b.events)+1)
-	left := map[string]bool{} // entities of which something was left out
-	index := 1
+	defer e.leave(desk)
+	left := map[string]bool{}
+	first := 1
+	var outcomes []outcome
 	for n := 0; n < parts; {
 		from := n * (batchLimit - 1)
-		part := omit(desk.write(e, &b, b.events[from:min(from+batchLimit-1, len(b.events))]), left)
-		events := append(part, e.checkpoint(b, part, n+1, parts))
-		msgs, err := desk.messages(e, events, source, b.poll, index)
-		if err != nil {
-			return err
+		p := part{
+			engine: e, desk: desk, batch: &b, source: source, left: left, number: n + 1, of: parts, first: first,
+			drafts: b.events[from:min(from+batchLimit-1, len(b.events))], outcomes: outcomes,
 		}
-		err = store(events, msgs)
+		err := store(&p)
+		outcomes = p.outcomes
 		var large *tooLarge
 		if errors.As(err, &large) {
-			for i, msg := range msgs[:len(part)] {
-				if exceeds(msg, large.limit) {
-					left[omitKey(part[i])] = true
-				}
-			}
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("commit poll %d, part %d of %d: %w", b.poll, n+1, parts, err)
 		}
 		n++
-		index += len(events)
-		e.acknowledge(b, part, n == parts)
-		e.previous = strings.Clone(msgs[len(msgs)-1].Header.Get(nats.MsgIdHdr))
+		first += len(outcomes) + 1
+		e.acknowledge(b, outcomes, n == parts)
+		e.previous = p.closing.Header.Get(nats.MsgIdHdr)
 	}
 	return nil
 }
 
-// store publishes messages, the last of them a checkpoint, as one atomic batch
-// behind the fence and returns the checkpoint's sequence. Whatever goes wrong,
-// the stream is asked what it holds: ours, then it is stored; the checkpoint
-// before, then it is sent again; another's, then we are fenced. What is no
-// checkpoint at all moves the fence and nothing else.
-func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
-	checkpoint := msgs[len(msgs)-1]
+// store publishes a part as one atomic batch behind the fence and returns the
+// checkpoint's sequence. Whatever goes wrong, the stream is asked what it holds:
+// ours, then it is stored; the checkpoint before, then it is sent again; another's,
+// then we are fenced. What is no checkpoint at all moves the fence and nothing else.
+func (b *Bridge) store(ctx context.Context, p *part) (uint64, error) {
 	told := map[string]bool{}
 	var gone time.Time // since when the stream is known not to be there
 	passed := 0        // how many times strays stood before the fence
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
-		seq, err := b.publish(ctx, msgs)
+		seq, err := b.publish(ctx, p)
 		if err == nil {
 			if len(told) > 0 {
 				b.hinder("")
 				b.log.Info("the stream takes events again")
 			}
 			return seq, nil
+		}
+		var large *tooLarge
+		if errors.As(err, &large) {
+			return 0, b.leaveOut(p, large.limit)
+		}
+		checkpoint, wrong := p.checkpoint()
+		if wrong != nil {
+			return 0, wrong
 		}
 		seq, held := b.resolve(ctx, checkpoint)
 		switch {
@@ -135,9 +126,10 @@ func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 		case errors.Is(held, errMemoryLost) && wrongSequence(err):
 			// Both the write and the read say so: no replica that is behind.
 			return 0, held
-		case oversized(msgs, b.largest()):
+		case oversized(p, b.largest()):
+			// The limit has shrunk.
 			b.hinder("")
-			return 0, errShrunk
+			return 0, b.leaveOut(p, b.largest())
 		case !errors.Is(held, jetstream.ErrStreamNotFound):
 			gone = time.Time{}
 		case gone.IsZero():
@@ -152,7 +144,7 @@ func (b *Bridge) store(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 			advice := mendStream(b.config, err)
 			b.hinder("the stream does not take events: " + text + "; " + advice)
 			b.log.Warn("the stream does not take events; holding the batch and trying again",
-				"err", err, "messages", len(msgs), "advice", advice)
+				"err", err, "messages", p.size(), "advice", advice)
 		}
 		select {
 		case <-ctx.Done():
@@ -176,15 +168,24 @@ const goneAfter = 5 * time.Second
 // short beside finishTimeout.
 const ackTimeout = 2 * time.Second
 
-// publish sends messages once. A checkpoint alone needs no batch.
-func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
-	if len(msgs) > 1 {
-		return b.limits.batches.publish(ctx, msgs)
+// publish sends a part once. A checkpoint alone needs no batch.
+func (b *Bridge) publish(ctx context.Context, p *part) (seq uint64, err error) {
+	if p.size() > 1 {
+		return b.limits.batches.publish(ctx, p.size(), b.mail(p))
 	}
+	err = b.mail(p)(func(m *nats.Msg, _ bool) error {
+		seq, err = b.publishAlone(ctx, m)
+		return err
+	})
+	return seq, err
+}
+
+// publishAlone sends one message.
+func (b *Bridge) publishAlone(ctx context.Context, m *nats.Msg) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	before := b.js.Conn().LastError()
-	ack, err := b.js.PublishMsg(ctx, msgs[0], jetstream.WithRetryAttempts(0))
+	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if err == nil && ack.Duplicate {
 		err = errKnown
 	}
@@ -195,6 +196,28 @@ func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) 
 		return 0, fmt.Errorf("publish a checkpoint: %w", err)
 	}
 	return ack.Sequence, nil
+}
+
+// mail hands on the messages of a part, the last one with the fence, as often as it
+// is called. The error is [tooLarge] where the server would refuse one.
+func (b *Bridge) mail(p *part) mail {
+	fence, limit := strconv.FormatUint(b.fence, 10), b.largest()
+	return func(send func(m *nats.Msg, last bool) error) error {
+		return p.look(func(_ []event, msgs []*nats.Msg, end bool) error {
+			for i, m := range msgs {
+				last := end && i == len(msgs)-1
+				if last {
+					m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fence)
+				} else if exceeds(m, limit) {
+					return &tooLarge{limit}
+				}
+				if err := send(m, last); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 }
 
 // Codes of the server for what keeps a stream from taking a batch.

@@ -7,9 +7,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// desk is what one part of a batch is written on, and the next part too: a part
-// of a thousand events takes two megabytes. The tenants of a process share their
-// desks, and the collector takes those that lie idle.
+// desk is what some messages of a part are written on, and the next ones too. The
+// tenants of a process share their desks, and the collector takes those that lie
+// idle.
 type desk struct {
 	scribe
 	letters
@@ -23,21 +23,13 @@ func (e *engine) desk() *desk {
 	return &desk{}
 }
 
-// leave clears a desk for its next user, after a batch of so many messages. One
-// that is large for what this batch or the one before needed is not kept: after a
-// start, batches are small.
-func (e *engine) leave(d *desk, messages int) {
-	messages = min(messages, batchLimit)
-	needed := min(e.batched, messages)
-	e.batched = messages
-	if len(d.all) > 64 && len(d.all)/8 > needed {
-		return
-	}
+// leave clears a desk for its next user.
+func (e *engine) leave(d *desk) {
 	d.forget()
 	e.desks.Put(d)
 }
 
-// letters are a part's messages, in memory that the next part uses again.
+// letters are messages, in memory that the next ones use again.
 type letters struct {
 	all    []nats.Msg
 	msgs   []*nats.Msg
@@ -107,7 +99,7 @@ func (l *letters) messages(e *engine, events []event, source string, poll uint64
 		if ev.removal {
 			msg.Header.Set("KV-Operation", "DEL")
 		}
-		l.extra[i] = ev.removal || last // which gets its fence
+		l.extra[i] = ev.removal || last // which may get a fence
 	}
 	return l.msgs[:len(events)], nil
 }

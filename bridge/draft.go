@@ -7,8 +7,8 @@ import (
 )
 
 // draft is an event that is yet to be written. A poll may bring ten thousand of
-// them, so those about rows are written when the part is stored that they are in,
-// into memory that the next part uses again.
+// them, so those about rows are written when they are sent, into memory that the
+// next ones use again.
 type draft struct {
 	event *event // one that is written already; nil = it comes of a change
 

@@ -80,7 +80,6 @@ type engine struct {
 	encoder       *encoder
 	agents        agentReader
 	desks         *sync.Pool // of *desk
-	batched       int        // messages in the last batch, at most those of a part
 	trouble       error      // the last failure since the last good poll that says why
 }
 
@@ -285,7 +284,7 @@ func (e *engine) revise(subject string, w window, gap bool) (entityData, revisio
 
 // acknowledge makes true what the stream now holds: a part of a batch, and
 // with the last part the rest of it.
-func (e *engine) acknowledge(b batch, part []event, last bool) {
+func (e *engine) acknowledge(b batch, part []outcome, last bool) {
 	for i := range part {
 		ev := &part[i]
 		switch {

@@ -99,7 +99,7 @@ func (e *engine) feed(name string, now time.Time, d feedData) event {
 
 // checkpoint closes a part of a batch. Only the last part moves the watermark:
 // before it, not all of what was seen is stored.
-func (e *engine) checkpoint(b batch, part []event, n, of int) event {
+func (e *engine) checkpoint(b batch, part []outcome, n, of int) event {
 	d := checkpointData{
 		common: common{e.tenant, b.poll}, Status: e.status, Epoch: e.epoch, Part: n, Parts: of, Events: len(part),
 		ObservedUntil: stampOrNull(e.observedUntil), MissingSince: stampOrNull(e.missingSince), Instance: e.instance, Observing: []string{},

@@ -40,9 +40,14 @@ type grouping struct {
 	lines   []*line       // those that carry no batch now
 }
 
-// submission is one tenant's commit, all its messages.
+// mail hands messages to send, one after the other, the last one as such. It may be
+// called again, and hands on the same ones. A message is good until send returns.
+type mail func(send func(m *nats.Msg, last bool) error) error
+
+// submission is one tenant's commit.
 type submission struct {
-	msgs []*nats.Msg
+	mail mail
+	size int           // messages, at most
 	done chan struct{} // closed when what follows holds
 	seq  uint64        // of the last message
 	err  error
@@ -52,11 +57,11 @@ func newGrouping(js jetstream.JetStream) *grouping {
 	return &grouping{js: js, turn: make(chan struct{}, groupsMost), places: batchPlaces()}
 }
 
-// publish stores messages in an atomic batch, once, and returns the sequence of
-// the last. An error may leave it in doubt whether they are stored; but nobody
-// reads the messages any more when it returns.
-func (g *grouping) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
-	s := &submission{msgs: msgs, done: make(chan struct{})}
+// publish stores mail of that many messages, at most, in an atomic batch, once, and
+// returns the sequence of the last. An error may leave it in doubt whether they are
+// stored; but nobody calls for the mail any more when it returns.
+func (g *grouping) publish(ctx context.Context, size int, m mail) (uint64, error) {
+	s := &submission{mail: m, size: size, done: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, s)
 	g.mu.Unlock()
@@ -76,20 +81,20 @@ func (g *grouping) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error
 		<-s.done
 	}
 	if errors.Is(s.err, errApart) {
-		return g.alone(ctx, msgs)
+		return g.alone(ctx, m)
 	}
 	return s.seq, s.err
 }
 
 // alone publishes a commit that nobody goes along with.
-func (g *grouping) alone(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+func (g *grouping) alone(ctx context.Context, m mail) (uint64, error) {
 	select {
 	case g.turn <- struct{}{}:
 	case <-ctx.Done():
 		return 0, fmt.Errorf("wait for other tenants' batches: %w", ctx.Err())
 	}
 	defer func() { <-g.turn }()
-	return g.batch(ctx, msgs)
+	return g.batch(ctx, m)
 }
 
 // take takes a commit that waits, and of the others as many as one batch holds.
@@ -100,15 +105,15 @@ func (g *grouping) take(s *submission) []*submission {
 	if !slices.Contains(g.waiting, s) {
 		return nil
 	}
-	group, size := []*submission{s}, len(s.msgs)
+	group, size := []*submission{s}, s.size
 	g.waiting = slices.DeleteFunc(g.waiting, func(other *submission) bool {
 		if other == s {
 			return true
 		}
-		if size+len(other.msgs) > batchLimit {
+		if size+other.size > batchLimit {
 			return false
 		}
-		group, size = append(group, other), size+len(other.msgs)
+		group, size = append(group, other), size+other.size
 		return true
 	})
 	return group
@@ -126,34 +131,46 @@ func (g *grouping) withdraw(s *submission) bool {
 // send publishes a group in one batch and tells each of its members how it went.
 func (g *grouping) send(ctx context.Context, group []*submission) {
 	if len(group) == 1 {
-		group[0].seq, group[0].err = g.batch(ctx, group[0].msgs)
+		group[0].seq, group[0].err = g.batch(ctx, group[0].mail)
 		close(group[0].done)
 		return
 	}
-	var msgs []*nats.Msg
-	for _, s := range group {
-		msgs = append(msgs, s.msgs...)
+	sent := make([]uint64, len(group)) // messages of each
+	all := func(send func(*nats.Msg, bool) error) error {
+		for i, s := range group {
+			sent[i] = 0
+			err := s.mail(func(m *nats.Msg, last bool) error {
+				sent[i]++
+				return send(m, last && i == len(group)-1)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	// One tenant's end must not be the others'.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTimeout)
 	defer cancel()
-	last, err := g.batch(ctx, msgs)
+	last, err := g.batch(ctx, all)
 	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		err = fmt.Errorf("%w: %w", errApart, err)
+	var large *tooLarge
+	if errors.As(err, &api) || errors.As(err, &large) {
+		// Not both: what is too large is another's.
+		err = fmt.Errorf("%w: %v", errApart, err)
 	}
-	for _, s := range slices.Backward(group) {
+	for i, s := range slices.Backward(group) {
 		if s.err = err; err == nil {
 			s.seq = last
 		}
 		// Messages of a batch lie side by side in the stream.
-		last -= uint64(len(s.msgs))
+		last -= sent[i]
 		close(s.done)
 	}
 }
 
 // batch publishes one atomic batch.
-func (g *grouping) batch(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+func (g *grouping) batch(ctx context.Context, m mail) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	nc := g.js.Conn()
@@ -163,9 +180,9 @@ func (g *grouping) batch(ctx context.Context, msgs []*nats.Msg) (uint64, error) 
 		return 0, err
 	}
 	defer g.leaveLine(l)
-	seq, err := l.publish(ctx, nc, msgs, g.places)
+	seq, err := l.publish(ctx, nc, m, g.places)
 	if err = permitted(nc, before, err); err != nil {
-		return 0, fmt.Errorf("publish a batch of %d: %w", len(msgs), err)
+		return 0, fmt.Errorf("publish a batch: %w", err)
 	}
 	return seq, nil
 }

@@ -3,7 +3,6 @@ package bridge
 import (
 	"errors"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -100,11 +99,9 @@ func (m *metrics) committed(tenant string, took time.Duration, err error) {
 }
 
 // stored counts events that the stream has acknowledged.
-func (m *metrics) stored(tenant string, part []event) {
+func (m *metrics) stored(tenant string, part []outcome) {
 	for _, ev := range part {
-		if !strings.HasPrefix(ev.name, "feed.checkpoint") {
-			m.events.WithLabelValues(tenant, ev.name).Inc()
-		}
+		m.events.WithLabelValues(tenant, ev.name).Inc()
 	}
 }
 

@@ -1,8 +1,8 @@
 package bridge
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/nats-io/nats.go"
@@ -13,9 +13,6 @@ import (
 type tooLarge struct{ limit int }
 
 func (t *tooLarge) Error() string { return fmt.Sprintf("a message has more than %d bytes", t.limit) }
-
-// errShrunk is returned when it turns out that the server takes less than it did.
-var errShrunk = errors.New("the limit of a message has shrunk")
 
 // headerRoom is what the library adds to a message's headers, at most.
 const headerRoom = 256
@@ -35,31 +32,51 @@ func (b *Bridge) largest() int {
 	return limit
 }
 
-// oversized tells whether an event of a part is too large to be stored. The
-// checkpoint, its last message, cannot be left out.
-func oversized(msgs []*nats.Msg, limit int) bool {
-	return slices.ContainsFunc(msgs[:len(msgs)-1], func(m *nats.Msg) bool { return exceeds(m, limit) })
+// large hands on those events of a part that are too large to be stored. The
+// checkpoint cannot be left out.
+func large(p *part, limit int, found func(ev *event, msg *nats.Msg)) error {
+	return p.look(func(events []event, msgs []*nats.Msg, end bool) error {
+		n := len(msgs)
+		if end {
+			n--
+		}
+		for i, m := range msgs[:n] {
+			if exceeds(m, limit) {
+				found(&events[i], m)
+			}
+		}
+		return nil
+	})
 }
 
-// fit is tooLarge, and says which ones are, if a part holds messages that the
-// server would refuse: they must not keep all others back for ever.
-func (b *Bridge) fit(events []event, msgs []*nats.Msg) error {
-	limit := b.largest()
-	if !oversized(msgs, limit) {
-		return nil
-	}
+// oversized tells whether there are any. What cannot be written is none.
+func oversized(p *part, limit int) bool {
+	any := false
+	err := large(p, limit, func(*event, *nats.Msg) { any = true })
+	return any && err == nil
+}
+
+// leaveOut leaves out of a part what the server would refuse, which must not keep
+// all others back for ever, and says what that is. It returns [tooLarge].
+func (b *Bridge) leaveOut(p *part, limit int) error {
 	const mostTold = 1000 // bounds the memory of a floor where everything is too large
 	if b.large == nil || len(b.large) > mostTold {
 		b.large = map[string]bool{}
 	}
-	for i, msg := range msgs[:len(msgs)-1] {
-		if about := events[i].whom(); exceeds(msg, limit) && !b.large[about] {
+	left := map[string]bool{}
+	err := large(p, limit, func(ev *event, msg *nats.Msg) {
+		left[omitKey(*ev)] = true
+		if about := ev.whom(); !b.large[about] {
 			b.large[about] = true
 			b.log.Warn("an event is larger than the server takes; it is left out, and told when it fits",
-				"about", about, "type", events[i].name, "bytes", len(msg.Data), "limit", limit,
+				"about", about, "type", ev.name, "bytes", len(msg.Data), "limit", limit,
 				"advice", "raise max_payload of the server and max_msg_size of the stream, or ask for fewer statistics")
 		}
+	})
+	if err != nil {
+		return err
 	}
+	maps.Copy(p.left, left)
 	return &tooLarge{limit}
 }
 

@@ -80,7 +80,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 func (r *Recorder) acknowledge(done batch) {
 	e := r.bridge.engine
 	var s scribe
-	e.acknowledge(done, s.write(e, &done, done.events), true)
+	var outcomes []outcome
+	for _, ev := range s.write(e, &done, done.events) {
+		outcomes = append(outcomes, ev.outcome())
+	}
+	e.acknowledge(done, outcomes, true)
 }
 
 // private tells whether there is something to be kept out of the recording.
