@@ -15,7 +15,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// A line carries one atomic batch after the other. It hears the server's answers to
+// A line carries one atomic batch after the other, as long as all are answered. It hears the server's answers to
 // the first message of each, which tells whether the batch was taken on, and to the
 // last one, which closes it.
 //
@@ -99,7 +99,7 @@ func (l *line) await(ctx context.Context, address string, opened time.Time) (jet
 		}
 		end, ours := strings.CutPrefix(answer.Subject, address)
 		if !ours {
-			continue // of a batch that was not waited for
+			continue // somebody else's
 		}
 		ack, err := readAnswer(answer)
 		switch {
@@ -121,11 +121,7 @@ func readAnswer(m *nats.Msg) (jetstreamext.BatchAck, error) {
 		Error *jetstream.APIError `json:"error"`
 		jetstreamext.BatchAck
 	}
-	switch {
-	case len(m.Data) > 0:
-	case m.Header.Get("Status") == "503":
-		return answer.BatchAck, nats.ErrNoResponders
-	default:
+	if len(m.Data) == 0 {
 		return answer.BatchAck, nil
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {

@@ -87,7 +87,15 @@ func (c *centre) body(tick, percent int, ticking bool) []byte {
 
 // engine makes an engine that counts what it would store.
 func (c *centre) engine(stored *int) func(tb testing.TB, body []byte) {
-	e := newEngine(&Config{Tenant: "acme", URL: "https://acme.example", DisappearAfter: 2, PollInterval: 2 * time.Second}, plan{layout: c.layout}, "bench")
+	return c.steps(c.newEngine(), stored)
+}
+
+func (c *centre) newEngine() *engine {
+	return newEngine(&Config{Tenant: "acme", URL: "https://acme.example", DisappearAfter: 2, PollInterval: 2 * time.Second}, plan{layout: c.layout}, "bench")
+}
+
+// steps gives the engine one answer after the other.
+func (c *centre) steps(e *engine, stored *int) func(tb testing.TB, body []byte) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	return func(tb testing.TB, body []byte) {
 		now = now.Add(2 * time.Second)

@@ -179,8 +179,8 @@ func (g *grouping) batch(ctx context.Context, m mail) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer g.leaveLine(l)
 	seq, err := l.publish(ctx, nc, m, g.places)
+	g.leaveLine(l, err)
 	if err = permitted(nc, before, err); err != nil {
 		return 0, fmt.Errorf("publish a batch: %w", err)
 	}
@@ -201,8 +201,14 @@ func (g *grouping) takeLine() (*line, error) {
 	return l, nil
 }
 
-// leaveLine gives it back. An answer that is late is passed over.
-func (g *grouping) leaveLine(l *line) {
+// leaveLine gives it back after a batch. If that was not answered, an answer may be
+// on its way that the next one would take for its own: then the line ends.
+func (g *grouping) leaveLine(l *line, err error) {
+	var api *jetstream.APIError
+	if err != nil && !errors.As(err, &api) {
+		_ = l.answers.Unsubscribe() // or the connection is closed, and it has ended with that
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lines = append(g.lines, l)

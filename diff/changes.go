@@ -178,5 +178,45 @@ func (s *State) stats(grid int, differ differing) []string {
 	return plan.combinations[differ]
 }
 
+// touchNew is touch for an entity that a row shows which has none beside it.
+func (c *comparison) touchNew(g *group, grid int, e *entity) {
+	if e.touched || e.known || e.grid != nowhere || e.more != nil {
+		c.touch(g, e, false)
+		return
+	}
+	c.touchPlain(work{group: g, entity: e, plain: true, grid: int16(grid)})
+}
+
+// touchPlain adds an entity whose rows need not be read yet.
+func (c *comparison) touchPlain(w work) {
+	w.entity.touched = true
+	w.group.touched = append(w.group.touched, w.entity)
+	c.works = append(c.works, w)
+}
+
+// sketch adds the change of a plain entity, unless it turns out that a closer look
+// is needed: it stands in another grid too.
+func (c *comparison) sketch(w *work, kind int) bool {
+	g, e := w.group, w.entity
+	if !w.plain {
+		return false
+	}
+	if e.grid != w.grid {
+		if e.lean {
+			e.pack, _ = c.pack(g, e, []spot{{int(w.grid), w.was, c.older}})
+			e.lean = false
+		}
+		return false
+	}
+	op := Changed
+	if !e.known {
+		op = c.entering(g, []place{{int(e.grid), int(e.row)}})
+	}
+	o := g.reopen(e)
+	o.was, e.owes = w.was, e.lean
+	c.changes.list = append(c.changes.list, sketch{entity: e, differ: w.differ, full: -1, kind: uint16(kind), op: op})
+	return true
+}
+
 // byID orders changes.
 func byID(a, b sketch) int { return strings.Compare(a.entity.id, b.entity.id) }

@@ -1,0 +1,74 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// TestALineHearsWhatTheServerSays of its batches, and nothing else.
+func TestALineHearsWhatTheServerSays(t *testing.T) {
+	t.Parallel()
+	g, stream := newGroup(t)
+	nc := g.js.Conn()
+	if _, err := g.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "NONE", Subjects: []string{"n.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Subscribe("silent.>", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	send := func(subject string) (uint64, error) {
+		msgs := commitOf("a", 2, 0)
+		for _, m := range msgs {
+			if m.Header.Del(jetstream.ExpectedLastSubjSeqHeader); subject != "" {
+				m.Subject = subject
+			}
+		}
+		return g.batch(t.Context(), mailOf(msgs))
+	}
+	stored := func(want uint64) {
+		t.Helper()
+		// What somebody else says is no answer.
+		for _, l := range g.lines {
+			if err := nc.Publish(l.inbox+".another"+answerLast, []byte(`{"stream":"GROUP","seq":77,"batch":"another","count":3}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if seq, err := send(""); seq != want || err != nil {
+			t.Fatalf("stored at %d, error %v; want it at %d", seq, err, want)
+		}
+	}
+	stored(3)
+	if _, err := send("nobody.listens"); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("where there is no stream: %v, want %v", err, nats.ErrNoResponders)
+	}
+	stored(6)
+	var api *jetstream.APIError
+	if _, err := send("n.a"); !errors.As(err, &api) || api.ErrorCode != codeAtomicOff {
+		t.Errorf("where batches are not taken: %v, want code %d", err, codeAtomicOff)
+	}
+	stored(9)
+	begun := time.Now()
+	if _, err := send("silent.a"); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) < ackTimeout {
+		t.Errorf("where nobody answers: %v after %v, want %v after %v", err, time.Since(begun), context.DeadlineExceeded, ackTimeout)
+	}
+	stored(12)
+	broken := errors.New("broken off")
+	_, err := g.batch(t.Context(), func(send func(*nats.Msg, bool) error) error {
+		return errors.Join(send(commitOf("a", 0, 0)[0], false), broken)
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("a batch that is not written to its end: %v, want %v", err, broken)
+	}
+	stored(15)
+	if len(g.lines) != 1 || nc.NumSubscriptions() > 3 {
+		t.Errorf("%d lines lie idle, of %d subscriptions; want those that doubt was cast on to be gone", len(g.lines), nc.NumSubscriptions())
+	}
+	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 15 {
+		t.Errorf("the stream holds %d messages, error %v; want 15", info.State.Msgs, err)
+	}
+}
