@@ -48,8 +48,14 @@ func benchBridge(b *testing.B, always bool) (*Bridge, *centre) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return benchBridgeOn(b, js, s.ClientURL())
+}
+
+// benchBridgeOn is one on a server that is there.
+func benchBridgeOn(b *testing.B, js jetstream.JetStream, url string) (*Bridge, *centre) {
+	b.Helper()
 	config, _, err := ParseConfig([]string{
-		"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=x", "BPCC_CLIENT_SECRET=y", "NATS_URL=" + s.ClientURL(),
+		"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=x", "BPCC_CLIENT_SECRET=y", "NATS_URL=" + url,
 	}, ForBridge)
 	if err != nil {
 		b.Fatal(err)

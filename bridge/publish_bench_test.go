@@ -1,0 +1,157 @@
+package bridge
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bpcc"
+)
+
+// The programs that BenchmarkPublish runs.
+var (
+	natsServer = flag.String("publish.server", "", "nats-server to measure publishing on")
+	natsCLI    = flag.String("publish.nats", "", "nats, the command line tool, to measure beside")
+)
+
+// BenchmarkPublish stores polls of 999 changes on a nats-server process, each one
+// atomic batch with its checkpoint, from the comparison to the acknowledgement. In
+// turn with it, nats bench publishes atomic batches of 1,000 to the same stream: one
+// of the events over and over, on as many subjects, once as it is, and once with what
+// the bridge's messages carry, an id and a content type. No view reads the stream,
+// for what that takes falls on whoever publishes next.
+func BenchmarkPublish(b *testing.B) {
+	if *natsServer == "" || *natsCLI == "" {
+		b.Skip("needs -publish.server and -publish.nats, the paths of nats-server and nats")
+	}
+	for _, sync := range []string{"default", "always"} {
+		b.Run("sync="+sync, func(b *testing.B) { publishInTurn(b, sync) })
+	}
+}
+
+func publishInTurn(b *testing.B, sync string) {
+	dir := b.TempDir()
+	url := startNATSServer(b, dir, sync)
+	nc, err := nats.Connect(url, nats.WriteBufferSize(writeBuffer))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	br, c := benchBridgeOn(b, js, url)
+	if err := js.DeleteStream(b.Context(), viewStream(br.config)); err != nil {
+		b.Fatal(err)
+	}
+	bodies := [][]byte{c.body(0, 0, false), c.body(1, 100, false)}
+	now, polls := time.Now(), 0
+	observe := func() batch {
+		now = now.Add(2 * time.Second)
+		done := br.engine.observe(observation{at: now, answer: bpcc.Answer{Body: bodies[polls%2], Sent: now, Received: now}})
+		polls++
+		return done
+	}
+	poll := func() {
+		if err := br.commit(b.Context(), observe()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	poll()
+	payload := filepath.Join(dir, "payload.json")
+	err = br.engine.deliver(observe(), br.config.source(), func(p *part) error {
+		return p.look(func(_ []event, msgs []*nats.Msg, _ bool) error { return os.WriteFile(payload, msgs[0].Data, 0o600) })
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	const batches = 30
+	var bare, dressed, polled time.Duration
+	rounds := 0
+	for b.Loop() {
+		bare += natsBench(b, url, payload, batches)
+		dressed += natsBench(b, url, payload, batches, "--dedup", "-H", "Content-Type:"+contentType)
+		begun := time.Now()
+		for range batches {
+			poll()
+		}
+		polled += time.Since(begun)
+		rounds++
+	}
+	messages := float64(rounds * batches * batchLimit)
+	b.ReportMetric(messages/polled.Seconds(), "bridge-msgs/s")
+	b.ReportMetric(messages/bare.Seconds(), "nats-bench-msgs/s")
+	b.ReportMetric(messages/dressed.Seconds(), "nats-bench-with-ids-msgs/s")
+	b.ReportMetric(100*dressed.Seconds()/polled.Seconds(), "%-of-nats-bench-with-ids")
+	b.ReportMetric(100*bare.Seconds()/polled.Seconds(), "%-of-nats-bench")
+}
+
+// startNATSServer starts a process and gives its address.
+func startNATSServer(b *testing.B, dir, sync string) (url string) {
+	b.Helper()
+	interval := ""
+	if sync != "default" {
+		interval = ", sync_interval: " + sync
+	}
+	config := filepath.Join(dir, "server.conf")
+	text := fmt.Sprintf("listen: \"127.0.0.1:-1\"\nports_file_dir: %q\njetstream { store_dir: %q%s }\n", dir, filepath.Join(dir, "store"), interval)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(*natsServer, "-c", config)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait() // it was interrupted
+	})
+	for range 100 {
+		files, err := filepath.Glob(filepath.Join(dir, "*.ports"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(files) == 1 {
+			ports, err := os.ReadFile(files[0])
+			if _, rest, found := strings.Cut(string(ports), `"nats://`); err == nil && found {
+				address, _, _ := strings.Cut(rest, `"`)
+				return "nats://" + address
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	b.Fatal("nats-server does not say where it listens")
+	return ""
+}
+
+// natsBench runs nats bench and gives the time that it says it took.
+func natsBench(b *testing.B, url, payload string, batches int, more ...string) time.Duration {
+	b.Helper()
+	messages := batches * batchLimit
+	args := append([]string{
+		"-s", url, "bench", "js", "pub", "atomic", SubjectPrefix + ".bench.agent.x", "--stream", "BPCC_EVENTS", "--no-progress",
+		"--multisubject", "--multisubjectmax", fmt.Sprint(batchLimit - 1), "--payload", payload,
+		"--msgs", fmt.Sprint(messages), "--batch", fmt.Sprint(batchLimit),
+	}, more...)
+	out, err := exec.CommandContext(b.Context(), *natsCLI, args...).CombinedOutput()
+	said := regexp.MustCompile(`([\d,]+) msgs/sec`).FindSubmatch(out)
+	if err != nil || said == nil {
+		b.Fatalf("nats bench: %v\n%s", err, out)
+	}
+	rate, err := strconv.Atoi(strings.ReplaceAll(string(said[1]), ",", ""))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(float64(messages) / float64(rate) * float64(time.Second))
+}
