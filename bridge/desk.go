@@ -38,8 +38,9 @@ type letters struct {
 	sheets [][]byte // for their data
 }
 
-// sheet is how large a piece of memory for data is. There are as many as it takes:
-// one piece for all would be copied as it grows, and be larger than needed.
+// sheet is how large a piece of memory for data is, but for the first, which is
+// often enough. There are as many as it takes: one piece for all would be copied as
+// it grows, and be larger than needed.
 const sheet = 64 << 10
 
 // sized makes room for so many messages.
@@ -56,7 +57,11 @@ func (l *letters) sized(n int) {
 // blank gives the nth sheet.
 func (l *letters) blank(n int) []byte {
 	if n == len(l.sheets) {
-		l.sheets = append(l.sheets, make([]byte, 0, sheet))
+		size := sheet
+		if n == 0 {
+			size = sheet / 8
+		}
+		l.sheets = append(l.sheets, make([]byte, 0, size))
 	}
 	return l.sheets[n]
 }
@@ -83,7 +88,7 @@ func (l *letters) messages(e *engine, events []event, source string, poll uint64
 		cut := len(ids) + decimals(index+i)
 		id := texts[:cut]
 		texts = texts[cut:]
-		if cap(rest) < min(e.encoder.longest, sheet/4) {
+		if cap(rest) < min(e.encoder.longest, sheet/8) {
 			rest = l.blank(used)
 			used++
 		}

@@ -68,7 +68,7 @@ func (s *State) pair(g *group, e *entity) (before, after string, ok bool) {
 		}
 		i, j = i+length+1, j+longer+1
 	}
-	all := s.slab.text(was[:w], is[:n])
+	all := s.slab.text(was[:w], is[:n], s.changes.Len())
 	return all[:w], all[w:], true
 }
 
@@ -87,12 +87,12 @@ func put(to, b []byte, from, size int) {
 // slab makes texts that are let go of together: it allocates for many at once.
 type slab struct{ strings.Builder }
 
-// text joins two texts.
-func (s *slab) text(a, b []byte) string {
+// text joins two texts. There may be so many more like them.
+func (s *slab) text(a, b []byte, more int) string {
 	const size = 32 << 10
-	if s.Cap()-s.Len() < len(a)+len(b) {
+	if n := len(a) + len(b); s.Cap()-s.Len() < n {
 		s.Builder = strings.Builder{}
-		s.Grow(max(size, len(a)+len(b)))
+		s.Grow(max(n, min(size, n*more)))
 	}
 	from := s.Len()
 	s.Write(a)

@@ -57,7 +57,8 @@ func (s *State) entity(kind Kind, id string) *entity {
 // Parse reads a body as [Layout.Parse] does, but beside the snapshot that was
 // compared last: what has not changed is not read again. The snapshot is for
 // Compare, and good until the next Parse. The body must stay as it is until
-// another one has been compared.
+// another one has been compared and its changes are done with, which [State.Rest]
+// or the next Parse tells.
 func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
 	s.Rest()
 	s.adopt(l)
