@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -50,7 +49,6 @@ func newLine(nc *nats.Conn) (*line, error) {
 func (l *line) publish(ctx context.Context, nc *nats.Conn, letters mail, places []string) (uint64, error) {
 	id, n := []string{nuid.Next()}, 0
 	address := l.inbox + "." + id[0]
-	opened := time.Now()
 	err := letters(func(m *nats.Msg, last bool) error {
 		m.Header[jetstreamext.BatchIDHeader] = id
 		m.Header[jetstreamext.BatchSeqHeader] = places[n : n+1 : n+1]
@@ -75,7 +73,7 @@ func (l *line) publish(ctx context.Context, nc *nats.Conn, letters mail, places 
 	if err != nil {
 		return 0, err // the server forgets what is not closed
 	}
-	ack, err := l.await(ctx, address, opened)
+	ack, err := l.await(ctx, address)
 	if err != nil {
 		return 0, err
 	}
@@ -85,10 +83,10 @@ func (l *line) publish(ctx context.Context, nc *nats.Conn, letters mail, places 
 	return ack.Sequence, nil
 }
 
-// await waits for the answers to a batch. A server that does not answer the first
-// message in ackTimeout is not waited for any longer.
-func (l *line) await(ctx context.Context, address string, opened time.Time) (jetstreamext.BatchAck, error) {
-	first, cancel := context.WithDeadline(ctx, opened.Add(ackTimeout))
+// await waits for the answers to a batch that is sent. A server that has not answered
+// its first message within ackTimeout is not waited for any longer.
+func (l *line) await(ctx context.Context, address string) (jetstreamext.BatchAck, error) {
+	first, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
 	waiting := first
 	var refused error // why the first message was
