@@ -60,6 +60,8 @@ export const table = [
   [/: go tool staticcheck \.\/\.\.\.$/, { left: ["staticcheck", ".ci/run", "go tool staticcheck ./..."] }],
   [/: bash \.ci\/run$/, { not: "it is what runs this" }],
   [/: go test .* -fuzztime 5m$/, { as: (c) => c.replace("-fuzztime 5m", "-fuzztime 3s"), says: /fuzz: elapsed/ }],
+  [/: go test \.\/bridge .* -bench 'Step\|Commit' /, { as: (c) => c.replace("-benchtime 50x", "-benchtime 2x"), says: /changed=100%.*\n[^]*%-of-publisher/ }],
+  [/: go test \.\/bridge .* -bench Publish /, { as: (c) => c.replace("-benchtime 10x", "-benchtime 1x"), says: /%-of-nats-bench-with-ids/ }],
   [/: go run \.\/deploy\/release v\S+$/, { left: ["the release, twice", ".ci/run", 'go build -o "$work/release" ./deploy/release'] }],
   [/: git tag -a /, { env: { GIT_COMMITTER_NAME: "ci", GIT_COMMITTER_EMAIL: "ci@localhost" } }],
   [/: git push origin /, {}], // the clone's origin is a directory of this run
