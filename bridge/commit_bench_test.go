@@ -73,11 +73,12 @@ func benchBridgeOn(b *testing.B, js jetstream.JetStream, url string) (*Bridge, *
 	return br, c
 }
 
-func commitInTurn(b *testing.B, always bool) {
-	br, c := benchBridge(b, always)
+// polling gives a look at a floor where every row has changed, and a look and the
+// commit of what it saw.
+func polling(b *testing.B, br *Bridge, c *centre) (observe func() batch, poll func()) {
 	bodies := [][]byte{c.body(0, 0, false), c.body(1, 100, false)}
 	now, polls := time.Now(), 0
-	observe := func() batch {
+	observe = func() batch {
 		now = now.Add(2 * time.Second)
 		done := br.engine.observe(observation{at: now, answer: bpcc.Answer{Body: bodies[polls%2], Sent: now, Received: now}})
 		if done.err != nil || len(done.events) != c.agents {
@@ -86,11 +87,16 @@ func commitInTurn(b *testing.B, always bool) {
 		polls++
 		return done
 	}
-	poll := func() {
+	return observe, func() {
 		if err := br.commit(context.Background(), observe()); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+func commitInTurn(b *testing.B, always bool) {
+	br, c := benchBridge(b, always)
+	observe, poll := polling(b, br, c)
 	poll()
 	// What a poll publishes is what the other publishes too.
 	var subjects []string

@@ -14,8 +14,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"bpcc-nats/bpcc"
 )
 
 // The programs that BenchmarkPublish runs.
@@ -55,19 +53,7 @@ func publishInTurn(b *testing.B, sync string) {
 	if err := js.DeleteStream(b.Context(), viewStream(br.config)); err != nil {
 		b.Fatal(err)
 	}
-	bodies := [][]byte{c.body(0, 0, false), c.body(1, 100, false)}
-	now, polls := time.Now(), 0
-	observe := func() batch {
-		now = now.Add(2 * time.Second)
-		done := br.engine.observe(observation{at: now, answer: bpcc.Answer{Body: bodies[polls%2], Sent: now, Received: now}})
-		polls++
-		return done
-	}
-	poll := func() {
-		if err := br.commit(b.Context(), observe()); err != nil {
-			b.Fatal(err)
-		}
-	}
+	observe, poll := polling(b, br, c)
 	poll()
 	payload := filepath.Join(dir, "payload.json")
 	err = br.engine.deliver(observe(), br.config.source(), func(p *part) error {
