@@ -39,7 +39,13 @@ func benchBridge(b *testing.B, always bool) (*Bridge, *centre) {
 	if !s.ReadyForConnections(10 * time.Second) {
 		b.Fatal("the server does not start")
 	}
-	nc, err := nats.Connect(s.ClientURL())
+	return benchBridgeOn(b, s.ClientURL())
+}
+
+// benchBridgeOn is one on a server that is there.
+func benchBridgeOn(b *testing.B, url string, options ...nats.Option) (*Bridge, *centre) {
+	b.Helper()
+	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -48,12 +54,6 @@ func benchBridge(b *testing.B, always bool) (*Bridge, *centre) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return benchBridgeOn(b, js, s.ClientURL())
-}
-
-// benchBridgeOn is one on a server that is there.
-func benchBridgeOn(b *testing.B, js jetstream.JetStream, url string) (*Bridge, *centre) {
-	b.Helper()
 	config, _, err := ParseConfig([]string{
 		"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=x", "BPCC_CLIENT_SECRET=y", "NATS_URL=" + url,
 	}, ForBridge)

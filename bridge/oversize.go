@@ -63,7 +63,7 @@ func (b *Bridge) leaveOut(p *part, limit int) error {
 	if b.large == nil || len(b.large) > mostTold {
 		b.large = map[string]bool{}
 	}
-	left := map[string]bool{}
+	left := map[string]bool{} // not yet the part's: what one look finds, that look still shows
 	err := large(p, limit, func(ev *event, msg *nats.Msg) {
 		left[omitKey(*ev)] = true
 		if about := ev.whom(); !b.large[about] {

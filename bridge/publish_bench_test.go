@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // The programs that BenchmarkPublish runs.
@@ -40,23 +39,14 @@ func BenchmarkPublish(b *testing.B) {
 func publishInTurn(b *testing.B, sync string) {
 	dir := b.TempDir()
 	url := startNATSServer(b, dir, sync)
-	nc, err := nats.Connect(url, nats.WriteBufferSize(writeBuffer))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		b.Fatal(err)
-	}
-	br, c := benchBridgeOn(b, js, url)
-	if err := js.DeleteStream(b.Context(), viewStream(br.config)); err != nil {
+	br, c := benchBridgeOn(b, url, nats.WriteBufferSize(writeBuffer))
+	if err := br.js.DeleteStream(b.Context(), viewStream(br.config)); err != nil {
 		b.Fatal(err)
 	}
 	observe, poll := polling(b, br, c)
 	poll()
 	payload := filepath.Join(dir, "payload.json")
-	err = br.engine.deliver(observe(), br.config.source(), func(p *part) error {
+	err := br.engine.deliver(observe(), br.config.source(), func(p *part) error {
 		return p.look(func(_ []event, msgs []*nats.Msg, _ bool) error { return os.WriteFile(payload, msgs[0].Data, 0o600) })
 	})
 	if err != nil {
