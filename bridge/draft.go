@@ -73,7 +73,7 @@ func (e *engine) draftAgent(out []draft, changes *diff.Changes, i int, notable b
 // sameState tells whether an agent's state is the same in other words, where n of
 // the statistics that differ are of the state: "" and "0" both say logged out.
 func (e *engine) sameState(changes *diff.Changes, i int, stats []string, n int) bool {
-	if n > 1 || !slices.Contains(stats, acdState) || !changes.Now(i).OneOf(acdState, outWords[:]) {
+	if n > 1 || !changes.Brief(i) || !slices.Contains(stats, acdState) || !changes.Now(i).OneOf(acdState, outWords[:]) {
 		return false
 	}
 	c := changes.At(i)
@@ -92,13 +92,14 @@ func notable(changes *diff.Changes) bool {
 
 // scribe writes drafts. What it has written is good until it writes again.
 type scribe struct {
-	events []event
-	agents []agentEvent
-	text   []byte // of addresses
-	cuts   []int  // where each of them ends
-	change diff.Change
-	at     int32 // which of the batch's changes that is, and one more; 0 = none
-	halves halves
+	events   []event
+	agents   []agentEvent
+	text     []byte // of addresses
+	cuts     []int  // where each of them ends
+	change   diff.Change
+	at       int32 // which of the batch's changes that is, and one more; 0 = none
+	halves   halves
+	calendar calendar
 }
 
 // halves is an agent's change, as it is told in one event or two.
@@ -110,9 +111,9 @@ type halves struct {
 	between diff.Image
 }
 
-// write writes events of a batch, with room for its checkpoint behind them.
+// write writes events of a batch.
 func (s *scribe) write(e *engine, b *batch, drafts []draft) []event {
-	s.events = slices.Grow(s.events[:0], len(drafts)+1)
+	s.events = slices.Grow(s.events[:0], len(drafts))
 	s.agents = slices.Grow(s.agents[:0], len(drafts))
 	s.text, s.cuts = s.text[:0], slices.Grow(s.cuts[:0], len(drafts))
 	root := subjectRoot(e.tenant)
@@ -230,7 +231,7 @@ func (s *scribe) agent(e *engine, b *batch, d *draft, ev *event) {
 	var held string
 	data.to, data.Agent, held = e.agents.read(c.ID, c.After)
 	if !d.stats {
-		data.To, data.Since = &data.to, since(held, b.received)
+		data.To, data.Since = &data.to, s.calendar.since(held, b.received)
 	}
 	if c.Op != diff.Changed {
 		return

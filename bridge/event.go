@@ -167,34 +167,40 @@ func stateOf(m diff.Image) agentState {
 	return r.state(m)
 }
 
+// calendar writes instants, most of which are of one day.
+type calendar struct {
+	day  int64  // since 1970
+	date string // of that day, up to the T; "" = nobody has asked yet
+}
+
 // since tells when the present state began: the sample's time less
 // state_duration, which the source gives in whole seconds.
-func since(stateDuration string, by time.Time) string {
+func (c *calendar) since(stateDuration string, by time.Time) string {
 	held, known := seconds(stateDuration)
 	if !known {
 		return ""
 	}
-	return clockText(by.Add(-held).UTC())
+	return c.text(by.Add(-held))
 }
 
-// clockText is what time.RFC3339 makes of an instant in UTC, for a fraction of the
-// time: an event of every agent may need one.
-func clockText(t time.Time) string {
-	year, month, day := t.Date()
-	if year < 1000 || year > 9999 {
-		return t.Format(time.RFC3339)
+// text is what time.RFC3339 makes of an instant in UTC, for a fraction of the time:
+// an event of every agent may need one.
+func (c *calendar) text(t time.Time) string {
+	const secondsOfDay = 24 * 60 * 60
+	day, second := t.Unix()/secondsOfDay, t.Unix()%secondsOfDay
+	if second < 0 {
+		day, second = day-1, second+secondsOfDay
 	}
-	hour, minute, second := t.Clock()
-	b := [20]byte{4: '-', 7: '-', 10: 'T', 13: ':', 16: ':', 19: 'Z'}
-	two := func(at, n int) { b[at], b[at+1] = byte('0'+n/10), byte('0'+n%10) }
-	two(0, year/100)
-	two(2, year%100)
-	two(5, int(month))
-	two(8, day)
-	two(11, hour)
-	two(14, minute)
-	two(17, second)
-	return string(b[:])
+	if c.date == "" || c.day != day {
+		c.day, c.date = day, t.UTC().Format("2006-01-02T")
+	}
+	var buf [32]byte
+	b := append(buf[:0], c.date...)
+	for _, two := range [...]int64{second / 3600, second / 60 % 60, second % 60} {
+		b = append(b, byte('0'+two/10), byte('0'+two%10), ':')
+	}
+	b[len(b)-1] = 'Z'
+	return string(b)
 }
 
 type agentData struct {

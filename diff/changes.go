@@ -63,6 +63,12 @@ func (c *Changes) Stats(i int) []string {
 	return c.state.stats(int(c.list[i].entity.grid), c.list[i].differ)
 }
 
+// Brief tells whether a statistic that differs may have a text of one byte at most,
+// both before the ith change and after it.
+func (c *Changes) Brief(i int) bool {
+	return c.list[i].full >= 0 || c.list[i].differ&brief != 0
+}
+
 // Revision is that of the ith change, as long as nothing new was set.
 func (c *Changes) Revision(i int) uint64 {
 	if full := c.list[i].full; full >= 0 {
@@ -96,7 +102,7 @@ func (c *Changes) At(i int) Change {
 	alone := true
 	if at.op == Changed {
 		change.Stats, change.SeenUntil = c.Stats(i), c.before
-		before, after, alone = s.both(g, e)
+		before, after, alone = s.both(g, e, at.differ)
 		change.Before = Image{g.plan.names, before}
 	} else {
 		after, alone = s.shown(g, e)
@@ -110,9 +116,9 @@ func (c *Changes) At(i int) Change {
 
 // both gives the pack of what is published of an entity and of what its row
 // shows, and whether the row alone tells all of that.
-func (s *State) both(g *group, e *entity) (before, after string, alone bool) {
+func (s *State) both(g *group, e *entity, differ differing) (before, after string, alone bool) {
 	if e.owes {
-		if before, after, ok := s.pair(g, e); ok {
+		if before, after, ok := s.pair(g, e, differ); ok {
 			return before, after, true
 		}
 	}
@@ -156,6 +162,7 @@ func (s *State) Rest() {
 // combinations are met, and most rows of a snapshot share theirs.
 func (s *State) stats(grid int, differ differing) []string {
 	plan := &s.plan.grids[grid]
+	differ &^= brief
 	if plan.combination.differ == differ {
 		return plan.combination.stats
 	}

@@ -158,6 +158,7 @@ type opened struct {
 	after  Image  // zero if nobody has asked for it
 	was    uint32 // where its row stands in the body before the last, if it owes
 	whole  bool   // its row tells all of after
+	runs   run    // of after, if that is known
 }
 
 // departure is a mass departure that is being held.
@@ -190,14 +191,23 @@ func (g *group) keep(e *entity, image Image, revision uint64) {
 }
 
 // keepLean makes what the row of an entity shows the published image, but for
-// the volatile texts, which are those of image.
-func (g *group) keepLean(e *entity, image Image, revision uint64) {
+// the volatile texts, which are those of the image that was told of it last.
+func (g *group) keepLean(e *entity, o *opened, revision uint64) {
 	was := e.pack
 	g.clear(e)
 	e.known, e.lean, e.revision = true, true, revision
 	g.known++
+	is := o.after.pack
 	var buf [256]byte
-	pack := g.plan.running(buf[:0], image.pack)
+	var pack []byte
+	if o.runs != (run{}) {
+		if e.pack = was; was != "" && was[0] == is[0] && was[1:] == is[o.runs.from:o.runs.to] {
+			return // they are as they were
+		}
+		pack = append(append(buf[:0], is[0]), is[o.runs.from:o.runs.to]...)
+	} else {
+		pack = g.plan.running(buf[:0], is)
+	}
 	if e.pack = was; was != string(pack) {
 		e.pack = string(pack)
 	}

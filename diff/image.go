@@ -30,22 +30,26 @@ type names struct {
 	length int // of an object of them all, less the texts
 }
 
-// beginning is how a member of a JSON object begins: "name":"
+// beginning is how the text of a member of a JSON object begins, behind that of
+// another member: ","name":"
 type beginning struct {
-	stroke [31]byte // to be copied at one stroke, if it fits
-	size   uint8    // 0 = it does not
+	stroke [32]byte // to be copied at one stroke, if it fits
+	size   int      // 0 = it does not
 	text   string
 }
 
+// first is how the text of the first member begins.
+func (b *beginning) first() string { return b.text[len(`",`):] }
+
 func newNames(all []string) *names {
-	n := &names{all: all, length: len(`{}`), begins: make([]beginning, len(all))}
+	n := &names{all: all, length: len(`"`), begins: make([]beginning, len(all))}
 	for i, name := range all {
 		b := &n.begins[i]
-		b.text = string(append(AppendText(nil, name), `:"`...))
+		b.text = `",` + string(AppendText(nil, name)) + `:"`
 		if len(b.text) <= len(b.stroke) {
-			b.size = uint8(copy(b.stroke[:], b.text))
+			b.size = copy(b.stroke[:], b.text)
 		}
-		n.length += len(b.text) + len(`",`)
+		n.length += len(b.text)
 	}
 	return n
 }
@@ -219,7 +223,7 @@ func (m Image) AppendJSON(b []byte) []byte {
 		if len(b) > from {
 			b = append(b, ',')
 		}
-		begin := m.names.begins[i].text
+		begin := m.names.begins[i].first()
 		b = AppendText(append(b, begin[:len(begin)-1]...), text)
 	}
 	return append(b, '}')

@@ -138,6 +138,7 @@ type gridPlan struct {
 	clock   int     // of the one that is the clock, -1 if it has none
 	tells   [][]int // by statistic of the kind: the members that tell it, the first one rules
 	teller  []int   // by statistic: the only one, if the grid is simple
+	steps   []step  // by statistic, if the grid is simple and its names are short
 	leaps   bool    // no id is such that it could stand between two strings
 	// simple tells that each statistic is told by one member, as it is, and that
 	// differing can say by which.
@@ -254,6 +255,7 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 		!slices.ContainsFunc(out.tells, func(members []int) bool { return len(members) != 1 })
 	if out.simple {
 		out.teller = slices.Concat(out.tells...)
+		out.steps = out.stepsOf(stats)
 	}
 	return out
 }

@@ -40,8 +40,7 @@ func (g *gridPlan) leap(b []byte, i int, old []byte, was row) (end int, r reread
 			if !ascii || !plain {
 				return -1, r // they may stand for the same text
 			}
-			r.reading = anew
-			r.differ |= 1 << (m % membersMost)
+			r.tells(m, length, longer)
 		}
 		i, j = i+length, from+longer
 	}

@@ -309,10 +309,14 @@ func (x *tenant) next() string {
 	for range x.IntN(4) {
 		name := fmt.Sprintf("agent%d", x.IntN(12))
 		states := []string{
-			"ready", "busy", "", "0", "true", "größe", "after_call_work, and long", "ready", "not ready",
+			"ready", "busy", "", "0", "true", "größe", "after_call_work, and long", "ready", "not ready", "a short break",
 			strings.Repeat("long ", x.IntN(900)), strings.Repeat("größe", 600) + "!",
 		}
-		x.agents[name] = []string{states[x.IntN(len(states))], fmt.Sprint(x.clock), fmt.Sprint(x.IntN(3))}
+		state := states[x.IntN(len(states))]
+		if was := x.agents[name]; was != nil && x.IntN(3) == 0 {
+			state = was[0]
+		}
+		x.agents[name] = []string{state, fmt.Sprint(x.clock), fmt.Sprint(x.IntN(3))}
 		x.in[name] = []string{"", "a", "b", "a", "b", "ab"}[x.IntN(6)]
 	}
 	grids := map[string][]string{}
@@ -402,7 +406,7 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 		}
 		// Totals may come late, and are still the first of their kind.
 		options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
-		got := expectedOf(changes)
+		got := expectedOf(t, changes)
 		want := o.foretell(l, seen)
 		if d := cmp.Diff(want, got); d != "" {
 			fail("changes (-oracle +package)", d)

@@ -131,32 +131,47 @@ func (k *kindPlan) differences(differ []string, before, after string) []string {
 
 // members writes the members of a JSON object out of a plain pack.
 func (n *names) members(b []byte, pack string) []byte {
-	const wide = len(beginning{}.stroke)
-	b = slices.Grow(b, len(pack)+n.length+stroke+wide)
+	b = slices.Grow(b, len(pack)+n.length+stroke+len(beginning{}.stroke))
 	out := b[len(b):cap(b)]
-	at, from := 0, 1
-	for i := range n.begins {
+	for i, from, at := 0, 1, 0; ; i++ {
+		if at > 0 {
+			i, from, at = n.rush(out, pack, i, from, at)
+		}
+		if i == len(n.begins) {
+			if at > 0 {
+				at += copy(out[at:], `"`)
+			}
+			return b[:len(b)+at]
+		}
 		size := int(pack[from]) - 1
 		if from++; size < 0 {
 			continue
 		}
-		begin := &n.begins[i]
-		if begin.size > 0 {
-			copy(out[at:at+wide], begin.stroke[:])
-			at += int(begin.size)
+		if begin := &n.begins[i]; at == 0 {
+			at = copy(out, begin.first())
 		} else {
 			at += copy(out[at:], begin.text)
 		}
-		if size <= stroke && from+stroke <= len(pack) {
-			copy(out[at:at+stroke], pack[from:from+stroke])
-		} else {
-			copy(out[at:], pack[from:from+size])
-		}
-		from, at = from+size, at+size
-		out[at], out[at+1] = '"', ','
-		at += 2
+		at += copy(out[at:], pack[from:from+size])
+		from += size
 	}
-	return b[:len(b)+max(at-1, 0)] // less the last comma
+}
+
+// rush is what members does, for as long as names and texts are short enough to be
+// copied at one stroke. It stops before the ith member.
+func (n *names) rush(out []byte, pack string, i, from, at int) (int, int, int) {
+	const wide = len(beginning{}.stroke)
+	for ; i < len(n.begins) && from+1+stroke <= len(pack); i++ {
+		begin, size := &n.begins[i], int(pack[from])-1
+		if uint(size) > stroke || begin.size == 0 {
+			break
+		}
+		*(*[wide]byte)(out[at:]) = begin.stroke
+		at += begin.size
+		copy(out[at:at+stroke], pack[from+1:from+1+stroke])
+		from, at = from+1+size, at+size
+	}
+	return i, from, at
 }
 
 // Plain tells how many bytes at the beginning of a text JSON can hold as they are

@@ -223,8 +223,23 @@ type reread struct {
 // without a closer look, which is so as well where a text is no plain one.
 type differing uint64
 
-// membersMost is how many members a row can have for differing to tell of them.
-const membersMost = 64
+const (
+	// membersMost is how many members a row can have for differing to tell of them.
+	membersMost = 63
+	// brief is set beside them if one of the texts that differ may have one byte at
+	// most, now and in the older row.
+	brief differing = 1 << membersMost
+	// briefToken is the longest value of such a text, with its quotes.
+	briefToken = len(`""`) + 1
+)
+
+// tells notes that a member differs, whose values are so long.
+func (r *reread) tells(member, length, longer int) {
+	r.reading = anew
+	if r.differ |= 1 << (member % membersMost); max(length, longer) <= briefToken {
+		r.differ |= brief
+	}
+}
 
 // beside reads a row, which begins at i, and in step with it the one of the
 // same key in an older body, which begins at j and has been read before. It
@@ -260,7 +275,7 @@ func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r reread
 			if m >= 0 && g.members[m].loud && !bytes.Equal(token, old[from:j]) {
 				r.reading = anew
 				unclear = unclear || !plainToken(token) || !plainToken(old[from:j])
-				r.differ |= 1 << (m % membersMost)
+				r.differ |= 1<<(m%membersMost) | brief
 			}
 		}
 		if m >= 0 {
@@ -302,8 +317,7 @@ func (g *gridPlan) stride(b []byte, i int, old []byte, j, n int, r *reread) (int
 				break
 			}
 			if m.loud {
-				r.reading = anew
-				r.differ |= 1 << (g.order[n] % membersMost)
+				r.tells(g.order[n], length, longer)
 			}
 		}
 		if g.order[n] == g.clock {

@@ -2,6 +2,7 @@ package diff_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"slices"
 	"testing"
@@ -58,7 +59,7 @@ func FuzzSequence(f *testing.F) {
 			}
 			options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
 			foretold := o.foretell(l, seen)
-			if d := cmp.Diff(foretold, expectedOf(changes)); d != "" {
+			if d := cmp.Diff(foretold, expectedOf(t, changes)); d != "" {
 				t.Fatalf("body %d: changes (-oracle +package)\n%s", n, d)
 			}
 			for i, change := range changes {
@@ -160,9 +161,16 @@ func TestWildTexts(t *testing.T) {
 	}
 }
 
-func expectedOf(changes []diff.Change) map[string]expected {
+func expectedOf(t *testing.T, changes []diff.Change) map[string]expected {
+	t.Helper()
 	all := map[string]expected{}
 	for _, c := range changes {
+		for _, m := range []diff.Image{c.Before, c.After} {
+			var read map[string]string
+			if b := m.AppendJSON(nil); json.Unmarshal(b, &read) != nil || !cmp.Equal(asMap(m), read) {
+				t.Fatalf("the image %q is written %s", asMap(m), b)
+			}
+		}
 		all[string(c.Kind)+"/"+c.ID] = expected{c.Op, slices.Sorted(slices.Values(c.Stats)), asMap(c.Before), asMap(c.After)}
 	}
 	return all

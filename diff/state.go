@@ -123,7 +123,7 @@ func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
 	}
 	// It shows what is known of it: the next comparison need not look.
 	if o.whole {
-		g.keepLean(e, o.after, revision)
+		g.keepLean(e, &o, revision)
 	} else {
 		g.keep(e, image, revision)
 	}
