@@ -43,41 +43,56 @@ func newLine(nc *nats.Conn) (*line, error) {
 	return &line{inbox: inbox, answers: answers}, nil
 }
 
-// publish sends mail as one atomic batch, batchLimit messages at most, and returns
-// the sequence of the last. An error of type [*jetstream.APIError] says that none is
-// stored; with any other that is in doubt. places are those of messages in a batch.
-func (l *line) publish(ctx context.Context, nc *nats.Conn, letters mail, places []string) (uint64, error) {
-	id, n := []string{nuid.Next()}, 0
-	address := l.inbox + "." + id[0]
-	err := letters(func(m *nats.Msg, last bool) error {
-		m.Header[jetstreamext.BatchIDHeader] = id
-		m.Header[jetstreamext.BatchSeqHeader] = places[n : n+1 : n+1]
-		switch {
-		case last:
-			m.Header.Set(jetstreamext.BatchCommitHeader, "1")
-			m.Reply = address + answerLast
-		case n == 0:
-			m.Reply = address + answerFirst
-		}
-		n++
-		err := nc.PublishMsg(m)
-		m.Reply = ""
-		if last {
-			m.Header.Del(jetstreamext.BatchCommitHeader) // it may go along with others next time
-		}
-		if err != nil {
-			return fmt.Errorf("send message %d: %w", n, err)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err // the server forgets what is not closed
+// opening is an atomic batch that is being sent.
+type opening struct {
+	line    *line
+	nc      *nats.Conn
+	places  []string // of messages in a batch
+	id      []string // as a header has it
+	address string   // where its answers come to
+	sent    int      // messages
+	before  error    // the connection's last error from before it
+}
+
+// open begins a batch. places are those of messages in one.
+func (l *line) open(nc *nats.Conn, places []string) *opening {
+	id := nuid.Next()
+	return &opening{line: l, nc: nc, places: places, id: []string{id}, address: l.inbox + "." + id, before: nc.LastError()}
+}
+
+// send sends the next message, batchLimit at most. The last one closes the batch; one
+// that is not closed the server forgets.
+func (o *opening) send(m *nats.Msg, last bool) error {
+	m.Header[jetstreamext.BatchIDHeader] = o.id
+	m.Header[jetstreamext.BatchSeqHeader] = o.places[o.sent : o.sent+1 : o.sent+1]
+	switch {
+	case last:
+		m.Header.Set(jetstreamext.BatchCommitHeader, "1")
+		m.Reply = o.address + answerLast
+	case o.sent == 0:
+		m.Reply = o.address + answerFirst
 	}
-	ack, err := l.await(ctx, address)
+	o.sent++
+	err := o.nc.PublishMsg(m)
+	m.Reply = ""
+	if last {
+		m.Header.Del(jetstreamext.BatchCommitHeader) // it may go along with others next time
+	}
+	if err != nil {
+		return fmt.Errorf("send message %d: %w", o.sent, err)
+	}
+	return nil
+}
+
+// stored waits until a batch that is closed is stored, and returns the sequence of the
+// last message. An error of type [*jetstream.APIError] says that none is stored; with
+// any other that is in doubt.
+func (o *opening) stored(ctx context.Context) (uint64, error) {
+	ack, err := o.line.await(ctx, o.address)
 	if err != nil {
 		return 0, err
 	}
-	if ack.BatchID != id[0] || ack.BatchSize != uint64(n) {
+	if ack.BatchID != o.id[0] || ack.BatchSize != uint64(o.sent) {
 		return 0, jetstreamext.ErrInvalidBatchAck
 	}
 	return ack.Sequence, nil

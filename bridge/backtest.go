@@ -179,7 +179,7 @@ func (t *trial) deliver(b batch) error {
 	prefix := t.config.subjectRoot()
 	t.committed = b.at
 	return t.engine.deliver(b, t.config.source(), func(p *part) error {
-		return p.look(func(events []event, msgs []*nats.Msg, _ bool) error {
+		return p.look(func(events []event, msgs []*nats.Msg) error {
 			for i, ev := range events {
 				t.remember(strings.TrimPrefix(msgs[i].Subject, prefix), msgs[i].Data)
 				t.tally.add(ev)

@@ -109,7 +109,7 @@ func (c *centre) steps(e *engine, stored *int) func(tb testing.TB, body []byte) 
 		}
 		err := e.deliver(done, "https://acme.example/statsapi", func(p *part) error {
 			defer func() { *stored += len(p.outcomes) }()
-			return p.look(func([]event, []*nats.Msg, bool) error { return nil })
+			return p.look(func([]event, []*nats.Msg) error { return nil })
 		})
 		if err != nil {
 			tb.Fatal(err)

@@ -51,39 +51,6 @@ func (b *Bridge) commit(ctx context.Context, batch batch) error {
 	return nil
 }
 
-// deliver hands a batch to store in as many parts as it takes, and moves the engine
-// as far as store has taken it. A part that store finds too large is handed to it
-// once more, without what it has left out: that is as if it had not been seen.
-func (e *engine) deliver(b batch, source string, store func(p *part) error) error {
-	parts := max(1, (len(b.events)+batchLimit-2)/(batchLimit-1)) // one at least, for the checkpoint
-	desk := e.desk()
-	defer e.leave(desk)
-	left := map[string]bool{}
-	first := 1
-	var outcomes []outcome
-	for n := 0; n < parts; {
-		from := n * (batchLimit - 1)
-		p := part{
-			engine: e, desk: desk, batch: &b, source: source, left: left, number: n + 1, of: parts, first: first,
-			drafts: b.events[from:min(from+batchLimit-1, len(b.events))], outcomes: outcomes,
-		}
-		err := store(&p)
-		outcomes = p.outcomes
-		var large *tooLarge
-		if errors.As(err, &large) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("commit poll %d, part %d of %d: %w", b.poll, n+1, parts, err)
-		}
-		n++
-		first += len(outcomes) + 1
-		e.acknowledge(b, outcomes, n == parts)
-		e.previous = p.closing.Header.Get(nats.MsgIdHdr)
-	}
-	return nil
-}
-
 // store publishes a part as one atomic batch behind the fence and returns the
 // checkpoint's sequence. Whatever goes wrong, the stream is asked what it holds:
 // ours, then it is stored; the checkpoint before, then it is sent again; another's,
@@ -101,6 +68,7 @@ func (b *Bridge) store(ctx context.Context, p *part) (uint64, error) {
 			}
 			return seq, nil
 		}
+		b.forgo(p)
 		var large *tooLarge
 		if errors.As(err, &large) {
 			return 0, b.leaveOut(p, large.limit)
@@ -170,7 +138,12 @@ const ackTimeout = 2 * time.Second
 
 // publish sends a part once. A checkpoint alone needs no batch.
 func (b *Bridge) publish(ctx context.Context, p *part) (seq uint64, err error) {
-	if p.size() > 1 {
+	switch {
+	case p.ahead != nil:
+		o := p.ahead
+		p.ahead = nil
+		return b.limits.batches.close(ctx, o, b.closing(p))
+	case p.size() > 1:
 		return b.limits.batches.publish(ctx, p.size(), b.mail(p))
 	}
 	err = b.mail(p)(func(m *nats.Msg, _ bool) error {
@@ -201,22 +174,59 @@ func (b *Bridge) publishAlone(ctx context.Context, m *nats.Msg) (uint64, error) 
 // mail hands on the messages of a part, the last one with the fence, as often as it
 // is called. The error is [tooLarge] where the server would refuse one.
 func (b *Bridge) mail(p *part) mail {
-	fence, limit := strconv.FormatUint(b.fence, 10), b.largest()
 	return func(send func(m *nats.Msg, last bool) error) error {
-		return p.look(func(_ []event, msgs []*nats.Msg, end bool) error {
-			for i, m := range msgs {
-				last := end && i == len(msgs)-1
-				if last {
-					m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fence)
-				} else if exceeds(m, limit) {
+		if err := b.events(p)(send); err != nil {
+			return err
+		}
+		return b.closing(p)(send)
+	}
+}
+
+// events is mail without the last message.
+func (b *Bridge) events(p *part) mail {
+	limit := b.largest()
+	return func(send func(m *nats.Msg, last bool) error) error {
+		return p.events(func(_ []event, msgs []*nats.Msg) error {
+			for _, m := range msgs {
+				if exceeds(m, limit) {
 					return &tooLarge{limit}
 				}
-				if err := send(m, last); err != nil {
+				if err := send(m, false); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
+	}
+}
+
+// closing is the last message alone. While the server stores the part, which takes it
+// as long as writing another, the events of the next one are sent.
+func (b *Bridge) closing(p *part) mail {
+	fence := strconv.FormatUint(b.fence, 10)
+	return func(send func(m *nats.Msg, last bool) error) error {
+		_, m, err := p.close()
+		if err != nil {
+			return err
+		}
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fence)
+		if err := send(m, true); err != nil {
+			return err
+		}
+		if next := p.next(); next != nil && !p.doubted {
+			next.ahead = b.limits.batches.open(b.events(next))
+		}
+		return nil
+	}
+}
+
+// forgo gives up what was sent ahead of a part that is not stored: it rests on that.
+// The next try goes step by step.
+func (b *Bridge) forgo(p *part) {
+	p.doubted = true
+	if next := p.behind; next != nil && next.ahead != nil {
+		b.limits.batches.abandon(next.ahead)
+		next.ahead = nil
 	}
 }
 

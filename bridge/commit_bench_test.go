@@ -39,11 +39,11 @@ func benchBridge(b *testing.B, always bool) (*Bridge, *centre) {
 	if !s.ReadyForConnections(10 * time.Second) {
 		b.Fatal("the server does not start")
 	}
-	return benchBridgeOn(b, s.ClientURL())
+	return benchBridgeOn(b, s.ClientURL(), batchLimit-1)
 }
 
 // benchBridgeOn is one on a server that is there.
-func benchBridgeOn(b *testing.B, url string, options ...nats.Option) (*Bridge, *centre) {
+func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option) (*Bridge, *centre) {
 	b.Helper()
 	nc, err := nats.Connect(url, options...)
 	if err != nil {
@@ -67,7 +67,7 @@ func benchBridgeOn(b *testing.B, url string, options ...nats.Option) (*Bridge, *
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := newCentre(999)
+	c := newCentre(agents)
 	c.services = 0
 	br.engine = newEngine(config, plan{layout: c.layout}, "bench")
 	return br, c
@@ -75,7 +75,7 @@ func benchBridgeOn(b *testing.B, url string, options ...nats.Option) (*Bridge, *
 
 // polling gives a look at a floor where every row has changed, and a look and the
 // commit of what it saw.
-func polling(b *testing.B, br *Bridge, c *centre) (observe func() batch, poll func()) {
+func polling(b testing.TB, br *Bridge, c *centre) (observe func() batch, poll func()) {
 	bodies := [][]byte{c.body(0, 0, false), c.body(1, 100, false)}
 	now, polls := time.Now(), 0
 	observe = func() batch {
@@ -102,7 +102,7 @@ func commitInTurn(b *testing.B, always bool) {
 	var subjects []string
 	var payloads [][]byte
 	err := br.engine.deliver(observe(), br.config.source(), func(p *part) error {
-		return p.look(func(_ []event, msgs []*nats.Msg, _ bool) error {
+		return p.look(func(_ []event, msgs []*nats.Msg) error {
 			for _, m := range msgs {
 				subjects = append(subjects, fmt.Sprintf("bpcc.v1.bench.agent.agent%05d.state_changed", len(subjects)))
 				payloads = append(payloads, bytes.Clone(m.Data))

@@ -13,6 +13,7 @@ import (
 type desk struct {
 	scribe
 	letters
+	seal letters // for the checkpoint: there may be events of the next part on the desk
 }
 
 // desk gives one.

@@ -171,17 +171,66 @@ func (g *grouping) send(ctx context.Context, group []*submission) {
 
 // batch publishes one atomic batch.
 func (g *grouping) batch(ctx context.Context, m mail) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	nc := g.js.Conn()
-	before := nc.LastError()
-	l, err := g.takeLine()
+	o, err := g.begin()
 	if err != nil {
 		return 0, err
 	}
-	seq, err := l.publish(ctx, nc, m, g.places)
-	g.leaveLine(l, err)
-	if err = permitted(nc, before, err); err != nil {
+	return g.finish(ctx, o, m)
+}
+
+// open begins a batch with mail of which none is the last message, if there is a turn
+// for it at once and nothing is wrong; else it returns nil. Whoever gets one closes
+// it, or abandons it.
+func (g *grouping) open(m mail) *opening {
+	select {
+	case g.turn <- struct{}{}:
+	default:
+		return nil
+	}
+	o, err := g.begin()
+	if err == nil {
+		if err = m(o.send); err == nil {
+			return o
+		}
+		g.leaveLine(o.line, err)
+	}
+	<-g.turn // what is wrong is found out by whoever cannot do without
+	return nil
+}
+
+// close sends the rest of a batch and returns the sequence of the last message. Errors
+// are as with publish.
+func (g *grouping) close(ctx context.Context, o *opening, rest mail) (uint64, error) {
+	defer func() { <-g.turn }()
+	return g.finish(ctx, o, rest)
+}
+
+// abandon leaves a batch as it is. None of it is stored.
+func (g *grouping) abandon(o *opening) {
+	g.leaveLine(o.line, errAbandoned)
+	<-g.turn
+}
+
+var errAbandoned = errors.New("the batch is not closed")
+
+// begin opens a batch on a line.
+func (g *grouping) begin() (*opening, error) {
+	l, err := g.takeLine()
+	if err != nil {
+		return nil, err
+	}
+	return l.open(g.js.Conn(), g.places), nil
+}
+
+// finish sends a batch to its end.
+func (g *grouping) finish(ctx context.Context, o *opening, m mail) (seq uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err = m(o.send); err == nil {
+		seq, err = o.stored(ctx)
+	}
+	g.leaveLine(o.line, err)
+	if err = permitted(o.nc, o.before, err); err != nil {
 		return 0, fmt.Errorf("publish a batch: %w", err)
 	}
 	return seq, nil

@@ -35,12 +35,8 @@ func (b *Bridge) largest() int {
 // large hands on those events of a part that are too large to be stored. The
 // checkpoint cannot be left out.
 func large(p *part, limit int, found func(ev *event, msg *nats.Msg)) error {
-	return p.look(func(events []event, msgs []*nats.Msg, end bool) error {
-		n := len(msgs)
-		if end {
-			n--
-		}
-		for i, m := range msgs[:n] {
+	return p.events(func(events []event, msgs []*nats.Msg) error {
+		for i, m := range msgs {
 			if exceeds(m, limit) {
 				found(&events[i], m)
 			}

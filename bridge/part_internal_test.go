@@ -29,12 +29,18 @@ func TestAPartIsTheSameAtEachLook(t *testing.T) {
 		t.Fatalf("%d events, error %v", len(done.events), done.err)
 	}
 	parts := 0
+	var ahead []letter          // what the part's events were before the one before it was acknowledged
 	last := map[string]string{} // by entity: its image after its last event
 	err := e.deliver(done, "https://acme.example/statsapi", func(p *part) error {
 		parts++
 		whole := record(t, p, 0)
 		if len(whole) != len(p.outcomes)+1 || p.closing == nil {
 			t.Fatalf("part %d has %d messages for %d events", parts, len(whole), len(p.outcomes))
+		}
+		if ahead != nil {
+			if d := cmp.Diff(ahead, whole[:len(whole)-1]); d != "" {
+				t.Errorf("part %d, looked at ahead of its turn (-ahead +in its turn)\n%s", parts, d)
+			}
 		}
 		for _, stop := range []int{1, deskful, deskful + 1, len(whole) - 1} {
 			if d := cmp.Diff(whole[:stop], record(t, p, stop)); d != "" {
@@ -53,6 +59,9 @@ func TestAPartIsTheSameAtEachLook(t *testing.T) {
 			}
 			last[about] = strings.TrimSuffix(after, "}}")
 		}
+		if ahead = nil; p.next() != nil {
+			ahead = record(t, p.next(), len(p.next().drafts))
+		}
 		return nil
 	})
 	if err != nil || parts != 3 {
@@ -68,7 +77,7 @@ func record(t *testing.T, p *part, stop int) []letter {
 	t.Helper()
 	enough := errors.New("enough")
 	var all []letter
-	err := p.look(func(_ []event, msgs []*nats.Msg, _ bool) error {
+	err := p.look(func(_ []event, msgs []*nats.Msg) error {
 		for _, m := range msgs {
 			all = append(all, letter{m.Subject, m.Header.Get(nats.MsgIdHdr), string(m.Data)})
 			m.Header.Set("Nats-Batch-Id", "b") // as sending does

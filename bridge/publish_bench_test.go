@@ -21,25 +21,28 @@ var (
 	natsCLI    = flag.String("publish.nats", "", "nats, the command line tool, to measure beside")
 )
 
-// BenchmarkPublish stores polls of 999 changes on a nats-server process, each one
-// atomic batch with its checkpoint, from the comparison to the acknowledgement. In
-// turn with it, nats bench publishes atomic batches of 1,000 to the same stream: one
-// of the events over and over, on as many subjects, once as it is, and once with what
-// the bridge's messages carry, an id and a content type. No view reads the stream,
-// for what that takes falls on whoever publishes next.
+// BenchmarkPublish stores polls of many changes on a nats-server process, in atomic
+// batches of 1,000 with their checkpoints, from the comparison to the acknowledgement:
+// one in each poll, or ten. In turn with it, nats bench publishes atomic batches of 1,000
+// to the same stream: one of the events over and over, on as many subjects, once as it
+// is, and once with what the bridge's messages carry, an id and a content type. No view
+// reads the stream, for what that takes falls on whoever publishes next.
 func BenchmarkPublish(b *testing.B) {
 	if *natsServer == "" || *natsCLI == "" {
 		b.Skip("needs -publish.server and -publish.nats, the paths of nats-server and nats")
 	}
 	for _, sync := range []string{"default", "always"} {
-		b.Run("sync="+sync, func(b *testing.B) { publishInTurn(b, sync) })
+		for _, batches := range []int{1, 10} {
+			b.Run(fmt.Sprintf("sync=%s/batches=%d", sync, batches), func(b *testing.B) { publishInTurn(b, sync, batches) })
+		}
 	}
 }
 
-func publishInTurn(b *testing.B, sync string) {
+func publishInTurn(b *testing.B, sync string, inPoll int) {
 	dir := b.TempDir()
 	url := startNATSServer(b, dir, sync)
-	br, c := benchBridgeOn(b, url, nats.WriteBufferSize(writeBuffer))
+	agents := inPoll * (batchLimit - 1)
+	br, c := benchBridgeOn(b, url, agents, nats.WriteBufferSize(writeBuffer))
 	if err := br.js.DeleteStream(b.Context(), viewStream(br.config)); err != nil {
 		b.Fatal(err)
 	}
@@ -47,7 +50,12 @@ func publishInTurn(b *testing.B, sync string) {
 	poll()
 	payload := filepath.Join(dir, "payload.json")
 	err := br.engine.deliver(observe(), br.config.source(), func(p *part) error {
-		return p.look(func(_ []event, msgs []*nats.Msg, _ bool) error { return os.WriteFile(payload, msgs[0].Data, 0o600) })
+		return p.look(func(events []event, msgs []*nats.Msg) error {
+			if events[0].name == checkpointSubject {
+				return nil
+			}
+			return os.WriteFile(payload, msgs[0].Data, 0o600)
+		})
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -56,10 +64,10 @@ func publishInTurn(b *testing.B, sync string) {
 	var bare, dressed, polled time.Duration
 	rounds := 0
 	for b.Loop() {
-		bare += natsBench(b, url, payload, batches)
-		dressed += natsBench(b, url, payload, batches, "--dedup", "-H", "Content-Type:"+contentType)
+		bare += natsBench(b, url, payload, agents, batches)
+		dressed += natsBench(b, url, payload, agents, batches, "--dedup", "-H", "Content-Type:"+contentType)
 		begun := time.Now()
-		for range batches {
+		for range batches / inPoll {
 			poll()
 		}
 		polled += time.Since(begun)
@@ -112,12 +120,12 @@ func startNATSServer(b *testing.B, dir, sync string) (url string) {
 }
 
 // natsBench runs nats bench and gives the time that it says it took.
-func natsBench(b *testing.B, url, payload string, batches int, more ...string) time.Duration {
+func natsBench(b *testing.B, url, payload string, subjects, batches int, more ...string) time.Duration {
 	b.Helper()
 	messages := batches * batchLimit
 	args := append([]string{
 		"-s", url, "bench", "js", "pub", "atomic", SubjectPrefix + ".bench.agent.x", "--stream", "BPCC_EVENTS", "--no-progress",
-		"--multisubject", "--multisubjectmax", fmt.Sprint(batchLimit - 1), "--payload", payload,
+		"--multisubject", "--multisubjectmax", fmt.Sprint(subjects), "--payload", payload,
 		"--msgs", fmt.Sprint(messages), "--batch", fmt.Sprint(batchLimit),
 	}, more...)
 	out, err := exec.CommandContext(b.Context(), *natsCLI, args...).CombinedOutput()
