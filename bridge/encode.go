@@ -21,7 +21,9 @@ type encoder struct {
 	at     time.Time        // the instant of heads
 	name   string           // of the last event at that instant, and its head
 	latest *head
-	// window is that of the last event, and how it is written.
+	// What the last event's data began with, and its window, and how they are written.
+	common common
+	begin  []byte
 	window window
 	bounds []byte
 	// longest is how long the longest event was, and a little more.
@@ -90,6 +92,15 @@ func (c *encoder) event(b []byte, id string, e *event) ([]byte, error) {
 		return nil, fmt.Errorf("encode %s: %w", e.name, err)
 	}
 	return append(append(b, data...), '}'), nil
+}
+
+// begun gives how data begins.
+func (c *encoder) begun(d common) []byte {
+	if c.begin == nil || d != c.common {
+		c.common, c.begin = d, quote([]byte(`{"tenant":`), d.Tenant)
+		c.begin = strconv.AppendUint(append(c.begin, `,"poll":`...), d.Poll, 10)
+	}
+	return c.begin
 }
 
 // observed gives how a window is written.
@@ -188,8 +199,7 @@ func appendNames(b []byte, names []string) []byte {
 }
 
 func (d *entityData) appendJSON(b []byte, c *encoder) []byte {
-	b = quote(append(b, `{"tenant":`...), d.Tenant)
-	b = strconv.AppendUint(append(b, `,"poll":`...), d.Poll, 10)
+	b = append(b, c.begun(d.common)...)
 	b = strconv.AppendUint(append(b, `,"revision":`...), d.Revision, 10)
 	b = append(b, c.observed(d.Observed)...)
 	if d.AfterGap {

@@ -161,15 +161,21 @@ func (n *names) members(b []byte, pack string) []byte {
 // copied at one stroke. It stops before the ith member.
 func (n *names) rush(out []byte, pack string, i, from, at int) (int, int, int) {
 	const wide = len(beginning{}.stroke)
-	for ; i < len(n.begins) && from+1+stroke <= len(pack); i++ {
+	for ; i < len(n.begins); i++ {
 		begin, size := &n.begins[i], int(pack[from])-1
 		if uint(size) > stroke || begin.size == 0 {
 			break
 		}
 		*(*[wide]byte)(out[at:]) = begin.stroke
 		at += begin.size
-		copy(out[at:at+stroke], pack[from+1:from+1+stroke])
-		from, at = from+1+size, at+size
+		if from++; from+stroke <= len(pack) {
+			copy(out[at:at+stroke], pack[from:from+stroke])
+		} else {
+			for k := range size {
+				out[at+k] = pack[from+k]
+			}
+		}
+		from, at = from+size, at+size
 	}
 	return i, from, at
 }
