@@ -18,11 +18,11 @@ func (p *parser) rows(g, i int) int {
 	}
 	next := 0 // the older row that is likely to be the one beside
 	for {
-		if next < len(old) && p.repeats(i, old[next]) {
-			i = p.take(g, i, next, old[next])
-			next++
-		} else if i, next = p.match(g, i, old, next); i < 0 {
-			return -1
+		from := i
+		if i, next = p.run(g, i, old, next); i == from {
+			if i, next = p.match(g, i, old, next); i < 0 {
+				return -1
+			}
 		}
 		if begins(p.b, i, ',') && begins(p.b, i+1, '{') {
 			i++
@@ -53,9 +53,32 @@ func (p *parser) begin(g int) []row {
 	return old
 }
 
+// run adds the rows from i on that repeat the older ones from next on, one after the
+// other with nothing but a comma between. It returns the end of the last of them, i
+// if there is none, and the older row behind. Most rows of most snapshots are such.
+func (p *parser) run(g, i int, old []row, next int) (end, then int) {
+	t := &p.snap.grids[g]
+	for at := i; next < len(old) && !t.taken.has(next) && p.repeats(at, &old[next]); next++ {
+		t.taken.set(next)
+		t.left--
+		if next != len(t.rows) && t.moved < 0 {
+			t.moved = len(t.rows)
+		}
+		t.rows = append(t.rows, old[next])
+		r := &t.rows[len(t.rows)-1]
+		i = at + int(r.to-r.from)
+		r.from, r.to, r.reading = uint32(at), uint32(i), same
+		if !begins(p.b, i, ',') {
+			return i, next + 1
+		}
+		at = i + 1
+	}
+	return i, next
+}
+
 // repeats tells whether the row at i has the same bytes as an older one. What
 // was a whole row is one.
-func (p *parser) repeats(i int, old row) bool {
+func (p *parser) repeats(i int, old *row) bool {
 	was := p.beside.body[old.from:old.to]
 	return len(p.b)-i >= len(was) && bytes.Equal(p.b[i:i+len(was)], was)
 }
@@ -102,7 +125,7 @@ func (p *parser) match(g, i int, old []row, next int) (end, then int) {
 	j := p.sought(g, i, old, next)
 	if j >= 0 {
 		next = j + 1
-		if p.repeats(i, old[j]) {
+		if p.repeats(i, &old[j]) {
 			return p.take(g, i, j, old[j]), next
 		}
 		end, r := grid.leap(p.b, i, p.beside.body, old[j])
@@ -236,7 +259,7 @@ func (p *parser) single(g, i int) int {
 		return -1
 	}
 	if len(old) > 0 {
-		if p.repeats(i, old[0]) {
+		if p.repeats(i, &old[0]) {
 			return p.take(g, i, 0, old[0])
 		}
 		if end, r := p.plan.grids[g].beside(p.b, i, p.beside.body, int(old[0].from)); end >= 0 {
