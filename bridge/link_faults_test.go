@@ -139,6 +139,111 @@ func TestLostOnTheWay(t *testing.T) {
 	}
 }
 
+// TestLostBetweenParts loses what is said while a poll goes out in several parts, of
+// which the events of one are sent while the one before is stored. Each change is
+// stored once, and the parts in their order, which the auditor knows.
+func TestLostBetweenParts(t *testing.T) {
+	t.Parallel()
+	const agents = 2_000 // three parts
+	commit := "Nats-Batch-Commit: 1"
+	tests := map[string]struct {
+		commits int            // how many of them are sent before it happens
+		text    string         // behind the last of them, if not ""
+		lose    func(p *proxy) // right then
+		mend    func(p *proxy) // some time after it
+		after   time.Duration
+	}{
+		"the second commit": {2, "", (*proxy).cut, nil, 0},
+		"the events ahead":  {1, "Nats-Batch-Sequence: 500", (*proxy).cut, nil, 0},
+		"the second acknowledgement": {
+			2, "", func(p *proxy) { p.toClient.shut() }, func(p *proxy) { p.cut(); p.toClient.release() }, time.Second,
+		},
+		"the first acknowledgement and the events ahead": {
+			1, "", func(p *proxy) { p.toClient.shut(); p.when("Nats-Batch-Sequence: 500", p.cut) }, func(p *proxy) { p.toClient.release() }, time.Second,
+		},
+		// The server gives up a batch that is not closed within ten.
+		"eleven seconds, between the parts": {
+			2, "", func(p *proxy) { p.toServer.shut() }, func(p *proxy) { p.toServer.release() }, 11 * time.Second,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, p := behindProxy(t)
+			w.env["BRIDGE_LEASE_TTL"] = "30s"
+			w.env["BPCC_POLL_INTERVAL"] = "500ms"
+			all := func(state string) {
+				w.tenant.Update(func(world *bpcctest.World) {
+					for i := range agents {
+						world.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%04d", i), State: state})
+					}
+				})
+			}
+			all("ready")
+			w.startOn(p.through(t))
+			w.stored("totals.bridge.observed")
+			w.pause()
+			lost := make(chan struct{})
+			watch := func(text string, do func()) func() { return func() { p.when(text, do) } }
+			strike := func() { test.lose(p); close(lost) }
+			if test.text != "" {
+				strike = watch(test.text, strike)
+			}
+			for range test.commits {
+				strike = watch(commit, strike)
+			}
+			strike()
+			all("busy")
+			select {
+			case <-lost:
+			case <-time.After(patience):
+				t.Fatal("nothing was lost")
+			}
+			if test.mend != nil {
+				<-time.After(test.after)
+				test.mend(p)
+			}
+			w.stored("agent.agent1999.state_changed")
+			w.pause()
+			told, parts := map[string]int{}, map[any]bool{}
+			for _, s := range w.events() {
+				if strings.HasSuffix(s.Subject, ".state_changed") {
+					told[s.Subject]++
+				}
+				if s.Subject == "feed.checkpoint" && s.get("parts") == 3.0 {
+					parts[s.get("poll")] = true
+				}
+			}
+			for subject, n := range told {
+				if n != 1 {
+					t.Errorf("%s is told %d times", subject, n)
+				}
+			}
+			if len(told) != agents || len(parts) != 2 {
+				t.Errorf("%d agents have changed, %d polls went out in three parts; want %d and 2", len(told), len(parts), agents)
+			}
+		})
+	}
+}
+
+// stored waits until there is an event with a subject. It looks at no other.
+func (w *world) stored(subject string) {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		stream, err := w.js.Stream(w.t.Context(), "BPCC_EVENTS")
+		if err == nil {
+			_, err = stream.GetLastMsgForSubject(w.t.Context(), "bpcc.v1.acme."+subject)
+		}
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("waited in vain for %s: %v", subject, err)
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
 // TestSlowRenewals lets every answer to a renewal come so late that another one
 // has been asked for. The lease is renewed all the same.
 func TestSlowRenewals(t *testing.T) {
