@@ -201,9 +201,6 @@ func (g *group) keepLean(e *entity, o *opened, revision uint64) {
 	var buf [256]byte
 	var pack []byte
 	if o.runs != (run{}) {
-		if e.pack = was; was != "" && was[0] == is[0] && was[1:] == is[o.runs.from:o.runs.to] {
-			return // they are as they were
-		}
 		pack = append(append(buf[:0], is[0]), is[o.runs.from:o.runs.to]...)
 	} else {
 		pack = g.plan.running(buf[:0], is)

@@ -223,10 +223,7 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 			}
 			m := member{id: id, quoted: string(name) + ":"}
 			if len(m.quoted) <= 8 {
-				var word [8]byte
-				copy(word[:], m.quoted)
-				m.word = binary.LittleEndian.Uint64(word[:])
-				m.mask = math.MaxUint64 >> (64 - 8*len(m.quoted))
+				m.word, m.mask = wordOf(m.quoted)
 			}
 			out.members = append(out.members, m)
 		}
@@ -258,6 +255,13 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 		out.steps = out.stepsOf(stats)
 	}
 	return out
+}
+
+// wordOf gives a text of eight bytes at most as one word, of which mask tells its bytes.
+func wordOf(text string) (word, mask uint64) {
+	var b [8]byte
+	n := copy(b[:], text)
+	return binary.LittleEndian.Uint64(b[:]), math.MaxUint64 >> (64 - 8*n)
 }
 
 func (p *plan) section(app, name string) *sectionPlan {

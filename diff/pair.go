@@ -133,7 +133,8 @@ func (g *gridPlan) walk(row, pack []byte) int {
 // run is where the volatile texts stand in a pack; the zero run is unknown.
 type run struct{ from, to int32 }
 
-// textMost is the longest text that pair reads. None in a plain pack is longer.
+// textMost is how long a text may be for pair to read on in it. With the word that
+// ends it, it has less than the 127 bytes that a plain pack may hold.
 const textMost = 0x7f - 1 - 8
 
 // step is a column of a row that pair reads.
@@ -146,7 +147,7 @@ type step struct {
 	at, packed int
 }
 
-// steps are those that tell the statistics of a kind, nil if one is too long for it.
+// stepsOf gives those that tell the statistics of a kind, nil if one is too long for it.
 func (g *gridPlan) stepsOf(k *kindPlan) []step {
 	steps := make([]step, len(g.teller))
 	for stat, m := range g.teller {
@@ -155,9 +156,8 @@ func (g *gridPlan) stepsOf(k *kindPlan) []step {
 		if len(begin) > 8 {
 			return nil
 		}
-		var word [8]byte
-		c.size = copy(word[:], begin)
-		c.word, c.mask, c.bit = binary.LittleEndian.Uint64(word[:]), math.MaxUint64>>(64-8*c.size), 1<<m
+		c.word, c.mask = wordOf(begin)
+		c.size, c.bit = len(begin), 1<<m
 		if k.volatile[stat] {
 			c.volatile = math.MaxUint64
 		}

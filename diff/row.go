@@ -273,9 +273,8 @@ func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r reread
 				return -1, r
 			}
 			if m >= 0 && g.members[m].loud && !bytes.Equal(token, old[from:j]) {
-				r.reading = anew
+				r.tells(m, 0, 0) // however long they are spelt, their texts may be brief
 				unclear = unclear || !plainToken(token) || !plainToken(old[from:j])
-				r.differ |= 1<<(m%membersMost) | brief
 			}
 		}
 		if m >= 0 {
