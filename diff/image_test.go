@@ -102,10 +102,10 @@ func TestImageJSON(t *testing.T) {
 	}{
 		"nothing known":      {diff.NewImage(), `{}`},
 		"in image order":     {image("b", "2", "a", ""), `{"b":"2","a":""}`},
-		"only what it must":  {image("n/a", "<größe> & \u2028"), `{"n/a":"<größe> & ` + "\u2028" + `"}`},
+		"as encoding/json":   {image("n/a", "<größe> & \u2028"), `{"n/a":"<größe> & \u2028"}`},
 		"quotes and slashes": {image(`"`, `\`), `{"\"":"\\"}`},
-		"control characters": {image("x", "\n\r\t\x00\x1f\x7f"), `{"x":"\n\r\t\u0000\u001f` + "\x7f" + `"}`},
-		"not UTF-8":          {image("x", "a\xffb"), "{\"x\":\"a\ufffdb\"}"},
+		"control characters": {image("x", "\b\f\n\r\t\x00\x1f\x7f"), `{"x":"\b\f\n\r\t\u0000\u001f` + "\x7f" + `"}`},
+		"not UTF-8":          {image("x", "a\xffb"), `{"x":"a\ufffdb"}`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -214,7 +214,8 @@ func plainWord(s string, i int) bool {
 // plain tells whether JSON can hold all of a text as it is, and it is ASCII.
 func plain(s string) bool { return Plain(s) == len(s) }
 
-// AppendText writes s as a JSON string, escaping only what JSON demands.
+// AppendText writes s as a JSON string, as encoding/json does where it need not
+// think of HTML.
 func AppendText(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
@@ -227,9 +228,10 @@ func AppendText(b []byte, s string) []byte {
 		}
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				b = append(append(b, s[from:i]...), "\ufffd"...)
-				from = i + 1
+			if r == '\u2028' || r == '\u2029' || r == utf8.RuneError && size == 1 {
+				b = append(b, s[from:i]...)
+				b = append(b, '\\', 'u', hex[r>>12], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+				from = i + size
 			}
 			i += size
 			continue
@@ -238,6 +240,10 @@ func AppendText(b []byte, s string) []byte {
 		switch c {
 		case '"', '\\':
 			b = append(b, '\\', c)
+		case '\b':
+			b = append(b, '\\', 'b')
+		case '\f':
+			b = append(b, '\\', 'f')
 		case '\n':
 			b = append(b, '\\', 'n')
 		case '\r':

@@ -147,11 +147,18 @@ func (s *State) changed(kind Kind, id string) *entity {
 
 // Image returns what is known of an entity, the zero Image if nothing.
 func (s *State) Image(kind Kind, id string) Image {
+	image, _ := s.Published(kind, id)
+	return image
+}
+
+// Published returns what is known of an entity and the revision that was set with
+// it; the zero Image if nothing is.
+func (s *State) Published(kind Kind, id string) (Image, uint64) {
 	e := s.entity(kind, id)
 	if e == nil || !e.known {
-		return Image{}
+		return Image{}, 0
 	}
-	return s.image(s.groups[kind], e, s.whole(s.groups[kind], e))
+	return s.image(s.groups[kind], e, s.whole(s.groups[kind], e)), e.revision
 }
 
 // Held tells how many entities of a kind the last Compare did not count as

@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"bpcc-nats/bridge/event"
+)
+
+// The directories that a tenant has, as they stand in subjects.
+const (
+	Teams        = "teams"
+	Services     = "services"
+	Agents       = "agents"
+	Dispositions = "dispositions"
+)
+
+// directoryChunk is how many entries one event holds at the most, so that a
+// directory of any size stays below a server's limit on messages.
+const directoryChunk = 500
+
+// DirectorySnapshot is one directory as the source gave it.
+type DirectorySnapshot struct {
+	Directory string
+	Names     map[string]string // by id
+	// Sent and Received are when it was asked for and answered.
+	Sent, Received time.Time
+}
+
+// directoryPoll is what the source has shown of a directory.
+type directoryPoll struct {
+	seen    time.Time // when the last listing was asked for
+	fresh   bool      // listed since the start of this term
+	suspect bool      // the last listing lacked more than half, and was not believed
+}
+
+// directoryEvents publishes what changed in the directories. The first sight of
+// one is a baseline, not a change; it is published again before the stream
+// expires it, so that whoever folds the events from the stream's start has the
+// whole.
+func (e *Engine) directoryEvents(snapshots []DirectorySnapshot) []event.Event {
+	var out []event.Event
+	for _, s := range snapshots {
+		poll, published := e.observed.directories[s.Directory], e.published.directories[s.Directory]
+		if lostMajority(published.names, s.Names) && !poll.suspect {
+			poll.suspect = true
+			e.observed.directories[s.Directory] = poll
+			continue
+		}
+		if published.names == nil || s.Received.Sub(published.baseline) > e.options.RebaselineAfter {
+			out = append(out, e.directoryBaseline(s)...)
+		} else {
+			out = append(out, e.directoryChanges(s, published.names, poll)...)
+		}
+		e.observed.directories[s.Directory] = directoryPoll{seen: s.Sent, fresh: true}
+	}
+	return out
+}
+
+// lostMajority reports whether a listing lacks more than half of what is known:
+// as with rows, once is not enough to be believed.
+func lostMajority(known, names map[string]string) bool {
+	missing := 0
+	for id := range known {
+		if _, ok := names[id]; !ok {
+			missing++
+		}
+	}
+	return 2*missing > len(known)
+}
+
+func (e *Engine) directoryBaseline(s DirectorySnapshot) []event.Event {
+	var entries []event.DirectoryEntry
+	for _, id := range slices.Sorted(maps.Keys(s.Names)) {
+		entries = append(entries, event.DirectoryEntry{ID: id, Name: s.Names[id]})
+	}
+	chunks := slices.Collect(slices.Chunk(entries, directoryChunk))
+	if len(chunks) == 0 {
+		chunks = [][]event.DirectoryEntry{nil}
+	}
+	var out []event.Event
+	for i, chunk := range chunks {
+		out = append(out, e.directoryEvent(s, event.DirectoryData{
+			Baseline: true, Part: i + 1, Parts: len(chunks), Added: chunk, Observed: event.Window{By: event.Ceil(s.Received)},
+		}))
+	}
+	return out
+}
+
+func (e *Engine) directoryChanges(s DirectorySnapshot, known map[string]string, poll directoryPoll) []event.Event {
+	var all event.DirectoryData
+	for _, id := range slices.Sorted(maps.Keys(s.Names)) {
+		switch name, ok := known[id]; {
+		case !ok:
+			all.Added = append(all.Added, event.DirectoryEntry{ID: id, Name: s.Names[id]})
+		case name != s.Names[id]:
+			all.Renamed = append(all.Renamed, event.DirectoryRename{ID: id, From: name, To: s.Names[id]})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		if _, ok := s.Names[id]; !ok {
+			all.Removed = append(all.Removed, event.DirectoryEntry{ID: id, Name: known[id]})
+		}
+	}
+	var out []event.Event
+	for len(all.Added)+len(all.Removed)+len(all.Renamed) > 0 {
+		part := event.DirectoryData{Observed: event.Between(poll.seen, s.Received), AfterGap: !poll.fresh}
+		part.Added, all.Added = splitChunk(all.Added)
+		part.Removed, all.Removed = splitChunk(all.Removed)
+		part.Renamed, all.Renamed = splitChunk(all.Renamed)
+		out = append(out, e.directoryEvent(s, part))
+	}
+	return out
+}
+
+func splitChunk[T any](all []T) (head, tail []T) {
+	n := min(len(all), directoryChunk)
+	return all[:n:n], all[n:]
+}
+
+func (e *Engine) directoryEvent(s DirectorySnapshot, d event.DirectoryData) event.Event {
+	d.Base, d.Kind = e.base(), s.Directory
+	// Consumers are promised arrays, not null.
+	d.Added, d.Removed, d.Renamed = orEmpty(d.Added), orEmpty(d.Removed), orEmpty(d.Renamed)
+	return event.Event{Name: "directory.changed", Time: s.Received, Data: &d}
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

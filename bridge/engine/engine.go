@@ -1,0 +1,398 @@
+// Package engine turns what polls of the source brought into events. It has no
+// clock, no network and no goroutine: time comes in with the observations, and
+// what it believes to be published moves only by [Engine.Ack] and
+// [Engine.Recover]. So the same observations give the same events, live or from
+// a recording.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
+	"bpcc-nats/diff"
+)
+
+// ErrPending is the error of an observation that a request is still under way.
+var ErrPending = errors.New("the source has not answered yet")
+
+// Options are what an engine needs to know. Times that are zero mean what their
+// comments say.
+type Options struct {
+	// Tenant, Instance and Version stand in events.
+	Tenant, Instance, Version string
+	// Layout is that of the snapshots.
+	Layout *diff.Layout
+	// ChatApps are the plain app ids of Layout.Lists, by index.
+	ChatApps []string
+	// DisappearAfter is how many snapshots in a row a row must be missing from.
+	DisappearAfter int
+	// InterruptAfter is for how long the source may go unseen before the feed is
+	// interrupted.
+	InterruptAfter time.Duration
+	// EmptyHold and MassHold are how long a suddenly empty grid, and a sudden
+	// departure of more than half of a kind, must last to be believed; 0 is 30 s.
+	EmptyHold, MassHold time.Duration
+	// AvailabilityDebounce is how long availability must have changed to be
+	// published; AvailabilityUnknownAfter how long its checks must have failed to
+	// publish that it is unknown, 0 is 30 s.
+	AvailabilityDebounce, AvailabilityUnknownAfter time.Duration
+	// RebaselineAfter is after how long the whole of a directory is published
+	// again.
+	RebaselineAfter time.Duration
+	// Rules are the thresholds.
+	Rules []rule.Rule
+	// Pseudonyms replace what tells who an agent is; nil replaces nothing.
+	Pseudonyms *event.Pseudonyms
+	// Redacted reports whether a field of chat messages must not be published;
+	// nil redacts none.
+	Redacted func(field string) bool
+}
+
+// Observation is what one poll, or one tick without an answer, brought.
+type Observation struct {
+	// Body is the answer, if Err is nil. It belongs to the engine until
+	// [Engine.ReclaimBody] gives it back.
+	Body []byte
+	// Sent and Received are when the request was sent and its answer received.
+	Sent, Received time.Time
+	// Err is why there is no answer.
+	Err error
+	// Cause is Err as feed.interrupted names it; "" if Err says nothing about why
+	// the source is not seen, as "not ready" does.
+	Cause string
+	// At is when the poll ended.
+	At time.Time
+	// Availability and Directories are what was found out since the observation
+	// before.
+	Availability []AvailabilityResult
+	Directories  []DirectorySnapshot
+}
+
+// Engine is one tenant's. It is not safe for concurrent use.
+type Engine struct {
+	options    Options
+	rules      rules
+	epoch      uint64 // this term's; 0 before Start
+	published  *published
+	observed   observed
+	reader     *event.AgentReader
+	builder    builder
+	lastWindow cachedWindow
+}
+
+// observed is what polls have shown since the start. It is lost with the term.
+type observed struct {
+	poll           uint64
+	until          time.Time // what polls showed until then is in the stream
+	missingSince   time.Time
+	recoveredUntil time.Time // until when each entity was surely seen by the terms before
+	polledOnce     bool      // a good poll was seen
+	blockedUntil   time.Time // until when the stream kept the bridge from polling
+	lastGoodPoll   time.Time // when the last good poll was received; before the first, the start
+	emptySince     time.Time // since when a grid is suddenly empty; zero = none is
+	currentBody    []byte    // of the last good poll: what the state reads its rows from
+	spareBody      []byte    // one that is not read any more once the batch is done with
+	lastFailure    error     // the last one since the last good poll that says why
+	lastCause      string
+	availability   map[string]availabilityPoll
+	directories    map[string]directoryPoll
+	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet
+}
+
+// New makes an engine that believes nothing to be published.
+func New(o Options) *Engine {
+	if o.EmptyHold == 0 {
+		o.EmptyHold = 30 * time.Second
+	}
+	if o.MassHold == 0 {
+		o.MassHold = 30 * time.Second
+	}
+	if o.AvailabilityUnknownAfter == 0 {
+		o.AvailabilityUnknownAfter = 30 * time.Second
+	}
+	if o.Redacted == nil {
+		o.Redacted = func(string) bool { return false }
+	}
+	return &Engine{
+		options: o, rules: newRules(o.Rules), published: newPublished(), reader: event.NewAgentReader(),
+		observed: observed{
+			availability: map[string]availabilityPoll{}, directories: map[string]directoryPoll{}, pending: map[alertKey]time.Time{},
+		},
+	}
+}
+
+// Recover takes note of an event that the stream holds, before [Engine.Start].
+// Events of one entity must come in the order of the stream; what an event
+// replaces need not come at all. The engine keeps the event's data.
+func (e *Engine) Recover(ev *event.Event) { e.published.apply(ev) }
+
+// Resume makes an engine that continues after another one as after a restart.
+func (e *Engine) Resume(o Options) *Engine {
+	next := New(o)
+	p := *e.published
+	p.state = diff.State{}
+	for _, kind := range []diff.Kind{event.Agent, event.Service, event.Totals} {
+		for _, id := range e.published.state.IDs(kind) {
+			image, revision := e.published.state.Published(kind, id)
+			p.state.Set(kind, id, image, revision)
+		}
+	}
+	next.published = &p
+	return next
+}
+
+// Start begins a term and publishes that.
+func (e *Engine) Start(now time.Time) *Batch {
+	p, o := e.published, &e.observed
+	e.epoch = p.epoch + 1
+	o.poll, o.until, o.missingSince = p.poll+1, p.observedUntil, p.missingSince
+	o.lastGoodPoll, o.recoveredUntil = now, o.until
+	if !o.missingSince.IsZero() && o.missingSince.Before(o.until) {
+		o.recoveredUntil = o.missingSince
+	}
+	for service, a := range p.availability {
+		o.availability[service] = availabilityPoll{lastGood: a.time}
+	}
+	for kind, d := range p.directories {
+		o.directories[kind] = directoryPoll{seen: d.time}
+	}
+	b := e.batch(now)
+	b.status = event.StatusInterrupted // until the first good poll, the source is not seen
+	b.add(e.feedEvent(event.Started, now, event.FeedData{Version: e.options.Version}))
+	return b
+}
+
+// Stop ends the term.
+func (e *Engine) Stop(now time.Time, reason string) *Batch {
+	e.observed.poll++
+	b := e.batch(now)
+	b.status = event.StatusStopped
+	b.add(e.feedEvent(event.Stopped, now, event.FeedData{Reason: reason}))
+	return b
+}
+
+// OnPoll is one poll: response → rows → changes → events.
+func (e *Engine) OnPoll(o Observation) *Batch {
+	e.observed.poll++
+	b := e.batch(o.At)
+	gap := e.EndsGap(o.Received)
+	snap, changes, err := e.compare(o, gap)
+	if err != nil {
+		if o.Err == nil {
+			o.Err, o.Cause = err, snapshotCause(err)
+		}
+		e.withoutSnapshot(b, o)
+		return b
+	}
+	if gap {
+		clear(e.observed.pending) // what was not seen does not count
+	}
+	b.received, b.gap, b.changes = o.Received, gap, changes
+	b.pending = slices.Grow(b.pending, changes.Len())
+	b.add(e.backfilledInterruption(o, gap)...)
+	b.add(e.resumption(o)...)
+	b.add(e.directoryEvents(o.Directories)...)
+	e.addChanges(b, event.Agent)
+	e.addChanges(b, event.Service)
+	b.add(e.availabilityEvents(o.Availability)...)
+	e.addChanges(b, event.Totals)
+	b.add(e.thresholdEvents(o, gap)...)
+	b.add(e.chatEvents(snap, o, gap)...)
+	b.status, b.observedUntil, b.missingSince, b.observing = event.StatusLive, o.Sent, e.missing(), e.options.Layout.Kinds()
+	b.Problems = e.problems(snap)
+	b.SkippedRows = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized}
+	e.observed.polledOnce, e.observed.lastGoodPoll, e.observed.lastFailure = true, o.Received, nil
+	return b
+}
+
+// OnTick is a tick during which the source has not answered yet.
+func (e *Engine) OnTick(o Observation) *Batch {
+	e.observed.poll++
+	b := e.batch(o.At)
+	if o.Err == nil {
+		o.Err = ErrPending
+	}
+	e.withoutSnapshot(b, o)
+	return b
+}
+
+// withoutSnapshot adds the events that need no snapshot.
+func (e *Engine) withoutSnapshot(b *Batch, o Observation) {
+	b.Err = o.Err
+	interruption := e.interruption(o)
+	if len(interruption) > 0 {
+		b.status = event.StatusInterrupted
+	}
+	b.add(interruption...)
+	b.add(e.directoryEvents(o.Directories)...)
+	b.add(e.availabilityEvents(o.Availability)...)
+}
+
+// batch begins a batch that leaves the feed as it is.
+func (e *Engine) batch(at time.Time) *Batch {
+	return &Batch{
+		poll: e.observed.poll, at: at, status: e.published.status,
+		observedUntil: e.observed.until, missingSince: e.observed.missingSince,
+	}
+}
+
+// compare reads the snapshot and compares it with what is published.
+func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes, error) {
+	if o.Err != nil {
+		return nil, nil, o.Err
+	}
+	seen, state, layout := &e.observed, &e.published.state, e.options.Layout
+	seen.spareBody = o.Body // unless the state takes it
+	snap, err := state.Parse(layout, o.Body)
+	if err != nil {
+		return nil, nil, err
+	}
+	snap.Sent, snap.Received = o.Sent, o.Received
+	options := diff.Options{DisappearAfter: e.options.DisappearAfter, MassHold: e.options.MassHold, Baseline: e.published.observing}
+	if !gap && seen.polledOnce && !snap.Again() {
+		options.Notable = e.reentryTest(o)
+	}
+	changes, err := state.Compare(layout, snap, options)
+	if errors.Is(err, diff.ErrEmpty) {
+		if seen.emptySince.IsZero() {
+			seen.emptySince = o.Received
+		}
+		if o.Received.Sub(seen.emptySince) < e.options.EmptyHold {
+			return nil, nil, err
+		}
+		options.AcceptEmpty = true
+		changes, err = state.Compare(layout, snap, options)
+	} else {
+		seen.emptySince = time.Time{}
+	}
+	if err == nil {
+		seen.spareBody, seen.currentBody = seen.currentBody, o.Body
+	}
+	return snap, changes, err
+}
+
+// EndsGap reports whether a good poll received at that time ends a time without
+// sight: the first after a start, after an interruption, or later than the feed
+// may go unseen.
+func (e *Engine) EndsGap(received time.Time) bool {
+	o := &e.observed
+	return !o.until.IsZero() && (!o.polledOnce || e.published.cause != "" || received.Sub(o.lastGoodPoll) > e.options.InterruptAfter)
+}
+
+// missing is since when rows are missing whose departure is not believed yet.
+func (e *Engine) missing() time.Time {
+	since, any := e.published.state.Missing()
+	if any && since.IsZero() {
+		return e.observed.recoveredUntil
+	}
+	return since
+}
+
+// problems says what is wrong with a snapshot that is used all the same.
+func (e *Engine) problems(snap *diff.Snapshot) []string {
+	var out []string
+	if snap.Unnamed > 0 {
+		out = append(out, fmt.Sprintf("%d row(s) without a key skipped: is BRIDGE_AGENT_KEY right?", snap.Unnamed))
+	}
+	if snap.Duplicates > 0 {
+		out = append(out, fmt.Sprintf("%d row(s) with the key of another skipped", snap.Duplicates))
+	}
+	if snap.Oversized > 0 {
+		out = append(out, fmt.Sprintf("%d row(s) with a key of more than 512 bytes skipped", snap.Oversized))
+	}
+	if snap.Cut > 0 {
+		out = append(out, fmt.Sprintf("%d text(s) of more than 4096 bytes truncated", snap.Cut))
+	}
+	for _, kind := range e.options.Layout.Kinds() {
+		if n := e.published.state.Held(kind); n > 0 {
+			out = append(out, fmt.Sprintf("%d %s rows missing at once; treated as departures after %v", n, kind, e.options.MassHold))
+		}
+	}
+	return out
+}
+
+// NeedsCommit reports whether a batch must go out now: it has events, or the
+// status of the feed changes.
+func (e *Engine) NeedsCommit(b *Batch) bool {
+	return len(b.pending) > 0 || b.status != e.published.status
+}
+
+// Skip takes note of a batch that need not go out: what its poll saw is what the
+// stream holds, so that the next change happened after it.
+func (e *Engine) Skip(b *Batch) {
+	e.observed.until, e.observed.missingSince = b.observedUntil, b.missingSince
+	e.published.state.Rest()
+}
+
+// Blocked takes note that the stream kept the bridge from polling until now: that
+// time without sight is not the source's fault.
+func (e *Engine) Blocked(until time.Time) { e.observed.blockedUntil = until }
+
+// ReclaimBody gives the memory of a body that is not read any more, nil if there
+// is none. The batch of the last observation must be done with.
+func (e *Engine) ReclaimBody() []byte {
+	free := e.observed.spareBody
+	e.observed.spareBody = nil
+	return free
+}
+
+// KnownAvailability lists the services whose published availability is true or
+// false.
+func (e *Engine) KnownAvailability() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(e.published.availability)) {
+		if e.published.availability[name].value != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Stats is what an engine knows, for health and metrics.
+type Stats struct {
+	Epoch, Poll uint64
+	// Status is the feed's, as published.
+	Status string
+	// Cause is that of the open interruption, "" if none is open.
+	Cause string
+	// ObservedUntil is until when all changes are in the stream; zero if never.
+	ObservedUntil time.Time
+	// Entities counts the present ones by kind of the layout.
+	Entities map[diff.Kind]int
+	// Firing counts the thresholds that are raised.
+	Firing map[FiringRule]int
+}
+
+// FiringRule is a rule by which thresholds are raised.
+type FiringRule struct{ Rule, Severity string }
+
+// Stats tells what the engine knows now.
+func (e *Engine) Stats() Stats {
+	s := Stats{
+		Epoch: e.epoch, Poll: e.observed.poll, Status: e.published.status, Cause: e.published.cause,
+		ObservedUntil: e.observed.until, Entities: map[diff.Kind]int{}, Firing: map[FiringRule]int{},
+	}
+	for _, kind := range e.options.Layout.Kinds() {
+		s.Entities[kind] = e.published.state.Len(kind)
+	}
+	for _, d := range e.published.firing {
+		s.Firing[FiringRule{d.Rule, d.Severity}]++
+	}
+	return s
+}
+
+// Status is that of the feed, as published.
+func (e *Engine) Status() string { return e.published.status }
+
+// RecoverAll is [Engine.Recover] for all of a sequence.
+func (e *Engine) RecoverAll(events iter.Seq[event.Event]) {
+	for ev := range events {
+		e.Recover(&ev)
+	}
+}

@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/diff"
+)
+
+// interruption publishes, once, that the source has been silent for too long.
+func (e *Engine) interruption(o Observation) []event.Event {
+	seen := &e.observed
+	// "Not ready" and "no answer yet" are what a source does on its way back
+	// from the failure that is to be named.
+	if seen.lastFailure == nil || o.Cause != "" {
+		seen.lastFailure, seen.lastCause = o.Err, o.Cause
+	}
+	since := seen.lastGoodPoll
+	if seen.blockedUntil.After(since) {
+		since = seen.blockedUntil
+	}
+	if e.published.cause != "" || o.At.Sub(since) < e.options.InterruptAfter {
+		return nil
+	}
+	cause := seen.lastCause
+	if cause == "" {
+		cause = causeSource
+	}
+	return []event.Event{e.feedEvent(event.Interrupted, o.At, event.FeedData{Cause: cause, Error: seen.lastFailure.Error()})}
+}
+
+// causeSource is the cause of an interruption of which nothing better is known.
+const causeSource = "source"
+
+// snapshotCause is the cause of an interruption by answers that cannot be used.
+func snapshotCause(err error) string {
+	switch {
+	case errors.Is(err, diff.ErrForeign):
+		return "subscription_lost"
+	case errors.Is(err, diff.ErrMalformed):
+		return "truncated"
+	case errors.Is(err, diff.ErrEmpty):
+		return "empty"
+	}
+	return causeSource
+}
+
+// resumption publishes that an interruption is over, and its width.
+func (e *Engine) resumption(o Observation) []event.Event {
+	if e.published.cause == "" {
+		return nil
+	}
+	return []event.Event{e.resumed(o, e.published.cause, false)}
+}
+
+// backfilledInterruption publishes a time without sight that could not be
+// published while it lasted: no bridge was running, or the stream took nothing.
+func (e *Engine) backfilledInterruption(o Observation, gap bool) []event.Event {
+	if !gap || e.published.cause != "" || o.Received.Sub(e.observed.until) <= e.options.InterruptAfter {
+		return nil
+	}
+	return []event.Event{
+		e.feedEvent(event.Interrupted, o.Received, event.FeedData{
+			Cause: causeSource, BridgeAway: true, Error: "no polls in this period: no bridge was running, or the stream was not writable",
+		}),
+		e.resumed(o, causeSource, true),
+	}
+}
+
+func (e *Engine) resumed(o Observation, cause string, away bool) event.Event {
+	return event.Event{Name: event.Resumed, Time: o.Received, Data: &event.ResumedData{
+		Base: e.base(), Epoch: e.epoch, Instance: e.options.Instance, Cause: cause, BridgeAway: away,
+		Observed: event.Between(e.observed.until, o.Received),
+	}}
+}
+
+func (e *Engine) base() event.Base {
+	return event.Base{Tenant: e.options.Tenant, Poll: e.observed.poll}
+}
+
+// feedEvent makes an event about the feed itself.
+func (e *Engine) feedEvent(name string, now time.Time, d event.FeedData) event.Event {
+	d.Base, d.Epoch, d.Instance, d.ObservedUntil = e.base(), e.epoch, e.options.Instance, event.Floor(e.observed.until)
+	return event.Event{Name: name, Time: now, Data: &d}
+}
+
+// checkpoint closes a part of a batch. Only the last part moves the watermark:
+// before it, not all of what was seen is stored.
+func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) event.Event {
+	p, o := e.published, &e.observed
+	d := &event.CheckpointData{
+		Base: event.Base{Tenant: e.options.Tenant, Poll: b.poll}, Status: p.status, Epoch: e.epoch, Part: part, Parts: parts, Events: len(events),
+		ObservedUntil: event.Floor(o.until), MissingSince: event.Floor(o.missingSince), Instance: e.options.Instance, Observing: []string{},
+		Agents: p.state.Len(event.Agent), Services: p.state.Len(event.Service), Follows: p.checkpoint,
+	}
+	for i := range events {
+		d.Agents += entityDelta(events[i].Name, event.Agent)
+		d.Services += entityDelta(events[i].Name, event.Service)
+	}
+	observing := maps.Clone(p.observing)
+	if part == parts {
+		d.Status, d.ObservedUntil, d.MissingSince = b.status, event.Floor(b.observedUntil), event.Floor(b.missingSince)
+		for _, kind := range b.observing {
+			observing[kind] = true
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(observing)) {
+		d.Observing = append(d.Observing, string(kind))
+	}
+	return event.Event{Name: event.Checkpoint, Time: b.at, Data: d}
+}
+
+// entityDelta is what an event adds to the number of entities of a kind.
+func entityDelta(name string, kind diff.Kind) int {
+	rest, ok := strings.CutPrefix(name, string(kind))
+	switch {
+	case !ok:
+		return 0
+	case rest == ".observed", rest == ".appeared":
+		return 1
+	case rest == ".disappeared":
+		return -1
+	}
+	return 0
+}
+
+// StaleCheckpoint is what readers of the view find when this bridge has died
+// after what it has published so far. Its index is the one that no batch uses.
+func (e *Engine) StaleCheckpoint(now time.Time) event.Event {
+	b := e.batch(now)
+	b.status = event.StatusStale
+	ev := e.checkpoint(b, nil, 1, 1)
+	ev.ID = event.ID{Epoch: e.epoch, Poll: b.poll}
+	return ev
+}

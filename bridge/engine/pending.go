@@ -1,0 +1,293 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/diff"
+)
+
+// pendingEvent is an event that is yet to be built. A poll may bring ten thousand
+// of them, so those about rows are built chunk by chunk, in memory that the next
+// chunk uses again.
+type pendingEvent struct {
+	built *event.Event // one that is built already; nil = it comes of a change
+
+	change    int32  // index of the batch's changes
+	revision  uint64 // the last one of the entity, if the state knows it
+	part      agentPart
+	both      bool // the other part of the agent's change is published too
+	reentered bool // the state was entered again, unseen
+}
+
+// agentPart is which part of an agent's change an event publishes.
+type agentPart uint8
+
+const (
+	wholeRow   agentPart = iota // no agent's change
+	agentState                  // the state, and the clocks with it
+	agentStats                  // all else
+)
+
+// addChanges adds the events of a snapshot's changes of one kind, in their order.
+func (e *Engine) addChanges(b *Batch, kind diff.Kind) {
+	changes := b.changes
+	// Whatever a counter's drop shows of the daily reset holds for all clocks.
+	clocksCount := kind == event.Agent && showsReentry(changes) && !showsReset(changes)
+	for i := range changes.Len() {
+		switch {
+		case changes.Kind(i) != kind:
+		case kind == event.Agent && changes.Op(i) == diff.Changed:
+			e.addAgentChange(b, i, clocksCount && changes.Notable(i))
+		default:
+			b.pending = append(b.pending, pendingEvent{change: int32(i), revision: changes.Revision(i)})
+		}
+	}
+}
+
+// addAgentChange adds one agent's change: a state and statistics that change in
+// one poll are two events, state first, whose images join without a seam. An
+// agent that left its state and came back unseen has changed state too.
+func (e *Engine) addAgentChange(b *Batch, i int, reentered bool) {
+	stats, n := b.changes.Stats(i), 0
+	for _, name := range stats {
+		if event.IsStateStat(name) {
+			n++
+		}
+	}
+	changed := n > 0 && !e.sameState(b.changes, i, stats, n)
+	state, others := changed || reentered, len(stats) > n
+	p := pendingEvent{change: int32(i), revision: b.changes.Revision(i), both: state && others}
+	if state {
+		p.part, p.reentered = agentState, reentered && !changed
+		b.pending = append(b.pending, p)
+	}
+	if others {
+		p.part, p.reentered = agentStats, false
+		b.pending = append(b.pending, p)
+	}
+}
+
+// builder builds pending events. What it has built is good until it builds again.
+type builder struct {
+	events []event.Event
+	agents []agentEvent
+	change diff.Change
+	loaded int32 // which of the batch's changes that is, and one more; 0 = none
+	split  agentSplit
+}
+
+// agentEvent is the data of an event about an agent, and room for its states.
+type agentEvent struct {
+	event.AgentData
+	from, to event.AgentState
+}
+
+// agentSplit is an agent's change, as it is published in one event or two.
+type agentSplit struct {
+	known        bool
+	state, stats []string
+	// intermediate, if there are two, is the image after the state has changed and
+	// before the statistics have. The clocks are published with the state.
+	intermediate diff.Image
+}
+
+// release lets go of what was built.
+func (s *builder) release() {
+	clear(s.events[:cap(s.events)])
+	clear(s.agents[:cap(s.agents)])
+	s.change, s.loaded, s.split = diff.Change{}, 0, agentSplit{}
+}
+
+// build builds events of a batch, with room for one more.
+func (e *Engine) build(b *Batch, pending []pendingEvent) []event.Event {
+	s := &e.builder
+	s.events = slices.Grow(s.events[:0], len(pending)+1)
+	s.agents = slices.Grow(s.agents[:0], len(pending))
+	for i := range pending {
+		p := &pending[i]
+		if p.built != nil {
+			s.events = append(s.events, *p.built)
+			continue
+		}
+		s.load(b, p)
+		ev := event.Event{Name: eventName(s.change.Kind, p.verb(&s.change)), Time: b.received}
+		if s.change.Kind == event.Agent {
+			ev.Data = e.agentData(b, p)
+		} else {
+			ev.Data = e.rowData(b, p)
+		}
+		s.events = append(s.events, ev)
+	}
+	return s.events
+}
+
+// load makes the change of a pending event whole, once for both of its events.
+func (s *builder) load(b *Batch, p *pendingEvent) {
+	if s.loaded != p.change+1 {
+		s.change, s.loaded, s.split = b.changes.At(int(p.change)), p.change+1, agentSplit{}
+	}
+}
+
+// verb is that of the event.
+func (p *pendingEvent) verb(c *diff.Change) string {
+	switch {
+	case c.Op != diff.Changed:
+		return string(publishedOp(c))
+	case p.part == agentState:
+		return "state_changed"
+	}
+	return "stats_changed"
+}
+
+// publishedOp is what is published to have happened to an entity. Totals of an app
+// id newly asked for were there before: a state, not a change.
+func publishedOp(c *diff.Change) diff.Op {
+	if c.Kind == event.Totals && c.Op == diff.Appeared {
+		return diff.Observed
+	}
+	return c.Op
+}
+
+// eventName is kind and verb, for the most frequent ones without making a text.
+func eventName(kind diff.Kind, verb string) string {
+	switch {
+	case kind == event.Agent && verb == "state_changed":
+		return "agent.state_changed"
+	case kind == event.Agent && verb == "stats_changed":
+		return "agent.stats_changed"
+	case kind == event.Service && verb == "stats_changed":
+		return "service.stats_changed"
+	}
+	return string(kind) + "." + verb
+}
+
+// entityBase begins the data of an event about a row.
+func (e *Engine) entityBase(b *Batch, p *pendingEvent) event.EntityBase {
+	c := &e.builder.change
+	op := publishedOp(c)
+	d := event.EntityBase{
+		Base: event.Base{Tenant: e.options.Tenant, Poll: b.poll}, Revision: p.revision + 1,
+		Observed: e.window(op, c.SeenUntil, b.received), AfterGap: b.gap && op != diff.Observed,
+	}
+	if c.Before.IsZero() && len(e.published.revisions) > 0 {
+		d.Revision = e.published.revisions[string(c.Kind)+"."+event.Token(c.ID)] + 1
+	}
+	if p.part == agentStats && p.both {
+		d.Revision++
+	}
+	return d
+}
+
+// window bounds a change that this poll shows.
+func (e *Engine) window(op diff.Op, seenUntil, by time.Time) event.Window {
+	after := e.observed.until
+	switch {
+	case op == diff.Observed:
+		after = time.Time{}
+	case op == diff.Appeared: // the poll before did not show it
+	case seenUntil.IsZero():
+		after = e.observed.recoveredUntil // last seen in an earlier term
+	default:
+		after = seenUntil // the poll before, unless that did not show it
+	}
+	// Most changes of a poll share their window.
+	if last := &e.lastWindow; last.window.By.IsZero() || last.after != after || last.by != by {
+		*last = cachedWindow{after, by, event.Between(after, by)}
+	}
+	return e.lastWindow.window
+}
+
+// cachedWindow is a window and the instants that bound it.
+type cachedWindow struct {
+	after, by time.Time
+	window    event.Window
+}
+
+// agentData builds the data of an event about an agent.
+func (e *Engine) agentData(b *Batch, p *pendingEvent) event.Data {
+	s := &e.builder
+	s.agents = append(s.agents, agentEvent{})
+	d, c := &s.agents[len(s.agents)-1], &s.change
+	d.EntityBase = e.entityBase(b, p)
+	d.Before, d.After = c.Before, c.After
+	if c.After.IsZero() {
+		d.from, d.Agent, _ = e.reader.Read(c.ID, c.Before)
+		d.From = &d.from
+		return &d.AgentData
+	}
+	var duration string
+	d.to, d.Agent, duration = e.reader.Read(c.ID, c.After)
+	if p.part != agentStats {
+		d.To, d.Since = &d.to, event.Since(duration, b.received)
+	}
+	if c.Op != diff.Changed {
+		return &d.AgentData
+	}
+	split := s.splitAgent(p)
+	if p.part == agentState {
+		d.from = e.reader.State(c.Before)
+		d.From, d.Changed, d.Reentered = &d.from, split.state, p.reentered
+		if p.reentered {
+			d.Changed = []string{}
+		}
+		if p.both {
+			d.After = split.intermediate
+		}
+		return &d.AgentData
+	}
+	if d.Changed = split.stats; p.both {
+		d.Before = split.intermediate
+	}
+	d.Reset = droppedCounters(d.Before, d.After)
+	return &d.AgentData
+}
+
+// splitAgent splits an agent's change, once for both events.
+func (s *builder) splitAgent(p *pendingEvent) *agentSplit {
+	split, c := &s.split, &s.change
+	if split.known {
+		return split
+	}
+	split.known = true
+	if split.state, split.stats = partition(c.Stats, event.IsStateStat); p.both {
+		split.intermediate = c.Before.With(c.After, func(stat string) bool { return !slices.Contains(split.stats, stat) })
+	}
+	return split
+}
+
+// rowData builds the data of an event about a service or about totals.
+func (e *Engine) rowData(b *Batch, p *pendingEvent) event.Data {
+	base, c := e.entityBase(b, p), &e.builder.change
+	reset := droppedCounters(c.Before, c.After)
+	if c.Kind == event.Service {
+		return &event.ServiceData{EntityBase: base, Service: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: reset}
+	}
+	return &event.TotalsData{EntityBase: base, App: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: reset}
+}
+
+// partition puts the names that are first before the others, in their order.
+func partition(names []string, first func(string) bool) (yes, no []string) {
+	n := 0
+	for _, name := range names {
+		if first(name) {
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return nil, names
+	case len(names):
+		return names, nil
+	}
+	both := make([]string, 0, len(names))
+	for _, want := range []bool{true, false} {
+		for _, name := range names {
+			if first(name) == want {
+				both = append(both, name)
+			}
+		}
+	}
+	return both[:n:n], both[n:]
+}

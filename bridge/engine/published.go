@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"time"
+
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/diff"
+)
+
+// published is what the stream holds of a tenant, folded event by event. Nothing
+// but apply writes to it, so that a restart, which folds the stream again, comes
+// to the same.
+type published struct {
+	epoch         uint64 // the largest of all events
+	poll          uint64 // of the last checkpoint
+	status        string // likewise
+	checkpoint    string // its id, "" if there is none
+	cause         string // of the open feed.interrupted, "" if none is open
+	observedUntil time.Time
+	missingSince  time.Time // when the first of the rows was last seen that are missing, not yet believed; zero = none
+	observing     map[diff.Kind]bool
+
+	state        diff.State        // the image and the revision of every present row
+	revisions    map[string]uint64 // by view key, of what state does not hold
+	availability map[string]publishedAvailability
+	directories  map[string]publishedDirectory
+	chat         publishedIDs
+	firing       map[alertKey]*event.ThresholdData
+}
+
+// publishedAvailability is the last event about a service's availability.
+type publishedAvailability struct {
+	value *bool // nil = unknown
+	time  time.Time
+}
+
+// publishedDirectory is a directory as its events give it.
+type publishedDirectory struct {
+	names    map[string]string // by id
+	baseline time.Time         // when the whole of it was last published
+	time     time.Time         // of the last event
+}
+
+func newPublished() *published {
+	return &published{
+		observing: map[diff.Kind]bool{}, revisions: map[string]uint64{}, availability: map[string]publishedAvailability{},
+		directories: map[string]publishedDirectory{}, firing: map[alertKey]*event.ThresholdData{},
+	}
+}
+
+// apply takes note of an event that the stream holds. Events of one entity must
+// come in the order of the stream; what an event replaces need not come at all.
+func (p *published) apply(e *event.Event) {
+	p.epoch = max(p.epoch, e.ID.Epoch)
+	switch d := e.Data.(type) {
+	case *event.AgentData:
+		p.applyImage(e, event.Agent, d.Agent.ID, d.After, d.Revision)
+	case *event.ServiceData:
+		p.applyImage(e, event.Service, d.Service, d.After, d.Revision)
+	case *event.TotalsData:
+		p.applyImage(e, event.Totals, d.App, d.After, d.Revision)
+	case *event.AvailabilityObservedData:
+		p.applyAvailability(e, d)
+	case *event.AvailabilityChangedData:
+		p.applyAvailability(e, &d.AvailabilityObservedData)
+	case *event.ThresholdData:
+		p.revisions[e.ViewKey()] = d.Revision
+		key := alertKey{d.Rule, d.Entity}
+		if delete(p.firing, key); e.Name == event.ThresholdRaised {
+			p.firing[key] = d
+		}
+	case *event.DirectoryData:
+		p.applyDirectory(e, d)
+	case *event.ChatData:
+		p.chat.add(chatID(d.App, d.Message.ID))
+	case *event.FeedData:
+		if e.Name == event.Interrupted {
+			p.cause = d.Cause
+		}
+	case *event.ResumedData:
+		p.cause = ""
+	case *event.CheckpointData:
+		p.poll, p.status, p.checkpoint = d.Poll, d.Status, e.MsgID()
+		p.observedUntil, p.missingSince = d.ObservedUntil.Time, d.MissingSince.Time
+		for _, kind := range d.Observing {
+			p.observing[diff.Kind(kind)] = true
+		}
+	}
+}
+
+func (p *published) applyImage(e *event.Event, kind diff.Kind, id string, after diff.Image, revision uint64) {
+	if after.IsZero() { // the row is gone, and may come back
+		p.state.Set(kind, id, after, 0)
+		p.revisions[e.ViewKey()] = revision
+		return
+	}
+	p.state.Set(kind, id, after, revision)
+	if verb := e.Verb(); verb == "observed" || verb == "appeared" {
+		delete(p.revisions, e.ViewKey())
+	}
+}
+
+func (p *published) applyAvailability(e *event.Event, d *event.AvailabilityObservedData) {
+	p.revisions[e.ViewKey()] = d.Revision
+	p.availability[d.Service] = publishedAvailability{d.Available, e.Time}
+}
+
+// applyDirectory folds an event into its directory, as any consumer would. What
+// came before the oldest baseline has left the stream, and the rest is of no use.
+func (p *published) applyDirectory(e *event.Event, d *event.DirectoryData) {
+	known := p.directories[d.Kind]
+	if !d.Baseline && known.names == nil {
+		return
+	}
+	if d.Baseline && d.Part <= 1 || known.names == nil {
+		known.names = map[string]string{}
+	}
+	known.time = e.Time
+	if d.Baseline {
+		known.baseline = e.Time
+	}
+	for _, entry := range d.Removed {
+		delete(known.names, entry.ID)
+	}
+	for _, entry := range d.Added {
+		known.names[entry.ID] = entry.Name
+	}
+	for _, entry := range d.Renamed {
+		known.names[entry.ID] = entry.To
+	}
+	p.directories[d.Kind] = known
+}
+
+// Published is a copy of what the stream holds of a tenant, for comparison.
+type Published struct {
+	Epoch, Poll               uint64
+	Status, Checkpoint, Cause string
+	ObservedUntil             time.Time
+	MissingSince              time.Time
+	Observing                 map[diff.Kind]bool
+	Images                    map[string]diff.Image // by kind/id
+	ImageRevisions            map[string]uint64     // likewise
+	Revisions                 map[string]uint64     // by view key, of all else
+	Availability              map[string]*bool      // by service
+	Directories               map[string]map[string]string
+	Chat                      []string
+	Firing                    map[string]event.ThresholdData // by rule/kind/id
+}
+
+// Published copies what the engine believes to be published.
+func (e *Engine) Published() Published {
+	p := e.published
+	out := Published{
+		Epoch: p.epoch, Poll: p.poll, Status: p.status, Checkpoint: p.checkpoint, Cause: p.cause,
+		ObservedUntil: p.observedUntil, MissingSince: p.missingSince, Observing: map[diff.Kind]bool{},
+		Images: map[string]diff.Image{}, ImageRevisions: map[string]uint64{}, Revisions: map[string]uint64{},
+		Availability: map[string]*bool{}, Directories: map[string]map[string]string{},
+		Chat: append([]string(nil), p.chat.order...), Firing: map[string]event.ThresholdData{},
+	}
+	for kind, yes := range p.observing {
+		out.Observing[kind] = yes
+	}
+	for _, kind := range []diff.Kind{event.Agent, event.Service, event.Totals} {
+		for _, id := range p.state.IDs(kind) {
+			key := string(kind) + "/" + id
+			out.Images[key], out.ImageRevisions[key] = p.state.Published(kind, id)
+		}
+	}
+	for key, n := range p.revisions {
+		out.Revisions[key] = n
+	}
+	for service, a := range p.availability {
+		out.Availability[service] = a.value
+	}
+	for kind, d := range p.directories {
+		out.Directories[kind] = map[string]string{}
+		for id, name := range d.names {
+			out.Directories[kind][id] = name
+		}
+	}
+	for key, d := range p.firing {
+		out.Firing[key.rule+"/"+key.entity.Kind+"/"+key.entity.ID] = *d
+	}
+	return out
+}

@@ -1,0 +1,92 @@
+package event
+
+import (
+	"bpcc-nats/diff"
+)
+
+// ServiceData is the data of the events about a service (a queue).
+type ServiceData struct {
+	EntityBase
+	// Service is its name.
+	Service string `json:"service"`
+	// Changed names the statistics that differ.
+	Changed []string `json:"changed,omitzero"`
+	// Before and After are whole images: statistic to the exact text of the source.
+	Before diff.Image `json:"before,omitzero"`
+	After  diff.Image `json:"after,omitzero"`
+	// Reset names the counters of the day that dropped.
+	Reset []string `json:"reset,omitempty"`
+}
+
+// TotalsData is the data of the events about the totals of one app id.
+type TotalsData struct {
+	EntityBase
+	// App is the app id of the subscription.
+	App string `json:"app"`
+	// Changed names the statistics that differ.
+	Changed []string `json:"changed,omitzero"`
+	// Before and After are whole images: statistic to the exact text of the source.
+	Before diff.Image `json:"before,omitzero"`
+	After  diff.Image `json:"after,omitzero"`
+	// Reset names the counters of the day that dropped.
+	Reset []string `json:"reset,omitempty"`
+}
+
+// AvailabilityObservedData is the data of availability.observed.
+type AvailabilityObservedData struct {
+	EntityBase
+	Service string `json:"service"`
+	// Available is whether an agent can take a call of the service; nil = unknown.
+	Available *bool `json:"available"`
+}
+
+// AvailabilityChangedData is the data of availability.changed.
+type AvailabilityChangedData struct {
+	AvailabilityObservedData
+	// Previous is what was published before; nil = unknown.
+	Previous *bool `json:"previous"`
+}
+
+// ThresholdData is the data of threshold.raised and threshold.cleared.
+type ThresholdData struct {
+	EntityBase
+	Rule     string    `json:"rule"`
+	Severity string    `json:"severity"`
+	Entity   EntityRef `json:"entity"`
+	// Stat is the statistic that the rule reads, Value its text; nil where a
+	// rule clears without one.
+	Stat  string  `json:"stat"`
+	Value *string `json:"value,omitempty"`
+	// Limit and Op are the condition that held.
+	Limit float64 `json:"limit"`
+	Op    string  `json:"op"`
+	// For is how long the condition had to hold, PendingSince since when it did.
+	For          string `json:"for"`
+	PendingSince Time   `json:"pending_since"`
+	// ClearedBy is condition, rule_removed or entity_gone; "" where it raises.
+	ClearedBy string `json:"cleared_by,omitempty"`
+}
+
+// EntityRef names an entity.
+type EntityRef struct {
+	Kind string `json:"kind"`
+	ID   string `json:"id"`
+}
+
+// SameAvailability reports whether two published availabilities are the same.
+func SameAvailability(a, b *bool) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+// after is the image after an event about a row; false for other events.
+func (e *Event) after() (diff.Image, bool) {
+	switch d := e.Data.(type) {
+	case *AgentData:
+		return d.After, true
+	case *ServiceData:
+		return d.After, true
+	case *TotalsData:
+		return d.After, true
+	}
+	return diff.Image{}, false
+}

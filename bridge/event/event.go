@@ -1,0 +1,207 @@
+// Package event is the wire: every event that the bridge publishes, its id, its
+// subject and its key in the view, written and read in one place.
+//
+// One rule names everything. An event of kind K and verb V about the entity with
+// the ids I has
+//
+//	type    bpcc.<K>.<V>.v1
+//	schema  <K>.<V>.json
+//	subject bpcc.v1.<tenant>.<K>.<I…>.<V>
+//	key     <tenant>.<K>.<I…>
+//
+// and its data is one of the structs of this package. [Encoder] writes events as
+// CloudEvents in structured JSON, [Parse] reads them back.
+package event
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"bpcc-nats/diff"
+)
+
+// ContentType is that of an event in structured JSON.
+const ContentType = "application/cloudevents+json"
+
+// Kinds of entities that have rows in the source's tables.
+const (
+	Agent   diff.Kind = "agent"
+	Service diff.Kind = "service"
+	Totals  diff.Kind = "totals"
+)
+
+// Names of events that the engine and its readers treat apart.
+const (
+	Checkpoint      = "feed.checkpoint"
+	Started         = "feed.started"
+	Stopped         = "feed.stopped"
+	Interrupted     = "feed.interrupted"
+	Resumed         = "feed.resumed"
+	ThresholdRaised = "threshold.raised"
+)
+
+// Event is one CloudEvent. It holds no reference to who wrote it or how.
+type Event struct {
+	// ID is its place among the tenant's events; zero until it is given one.
+	ID ID
+	// Name is kind and verb, such as "agent.state_changed".
+	Name string
+	// Time is the CloudEvents time: when the response that showed it was received,
+	// or, of an event about the feed, when it was made.
+	Time time.Time
+	// Data is a pointer to one of the Data structs of this package.
+	Data Data
+}
+
+// Data is what an event says beside its envelope.
+type Data interface {
+	// base gives what the data of every event begins with.
+	base() *Base
+}
+
+// Base is what the data of every event begins with.
+type Base struct {
+	// Tenant is whose event it is.
+	Tenant string `json:"tenant"`
+	// Poll counts the polls of the tenant, over restarts and takeovers.
+	Poll uint64 `json:"poll"`
+}
+
+func (b *Base) base() *Base { return b }
+
+// EntityBase is what the data of every event about an entity with a chain of
+// revisions begins with.
+type EntityBase struct {
+	Base
+	// Revision counts the events about the entity: 1, 2, 3 ….
+	Revision uint64 `json:"revision"`
+	// Observed bounds the change.
+	Observed Window `json:"observed"`
+	// AfterGap reports whether the change is the net change over a time without
+	// sight of the source.
+	AfterGap bool `json:"after_gap,omitempty"`
+}
+
+func (e *EntityBase) entity() *EntityBase { return e }
+
+// Kind is the first part of the name, such as "agent".
+func (e *Event) Kind() string {
+	kind, _, _ := strings.Cut(e.Name, ".")
+	return kind
+}
+
+// Verb is the second part of the name, such as "state_changed".
+func (e *Event) Verb() string {
+	_, verb, _ := strings.Cut(e.Name, ".")
+	return verb
+}
+
+// Tenant is whose event it is.
+func (e *Event) Tenant() string { return e.Data.base().Tenant }
+
+// EntityBase gives what an event about an entity with revisions begins with, nil for
+// other events.
+func (e *Event) EntityBase() *EntityBase {
+	if d, ok := e.Data.(interface{ entity() *EntityBase }); ok {
+		return d.entity()
+	}
+	return nil
+}
+
+// Removes reports whether the event removes its key from the view.
+func (e *Event) Removes() bool { return strings.HasSuffix(e.Name, ".disappeared") }
+
+// MsgID is the CloudEvents id, which is also the message's Nats-Msg-Id.
+func (e *Event) MsgID() string { return string(e.ID.Append(nil, e.Tenant())) }
+
+// ids gives the ids of the entity, in the order of the subject, in buf.
+func (e *Event) ids(buf *[2]string) []string {
+	switch d := e.Data.(type) {
+	case *AgentData:
+		buf[0] = d.Agent.ID
+	case *ServiceData:
+		buf[0] = d.Service
+	case *TotalsData:
+		buf[0] = d.App
+	case *AvailabilityObservedData:
+		buf[0] = d.Service
+	case *AvailabilityChangedData:
+		buf[0] = d.Service
+	case *DirectoryData:
+		buf[0] = d.Kind
+	case *ThresholdData:
+		buf[0], buf[1] = d.Rule, d.Entity.ID
+		return buf[:]
+	default:
+		return nil
+	}
+	return buf[:1]
+}
+
+// CESubject is the CloudEvents subject: kind and ids, such as "agent/john.smith".
+func (e *Event) CESubject() string { return string(e.appendCESubject(nil)) }
+
+func (e *Event) appendCESubject(b []byte) []byte {
+	var buf [2]string
+	b = append(b, e.Kind()...)
+	for _, id := range e.ids(&buf) {
+		b = append(append(b, '/'), id...)
+	}
+	if d, ok := e.Data.(*ChatData); ok {
+		b = append(append(b, '/'), d.Message.ID...)
+	}
+	return b
+}
+
+// ID is an event's place among all of its tenant. No two events of a tenant have
+// the same one, and the same event has the same one whenever it is sent.
+type ID struct {
+	// Epoch counts the terms of leading instances, from 1.
+	Epoch uint64
+	// Poll is that of the event's data.
+	Poll uint64
+	// Index counts the events of a poll, checkpoints included, from 1.
+	Index uint64
+}
+
+// Compare orders ids as the stream holds them.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(cmp.Compare(id.Epoch, other.Epoch), cmp.Compare(id.Poll, other.Poll), cmp.Compare(id.Index, other.Index))
+}
+
+// Append writes the id of a tenant's event: tenant, epoch, poll and index.
+func (id ID) Append(b []byte, tenant string) []byte { return id.appendNumbers(append(b, tenant...)) }
+
+func (id ID) appendNumbers(b []byte) []byte {
+	for _, n := range [...]uint64{id.Epoch, id.Poll, id.Index} {
+		b = strconv.AppendUint(append(b, '-'), n, 10)
+	}
+	return b
+}
+
+// ErrID is returned for a text that is not the id of a tenant's event.
+var ErrID = errors.New("not an event id")
+
+// ParseID reads the id of a tenant's event.
+func ParseID(tenant, text string) (ID, error) {
+	rest, ok := strings.CutPrefix(text, tenant+"-")
+	if !ok {
+		return ID{}, fmt.Errorf("%w: %q does not begin with the tenant %q", ErrID, text, tenant)
+	}
+	var n [3]uint64
+	parts := strings.Split(rest, "-")
+	for i := range n {
+		var err error
+		if len(parts) == len(n) {
+			n[i], err = strconv.ParseUint(parts[i], 10, 64)
+		}
+		if err != nil || len(parts) != len(n) {
+			return ID{}, fmt.Errorf("%w: %q is not tenant, epoch, poll and index", ErrID, text)
+		}
+	}
+	return ID{n[0], n[1], n[2]}, nil
+}

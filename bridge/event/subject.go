@@ -1,0 +1,118 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// SubjectPrefix begins every event's subject; the tenant's token follows.
+const SubjectPrefix = "bpcc.v1"
+
+// Prefix begins the subjects of a tenant's events, up to and with the dot before
+// the kind.
+func Prefix(tenant string) string { return SubjectPrefix + "." + Token(tenant) + "." }
+
+// TenantOf reads the tenant from a subject; false if it is no event's.
+func TenantOf(subject string) (string, bool) {
+	rest, ok := strings.CutPrefix(subject, SubjectPrefix+".")
+	if !ok {
+		return "", false
+	}
+	token, _, _ := strings.Cut(rest, ".")
+	tenant, err := ParseToken(token)
+	return tenant, err == nil
+}
+
+// Subject is the NATS subject of the event.
+func (e *Event) Subject() string { return string(e.AppendSubject(nil, Prefix(e.Tenant()))) }
+
+// AppendSubject appends the subject; prefix is [Prefix] of the tenant, or "" for
+// what stands below it.
+func (e *Event) AppendSubject(b []byte, prefix string) []byte {
+	var buf [2]string
+	kind, verb, _ := strings.Cut(e.Name, ".")
+	b = append(append(append(b, prefix...), kind...), '.')
+	for _, id := range e.ids(&buf) {
+		b = append(AppendToken(b, id), '.')
+	}
+	return append(b, verb...)
+}
+
+// ViewKey is the event's key in the view, below the tenant; "" for events that
+// the view leaves out.
+func (e *Event) ViewKey() string { return ViewKey(string(e.AppendSubject(nil, ""))) }
+
+// ViewKey gives the key, below the tenant, under which an event's subject (also
+// below the tenant) stands in the view; "" for events that the view leaves out. It
+// must agree with the subject transforms of the view's stream.
+func ViewKey(subject string) string {
+	if subject == Checkpoint {
+		return "feed"
+	}
+	last := strings.LastIndexByte(subject, '.')
+	if n := strings.Count(subject, "."); n != 2 && n != 3 {
+		return ""
+	}
+	return subject[:last]
+}
+
+// ErrToken is returned for text that is not the token of an id.
+var ErrToken = errors.New("not a subject token")
+
+const upperHex = "0123456789ABCDEF"
+
+// Token writes an id as one token of a subject, legal in KV keys too: bytes
+// outside A-Za-z0-9_- become =XX. It is reversible. An empty id has no token:
+// the result is empty, and callers keep such ids out before.
+func Token(id string) string {
+	plain := true
+	for i := range len(id) {
+		plain = plain && tokenByte(id[i])
+	}
+	if plain {
+		return id
+	}
+	return string(AppendToken(nil, id))
+}
+
+// AppendToken appends what [Token] gives.
+func AppendToken(b []byte, id string) []byte {
+	for i := range len(id) {
+		if c := id[i]; tokenByte(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '=', upperHex[c>>4], upperHex[c&15])
+		}
+	}
+	return b
+}
+
+// ParseToken reads the id back from what [Token] wrote; all else is [ErrToken].
+func ParseToken(token string) (string, error) {
+	if token == "" {
+		return "", fmt.Errorf("%w: empty", ErrToken)
+	}
+	var b strings.Builder
+	for i := 0; i < len(token); i++ {
+		c := token[i]
+		switch {
+		case tokenByte(c):
+			b.WriteByte(c)
+		case c == '=' && i+2 < len(token):
+			hi, lo := strings.IndexByte(upperHex, token[i+1]), strings.IndexByte(upperHex, token[i+2])
+			if hi < 0 || lo < 0 || tokenByte(byte(hi<<4|lo)) {
+				return "", fmt.Errorf("%w: %q", ErrToken, token)
+			}
+			b.WriteByte(byte(hi<<4 | lo))
+			i += 2
+		default:
+			return "", fmt.Errorf("%w: %q", ErrToken, token)
+		}
+	}
+	return b.String(), nil
+}
+
+func tokenByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
+}

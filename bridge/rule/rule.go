@@ -1,0 +1,165 @@
+// Package rule holds threshold rules as people write them.
+package rule
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"bpcc-nats/diff"
+	"bpcc-nats/schemas"
+)
+
+// ErrInvalid is returned by [Parse] when the rules cannot be used.
+var ErrInvalid = errors.New("threshold rules")
+
+// Rule is a threshold: it raises when its condition has held for a while, and
+// clears when its clear condition holds.
+type Rule struct {
+	// Name is the rule's name and a token of its events' subjects.
+	Name string `json:"name"`
+	// Kind is the kind of entity it watches: service, totals or agent.
+	Kind diff.Kind `json:"kind"`
+	// Match holds globs (* and ?) on entity ids; none matches all.
+	Match []string `json:"match"`
+	// Stat is the statistic it reads.
+	Stat string `json:"stat"`
+	// When narrows the rule to entities whose statistics have one of these
+	// texts, such as acd_state "not_ready"; elsewhere it does not hold.
+	When map[string][]string `json:"when"`
+	// Raise must hold for For, at every poll, before the rule raises.
+	Raise Condition `json:"raise"`
+	// Clear ends it; nil means as soon as Raise no longer holds.
+	Clear *Condition `json:"clear"`
+	// For is how long Raise must hold; 0 raises at once.
+	For Duration `json:"for"`
+	// Severity is info, warning or critical; empty means warning.
+	Severity string `json:"severity"`
+	// Missing says what a value that is "" or no number does: "hold" (the
+	// default) keeps things as they are, "clear" counts as not holding.
+	Missing string `json:"missing"`
+}
+
+// Condition compares a statistic with a number.
+type Condition struct {
+	Op    string  `json:"op"`
+	Value float64 `json:"value"`
+}
+
+// Duration is a duration written as text, such as "10s".
+type Duration time.Duration
+
+// UnmarshalJSON reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	parsed, err := time.ParseDuration(text)
+	*d = Duration(parsed)
+	return err
+}
+
+// String is the duration as time.Duration writes it.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// Parse reads and checks a JSON array of rules against their schema; the error
+// is [ErrInvalid] and names the place of every fault.
+func Parse(body []byte) ([]Rule, error) {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, nil
+	}
+	if err := schemas.ValidateConfig("thresholds", body); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	var rules []Rule
+	if err := json.Unmarshal(body, &rules); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	names := map[string]bool{}
+	for i := range rules {
+		r := &rules[i]
+		if names[r.Name] {
+			return nil, fmt.Errorf("%w: two rules have the name %q", ErrInvalid, r.Name)
+		}
+		names[r.Name] = true
+		if r.Severity == "" {
+			r.Severity = "warning"
+		}
+	}
+	return rules, nil
+}
+
+// Unsubscribed names the statistics that rules read and that could never raise
+// them: those that the subscription does not ask for, by kind, and those that are
+// redacted.
+func Unsubscribed(rules []Rule, subscribed map[diff.Kind][]string, redacted func(stat string) bool) []error {
+	var faults []error
+	for _, r := range rules {
+		for _, stat := range append(slices.Sorted(maps.Keys(r.When)), r.Stat) {
+			switch {
+			case !slices.Contains(subscribed[r.Kind], stat):
+				faults = append(faults, fmt.Errorf("rule %q reads %s, which the subscription does not ask for: add it to the %s columns of BPCC_SUBSCRIPTION_FILE, or choose one of %s",
+					r.Name, stat, r.Kind, strings.Join(slices.Compact(slices.Sorted(slices.Values(subscribed[r.Kind]))), ", ")))
+			case redacted(stat):
+				faults = append(faults, fmt.Errorf("rule %q reads %s, which BRIDGE_REDACT_STATS removes", r.Name, stat))
+			}
+		}
+	}
+	return faults
+}
+
+// Holds reports whether the condition holds for a number.
+func (c Condition) Holds(v float64) bool {
+	switch c.Op {
+	case ">":
+		return v > c.Value
+	case ">=":
+		return v >= c.Value
+	case "<":
+		return v < c.Value
+	case "<=":
+		return v <= c.Value
+	case "==":
+		return v == c.Value
+	default:
+		return v != c.Value
+	}
+}
+
+// ClearCondition is the condition that events about clearing name.
+func (r *Rule) ClearCondition() Condition {
+	if r.Clear != nil {
+		return *r.Clear
+	}
+	return r.Raise
+}
+
+// Clears reports whether a number clears the rule.
+func (r *Rule) Clears(v float64) bool {
+	if r.Clear != nil {
+		return r.Clear.Holds(v)
+	}
+	return !r.Raise.Holds(v)
+}
+
+// Globs compiles patterns in which * stands for any text and ? for one character.
+// No pattern at all matches everything.
+func Globs(patterns []string) *regexp.Regexp {
+	if len(patterns) == 0 {
+		return regexp.MustCompile("")
+	}
+	var alternatives []string
+	for _, p := range patterns {
+		p = regexp.QuoteMeta(p)
+		p = strings.ReplaceAll(p, `\*`, `.*`)
+		alternatives = append(alternatives, strings.ReplaceAll(p, `\?`, `.`))
+	}
+	return regexp.MustCompile(`(?s)^(?:` + strings.Join(alternatives, "|") + `)$`)
+}
