@@ -2,8 +2,8 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,120 +11,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
 )
 
-const (
-	// unknownAfter is how long checks of a service must fail before its
-	// availability is told to be unknown.
-	unknownAfter = 30 * time.Second
-	// parallelChecks bounds the requests in flight: the check is meant for
-	// wallboards, not for load.
-	parallelChecks = 4
-)
-
-// check is one availability check of one service.
-type check struct {
-	service        string
-	available      bool
-	err            error
-	sent, received time.Time
-}
-
-// availability is what is known of a service's availability.
-type availability struct {
-	told  bool  // something is published
-	value *bool // what; nil = unknown
-	// seen is when the last good check was sent; failing since when checks fail.
-	seen, failing time.Time
-	fresh         bool // checked well since the start of this term
-	flip          flip // a value other than the published one, not yet told
-}
-
-// flip is a change of availability that waits for the debounce to pass.
-type flip struct {
-	value *bool
-	after time.Time // when the last check that showed the old value was sent
-	by    time.Time // when the first one that showed the new value was in; zero = no flip
-	gap   bool
-}
-
-// availabilityEvents tells the flips that the checks show.
-func (e *engine) availabilityEvents(checks []check) []event {
-	var out []event
-	for _, c := range checks {
-		a := e.availability[c.service]
-		value, sure := a.read(c)
-		switch {
-		case !sure:
-		case a.told && sameBool(a.value, value):
-			a.flip = flip{}
-		case a.flip.by.IsZero() || !sameBool(a.flip.value, value):
-			a.flip = flip{value, a.seen, c.received, a.told && !a.fresh}
-		}
-		if !a.flip.by.IsZero() && (!a.told || c.received.Sub(a.flip.by) >= e.debounce) {
-			out = append(out, e.availabilityEvent(c, a))
-		}
-		if c.err == nil {
-			a.seen, a.failing, a.fresh = c.sent, time.Time{}, true
-		} else if a.failing.IsZero() {
-			a.failing = c.sent
-		}
-		e.availability[c.service] = a
-	}
-	return out
-}
-
-// availabilityTold lists the services whose last published word is yes or no.
-func (e *engine) availabilityTold() []string {
-	var names []string
-	for _, name := range sortedKeys(e.availability) {
-		if a := e.availability[name]; a.told && a.value != nil {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// read tells what a check says: its answer, unknown after failing for long, or
-// nothing sure.
-func (a *availability) read(c check) (value *bool, sure bool) {
-	if c.err == nil {
-		return &c.available, true
-	}
-	if errors.Is(c.err, errUnlisted) {
-		return nil, true
-	}
-	return nil, !a.failing.IsZero() && c.received.Sub(a.failing) >= unknownAfter
-}
-
-func (e *engine) availabilityEvent(c check, a availability) event {
-	verb, w := "availability_observed", window{By: stampBy(a.flip.by)}
-	if a.told {
-		verb, w = "availability_changed", between(a.flip.after, a.flip.by)
-	}
-	ev := event{
-		name: "service." + verb, subject: "service." + Token(c.service) + "." + verb,
-		about: "service/" + c.service, at: c.received,
-	}
-	var entity entityData
-	entity, ev.revision = e.revise(ev.subject, w, a.flip.gap)
-	data := availabilityObservedData{entityData: entity, Service: c.service, Available: a.flip.value}
-	ev.data = data
-	if a.told {
-		ev.data = availabilityChangedData{data, a.value}
-	}
-	value := a.flip.value
-	ev.applied = func(e *engine) {
-		now := e.availability[c.service]
-		now.told, now.value, now.flip = true, value, flip{}
-		e.availability[c.service] = now
-	}
-	return ev
-}
-
-func sameBool(a, b *bool) bool {
-	return a == b || a != nil && b != nil && *a == *b
-}
+// parallelChecks bounds the requests in flight: the check is meant for
+// wallboards, not for load.
+const parallelChecks = 4
 
 // availabilityPoller asks for every service's availability on its own interval.
 type availabilityPoller struct {
@@ -136,16 +28,16 @@ type availabilityPoller struct {
 	now       func() time.Time
 
 	mu     sync.Mutex
-	latest map[string]check // not yet taken; guarded by mu
-	listed map[string]bool  // services told or asked for; guarded by mu
+	latest map[string]engine.AvailabilityResult // not yet taken; guarded by mu
+	listed map[string]bool                      // services told or asked for; guarded by mu
 }
 
 // take returns the latest check of each service since the last call.
-func (p *availabilityPoller) take() []check {
+func (p *availabilityPoller) take() []engine.AvailabilityResult {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var checks []check
-	for _, name := range sortedKeys(p.latest) {
+	var checks []engine.AvailabilityResult
+	for _, name := range slices.Sorted(maps.Keys(p.latest)) {
 		checks = append(checks, p.latest[name])
 	}
 	clear(p.latest)
@@ -182,10 +74,6 @@ func (p *availabilityPoller) run(ctx context.Context) {
 	}
 }
 
-// errUnlisted is the result of a check that is not made any more: the tenant does
-// not list the service. A reader must not take its last word for the present.
-var errUnlisted = errors.New("the tenant does not list the service any more")
-
 // drop tells of the services that are not listed any more.
 func (p *availabilityPoller) drop(services []string) {
 	p.mu.Lock()
@@ -196,7 +84,7 @@ func (p *availabilityPoller) drop(services []string) {
 	now := p.now()
 	for name := range p.listed {
 		if !slices.Contains(services, name) {
-			p.latest[name] = check{service: name, err: errUnlisted, sent: now, received: now}
+			p.latest[name] = engine.AvailabilityResult{Service: name, Err: engine.ErrServiceRemoved, Sent: now, Received: now}
 		}
 	}
 	p.listed = map[string]bool{}
@@ -222,9 +110,9 @@ func (p *availabilityPoller) round(ctx context.Context, services []string) {
 	g.SetLimit(parallelChecks)
 	for _, service := range slices.Compact(slices.Sorted(slices.Values(services))) {
 		g.Go(func() error {
-			c := check{service: service, sent: p.now()}
-			c.available, c.err = p.client.Available(ctx, service)
-			c.received = p.now()
+			c := engine.AvailabilityResult{Service: service, Sent: p.now()}
+			c.Available, c.Err = p.client.Available(ctx, service)
+			c.Received = p.now()
 			if ctx.Err() != nil {
 				return nil
 			}

@@ -1,16 +1,16 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
 )
 
 // ErrApart is returned by [Backtest.Run] for recordings that one bridge cannot
@@ -36,11 +36,11 @@ type Backtest struct {
 type RuleSet struct {
 	// Name tells it from the others in the summary.
 	Name  string
-	Rules []Rule
+	Rules []rule.Rule
 }
 
 // Run reads the recordings to their ends. Next to an error it returns what was
-// found until then. Errors of the input are [ErrRecording], [ErrRules] and
+// found until then. Errors of the input are [ErrRecording], [rule.ErrInvalid] and
 // [ErrApart].
 func (b *Backtest) Run(ctx context.Context) (*Summary, error) {
 	sum := &Summary{Events: map[string]int{}}
@@ -50,7 +50,7 @@ func (b *Backtest) Run(ctx context.Context) (*Summary, error) {
 		sets = []RuleSet{{}}
 	}
 	for i, set := range sets {
-		t := &trial{set: set, memory: memory{keys: map[string]recalled{}}, tally: newTally(set.Rules)}
+		t := &trial{set: set, tally: newTally(set.Rules)}
 		if i == 0 {
 			t.emit, t.events = b.Emit, sum.Events
 		}
@@ -80,7 +80,7 @@ func (s *Summary) joins(r *Recording) error {
 		return fmt.Errorf("%w: %s is of tenant %q, not %q", ErrApart, r.name, r.header.Tenant, s.Tenant)
 	case r.header.RecordedAt.Before(s.To):
 		return fmt.Errorf("%w: %s begins at %s, before the one before it has ended at %s",
-			ErrApart, r.name, stampAfter(r.header.RecordedAt), stampAfter(s.To))
+			ErrApart, r.name, event.Floor(r.header.RecordedAt), event.Floor(s.To))
 	}
 	s.To = r.header.RecordedAt
 	return nil
@@ -100,9 +100,9 @@ func replayOne(ctx context.Context, r *Recording, trials []*trial, sum *Summary)
 				sum.Warnings = append(sum.Warnings, fmt.Sprintf("%s breaks off after line %d: its recorder was killed or has not ended; all before is used", r.name, r.line))
 				return nil
 			}
-			sum.To = o.at
+			sum.To = o.At
 			for _, t := range trials {
-				if err := t.deliver(t.engine.stopped(o.at, "shutdown")); err != nil {
+				if err := t.deliver(t.engine.Stop(o.At, "shutdown")); err != nil {
 					return err
 				}
 			}
@@ -121,7 +121,7 @@ func replayOne(ctx context.Context, r *Recording, trials []*trial, sum *Summary)
 				return fmt.Errorf("%s: line %d: %w", r.name, r.line, err)
 			}
 			if i == 0 {
-				sum.look(o, done.err, gap)
+				sum.look(o, done.Err, gap)
 			}
 		}
 	}
@@ -129,15 +129,11 @@ func replayOne(ctx context.Context, r *Recording, trials []*trial, sum *Summary)
 
 // trial is one rule set's run over all recordings.
 type trial struct {
-	set    RuleSet
-	config *Config
-	engine *engine
-	emit   func(subject string, body []byte) error // nil = nobody wants events
-
-	// memory is what the stream would hold at a restart; sequence its last
-	// message's.
-	memory   memory
-	sequence uint64
+	set     RuleSet
+	config  *Config
+	engine  *engine.Engine
+	encoder *event.Encoder
+	emit    func(subject string, body []byte) error // nil = nobody wants events
 
 	committed time.Time // when the last batch was delivered
 	events    map[string]int
@@ -148,58 +144,56 @@ type trial struct {
 func (t *trial) begin(r *Recording) error {
 	t.config = r.header.config()
 	t.config.Rules = t.set.Rules
-	if faults := unsubscribed(t.set.Rules, t.config.Subscription, matcher(t.config.RedactStats)); len(faults) > 0 {
-		return fmt.Errorf("%w: %s: %s: %w", ErrRules, t.set.Name, r.name, errors.Join(faults...))
+	if faults := rule.Unsubscribed(t.set.Rules, subscribedStats(t.config.Subscription), matcher(t.config.RedactStats)); len(faults) > 0 {
+		return fmt.Errorf("%w: %s: %s: %w", rule.ErrInvalid, t.set.Name, r.name, errors.Join(faults...))
 	}
-	t.engine = newEngine(t.config, makePlan(t.config.Subscription, t.config, recordedSuffix), "backtest")
-	if err := t.engine.restore(&t.memory); err != nil {
-		return err
+	options := engineOptions(t.config, makePlan(t.config.Subscription, t.config, recordedSuffix), "backtest")
+	if t.engine == nil {
+		t.engine = engine.New(options)
+	} else {
+		t.engine = t.engine.Resume(options)
 	}
-	t.engine.epoch++
-	return t.deliver(t.engine.started(r.header.RecordedAt))
+	t.encoder = event.NewEncoder(t.config.source())
+	return t.deliver(t.engine.Start(r.header.RecordedAt))
 }
 
 // look gives the engine one observation, as the bridge's loop does.
-func (t *trial) look(o observation) (batch, error) {
-	var done batch
-	if errors.Is(o.err, errSlow) {
-		done = t.engine.meanwhile(o)
+func (t *trial) look(o engine.Observation) (*engine.Batch, error) {
+	var done *engine.Batch
+	if errors.Is(o.Err, engine.ErrPending) {
+		done = t.engine.OnTick(o)
 	} else {
-		done = t.engine.observe(o)
+		done = t.engine.OnPoll(o)
 	}
-	if !t.engine.due(done) && o.at.Sub(t.committed) < t.config.CheckpointInterval {
-		t.engine.pass(done)
+	if !t.engine.NeedsCommit(done) && o.At.Sub(t.committed) < t.config.CheckpointInterval {
+		t.engine.Skip(done)
 		return done, nil
 	}
 	return done, t.deliver(done)
 }
 
 // deliver takes a batch as the stream would.
-func (t *trial) deliver(b batch) error {
-	prefix := t.config.subjectRoot()
-	t.committed = b.at
-	return t.engine.deliver(b, t.config.source(), func(p *part) error {
-		return p.look(func(events []event, msgs []*nats.Msg) error {
-			for i, ev := range events {
-				t.remember(strings.TrimPrefix(msgs[i].Subject, prefix), msgs[i].Data)
-				t.tally.add(ev)
-				if t.events != nil {
-					t.events[ev.name]++
-				}
-				if t.emit == nil {
-					continue
-				}
-				if err := t.emit(msgs[i].Subject, msgs[i].Data); err != nil {
-					return err
-				}
+func (t *trial) deliver(b *engine.Batch) error {
+	t.committed = b.At()
+	for chunk := range t.engine.Chunks(b, batchLimit) {
+		for i := range chunk.Events {
+			ev := &chunk.Events[i]
+			t.tally.add(ev)
+			if t.events != nil {
+				t.events[ev.Name]++
 			}
-			return nil
-		})
-	})
-}
-
-// remember keeps what a recall would find.
-func (t *trial) remember(subject string, body []byte) {
-	t.sequence++
-	t.memory.add(subject, recalled{seq: t.sequence, inStream: true, body: bytes.Clone(body)})
+			if t.emit == nil {
+				continue
+			}
+			body, err := t.encoder.Append(nil, ev)
+			if err != nil {
+				return err
+			}
+			if err := t.emit(ev.Subject(), body); err != nil {
+				return err
+			}
+		}
+		t.engine.Ack(chunk)
+	}
+	return nil
 }

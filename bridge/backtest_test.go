@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/rule"
 )
 
 // noon is when written recordings begin.
@@ -65,7 +66,7 @@ func tape(t *testing.T, l ...string) string {
 
 func ruleSet(t *testing.T, text string) bridge.RuleSet {
 	t.Helper()
-	r, err := bridge.ParseRules([]byte(text))
+	r, err := rule.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +103,8 @@ func TestRuleSetsAreCompared(t *testing.T) {
 		t.Fatal(err)
 	}
 	unread := ruleSet(t, `[{"name":"a","kind":"service","stat":"service_level","raise":{"op":"<","value":0.8}}]`)
-	if _, err := (&bridge.Backtest{Recordings: []*bridge.Recording{r}, Sets: []bridge.RuleSet{unread}}).Run(t.Context()); !errors.Is(err, bridge.ErrRules) {
-		t.Errorf("a rule on what is not recorded: %v, want %v", err, bridge.ErrRules)
+	if _, err := (&bridge.Backtest{Recordings: []*bridge.Recording{r}, Sets: []bridge.RuleSet{unread}}).Run(t.Context()); !errors.Is(err, rule.ErrInvalid) {
+		t.Errorf("a rule on what is not recorded: %v, want %v", err, rule.ErrInvalid)
 	}
 }
 

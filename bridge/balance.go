@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/event"
 )
 
 // errHandOver ends a term so that another instance may lead the tenant.
@@ -43,7 +45,7 @@ func (s *balance) full() bool {
 
 // run keeps this instance present and its share up to date until ctx ends.
 func (s *balance) run(ctx context.Context, l *lease, bridges []*Bridge) {
-	key := presencePrefix + Token(s.instance)
+	key := presencePrefix + event.Token(s.instance)
 	tick := time.NewTicker(l.ttl / 3)
 	defer tick.Stop()
 	told := int64(0)

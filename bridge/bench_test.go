@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
-	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
 
@@ -22,8 +21,8 @@ type centre struct {
 func newCentre(agents int) *centre {
 	c := &centre{agents: agents, services: agents / 20, layout: &diff.Layout{
 		Grids: []diff.Grid{
-			{Kind: kindAgent, App: "app", Section: "agent_grids", ID: "agents", Key: "1"},
-			{Kind: kindService, App: "app", Section: "service_grids", ID: "services", Key: "1"},
+			{Kind: event.Agent, App: "app", Section: "agent_grids", ID: "agents", Key: "1"},
+			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "1"},
 		},
 		Clock:    "state_duration",
 		Volatile: matcher([]string{"state_duration", "login_time", "agent_total_*_time"}),
@@ -90,29 +89,41 @@ func (c *centre) engine(stored *int) func(tb testing.TB, body []byte) {
 	return c.steps(c.newEngine(), stored)
 }
 
-func (c *centre) newEngine() *engine {
-	return newEngine(&Config{Tenant: "acme", URL: "https://acme.example", DisappearAfter: 2, PollInterval: 2 * time.Second}, plan{layout: c.layout}, "bench")
+// config is that of a bridge that polls the centre.
+func (c *centre) config() *Config {
+	return &Config{Tenant: "acme", URL: "https://acme.example", DisappearAfter: 2, PollInterval: 2 * time.Second}
 }
 
-// steps gives the engine one answer after the other.
-func (c *centre) steps(e *engine, stored *int) func(tb testing.TB, body []byte) {
+func (c *centre) newEngine() *engine.Engine {
+	e := engine.New(engineOptions(c.config(), plan{layout: c.layout}, "bench"))
+	e.Start(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC))
+	return e
+}
+
+// steps gives the engine one answer after the other, and makes the messages of what
+// comes of it.
+func (c *centre) steps(e *engine.Engine, stored *int) func(tb testing.TB, body []byte) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	encoder, prefix := event.NewEncoder(c.config().source()), c.config().subjectRoot()
+	var buffers messageBuffers
 	return func(tb testing.TB, body []byte) {
 		now = now.Add(2 * time.Second)
-		done := e.observe(observation{at: now, answer: bpcc.Answer{Body: body, Sent: now.Add(-5 * time.Millisecond), Received: now}})
-		if done.err != nil {
-			tb.Fatal(done.err)
+		batch := e.OnPoll(engine.Observation{Body: body, Sent: now.Add(-5 * time.Millisecond), Received: now, At: now})
+		if batch.Err != nil {
+			tb.Fatal(batch.Err)
 		}
-		if !e.due(done) {
-			e.pass(done)
+		if !e.NeedsCommit(batch) {
+			e.Skip(batch)
 			return
 		}
-		err := e.deliver(done, "https://acme.example/statsapi", func(p *part) error {
-			defer func() { *stored += len(p.outcomes) }()
-			return p.look(func([]event, []*nats.Msg) error { return nil })
-		})
-		if err != nil {
-			tb.Fatal(err)
+		buffer := buffers.get()
+		defer buffers.put(buffer)
+		for chunk := range e.Chunks(batch, batchLimit) {
+			if _, err := buffer.encode(encoder, prefix, chunk.Events); err != nil {
+				tb.Fatal(err)
+			}
+			e.Ack(chunk)
+			*stored += len(chunk.Events) - 1
 		}
 	}
 }

@@ -17,13 +17,19 @@ package bridge
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	mrand "math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
 
@@ -48,7 +54,8 @@ type Bridge struct {
 	availability *availabilityPoller // nil = no checks
 
 	// What follows is made anew from the stream at the start of each term.
-	engine    *engine
+	engine    *engine.Engine
+	encoder   *event.Encoder
 	watchdog  *watchdog
 	fence     uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = there is none
 	committed time.Time       // when the last batch was acknowledged
@@ -80,49 +87,46 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
 	}
 	b.strays = &strays{log: log, known: map[string]bool{}, count: m.strays.WithLabelValues(c.Tenant).Inc}
-	b.engine = b.newEngine()
+	b.engine, b.encoder = b.newEngine(), event.NewEncoder(c.source())
 	b.standBy()
 	if c.DirectoryInterval > 0 || !c.noAvailability() {
 		b.directory = &directoryPoller{
 			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), all: c.DirectoryInterval > 0,
-			pseudonyms: newPseudonyms(c.PseudonymKey), log: log, now: time.Now,
-			latest: map[string]listing{}, told: map[string]string{},
+			pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)), log: log, now: time.Now,
+			latest: map[string]engine.DirectorySnapshot{}, told: map[string]string{},
 		}
 	}
 	if !c.noAvailability() {
 		b.availability = &availabilityPoller{
 			client: client, interval: c.AvailabilityInterval, log: log, now: time.Now,
-			chosen: c.Services, directory: b.directory, latest: map[string]check{},
+			chosen: c.Services, directory: b.directory, latest: map[string]engine.AvailabilityResult{},
 		}
 	}
 	return b, nil
 }
 
 // newEngine makes the engine of a term.
-func (b *Bridge) newEngine() *engine {
-	e := newEngine(b.config, b.plan, b.self.instance)
-	e.desks = b.limits.desks
-	return e
+func (b *Bridge) newEngine() *engine.Engine {
+	return engine.New(engineOptions(b.config, b.plan, b.self.instance))
 }
 
-func newEngine(c *Config, p plan, instance string) *engine {
-	return &engine{
-		tenant: c.Tenant, instance: instance, version: cmp.Or(c.Version, "unknown"),
-		layout: p.layout, chatApps: p.chatApps, disappearAfter: c.DisappearAfter,
-		silence:    c.silence(),
-		debounce:   c.AvailabilityDebounce,
-		rebaseline: c.Retention / 2,
-		thresholds: newThresholds(c.Rules),
-		pseudonyms: newPseudonyms(c.PseudonymKey), redacted: matcher(c.RedactStats),
-		revisions: map[string]uint64{}, baseline: map[diff.Kind]bool{},
-		availability: map[string]availability{}, directories: map[string]directory{},
-		agents: newAgentReader(), desks: &sync.Pool{},
+// engineOptions are those of a configuration.
+func engineOptions(c *Config, p plan, instance string) engine.Options {
+	return engine.Options{
+		Tenant: c.Tenant, Instance: instance, Version: cmp.Or(c.Version, "unknown"),
+		Layout: p.layout, ChatApps: p.chatApps, DisappearAfter: c.DisappearAfter,
+		InterruptAfter:       c.silence(),
+		AvailabilityDebounce: c.AvailabilityDebounce,
+		RebaselineAfter:      c.Retention / 2,
+		Rules:                c.Rules,
+		Pseudonyms:           event.NewPseudonyms(string(c.PseudonymKey)),
+		Redacted:             matcher(c.RedactStats),
 	}
 }
 
 // watch runs all pollers and hands what they see to each, until ctx ends or
 // each fails.
-func (b *Bridge) watch(ctx context.Context, each func(observation, batch) error) error {
+func (b *Bridge) watch(ctx context.Context, each func(engine.Observation, *engine.Batch) error) error {
 	if !b.stagger(ctx) {
 		return nil
 	}
@@ -157,13 +161,13 @@ func (b *Bridge) stagger(ctx context.Context) bool {
 // loop polls at every interval, one request at a time, and hands on each poll
 // and what is to be told of it. While a request takes longer than an interval,
 // the ticks carry what else there is to tell.
-func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) error {
+func (b *Bridge) loop(ctx context.Context, each func(engine.Observation, *engine.Batch) error) error {
 	tick := time.NewTicker(b.config.PollInterval)
 	defer tick.Stop()
 	polled := b.poll(ctx)
 	for {
-		var o observation
-		var done batch
+		var o engine.Observation
+		var done *engine.Batch
 		select {
 		case <-ctx.Done():
 			if polled != nil {
@@ -173,19 +177,19 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 		case o = <-polled:
 			polled = nil
 			o = b.aside(o)
-			done = b.engine.observe(o)
-			if o.err == nil {
-				b.source.settle(done.err)
+			done = b.engine.OnPoll(o)
+			if o.Err == nil {
+				b.source.settle(done.Err)
 			}
-			b.warn(done.warning)
+			b.warn(strings.Join(done.Problems, "; "))
 			b.metrics.polled(b.config.Tenant, o, done)
 		case <-tick.C:
 			if polled == nil {
 				polled = b.poll(ctx)
 				continue
 			}
-			o = b.aside(observation{err: errSlow, at: b.now()})
-			done = b.engine.meanwhile(o)
+			o = b.aside(engine.Observation{Err: engine.ErrPending, At: b.now()})
+			done = b.engine.OnTick(o)
 			b.metrics.polled(b.config.Tenant, o, done)
 		}
 		if err := each(o, done); err != nil {
@@ -194,27 +198,43 @@ func (b *Bridge) loop(ctx context.Context, each func(observation, batch) error) 
 			}
 			return err
 		}
-		if free := b.engine.takeFree(); free != nil {
+		if free := b.engine.ReclaimBody(); free != nil {
 			b.source.client.Reuse(free)
 		}
 	}
 }
 
 // carry commits what an observation gave, or a watermark if it is time for one.
-func (b *Bridge) carry(ctx context.Context, done batch) error {
+func (b *Bridge) carry(ctx context.Context, batch *engine.Batch) error {
 	defer b.report()
-	late := b.watchdog.putOff(ctx, b.now(), b.engine.status, func() ([]byte, error) {
-		return b.engine.staleCheckpoint(b.now(), b.config.source())
-	})
-	if !b.engine.due(done) && !late && b.now().Sub(b.committed) < b.config.CheckpointInterval {
-		b.engine.pass(done)
-		return nil
-	}
-	if err := b.commit(ctx, done); err != nil {
+	late, err := b.rearmWatchdog(ctx)
+	if err != nil {
 		return err
 	}
-	b.log.Debug("committed", "poll", done.poll, "events", len(done.events), "checkpoint", b.fence)
+	if !b.engine.NeedsCommit(batch) && !late && b.now().Sub(b.committed) < b.config.CheckpointInterval {
+		b.engine.Skip(batch)
+		return nil
+	}
+	if err := b.commit(ctx, batch); err != nil {
+		return err
+	}
+	b.log.Debug("committed", "poll", batch.Poll(), "events", batch.Len(), "checkpoint", b.fence)
 	return nil
+}
+
+// rearmWatchdog puts off the watchdog's message if it is time for that. It reports
+// whether the old one may have been sent meanwhile, so that a checkpoint is due.
+func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
+	now := b.now()
+	if !b.watchdog.due(now, b.engine.Status()) {
+		return false, nil
+	}
+	stale := b.engine.StaleCheckpoint(now)
+	body, err := b.encoder.Append(nil, &stale)
+	if err != nil {
+		return false, err
+	}
+	return b.watchdog.reset(ctx, now, b.engine.Status(), body), nil
 }
 
 // warn logs what is wrong with snapshots that are used all the same, when it
@@ -230,23 +250,51 @@ func (b *Bridge) warn(text string) {
 	b.warned = text
 }
 
-// poll takes one look at the source in the background; the channel brings it.
-func (b *Bridge) poll(ctx context.Context) chan observation {
-	polled := make(chan observation, 1)
+// poll asks the source once in the background; the channel brings the answer.
+func (b *Bridge) poll(ctx context.Context) chan engine.Observation {
+	polled := make(chan engine.Observation, 1)
 	go func() {
 		answer, err := b.source.poll(ctx)
-		polled <- observation{answer: answer, err: err, at: b.now()}
+		polled <- observed(answer, err, b.now())
 	}()
 	return polled
 }
 
+// observed is the observation that an answer makes, or its failure.
+func observed(answer bpcc.Answer, err error, at time.Time) engine.Observation {
+	return engine.Observation{
+		Body: answer.Body, Sent: answer.Sent, Received: answer.Received, Err: err, Cause: interruptCause(err), At: at,
+	}
+}
+
+// interruptCause is an error as feed.interrupted names it, "" for one that says
+// nothing about why the source is not seen.
+func interruptCause(err error) string {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+	switch {
+	case err == nil || is(bpcc.ErrNotReady, engine.ErrPending):
+		return ""
+	case is(bpcc.ErrAuth, bpcc.ErrForbidden):
+		return "auth"
+	case is(bpcc.ErrNoSubscription, bpcc.ErrLimit, diff.ErrForeign):
+		return "subscription_lost"
+	case is(bpcc.ErrMalformed, bpcc.ErrTooLarge, diff.ErrMalformed):
+		return "truncated"
+	case is(diff.ErrEmpty):
+		return "empty"
+	}
+	return "source"
+}
+
 // aside adds to an observation what the other pollers have found meanwhile.
-func (b *Bridge) aside(o observation) observation {
+func (b *Bridge) aside(o engine.Observation) engine.Observation {
 	if b.directory != nil {
-		o.listings = b.directory.take()
+		o.Directories = b.directory.take()
 	}
 	if b.availability != nil {
-		o.checks = b.availability.take()
+		o.Availability = b.availability.take()
 	}
 	return o
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
 
@@ -204,9 +206,9 @@ func checkPeople(src *source, snap *diff.Snapshot, x *examination) {
 	var services []string
 	for c := range seen.All() {
 		switch c.Kind {
-		case kindAgent:
-			count[stateOf(c.After).State]++
-		case kindService:
+		case event.Agent:
+			count[event.NewAgentReader().State(c.After).State]++
+		case event.Service:
 			services = append(services, c.ID)
 		}
 	}
@@ -214,13 +216,13 @@ func checkPeople(src *source, snap *diff.Snapshot, x *examination) {
 		return slices.ContainsFunc(src.plan.layout.Grids, func(g diff.Grid) bool { return g.Kind == kind })
 	}
 	var parts []string
-	for _, state := range sortedKeys(count) {
+	for _, state := range slices.Sorted(maps.Keys(count)) {
 		if state != "" {
 			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
 		}
 	}
 	switch {
-	case !asked(kindAgent):
+	case !asked(event.Agent):
 	case len(count) == 0:
 		x.warn("agents", "make the user the supervisor of the teams to be seen", "there are none")
 	case count[""] > 0:
@@ -230,8 +232,8 @@ func checkPeople(src *source, snap *diff.Snapshot, x *examination) {
 	}
 	slices.Sort(services)
 	if len(services) > 0 {
-		x.ok("services", "%s", list(services))
-	} else if asked(kindService) {
+		x.ok("services", "%s", firstFew(services))
+	} else if asked(event.Service) {
 		x.warn("services", "give the user the privilege View real-time service metrics, and look whether its teams have services", "there are none")
 	}
 }
@@ -267,4 +269,13 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *examination)
 		return
 	}
 	x.ok("availability", "%q: %v, asked in %v", names[0], available, took(began))
+}
+
+// firstFew writes names for people; what is many is enough to be seen as such.
+func firstFew(names []string) string {
+	const most = 6
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
 }

@@ -10,6 +10,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 )
 
 // ErrFenced is returned when somebody else has written a checkpoint of this
@@ -17,50 +20,72 @@ import (
 // stored, and this writer must step down.
 var ErrFenced = errors.New("another instance writes this tenant's events")
 
-// contentType is that of an event in structured-mode JSON.
-const contentType = "application/cloudevents+json"
-
 // batchLimit is the most messages that a server takes in one atomic batch; the
 // last one is the checkpoint.
 const batchLimit = 1000
 
-// commit stores a batch and its checkpoint, and moves the engine as far as the
+// commit stores a batch and its checkpoints, and moves the engine as far as the
 // stream acknowledges. It returns when all is stored, when the writer is fenced
 // ([ErrFenced]), when the stream is gone, or when ctx ends ([ErrUnfinished]);
 // until then the bridge neither polls nor queues: it waits for the stream.
-func (b *Bridge) commit(ctx context.Context, batch batch) error {
-	begun := b.now()
-	err := b.engine.deliver(batch, b.config.source(), func(p *part) error {
-		seq, err := b.store(ctx, p)
-		if err != nil {
-			return err
-		}
-		b.fence = seq
-		b.metrics.stored(b.config.Tenant, p.outcomes)
-		return nil
-	})
-	b.metrics.committed(b.config.Tenant, b.now().Sub(begun), err)
+func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
+	began := b.now()
+	err := b.commitChunks(ctx, batch)
+	b.metrics.committed(b.config.Tenant, b.now().Sub(began), err)
 	if err != nil {
 		return err
 	}
 	b.committed = b.now()
-	if b.committed.Sub(begun) > b.config.PollInterval {
-		// The time without sight is not the source's fault.
-		b.engine.held = b.committed
+	if b.committed.Sub(began) > b.config.PollInterval {
+		b.engine.Blocked(b.committed)
 	}
 	return nil
 }
 
-// store publishes a part as one atomic batch behind the fence and returns the
+// commitChunks stores a batch in as many atomic batches as it takes.
+func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
+	buffer := b.limits.buffers.get()
+	defer b.limits.buffers.put(buffer)
+	for chunk := range b.engine.Chunks(batch, batchLimit) {
+		seq, err := b.store(ctx, chunk, buffer)
+		if err != nil {
+			return fmt.Errorf("commit poll %d, part %d of %d: %w", batch.Poll(), chunk.Part, chunk.Parts, err)
+		}
+		b.fence = seq
+		b.engine.Ack(chunk)
+		b.metrics.stored(b.config.Tenant, chunk.Events)
+	}
+	return nil
+}
+
+// encode makes the messages of a chunk, without the entities of which an event is
+// larger than the server takes.
+func (b *Bridge) encode(chunk *engine.Chunk, buffer *messageBuffer) ([]*nats.Msg, error) {
+	for {
+		msgs, err := buffer.encode(b.encoder, b.config.subjectRoot(), chunk.Events)
+		if err != nil {
+			return nil, err
+		}
+		if !b.omitOversize(chunk, msgs) {
+			return msgs, nil
+		}
+	}
+}
+
+// store publishes a chunk as one atomic batch behind the fence and returns the
 // checkpoint's sequence. Whatever goes wrong, the stream is asked what it holds:
 // ours, then it is stored; the checkpoint before, then it is sent again; another's,
 // then we are fenced. What is no checkpoint at all moves the fence and nothing else.
-func (b *Bridge) store(ctx context.Context, p *part) (uint64, error) {
+func (b *Bridge) store(ctx context.Context, chunk *engine.Chunk, buffer *messageBuffer) (uint64, error) {
+	msgs, err := b.encode(chunk, buffer)
+	if err != nil {
+		return 0, err
+	}
 	told := map[string]bool{}
 	var gone time.Time // since when the stream is known not to be there
 	passed := 0        // how many times strays stood before the fence
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		seq, err := b.publish(ctx, p)
+		seq, err := b.publish(ctx, msgs)
 		if err == nil {
 			if len(told) > 0 {
 				b.hinder("")
@@ -68,16 +93,7 @@ func (b *Bridge) store(ctx context.Context, p *part) (uint64, error) {
 			}
 			return seq, nil
 		}
-		b.forgo(p)
-		var large *tooLarge
-		if errors.As(err, &large) {
-			return 0, b.leaveOut(p, large.limit)
-		}
-		checkpoint, wrong := p.checkpoint()
-		if wrong != nil {
-			return 0, wrong
-		}
-		seq, held := b.resolve(ctx, checkpoint)
+		seq, held := b.resolve(ctx, msgs[len(msgs)-1])
 		switch {
 		case held == nil:
 			if len(told) > 0 {
@@ -88,16 +104,18 @@ func (b *Bridge) store(ctx context.Context, p *part) (uint64, error) {
 			return 0, held
 		case ctx.Err() != nil:
 			return 0, fmt.Errorf("%w: %v", ErrUnfinished, err)
-		case errors.Is(held, errStray) && passed < straysPassed:
+		case errors.Is(held, event.ErrForeign) && passed < straysPassed:
 			passed++
 			continue
 		case errors.Is(held, errMemoryLost) && wrongSequence(err):
 			// Both the write and the read say so: no replica that is behind.
 			return 0, held
-		case oversized(p, b.largest()):
-			// The limit has shrunk.
+		case b.anyOversize(msgs): // the limit has shrunk
 			b.hinder("")
-			return 0, b.leaveOut(p, b.largest())
+			if msgs, err = b.encode(chunk, buffer); err != nil {
+				return 0, err
+			}
+			continue
 		case !errors.Is(held, jetstream.ErrStreamNotFound):
 			gone = time.Time{}
 		case gone.IsZero():
@@ -112,7 +130,7 @@ func (b *Bridge) store(ctx context.Context, p *part) (uint64, error) {
 			advice := mendStream(b.config, err)
 			b.hinder("the stream does not take events: " + text + "; " + advice)
 			b.log.Warn("the stream does not take events; holding the batch and trying again",
-				"err", err, "messages", p.size(), "advice", advice)
+				"err", err, "messages", len(msgs), "advice", advice)
 		}
 		select {
 		case <-ctx.Done():
@@ -136,21 +154,15 @@ const goneAfter = 5 * time.Second
 // short beside finishTimeout.
 const ackTimeout = 2 * time.Second
 
-// publish sends a part once. A checkpoint alone needs no batch.
-func (b *Bridge) publish(ctx context.Context, p *part) (seq uint64, err error) {
-	switch {
-	case p.ahead != nil:
-		o := p.ahead
-		p.ahead = nil
-		return b.limits.batches.close(ctx, o, b.closing(p))
-	case p.size() > 1:
-		return b.limits.batches.publish(ctx, p.size(), b.mail(p))
+// publish sends a chunk once, the last message with the fence. A checkpoint alone
+// needs no batch.
+func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+	checkpoint := msgs[len(msgs)-1]
+	checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
+	if len(msgs) == 1 {
+		return b.publishAlone(ctx, checkpoint)
 	}
-	err = b.mail(p)(func(m *nats.Msg, _ bool) error {
-		seq, err = b.publishAlone(ctx, m)
-		return err
-	})
-	return seq, err
+	return b.limits.batches.publish(ctx, msgs)
 }
 
 // publishAlone sends one message.
@@ -171,65 +183,6 @@ func (b *Bridge) publishAlone(ctx context.Context, m *nats.Msg) (uint64, error) 
 	return ack.Sequence, nil
 }
 
-// mail hands on the messages of a part, the last one with the fence, as often as it
-// is called. The error is [tooLarge] where the server would refuse one.
-func (b *Bridge) mail(p *part) mail {
-	return func(send func(m *nats.Msg, last bool) error) error {
-		if err := b.events(p)(send); err != nil {
-			return err
-		}
-		return b.closing(p)(send)
-	}
-}
-
-// events is mail without the last message.
-func (b *Bridge) events(p *part) mail {
-	limit := b.largest()
-	return func(send func(m *nats.Msg, last bool) error) error {
-		return p.events(func(_ []event, msgs []*nats.Msg) error {
-			for _, m := range msgs {
-				if exceeds(m, limit) {
-					return &tooLarge{limit}
-				}
-				if err := send(m, false); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-}
-
-// closing is the last message alone. While the server stores the part, which takes it
-// as long as writing another, the events of the next one are sent.
-func (b *Bridge) closing(p *part) mail {
-	fence := strconv.FormatUint(b.fence, 10)
-	return func(send func(m *nats.Msg, last bool) error) error {
-		_, m, err := p.close()
-		if err != nil {
-			return err
-		}
-		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fence)
-		if err := send(m, true); err != nil {
-			return err
-		}
-		if next := p.next(); next != nil && !p.doubted {
-			next.ahead = b.limits.batches.open(b.events(next))
-		}
-		return nil
-	}
-}
-
-// forgo gives up what was sent ahead of a part that is not stored: it rests on that.
-// The next try goes step by step.
-func (b *Bridge) forgo(p *part) {
-	p.doubted = true
-	if next := p.behind; next != nil && next.ahead != nil {
-		b.limits.batches.abandon(next.ahead)
-		next.ahead = nil
-	}
-}
-
 // Codes of the server for what keeps a stream from taking a batch.
 const (
 	codeNoStorage     jetstream.ErrorCode = 10047 // this server's disk
@@ -248,7 +201,7 @@ func mendStream(c *Config, err error) string {
 		return fmt.Sprintf("it is made anew, empty, when it has been missing for %v; to restore a backup, stop the bridges first", goneAfter)
 	}
 	if errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Sprintf("give stream %s the subject %s.> back, or JetStream to the account", c.Stream, SubjectPrefix)
+		return fmt.Sprintf("give stream %s the subject %s.> back, or JetStream to the account", c.Stream, event.SubjectPrefix)
 	}
 	theirs := fmt.Sprintf("somebody has published the bridge's ids; it ends with the duplicate window of stream %s", c.Stream)
 	if errors.Is(err, errKnown) {
@@ -319,7 +272,7 @@ func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, err
 
 // sift looks at what stands on the checkpoints' subject beyond the fence, from
 // the first on: this checkpoint, then its sequence is returned; another one, then
-// we are fenced. A stray is neither: the fence moves to it, and errStray tells
+// we are fenced. A stray is neither: the fence moves to it, and event.ErrForeign says
 // that the batch may be sent again. Every message there has been looked at, so
 // that a checkpoint behind a stray still fences.
 func (b *Bridge) sift(ctx context.Context, checkpoint *nats.Msg) (seq uint64, err error) {
@@ -333,13 +286,13 @@ func (b *Bridge) sift(ctx context.Context, checkpoint *nats.Msg) (seq uint64, er
 			seq, held = at, nil
 			return errEnough
 		}
-		s, err := readOn(b.config.Tenant, checkpointSubject, msg.Headers(), msg.Data())
+		e, err := event.Parse(b.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 		if err == nil {
-			held = fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, s.ID)
+			held = fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, e.MsgID())
 			return errEnough
 		}
 		b.strays.tell(stray{where: "subject " + checkpoint.Subject + " of stream " + b.config.Stream, seq: at, err: err, advice: mendStray})
-		b.fence, held = at, fmt.Errorf("%w on %s at sequence %d", errStray, checkpoint.Subject, at)
+		b.fence, held = at, fmt.Errorf("%w on %s at sequence %d", event.ErrForeign, checkpoint.Subject, at)
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
@@ -348,7 +301,7 @@ func (b *Bridge) sift(ctx context.Context, checkpoint *nats.Msg) (seq uint64, er
 	return seq, held
 }
 
-// wrongSequence tells whether the server refused a batch at the fence. Of the
+// wrongSequence reports whether the server refused a batch at the fence. Of the
 // two codes, replicated streams use the second under concurrency.
 func wrongSequence(err error) bool {
 	var api *jetstream.APIError

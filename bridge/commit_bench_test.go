@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
-	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
 )
 
 // BenchmarkCommit stores polls of 999 changes, each one atomic batch with its
@@ -69,20 +69,21 @@ func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option)
 	}
 	c := newCentre(agents)
 	c.services = 0
-	br.engine = newEngine(config, plan{layout: c.layout}, "bench")
+	br.engine = engine.New(engineOptions(config, plan{layout: c.layout}, "bench"))
+	br.engine.Start(time.Now())
 	return br, c
 }
 
 // polling gives a look at a floor where every row has changed, and a look and the
 // commit of what it saw.
-func polling(b testing.TB, br *Bridge, c *centre) (observe func() batch, poll func()) {
+func polling(b testing.TB, br *Bridge, c *centre) (observe func() *engine.Batch, poll func()) {
 	bodies := [][]byte{c.body(0, 0, false), c.body(1, 100, false)}
 	now, polls := time.Now(), 0
-	observe = func() batch {
+	observe = func() *engine.Batch {
 		now = now.Add(2 * time.Second)
-		done := br.engine.observe(observation{at: now, answer: bpcc.Answer{Body: bodies[polls%2], Sent: now, Received: now}})
-		if done.err != nil || len(done.events) != c.agents {
-			b.Fatalf("%d events, error %v", len(done.events), done.err)
+		done := br.engine.OnPoll(engine.Observation{Body: bodies[polls%2], Sent: now, Received: now, At: now})
+		if done.Err != nil || done.Len() != c.agents {
+			b.Fatalf("%d events, error %v", done.Len(), done.Err)
 		}
 		polls++
 		return done
@@ -101,17 +102,17 @@ func commitInTurn(b *testing.B, always bool) {
 	// What a poll publishes is what the other publishes too.
 	var subjects []string
 	var payloads [][]byte
-	err := br.engine.deliver(observe(), br.config.source(), func(p *part) error {
-		return p.look(func(_ []event, msgs []*nats.Msg) error {
-			for _, m := range msgs {
-				subjects = append(subjects, fmt.Sprintf("bpcc.v1.bench.agent.agent%05d.state_changed", len(subjects)))
-				payloads = append(payloads, bytes.Clone(m.Data))
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		b.Fatal(err)
+	buffer := &messageBuffer{}
+	for chunk := range br.engine.Chunks(observe(), batchLimit) {
+		msgs, err := br.encode(chunk, buffer)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, m := range msgs {
+			subjects = append(subjects, fmt.Sprintf("bpcc.v1.bench.agent.agent%05d.state_changed", len(subjects)))
+			payloads = append(payloads, bytes.Clone(m.Data))
+		}
+		br.engine.Ack(chunk)
 	}
 	publish := func() {
 		msgs := make([]*nats.Msg, len(payloads))

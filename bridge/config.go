@@ -16,6 +16,8 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
 )
 
 // ErrConfig is returned by [ParseConfig] when the environment holds faults; its
@@ -130,7 +132,7 @@ type Config struct {
 	// Subscription is that of SubscriptionFile, or the built-in one.
 	Subscription bpcc.Subscription
 	// Rules are the thresholds.
-	Rules []Rule
+	Rules []rule.Rule
 	// RootCAs are the trusted roots for BPCC; nil means the system's.
 	RootCAs *x509.CertPool
 
@@ -285,7 +287,7 @@ func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
 	for name, v := range map[string]string{
 		"BRIDGE_STREAM": c.Stream, "BRIDGE_STATE_BUCKET": c.StateBucket, "BRIDGE_LEASE_BUCKET": c.LeaseBucket,
 	} {
-		if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r > unicode.MaxASCII || !tokenByte(byte(r)) }) {
+		if v == "" || event.Token(v) != v {
 			fault(name, "%q has characters other than A-Z, a-z, 0-9, _ and -", v)
 		}
 	}
@@ -325,13 +327,13 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 	if !slices.Contains([]string{"auto", "text", "json"}, c.LogFormat) {
 		fault("BRIDGE_LOG_FORMAT", "%q is not auto, text or json", c.LogFormat)
 	}
-	rules, err := ParseRules([]byte(c.Thresholds))
+	rules, err := rule.Parse([]byte(c.Thresholds))
 	if err != nil {
 		fault("BRIDGE_THRESHOLDS", "%v", err)
 	}
 	c.Rules = rules
 	if purpose != ForStream {
-		for _, err := range unsubscribed(rules, c.Subscription, matcher(c.RedactStats)) {
+		for _, err := range rule.Unsubscribed(rules, subscribedStats(c.Subscription), matcher(c.RedactStats)) {
 			fault("BRIDGE_THRESHOLDS", "%v", err)
 		}
 	}

@@ -2,13 +2,12 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
 
@@ -54,20 +53,29 @@ func (l *liveReader) curvesOf(ctx context.Context, kind string) error {
 	}
 	var points []livePoint
 	err = visit(ctx, l.js, l.config.Stream, config(), func(msg jetstream.Msg, _ uint64) error {
-		var s struct {
-			Time time.Time `json:"time"`
-			Data struct {
-				After *diff.Image `json:"after"`
-			} `json:"data"`
+		v, err := event.ReadEnvelope(msg.Data())
+		if err != nil {
+			return nil
 		}
-		if json.Unmarshal(msg.Data(), &s) != nil || s.Data.After == nil {
-			return nil // availability, who has gone, or not the bridge's
+		e, err := v.Event()
+		if err != nil {
+			return nil
 		}
-		points = append(points, livePoint{Key: viewKey(strings.TrimPrefix(msg.Subject(), l.root())), Time: s.Time, Stats: *s.Data.After})
+		point := livePoint{Key: e.ViewKey(), Time: e.Time}
+		switch d := e.Data.(type) {
+		case *event.ServiceData:
+			point.Stats = d.After
+		case *event.TotalsData:
+			point.Stats = d.After
+		}
+		if point.Stats.IsZero() {
+			return nil // it has left
+		}
+		points = append(points, point)
 		if len(points) < 300 {
 			return nil
 		}
-		err := l.send("curves", points)
+		err = l.send("curves", points)
 		points = points[:0]
 		return err
 	})

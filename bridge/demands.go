@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,7 +56,7 @@ func demandsOf(p plan) demands {
 		d.places[s] = append(d.places[s], fmt.Sprintf(place, args...))
 		d.published[s] = d.published[s] || published
 	}
-	for _, wireID := range sortedKeys(p.wire) {
+	for _, wireID := range slices.Sorted(maps.Keys(p.wire)) {
 		app, id := p.wire[wireID], wireID[:strings.LastIndex(wireID, appSeparator)]
 		for _, section := range []string{agentGrids, serviceGrids} {
 			kind, grids := "agent", app.AgentGrids

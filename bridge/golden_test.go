@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/rule"
 	"bpcc-nats/schemas"
 )
 
@@ -35,7 +36,7 @@ func TestGoldenEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, err := bridge.ParseRules(text)
+	rules, err := rule.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,14 +40,9 @@ type grouping struct {
 	lines   []*line       // those that carry no batch now
 }
 
-// mail hands messages to send, one after the other, the last one as such. It may be
-// called again, and hands on the same ones. A message is good until send returns.
-type mail func(send func(m *nats.Msg, last bool) error) error
-
 // submission is one tenant's commit.
 type submission struct {
-	mail mail
-	size int           // messages, at most
+	msgs []*nats.Msg
 	done chan struct{} // closed when what follows holds
 	seq  uint64        // of the last message
 	err  error
@@ -57,11 +52,11 @@ func newGrouping(js jetstream.JetStream) *grouping {
 	return &grouping{js: js, turn: make(chan struct{}, groupsMost), places: batchPlaces()}
 }
 
-// publish stores mail of that many messages, at most, in an atomic batch, once, and
-// returns the sequence of the last. An error may leave it in doubt whether they are
-// stored; but nobody calls for the mail any more when it returns.
-func (g *grouping) publish(ctx context.Context, size int, m mail) (uint64, error) {
-	s := &submission{mail: m, size: size, done: make(chan struct{})}
+// publish stores messages in an atomic batch, once, and returns the sequence of the
+// last. An error may leave it in doubt whether they are stored; but the messages are
+// not used any more when it returns.
+func (g *grouping) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+	s := &submission{msgs: msgs, done: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, s)
 	g.mu.Unlock()
@@ -81,20 +76,20 @@ func (g *grouping) publish(ctx context.Context, size int, m mail) (uint64, error
 		<-s.done
 	}
 	if errors.Is(s.err, errApart) {
-		return g.alone(ctx, m)
+		return g.alone(ctx, msgs)
 	}
 	return s.seq, s.err
 }
 
 // alone publishes a commit that nobody goes along with.
-func (g *grouping) alone(ctx context.Context, m mail) (uint64, error) {
+func (g *grouping) alone(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	select {
 	case g.turn <- struct{}{}:
 	case <-ctx.Done():
 		return 0, fmt.Errorf("wait for other tenants' batches: %w", ctx.Err())
 	}
 	defer func() { <-g.turn }()
-	return g.batch(ctx, m)
+	return g.batch(ctx, msgs)
 }
 
 // take takes a commit that waits, and of the others as many as one batch holds.
@@ -105,15 +100,15 @@ func (g *grouping) take(s *submission) []*submission {
 	if !slices.Contains(g.waiting, s) {
 		return nil
 	}
-	group, size := []*submission{s}, s.size
+	group, size := []*submission{s}, len(s.msgs)
 	g.waiting = slices.DeleteFunc(g.waiting, func(other *submission) bool {
 		if other == s {
 			return true
 		}
-		if size+other.size > batchLimit {
+		if size+len(other.msgs) > batchLimit {
 			return false
 		}
-		group, size = append(group, other), size+other.size
+		group, size = append(group, other), size+len(other.msgs)
 		return true
 	})
 	return group
@@ -131,105 +126,49 @@ func (g *grouping) withdraw(s *submission) bool {
 // send publishes a group in one batch and tells each of its members how it went.
 func (g *grouping) send(ctx context.Context, group []*submission) {
 	if len(group) == 1 {
-		group[0].seq, group[0].err = g.batch(ctx, group[0].mail)
+		group[0].seq, group[0].err = g.batch(ctx, group[0].msgs)
 		close(group[0].done)
 		return
 	}
-	sent := make([]uint64, len(group)) // messages of each
-	all := func(send func(*nats.Msg, bool) error) error {
-		for i, s := range group {
-			sent[i] = 0
-			err := s.mail(func(m *nats.Msg, last bool) error {
-				sent[i]++
-				return send(m, last && i == len(group)-1)
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	var all []*nats.Msg
+	for _, s := range group {
+		all = append(all, s.msgs...)
 	}
 	// One tenant's end must not be the others'.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTimeout)
 	defer cancel()
 	last, err := g.batch(ctx, all)
-	var api *jetstream.APIError
-	var large *tooLarge
-	if errors.As(err, &api) || errors.As(err, &large) {
-		// Not both: what is too large is another's.
+	if api := (*jetstream.APIError)(nil); errors.As(err, &api) {
 		err = fmt.Errorf("%w: %v", errApart, err)
 	}
-	for i, s := range slices.Backward(group) {
+	for _, s := range slices.Backward(group) {
 		if s.err = err; err == nil {
 			s.seq = last
 		}
 		// Messages of a batch lie side by side in the stream.
-		last -= sent[i]
+		last -= uint64(len(s.msgs))
 		close(s.done)
 	}
 }
 
 // batch publishes one atomic batch.
-func (g *grouping) batch(ctx context.Context, m mail) (uint64, error) {
-	o, err := g.begin()
+func (g *grouping) batch(ctx context.Context, msgs []*nats.Msg) (seq uint64, err error) {
+	l, err := g.takeLine()
 	if err != nil {
 		return 0, err
 	}
-	return g.finish(ctx, o, m)
-}
-
-// open begins a batch with mail of which none is the last message, if there is a turn
-// for it at once and nothing is wrong; else it returns nil. Whoever gets one closes
-// it, or abandons it.
-func (g *grouping) open(m mail) *opening {
-	select {
-	case g.turn <- struct{}{}:
-	default:
-		return nil
-	}
-	o, err := g.begin()
-	if err == nil {
-		if err = m(o.send); err == nil {
-			return o
-		}
-		g.leaveLine(o.line, err)
-	}
-	<-g.turn // what is wrong is found out by whoever cannot do without
-	return nil
-}
-
-// close sends the rest of a batch and returns the sequence of the last message. Errors
-// are as with publish.
-func (g *grouping) close(ctx context.Context, o *opening, rest mail) (uint64, error) {
-	defer func() { <-g.turn }()
-	return g.finish(ctx, o, rest)
-}
-
-// abandon leaves a batch as it is. None of it is stored.
-func (g *grouping) abandon(o *opening) {
-	g.leaveLine(o.line, errAbandoned)
-	<-g.turn
-}
-
-var errAbandoned = errors.New("the batch is not closed")
-
-// begin opens a batch on a line.
-func (g *grouping) begin() (*opening, error) {
-	l, err := g.takeLine()
-	if err != nil {
-		return nil, err
-	}
-	return l.open(g.js.Conn(), g.places), nil
-}
-
-// finish sends a batch to its end.
-func (g *grouping) finish(ctx context.Context, o *opening, m mail) (seq uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err = m(o.send); err == nil {
+	o := l.open(g.js.Conn(), g.places)
+	for i, m := range msgs {
+		if err = o.send(m, i == len(msgs)-1); err != nil {
+			break
+		}
+	}
+	if err == nil {
 		seq, err = o.stored(ctx)
 	}
-	g.leaveLine(o.line, err)
+	g.leaveLine(l, err)
 	if err = permitted(o.nc, o.before, err); err != nil {
 		return 0, fmt.Errorf("publish a batch: %w", err)
 	}

@@ -42,17 +42,6 @@ func commitOf(tenant string, events int, fence uint64) []*nats.Msg {
 	return append(msgs, m)
 }
 
-func mailOf(msgs []*nats.Msg) mail {
-	return func(send func(*nats.Msg, bool) error) error {
-		for i, m := range msgs {
-			if err := send(m, i == len(msgs)-1); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-}
-
 // together publishes commits that find every turn taken until all of them wait.
 func together(t *testing.T, g *grouping, commits map[string][]*nats.Msg) (seqs map[string]uint64, errs map[string]error) {
 	t.Helper()
@@ -64,7 +53,7 @@ func together(t *testing.T, g *grouping, commits map[string][]*nats.Msg) (seqs m
 	var all sync.WaitGroup
 	for tenant, msgs := range commits {
 		all.Go(func() {
-			seq, err := g.publish(t.Context(), len(msgs), mailOf(msgs))
+			seq, err := g.publish(t.Context(), msgs)
 			mu.Lock()
 			defer mu.Unlock()
 			seqs[tenant], errs[tenant] = seq, err
@@ -147,13 +136,13 @@ func TestACommitThatWaitsCanBeWithdrawn(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := g.publish(ctx, 2, mailOf(commitOf("gone", 1, 0))); !errors.Is(err, context.Canceled) {
+	if _, err := g.publish(ctx, commitOf("gone", 1, 0)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a commit that was withdrawn: %v, want %v", err, context.Canceled)
 	}
 	for range groupsMost {
 		<-g.turn
 	}
-	if _, err := g.publish(t.Context(), 2, mailOf(commitOf("here", 1, 0))); err != nil {
+	if _, err := g.publish(t.Context(), commitOf("here", 1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := stream.GetLastMsgForSubject(t.Context(), "g.gone.checkpoint"); !errors.Is(err, jetstream.ErrMsgNotFound) {

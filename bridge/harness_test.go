@@ -19,6 +19,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/audit"
 	"bpcc-nats/schemas"
 )
 
@@ -69,7 +70,7 @@ func (w *world) audit() {
 	if _, err := w.js.Stream(ctx, "BPCC_EVENTS"); err != nil {
 		return // the test made none
 	}
-	a, err := bridge.NewAuditor(bridge.AuditOptions{})
+	a, err := audit.New(audit.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -86,13 +87,13 @@ func (w *world) audit() {
 	r := a.Report()
 	named := map[uint64]bool{}
 	for _, f := range r.Faults {
-		if f.Code == "stray" && w.strays[f.Seq] {
+		if f.Code == "foreign" && w.strays[f.Seq] {
 			named[f.Seq] = true
 		} else if r.Events > 0 {
 			w.t.Errorf("the auditor finds %+v", f)
 		}
 	}
-	if got, want := r.ByCode["stray"], len(w.strays); got != want || len(named) < min(want, 200) {
+	if got, want := r.ByCode["foreign"], len(w.strays); got != want || len(named) < min(want, 200) {
 		w.t.Errorf("of %d messages that are no events the auditor counts %d and names %d", want, got, len(named))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
 
@@ -50,11 +52,8 @@ type health struct {
 // replaced, never changed.
 type figures struct {
 	entities map[diff.Kind]int
-	raised   map[raisedRule]int
+	raised   map[engine.FiringRule]int
 }
-
-// raisedRule is a rule by which thresholds are raised.
-type raisedRule struct{ rule, severity string }
 
 // set tells whether the role has changed, or the term.
 func (h *health) set(v Health, f figures) (turned bool) {
@@ -99,28 +98,19 @@ func (b *Bridge) warm(yes bool) {
 
 // report notes how the leader is, after each observation.
 func (b *Bridge) report() {
+	s := b.engine.Stats()
 	h := Health{
 		Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleLeader,
-		Epoch: b.engine.epoch, Status: b.engine.status,
+		Epoch: s.Epoch, Status: s.Status,
 	}
-	if !b.engine.observedUntil.IsZero() {
-		until := b.engine.observedUntil
-		h.ObservedUntil = &until
+	if !s.ObservedUntil.IsZero() {
+		h.ObservedUntil = &s.ObservedUntil
 	}
 	if !b.committed.IsZero() {
 		committed := b.committed
 		h.Committed = &committed
 	}
-	f := figures{entities: map[diff.Kind]int{}, raised: map[raisedRule]int{}}
-	for _, kind := range b.engine.layout.Kinds() {
-		f.entities[kind] = b.engine.state.Len(kind)
-	}
-	for _, w := range b.engine.thresholds.watches {
-		if w.raised {
-			f.raised[raisedRule{w.told.Rule, w.told.Severity}]++
-		}
-	}
-	b.note(h, f)
+	b.note(h, figures{entities: s.Entities, raised: s.Firing})
 }
 
 // Health tells how the bridge is now. It may be called from any goroutine.
@@ -136,7 +126,7 @@ func (b *Bridge) Health() Health {
 		if !h.Warm {
 			h.Reason = "reading the stream"
 		}
-	case h.Status != statusLive:
+	case h.Status != event.StatusLive:
 		h.Reason = "the feed is " + h.Status
 	case h.Committed == nil || b.now().Sub(*h.Committed) > stale:
 		h.Reason = fmt.Sprintf("the stream has acknowledged nothing for more than %v", stale)

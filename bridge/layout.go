@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
 	"bpcc-nats/diff"
 )
 
@@ -57,10 +59,10 @@ type plan struct {
 func makePlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 	p := plan{
 		wire:   bpcc.Subscription{},
-		layout: &diff.Layout{Volatile: matcher(c.VolatileStats), Clock: "state_duration"},
+		layout: &diff.Layout{Volatile: matcher(c.VolatileStats), Clock: event.StateDuration},
 	}
-	if names := newPseudonyms(c.PseudonymKey); names != nil {
-		p.layout.Rewrite = names.rewrite
+	if names := event.NewPseudonyms(string(c.PseudonymKey)); names != nil {
+		p.layout.Rewrite = names.Rewrite
 	}
 	// Agents first, then services, then totals: the order of their events.
 	var services, totals []diff.Grid
@@ -69,14 +71,14 @@ func makePlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 		app.AgentGrids = slices.Clone(app.AgentGrids)
 		app.ServiceGrids = slices.Clone(app.ServiceGrids)
 		for i := range app.AgentGrids {
-			g := gridLayout(&app.AgentGrids[i], kindAgent, wireID, "agent_grids", c.AgentKey)
+			g := gridLayout(&app.AgentGrids[i], event.Agent, wireID, "agent_grids", c.AgentKey)
 			p.layout.Grids = append(p.layout.Grids, g)
 		}
 		for i := range app.ServiceGrids {
-			services = append(services, gridLayout(&app.ServiceGrids[i], kindService, wireID, "service_grids", "name"))
+			services = append(services, gridLayout(&app.ServiceGrids[i], event.Service, wireID, "service_grids", "name"))
 		}
 		if len(app.StatsTotals) > 0 {
-			g := diff.Grid{Kind: kindTotals, App: wireID, Section: "stats_totals", Entity: id}
+			g := diff.Grid{Kind: event.Totals, App: wireID, Section: "stats_totals", Entity: id}
 			for _, stat := range app.StatsTotals {
 				g.Columns = append(g.Columns, diff.Column{ID: stat, Stat: stat})
 			}
@@ -142,6 +144,21 @@ func columnNames(columns []bpcc.Column) []string {
 	return names
 }
 
+// subscribedStats are the statistics that a subscription asks for, by kind.
+func subscribedStats(sub bpcc.Subscription) map[diff.Kind][]string {
+	asked := map[diff.Kind][]string{}
+	for _, app := range sub {
+		asked[event.Totals] = append(asked[event.Totals], app.StatsTotals...)
+		for _, g := range app.AgentGrids {
+			asked[event.Agent] = append(asked[event.Agent], columnNames(g.Columns)...)
+		}
+		for _, g := range app.ServiceGrids {
+			asked[event.Service] = append(asked[event.Service], columnNames(g.Columns)...)
+		}
+	}
+	return asked
+}
+
 // matcher tells whether a name matches one of the globs; without any, none does.
 // It remembers what it was asked, since the names are few and asked for at every
 // poll, and so is for one goroutine.
@@ -149,7 +166,7 @@ func matcher(patterns []string) func(string) bool {
 	if len(patterns) == 0 {
 		return func(string) bool { return false }
 	}
-	matches := globs(patterns).MatchString
+	matches := rule.Globs(patterns).MatchString
 	known := map[string]bool{}
 	return func(name string) bool {
 		match, ok := known[name]

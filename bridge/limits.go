@@ -1,8 +1,6 @@
 package bridge
 
 import (
-	"sync"
-
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
 )
@@ -20,7 +18,7 @@ type limits struct {
 	readers *semaphore.Weighted // standbys that read along; who finds no place does without
 	recalls *semaphore.Weighted // readings of a tenant's memory
 	batches *grouping           // what they write
-	desks   *sync.Pool          // what they write it on
+	buffers messageBuffers      // what they write it in
 	turned  chan struct{}       // holds one when the role of any of them has changed
 }
 
@@ -29,7 +27,6 @@ func newLimits(js jetstream.JetStream) *limits {
 		readers: semaphore.NewWeighted(readersMost),
 		recalls: semaphore.NewWeighted(recallsMost),
 		batches: newGrouping(js),
-		desks:   &sync.Pool{},
 		turned:  make(chan struct{}, 1),
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+
+	"bpcc-nats/bridge/event"
 )
 
 const (
@@ -55,9 +57,9 @@ type liveEntry struct {
 func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 	tenant := r.URL.Query().Get("tenant")
 	if tenant == "" {
-		tenant = Token(p.config.Tenant)
+		tenant = event.Token(p.config.Tenant)
 	}
-	if _, err := ParseToken(tenant); err != nil {
+	if _, err := event.ParseToken(tenant); err != nil {
 		http.Error(w, "tenant: "+err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -147,7 +149,7 @@ func (l *liveReader) hello(ctx context.Context) error {
 }
 
 // root begins the tenant's subjects.
-func (l *liveReader) root() string { return SubjectPrefix + "." + l.tenant + "." }
+func (l *liveReader) root() string { return event.SubjectPrefix + "." + l.tenant + "." }
 
 // tenants reads the feed keys of all tenants in the view, by tenant, or takes
 // those that another page has read a moment ago. The user may lack the permission
@@ -215,13 +217,8 @@ func (l *liveReader) picture(ctx context.Context) (until uint64, err error) {
 // shown tells whether a page can show a message: it is an event, and of the
 // tenant, by its token. The rest is not the bridge's.
 func shown(tenant string, body []byte) bool {
-	var e struct {
-		Type string `json:"type"`
-		Data struct {
-			Tenant string `json:"tenant"`
-		} `json:"data"`
-	}
-	return json.Unmarshal(body, &e) == nil && strings.HasPrefix(e.Type, "bpcc.") && Token(e.Data.Tenant) == tenant
+	v, err := event.ReadEnvelope(body)
+	return err == nil && strings.HasPrefix(v.Type, "bpcc.") && event.Token(v.Tenant()) == tenant
 }
 
 // liveBatch gathers entries, so that a page gets them in few, large pieces.
@@ -347,7 +344,7 @@ func (l *liveReader) tell(ctx context.Context, events, feed <-chan jetstream.Msg
 				return errBehind
 			}
 			err = batch.add(liveEntry{
-				Key: viewKey(strings.TrimPrefix(msg.Subject(), l.root())), Seq: meta.Sequence.Stream,
+				Key: event.ViewKey(strings.TrimPrefix(msg.Subject(), l.root())), Seq: meta.Sequence.Stream,
 				Gone: msg.Headers().Get("KV-Operation") != "", Past: meta.Sequence.Stream <= until, Event: msg.Data(),
 			})
 			if err == nil && meta.NumPending == 0 {

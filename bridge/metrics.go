@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 )
 
 // metrics counts what the bridges of one process do. What they are is not
@@ -64,23 +66,23 @@ func newMetrics(version string) *metrics {
 }
 
 // polled counts a look at the source.
-func (m *metrics) polled(tenant string, o observation, done batch) {
+func (m *metrics) polled(tenant string, o engine.Observation, done *engine.Batch) {
 	outcome := "ok"
 	switch {
-	case errors.Is(done.err, errSlow):
+	case errors.Is(done.Err, engine.ErrPending):
 		outcome = "slow"
-	case errors.Is(done.err, bpcc.ErrNotReady):
+	case errors.Is(done.Err, bpcc.ErrNotReady):
 		outcome = "not_ready"
-	case done.err != nil:
-		outcome = causeOf(done.err)
+	case done.Err != nil:
+		outcome = interruptCause(done.Err)
 	}
 	m.polls.WithLabelValues(tenant, outcome).Inc()
-	if o.err != nil {
+	if o.Err != nil {
 		return
 	}
-	m.pollSeconds.WithLabelValues(tenant).Observe(o.answer.Received.Sub(o.answer.Sent).Seconds())
-	m.pollBytes.WithLabelValues(tenant).Add(float64(len(o.answer.Body)))
-	for reason, n := range done.leftOut {
+	m.pollSeconds.WithLabelValues(tenant).Observe(o.Received.Sub(o.Sent).Seconds())
+	m.pollBytes.WithLabelValues(tenant).Add(float64(len(o.Body)))
+	for reason, n := range done.SkippedRows {
 		m.leftOut.WithLabelValues(tenant, reason).Set(float64(n))
 	}
 }
@@ -99,9 +101,11 @@ func (m *metrics) committed(tenant string, took time.Duration, err error) {
 }
 
 // stored counts events that the stream has acknowledged.
-func (m *metrics) stored(tenant string, part []outcome) {
-	for _, ev := range part {
-		m.events.WithLabelValues(tenant, ev.name).Inc()
+func (m *metrics) stored(tenant string, events []event.Event) {
+	for i := range events {
+		if name := events[i].Name; name != event.Checkpoint {
+			m.events.WithLabelValues(tenant, name).Inc()
+		}
 	}
 }
 
@@ -151,7 +155,7 @@ func (f *Fleet) Collect(to chan<- prometheus.Metric) {
 		if h.Role != roleLeader {
 			continue
 		}
-		for _, status := range []string{statusLive, statusInterrupted, statusStopped} {
+		for _, status := range []string{event.StatusLive, event.StatusInterrupted, event.StatusStopped} {
 			tell(g.status, one(h.Status == status), h.Tenant, status)
 		}
 		if h.ObservedUntil != nil {
@@ -164,7 +168,7 @@ func (f *Fleet) Collect(to chan<- prometheus.Metric) {
 			tell(g.entities, float64(n), h.Tenant, string(kind))
 		}
 		for rule, n := range figures.raised {
-			tell(g.raised, float64(n), h.Tenant, rule.rule, rule.severity)
+			tell(g.raised, float64(n), h.Tenant, rule.Rule, rule.Severity)
 		}
 	}
 }

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 )
 
 // The programs that BenchmarkPublish runs.
@@ -61,7 +64,7 @@ func publishInTurn(b *testing.B, sync string, inPoll int) {
 	rounds := 0
 	for b.Loop() {
 		took["nats-bench"] += natsBench(b, url, payload, agents, batches)
-		took["nats-bench-with-ids"] += natsBench(b, url, payload, agents, batches, "--dedup", "-H", "Content-Type:"+contentType)
+		took["nats-bench-with-ids"] += natsBench(b, url, payload, agents, batches, "--dedup", "-H", "Content-Type:"+event.ContentType)
 		begun := time.Now()
 		for range batches / inPoll {
 			poll()
@@ -83,20 +86,20 @@ func publishInTurn(b *testing.B, sync string, inPoll int) {
 }
 
 // finishedMessages are those of a batch, on subjects of their own.
-func finishedMessages(b *testing.B, br *Bridge, done batch) []*nats.Msg {
+func finishedMessages(b *testing.B, br *Bridge, batch *engine.Batch) []*nats.Msg {
 	b.Helper()
 	var all []*nats.Msg
-	err := br.engine.deliver(done, br.config.source(), func(p *part) error {
-		return p.look(func(_ []event, msgs []*nats.Msg) error {
-			for _, m := range msgs {
-				subject := strings.Replace(m.Subject, br.config.subjectRoot(), SubjectPrefix+".bench.", 1)
-				all = append(all, &nats.Msg{Subject: subject, Header: nats.Header{"Content-Type": {contentType}}, Data: bytes.Clone(m.Data)})
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		b.Fatal(err)
+	buffer := &messageBuffer{}
+	for chunk := range br.engine.Chunks(batch, batchLimit) {
+		msgs, err := br.encode(chunk, buffer)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, m := range msgs {
+			subject := strings.Replace(m.Subject, br.config.subjectRoot(), event.SubjectPrefix+".bench.", 1)
+			all = append(all, &nats.Msg{Subject: subject, Header: nats.Header{"Content-Type": {event.ContentType}}, Data: bytes.Clone(m.Data)})
+		}
+		br.engine.Ack(chunk)
 	}
 	return all
 }
@@ -104,16 +107,10 @@ func finishedMessages(b *testing.B, br *Bridge, done batch) []*nats.Msg {
 // sendFinished sends messages as one batch, with new ids.
 func sendFinished(b *testing.B, br *Bridge, msgs []*nats.Msg, id string) {
 	b.Helper()
-	_, err := br.limits.batches.batch(b.Context(), func(send func(*nats.Msg, bool) error) error {
-		for i, m := range msgs {
-			m.Header[nats.MsgIdHdr] = []string{"bench-" + id + "-" + strconv.Itoa(i)}
-			if err := send(m, i == len(msgs)-1); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	for i, m := range msgs {
+		m.Header[nats.MsgIdHdr] = []string{"bench-" + id + "-" + strconv.Itoa(i)}
+	}
+	if _, err := br.limits.batches.batch(b.Context(), msgs); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -161,7 +158,7 @@ func natsBench(b *testing.B, url, payload string, subjects, batches int, more ..
 	b.Helper()
 	messages := batches * batchLimit
 	args := append([]string{
-		"-s", url, "bench", "js", "pub", "atomic", SubjectPrefix + ".bench.agent.x", "--stream", "BPCC_EVENTS", "--no-progress",
+		"-s", url, "bench", "js", "pub", "atomic", event.SubjectPrefix + ".bench.agent.x", "--stream", "BPCC_EVENTS", "--no-progress",
 		"--multisubject", "--multisubjectmax", fmt.Sprint(subjects), "--payload", payload,
 		"--msgs", fmt.Sprint(messages), "--batch", fmt.Sprint(batchLimit),
 	}, more...)

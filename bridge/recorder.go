@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
 
@@ -26,7 +28,10 @@ const leaveTimeout = 5 * time.Second
 type Recorder struct {
 	bridge *Bridge
 	suffix string // of the app ids on the wire
-	zip    *gzip.Writer
+	// What is kept out of chat messages.
+	redacted   func(field string) bool
+	pseudonyms *event.Pseudonyms
+	zip        *gzip.Writer
 
 	looks, good int
 }
@@ -38,7 +43,9 @@ func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{bridge: b, zip: gzip.NewWriter(w)}
+	r := &Recorder{
+		bridge: b, zip: gzip.NewWriter(w), redacted: matcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
+	}
 	for wire := range b.source.plan.wire {
 		r.suffix = wire[strings.LastIndex(wire, appSeparator):]
 	}
@@ -56,13 +63,13 @@ func (r *Recorder) Run(ctx context.Context) error {
 		r.warn()
 		// The engine must see what it would see in a bridge, for it judges the
 		// answers; that all of it is acknowledged at once changes no judgement.
-		r.acknowledge(b.engine.started(began))
-		err = b.watch(ctx, func(o observation, done batch) error {
+		r.acknowledge(b.engine.Start(began))
+		err = b.watch(ctx, func(o engine.Observation, done *engine.Batch) error {
 			r.acknowledge(done)
-			if ctx.Err() != nil && o.err != nil {
+			if ctx.Err() != nil && o.Err != nil {
 				return nil // it was ended, not failed
 			}
-			return r.look(o, done.err)
+			return r.look(o, done.Err)
 		})
 	}
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
@@ -77,14 +84,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 	return errors.Join(err, r.zip.Close())
 }
 
-func (r *Recorder) acknowledge(done batch) {
-	e := r.bridge.engine
-	var s scribe
-	var outcomes []outcome
-	for _, ev := range s.write(e, &done, done.events) {
-		outcomes = append(outcomes, ev.outcome())
+// acknowledge takes a batch as the stream would.
+func (r *Recorder) acknowledge(done *engine.Batch) {
+	for chunk := range r.bridge.engine.Chunks(done, batchLimit) {
+		r.bridge.engine.Ack(chunk)
 	}
-	e.acknowledge(done, outcomes, true)
 }
 
 // private tells whether there is something to be kept out of the recording.
@@ -106,15 +110,15 @@ func (r *Recorder) warn() {
 
 // look writes down one look at the source; judged is what the engine says of
 // its answer.
-func (r *Recorder) look(o observation, judged error) error {
-	l := recordedLook{At: o.at.UTC()}
-	failed := o.err
+func (r *Recorder) look(o engine.Observation, judged error) error {
+	l := recordedLook{At: o.At.UTC()}
+	failed := o.Err
 	if errors.Is(judged, diff.ErrMalformed) || errors.Is(judged, diff.ErrForeign) {
 		// Of an answer that cannot be read nobody can tell what in it is
 		// personal, and of another's subscription nothing is ours to keep.
 		failed = judged
 	}
-	if !errors.Is(failed, errSlow) {
+	if !errors.Is(failed, engine.ErrPending) {
 		r.looks++
 	}
 	if failed == nil && judged == nil {
@@ -123,24 +127,24 @@ func (r *Recorder) look(o observation, judged error) error {
 	if failed != nil {
 		l.Error = recordError(failed, r.private())
 	} else {
-		body, err := r.body(o.answer.Body)
+		body, err := r.body(o.Body)
 		if err != nil {
 			return fmt.Errorf("record an answer: %w", err)
 		}
-		sent, received := o.answer.Sent.UTC(), o.answer.Received.UTC()
+		sent, received := o.Sent.UTC(), o.Received.UTC()
 		l.Body, l.Sent, l.Received = body, &sent, &received
 	}
-	for _, c := range o.checks {
-		out := recordedCheck{Service: c.service, Sent: c.sent.UTC(), Received: c.received.UTC()}
-		if c.err != nil {
-			out.Error = recordError(c.err, r.private())
+	for _, c := range o.Availability {
+		out := recordedCheck{Service: c.Service, Sent: c.Sent.UTC(), Received: c.Received.UTC()}
+		if c.Err != nil {
+			out.Error = recordError(c.Err, r.private())
 		} else {
-			out.Available = &c.available
+			out.Available = &c.Available
 		}
 		l.Checks = append(l.Checks, out)
 	}
-	for _, d := range o.listings {
-		l.Listings = append(l.Listings, recordedListing{d.directory, d.names, d.sent.UTC(), d.received.UTC()})
+	for _, d := range o.Directories {
+		l.Listings = append(l.Listings, recordedListing{d.Directory, d.Names, d.Sent.UTC(), d.Received.UTC()})
 	}
 	return r.write(l)
 }
@@ -199,7 +203,7 @@ func (r *Recorder) app(wire string, body json.RawMessage) (json.RawMessage, erro
 	if err := json.Unmarshal(body, &sections); err != nil {
 		return nil, err
 	}
-	layout := r.bridge.engine.layout
+	layout := r.bridge.plan.layout
 	kept := map[string]any{}
 	for name, section := range sections {
 		grids := slices.DeleteFunc(slices.Clone(layout.Grids), func(g diff.Grid) bool { return g.App != wire || g.Section != name })
@@ -255,7 +259,7 @@ func (r *Recorder) row(g diff.Grid, row rawRow) rawRow {
 	for _, c := range g.Columns {
 		if raw, ok := row[c.ID]; ok && (c.Stat != "" || c.ID == g.Key) {
 			kept[c.ID] = r.hide(raw, func(text string) string {
-				if rewrite := r.bridge.engine.layout.Rewrite; rewrite != nil {
+				if rewrite := r.bridge.plan.layout.Rewrite; rewrite != nil {
 					return rewrite(g.Kind, c.Stat, text)
 				}
 				return text
@@ -275,11 +279,11 @@ func (r *Recorder) messages(section json.RawMessage) ([]rawRow, error) {
 		kept := rawRow{}
 		for _, name := range []string{"id", "login_id", "first_name", "last_name", "send_time", "is_urgent", "content"} {
 			raw, ok := m[name]
-			if !ok || r.bridge.engine.redacted(name) && name != "id" {
+			if !ok || r.redacted(name) && name != "id" {
 				continue
 			}
 			if name == "login_id" || strings.HasSuffix(name, "_name") {
-				raw = r.hide(raw, r.bridge.engine.pseudonyms.of)
+				raw = r.hide(raw, r.pseudonyms.Hash)
 			}
 			kept[name] = raw
 		}

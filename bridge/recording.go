@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
 	"bpcc-nats/diff"
 )
 
@@ -131,7 +132,7 @@ func errorKinds() []struct {
 		{"malformed_snapshot", diff.ErrMalformed},
 		{"foreign", diff.ErrForeign},
 		{"empty", diff.ErrEmpty},
-		{"slow", errSlow},
+		{"slow", engine.ErrPending},
 		{"other", errRecorded},
 	}
 }
@@ -287,50 +288,50 @@ func (r *Recording) next() ([]byte, error) {
 }
 
 // look reads the next look at the source; io.EOF says that there is no more.
-func (r *Recording) look() (observation, error) {
+func (r *Recording) look() (engine.Observation, error) {
 	line, err := r.next()
 	if err != nil {
-		return observation{}, err
+		return engine.Observation{}, err
 	}
 	var l recordedLook
 	if err := json.Unmarshal(line, &l); err != nil {
-		return observation{}, r.fault(err)
+		return engine.Observation{}, r.fault(err)
 	}
 	if l.At.IsZero() {
-		return observation{}, r.fault(errors.New("it says no time (at)"))
+		return engine.Observation{}, r.fault(errors.New("it says no time (at)"))
 	}
 	if l.End != "" {
 		r.ended = true
 		if _, err := r.next(); !errors.Is(err, io.EOF) {
-			return observation{}, r.fault(errors.New("there is more after its end"))
+			return engine.Observation{}, r.fault(errors.New("there is more after its end"))
 		}
-		return observation{at: l.At}, io.EOF
+		return engine.Observation{At: l.At}, io.EOF
 	}
 	o, err := l.observation()
 	if err != nil {
-		return observation{}, r.fault(err)
+		return engine.Observation{}, r.fault(err)
 	}
 	return o, nil
 }
 
 // observation gives back what the engine was given.
-func (l *recordedLook) observation() (observation, error) {
-	o := observation{at: l.At}
+func (l *recordedLook) observation() (engine.Observation, error) {
+	o := engine.Observation{At: l.At}
 	switch {
 	case l.Error == nil && (len(l.Body) == 0 || l.Sent == nil || l.Received == nil):
 		return o, errors.New("it has neither an error nor a body with sent and received")
 	case l.Error == nil:
-		o.answer = bpcc.Answer{Body: l.Body, Sent: *l.Sent, Received: *l.Received}
+		o.Body, o.Sent, o.Received = l.Body, *l.Sent, *l.Received
 	case len(l.Body) > 0:
 		return o, errors.New("it has an error and a body")
 	default:
 		if err := l.Error.check(); err != nil {
 			return o, err
 		}
-		o.err = l.Error
+		o.Err, o.Cause = l.Error, interruptCause(l.Error)
 	}
 	for _, c := range l.Checks {
-		out := check{service: c.Service, sent: c.Sent, received: c.Received}
+		out := engine.AvailabilityResult{Service: c.Service, Sent: c.Sent, Received: c.Received}
 		switch {
 		case c.Service == "" || (c.Available == nil) == (c.Error == nil):
 			return o, errors.New("a check must have a service, and available or an error")
@@ -338,17 +339,17 @@ func (l *recordedLook) observation() (observation, error) {
 			if err := c.Error.check(); err != nil {
 				return o, err
 			}
-			out.err = c.Error
+			out.Err = c.Error
 		default:
-			out.available = *c.Available
+			out.Available = *c.Available
 		}
-		o.checks = append(o.checks, out)
+		o.Availability = append(o.Availability, out)
 	}
 	for _, d := range l.Listings {
-		if !slices.Contains([]string{dirTeams, dirServices, dirAgents, dirDispositions}, d.Directory) {
+		if !slices.Contains([]string{engine.Teams, engine.Services, engine.Agents, engine.Dispositions}, d.Directory) {
 			return o, fmt.Errorf("unknown directory %q", d.Directory)
 		}
-		o.listings = append(o.listings, listing{directory: d.Directory, names: d.Names, sent: d.Sent, received: d.Received})
+		o.Directories = append(o.Directories, engine.DirectorySnapshot{Directory: d.Directory, Names: d.Names, Sent: d.Sent, Received: d.Received})
 	}
 	return o, nil
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
+
+	"bpcc-nats/bridge/event"
 )
 
 const (
@@ -76,7 +78,7 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 	}
 	subject := servicePrefix + ".*.health"
 	if f.balance == nil {
-		subject = servicePrefix + "." + Token(f.config.Tenant) + ".health"
+		subject = servicePrefix + "." + event.Token(f.config.Tenant) + ".health"
 	}
 	service, err := micro.AddService(f.js.Conn(), micro.Config{
 		Name: serviceName, Version: version, Metadata: metadata,
@@ -111,7 +113,7 @@ func (f *Fleet) present() any {
 func (f *Fleet) answer(r micro.Request) {
 	token := strings.TrimSuffix(strings.TrimPrefix(r.Subject(), servicePrefix+"."), ".health")
 	for _, b := range f.bridges {
-		if Token(b.config.Tenant) != token {
+		if event.Token(b.config.Tenant) != token {
 			continue
 		}
 		body, err := json.Marshal(b.Health())

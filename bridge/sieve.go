@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -175,7 +176,7 @@ func (s *source) sift(ctx context.Context, cause error) error {
 	s.answers = nil
 	taken := func(st statistic) bool { return !slices.Contains(v.refused, st) }
 	s.plan.wire = only(v.wire, taken, taken)
-	for _, id := range sortedKeys(v.wire) {
+	for _, id := range slices.Sorted(maps.Keys(v.wire)) {
 		if _, left := s.plan.wire[id]; !left {
 			s.absent = append(s.absent, id)
 		}

@@ -15,7 +15,7 @@ const rereadAfter = time.Hour
 // await waits until the lease is this instance's, and returns what a standby
 // has read in the stream meanwhile; nil if it did not have to wait, or if too
 // many tenants of this process read along already.
-func (b *Bridge) await(ctx context.Context, l *lease) (*memory, error) {
+func (b *Bridge) await(ctx context.Context, l *lease) (*recovery, error) {
 	if l.attempt(ctx) == nil {
 		return nil, nil
 	}
@@ -24,7 +24,7 @@ func (b *Bridge) await(ctx context.Context, l *lease) (*memory, error) {
 	}
 	defer b.limits.readers.Release(1)
 	reading, stop := context.WithCancel(ctx)
-	read := make(chan *memory, 1)
+	read := make(chan *recovery, 1)
 	go func() { read <- b.readAlong(reading, l.retry) }()
 	err := l.acquire(ctx)
 	stop()
@@ -33,7 +33,7 @@ func (b *Bridge) await(ctx context.Context, l *lease) (*memory, error) {
 
 // readAlong keeps a memory of the stream until ctx ends and returns it, or nil.
 // There is one way back from any failure: to forget, and to read all anew.
-func (b *Bridge) readAlong(ctx context.Context, retry time.Duration) *memory {
+func (b *Bridge) readAlong(ctx context.Context, retry time.Duration) *recovery {
 	told := ""
 	for {
 		m, err := b.follow(ctx)
@@ -55,7 +55,7 @@ func (b *Bridge) readAlong(ctx context.Context, retry time.Duration) *memory {
 
 // follow reads all there is, and then what comes. When ctx ends the memory is
 // good as far as it has read.
-func (b *Bridge) follow(ctx context.Context) (*memory, error) {
+func (b *Bridge) follow(ctx context.Context) (*recovery, error) {
 	m, err := b.recollect(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (b *Bridge) follow(ctx context.Context) (*memory, error) {
 	b.warm(true)
 	fresh, cancel := context.WithTimeout(ctx, rereadAfter)
 	defer cancel()
-	consumer, err := b.js.OrderedConsumer(fresh, b.config.Stream, m.rest(b.config))
+	consumer, err := b.js.OrderedConsumer(fresh, b.config.Stream, m.tailConfig())
 	if err != nil {
 		return m, fmt.Errorf("read along: open a consumer: %w", err)
 	}
@@ -80,7 +80,7 @@ func (b *Bridge) follow(ctx context.Context) (*memory, error) {
 		case err != nil:
 			return m, fmt.Errorf("read along: %w", err)
 		}
-		if err := m.next(b.config, msg); err != nil {
+		if err := m.next(msg); err != nil {
 			return m, fmt.Errorf("read along: %w", err)
 		}
 	}
@@ -88,49 +88,27 @@ func (b *Bridge) follow(ctx context.Context) (*memory, error) {
 
 // recollect brings a standby's memory up to the stream's last word, or reads all
 // anew if there is none or the stream is another one by now.
-func (b *Bridge) recollect(ctx context.Context, m *memory) (*memory, error) {
+func (b *Bridge) recollect(ctx context.Context, m *recovery) (*recovery, error) {
 	if err := b.limits.recalls.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("wait for other tenants to recall: %w", err)
 	}
 	defer b.limits.recalls.Release(1)
 	if m == nil {
-		return recall(ctx, b.js, b.config, b.strays)
+		return recoverState(ctx, b.js, b.config, b.newEngine(), b.strays)
 	}
-	made, newest, err := lastSequence(ctx, b.js, b.config.Stream)
+	created, newest, err := lastSequence(ctx, b.js, b.config.Stream)
 	if err != nil {
 		return nil, err
 	}
-	if !made.Equal(m.made) || newest < m.until {
-		return recall(ctx, b.js, b.config, b.strays)
+	if !created.Equal(m.created) || newest < m.until {
+		return recoverState(ctx, b.js, b.config, b.newEngine(), b.strays)
 	}
-	err = visit(ctx, b.js, b.config.Stream, m.rest(b.config), func(msg jetstream.Msg, _ uint64) error {
-		return m.next(b.config, msg)
+	err = visit(ctx, b.js, b.config.Stream, m.tailConfig(), func(msg jetstream.Msg, _ uint64) error {
+		return m.next(msg)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the rest of the stream: %w", err)
 	}
 	m.strays.sum()
 	return m, nil
-}
-
-// rest is what the memory has not read of its tenant.
-func (m *memory) rest(c *Config) jetstream.OrderedConsumerConfig {
-	return jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{c.subjectRoot() + ">"},
-		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:    m.until + 1,
-	}
-}
-
-// next remembers a message of the stream.
-func (m *memory) next(c *Config, msg jetstream.Msg) error {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return fmt.Errorf("read messages: %w", err)
-	}
-	m.until = meta.Sequence.Stream
-	if subject, ok := m.hear(c, msg, m.until); ok {
-		m.add(subject, recalled{seq: m.until, inStream: true, body: msg.Data()})
-	}
-	return nil
 }

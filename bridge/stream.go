@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/event"
 )
 
 // ErrStream is returned by [Provision] when a stream is there that the bridge
@@ -27,7 +29,7 @@ func eventsConfig(c *Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:               c.Stream,
 		Description:        "Changes in contact centres, as CloudEvents",
-		Subjects:           []string{SubjectPrefix + ".>"},
+		Subjects:           []string{event.SubjectPrefix + ".>"},
 		Storage:            jetstream.FileStorage,
 		Compression:        jetstream.S2Compression,
 		Replicas:           c.Replicas,
@@ -48,19 +50,19 @@ func eventsConfig(c *Config) jetstream.StreamConfig {
 func viewConfig(c *Config) jetstream.StreamConfig {
 	key := func(suffix string) string { return "$KV." + c.StateBucket + ".{{wildcard(1)}}." + suffix }
 	transforms := []jetstream.SubjectTransformConfig{
-		{Source: SubjectPrefix + ".*.agent.*.*", Destination: key("agent.{{wildcard(2)}}")},
-		{Source: SubjectPrefix + ".*.totals.*.*", Destination: key("totals.{{wildcard(2)}}")},
-		{Source: SubjectPrefix + ".*.threshold.*.*.*", Destination: key("threshold.{{wildcard(2)}}.{{wildcard(3)}}")},
-		{Source: SubjectPrefix + ".*.feed.checkpoint", Destination: key("feed")},
+		{Source: event.SubjectPrefix + ".*.agent.*.*", Destination: key("agent.{{wildcard(2)}}")},
+		{Source: event.SubjectPrefix + ".*.totals.*.*", Destination: key("totals.{{wildcard(2)}}")},
+		{Source: event.SubjectPrefix + ".*.threshold.*.*.*", Destination: key("threshold.{{wildcard(2)}}.{{wildcard(3)}}")},
+		{Source: event.SubjectPrefix + ".*.feed.checkpoint", Destination: key("feed")},
 	}
 	for _, verb := range []string{"observed", "appeared", "disappeared", "stats_changed"} {
 		transforms = append(transforms, jetstream.SubjectTransformConfig{
-			Source: SubjectPrefix + ".*.service.*." + verb, Destination: key("service.{{wildcard(2)}}"),
+			Source: event.SubjectPrefix + ".*.service.*." + verb, Destination: key("service.{{wildcard(2)}}"),
 		})
 	}
 	for _, verb := range []string{"availability_observed", "availability_changed"} {
 		transforms = append(transforms, jetstream.SubjectTransformConfig{
-			Source: SubjectPrefix + ".*.service.*." + verb, Destination: key("availability.{{wildcard(2)}}"),
+			Source: event.SubjectPrefix + ".*.service.*." + verb, Destination: key("availability.{{wildcard(2)}}"),
 		})
 	}
 	return jetstream.StreamConfig{

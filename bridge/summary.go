@@ -5,6 +5,10 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
 )
 
 // Summary is what a backtest found.
@@ -52,21 +56,21 @@ type RuleSummary struct {
 
 // gapBefore is the gap that a look ends if it is a good one; only before the
 // engine has it is known since when nothing was seen.
-func gapBefore(o observation, e *engine) *Gap {
-	if o.err != nil || !e.gap(o.answer.Received) {
+func gapBefore(o engine.Observation, e *engine.Engine) *Gap {
+	if o.Err != nil || !e.EndsGap(o.Received) {
 		return nil
 	}
-	return &Gap{e.observedUntil, o.answer.Received}
+	return &Gap{e.Stats().ObservedUntil, o.Received}
 }
 
 // look counts one look at the source; err is what the engine said of it.
-func (s *Summary) look(o observation, err error, gap *Gap) {
-	s.To = o.at
-	if errors.Is(o.err, errSlow) {
+func (s *Summary) look(o engine.Observation, err error, gap *Gap) {
+	s.To = o.At
+	if errors.Is(o.Err, engine.ErrPending) {
 		return
 	}
 	s.Polls++
-	if o.err != nil || err != nil {
+	if o.Err != nil || err != nil {
 		return
 	}
 	s.Good++
@@ -80,20 +84,28 @@ func (s *Summary) close(trials []*trial) {
 	for _, t := range trials {
 		s.Sets = append(s.Sets, SetSummary{t.set.Name, t.tally.close(s.To)})
 	}
-	if e := trials[0].engine; e != nil && e.cause != "" {
-		s.Gaps = append(s.Gaps, Gap{From: e.observedUntil})
+	if e := trials[0].engine; e != nil {
+		if stats := e.Stats(); stats.Cause != "" {
+			s.Gaps = append(s.Gaps, Gap{From: stats.ObservedUntil})
+		}
 	}
+}
+
+// alert is a rule on one entity.
+type alert struct {
+	rule   string
+	entity event.EntityRef
 }
 
 // tally follows what the rules of a set raise.
 type tally struct {
 	rules  []RuleSummary
-	open   map[watchKey]time.Time // since when
-	raised map[watchKey]bool      // at any time
+	open   map[alert]time.Time // since when
+	raised map[alert]bool      // at any time
 }
 
-func newTally(rules []Rule) tally {
-	t := tally{open: map[watchKey]time.Time{}, raised: map[watchKey]bool{}}
+func newTally(rules []rule.Rule) tally {
+	t := tally{open: map[alert]time.Time{}, raised: map[alert]bool{}}
 	for _, r := range rules {
 		t.rules = append(t.rules, RuleSummary{Name: r.Name})
 	}
@@ -101,23 +113,26 @@ func newTally(rules []Rule) tally {
 }
 
 // add counts an event if it is a threshold's.
-func (t *tally) add(ev event) {
-	d, ok := ev.data.(thresholdData)
-	i := slices.IndexFunc(t.rules, func(r RuleSummary) bool { return r.Name == d.Rule })
-	if !ok || i < 0 {
+func (t *tally) add(ev *event.Event) {
+	d, ok := ev.Data.(*event.ThresholdData)
+	if !ok {
 		return
 	}
-	r, key := &t.rules[i], watchKey{d.Rule, d.Entity}
-	if ev.name == "threshold.raised" {
+	i := slices.IndexFunc(t.rules, func(r RuleSummary) bool { return r.Name == d.Rule })
+	if i < 0 {
+		return
+	}
+	r, key := &t.rules[i], alert{d.Rule, d.Entity}
+	if ev.Name == event.ThresholdRaised {
 		r.Raised++
 		if !t.raised[key] {
 			r.Entities++
 		}
-		t.raised[key], t.open[key] = true, ev.at
+		t.raised[key], t.open[key] = true, ev.Time
 		return
 	}
 	r.Cleared++
-	r.lasted(ev.at.Sub(t.open[key]))
+	r.lasted(ev.Time.Sub(t.open[key]))
 	delete(t.open, key)
 }
 

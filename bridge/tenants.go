@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/caarlos0/env/v11"
+
+	"bpcc-nats/bridge/event"
 )
 
 // tenantsVariable names the file with the tenants of a process that runs several.
@@ -69,10 +71,10 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 			faults = append(faults, fmt.Errorf("%s (%s): %w", name, label(tenant), err))
 			continue
 		}
-		if first, taken := places[Token(c.Tenant)]; taken {
+		if first, taken := places[event.Token(c.Tenant)]; taken {
 			faults = append(faults, fmt.Errorf("%s: its name %q is that of tenant %d; give it another \"tenant\"", name, c.Tenant, first))
 		}
-		places[Token(c.Tenant)] = i + 1
+		places[event.Token(c.Tenant)] = i + 1
 		all = append(all, c)
 	}
 	if len(faults) > 0 {
@@ -97,7 +99,7 @@ func overlay(process map[string]string, tenant map[string]json.RawMessage) ([]st
 	vars := maps.Clone(process)
 	delete(vars, tenantsVariable)
 	var faults []error
-	for _, member := range sortedKeys(tenant) {
+	for _, member := range slices.Sorted(maps.Keys(tenant)) {
 		name, err := variable(member)
 		if err != nil {
 			faults = append(faults, err)
@@ -114,7 +116,7 @@ func overlay(process map[string]string, tenant map[string]json.RawMessage) ([]st
 		vars[name] = text
 	}
 	out := make([]string, 0, len(vars))
-	for _, name := range sortedKeys(vars) {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		out = append(out, name+"="+vars[name])
 	}
 	return out, errors.Join(faults...)

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 )
 
 // A bridge that is told to stop may take finishTimeout to finish the commit
@@ -128,7 +131,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
 	}
 	return &lease{
-		conn: b.js.Conn(), kv: kv, key: Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
+		conn: b.js.Conn(), kv: kv, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
 		ttl: status.TTL(), retry: b.retryAfter(status.TTL()), full: b.full, hinder: b.hinder,
 		awake: make(chan struct{}, 1),
 	}, nil
@@ -162,7 +165,7 @@ func (b *Bridge) leads() (undo func()) {
 // lead is one term: from the lease's taking to its release or loss. The error
 // is errLeaseLost, errMemoryLost, errStale or errAway where another term may follow. m is
 // what a standby has read, nil if nothing.
-func (b *Bridge) lead(ctx context.Context, l *lease, m *memory) error {
+func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 	defer b.leads()()
 	term, end := context.WithCancelCause(ctx)
 	var aside sync.WaitGroup
@@ -219,34 +222,31 @@ func notFenced(err error) error {
 
 // serve takes back what the stream holds, claims the feed and carries events
 // until ctx ends. It calls rouse after each.
-func (b *Bridge) serve(ctx context.Context, m *memory, rouse func()) error {
+func (b *Bridge) serve(ctx context.Context, m *recovery, rouse func()) error {
 	commits, cancel := finishing(ctx)
 	defer cancel()
-	b.engine = b.newEngine()
 	b.watchdog = newWatchdog(b.config, b.js, b.log)
 	before := b.js.Conn().LastError()
 	m, err := b.recollect(ctx, m)
 	if err != nil {
 		return unlessDone(ctx, fmt.Errorf("%w: %w", errAway, permitted(b.js.Conn(), before, err)))
 	}
-	if err := b.engine.restore(m); err != nil {
-		return err
-	}
-	b.fence = m.fence
-	b.engine.epoch++
+	b.engine, b.fence = m.engine, m.fence
+	started := b.engine.Start(b.now())
 	if b.availability != nil {
-		b.availability.expect(b.engine.availabilityTold())
+		b.availability.expect(b.engine.KnownAvailability())
 	}
-	b.log.Info("leading", "epoch", b.engine.epoch, "poll", b.engine.poll, "instance", b.self.instance,
-		"agents", b.engine.state.Len(kindAgent), "services", b.engine.state.Len(kindService))
-	if err := b.commit(commits, b.engine.started(b.now())); err != nil {
+	s := b.engine.Stats()
+	b.log.Info("leading", "epoch", s.Epoch, "poll", s.Poll, "instance", b.self.instance,
+		"agents", s.Entities[event.Agent], "services", s.Entities[event.Service])
+	if err := b.commit(commits, started); err != nil {
 		if errors.Is(err, ErrFenced) {
 			return fmt.Errorf("%w: %w", errStale, err)
 		}
 		return err
 	}
 	b.report()
-	return b.watch(ctx, func(_ observation, done batch) error {
+	return b.watch(ctx, func(_ engine.Observation, done *engine.Batch) error {
 		defer rouse()
 		return b.carry(commits, done)
 	})
@@ -278,7 +278,7 @@ func (b *Bridge) stop(ctx context.Context, doubt error, reason string) error {
 		left <- b.source.leave(leaving)
 	}()
 	var err error
-	if doubt == nil && b.engine.epoch > 0 {
+	if doubt == nil && b.engine.Stats().Epoch > 0 {
 		err = b.farewell(ctx, reason)
 	} // else in doubt: the next start finds out
 	if err := <-left; err != nil {
@@ -289,14 +289,14 @@ func (b *Bridge) stop(ctx context.Context, doubt error, reason string) error {
 
 // farewell ends the feed in the stream.
 func (b *Bridge) farewell(ctx context.Context, reason string) error {
-	err := b.commit(ctx, b.engine.stopped(b.now(), reason))
+	err := b.commit(ctx, b.engine.Stop(b.now(), reason))
 	switch {
 	case errors.Is(err, ErrFenced):
 		b.log.Info("stopped without a goodbye: another instance leads already")
 	case err != nil:
 		return fmt.Errorf("say goodbye: %w", err)
 	default:
-		b.log.Info("stopped", "poll", b.engine.poll)
+		b.log.Info("stopped", "poll", b.engine.Stats().Poll)
 		if err := b.watchdog.disarm(ctx); err != nil {
 			b.log.Warn("readers will be told that the feed is stale, on top of stopped", "err", err)
 		}

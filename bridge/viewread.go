@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/event"
 )
 
 // ViewEntry is one key of the view.
@@ -35,7 +37,7 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only strin
 	}
 	keys := ">"
 	if only != "" {
-		keys = Token(only) + ".>"
+		keys = event.Token(only) + ".>"
 	}
 	watch, err := kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
@@ -54,14 +56,14 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only strin
 			break
 		}
 		token, key, _ := strings.Cut(entry.Key(), ".")
-		tenant, err := ParseToken(token)
+		tenant, err := event.ParseToken(token)
 		if err != nil {
-			tenant, err = token, fmt.Errorf("%w: its key: %w", errStray, err)
+			tenant, err = token, fmt.Errorf("%w: its key: %w", event.ErrForeign, err)
 		} else {
-			_, err = readEntry(tenant, key, entry.Value())
+			_, err = event.ParseValue(tenant, key, entry.Value())
 		}
 		if err != nil {
-			err = errors.New(clipText(err.Error(), 200)) // it may hold what anybody wrote
+			err = errors.New(event.Truncate(err.Error(), 200)) // it may hold what anybody wrote
 		}
 		kind, _, _ := strings.Cut(key, ".")
 		all = append(all, ViewEntry{tenant, key, kind, entry.Value(), err})

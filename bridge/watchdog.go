@@ -9,13 +9,14 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/event"
 )
 
 const (
 	// watchdogPrefix begins the watchdog's subjects; it must not be captured by
 	// the stream of events.
 	watchdogPrefix = "bpcc.watchdog"
-	statusStale    = "stale"
 )
 
 // watchdogConfig is the stream in which a message lies ready that the server
@@ -64,22 +65,23 @@ func newWatchdog(c *Config, js jetstream.JetStream, log *slog.Logger) *watchdog 
 }
 
 func (w *watchdog) subject(what string) string {
-	return watchdogPrefix + "." + Token(w.tenant) + "." + what
+	return watchdogPrefix + "." + event.Token(w.tenant) + "." + what
 }
 
-// putOff is called at every observation. When it is time, or the feed's status
-// has changed, it replaces the news that lies ready by a later one, told by
-// stale. It returns true if the old one
-// may have been told meanwhile, so that a fresh checkpoint is due.
-func (w *watchdog) putOff(ctx context.Context, now time.Time, status string, stale func() ([]byte, error)) (late bool) {
+// due reports whether it is time to replace the message that lies ready, or the
+// feed's status has changed.
+func (w *watchdog) due(now time.Time, status string) bool {
 	if now.Sub(w.armed) < w.after/3 && status == w.status {
 		return false
 	}
 	// A stream that does not answer must not hold every poll up.
-	if !w.failed.IsZero() && now.Sub(w.failed) < w.after/6 {
-		return false
-	}
-	err := w.arm(ctx, now, stale)
+	return w.failed.IsZero() || now.Sub(w.failed) >= w.after/6
+}
+
+// reset replaces the message that lies ready by a later one with this body. It
+// reports whether the old one may have been sent meanwhile.
+func (w *watchdog) reset(ctx context.Context, now time.Time, status string, body []byte) (late bool) {
+	err := w.arm(ctx, now, body)
 	if err == nil {
 		late = !w.armed.IsZero() && now.Sub(w.armed) >= w.after
 		w.armed, w.status, w.failed, w.told = now, status, time.Time{}, ""
@@ -105,14 +107,10 @@ func (w *watchdog) replace(ctx context.Context) {
 	}
 }
 
-func (w *watchdog) arm(ctx context.Context, now time.Time, stale func() ([]byte, error)) error {
-	body, err := stale()
-	if err != nil {
-		return err
-	}
+func (w *watchdog) arm(ctx context.Context, now time.Time, body []byte) error {
 	msg := nats.NewMsg(w.subject("armed"))
 	msg.Data = body
-	msg.Header.Set("Content-Type", contentType)
+	msg.Header.Set("Content-Type", event.ContentType)
 	// The library's option for this cuts to whole seconds, and so fires early.
 	msg.Header.Set("Nats-Schedule", "@at "+now.Add(w.after).UTC().Format(time.RFC3339Nano))
 	msg.Header.Set("Nats-Schedule-Target", w.subject("stale"))
@@ -134,17 +132,4 @@ func (w *watchdog) disarm(ctx context.Context) error {
 		return fmt.Errorf("disarm the watchdog: %w", err)
 	}
 	return nil
-}
-
-// staleCheckpoint is what readers of the view find when this bridge has died
-// after what it has told so far. Its index is the one that no batch uses.
-func (e *engine) staleCheckpoint(now time.Time, source string) ([]byte, error) {
-	b := e.batch(now)
-	b.status = statusStale
-	var l letters
-	msgs, err := l.messages(e, []event{e.checkpoint(b, nil, 1, 1)}, source, e.poll, 0)
-	if err != nil {
-		return nil, err
-	}
-	return msgs[0].Data, nil
 }

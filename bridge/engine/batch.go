@@ -71,7 +71,8 @@ func (c *Chunk) Poll() uint64 { return c.batch.poll }
 // before the next one is asked for.
 func (e *Engine) Chunks(b *Batch, size int) iter.Seq[*Chunk] {
 	return func(yield func(*Chunk) bool) {
-		defer e.builder.release()
+		// What a large batch needed is not kept for the small ones after it.
+		defer func() { e.builder = builder{} }()
 		most := size - 1
 		parts := max(1, (len(b.pending)+most-1)/most)
 		for part := 1; part <= parts; part++ {

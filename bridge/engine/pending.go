@@ -93,13 +93,6 @@ type agentSplit struct {
 	intermediate diff.Image
 }
 
-// release lets go of what was built.
-func (s *builder) release() {
-	clear(s.events[:cap(s.events)])
-	clear(s.agents[:cap(s.agents)])
-	s.change, s.loaded, s.split = diff.Change{}, 0, agentSplit{}
-}
-
 // build builds events of a batch, with room for one more.
 func (e *Engine) build(b *Batch, pending []pendingEvent) []event.Event {
 	s := &e.builder

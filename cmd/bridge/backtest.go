@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/rule"
 	"bpcc-nats/schemas"
 )
 
@@ -60,7 +61,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 	sum, err := b.Run(ctx)
 	err = errors.Join(err, out.Flush())
 	switch {
-	case errors.Is(err, bridge.ErrRules), errors.Is(err, bridge.ErrApart):
+	case errors.Is(err, rule.ErrInvalid), errors.Is(err, bridge.ErrApart):
 		return fmt.Errorf("%w: %w", errUsage, err)
 	case err != nil:
 		return stopped(ctx, err)
@@ -73,7 +74,7 @@ func readRules(name string) (bridge.RuleSet, error) {
 	if err != nil {
 		return bridge.RuleSet{}, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	rules, err := bridge.ParseRules(body)
+	rules, err := rule.Parse(body)
 	if err != nil {
 		return bridge.RuleSet{}, fmt.Errorf("%w: %s: %w", errUsage, name, err)
 	}

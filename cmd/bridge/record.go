@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/event"
 )
 
 func (p *program) record(ctx context.Context, args []string) error {
@@ -37,7 +38,7 @@ func (p *program) record(ctx context.Context, args []string) error {
 		return recordTo(ctx, c, p.stdout, log)
 	}
 	if *out == "" {
-		*out = "recording-" + bridge.Token(c.Tenant) + "-" + time.Now().UTC().Format("20060102T150405Z") + ".ndjson.gz"
+		*out = "recording-" + event.Token(c.Tenant) + "-" + time.Now().UTC().Format("20060102T150405Z") + ".ndjson.gz"
 	}
 	// People are in it: for the owner's eyes alone, and never over another file.
 	file, err := os.OpenFile(*out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

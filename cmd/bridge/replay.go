@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/event"
 )
 
 func (p *program) replay(ctx context.Context, args []string) error {
@@ -21,7 +21,7 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	var s stretch
 	s.bounds(f)
 	r := replayer{program: p}
-	subject := f.String("subject", bridge.SubjectPrefix+".>", "which subjects, with NATS wildcards; several with commas")
+	subject := f.String("subject", event.SubjectPrefix+".>", "which subjects, with NATS wildcards; several with commas")
 	f.Func("type", "which `types` of event, such as agent.state_changed or 'agent.*'; several with commas", r.addTypes)
 	f.BoolVar(&s.follow, "follow", false, "go on with what is published from now on")
 	f.BoolVar(&r.human, "human", false, "print lines for people instead of NDJSON")

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/event"
 )
 
 // storedDay is a server whose stream holds the golden day, as a bridge would
@@ -67,7 +68,7 @@ func subjectOf(typ, about string) string {
 	_, verb, _ := strings.Cut(name, ".")
 	var tokens []string
 	for part := range strings.SplitSeq(about, "/") {
-		tokens = append(tokens, bridge.Token(part))
+		tokens = append(tokens, event.Token(part))
 	}
 	return "bpcc.v1.acme." + strings.Join(tokens, ".") + "." + verb
 }

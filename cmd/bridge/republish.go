@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/event"
 )
 
 // replaySequence is the header that tells a replayed event from a live one: the
@@ -62,7 +63,7 @@ func newRepublisher(ctx context.Context, c *bridge.Config, l *link, root string)
 const ackWindow = 256
 
 func (r *republisher) publish(ctx context.Context, m message) error {
-	out := nats.NewMsg(r.root + strings.TrimPrefix(m.subject, bridge.SubjectPrefix))
+	out := nats.NewMsg(r.root + strings.TrimPrefix(m.subject, event.SubjectPrefix))
 	out.Data = m.body
 	for name, values := range m.header {
 		if !strings.HasPrefix(name, "Nats-") { // which are orders to the server that took the original

@@ -15,7 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/audit"
 )
 
 // errUnsound is returned when a stream does not hold what was promised.
@@ -25,7 +26,7 @@ func (p *program) verify(ctx context.Context, args []string) error {
 	f := p.flags("verify")
 	s := stretch{whole: true}
 	s.bounds(f)
-	var o bridge.AuditOptions
+	var o audit.Options
 	f.StringVar(&o.Tenant, "tenant", "", "judge this tenant alone; default all")
 	asJSON := f.Bool("json", false, "print the report as JSON")
 	if err := parse(f, args, 1); err != nil {
@@ -46,7 +47,7 @@ func (p *program) verify(ctx context.Context, args []string) error {
 	} else {
 		err = p.tellAudit(report)
 	}
-	if err == nil && !report.Sound {
+	if err == nil && !report.OK {
 		n := 0
 		for _, count := range report.ByCode {
 			n += count
@@ -57,33 +58,33 @@ func (p *program) verify(ctx context.Context, args []string) error {
 }
 
 // auditOf judges an exported file, or a stretch of the stream if file is "".
-func (p *program) auditOf(ctx context.Context, file string, s stretch, o bridge.AuditOptions) (bridge.Audit, error) {
+func (p *program) auditOf(ctx context.Context, file string, s stretch, o audit.Options) (audit.Report, error) {
 	if file != "" {
 		if s.from > 0 || s.to > 0 || !s.since.IsZero() || !s.until.IsZero() {
-			return bridge.Audit{}, fmt.Errorf("%w: an exported file is judged whole; the bounds are for the stream", errUsage)
+			return audit.Report{}, fmt.Errorf("%w: an exported file is judged whole; the bounds are for the stream", errUsage)
 		}
-		a, err := bridge.NewAuditor(o)
+		a, err := audit.New(o)
 		if err == nil {
 			err = auditFile(ctx, file, a)
 		}
 		if err != nil {
-			return bridge.Audit{}, err
+			return audit.Report{}, err
 		}
 		return a.Report(), nil
 	}
 	linked, c, l, _, err := p.reading(ctx)
 	if err != nil || l == nil {
-		return bridge.Audit{}, err
+		return audit.Report{}, err
 	}
 	defer l.close()
 	o.CheckpointInterval, o.Retention = c.CheckpointInterval, c.Retention
-	s.subjects = []string{bridge.SubjectPrefix + ".>"}
+	s.subjects = []string{event.SubjectPrefix + ".>"}
 	if o.Whole = o.Tenant == ""; !o.Whole {
-		s.subjects = []string{bridge.SubjectPrefix + "." + bridge.Token(o.Tenant) + ".>"}
+		s.subjects = []string{event.SubjectPrefix + "." + event.Token(o.Tenant) + ".>"}
 	}
-	a, err := bridge.NewAuditor(o)
+	a, err := audit.New(o)
 	if err != nil {
-		return bridge.Audit{}, err
+		return audit.Report{}, err
 	}
 	err = read(linked, l.js, c.Stream, s, func(m message) error {
 		a.Add(m.seq, m.subject, m.header, m.body)
@@ -106,7 +107,7 @@ type exported struct {
 const lineLimit = 64 << 20
 
 // auditFile adds every line of an export, plain or compressed; - is standard input.
-func auditFile(ctx context.Context, name string, a *bridge.Auditor) error {
+func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 	in := io.Reader(os.Stdin)
 	if name != "-" {
 		file, err := os.Open(name)
@@ -145,7 +146,7 @@ func auditFile(ctx context.Context, name string, a *bridge.Auditor) error {
 }
 
 // tellAudit writes the report for people.
-func (p *program) tellAudit(r bridge.Audit) error {
+func (p *program) tellAudit(r audit.Report) error {
 	paint := painter(p.stdout, p.env)
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	what := fmt.Sprintf("%d events", r.Events)
@@ -191,7 +192,7 @@ func (p *program) tellAudit(r bridge.Audit) error {
 	}
 	tellFindings(p.stdout, "NOTES", r.Notes, func(s string) string { return paint(yellow, s) })
 	tellFindings(p.stdout, "FAULTS", r.Faults, func(s string) string { return paint(red, s) })
-	if r.Sound {
+	if r.OK {
 		_, err := fmt.Fprintf(p.stdout, "\n%s every event is valid, once, in its order, and covered by its checkpoint\n", paint(green, "SOUND"))
 		return err
 	}
@@ -203,7 +204,7 @@ func (p *program) tellAudit(r bridge.Audit) error {
 	return err
 }
 
-func tellFindings(w io.Writer, title string, list []bridge.Finding, paint func(string) string) {
+func tellFindings(w io.Writer, title string, list []audit.Finding, paint func(string) string) {
 	if len(list) > 0 {
 		fmt.Fprintf(w, "\n%s\n", title)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/audit"
 )
 
 // golden is a day's events as an export has them, one a line.
@@ -85,8 +85,8 @@ func TestVerifyExport(t *testing.T) {
 	}
 	file := writeFile(t, "export", []byte(hole))
 	r := exec(t, t.Context(), nil, "verify", "--json", file)
-	var report bridge.Audit
-	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || r.status != exitFailed || report.Sound || len(report.Faults) == 0 {
+	var report audit.Report
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || r.status != exitFailed || report.OK || len(report.Faults) == 0 {
 		t.Errorf("status %d, %v\n%s", r.status, err, r.stdout)
 	}
 }

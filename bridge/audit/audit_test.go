@@ -1,4 +1,4 @@
-package bridge_test
+package audit_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/audit"
 )
 
 // message is one message of a stream that an auditor reads.
@@ -25,7 +25,7 @@ type message struct {
 // goldenStream is the recorded day as a stream would hold it.
 func goldenStream(t *testing.T) []message {
 	t.Helper()
-	text, err := os.ReadFile("testdata/golden/events.ndjson")
+	text, err := os.ReadFile("../testdata/golden/events.ndjson")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,9 +51,9 @@ func (m message) id() string {
 	return e.ID
 }
 
-func audit(t *testing.T, o bridge.AuditOptions, all []message) bridge.Audit {
+func judge(t *testing.T, o audit.Options, all []message) audit.Report {
 	t.Helper()
-	a, err := bridge.NewAuditor(o)
+	a, err := audit.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,15 +66,15 @@ func audit(t *testing.T, o bridge.AuditOptions, all []message) bridge.Audit {
 func TestAuditOfASoundDay(t *testing.T) {
 	t.Parallel()
 	all := goldenStream(t)
-	r := audit(t, bridge.AuditOptions{Whole: true}, all)
-	if !r.Sound || len(r.Faults) > 0 || len(r.Notes) > 0 {
+	r := judge(t, audit.Options{Whole: true}, all)
+	if !r.OK || len(r.Faults) > 0 || len(r.Notes) > 0 {
 		t.Errorf("unsound: %v, notes %v", r.Faults, r.Notes)
 	}
 	if r.Events != len(all) || len(r.Tenants) != 1 || r.FirstSeq != 11 || r.LastSeq != uint64(10+len(all)) {
 		t.Errorf("report %+v", r)
 	}
 	day := r.Tenants[0]
-	if day.Tenant != "acme" || day.Status != "stopped" || day.Checkpoints != 19 || day.Midway != 0 || day.Entities != 11 {
+	if day.Tenant != "acme" || day.Status != "stopped" || day.Checkpoints != 19 || day.StartedMidChain != 0 || day.Entities != 11 {
 		t.Errorf("tenant %+v", day)
 	}
 	if len(day.Gaps) != 1 || day.Gaps[0].Kind != "interrupted" || day.Gaps[0].Cause == "" || day.Gaps[0].To.IsZero() || day.GapSeconds < 5 {
@@ -119,23 +119,23 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 		want   []string // code, sequence, entity: in this order, others may stand between
 	}{
 		"lost event": {harm: without("acme-1-8-2"), sparse: true, want: []string{
-			"lost acme-1-8-3 availability.Voice=20Inbound", "count acme-1-8-5", "revision acme-1-18-1 agent.anna=2Elopez",
+			"missing acme-1-8-3 availability.Voice=20Inbound", "count acme-1-8-5", "revision acme-1-18-1 agent.anna=2Elopez",
 		}},
 		"lost first event of a poll": {harm: without("acme-1-8-1"), sparse: true, want: []string{
-			"lost acme-1-8-2 agent.anna=2Elopez", "revision acme-1-8-2 agent.anna=2Elopez",
+			"missing acme-1-8-2 agent.anna=2Elopez", "revision acme-1-8-2 agent.anna=2Elopez",
 		}},
 		"lost poll":        {harm: without("acme-1-24-1", "acme-1-24-2"), sparse: true, want: []string{"count acme-1-25-2"}},
 		"lost from stream": {harm: without("acme-1-78-1"), want: []string{"sequence acme-1-82-1"}},
 		"lost checkpoint":  {harm: without("acme-1-8-5"), sparse: true, want: []string{"uncovered acme-1-12-1"}},
-		"lost resumption":  {harm: without("acme-1-55-1"), sparse: true, want: []string{"lost acme-1-55-2"}},
+		"lost resumption":  {harm: without("acme-1-55-1"), sparse: true, want: []string{"missing acme-1-55-2"}},
 		"doubled event": {harm: func(t *testing.T, all []message) []message {
 			i := index(t, all, "acme-1-8-2")
 			return slices.Insert(all, i+1, all[i])
-		}, sparse: true, want: []string{"doubled acme-1-8-2 agent.anna=2Elopez"}},
+		}, sparse: true, want: []string{"duplicate acme-1-8-2 agent.anna=2Elopez"}},
 		"doubled poll": {harm: func(t *testing.T, all []message) []message {
 			i := index(t, all, "acme-1-8-1")
 			return slices.Insert(all, i+5, all[i:i+5]...)
-		}, sparse: true, want: []string{"doubled acme-1-8-1", "doubled acme-1-8-5"}},
+		}, sparse: true, want: []string{"duplicate acme-1-8-1", "duplicate acme-1-8-5"}},
 		"event told again later": {harm: func(t *testing.T, all []message) []message {
 			return slices.Insert(all, index(t, all, "acme-1-21-1"), all[index(t, all, "acme-1-8-2")])
 		}, sparse: true, want: []string{"order acme-1-8-2 agent.anna=2Elopez", "uncovered acme-1-21-1"}},
@@ -143,7 +143,7 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 			i := index(t, all, "acme-1-8-1")
 			all[i], all[i+1] = all[i+1], all[i]
 			return all
-		}, sparse: true, want: []string{"lost acme-1-8-2 agent.anna=2Elopez", "order acme-1-8-1 agent.anna=2Elopez"}},
+		}, sparse: true, want: []string{"missing acme-1-8-2 agent.anna=2Elopez", "order acme-1-8-1 agent.anna=2Elopez"}},
 		"swapped polls": {harm: func(t *testing.T, all []message) []message {
 			i, j := index(t, all, "acme-1-24-1"), index(t, all, "acme-1-25-1")
 			return slices.Concat(all[:i], all[j:j+2], all[i:j], all[j+2:])
@@ -156,10 +156,10 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 			last.body = last.body[:len(last.body)/2]
 			return all
 		}, want: []string{"schema", "uncovered"}},
-		"edited value":            {harm: edit(`"in_calls_handled_per_day":"13"}`, `"in_calls_handled_per_day":"99"}`), want: []string{"before acme-1-18-1 agent.anna=2Elopez"}},
+		"edited value":            {harm: edit(`"in_calls_handled_per_day":"13"}`, `"in_calls_handled_per_day":"99"}`), want: []string{"chain acme-1-18-1 agent.anna=2Elopez"}},
 		"edited state":            {harm: edit(`"from":{"state":"ready"}`, `"from":{"state":"busy"}`), want: []string{"image acme-1-8-1 agent.anna=2Elopez"}},
 		"edited list of changes":  {harm: edit(`"changed":["in_calls_handled_per_day"]`, `"changed":["first_last_name"]`), want: []string{"image acme-1-8-2 agent.anna=2Elopez"}},
-		"edited availability":     {harm: edit(`"available":false,"previous":true`, `"available":null,"previous":true`), want: []string{"before acme-1-18-2 availability.Voice=20Inbound"}},
+		"edited availability":     {harm: edit(`"available":false,"previous":true`, `"available":null,"previous":true`), want: []string{"chain acme-1-18-2 availability.Voice=20Inbound"}},
 		"edited window":           {harm: edit(`"by":"2026-11-23T21:13:40.968Z"},"app"`, `"by":"2026-11-23T21:13:41.968Z"},"app"`), want: []string{"window acme-1-8-4 totals.bridge"}},
 		"window ends before":      {harm: edit(`"by":"2026-11-23T21:13:44.468Z"},"agent"`, `"by":"2026-11-23T20:13:44.468Z"},"agent"`), want: []string{"window acme-1-15-1 agent.bob"}},
 		"edited count":            {harm: edit(`"events":4,`, `"events":5,`), want: []string{"count acme-1-8-5"}},
@@ -181,7 +181,7 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 		"content type":                {harm: header("acme-1-15-1", "Content-Type", "text/plain"), want: []string{"header acme-1-15-1 agent.bob"}},
 		"false tombstone":             {harm: header("acme-1-15-1", "KV-Operation", "DEL"), want: []string{"tombstone acme-1-15-1 agent.bob"}},
 		"tombstone left out":          {harm: header("acme-1-31-3", "KV-Operation", ""), want: []string{"tombstone acme-1-31-3 agent.bob"}},
-		"another writer's checkpoint": {harm: header("acme-1-8-5", "Nats-Expected-Last-Subject-Sequence", "12"), want: []string{"lost acme-1-8-5"}},
+		"another writer's checkpoint": {harm: header("acme-1-8-5", "Nats-Expected-Last-Subject-Sequence", "12"), want: []string{"missing acme-1-8-5"}},
 		"nothing":                     {harm: func(*testing.T, []message) []message { return nil }, want: []string{"empty"}},
 	}
 	for name, test := range tests {
@@ -193,8 +193,8 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 					all[i].seq = uint64(2*i + 1)
 				}
 			}
-			r := audit(t, bridge.AuditOptions{Whole: !test.sparse}, all)
-			if r.Sound {
+			r := judge(t, audit.Options{Whole: !test.sparse}, all)
+			if r.OK {
 				t.Fatal("it is held to be sound")
 			}
 			var got []string
@@ -232,8 +232,8 @@ func TestAuditBeginsAnywhere(t *testing.T) {
 	t.Parallel()
 	all := goldenStream(t)
 	for i := range all {
-		r := audit(t, bridge.AuditOptions{Whole: true}, all[i:])
-		if !r.Sound {
+		r := judge(t, audit.Options{Whole: true}, all[i:])
+		if !r.OK {
 			t.Errorf("from %s: %+v", all[i].id(), r.Faults)
 		}
 		inside := i > 0 && !strings.HasSuffix(all[i-1].subject, ".feed.checkpoint")
@@ -264,15 +264,15 @@ func TestAuditOfTenants(t *testing.T) {
 	for i := range mixed {
 		mixed[i].seq = uint64(i + 1)
 	}
-	r := audit(t, bridge.AuditOptions{Whole: true}, mixed)
-	if !r.Sound || len(r.Tenants) != 2 || r.Tenants[0].Events != len(day) || r.Tenants[1].Tenant != "b.c" {
+	r := judge(t, audit.Options{Whole: true}, mixed)
+	if !r.OK || len(r.Tenants) != 2 || r.Tenants[0].Events != len(day) || r.Tenants[1].Tenant != "b.c" {
 		t.Errorf("both: %+v, %+v", r.Faults, r.Tenants)
 	}
 	mixed = slices.DeleteFunc(mixed, func(m message) bool { return m.id() == "acme-1-8-2" })
-	if r := audit(t, bridge.AuditOptions{Tenant: "b.c"}, mixed); !r.Sound || len(r.Tenants) != 1 {
+	if r := judge(t, audit.Options{Tenant: "b.c"}, mixed); !r.OK || len(r.Tenants) != 1 {
 		t.Errorf("the other tenant alone: %+v", r.Faults)
 	}
-	if r := audit(t, bridge.AuditOptions{Tenant: "acme"}, mixed); r.Sound || r.Tenants[0].Tenant != "acme" {
+	if r := judge(t, audit.Options{Tenant: "acme"}, mixed); r.OK || r.Tenants[0].Tenant != "acme" {
 		t.Errorf("the tenant with a loss alone: %+v", r)
 	}
 }
@@ -280,14 +280,14 @@ func TestAuditOfTenants(t *testing.T) {
 // TestAuditOfAnExport knows neither subjects, sequences nor headers.
 func TestAuditOfAnExport(t *testing.T) {
 	t.Parallel()
-	a, err := bridge.NewAuditor(bridge.AuditOptions{})
+	a, err := audit.New(audit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range goldenStream(t) {
 		a.Add(0, "", nil, m.body)
 	}
-	if r := a.Report(); !r.Sound || r.Tenants[0].Tenant != "acme" {
+	if r := a.Report(); !r.OK || r.Tenants[0].Tenant != "acme" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -296,7 +296,7 @@ func TestAuditOfAnExport(t *testing.T) {
 // watermark without events. The checkpoint that follows names it.
 func TestAuditMissesNoBatchOfAnExport(t *testing.T) {
 	t.Parallel()
-	a, err := bridge.NewAuditor(bridge.AuditOptions{})
+	a, err := audit.New(audit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,16 +1,17 @@
-package bridge
+package audit
 
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 )
 
-// Audit is what an [Auditor] found.
-type Audit struct {
-	// Sound tells that there is something, and no fault in it. Gaps that are
-	// stated are none.
-	Sound bool `json:"sound"`
+// Report is what an [Auditor] found.
+type Report struct {
+	// OK reports that there is something to judge, and no fault in it. Gaps that
+	// are stated are none.
+	OK bool `json:"ok"`
 	// Events counts what was judged, checkpoints included.
 	Events int `json:"events"`
 	// FirstSeq and LastSeq are stream sequences, 0 if they are not known.
@@ -20,7 +21,7 @@ type Audit struct {
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
 	// Tenants are in order of their names.
-	Tenants []TenantAudit `json:"tenants"`
+	Tenants []TenantReport `json:"tenants"`
 	// Faults are the first of them, in order; ByCode counts all.
 	Faults []Finding `json:"faults"`
 	// Notes are what a reader should know and what is no fault.
@@ -28,52 +29,52 @@ type Audit struct {
 	ByCode map[string]int `json:"faults_by_code"`
 }
 
-// TenantAudit is what was found about one tenant.
-type TenantAudit struct {
+// TenantReport is what was found about one tenant.
+type TenantReport struct {
 	Tenant      string         `json:"tenant"`
 	Events      int            `json:"events"`
 	Checkpoints int            `json:"checkpoints"`
 	Types       map[string]int `json:"types"`
-	// Entities counts revision chains; Midway those that do not begin with
-	// revision 1, since the range begins later.
-	Entities int `json:"entities"`
-	Midway   int `json:"entities_begun_midway"`
+	// Entities counts revision chains; StartedMidChain those that do not begin
+	// with revision 1, since the range begins later.
+	Entities        int `json:"entities"`
+	StartedMidChain int `json:"entities_started_mid_chain"`
 	// LastEpoch and LastPoll are where the range ends.
 	LastEpoch uint64 `json:"last_epoch"`
 	LastPoll  uint64 `json:"last_poll"`
 	// Status and ObservedUntil are what the last checkpoint says.
 	Status        string    `json:"status"`
 	ObservedUntil time.Time `json:"observed_until,omitzero"`
-	// Gaps are the first of them; GapCount and GapSeconds tell of all.
-	Gaps       []AuditGap `json:"gaps"`
-	GapCount   int        `json:"gap_count"`
-	GapSeconds float64    `json:"gap_seconds"`
-	// AfterGap counts the changes that were told as net changes over a gap.
+	// Gaps are the first of them; GapCount and GapSeconds count all.
+	Gaps       []Gap   `json:"gaps"`
+	GapCount   int     `json:"gap_count"`
+	GapSeconds float64 `json:"gap_seconds"`
+	// AfterGap counts the net changes over a gap.
 	AfterGap int `json:"changes_after_gap"`
 }
 
-// AuditGap is a time without sight of the source, or without a word.
-type AuditGap struct {
-	// Kind is interrupted (the source was away), restart (no bridge looked),
-	// unseen (told by its changes alone) or silence (checkpoints are missing
+// Gap is a time without sight of the source, or without a checkpoint.
+type Gap struct {
+	// Kind is interrupted (the source was away), restart (no bridge was running),
+	// unseen (shown by its changes alone) or silence (checkpoints are missing
 	// for longer than their interval).
 	Kind  string `json:"kind"`
 	Cause string `json:"cause"`
 	// From is zero if nothing was seen before, To if the gap is open at the end.
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
-	// Changes counts what was told as a net change over the gap.
+	// Changes counts the net changes over the gap.
 	Changes int `json:"changes"`
-	// Seq and ID are of the event that told of it first.
+	// Seq and ID are of the first event that shows it.
 	Seq uint64 `json:"sequence,omitempty"`
 	ID  string `json:"id"`
 }
 
 // Finding is one fault or note.
 type Finding struct {
-	// Code is one word for programs: stray, schema, subject, header, tombstone,
-	// sequence, doubled, order, epoch, lost, uncovered, count, part, revision,
-	// before, image, window, watermark, feed, gap, empty; of notes: cut, clock.
+	// Code is one word for programs: foreign, schema, subject, header, tombstone,
+	// sequence, duplicate, order, epoch, missing, uncovered, count, part, revision,
+	// chain, image, window, watermark, feed, gap, empty; of notes: cut, clock.
 	Code string `json:"code"`
 	// N counts the events added, from 1: the line of an export.
 	N      int    `json:"n"`
@@ -91,12 +92,12 @@ type Finding struct {
 const listLimit = 200
 
 func (a *Auditor) fault(t *tenantAudit, e *audited, code, format string, args ...any) {
-	a.audit.ByCode[code]++
-	a.audit.Faults = a.find(a.audit.Faults, t, e, code, fmt.Sprintf(format, args...))
+	a.report.ByCode[code]++
+	a.report.Faults = a.find(a.report.Faults, t, e, code, fmt.Sprintf(format, args...))
 }
 
 func (a *Auditor) note(t *tenantAudit, e *audited, code, format string, args ...any) {
-	a.audit.Notes = a.find(a.audit.Notes, t, e, code, fmt.Sprintf(format, args...))
+	a.report.Notes = a.find(a.report.Notes, t, e, code, fmt.Sprintf(format, args...))
 }
 
 func (a *Auditor) find(found []Finding, t *tenantAudit, e *audited, code, text string) []Finding {
@@ -104,12 +105,12 @@ func (a *Auditor) find(found []Finding, t *tenantAudit, e *audited, code, text s
 		return found
 	}
 	return append(found, Finding{
-		Code: code, N: a.audit.Events, Seq: e.seq, Tenant: t.name, Entity: e.entity, ID: e.ID, Type: e.Type, Text: text,
+		Code: code, N: a.report.Events, Seq: e.seq, Tenant: t.name, Entity: e.entity, ID: e.id, Type: e.typ, Text: text,
 	})
 }
 
 // count takes note of an event that is judged.
-func (r *Audit) count(seq uint64, at time.Time) {
+func (r *Report) count(seq uint64, at time.Time) {
 	r.Events++
 	if seq > 0 && r.FirstSeq == 0 {
 		r.FirstSeq = seq
@@ -124,7 +125,7 @@ func (r *Audit) count(seq uint64, at time.Time) {
 	r.To = at
 }
 
-func (t *TenantAudit) gap(g AuditGap) {
+func (t *TenantReport) gap(g Gap) {
 	t.GapCount++
 	t.GapSeconds += g.length().Seconds()
 	if len(t.Gaps) < listLimit {
@@ -133,32 +134,32 @@ func (t *TenantAudit) gap(g AuditGap) {
 }
 
 // length is 0 where an end is not known.
-func (g *AuditGap) length() time.Duration {
+func (g *Gap) length() time.Duration {
 	if g.From.IsZero() || g.To.IsZero() {
 		return 0
 	}
 	return g.To.Sub(g.From)
 }
 
-// Report tells what was found so far, as if the range ended here. More may be
-// added afterwards.
-func (a *Auditor) Report() Audit {
-	r := a.audit
-	r.Tenants, r.ByCode = []TenantAudit{}, maps.Clone(r.ByCode)
+// Report is what was found so far, as if the range ended here. More may be added
+// afterwards.
+func (a *Auditor) Report() Report {
+	r := a.report
+	r.Tenants, r.ByCode = []TenantReport{}, maps.Clone(r.ByCode)
 	r.Faults, r.Notes = append([]Finding{}, r.Faults...), append([]Finding{}, r.Notes...)
 	if r.Events == 0 {
 		r.ByCode["empty"]++
 		r.Faults = append(r.Faults, Finding{Code: "empty", Text: "there is nothing to judge"})
 	}
-	for _, name := range sortedKeys(a.tenants) {
+	for _, name := range slices.Sorted(maps.Keys(a.tenants)) {
 		t := a.tenants[name]
-		out := t.audit
-		out.Tenant, out.Checkpoints, out.Entities, out.Midway = t.name, t.checkpoints, len(t.entities), t.midway
-		out.Types, out.Gaps = maps.Clone(t.types), append([]AuditGap{}, out.Gaps...)
+		out := t.report
+		out.Tenant, out.Checkpoints, out.Entities, out.StartedMidChain = t.name, t.checkpoints, len(t.entities), t.startedMidChain
+		out.Types, out.Gaps = maps.Clone(t.types), append([]Gap{}, out.Gaps...)
 		for _, n := range t.types {
 			out.Events += n
 		}
-		out.LastEpoch, out.LastPoll, out.Status, out.ObservedUntil = t.last.epoch, t.last.poll, t.status, t.until
+		out.LastEpoch, out.LastPoll, out.Status, out.ObservedUntil = t.last.Epoch, t.last.Poll, t.status, t.until
 		if t.open != nil {
 			out.gap(*t.open)
 		}
@@ -169,11 +170,11 @@ func (a *Auditor) Report() Audit {
 			r.Faults = append(r.Faults, end)
 		}
 		if t.part < t.parts {
-			end.Code, end.Text = "cut", fmt.Sprintf("the range ends with part %d of %d of poll %d", t.part, t.parts, t.last.poll)
+			end.Code, end.Text = "cut", fmt.Sprintf("the range ends with part %d of %d of poll %d", t.part, t.parts, t.last.Poll)
 			r.Notes = append(r.Notes, end)
 		}
 		r.Tenants = append(r.Tenants, out)
 	}
-	r.Sound = len(r.ByCode) == 0
+	r.OK = len(r.ByCode) == 0
 	return r
 }

@@ -1,0 +1,264 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/diff"
+)
+
+// entityAudit is what an auditor remembers of one entity.
+type entityAudit struct {
+	revision  uint64
+	image     diff.Image // the last after
+	gone      bool       // the last event was a departure
+	seen      time.Time  // of the last event
+	available *bool
+	raised    bool
+}
+
+// checkID compares an event's id with that of the event before. It reports
+// whether the event is one that was added before.
+func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
+	id, last := e.ID, t.last
+	poll, epoch := e.poll(), e.epoch()
+	if id.Poll != poll || epoch != 0 && id.Epoch != epoch {
+		a.fault(t, e, "order", "its id says epoch %d and poll %d, its data epoch %d and poll %d", id.Epoch, id.Poll, epoch, poll)
+	}
+	switch {
+	case t.batch.seen[id], t.batchBefore[id], id == last && t.begun:
+		a.fault(t, e, "duplicate", "duplicate event")
+		return true
+	case !t.begun:
+		t.begun, t.fromStart = true, id.Epoch == 1 && e.Name == event.Started
+		if part := e.part(); id.Index > 1 || part > 1 {
+			t.batch.cut = true
+			a.note(t, e, "cut", "the range begins inside a batch: what its checkpoint counts cannot be judged")
+		}
+	case id.Compare(last) < 0 && e.Name == event.Started:
+		a.fault(t, e, "epoch", "epoch %d begins after epoch %d: different history", id.Epoch, last.Epoch)
+		a.closeBatch(t, e)
+	case id.Epoch < last.Epoch:
+		a.fault(t, e, "epoch", "event of epoch %d after the feed.started of epoch %d", id.Epoch, last.Epoch)
+		return false
+	case id.Compare(last) < 0:
+		a.fault(t, e, "order", "comes after %s: duplicate or out of order", last.Append(nil, t.name))
+		return false
+	default:
+		a.checkStep(t, e)
+	}
+	t.last = id
+	return false
+}
+
+// poll is the one that the data names.
+func (e *audited) poll() uint64 {
+	switch d := e.Data.(type) {
+	case *event.FeedData:
+		return d.Poll
+	case *event.ResumedData:
+		return d.Poll
+	case *event.CheckpointData:
+		return d.Poll
+	case *event.DirectoryData:
+		return d.Poll
+	case *event.ChatData:
+		return d.Poll
+	}
+	return e.EntityBase().Poll
+}
+
+// epoch is the one that the data names; 0 where it names none.
+func (e *audited) epoch() uint64 {
+	switch d := e.Data.(type) {
+	case *event.FeedData:
+		return d.Epoch
+	case *event.ResumedData:
+		return d.Epoch
+	case *event.CheckpointData:
+		return d.Epoch
+	}
+	return 0
+}
+
+// part is the checkpoint's; 0 for other events.
+func (e *audited) part() int {
+	if d, ok := e.Data.(*event.CheckpointData); ok {
+		return d.Part
+	}
+	return 0
+}
+
+// checkStep looks at a step forward: the next event of a poll, the next poll, or
+// the next epoch.
+func (a *Auditor) checkStep(t *tenantAudit, e *audited) {
+	id, last := e.ID, t.last
+	started := e.Name == event.Started
+	switch {
+	case id.Poll == last.Poll && id.Epoch == last.Epoch:
+		if id.Index != last.Index+1 {
+			a.fault(t, e, "missing", "%d event(s) missing before it: the index goes from %d to %d", id.Index-last.Index-1, last.Index, id.Index)
+		}
+		return
+	case id.Epoch > last.Epoch && !started:
+		a.fault(t, e, "epoch", "epoch %d does not begin with a feed.started", id.Epoch)
+	case id.Epoch > last.Epoch+1:
+		a.fault(t, e, "epoch", "epoch %d follows epoch %d: those between are missing", id.Epoch, last.Epoch)
+	case id.Epoch > last.Epoch && id.Poll <= last.Poll:
+		a.fault(t, e, "order", "poll %d comes after poll %d of the epoch before: polls count on", id.Poll, last.Poll)
+	case id.Epoch == last.Epoch && started:
+		a.fault(t, e, "epoch", "epoch %d begins a second time", id.Epoch)
+	}
+	if id.Index > 1 {
+		a.fault(t, e, "missing", "%d event(s) of its poll missing before it", id.Index-1)
+	}
+	a.closeBatch(t, e)
+}
+
+// closeBatch ends the batch that the next poll leaves behind.
+func (a *Auditor) closeBatch(t *tenantAudit, e *audited) {
+	if n := t.batch.n; n > 0 {
+		a.fault(t, e, "uncovered", "the %d event(s) of poll %d before it have no checkpoint", n, t.last.Poll)
+	}
+	if t.part < t.parts {
+		if e.ID.Epoch > t.last.Epoch {
+			a.note(t, e, "cut", "poll %d was published up to part %d of %d: its writer ended there", t.last.Poll, t.part, t.parts)
+		} else {
+			a.fault(t, e, "part", "poll %d ends with part %d of %d", t.last.Poll, t.part, t.parts)
+		}
+	}
+	t.part, t.parts = 0, 0
+	t.nextBatch()
+}
+
+// checkEntity compares an event with the one before about the same entity.
+func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
+	if e.entity == "" {
+		return
+	}
+	revision := e.EntityBase().Revision
+	c := t.entities[e.entity]
+	switch {
+	case c == nil:
+		c = &entityAudit{}
+		t.entities[e.entity] = c
+		if revision != 1 && t.fromStart {
+			a.fault(t, e, "revision", "its chain begins with revision %d: all before are missing", revision)
+		}
+		if revision != 1 {
+			t.startedMidChain++
+		}
+	case revision <= c.revision && e.ID.Compare(t.last) < 0:
+		return // out of order, which is named already
+	case revision == 1 && c.gone && e.Time.Sub(c.seen) >= a.options.Retention:
+		// Its last event had left the stream when it came back.
+	case revision <= c.revision:
+		a.fault(t, e, "revision", "revision %d comes after %d", revision, c.revision)
+	case revision > c.revision+1:
+		a.fault(t, e, "revision", "revision %d comes after %d: %d event(s) missing", revision, c.revision, revision-c.revision-1)
+	default:
+		a.checkChain(t, e, c)
+	}
+	a.checkImages(t, e)
+	c.revision, c.seen, c.gone, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
+	c.available = e.available()
+	if images := e.images(); images != nil {
+		c.image = images.after
+	}
+}
+
+// available is what an event about availability says.
+func (e *audited) available() *bool {
+	switch d := e.Data.(type) {
+	case *event.AvailabilityObservedData:
+		return d.Available
+	case *event.AvailabilityChangedData:
+		return d.Available
+	}
+	return nil
+}
+
+// checkChain compares what an event says of before with what was published last.
+func (a *Auditor) checkChain(t *tenantAudit, e *audited, c *entityAudit) {
+	arrival := e.verb == "observed" || e.verb == "appeared"
+	switch d := e.Data.(type) {
+	case *event.ThresholdData:
+		if raised := e.verb == "raised"; raised == c.raised {
+			a.fault(t, e, "chain", "%s a second time", e.verb)
+		}
+		return
+	case *event.AvailabilityObservedData:
+		a.fault(t, e, "chain", "observed although published before")
+		return
+	case *event.AvailabilityChangedData:
+		if !event.SameAvailability(d.Previous, c.available) {
+			a.fault(t, e, "chain", "`previous` is %s, the availability published last is %s", boolText(d.Previous), boolText(c.available))
+		}
+		return
+	}
+	switch {
+	case arrival && !c.gone:
+		a.fault(t, e, "chain", "%s although present", e.verb)
+	case !arrival && c.gone:
+		a.fault(t, e, "chain", "%s although gone", e.verb)
+	case !arrival:
+		if names := differing(c.image, e.images().before); len(names) > 0 {
+			a.fault(t, e, "chain", "`before` does not match the previous `after`: %s", list(names))
+		}
+	}
+}
+
+// checkImages looks for contradictions inside an event.
+func (a *Auditor) checkImages(t *tenantAudit, e *audited) {
+	d := e.images()
+	if d == nil || d.before.IsZero() && d.after.IsZero() {
+		return
+	}
+	differ := diff.Differences(d.before, d.after)
+	for _, name := range d.changed {
+		if !slices.Contains(differ, name) {
+			a.fault(t, e, "image", "%s is in `changed`, and is the same before and after", name)
+		}
+	}
+	if d.from != nil && !d.before.IsZero() && *d.from != a.reader.State(d.before) {
+		a.fault(t, e, "image", "`from` is not the state before")
+	}
+	if d.to != nil && !d.after.IsZero() && *d.to != a.reader.State(d.after) {
+		a.fault(t, e, "image", "`to` is not the state after")
+	}
+}
+
+// differing names the statistics in which two images are not the same.
+func differing(before, after diff.Image) []string {
+	if before.Equal(after) {
+		return nil
+	}
+	names := diff.Differences(before, after)
+	for name := range before.All() {
+		if _, known := after.Get(name); !known {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// list writes names for people; what is many is enough to be seen as such.
+func list(names []string) string {
+	const most = 6
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}
+
+func boolText(b *bool) string {
+	switch {
+	case b == nil:
+		return "unknown"
+	case *b:
+		return "true"
+	}
+	return "false"
+}

@@ -1,0 +1,292 @@
+package engine_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
+	"bpcc-nats/diff"
+)
+
+// row is statistic to text.
+type row map[string]string
+
+// snapshot is what a poll shows: rows by the key of their kind.
+type snapshot struct {
+	agents, services map[string]row
+	totals           row
+	chat             []row
+}
+
+// clone copies a snapshot, so that a test can change the copy.
+func (s snapshot) clone() snapshot {
+	out := snapshot{agents: map[string]row{}, services: map[string]row{}, totals: maps.Clone(s.totals), chat: slices.Clone(s.chat)}
+	for id, r := range s.agents {
+		out.agents[id] = maps.Clone(r)
+	}
+	for id, r := range s.services {
+		out.services[id] = maps.Clone(r)
+	}
+	return out
+}
+
+// agents is a snapshot of agents: "anna=ready bob=busy:5" are two of them, with
+// their states and for how many seconds they have been in it.
+func agents(text string) snapshot {
+	s := snapshot{agents: map[string]row{}}
+	for _, word := range strings.Fields(text) {
+		id, state, _ := strings.Cut(word, "=")
+		state, duration, timed := strings.Cut(state, ":")
+		s.agents[id] = row{"acd_state": state}
+		if timed {
+			s.agents[id]["state_duration"] = duration
+		}
+	}
+	return s
+}
+
+// services is a snapshot of services: "A=3 B=0" are two of them, with how many
+// calls wait.
+func services(text string) snapshot {
+	s := snapshot{services: map[string]row{}}
+	for _, word := range strings.Fields(text) {
+		id, waiting, _ := strings.Cut(word, "=")
+		s.services[id] = row{"in_calls_waiting": waiting}
+	}
+	return s
+}
+
+// body writes the snapshot as the source would. The columns of a grid are the
+// statistics themselves.
+func (s snapshot) body(t *testing.T) []byte {
+	t.Helper()
+	grid := func(id, key string, rows map[string]row) []any {
+		values := []row{}
+		for _, name := range slices.Sorted(maps.Keys(rows)) {
+			r := maps.Clone(rows[name])
+			if _, given := r[key]; !given {
+				r[key] = name
+			}
+			values = append(values, r)
+		}
+		return []any{map[string]any{"id": id, "values": values}}
+	}
+	app := map[string]any{"agent_grids": grid("agents", "login_id", s.agents), "service_grids": grid("services", "name", s.services)}
+	if s.totals != nil {
+		app["stats_totals"] = s.totals
+	}
+	if s.chat != nil {
+		app["chat_messages"] = s.chat
+	}
+	body, err := json.Marshal(map[string]any{"app": app})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// layout is that of the snapshots: an agent grid and a service grid with a limit
+// each, totals and chat.
+func layout(agentLimit int) *diff.Layout {
+	columns := func(stats ...string) []diff.Column {
+		var out []diff.Column
+		for _, stat := range stats {
+			out = append(out, diff.Column{ID: stat, Stat: stat})
+		}
+		return out
+	}
+	return &diff.Layout{
+		Grids: []diff.Grid{
+			{Kind: event.Agent, App: "app", Section: "agent_grids", ID: "agents", Key: "login_id", Limit: agentLimit, Columns: columns(
+				"login_id", "first_last_name", "team_name", "acd_state", "acd_next_state", "reason", "state_duration",
+				"in_calls_handled_per_day", "login_time", "extension",
+			)},
+			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "name", Columns: columns(
+				"name", "in_calls_waiting", "in_calls_received_per_day", "group",
+			)},
+			{Kind: event.Totals, App: "app", Section: "stats_totals", Entity: "bridge", Columns: columns("in_calls_waiting", "service_level")},
+		},
+		Lists:    []diff.List{{App: "app", Section: "chat_messages"}},
+		Clock:    event.StateDuration,
+		Volatile: func(stat string) bool { return stat == event.StateDuration || stat == "login_time" },
+	}
+}
+
+// interval is that of polls.
+const interval = 2 * time.Second
+
+// bridge is an engine whose batches are acknowledged at once, and the stream that
+// they make.
+type bridge struct {
+	t       *testing.T
+	options engine.Options
+	engine  *engine.Engine
+	now     time.Time
+	stream  []event.Event
+	batch   *engine.Batch // the last one
+	size    int           // most events in a chunk
+}
+
+// start begins a term over an empty stream. At the end of the test the stream,
+// folded from empty, must be what the engine believes to be published.
+func start(t *testing.T, change ...func(*engine.Options)) *bridge {
+	t.Helper()
+	b := &bridge{t: t, now: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), size: 1000, options: engine.Options{
+		Tenant: "acme", Instance: "test", Version: "test", Layout: layout(0), ChatApps: []string{"bridge"},
+		DisappearAfter: 2, InterruptAfter: 6 * time.Second, RebaselineAfter: 360 * time.Hour,
+	}}
+	for _, c := range change {
+		c(&b.options)
+	}
+	b.engine = engine.New(b.options)
+	b.commit(b.engine.Start(b.now))
+	t.Cleanup(b.checkFold)
+	return b
+}
+
+// rules is an option: thresholds in JSON.
+func rules(t *testing.T, text string) func(*engine.Options) {
+	t.Helper()
+	parsed, err := rule.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(o *engine.Options) { o.Rules = parsed }
+}
+
+// restart begins another term, by an engine that recovers all from the stream.
+func (b *bridge) restart(change ...func(*engine.Options)) {
+	b.t.Helper()
+	b.checkFold()
+	for _, c := range change {
+		c(&b.options)
+	}
+	b.engine = engine.New(b.options)
+	for i := range b.stream {
+		b.engine.Recover(&b.stream[i])
+	}
+	b.commit(b.engine.Start(b.now))
+}
+
+// checkFold compares the stream, folded from empty, with what the engine believes.
+func (b *bridge) checkFold() {
+	b.t.Helper()
+	again := engine.New(b.options)
+	for i := range b.stream {
+		again.Recover(&b.stream[i])
+	}
+	if d := cmp.Diff(again.Published(), b.engine.Published()); d != "" {
+		b.t.Errorf("published (-folded from the stream +believed)\n%s", d)
+	}
+}
+
+// commit stores a batch as the stream would, by the bytes of its events, and gives
+// its events without checkpoints.
+func (b *bridge) commit(batch *engine.Batch) []event.Event {
+	b.t.Helper()
+	var out []event.Event
+	encoder := event.NewEncoder("https://acme.example/statsapi")
+	for c := range b.engine.Chunks(batch, b.size) {
+		for i := range c.Events {
+			body, err := encoder.Append(nil, &c.Events[i])
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			stored, err := event.Parse("acme", c.Events[i].Subject(), c.Events[i].MsgID(), body)
+			if err != nil {
+				b.t.Fatalf("%s: %v", body, err)
+			}
+			b.stream = append(b.stream, stored)
+			if stored.Name != event.Checkpoint {
+				out = append(out, stored)
+			}
+		}
+		b.engine.Ack(c)
+	}
+	return out
+}
+
+// observe gives the engine one observation and commits what it gives, if it must.
+func (b *bridge) observe(o engine.Observation) []event.Event {
+	b.t.Helper()
+	b.batch = b.engine.OnPoll(o)
+	if !b.engine.NeedsCommit(b.batch) {
+		b.engine.Skip(b.batch)
+		return nil
+	}
+	return b.commit(b.batch)
+}
+
+// answer is an observation of a snapshot, an interval after the one before.
+func (b *bridge) answer(s snapshot) engine.Observation {
+	b.t.Helper()
+	b.now = b.now.Add(interval)
+	return engine.Observation{Body: s.body(b.t), Sent: b.now.Add(-10 * time.Millisecond), Received: b.now, At: b.now}
+}
+
+// poll shows the engine a snapshot, an interval after the one before.
+func (b *bridge) poll(s snapshot) []event.Event {
+	b.t.Helper()
+	events := b.observe(b.answer(s))
+	if b.batch.Err != nil {
+		b.t.Fatalf("poll: %v", b.batch.Err)
+	}
+	return events
+}
+
+// errSource is why a source is not seen.
+var errSource = errors.New("source is away")
+
+// fail lets a poll fail, an interval after the one before.
+func (b *bridge) fail(cause string) []event.Event {
+	b.t.Helper()
+	b.now = b.now.Add(interval)
+	return b.observe(engine.Observation{Err: fmt.Errorf("poll: %w", errSource), Cause: cause, At: b.now})
+}
+
+// names gives events as "agent/anna state_changed".
+func names(events []event.Event) []string {
+	out := []string{}
+	for i := range events {
+		out = append(out, events[i].CESubject()+" "+events[i].Verb())
+	}
+	return out
+}
+
+// expect compares the names of events with those wanted, separated by commas.
+func (b *bridge) expect(what string, events []event.Event, want string) {
+	b.t.Helper()
+	wanted := []string{}
+	if want != "" {
+		wanted = strings.Split(want, ", ")
+	}
+	if d := cmp.Diff(wanted, names(events)); d != "" {
+		b.t.Errorf("%s: events (-want +got)\n%s", what, d)
+	}
+}
+
+// last is the data of the last stored event of an entity's key in the view.
+func last[T event.Data](b *bridge, key string) T {
+	b.t.Helper()
+	for i := range slices.Backward(b.stream) {
+		if e := &b.stream[i]; e.ViewKey() == key {
+			d, ok := e.Data.(T)
+			if !ok {
+				b.t.Fatalf("last event of %s is %s", key, e.Name)
+			}
+			return d
+		}
+	}
+	b.t.Fatalf("no event of %s", key)
+	panic("unreachable")
+}

@@ -1,0 +1,81 @@
+package bridge
+
+import (
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"bpcc-nats/bridge/event"
+)
+
+// messageBuffer holds the messages of one chunk, in memory that the next chunk
+// uses again. The tenants of a process share their buffers.
+type messageBuffer struct {
+	all   []nats.Msg
+	msgs  []*nats.Msg
+	names []byte // subjects and ids, one after the other
+	data  []byte // bodies, one after the other
+	ends  []int  // of subject, id and body of each message
+
+	ids, contentType []string // values of headers
+}
+
+// messageBuffers lends buffers. The collector takes those that are not in use.
+type messageBuffers struct{ pool sync.Pool }
+
+func (p *messageBuffers) get() *messageBuffer {
+	if b, ok := p.pool.Get().(*messageBuffer); ok {
+		return b
+	}
+	return &messageBuffer{}
+}
+
+func (p *messageBuffers) put(b *messageBuffer) { p.pool.Put(b) }
+
+// encode makes the messages of events. They are good until the next call, and may
+// be sent as often as it takes.
+func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []event.Event) ([]*nats.Msg, error) {
+	b.names, b.data, b.ends = b.names[:0], b.data[:0], b.ends[:0]
+	for i := range events {
+		e := &events[i]
+		b.names = e.AppendSubject(b.names, prefix)
+		b.ends = append(b.ends, len(b.names))
+		b.names = e.ID.Append(b.names, e.Tenant())
+		b.ends = append(b.ends, len(b.names))
+		var err error
+		if b.data, err = encoder.Append(b.data, e); err != nil {
+			return nil, err
+		}
+		b.ends = append(b.ends, len(b.data))
+	}
+	b.grow(len(events))
+	names := string(b.names)
+	var name, body int
+	for i, m := range b.msgs[:len(events)] {
+		subject, id, end := b.ends[3*i], b.ends[3*i+1], b.ends[3*i+2]
+		m.Subject, m.Reply, m.Data = names[name:subject], "", b.data[body:end:end]
+		// A header is a map. A batch adds members of its own and overwrites them
+		// the next time; a message alone must not have them.
+		clear(m.Header)
+		b.ids[i] = names[subject:id]
+		m.Header["Content-Type"], m.Header[nats.MsgIdHdr] = b.contentType, b.ids[i:i+1:i+1]
+		if events[i].Removes() {
+			m.Header["KV-Operation"] = []string{"DEL"}
+		}
+		name, body = id, end
+	}
+	return b.msgs[:len(events)], nil
+}
+
+// grow makes room for so many messages.
+func (b *messageBuffer) grow(n int) {
+	if n <= len(b.all) {
+		return
+	}
+	b.all, b.msgs, b.ids = make([]nats.Msg, n), make([]*nats.Msg, n), make([]string, n)
+	b.contentType = []string{event.ContentType}
+	for i := range b.all {
+		b.all[i].Header = make(nats.Header, 6)
+		b.msgs[i] = &b.all[i]
+	}
+}

@@ -1,0 +1,247 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
+)
+
+// recovery reads back what is published of a tenant: the last message of every
+// subject, and from the view what has aged out of the stream. There is no other
+// store. A standby continues it, message by message.
+type recovery struct {
+	config  *Config
+	engine  *engine.Engine // which has been told all that was read
+	created time.Time      // when the stream was created: another one's sequences mean nothing
+	until   uint64         // the sequence up to which the stream has been read
+	fence   uint64         // of the last message on the checkpoints' subject, whatever it is
+	strays  *strays
+
+	newest map[string]uint64 // sequence of the last event of each entity
+}
+
+// recoverState reads all there is. Of an entity that has an event in the stream the
+// view does not count: their sequences may be of two timelines. What is no event
+// of the bridge is passed over.
+func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *engine.Engine, strays *strays) (*recovery, error) {
+	r := &recovery{config: c, engine: e, strays: strays, newest: map[string]uint64{}}
+	var err error
+	if r.created, r.until, err = lastSequence(ctx, js, c.Stream); err != nil {
+		return nil, err
+	}
+	unreadable, err := r.readView(ctx, js)
+	if err != nil {
+		return nil, fmt.Errorf("read the view: %w", err)
+	}
+	prefix := c.subjectRoot()
+	overwritten := map[string]uint64{} // subjects that end with a foreign message, and its sequence
+	err = lastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
+		delete(unreadable, seq) // it is reported where it comes from
+		ev, ok := r.parse(msg, seq)
+		switch {
+		case !ok:
+			overwritten[msg.Subject()] = seq
+		case !readWhole(&ev):
+			r.apply(&ev, seq)
+		}
+		return nil
+	})
+	if err == nil {
+		err = r.readBeforeForeign(ctx, js, overwritten)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the stream: %w", err)
+	}
+	for _, seq := range slices.Sorted(maps.Keys(unreadable)) {
+		r.strays.tell(unreadable[seq])
+	}
+	for _, filter := range []string{"directory.*.changed", "chat.message_posted"} {
+		all := jetstream.OrderedConsumerConfig{FilterSubjects: []string{prefix + filter}, DeliverPolicy: jetstream.DeliverAllPolicy}
+		err := visit(ctx, js, c.Stream, all, func(msg jetstream.Msg, seq uint64) error {
+			if ev, ok := r.parse(msg, seq); ok {
+				r.apply(&ev, seq)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read %s from the stream: %w", filter, err)
+		}
+	}
+	r.strays.sum()
+	return r, nil
+}
+
+// readWhole reports whether all events of a kind are read and not only the last
+// ones: each says what changed and not what is.
+func readWhole(ev *event.Event) bool {
+	kind := ev.Kind()
+	return kind == "directory" || kind == "chat"
+}
+
+// readView takes the view's entries, and returns those that are no events by their
+// sequence in the stream.
+func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[uint64]stray, error) {
+	c := r.config
+	prefix := "$KV." + c.StateBucket + "." + event.Token(c.Tenant) + "."
+	unreadable := map[uint64]stray{}
+	err := lastPerSubject(ctx, js, viewStream(c), prefix+">", func(msg jetstream.Msg, _ uint64) error {
+		key := strings.TrimPrefix(msg.Subject(), prefix)
+		from, seq, err := sourceOf(msg)
+		if err == nil && from != c.Stream {
+			return nil // the watchdog's message, not an event
+		}
+		var ev event.Event
+		if err == nil {
+			ev, err = event.ParseValue(c.Tenant, key, msg.Data())
+		}
+		if err != nil {
+			unreadable[seq] = stray{where: "key " + event.Token(c.Tenant) + "." + key + " of the view " + c.StateBucket, seq: seq, err: err, advice: fmt.Sprintf(mendEntry, msg.Subject(), viewStream(c))}
+			return nil
+		}
+		if !readWhole(&ev) {
+			r.engine.Recover(&ev)
+		}
+		return nil
+	})
+	return unreadable, err
+}
+
+// parse reads a message that the stream holds. It is false for a foreign one.
+func (r *recovery) parse(msg jetstream.Msg, seq uint64) (event.Event, bool) {
+	c := r.config
+	if msg.Subject() == c.subjectRoot()+event.Checkpoint {
+		r.fence = max(r.fence, seq) // a foreign message moves the fence, too
+	}
+	ev, err := event.Parse(c.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+	if err != nil {
+		r.strays.tell(stray{where: "subject " + msg.Subject() + " of stream " + c.Stream, seq: seq, err: err, advice: mendStray})
+	}
+	return ev, err == nil
+}
+
+// apply tells the engine of an event, unless a later one of its entity was read
+// before.
+func (r *recovery) apply(ev *event.Event, seq uint64) {
+	key := ev.ViewKey()
+	switch {
+	case readWhole(ev):
+		key = ev.Kind()
+	case ev.Name == event.Interrupted || ev.Name == event.Resumed:
+		key = "feed.cause" // one ends the other
+	case key == "":
+		key = ev.Name
+	}
+	if seq > r.newest[key] {
+		r.newest[key] = seq
+		r.engine.Recover(ev)
+	}
+}
+
+// next takes the message of the stream that comes after all that was read.
+func (r *recovery) next(msg jetstream.Msg) error {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return fmt.Errorf("read messages: %w", err)
+	}
+	r.until = meta.Sequence.Stream
+	if ev, ok := r.parse(msg, r.until); ok {
+		r.apply(&ev, r.until)
+	}
+	return nil
+}
+
+// tailConfig is for what has not been read of the tenant.
+func (r *recovery) tailConfig() jetstream.OrderedConsumerConfig {
+	return jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{r.config.subjectRoot() + ">"},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:    r.until + 1,
+	}
+}
+
+// foreignReadSize is how many messages of a subject are read in one go to find the
+// last event among them; of more, the newest are read first.
+const foreignReadSize = 1000
+
+// readBeforeForeign takes from the subjects that end with foreign messages what
+// stands before those. The newest event on each counts; without one, the subject
+// was never published to.
+func (r *recovery) readBeforeForeign(ctx context.Context, js jetstream.JetStream, overwritten map[string]uint64) error {
+	if len(overwritten) == 0 {
+		return nil
+	}
+	counts, err := countSubjects(ctx, js, r.config)
+	if err != nil {
+		return err
+	}
+	for _, subject := range slices.Sorted(maps.Keys(overwritten)) {
+		if counts[subject] == 1 {
+			continue // the foreign message itself
+		}
+		ev, seq, err := r.lastBefore(ctx, js, subject, overwritten[subject])
+		if err != nil {
+			return fmt.Errorf("look on %s for what stands before a foreign message: %w", subject, err)
+		}
+		if seq > 0 && !readWhole(&ev) {
+			r.apply(&ev, seq)
+		}
+	}
+	return nil
+}
+
+// lastBefore looks ever further back from a sequence for the last event of a
+// subject; 0 if there is none. A stream cannot be read backwards.
+func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subject string, before uint64) (found event.Event, at uint64, err error) {
+	for back := uint64(foreignReadSize); ; back *= 8 {
+		from := max(before, back+1) - back
+		err := visit(ctx, js, r.config.Stream, jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{subject},
+			DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+			OptStartSeq:    from,
+		}, func(msg jetstream.Msg, seq uint64) error {
+			if seq >= before {
+				return errEnough
+			}
+			// A subject with wildcards in it would be a filter that sees others.
+			ev, err := event.Parse(r.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+			if err == nil && msg.Subject() == subject {
+				found, at = ev, seq
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return found, 0, err
+		}
+		if at > 0 || from == 1 {
+			return found, at, nil
+		}
+	}
+}
+
+// countSubjects counts the messages on each of the tenant's subjects.
+func countSubjects(ctx context.Context, js jetstream.JetStream, c *Config) (map[string]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := js.Stream(ctx, c.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("look at stream %s: %w", c.Stream, err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.subjectRoot()+">"))
+	if err != nil {
+		return nil, fmt.Errorf("count the messages of stream %s: %w", c.Stream, err)
+	}
+	return info.State.Subjects, nil
+}
+
+// subjectRoot begins all subjects of the tenant's events.
+func (c *Config) subjectRoot() string { return event.Prefix(c.Tenant) }
