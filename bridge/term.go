@@ -36,6 +36,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 		b.standBy()
 		err := b.term(ctx)
 		switch {
+		case ctx.Err() != nil && errors.Is(err, errLeaseLost):
+			return nil // it was to stop, and another instance leads already
 		case ctx.Err() != nil || err == nil:
 			return err
 		case errors.Is(err, errStale) && stale < staleMost:

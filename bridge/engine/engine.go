@@ -8,7 +8,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -389,10 +388,3 @@ func (e *Engine) Stats() Stats {
 
 // Status is that of the feed, as published.
 func (e *Engine) Status() string { return e.published.status }
-
-// RecoverAll is [Engine.Recover] for all of a sequence.
-func (e *Engine) RecoverAll(events iter.Seq[event.Event]) {
-	for ev := range events {
-		e.Recover(&ev)
-	}
-}
