@@ -110,7 +110,7 @@ async function main() {
     const count = (name) => first.filter((n) => n === name).length;
     expect("all agents, services and totals are observed",
       count("agent.observed") === agents.length && count("service.observed") === 2 && count("totals.observed") === 1, first);
-    await reader.until("availability of both services", () => named(0, /availability_observed$/).length === 2);
+    await reader.until("availability of both services", () => named(0, /^availability\.observed$/).length === 2);
     await settled();
     const changes = reader.events.filter((e) => e.key && !e.name.endsWith("observed"));
     expect("nothing changed yet", changes.length === 0, changes.map((e) => e.event));
@@ -126,15 +126,15 @@ async function main() {
     const flips = [];
     for (const available of [false, true, false]) {
       await setAvailable(voice, available);
-      await reader.until(`availability ${available}`, () => named(from, /availability_changed$/).length === flips.length + 1);
-      flips.push(named(from, /availability_changed$/).at(-1).data);
+      await reader.until(`availability ${available}`, () => named(from, /^availability\.changed$/).length === flips.length + 1);
+      flips.push(named(from, /^availability\.changed$/).at(-1).data);
     }
     await setAvailable(voice, null);
-    await reader.until("availability as computed", () => named(from, /availability_changed$/).length === 4);
+    await reader.until("availability as computed", () => named(from, /^availability\.changed$/).length === 4);
     await settled();
-    const seen = named(from, /availability_changed$/).map((e) => e.data.available);
+    const seen = named(from, /^availability\.changed$/).map((e) => e.data.available);
     expect("four flips", isDeepStrictEqual(seen, [false, true, false, true]), seen);
-    expect("of that service alone", named(from, /availability_changed$/).every((e) => e.data.service === voice));
+    expect("of that service alone", named(from, /^availability\.changed$/).every((e) => e.data.service === voice));
     return seen.join(", ");
   });
 
@@ -176,7 +176,7 @@ async function main() {
     await setWaiting(service, 0);
     await reader.event("its entry", from, listed("added"));
     await reader.event("its row", from, about("service.appeared"));
-    const { data } = await reader.event("its availability", from, about("service.availability_observed"));
+    const { data } = await reader.event("its availability", from, about("availability.observed"));
     expect("nobody can take its calls", data.available === false, data);
     await sim("DELETE", "services", service);
     await reader.event("its row's end", from, about("service.disappeared"));
@@ -310,7 +310,7 @@ function tamperings() {
     "a value is a number": edit(change, (_, data) => (data.after.extension = 7)),
     "a timestamp is none": edit(change, (_, data) => (data.observed.by = "yesterday")),
     "a checkpoint miscounts": edit(find("feed.checkpoint", 3), (_, data) => data.events++),
-    "an availability does not flip": edit(find("service.availability_changed", 1), (_, data) => (data.available = !data.available)),
+    "an availability does not flip": edit(find("availability.changed", 1), (_, data) => (data.available = !data.available)),
     "a removal leaves its key": (stream) => {
       const i = find("agent.disappeared");
       const { header } = stream[i];

@@ -14,8 +14,8 @@ const ranks = [
   /^feed\.(?!checkpoint$)/,
   /^directory\./,
   /^agent\./,
-  /^service\.(?!availability_)/,
-  /^service\.availability_/,
+  /^service\./,
+  /^availability\./,
   /^totals\./,
   /^threshold\./,
   /^chat\./,
@@ -104,8 +104,10 @@ export class Contract {
     // What is not as promised cannot be read further.
     if (!valid) return;
     this.#address(seen, at);
-    if (name === "directory.changed") this.#directory(seen, at);
-    else if (name !== "feed.checkpoint") this.#entity(seen, header, at);
+    if (name === "directory.changed") {
+      this.view.set(viewKey(subject), seen);
+      this.#directory(seen, at);
+    } else if (name !== "feed.checkpoint") this.#entity(seen, header, at);
   }
 
   /** Subject, CloudEvents subject and type say the same. */
@@ -114,15 +116,15 @@ export class Contract {
     const ids = {
       agent: () => [data.agent.id],
       service: () => [data.service],
+      availability: () => [data.service],
       totals: () => [data.app],
       threshold: () => [data.rule, data.entity.id],
       directory: () => [data.kind],
     }[kind]?.() ?? [];
     const want = ["bpcc", "v1", token(data.tenant), kind, ...ids.map(token), verb].join(".");
     this.check("subject follows from the event", subject === want, () => `${at()}: ${subject}, not ${want}`);
-    if (["agent", "service", "totals", "threshold"].includes(kind)) {
-      this.check("CloudEvents subject names the entity", event.subject === [kind, ...ids].join("/"), () => `${at()}: ${event.subject}`);
-    }
+    const about = [kind, ...(kind === "chat" ? [data.message.id] : ids)].join("/");
+    this.check("CloudEvents subject names the entity", event.subject === about, () => `${at()}: ${event.subject}, not ${about}`);
   }
 
   /** Batches: numbered, ordered, closed by a checkpoint that counts them. */
@@ -182,7 +184,7 @@ export class Contract {
       this.check("a first picture has no lower bound", verb !== "observed" || after === null, at);
       return;
     }
-    this.check("changes only where it was", verb === "raised" || verb === "availability_observed" || (last && !last.gone), at);
+    this.check("changes only where it was", verb === "raised" || (last && !last.gone), at);
     if (data.before) {
       this.check("before is the last after", isDeepStrictEqual(data.before, last?.data.after), () => `${at()}: ${differing(data.before, last?.data.after ?? {})}`);
     }
@@ -195,7 +197,7 @@ export class Contract {
     if (verb === "state_changed") {
       this.check("a state change changes the state", data.reentered || !isDeepStrictEqual(data.from, data.to), at);
     }
-    if (verb === "availability_changed") {
+    if (name === "availability.changed") {
       this.check("availability flips from what it was", data.previous === last?.data.available && data.available !== data.previous, at);
     }
     if (name.startsWith("threshold.")) {
@@ -235,20 +237,11 @@ export class Contract {
   }
 }
 
-/** The key of the view that an event's subject fills, "" if none. */
+/** The key of the view that an event's subject fills, "" if none: the subject without its verb, where it has an id. */
 export function viewKey(subject) {
   const [, , tenant, kind, ...rest] = subject.split(".");
-  const verb = rest.at(-1);
-  switch (kind) {
-    case "agent":
-    case "totals":
-      return [tenant, kind, rest[0]].join(".");
-    case "service":
-      return [tenant, verb.startsWith("availability_") ? "availability" : "service", rest[0]].join(".");
-    case "threshold":
-      return [tenant, kind, rest[0], rest[1]].join(".");
-  }
-  return "";
+  const ids = rest.slice(0, -1);
+  return ids.length > 0 || (kind === "feed" && rest[0] === "checkpoint") ? [tenant, kind, ...ids].join(".") : "";
 }
 
 function differing(a, b) {

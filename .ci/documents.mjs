@@ -186,7 +186,7 @@ async function transcript(nats) {
   await look("sub 'bpcc.v1.>' --count 2", /\[#2\] Received on "bpcc\.v1\.demo\./, /Content-Type: application\/cloudevents\+json/, /Nats-Msg-Id: demo-1-/);
   await look("sub 'bpcc.v1.*.agent.*.state_changed' --count 1 --raw", (said) => JSON.parse(said.slice(said.indexOf("{"))).data.after.acd_state !== undefined);
   await look("kv ls", /│ bpcc_state +│.*│ [1-9]\d* +│/, /│ bpcc_lease +│/);
-  await look("kv ls bpcc_state", /^demo\.feed$/m, /^demo\.agent\./m, /^demo\.service\./m, /^demo\.availability\./m, /^demo\.totals\./m);
+  await look("kv ls bpcc_state", /^demo\.feed$/m, /^demo\.agent\./m, /^demo\.service\./m, /^demo\.availability\./m, /^demo\.directory\.teams$/m, /^demo\.totals\./m);
   await look("kv get bpcc_state demo.feed --raw", (said) => {
     const { data } = JSON.parse(said);
     const age = Date.now() - Date.parse(data.observed_until);

@@ -91,7 +91,7 @@ async function main() {
   await put("availability", service, { available: true });
   let program = startBridge();
   reader = await Reader.open(nats.url);
-  await reader.event("availability", 0, (e) => e.name === "service.availability_observed");
+  await reader.event("availability", 0, (e) => e.name === "availability.observed");
 
   // A limit of seconds, as the watermark here comes twice a second.
   const running = languages.map((l) => example(l, "router", ["--tenant", tenant, "--limit", l === "go" ? "3s" : "3"]));

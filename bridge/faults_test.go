@@ -208,9 +208,14 @@ func TestHandover(t *testing.T) {
 func TestStreamRecreated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, bpcctest.Config{})
+	w.env["BPCC_DIRECTORY_INTERVAL"] = "100ms"
 	w.agent("anna", "ready", "")
 	w.start()
 	w.waitFor("agent.anna.observed", 1)
+	w.waitFor("directory.agents.changed", 1)
+	w.agent("bob", "ready", "")
+	w.waitFor("agent.bob.appeared", 1)
+	w.waitFor("directory.agents.changed", 2)
 	w.compareView(w.events()) // a new view takes a moment, and is all that will be left
 	if err := w.js.DeleteStream(t.Context(), "BPCC_EVENTS"); err != nil {
 		t.Fatal(err)
@@ -222,6 +227,11 @@ func TestStreamRecreated(t *testing.T) {
 	changed := w.waitForUnchecked("agent.anna.state_changed", 1)[0]
 	if changed.get("epoch") == 1.0 || changed.get("after_gap") != true || changed.get("revision") != 2.0 {
 		t.Errorf("%v", changed.Data)
+	}
+	// The view has only the last change of a directory: a start restores nothing from it.
+	agents := w.waitForUnchecked("directory.agents.changed", 1)[0]
+	if added, _ := agents.get("added").([]any); agents.get("baseline") != true || len(added) != 2 {
+		t.Errorf("the directory begins with %v, not with a baseline of two agents", agents.Data)
 	}
 }
 

@@ -390,21 +390,26 @@ func checkStream(t *testing.T, all []stored) {
 	}
 }
 
-// entityKey is the key of the entity that a subject is about.
+// entityKey is the key in the view of the entity that a subject is about, "" for
+// events without a revision.
 func entityKey(subject string) string {
 	t := strings.Split(subject, ".")
 	switch t[0] {
-	case "agent", "totals":
-		return t[0] + "." + t[1]
-	case "service":
-		if strings.HasPrefix(t[2], "availability_") {
-			return "availability." + t[1]
-		}
-		return "service." + t[1]
-	case "threshold":
-		return "threshold." + t[1] + "." + t[2]
+	case "agent", "service", "availability", "totals", "threshold":
+		return strings.Join(t[:len(t)-1], ".")
 	}
 	return ""
+}
+
+// viewKey is the key in the view of a subject's last event, "" for none.
+func viewKey(subject string) string {
+	if subject == "feed.checkpoint" {
+		return "feed"
+	}
+	if name, ok := strings.CutSuffix(subject, ".changed"); ok && strings.HasPrefix(name, "directory.") {
+		return name
+	}
+	return entityKey(subject)
 }
 
 // wait reads the stream until enough says so.
@@ -510,10 +515,7 @@ func (w *world) compareView(all []stored) map[string]string {
 	w.t.Helper()
 	want := map[string]string{}
 	for _, s := range all {
-		key := entityKey(s.Subject)
-		if s.Subject == "feed.checkpoint" {
-			key = "feed"
-		}
+		key := viewKey(s.Subject)
 		if key == "" {
 			continue
 		}

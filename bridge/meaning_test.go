@@ -1,12 +1,15 @@
 package bridge_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge"
 )
 
 func TestStateAndStatsOfOnePollAreTwoEvents(t *testing.T) {
@@ -152,19 +155,19 @@ func TestAvailability(t *testing.T) {
 	w.agent("anna", "ready", "")
 	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
 	stop := w.start()
-	first := w.waitFor("service.Voice.availability_observed", 1)[0]
+	first := w.waitFor("availability.Voice.observed", 1)[0]
 	if first.get("available") != true || first.get("observed", "after") != nil {
 		t.Errorf("first: %v", first.Data)
 	}
 	for i, state := range []string{"not_ready", "ready", "not_ready"} {
 		w.tenant.SetState("anna", state, "")
-		w.waitFor("service.Voice.availability_changed", i+1)
+		w.waitFor("availability.Voice.changed", i+1)
 	}
 	stop()
 	w.tenant.SetState("anna", "ready", "")
 	w.start()
 	var got []any
-	for _, s := range w.waitFor("service.Voice.availability_changed", 4) {
+	for _, s := range w.waitFor("availability.Voice.changed", 4) {
 		got = append(got, s.get("previous"), s.get("available"), s.get("after_gap"))
 	}
 	want := []any{true, false, nil, false, true, nil, true, false, nil, false, true, true}
@@ -219,6 +222,46 @@ func TestRowsWithoutAKeyAreLeftOut(t *testing.T) {
 	id := "agent." + bpcctest.UserID("anna") + ".observed"
 	if diff := cmp.Diff([]string{"feed.started", id, "totals.bridge.observed"}, subjects(all)); diff != "" {
 		t.Errorf("subjects (-want +got)\n%s", diff)
+	}
+}
+
+// TestViewKeys publishes an event of every kind, and finds each under the key that
+// the one rule gives it in a view that is filled by three transforms.
+func TestViewKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bpcctest.Config{})
+	w.env["BPCC_SERVICES"], w.env["BPCC_DIRECTORY_INTERVAL"] = "Voice Inbound", "100ms"
+	w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":1}}]`
+	w.tenant.SetService(bpcctest.Service{Name: "Voice Inbound", Stats: map[string]string{"in_calls_waiting": "3"}})
+	w.agent("john.smith", "ready", "")
+	stop := w.start()
+	w.waitFor("availability.Voice=20Inbound.observed", 1)
+	w.waitFor("threshold.backlog.Voice=20Inbound.raised", 1)
+	for _, kind := range []string{"agents", "dispositions", "services", "teams"} {
+		w.waitFor("directory."+kind+".changed", 1)
+	}
+	stop()
+	want := []string{
+		"acme.agent.john=2Esmith", "acme.availability.Voice=20Inbound", "acme.directory.agents", "acme.directory.dispositions",
+		"acme.directory.services", "acme.directory.teams", "acme.feed", "acme.service.Voice=20Inbound",
+		"acme.threshold.backlog.Voice=20Inbound", "acme.totals.bridge",
+	}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(w.compareView(w.events())))); diff != "" {
+		t.Errorf("keys of the view (-want +got)\n%s", diff)
+	}
+	stream, err := w.js.Stream(t.Context(), "KV_bpcc_state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range stream.CachedInfo().Config.Sources {
+		if n := len(source.SubjectTransforms); source.Name == "BPCC_EVENTS" && n != 3 {
+			t.Errorf("the view has %d transforms; want 3", n)
+		}
+	}
+	// Every key can be read as an event of the bridge.
+	err = bridge.ReadView(t.Context(), w.js, w.config(), "acme", func(e bridge.ViewEntry) error { return e.Fault })
+	if err != nil {
+		t.Error(err)
 	}
 }
 

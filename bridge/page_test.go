@@ -101,12 +101,17 @@ func (s *liveStream) until(name string, fits func(liveEntry) bool) liveEntry {
 func TestPageIsFed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, bpcctest.Config{})
+	w.env["BPCC_SERVICES"], w.env["BPCC_DIRECTORY_INTERVAL"] = "Voice", "1h"
 	w.agent("anna.b", "ready", "")
 	w.agent("bob", "ready", "")
 	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
 	stop := w.start()
 	w.waitForFeed("live")
 	w.waitFor("agent.anna=2Eb.observed", 1)
+	w.waitFor("availability.Voice.observed", 1)
+	for _, kind := range []string{"agents", "dispositions", "services", "teams"} {
+		w.waitFor("directory."+kind+".changed", 1)
+	}
 	w.compareView(w.events())
 
 	live := openLive(t, w.page().URL+"/live/events")
@@ -124,7 +129,7 @@ func TestPageIsFed(t *testing.T) {
 	for _, e := range view {
 		keys[e.Key] = e.Seq
 	}
-	for _, key := range []string{"agent.anna=2Eb", "agent.bob", "service.Voice", "totals.bridge", "feed"} {
+	for _, key := range []string{"agent.anna=2Eb", "agent.bob", "service.Voice", "availability.Voice", "totals.bridge", "directory.agents", "feed"} {
 		if keys[key] == 0 {
 			t.Errorf("the picture has no sequence for %s: %v", key, keys)
 		}

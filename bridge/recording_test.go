@@ -133,12 +133,12 @@ func unzipped(t *testing.T, file string) string {
 func scriptedDay(w *world, seen func(subject string, n int)) {
 	yes, no := true, false
 	seen("totals.bridge.observed", 1)
-	seen("service.Voice.availability_observed", 1)
+	seen("availability.Voice.observed", 1)
 	seen("directory.agents.changed", 1)
 	w.tenant.SetState("anna", "not_ready", "Lunch")
 	seen("agent.anna.state_changed", 1)
 	w.tenant.SetAvailability("Voice", &no)
-	seen("service.Voice.availability_changed", 1)
+	seen("availability.Voice.changed", 1)
 	changes := 1
 	for _, fault := range []func(){
 		w.tenant.ExpireTokens,
@@ -166,7 +166,7 @@ func scriptedDay(w *world, seen func(subject string, n int)) {
 	w.tenant.SetServiceStat("Voice", "in_calls_waiting", "1")
 	seen("threshold.backlog.Voice.cleared", 1)
 	w.tenant.SetAvailability("Voice", &yes)
-	seen("service.Voice.availability_changed", 2)
+	seen("availability.Voice.changed", 2)
 	w.tenant.RemoveAgent("bob")
 	seen("agent.bob.disappeared", 1)
 	w.agent("bob", "ready", "")

@@ -49,8 +49,9 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 		delete(unreadable, seq) // it is reported where it comes from
 		ev, ok := r.parse(msg, seq)
 		switch {
-		case !ok:
+		case !ok && restored(strings.TrimPrefix(msg.Subject(), prefix)):
 			overwritten[msg.Subject()] = seq
+		case !ok:
 		case !readWhole(&ev):
 			r.apply(&ev, seq)
 		}
@@ -79,6 +80,17 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 	}
 	r.strays.sum()
 	return r, nil
+}
+
+// restored reports whether a start takes something back from the last event of a
+// subject below the tenant.
+func restored(subject string) bool {
+	kind, _, _ := strings.Cut(subject, ".")
+	switch kind {
+	case "agent", "service", "totals", "availability", "threshold":
+		return true
+	}
+	return subject == event.Checkpoint || subject == event.Interrupted || subject == event.Resumed
 }
 
 // readWhole reports whether all events of a kind are read and not only the last

@@ -387,19 +387,19 @@ func TestAvailabilityOfAServiceThatIsGone(t *testing.T) {
 	w.tenant.SetService(bpcctest.Service{Name: "Mail"})
 	stop := w.start()
 	for _, name := range []string{"Voice", "Chat", "Mail"} {
-		w.waitFor("service."+name+".availability_observed", 1)
+		w.waitFor("availability."+name+".observed", 1)
 	}
 	w.tenant.RemoveService("Chat")
-	if gone := w.waitFor("service.Chat.availability_changed", 1)[0]; gone.get("available") != nil {
+	if gone := w.waitFor("availability.Chat.changed", 1)[0]; gone.get("available") != nil {
 		t.Errorf("available %v, want null", gone.get("available"))
 	}
 	stop()
 	w.tenant.RemoveService("Mail")
 	w.start()
-	if gone := w.waitFor("service.Mail.availability_changed", 1)[0]; gone.get("available") != nil || gone.get("after_gap") != true {
+	if gone := w.waitFor("availability.Mail.changed", 1)[0]; gone.get("available") != nil || gone.get("after_gap") != true {
 		t.Errorf("after a restart: %v", gone.Data)
 	}
-	if n := len(on(w.events(), "service.Chat.availability_changed")); n != 1 {
+	if n := len(on(w.events(), "availability.Chat.changed")); n != 1 {
 		t.Errorf("the end of Chat is told %d times", n)
 	}
 }
@@ -412,7 +412,7 @@ func TestAvailabilityDebounce(t *testing.T) {
 	w.agent("anna", "ready", "")
 	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
 	w.start()
-	w.waitFor("service.Voice.availability_observed", 1)
+	w.waitFor("availability.Voice.observed", 1)
 	flip := func(state string) {
 		checks := w.tenant.Counts().Availability
 		w.tenant.SetState("anna", state, "")
@@ -423,7 +423,7 @@ func TestAvailabilityDebounce(t *testing.T) {
 	flip("not_ready")
 	flip("ready") // back within the debounce: nothing happened
 	flip("not_ready")
-	changed := w.waitFor("service.Voice.availability_changed", 1)
+	changed := w.waitFor("availability.Voice.changed", 1)
 	if len(changed) != 1 || changed[0].get("available") != false {
 		t.Errorf("%d changes, the first to %v", len(changed), changed[0].get("available"))
 	}
@@ -440,7 +440,7 @@ func TestAvailabilityFaultsStayWithTheirService(t *testing.T) {
 	w.start()
 	var got []any
 	for _, name := range []string{"Voice", "Chat", "Typo"} {
-		got = append(got, w.waitFor("service."+name+".availability_observed", 1)[0].get("available"))
+		got = append(got, w.waitFor("availability."+name+".observed", 1)[0].get("available"))
 	}
 	if diff := cmp.Diff([]any{true, false, false}, got); diff != "" {
 		t.Errorf("available (-want +got)\n%s", diff)
@@ -453,19 +453,19 @@ func TestAvailabilityIsUnknownWhenChecksFail(t *testing.T) {
 	w.env["BPCC_SERVICES"] = "Voice"
 	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
 	w.start()
-	w.waitFor("service.Voice.availability_observed", 1)
+	w.waitFor("availability.Voice.observed", 1)
 	w.tenant.Inject(bpcctest.Fault{Path: "/check_available_agents", Status: 500, Times: -1})
 	for deadline := time.Now().Add(28 * time.Second); time.Now().Before(deadline); <-time.After(time.Second) {
-		if len(on(w.events(), "service.Voice.availability_changed")) > 0 {
+		if len(on(w.events(), "availability.Voice.changed")) > 0 {
 			t.Fatal("told before the checks had failed for 30 s")
 		}
 	}
-	unknown := w.waitFor("service.Voice.availability_changed", 1)[0]
+	unknown := w.waitFor("availability.Voice.changed", 1)[0]
 	if available, told := unknown.Data["available"]; available != nil || !told || unknown.get("previous") != false {
 		t.Errorf("available %v, previous %v, want null after false", available, unknown.get("previous"))
 	}
 	w.tenant.ClearFaults()
-	known := w.waitFor("service.Voice.availability_changed", 2)[1]
+	known := w.waitFor("availability.Voice.changed", 2)[1]
 	if known.get("available") != false || known.get("previous") != nil {
 		t.Errorf("available %v, previous %v, want false after null", known.get("available"), known.get("previous"))
 	}

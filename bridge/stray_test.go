@@ -76,9 +76,9 @@ func junk(t *testing.T) map[string][]byte {
 // strayPlaces are subjects that a start reads back, and some that nobody uses.
 var strayPlaces = []string{
 	"agent.anna.state_changed", "agent.anna.observed", "agent.anna.stats_changed", "agent.nobody.state_changed", "agent.anna.hello",
-	"service.Voice.stats_changed", "service.Voice.availability_changed", "service.Voice.availability_observed",
+	"service.Voice.stats_changed", "availability.Voice.changed", "availability.Voice.observed",
 	"totals.bridge.stats_changed", "threshold.backlog.Voice.raised", "threshold.backlog.Voice.cleared",
-	"directory.agents.changed", "directory.services.changed", "chat.message_posted",
+	"other.Voice.changed", "directory.agents.changed", "directory.services.changed", "chat.message_posted",
 	"feed.checkpoint", "feed.interrupted", "feed.resumed", "feed.started", "hello", "agent.*.state_changed",
 }
 
@@ -107,7 +107,7 @@ func TestStrays(t *testing.T) {
 			w.waitFor("agent.anna.observed", 1)
 			w.waitFor("threshold.backlog.Voice.raised", 1)
 			w.waitFor("directory.agents.changed", 1)
-			w.waitFor("service.Voice.availability_observed", 1)
+			w.waitFor("availability.Voice.observed", 1)
 			litter := func() {
 				for _, subject := range strayPlaces {
 					w.stray(subject, body, nil)
@@ -147,7 +147,7 @@ func TestStrays(t *testing.T) {
 			for subject, want := range map[string]int{
 				"agent.anna.observed": 1, "agent.anna.appeared": 0, "agent.anna.disappeared": 0, "agent.anna.state_changed": 3,
 				"agent.bob.observed": 1, "agent.bob.appeared": 0, "service.Voice.observed": 1, "service.Voice.appeared": 0, "totals.bridge.observed": 1,
-				"service.Voice.availability_observed": 1, "threshold.backlog.Voice.raised": 1, "threshold.backlog.Voice.cleared": 0,
+				"availability.Voice.observed": 1, "threshold.backlog.Voice.raised": 1, "threshold.backlog.Voice.cleared": 0,
 				"directory.agents.changed": 1,
 			} {
 				if got := len(on(all, subject)); got != want {
@@ -302,7 +302,7 @@ func TestStrayOnThePage(t *testing.T) {
 			}
 			return nil
 		})
-		return err == nil && bad == 3
+		return err == nil && bad == 4
 	})
 	live := openLive(t, w.page().URL+"/live/events")
 	var hello struct{ Interrupted json.RawMessage }

@@ -49,21 +49,12 @@ func eventsConfig(c *Config) jetstream.StreamConfig {
 // subjects of its own nobody can write to it.
 func viewConfig(c *Config) jetstream.StreamConfig {
 	key := func(suffix string) string { return "$KV." + c.StateBucket + ".{{wildcard(1)}}." + suffix }
+	// They must agree with event.ViewKey. The server writes every transform into the
+	// header Nats-Stream-Source of each message of the view, so each costs bytes.
 	transforms := []jetstream.SubjectTransformConfig{
-		{Source: event.SubjectPrefix + ".*.agent.*.*", Destination: key("agent.{{wildcard(2)}}")},
-		{Source: event.SubjectPrefix + ".*.totals.*.*", Destination: key("totals.{{wildcard(2)}}")},
-		{Source: event.SubjectPrefix + ".*.threshold.*.*.*", Destination: key("threshold.{{wildcard(2)}}.{{wildcard(3)}}")},
-		{Source: event.SubjectPrefix + ".*.feed.checkpoint", Destination: key("feed")},
-	}
-	for _, verb := range []string{"observed", "appeared", "disappeared", "stats_changed"} {
-		transforms = append(transforms, jetstream.SubjectTransformConfig{
-			Source: event.SubjectPrefix + ".*.service.*." + verb, Destination: key("service.{{wildcard(2)}}"),
-		})
-	}
-	for _, verb := range []string{"availability_observed", "availability_changed"} {
-		transforms = append(transforms, jetstream.SubjectTransformConfig{
-			Source: event.SubjectPrefix + ".*.service.*." + verb, Destination: key("availability.{{wildcard(2)}}"),
-		})
+		{Source: event.SubjectPrefix + ".*.*.*.*", Destination: key("{{wildcard(2)}}.{{wildcard(3)}}")},
+		{Source: event.SubjectPrefix + ".*.*.*.*.*", Destination: key("{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}")},
+		{Source: event.SubjectPrefix + ".*." + event.Checkpoint, Destination: key("feed")},
 	}
 	return jetstream.StreamConfig{
 		Name:              viewStream(c),

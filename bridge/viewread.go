@@ -17,8 +17,8 @@ import (
 // ViewEntry is one key of the view.
 type ViewEntry struct {
 	// Tenant is whose it is, Key what stands below it in the bucket, and Kind
-	// the first token of that: agent, service, availability, totals, threshold
-	// or feed.
+	// the first token of that: agent, service, availability, totals, threshold,
+	// directory or feed. A directory's event is its last change, not the whole.
 	Tenant, Key, Kind string
 	// Value is the event.
 	Value []byte

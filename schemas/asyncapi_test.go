@@ -23,11 +23,11 @@ type address struct{ Subject, Key string }
 var contract = []struct{ events, subject, key string }{
 	{"agent.observed agent.appeared agent.disappeared agent.state_changed agent.stats_changed", "agent.{agent}", "agent.{agent}"},
 	{"service.observed service.appeared service.disappeared service.stats_changed", "service.{service}", "service.{service}"},
-	{"service.availability_observed service.availability_changed", "service.{service}", "availability.{service}"},
+	{"availability.observed availability.changed", "availability.{service}", "availability.{service}"},
 	{"totals.observed totals.stats_changed", "totals.{app}", "totals.{app}"},
 	{"threshold.raised threshold.cleared", "threshold.{rule}.{entity}", "threshold.{rule}.{entity}"},
 	{"chat.message_posted", "chat", ""},
-	{"directory.changed", "directory.{kind}", ""},
+	{"directory.changed", "directory.{kind}", "directory.{kind}"},
 	{"feed.checkpoint", "feed", "feed"},
 	{"feed.started feed.stopped feed.interrupted feed.resumed", "feed", ""},
 }

@@ -82,9 +82,9 @@ type (
 // kinds are the first words of events' names in the order of the page, and verbs
 // the last ones in the order in which things happen.
 var (
-	kinds = []string{"agent", "service", "totals", "threshold", "chat", "directory", "feed"}
+	kinds = []string{"agent", "service", "availability", "totals", "threshold", "chat", "directory", "feed"}
 	verbs = []string{
-		"observed", "appeared", "state_changed", "stats_changed", "disappeared", "availability_observed", "availability_changed",
+		"observed", "appeared", "state_changed", "stats_changed", "disappeared",
 		"raised", "cleared", "message_posted", "changed", "checkpoint", "started", "interrupted", "resumed", "stopped",
 	}
 )

@@ -103,7 +103,7 @@ func TestBreaksAreRefused(t *testing.T) {
 		{"directory.changed", fields + "/renamed/items/properties/from", drop{}, "/data/renamed/*/from: removed"},
 		{"chat.message_posted", "/required", []any{"id"}, ": no longer required: specversion; : no longer required: source; : no longer required: type; " +
 			": no longer required: subject; : no longer required: time; : no longer required: datacontenttype; : no longer required: dataschema; : no longer required: data"},
-		{"service.availability_observed", data + "/required", drop{}, "/data: no longer required: tenant; /data: no longer required: poll; " +
+		{"availability.observed", data + "/required", drop{}, "/data: no longer required: tenant; /data: no longer required: poll; " +
 			"/data: no longer required: revision; /data: no longer required: observed; /data: no longer required: service; /data: no longer required: available"},
 		{"directory.changed", fields + "/added/items/required", []any{"id"}, "/data/added/*: no longer required: name"},
 		// Readers meet what was never there.

@@ -170,7 +170,7 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 		"not a schema's":          {harm: edit(`"revision":2,`, `"revision":0,`), want: []string{"schema acme-1-8-1 agent.anna=2Elopez"}},
 		"another tenant's id":     {harm: edit(`"id":"acme-1-8-1"`, `"id":"umbrella-1-8-1"`), want: []string{"schema umbrella-1-8-1"}},
 		"poll of another id":      {harm: edit(`"id":"acme-1-78-1"`, `"id":"acme-1-79-1"`), want: []string{"order acme-1-79-1"}},
-		"raised twice":            {harm: edit(`"type":"bpcc.threshold.cleared.v1"`, `"type":"bpcc.threshold.raised.v1"`), want: []string{"before"}},
+		"raised twice":            {harm: edit(`"type":"bpcc.threshold.cleared.v1"`, `"type":"bpcc.threshold.raised.v1"`), want: []string{"chain"}},
 		"resumed out of the blue": {harm: edit(`"type":"bpcc.feed.interrupted.v1"`, `"type":"bpcc.feed.stopped.v1"`), want: []string{"feed acme-1-55-1"}},
 		"an epoch without start":  {harm: edit(`"id":"acme-1-78-1"`, `"id":"acme-2-78-1"`), want: []string{"epoch acme-2-78-1", "epoch acme-1-82-1"}},
 		"on another's subject": {harm: func(t *testing.T, all []message) []message {
@@ -200,7 +200,7 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 			var got []string
 			for _, f := range r.Faults {
 				got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s", f.Code, f.ID, f.Entity)))
-				if i := index(t, all, f.ID); f.ID != "" && f.Seq != all[i].seq && f.Code != "doubled" && f.Code != "order" {
+				if i := index(t, all, f.ID); f.ID != "" && f.Seq != all[i].seq && f.Code != "duplicate" && f.Code != "order" {
 					t.Errorf("%s %s is said to have sequence %d, it has %d", f.Code, f.ID, f.Seq, all[i].seq)
 				}
 			}
@@ -306,7 +306,7 @@ func TestAuditMissesNoBatchOfAnExport(t *testing.T) {
 		}
 	}
 	r := a.Report()
-	if len(r.Faults) != 1 || r.Faults[0].Code != "lost" || !strings.Contains(r.Faults[0].Text, "acme-1-78-1") {
+	if len(r.Faults) != 1 || r.Faults[0].Code != "missing" || !strings.Contains(r.Faults[0].Text, "acme-1-78-1") {
 		t.Errorf("faults: %+v", r.Faults)
 	}
 }

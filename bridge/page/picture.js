@@ -49,7 +49,7 @@ export class Picture {
         this.feedSeq = seq;
         return "feed";
     }
-    return "";
+    return ""; // the view has only the last change of a directory
   }
 
   /** Tell whether the view is further than the events that were told. */

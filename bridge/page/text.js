@@ -113,7 +113,6 @@ export const shortType = (type) => type.replace(/^bpcc\./, "").replace(/\.v\d+$/
 export const groupOf = (type) => {
   const [kind, verb] = type.split(".");
   if (kind === "agent") return verb === "stats_changed" ? "agent" : "state";
-  if (kind === "service") return verb?.startsWith("availability") ? "availability" : "service";
   if (type === "feed.checkpoint") return "checkpoint";
   return kind in groups ? kind : "feed";
 };
@@ -144,9 +143,9 @@ export function describe(type, event) {
         [d.kind, d.added?.length && `added ${list(d.added)}`, d.removed?.length && `removed ${list(d.removed)}`, d.renamed?.length && `renamed ${d.renamed.map((r) => `${r.from} to ${r.to}`).join(", ")}`].filter(Boolean).join(": ")];
     case kind === "chat":
       return [d.message?.login_id ?? "Chat", d.message?.content ?? ""];
-    case verb === "availability_changed":
+    case type === "availability.changed":
       return [who, `available: ${yesNo(d.previous)} → ${yesNo(d.available)}${gap}`];
-    case verb === "availability_observed":
+    case kind === "availability":
       return [who, `available: ${yesNo(d.available)}`];
     case verb === "state_changed" && d.reentered:
       return [who, `left ${stateText(d.to).toLowerCase()} and came back`];

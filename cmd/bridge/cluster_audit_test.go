@@ -116,17 +116,14 @@ func readLast(ctx context.Context, js jetstream.JetStream, subject string) (reco
 	return readRecord(msg.Sequence, msg.Time, msg.Subject, msg.Header, msg.Data)
 }
 
-// entity is the view's key of the entity that an event is about, "" if none.
+// entity is the view's key of the entity that an event is about, "" for events
+// without a revision.
 func (r *record) entity() string {
 	t := strings.Split(r.subject, ".")
-	switch {
-	case t[0] == "agent" || t[0] == "totals":
+	switch t[0] {
+	case "agent", "service", "availability", "totals":
 		return t[0] + "." + decodeToken(t[1])
-	case t[0] == "service" && strings.HasPrefix(t[2], "availability_"):
-		return "availability." + decodeToken(t[1])
-	case t[0] == "service":
-		return "service." + decodeToken(t[1])
-	case t[0] == "threshold":
+	case "threshold":
 		return "threshold." + decodeToken(t[1]) + "." + decodeToken(t[2])
 	}
 	return ""
@@ -331,8 +328,11 @@ func replay(all []record) (ids map[string]string, images map[string]map[string]s
 	for i := range all {
 		r := &all[i]
 		key := r.entity()
-		if r.subject == "feed.checkpoint" {
+		switch directory, ok := strings.CutSuffix(r.subject, ".changed"); {
+		case r.subject == "feed.checkpoint":
 			key = "feed"
+		case ok && strings.HasPrefix(directory, "directory."):
+			key = directory
 		}
 		switch {
 		case key == "":

@@ -130,7 +130,7 @@ func (a *sightAudit) availability(r *record, entity string) {
 	}
 	after := text(r.Data.Available)
 	a.tell(entity, after)
-	if r.verb() == "availability_observed" || after == "unknown" || r.Data.Previous == nil {
+	if r.verb() == "observed" || after == "unknown" || r.Data.Previous == nil {
 		return
 	}
 	if after == text(r.Data.Previous) {

@@ -77,7 +77,7 @@ func TestRecordAndBacktest(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, want := range []string{"bpcc.feed.checkpoint.v1", "bpcc.threshold.raised.v1", "bpcc.agent.observed.v1", "bpcc.service.availability_observed.v1"} {
+	for _, want := range []string{"bpcc.feed.checkpoint.v1", "bpcc.threshold.raised.v1", "bpcc.agent.observed.v1", "bpcc.availability.observed.v1"} {
 		if !strings.Contains(all.stdout, want) {
 			t.Errorf("no %s in the events", want)
 		}

@@ -131,9 +131,6 @@ func (r *renderer) event(body []byte) error {
 	if verb == "checkpoint" {
 		return r.summary(e.Time)
 	}
-	if verb == "availability_observed" {
-		kind, verb = "availability", "observed"
-	}
 	if verb == "observed" {
 		if r.observed == nil {
 			r.observed = map[string]int{}
@@ -166,11 +163,11 @@ func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
 	if !at.IsZero() {
 		clock = at.Local().Format(time.TimeOnly)
 	}
-	const before = 8 + 2 + 9 + 2 + 22 + 2 // the columns left of what
+	const before = 8 + 2 + 12 + 2 + 22 + 2 // the columns left of what
 	if r.width > before {
 		what = clip(what, r.width-before)
 	}
-	_, err := fmt.Fprintf(r.w, "%s  %-9s  %s  %s\n",
+	_, err := fmt.Fprintf(r.w, "%s  %-12s  %s  %s\n",
 		r.paint(faint, clock), kind, pad(who, 22), r.paint(colour, what))
 	return err
 }
@@ -233,7 +230,7 @@ func (e *told) describe(kind, verb string) (who, what string) {
 			what = fmt.Sprintf("%s %s (%s)", verb, d.Rule, d.ClearedBy)
 		}
 		return d.Entity.ID, what
-	case strings.HasPrefix(verb, "availability"):
+	case kind == "availability":
 		return d.Service, fmt.Sprintf("available: %s → %s", yesNo(d.Previous), yesNo(d.Available))
 	case verb == "state_changed":
 		return e.name(kind), fmt.Sprintf("%v → %v", d.From, d.To)
@@ -294,7 +291,7 @@ func colourOf(kind, verb string, e *told) string {
 		return red
 	case verb == "resumed", verb == "cleared":
 		return green
-	case strings.HasPrefix(verb, "availability"):
+	case kind == "availability":
 		if e.Data.Available != nil && *e.Data.Available {
 			return green
 		}

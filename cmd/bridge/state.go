@@ -159,7 +159,7 @@ func (pic *picture) add(e bridge.ViewEntry, c *bridge.Config) error {
 	case "feed":
 		return p.feed(s.Data, pic.At, c)
 	}
-	return nil
+	return nil // the view has only the last change of a directory
 }
 
 // feed reads the checkpoint. A healthy feed shows one at least every interval.

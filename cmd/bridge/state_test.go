@@ -18,6 +18,9 @@ func TestState(t *testing.T) {
 	if r.status != exitOK {
 		t.Fatalf("status %d\n%s", r.status, r.stderr)
 	}
+	if r.stderr != "" { // the view has directories, too
+		t.Errorf("stderr: %s", r.stderr)
+	}
 	for _, want := range []string{"acme  STOPPED", "do not trust", "Voice Inbound", "WAITING", "anna.lopez", "2 agents: 1 ready, 1 busy", "TOTALS"} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("no %q in\n%s", want, r.stdout)

@@ -15,8 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/audit"
+	"bpcc-nats/bridge/event"
 )
 
 // errUnsound is returned when a stream does not hold what was promised.

@@ -146,9 +146,6 @@ func (a *Audit) position(e event) {
 // each picture before is the last picture after.
 func (a *Audit) chain(e event) {
 	key := e.Data.Tenant + "/" + e.Subject
-	if strings.HasPrefix(e.Type, "service.availability_") {
-		key += "/availability" // counted apart from the service's statistics
-	}
 	last, known := a.chains[key]
 	a.chains[key] = link{e.Data.Revision, e.Data.After}
 	if !known {

@@ -168,8 +168,8 @@ func (r *Router) ask(ctx context.Context, service string, known feed) (*bool, er
 		return nil, errors.New("so says the stream")
 	}
 	var latest *jetstream.RawStreamMsg
-	for _, verb := range []string{"availability_observed", "availability_changed"} {
-		msg, err := r.stream.GetLastMsgForSubject(ctx, "bpcc.v1."+r.tenant+".service."+token(service)+"."+verb)
+	for _, verb := range []string{"observed", "changed"} {
+		msg, err := r.stream.GetLastMsgForSubject(ctx, "bpcc.v1."+r.tenant+".availability."+token(service)+"."+verb)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}

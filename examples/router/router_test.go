@@ -126,7 +126,7 @@ func TestALaggingView(t *testing.T) {
 		}
 	}
 	const key = "availability.Voice=20Inbound"
-	stream("service.Voice=20Inbound.availability_observed", []byte(`{"data": {"service": "Voice Inbound", "available": true}}`))
+	stream("availability.Voice=20Inbound.observed", []byte(`{"data": {"service": "Voice Inbound", "available": true}}`))
 	view(key, []byte(`{"data": {"service": "Voice Inbound", "available": true}}`))
 	view("feed", checkpoint("live", time.Second))
 	await(true, "somebody")
@@ -135,10 +135,10 @@ func TestALaggingView(t *testing.T) {
 	view("feed", checkpoint("stale", 2*time.Second))
 	await(false, "the stream knows no better") // the bridge has died since
 
-	stream("service.Voice=20Inbound.availability_changed", []byte(`{"data": {"service": "Voice Inbound", "available": false}}`))
+	stream("availability.Voice=20Inbound.changed", []byte(`{"data": {"service": "Voice Inbound", "available": false}}`))
 	stream("feed.checkpoint", checkpoint("live", 0))
 	await(false, "nobody is available") // it is back, and only the view does not know
-	stream("service.Voice=20Inbound.availability_changed", []byte(`{"data": {"service": "Voice Inbound", "available": true}}`))
+	stream("availability.Voice=20Inbound.changed", []byte(`{"data": {"service": "Voice Inbound", "available": true}}`))
 	await(true, "somebody")
 
 	stream("feed.checkpoint", checkpoint("interrupted", 0))

@@ -118,9 +118,8 @@ class Audit {
    * picture before is the last picture after.
    */
   #chain(event: Event<Audited>, revision: number): void {
-    const { type, subject, data } = event;
-    // Availability is counted apart from the service's statistics.
-    const key = `${data.tenant}/${subject}${type.includes(".availability_") ? "/availability" : ""}`;
+    const { subject, data } = event;
+    const key = `${data.tenant}/${subject}`;
     const last = this.#chains.get(key);
     this.#chains.set(key, { revision, after: data.after });
     if (!last) return; // its first event here; older ones may have aged out

@@ -105,7 +105,7 @@ class Router {
     if (!checkpoint || (this.#feed && checkpoint.time <= this.#feed.stored)) throw new Error("the stream knows no better");
     if (this.#stale(checkpoint.json<Event<Checkpoint>>().data)) throw new Error("so says the stream");
     const told = await Promise.all(
-      ["availability_observed", "availability_changed"].map((verb) => last(`service.${token(service)}.${verb}`)),
+      ["observed", "changed"].map((verb) => last(`availability.${token(service)}.${verb}`)),
     );
     const latest = told.filter((m) => m !== null).sort((a, b) => b.seq - a.seq)[0];
     return latest?.json<Event<Availability>>().data.available ?? null;
