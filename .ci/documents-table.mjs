@@ -65,7 +65,7 @@ export const table = [
   [/: go run \.\/deploy\/release v\S+$/, { left: ["the release, twice", ".ci/run", 'go build -o "$work/release" ./deploy/release'] }],
   [/: git tag -a /, { env: { GIT_COMMITTER_NAME: "ci", GIT_COMMITTER_EMAIL: "ci@localhost" } }],
   [/: git push origin /, {}], // the clone's origin is a directory of this run
-  [/: (GOVULNDB=\S+ )?go run golang\.org\/x\/vuln\/cmd\/govulncheck@/, { left: ["known vulnerabilities", ".ci/run", "golang.org/x/vuln/cmd/govulncheck@"] }],
+  [/: go run golang\.org\/x\/vuln\/cmd\/govulncheck@/, { left: ["known vulnerabilities", ".ci/run", "golang.org/x/vuln/cmd/govulncheck@"] }],
 
   // examples/README.md
   [/^examples\/README\.md: /, { left: ["the examples", ".ci/examples.mjs", '"examples", "README.md"'] }],

@@ -129,9 +129,10 @@ func (r *release) checkout(ctx context.Context) error {
 // build makes the files of one system.
 func (r *release) build(ctx context.Context, goos, goarch string) error {
 	program := filepath.Join(r.scratch, goos+"-"+goarch, "bridge")
-	// Nothing of this machine's settings may find its way into the program.
+	// Nothing of this machine's settings may find its way into the program. An
+	// older Go gives way to that of go.mod's toolchain line.
 	env := append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "GOAMD64=v1", "GOARM64=v8.0",
-		"CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off")
+		"CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off", "GOTOOLCHAIN=auto")
 	if _, err := command(ctx, r.source, env, "go", "build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w", "-o", program, "./cmd/bridge"); err != nil {
 		return err
 	}
