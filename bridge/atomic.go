@@ -86,7 +86,8 @@ func (o *opening) send(m *nats.Msg, last bool) error {
 
 // stored waits until a batch that is closed is stored, and returns the sequence of the
 // last message. An error of type [*jetstream.APIError] says that none is stored; with
-// any other that is in doubt.
+// any other that is in doubt. With [ErrServerVersion] messages are stored, but not as a
+// batch.
 func (o *opening) stored(ctx context.Context) (uint64, error) {
 	ack, err := o.line.await(ctx, o.address)
 	if err != nil {
@@ -128,7 +129,7 @@ func (l *line) await(ctx context.Context, address string) (jetstreamext.BatchAck
 }
 
 // readAnswer reads a server's answer to a message of a batch. One in the midst of it
-// is empty.
+// is empty, unless the server knows nothing of batches ([ErrServerVersion]).
 func readAnswer(m *nats.Msg) (jetstreamext.BatchAck, error) {
 	var answer struct {
 		Error *jetstream.APIError `json:"error"`
@@ -142,6 +143,9 @@ func readAnswer(m *nats.Msg) (jetstreamext.BatchAck, error) {
 	}
 	if answer.Error != nil {
 		return answer.BatchAck, answer.Error
+	}
+	if answer.Stream != "" && answer.BatchID == "" {
+		return answer.BatchAck, fmt.Errorf("%w: it stores the messages of a batch one by one", ErrServerVersion)
 	}
 	return answer.BatchAck, nil
 }

@@ -71,7 +71,7 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBridge(c, js, log, self, newMetrics(c.Version), newLimits(js))
+	return newBridge(c, js, log, self, newMetrics(c.Version), newLimits(js, c))
 }
 
 func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *limits) (*Bridge, error) {
@@ -207,6 +207,9 @@ func (b *Bridge) loop(ctx context.Context, each func(engine.Observation, *engine
 // carry commits what an observation gave, or a watermark if it is time for one.
 func (b *Bridge) carry(ctx context.Context, batch *engine.Batch) error {
 	defer b.report()
+	if err := checkServer(b.js.Conn()); err != nil {
+		return away(err)
+	}
 	late, err := b.rearmWatchdog(ctx)
 	if err != nil {
 		return err

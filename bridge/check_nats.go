@@ -10,19 +10,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// oldestServer is the first release of the NATS server with all that the bridge
-// needs: atomic batches and scheduled messages.
-const oldestMajor, oldestMinor = 2, 12
-
 // CheckStreams looks at the NATS side as the bridge would, and changes nothing:
 // the server's release, JetStream, and whether the streams that are there serve.
 func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.JetStream, tell func(Step)) error {
 	x := &examination{tell: tell}
-	var major, minor int
-	if _, err := fmt.Sscanf(nc.ConnectedServerVersion(), "%d.%d", &major, &minor); err != nil || major < oldestMajor || major == oldestMajor && minor < oldestMinor {
-		x.failed = true
-		x.tell(Step{"NATS", Failure, fmt.Sprintf("server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted()),
-			fmt.Sprintf("the bridge needs release %d.%d or later, for atomic batches and scheduled messages", oldestMajor, oldestMinor)})
+	if err := checkServer(nc); err != nil {
+		x.failNATS("NATS", err, c.hint(err))
 	} else {
 		x.ok("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
 	}
@@ -31,7 +24,7 @@ func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.Je
 		return x.result()
 	}
 	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
-		checkStream(ctx, js, want, x)
+		checkStream(ctx, js, c, want, x)
 	}
 	return x.result()
 }
@@ -55,7 +48,7 @@ func (x *examination) failNATS(what string, err error, mend string) {
 }
 
 // checkStream compares one stream with what the bridge would make.
-func checkStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, x *examination) {
+func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig, x *examination) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	before := js.Conn().LastError()
@@ -69,11 +62,9 @@ func checkStream(ctx context.Context, js jetstream.JetStream, want jetstream.Str
 		return
 	}
 	info := stream.CachedInfo()
-	switch fatal, differs := compareStreams(want, info.Config); {
-	case len(fatal) > 0:
-		x.failed = true
-		x.tell(Step{"stream", Failure, fmt.Sprintf("%s: %s", want.Name, strings.Join(fatal, "; ")),
-			"rename it or choose another name; the bridge does not reshape a stream"})
+	switch differs, err := judge(c, want, info); {
+	case err != nil:
+		x.failNATS("stream", fmt.Errorf("%s: %w", want.Name, err), c.hint(err))
 	case len(differs) > 0:
 		x.warn("stream", "nothing, if it is meant so; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
 	default:

@@ -26,7 +26,8 @@ const batchLimit = 1000
 
 // commit stores a batch and its checkpoints, and moves the engine as far as the
 // stream acknowledges. It returns when all is stored, when the writer is fenced
-// ([ErrFenced]), when the stream is gone, or when ctx ends ([ErrUnfinished]);
+// ([ErrFenced]), when the stream is gone, when the server is too old
+// ([ErrServerVersion]), or when ctx ends ([ErrUnfinished]);
 // until then the bridge neither polls nor queues: it waits for the stream.
 func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
 	began := b.now()
@@ -93,6 +94,9 @@ func (b *Bridge) store(ctx context.Context, chunk *engine.Chunk, buffer *message
 			}
 			return seq, nil
 		}
+		if errors.Is(err, ErrServerVersion) {
+			return 0, away(err) // the next term reads what is stored
+		}
 		seq, held := b.resolve(ctx, msgs[len(msgs)-1])
 		switch {
 		case held == nil:
@@ -154,9 +158,12 @@ const goneAfter = 5 * time.Second
 // short beside finishTimeout.
 const ackTimeout = 2 * time.Second
 
-// publish sends a chunk once, the last message with the fence. A checkpoint alone
-// needs no batch.
+// publish sends a chunk once, the last message with the fence, and not to a server
+// that is too old. A checkpoint alone needs no batch.
 func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+	if err := checkServer(b.js.Conn()); err != nil {
+		return 0, err
+	}
 	checkpoint := msgs[len(msgs)-1]
 	checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
 	if len(msgs) == 1 {

@@ -70,7 +70,7 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 	if len(configs) > 1 {
 		f.balance = newBalance(self.instance, len(configs), log)
 	}
-	f.limits = newLimits(js)
+	f.limits = newLimits(js, common)
 	for _, c := range configs {
 		b, err := newBridge(c, js, log, self, f.metrics, f.limits)
 		if err != nil {

@@ -22,6 +22,7 @@ import (
 type lease struct {
 	conn     *nats.Conn
 	kv       jetstream.KeyValue
+	bucket   *leaseBucket
 	key      string
 	instance string
 	ttl      time.Duration
@@ -52,7 +53,7 @@ func (l *lease) rouse() {
 var errLeaseLost = errors.New("the lease is lost")
 
 // acquire waits until the lease is this instance's or ctx ends. The error is
-// errAway if the bucket is gone.
+// errAway if the bucket is gone, and [unfit] if leases cannot be had from it.
 func (l *lease) acquire(ctx context.Context) error {
 	told := ""
 	for {
@@ -65,6 +66,9 @@ func (l *lease) acquire(ctx context.Context) error {
 		}
 		if gone := l.missing(ctx, err); gone != nil {
 			return gone
+		}
+		if err := l.unfit(ctx); err != nil {
+			return err
 		}
 		// Who leads is news when it changes, not at every try.
 		text, fault := l.obstacle(ctx, err)
@@ -94,6 +98,9 @@ var errRoom = errors.New("this instance leads its share; another one should take
 // attempt takes the lease, or leaves it to others for a while if this instance
 // leads its share already.
 func (l *lease) attempt(ctx context.Context) error {
+	if err := checkServer(l.conn); err != nil {
+		return err
+	}
 	if l.full() && !l.abandoned(ctx) {
 		return errRoom
 	}
@@ -144,7 +151,7 @@ func (l *lease) missing(ctx context.Context, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if _, err := l.kv.Status(ctx); errors.Is(err, jetstream.ErrStreamNotFound) {
+	if _, err := l.bucket.js.Stream(ctx, l.bucket.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("%w: bucket of leases: %w", errAway, err)
 	}
 	return nil

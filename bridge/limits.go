@@ -19,14 +19,16 @@ type limits struct {
 	recalls *semaphore.Weighted // readings of a tenant's memory
 	batches *grouping           // what they write
 	buffers messageBuffers      // what they write it in
+	bucket  *leaseBucket        // where their leases are
 	turned  chan struct{}       // holds one when the role of any of them has changed
 }
 
-func newLimits(js jetstream.JetStream) *limits {
+func newLimits(js jetstream.JetStream, c *Config) *limits {
 	return &limits{
 		readers: semaphore.NewWeighted(readersMost),
 		recalls: semaphore.NewWeighted(recallsMost),
 		batches: newGrouping(js),
+		bucket:  newLeaseBucket(js, c),
 		turned:  make(chan struct{}, 1),
 	}
 }

@@ -35,10 +35,11 @@ type recovery struct {
 // of the bridge is passed over.
 func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *engine.Engine, strays *strays) (*recovery, error) {
 	r := &recovery{config: c, engine: e, strays: strays, newest: map[string]uint64{}}
-	var err error
-	if r.created, r.until, err = lastSequence(ctx, js, c.Stream); err != nil {
+	info, err := lookToLead(ctx, js, c)
+	if err != nil {
 		return nil, err
 	}
+	r.created, r.until = info.Created, info.State.LastSeq
 	unreadable, err := r.readView(ctx, js)
 	if err != nil {
 		return nil, fmt.Errorf("read the view: %w", err)

@@ -16,14 +16,32 @@ import (
 // lastSequence is that of the newest message of a stream, with when the stream
 // was made.
 func lastSequence(ctx context.Context, js jetstream.JetStream, name string) (made time.Time, seq uint64, err error) {
+	info, err := lookAt(ctx, js, name)
+	if err != nil {
+		return made, 0, err
+	}
+	return info.Created, info.State.LastSeq, nil
+}
+
+// lookToLead asks how the stream of events is, on behalf of a bridge that leads or
+// means to. The error is [ErrServerVersion] if no batch can be written to it.
+func lookToLead(ctx context.Context, js jetstream.JetStream, c *Config) (*jetstream.StreamInfo, error) {
+	info, err := lookAt(ctx, js, c.Stream)
+	if err == nil {
+		err = checkLeader(info)
+	}
+	return info, err
+}
+
+// lookAt asks the server how a stream is.
+func lookAt(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
-		return made, 0, fmt.Errorf("look at stream %s: %w", name, err)
+		return nil, fmt.Errorf("look at stream %s: %w", name, err)
 	}
-	info := stream.CachedInfo()
-	return info.Created, info.State.LastSeq, nil
+	return stream.CachedInfo(), nil
 }
 
 // sourceOf reads where a sourced message comes from: "stream sequence …".

@@ -96,11 +96,11 @@ func (b *Bridge) recollect(ctx context.Context, m *recovery) (*recovery, error) 
 	if m == nil {
 		return recoverState(ctx, b.js, b.config, b.newEngine(), b.strays)
 	}
-	created, newest, err := lastSequence(ctx, b.js, b.config.Stream)
+	info, err := lookToLead(ctx, b.js, b.config)
 	if err != nil {
 		return nil, err
 	}
-	if !created.Equal(m.created) || newest < m.until {
+	if !info.Created.Equal(m.created) || info.State.LastSeq < m.until {
 		return recoverState(ctx, b.js, b.config, b.newEngine(), b.strays)
 	}
 	err = visit(ctx, b.js, b.config.Stream, m.tailConfig(), func(msg jetstream.Msg, _ uint64) error {

@@ -81,7 +81,7 @@ func viewConfig(c *Config) jetstream.StreamConfig {
 // leaseConfig is the bucket of leases. Its TTL ends a lease that is not renewed.
 func leaseConfig(c *Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              "KV_" + c.LeaseBucket,
+		Name:              leaseStream(c),
 		Description:       "Which bridge leads which contact centre",
 		Subjects:          []string{"$KV." + c.LeaseBucket + ".>"},
 		MaxMsgsPerSubject: 1,
@@ -99,7 +99,7 @@ func leaseConfig(c *Config) jetstream.StreamConfig {
 // StreamNames lists the streams that are the bridge's own: events, watchdog,
 // view and leases.
 func StreamNames(c *Config) []string {
-	return []string{c.Stream, watchdogStream(c), viewStream(c), "KV_" + c.LeaseBucket}
+	return []string{c.Stream, watchdogStream(c), viewStream(c), leaseStream(c)}
 }
 
 func viewStream(c *Config) string { return "KV_" + c.StateBucket }
@@ -116,15 +116,21 @@ type Provisioned struct {
 }
 
 // Provision makes the streams that are missing and compares those that are
-// there; it never changes one. The error is [ErrStream] where a stream cannot
-// serve, [ErrNATSPermission] where the user may not look at a stream or make it,
-// else that of the server.
+// there; it never changes one. The error is [ErrServerVersion] where a server is too
+// old, [ErrStream] where a stream cannot serve, [ErrNATSPermission] where the user may
+// not look at a stream or make it, else that of the server.
 func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provisioned, error) {
+	if err := checkServer(js.Conn()); err != nil {
+		return nil, fmt.Errorf("provision streams: %w; %s", err, c.hint(err))
+	}
 	var done []Provisioned
 	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
 		before := js.Conn().LastError()
-		p, err := provision(ctx, js, want)
+		p, err := provision(ctx, js, c, want)
 		if err = permitted(js.Conn(), before, err); err != nil {
+			if hint := c.hint(err); hint != "" {
+				err = fmt.Errorf("%w; %s", err, hint)
+			}
 			return done, fmt.Errorf("provision stream %s: %w", want.Name, err)
 		}
 		done = append(done, p)
@@ -144,7 +150,7 @@ const (
 func Passing(err error) bool {
 	var api *jetstream.APIError
 	switch {
-	case errors.Is(err, ErrStream), errors.Is(err, ErrNATSPermission), errors.Is(err, nats.ErrConnectionClosed):
+	case errors.Is(err, ErrServerVersion), errors.Is(err, ErrStream), errors.Is(err, ErrNATSPermission), errors.Is(err, nats.ErrConnectionClosed):
 		return false
 	case errors.As(err, &api):
 		return api.ErrorCode == codeNoPeers || api.Code >= serverMayBeOff && api.ErrorCode != codeNoCluster
@@ -152,24 +158,38 @@ func Passing(err error) bool {
 	return true
 }
 
-func provision(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (Provisioned, error) {
+func provision(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig) (Provisioned, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	p := Provisioned{Stream: want.Name}
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = js.CreateStream(ctx, want)
+		p.Created = true
 		// Another instance may have been quicker with the same settings.
-		return Provisioned{Stream: want.Name, Created: true}, err
+		stream, err = js.CreateStream(ctx, want)
 	}
 	if err != nil {
-		return Provisioned{}, err
+		return p, err
 	}
-	fatal, differs := compareStreams(want, stream.CachedInfo().Config)
+	// What was just made is compared too: a server leaves out what it does not know.
+	p.Differs, err = judge(c, want, stream.CachedInfo())
+	return p, err
+}
+
+// judge tells whether a stream can serve: the error is [ErrServerVersion] or
+// [ErrStream] if not, and differs is what the bridge can live with.
+func judge(c *Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
+	if err := checkLeader(info); err != nil {
+		return nil, err
+	}
+	fatal, differs := compareStreams(want, info.Config)
 	if len(fatal) > 0 {
-		return Provisioned{}, fmt.Errorf("%w: %s; rename it or choose another name, the bridge does not reshape it",
-			ErrStream, strings.Join(fatal, "; "))
+		return differs, fmt.Errorf("%w: %s", ErrStream, strings.Join(fatal, "; "))
 	}
-	return Provisioned{Stream: want.Name, Differs: differs}, nil
+	if want.Name == leaseStream(c) {
+		_, err = leaseTTL(info.Config)
+	}
+	return differs, err
 }
 
 // compareStreams lists what differs: fatal is what the bridge's promises rest on.
@@ -214,6 +234,9 @@ func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string)
 func sourcesOf(c jetstream.StreamConfig) []string {
 	var out []string
 	for _, s := range c.Sources {
+		if s == nil {
+			continue // a server may answer anything
+		}
 		for _, t := range s.SubjectTransforms {
 			out = append(out, s.Name+": "+t.Source+" > "+t.Destination)
 		}

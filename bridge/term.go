@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	for stale := 0; ; {
 		b.standBy()
 		err := b.term(ctx)
+		var u *unfit
 		switch {
 		case ctx.Err() != nil && errors.Is(err, errLeaseLost):
 			return nil // it was to stop, and another instance leads already
@@ -46,8 +48,18 @@ func (b *Bridge) Run(ctx context.Context) error {
 			stale = 0
 			b.log.Info("handed over; standing by", "why", err)
 			continue
-		case errors.Is(err, errLeaseLost), errors.Is(err, errMemoryLost):
+		case errors.Is(err, errLeaseLost), errors.Is(err, errMemoryLost), errors.Is(err, errTTLChanged):
 			stale = 0
+		case errors.As(err, &u):
+			stale = 0
+			hint := b.config.hint(u)
+			b.hinder(strings.TrimSuffix(u.Error()+"; "+hint, "; "))
+			if text := u.Error(); text != told {
+				told = text
+				b.log.Error("standing by until NATS fits", "err", u.cause, "hint", hint)
+			}
+			b.mend(ctx, err)
+			continue
 		case errors.Is(err, errAway), errors.Is(err, ErrUnfinished):
 			stale = 0
 			b.hinder(err.Error())
@@ -69,7 +81,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 func (b *Bridge) term(ctx context.Context) error {
 	lease, err := b.openLease(ctx)
 	if err != nil {
-		return unlessDone(ctx, fmt.Errorf("%w: %w", errAway, err))
+		return unlessDone(ctx, away(err))
 	}
 	m, err := b.await(ctx, lease)
 	if err != nil {
@@ -81,6 +93,14 @@ func (b *Bridge) term(ctx context.Context) error {
 // errAway ends a term, or the wait for one, that NATS does not let begin or go
 // on: no answer, no permission, no stream.
 var errAway = errors.New("NATS is away")
+
+// away is err as the reason why a term does not begin or go on.
+func away(err error) error {
+	if u := fitting(err); u != nil {
+		return u
+	}
+	return fmt.Errorf("%w: %w", errAway, err)
+}
 
 // awayPause is how long to wait before the next try.
 const awayPause = time.Second
@@ -119,22 +139,29 @@ var errStale = errors.New("what was read from the stream is not its last word")
 // writing without the lease.
 const staleMost = 5
 
-// openLease binds the bucket of leases.
+// openLease binds the bucket of leases. The error is [ErrServerVersion] or
+// [ErrStream] if no lease can be held there.
 func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
+	if err := checkServer(b.js.Conn()); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	before := b.js.Conn().LastError()
-	kv, err := b.js.KeyValue(ctx, b.config.LeaseBucket)
+	ttl, err := b.limits.bucket.look(ctx, lookMoment)
+	if fitting(err) != nil {
+		return nil, err
+	}
+	var kv jetstream.KeyValue
+	if err == nil {
+		kv, err = b.js.KeyValue(ctx, b.config.LeaseBucket)
+	}
 	if err = permitted(b.js.Conn(), before, err); err != nil {
 		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
 	}
-	status, err := kv.Status(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
-	}
 	return &lease{
-		conn: b.js.Conn(), kv: kv, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
-		ttl: status.TTL(), retry: b.retryAfter(status.TTL()), full: b.full, hinder: b.hinder,
+		conn: b.js.Conn(), kv: kv, bucket: b.limits.bucket, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
+		ttl: ttl, retry: b.retryAfter(ttl), full: b.full, hinder: b.hinder,
 		awake: make(chan struct{}, 1),
 	}, nil
 }
@@ -165,14 +192,19 @@ func (b *Bridge) leads() (undo func()) {
 }
 
 // lead is one term: from the lease's taking to its release or loss. The error
-// is errLeaseLost, errMemoryLost, errStale or errAway where another term may follow. m is
-// what a standby has read, nil if nothing.
+// is errLeaseLost, errMemoryLost, errTTLChanged, errStale, errAway or [unfit] where another term may
+// follow. m is what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 	defer b.leads()()
 	term, end := context.WithCancelCause(ctx)
 	var aside sync.WaitGroup
 	aside.Go(func() {
 		if err := l.hold(term); err != nil {
+			end(err)
+		}
+	})
+	aside.Go(func() {
+		if err := l.guard(term); err != nil {
 			end(err)
 		}
 	})
@@ -198,6 +230,10 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 		// deleting "the" subscription would delete its.
 		b.source.abandon()
 		return errors.Join(lost, notFenced(err))
+	}
+	var u *unfit
+	if errors.As(lost, &u) {
+		err = errors.Join(err, u) // so that nothing is published any more
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
@@ -231,7 +267,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery, rouse func()) error {
 	before := b.js.Conn().LastError()
 	m, err := b.recollect(ctx, m)
 	if err != nil {
-		return unlessDone(ctx, fmt.Errorf("%w: %w", errAway, permitted(b.js.Conn(), before, err)))
+		return unlessDone(ctx, away(permitted(b.js.Conn(), before, err)))
 	}
 	b.engine, b.fence = m.engine, m.fence
 	started := b.engine.Start(b.now())

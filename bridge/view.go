@@ -134,7 +134,7 @@ func (v *viewWatch) sourced(ctx context.Context) (taken uint64, replicas int, er
 	}
 	info := stream.CachedInfo()
 	for _, source := range info.Sources {
-		if source.Name == v.config.Stream {
+		if source != nil && source.Name == v.config.Stream {
 			taken = source.Seq
 		}
 	}

@@ -1,0 +1,87 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/mod/semver"
+)
+
+// ErrServerVersion is returned when a NATS server is too old for the bridge. Such a
+// server stores the messages of an atomic batch one by one and ignores schedules,
+// both without an error, so that nothing which the bridge promises would hold.
+var ErrServerVersion = errors.New("the NATS server is too old")
+
+// oldestServer is the first release of the NATS server with all that the bridge
+// needs: atomic batches and scheduled messages.
+const oldestServer = "2.12.0"
+
+// supported reports whether a server of this version has what the bridge needs. A
+// pre-release comes before its release. What is no version is not supported.
+func supported(version string) bool {
+	v := "v" + strings.TrimPrefix(version, "v")
+	return semver.IsValid(v) && semver.Compare(v, "v"+oldestServer) >= 0
+}
+
+// checkServer checks the server that a connection is connected to; the error is
+// [ErrServerVersion]. A connection that is not connected passes: its requests fail
+// by themselves.
+func checkServer(nc *nats.Conn) error {
+	version := nc.ConnectedServerVersion()
+	if version == "" || supported(version) {
+		return nil
+	}
+	return fmt.Errorf("%w: server %s has release %s, the bridge needs %s or later", ErrServerVersion, nc.ConnectedServerName(), version, oldestServer)
+}
+
+// checkLeader checks the server that leads a stream, which need not be the one that
+// the client is connected to; the error is [ErrServerVersion].
+func checkLeader(info *jetstream.StreamInfo) error {
+	version := info.Config.Metadata["_nats.ver"]
+	if supported(version) {
+		return nil
+	}
+	if version == "" {
+		version = "2.10 or earlier" // later ones tell their release in each answer
+	}
+	leader := ""
+	if info.Cluster != nil && info.Cluster.Leader != "" {
+		leader = " " + info.Cluster.Leader
+	}
+	return fmt.Errorf("%w: server%s, which leads stream %s, has release %s, the bridge needs %s or later",
+		ErrServerVersion, leader, info.Config.Name, version, oldestServer)
+}
+
+// unfit is why the NATS side cannot serve until a person changes it, or the
+// connection gets to another server: it ends a term, or the wait for one.
+type unfit struct{ cause error }
+
+func (u *unfit) Error() string { return "NATS does not fit: " + u.cause.Error() }
+
+func (u *unfit) Unwrap() error { return u.cause }
+
+// fitting is err as the reason to end a term, if it is one that does not pass by
+// waiting; else nil.
+func fitting(err error) error {
+	if errors.Is(err, ErrServerVersion) || errors.Is(err, ErrStream) || errors.Is(err, errTTLChanged) {
+		return &unfit{err}
+	}
+	return nil
+}
+
+// hint says what a person can do about a server or a stream that does not fit; ""
+// for any other error.
+func (c *Config) hint(err error) string {
+	switch {
+	case errors.Is(err, ErrServerVersion):
+		return "upgrade all NATS servers to release " + oldestServer + " or later"
+	case errors.Is(err, errNoTTL):
+		return fmt.Sprintf("give the bucket a TTL: nats kv edit %s --ttl %v", c.LeaseBucket, c.LeaseTTL)
+	case errors.Is(err, ErrStream):
+		return "rename it or choose another name; the bridge does not reshape a stream"
+	}
+	return ""
+}

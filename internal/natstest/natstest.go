@@ -1,0 +1,63 @@
+// Package natstest runs NATS servers as processes of their own, for tests that need
+// another release than the one that is built in.
+package natstest
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// OldServer is the variable that names a nats-server of a release that the bridge
+// refuses, such as 2.11. Tests that need one are skipped where it is not set.
+const OldServer = "CI_NATS_SERVER_OLD"
+
+// StartOld starts the server that [OldServer] names, with JetStream in dir, on a
+// port of the loopback address; port 0 picks a free one. It returns where clients
+// connect, and what stops it and waits, which the test's end does as well.
+func StartOld(t *testing.T, dir string, port int) (url string, stop func()) {
+	t.Helper()
+	program := os.Getenv(OldServer)
+	if program == "" {
+		t.Skipf("NOT TESTED: what becomes of an old NATS server. %s names none; .ci/run builds one", OldServer)
+	}
+	if port == 0 {
+		port = -1
+	}
+	ports := t.TempDir()
+	var log bytes.Buffer
+	cmd := exec.Command(program, "--jetstream", "--store_dir", dir, "--addr", "127.0.0.1", "--port", strconv.Itoa(port), "--ports_file_dir", ports)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stop = sync.OnceFunc(func() {
+		// A server that has ended by itself is told of by whoever needs it.
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		<-ended
+	})
+	t.Cleanup(stop)
+	file := filepath.Join(ports, "nats-server_"+strconv.Itoa(cmd.Process.Pid)+".ports")
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		var listens struct {
+			URLs []string `json:"nats"`
+		}
+		// It may not be written to its end.
+		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &listens) == nil && len(listens.URLs) > 0 {
+			return listens.URLs[0], stop
+		}
+		if time.Now().After(deadline) {
+			stop()
+			t.Fatalf("the old NATS server does not listen:\n%s", log.String())
+		}
+	}
+}
