@@ -58,7 +58,8 @@ func (p *availabilityPoller) run(ctx context.Context) {
 			for _, name := range services {
 				if !slices.Contains(known, name) && !warned[name] {
 					warned[name] = true
-					p.log.Warn("BPCC_SERVICES names a service that the tenant does not list; asking for it all the same", "service", name)
+					p.log.Warn("BPCC_SERVICES names an unlisted service", "service", name,
+						"hint", "its availability is checked all the same; compare the name with the tenant's list of services")
 				}
 			}
 		}

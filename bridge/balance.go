@@ -13,7 +13,7 @@ import (
 )
 
 // errHandOver ends a term so that another instance may lead the tenant.
-var errHandOver = errors.New("another instance has room for this tenant")
+var errHandOver = errors.New("rebalancing: another instance has capacity")
 
 // balance spreads tenants over the instances that run them. Each instance keeps
 // a key of its own alive beside the leases; the number of such keys tells what
@@ -54,13 +54,13 @@ func (s *balance) run(ctx context.Context, l *lease, bridges []*Bridge) {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			s.log.Warn("the instances cannot be counted; the tenants stay where they are", "err", err)
+			s.log.Warn("cannot count instances, not rebalancing", "err", err)
 		default:
 			share := int64((s.tenants + instances - 1) / instances)
 			s.share.Store(share)
 			if share != told {
 				told = share
-				s.log.Info("sharing the tenants out", "instances", instances, "tenants", s.tenants, "share", share)
+				s.log.Info("rebalanced tenants", "instances", instances, "tenants", s.tenants, "share", share)
 			}
 			if instances > 1 {
 				handOver(bridges, s.led.Load()-share)
@@ -71,7 +71,7 @@ func (s *balance) run(ctx context.Context, l *lease, bridges []*Bridge) {
 			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
 			if err := l.kv.Delete(gone, key); err != nil {
-				s.log.Debug("the instance's key could not be deleted; it ends by itself", "err", err)
+				s.log.Debug("heartbeat key not deleted", "err", err)
 			}
 			return
 		case <-tick.C:

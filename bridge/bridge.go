@@ -246,9 +246,9 @@ func (b *Bridge) warn(text string) {
 	switch {
 	case text == b.warned:
 	case text == "":
-		b.log.Info("snapshots are whole again")
+		b.log.Info("snapshots are complete again")
 	default:
-		b.log.Warn("a snapshot is not whole: " + text)
+		b.log.Warn("snapshot has problems", "problems", text)
 	}
 	b.warned = text
 }

@@ -90,7 +90,7 @@ func (b *Bridge) store(ctx context.Context, chunk *engine.Chunk, buffer *message
 		if err == nil {
 			if len(told) > 0 {
 				b.hinder("")
-				b.log.Info("the stream takes events again")
+				b.log.Info("publish succeeded again")
 			}
 			return seq, nil
 		}
@@ -132,9 +132,8 @@ func (b *Bridge) store(ctx context.Context, chunk *engine.Chunk, buffer *message
 		if text := err.Error(); !told[text] {
 			told[text] = true
 			advice := mendStream(b.config, err)
-			b.hinder("the stream does not take events: " + text + "; " + advice)
-			b.log.Warn("the stream does not take events; holding the batch and trying again",
-				"err", err, "messages", len(msgs), "advice", advice)
+			b.hinder("publish failed: " + text + "; " + advice)
+			b.log.Warn("publish failed, retrying the same batch", "err", err, "messages", len(msgs), "hint", advice)
 		}
 		select {
 		case <-ctx.Done():
@@ -149,7 +148,7 @@ const straysPassed = 3
 
 // ErrUnfinished is returned by [Bridge.Run] when it was asked to stop while the
 // stream took nothing. The next start tells what is missing.
-var ErrUnfinished = errors.New("stopped before the stream took the last batch")
+var ErrUnfinished = errors.New("shutdown: last batch was not acknowledged")
 
 // goneAfter is how long a stream must be missing to be made anew.
 const goneAfter = 5 * time.Second
@@ -205,18 +204,18 @@ const (
 // mendStream says what a person can do about a stream that takes no events.
 func mendStream(c *Config, err error) string {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Sprintf("it is made anew, empty, when it has been missing for %v; to restore a backup, stop the bridges first", goneAfter)
+		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", goneAfter)
 	}
 	if errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Sprintf("give stream %s the subject %s.> back, or JetStream to the account", c.Stream, event.SubjectPrefix)
 	}
-	theirs := fmt.Sprintf("somebody has published the bridge's ids; it ends with the duplicate window of stream %s", c.Stream)
+	theirs := fmt.Sprintf("another publisher used this bridge's message ids; retries succeed after the duplicate window of stream %s", c.Stream)
 	if errors.Is(err, errKnown) {
 		return theirs
 	}
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
-		return "it goes on by itself when the NATS servers answer"
+		return "publishing resumes when the NATS servers answer"
 	}
 	switch api.ErrorCode {
 	case codeStoreFailed:
@@ -240,11 +239,11 @@ func mendStream(c *Config, err error) string {
 var (
 	// errKnown is why a single message was not stored: its id is in the window.
 	// That is ours, sent twice, or somebody else's.
-	errKnown     = errors.New("a message with this id is stored already")
-	errNotStored = errors.New("the batch is not stored")
+	errKnown     = errors.New("message id already stored")
+	errNotStored = errors.New("batch not stored")
 	// errMemoryLost is returned when the checkpoint that the fence rests on is
 	// gone: somebody has deleted, purged or recreated the stream.
-	errMemoryLost = errors.New("the stream has lost its last checkpoint")
+	errMemoryLost = errors.New("stream lost its last checkpoint")
 )
 
 // resolve asks the stream whether it holds this checkpoint: nil and its

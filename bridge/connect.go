@@ -18,7 +18,7 @@ import (
 )
 
 // ErrNATSAuth is returned by [Connect] when the server refuses the credentials.
-var ErrNATSAuth = errors.New("the NATS server refuses the credentials")
+var ErrNATSAuth = errors.New("NATS server refused the credentials")
 
 // reconnectWait is how long a lost connection waits between two tries.
 const reconnectWait = time.Second
@@ -52,7 +52,7 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 		}
 		if err.Error() != told {
 			told = err.Error()
-			log.Warn("the NATS server does not answer; waiting for it", "err", err)
+			log.Warn("NATS server does not answer, retrying", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -140,7 +140,7 @@ func (c *Config) natsOptions(r *reporter, closed func(error)) ([]nats.Option, er
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.report(err) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			r.forget()
-			r.log.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
+			r.log.Info("reconnected to NATS", "url", nc.ConnectedUrlRedacted())
 		}),
 		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
 			r.report(err)

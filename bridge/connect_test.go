@@ -174,7 +174,7 @@ func TestWaysToLogIn(t *testing.T) {
 		env  []string // URL stands for the server's address
 		want string   // in the error; "" = it connects
 	}
-	const refused = "the NATS server refuses the credentials"
+	const refused = "NATS server refused the credentials"
 	tests := map[string]struct {
 		server   *server.Options
 		attempts map[string]attempt
@@ -311,7 +311,7 @@ func TestReplacedCredentials(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.refuse()
-			logged(t, &log, "the NATS server refuses the credentials; trying again with what the files then hold")
+			logged(t, &log, "NATS server refused the credentials, retrying")
 			// More than the two tries after which the library would give up.
 			for before := connections(t, r.server); connections(t, r.server) < before+3; <-time.After(10 * time.Millisecond) {
 				if nc.IsClosed() {
@@ -319,7 +319,7 @@ func TestReplacedCredentials(t *testing.T) {
 				}
 			}
 			r.mend()
-			logged(t, &log, "connected to NATS again")
+			logged(t, &log, "reconnected to NATS")
 			if !nc.IsConnected() {
 				t.Error("not connected")
 			}
@@ -363,7 +363,7 @@ func TestReplacedTrust(t *testing.T) {
 	newCert, newKey := second.issue("bridge")
 	copyFile(t, newKey, key)
 	copyFile(t, newCert, cert)
-	logged(t, &log, "connected to NATS again")
+	logged(t, &log, "reconnected to NATS")
 	nc.Close()
 }
 

@@ -120,7 +120,7 @@ func (p *directoryPoller) list(ctx context.Context, name string, get func(contex
 		// A session that has ended is the snapshots' to renew, and theirs to tell.
 		if text := err.Error(); p.told[name] != text && !errors.Is(err, bpcc.ErrAuth) {
 			p.told[name] = text
-			p.log.Warn("a directory cannot be listed", "directory", name, "err", err)
+			p.log.Warn("cannot list directory", "directory", name, "err", err)
 		}
 		if name == engine.Services && statusOf(err) == http.StatusNotFound && p.services == nil {
 			p.services = []string{}

@@ -120,7 +120,7 @@ func (b *Bridge) keep(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		b.log.Error("this tenant's bridge has ended; starting it again", "err", err, "in", restartDelay.String())
+		b.log.Error("tenant failed, restarting", "err", err, "restart_in", restartDelay.String())
 		select {
 		case <-ctx.Done():
 			return nil

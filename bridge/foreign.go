@@ -20,7 +20,7 @@ type stray struct {
 
 // How to get rid of strays: of those in the stream, and of those in the view.
 const (
-	mendStray = "find out who publishes there; the message leaves the stream with its retention, and the next event of the same subject hides it from readers of the view"
+	mendStray = "find out who publishes on this subject; the message expires with the stream's retention, and the view recovers with the entity's next event"
 	mendEntry = "the next event about the same entity replaces the entry; if there will be none, purge subject %s from stream %s"
 )
 
@@ -48,15 +48,14 @@ func (s *strays) tell(x stray) {
 		return
 	}
 	s.told = len(s.known)
-	s.log.Warn("passed over a message that is no event of the bridge", "where", x.where, "sequence", x.seq,
-		"err", event.Truncate(x.err.Error(), 200), "advice", x.advice)
+	s.log.Warn("ignored a foreign message", "where", x.where, "sequence", x.seq,
+		"err", event.Truncate(x.err.Error(), 200), "hint", x.advice)
 }
 
 // sum tells of how many there are that were not named.
 func (s *strays) sum() {
 	if n := len(s.known); n > s.told {
 		s.told = n
-		s.log.Warn("more messages that are no events of the bridge", "places", n,
-			"advice", "bridge verify lists those of the stream, bridge state those of the view")
+		s.log.Warn("more foreign messages", "places", n, "hint", "bridge verify lists those of the stream, bridge state those of the view")
 	}
 }

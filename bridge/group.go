@@ -22,7 +22,7 @@ const groupTimeout = 3 * time.Second
 
 // errApart is the answer to all who shared a batch that was refused: whose fault
 // it was, each finds out alone.
-var errApart = errors.New("a batch shared with other tenants was refused")
+var errApart = errors.New("shared batch refused")
 
 // grouping publishes what the tenants of a process commit. The server makes files
 // of its own for every batch and syncs them, so that a disk may take no more than

@@ -124,12 +124,12 @@ func (b *Bridge) Health() Health {
 	case h.Role == roleStandby:
 		h.Ready = h.Warm
 		if !h.Warm {
-			h.Reason = "reading the stream"
+			h.Reason = "recovering state from the stream"
 		}
 	case h.Status != event.StatusLive:
 		h.Reason = "the feed is " + h.Status
 	case h.Committed == nil || b.now().Sub(*h.Committed) > stale:
-		h.Reason = fmt.Sprintf("the stream has acknowledged nothing for more than %v", stale)
+		h.Reason = fmt.Sprintf("no acknowledgement from the stream for more than %v", stale)
 	default:
 		h.Ready = true
 	}

@@ -160,7 +160,7 @@ func TestUnreadableStreamIsNoEnd(t *testing.T) {
 		}
 	}
 	w.start()
-	for deadline := time.Now().Add(patience); !strings.Contains(w.log.String(), "NATS is away"); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !strings.Contains(w.log.String(), "NATS unavailable"); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the bridge can read, or has ended")
 		}

@@ -75,9 +75,9 @@ func (l *lease) acquire(ctx context.Context) error {
 		if text != told {
 			told = text
 			if fault {
-				l.log.Warn("the lease cannot be had; standing by", "err", text)
+				l.log.Warn("cannot acquire the leader lease", "err", text)
 			} else {
-				l.log.Info("standing by", "why", text)
+				l.log.Info("standing by", "reason", text)
 			}
 		}
 		if !fault {
@@ -93,7 +93,7 @@ func (l *lease) acquire(ctx context.Context) error {
 }
 
 // errRoom is why a free lease is not taken.
-var errRoom = errors.New("this instance leads its share; another one should take the tenant")
+var errRoom = errors.New("at capacity: leaving this tenant to an instance with room")
 
 // attempt takes the lease, or leaves it to others for a while if this instance
 // leads its share already.
@@ -305,6 +305,6 @@ func (l *lease) release(ctx context.Context) {
 		}
 	}
 	if err != nil {
-		l.log.Warn("the lease could not be released; it ends by itself", "err", err, "ttl", l.ttl)
+		l.log.Warn("lease not released", "err", err, "ttl", l.ttl)
 	}
 }

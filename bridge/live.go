@@ -77,7 +77,7 @@ func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Accel-Buffering", "no") // proxies must not hold it back
 	err := l.feed(r.Context())
 	if r.Context().Err() == nil {
-		p.log.Debug("a live page is not fed any more", "tenant", l.tenant, "err", err)
+		p.log.Debug("live page disconnected", "tenant", l.tenant, "err", err)
 		// The page shows why before it tries again; it may be gone by now.
 		_ = l.send("trouble", map[string]string{"error": err.Error()})
 	}
@@ -172,7 +172,7 @@ func (p *Page) tenants(ctx context.Context) map[string]json.RawMessage {
 	})
 	p.listed, p.listAgain = feeds, time.Now().Add(liveListed)
 	if err != nil {
-		p.log.Debug("the tenants of the view cannot be listed", "err", err)
+		p.log.Debug("cannot list tenants of the view", "err", err)
 		p.listAgain = time.Now().Add(liveUnlisted)
 	}
 	return p.listed

@@ -122,11 +122,11 @@ func newGauges() gauges {
 		leader:      describe("leader", "Whether this instance leads the tenant.", "tenant"),
 		ready:       describe("ready", "Whether /readyz counts the tenant as ready.", "tenant"),
 		epoch:       describe("epoch", "The leader's term; 0 for a standby.", "tenant"),
-		status:      describe("feed_status", "1 for the feed's present status; told by the leader.", "tenant", "status"),
-		observed:    describe("observed_timestamp_seconds", "Until when all changes are seen, as Unix time; told by the leader.", "tenant"),
-		committed:   describe("committed_timestamp_seconds", "When the stream last acknowledged a batch, as Unix time; told by the leader.", "tenant"),
-		entities:    describe("entities", "Entities that are there, by kind; told by the leader.", "tenant", "kind"),
-		raised:      describe("thresholds_raised", "Thresholds that are raised; told by the leader.", "tenant", "rule", "severity"),
+		status:      describe("feed_status", "1 for the feed's present status; leader only.", "tenant", "status"),
+		observed:    describe("observed_timestamp_seconds", "Until when all changes are seen, as Unix time; leader only.", "tenant"),
+		committed:   describe("committed_timestamp_seconds", "When the stream last acknowledged a batch, as Unix time; leader only.", "tenant"),
+		entities:    describe("entities", "Entities that are there, by kind; leader only.", "tenant", "kind"),
+		raised:      describe("thresholds_raised", "Thresholds that are raised; leader only.", "tenant", "rule", "severity"),
 	}
 }
 

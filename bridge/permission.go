@@ -59,13 +59,13 @@ func (r *reporter) report(err error) {
 	r.told[text] = true
 	switch advice := natsAdvice(err); {
 	case refusedCredentials(err):
-		r.log.Error("the NATS server refuses the credentials; trying again with what the files then hold", "err", err, "advice", advice)
+		r.log.Error("NATS server refused the credentials, retrying", "err", err, "hint", advice)
 	case errors.Is(err, nats.ErrPermissionViolation):
-		r.log.Error("the NATS server does not permit what the bridge needs", "err", err, "advice", advice)
+		r.log.Error("NATS permission missing", "err", err, "hint", advice)
 	case advice != "":
-		r.log.Error("NATS reports", "err", err, "advice", advice)
+		r.log.Error("NATS error", "err", err, "hint", advice)
 	default:
-		r.log.Warn("NATS reports", "err", err)
+		r.log.Warn("NATS error", "err", err)
 	}
 }
 

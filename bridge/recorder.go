@@ -75,12 +75,12 @@ func (r *Recorder) Run(ctx context.Context) error {
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	if gone := b.source.leave(leaving); gone != nil {
-		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", gone)
+		b.log.Warn("subscription not deleted", "err", gone)
 	}
 	if err == nil {
 		err = r.write(recordedLook{At: b.now().UTC(), End: endStopped})
 	}
-	b.log.Info("recorded", "looks", r.looks, "good", r.good)
+	b.log.Info("recorded", "polls", r.looks, "good", r.good)
 	return errors.Join(err, r.zip.Close())
 }
 
@@ -100,12 +100,12 @@ func (r *Recorder) private() bool {
 // warn says what the recording will hold.
 func (r *Recorder) warn() {
 	if !r.private() {
-		r.bridge.log.Warn("the recording holds personal data: names, ids and states of agents, and what chat is subscribed to; " +
-			"leave columns out with BRIDGE_REDACT_STATS, or put pseudonyms in the place of names with BRIDGE_PSEUDONYM_KEY")
+		r.bridge.log.Warn("recording holds personal data",
+			"hint", "it has names, ids and states of agents, and subscribed chat: remove columns with BRIDGE_REDACT_STATS, replace names with BRIDGE_PSEUDONYM_KEY")
 		return
 	}
-	r.bridge.log.Warn("the recording holds personal data but for what is left out or hidden; rows keep their key, and what agents do is in it",
-		"left_out", strings.Join(r.bridge.config.RedactStats, ","), "pseudonyms", r.bridge.config.PseudonymKey != "")
+	r.bridge.log.Warn("recording holds personal data", "hint", "rows keep their key, and what agents do is in it",
+		"redacted", strings.Join(r.bridge.config.RedactStats, ","), "pseudonyms", r.bridge.config.PseudonymKey != "")
 }
 
 // look writes down one look at the source; judged is what the engine says of

@@ -33,12 +33,12 @@ func (k *kept[T]) get() T {
 	switch {
 	case err == nil:
 		if k.told != "" {
-			k.log.Info("it can be read again", "variable", k.what)
+			k.log.Info("file is readable again", "variable", k.what)
 		}
 		k.last, k.told = v, ""
 	case err.Error() != k.told:
 		k.told = err.Error()
-		k.log.Warn("what it names cannot be read; going on with the last good one", "variable", k.what, "err", err)
+		k.log.Warn("cannot read file of variable", "variable", k.what, "err", err, "hint", "the last good value stays in use")
 	}
 	return k.last
 }

@@ -105,7 +105,7 @@ func TestRenewedCertificateIsShown(t *testing.T) {
 	logged(t, log, "does not take the TLS handshake") // for the certificate has expired
 	// Certificate and key are replaced one after the other; between, they do not fit.
 	write(t, cert, "")
-	logged(t, log, "going on with the last good one")
+	logged(t, log, "cannot read file of variable")
 	ours.issue("bridge")
 	w.waitFor("agent.anna.observed", 1)
 }
@@ -160,7 +160,7 @@ func TestRotatedSecret(t *testing.T) {
 			if n := len(on(all, "feed.interrupted")); n != 0 {
 				t.Errorf("%d interruptions; want none", n)
 			}
-			logged(t, log, "going on with the last good one")
+			logged(t, log, "cannot read file of variable")
 			if text := log.String(); strings.Contains(text, "-secret") {
 				t.Errorf("a secret is in the log:\n%s", text)
 			}
@@ -188,14 +188,14 @@ func TestSecretMendedAfterRefusal(t *testing.T) {
 		t.Errorf("%d logins were refused; want 1, for more may lock the user", n)
 	}
 	write(t, secret, "a wrong one") // a new secret, and refused as well
-	logged(t, log, "there is a new secret")
+	logged(t, log, "secret changed, logging in")
 	w.until("the second refusal", func() bool { return w.tenant.Counts().LoginsRefused == 2 })
 	write(t, secret, "the-second-secret")
 	w.waitFor("feed.resumed", 1)
 	if n := w.tenant.Counts().LoginsRefused; n != 2 {
 		t.Errorf("%d logins were refused; want 2", n)
 	}
-	if n := strings.Count(log.String(), "there is a new secret"); n != 2 {
+	if n := strings.Count(log.String(), "secret changed, logging in"); n != 2 {
 		t.Errorf("%d logins for the sake of a new secret; want 2", n)
 	}
 }

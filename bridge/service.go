@@ -91,12 +91,12 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 			micro.WithEndpointSubject(subject), micro.WithEndpointQueueGroupDisabled())
 	}
 	if err != nil {
-		f.log.Warn("this instance does not show as a NATS service", "err", err)
+		f.log.Warn("cannot announce the NATS service", "err", err)
 		return func() {}
 	}
 	return func() {
 		if err := service.Stop(); err != nil {
-			f.log.Debug("the NATS service did not stop in order", "err", err)
+			f.log.Debug("NATS service not stopped", "err", err)
 		}
 	}
 }
@@ -121,11 +121,11 @@ func (f *Fleet) answer(r micro.Request) {
 			err = r.Respond(body)
 		}
 		if err != nil {
-			f.log.Debug("a request for health was not answered", "err", err)
+			f.log.Debug("health request not answered", "err", err)
 		}
 		return
 	}
 	if err := r.Error("404", "this instance does not run that tenant", nil); err != nil {
-		f.log.Debug("a request for health was not answered", "err", err)
+		f.log.Debug("health request not answered", "err", err)
 	}
 }

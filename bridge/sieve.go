@@ -166,7 +166,7 @@ func (s *source) create(ctx context.Context) error {
 func (s *source) sift(ctx context.Context, cause error) error {
 	if s.answers == nil {
 		s.answers = map[string]bool{}
-		s.log.Info("the server refuses the subscription; looking for the statistic that it does not know", "err", cause)
+		s.log.Info("subscription refused, searching for the statistic", "err", cause)
 	}
 	s.trying = true
 	v := &sieve{demands: demandsOf(s.plan), wire: s.plan.wire, try: s.replace, answers: s.answers}
@@ -185,8 +185,7 @@ func (s *source) sift(ctx context.Context, cause error) error {
 		s.refused = append(s.refused, v.describe([]statistic{st}))
 	}
 	if len(v.refused) > 0 {
-		s.log.Warn("the server does not know a part of the subscription, which is left out until the restart; "+mendStatistic,
-			"refused", v.describe(v.refused))
+		s.log.Warn("statistics refused by the server", "refused", v.describe(v.refused), "hint", mendStatistic+"; they are not subscribed to until the restart")
 	}
 	err := s.replace(ctx, s.plan.wire)
 	if errors.Is(err, bpcc.ErrRejected) {

@@ -217,7 +217,7 @@ func TestHopelessSubscriptions(t *testing.T) {
 			w.gate(func(body string) bool { tries.add(); return refuse(body) })
 			w.agent("anna", "ready", "")
 			log := w.listen()
-			told := "the source does not answer as it should"
+			told := "BPCC request failed"
 			for deadline := time.Now().Add(patience); !strings.Contains(log.String(), told) && time.Now().Before(deadline); {
 				<-time.After(20 * time.Millisecond)
 			}
@@ -259,7 +259,7 @@ func TestSieveGoesOnAfterTrouble(t *testing.T) {
 	if got := warnings(log); len(got) != 1 {
 		t.Errorf("warned %d times: %v", len(got), got)
 	}
-	if n := strings.Count(log.String(), "looking for the statistic"); n != 1 {
+	if n := strings.Count(log.String(), "searching for the statistic"); n != 1 {
 		t.Errorf("began to look %d times", n)
 	}
 	if got := tries.get(); got > 12+2*2 {

@@ -85,7 +85,7 @@ func (s *source) poll(ctx context.Context) (bpcc.Answer, error) {
 			return bpcc.Answer{}, s.waiting
 		}
 		// Somebody has mended what the wait is for.
-		s.log.Info("there is a new secret; logging in with it")
+		s.log.Info("secret changed, logging in")
 		kind, _ := patienceFor(s.waiting)
 		delete(s.failures, kind)
 	}
@@ -109,7 +109,7 @@ func (s *source) fail(err error) {
 	s.failed, s.wait, s.waiting = s.now(), wait, err
 	if text := err.Error(); text != s.told {
 		s.told = text
-		s.log.Warn("the source does not answer as it should; "+advice(err), "err", err, "retry_in", wait.Round(time.Millisecond).String())
+		s.log.Warn("BPCC request failed", "err", err, "hint", advice(err), "retry_in", wait.Round(time.Millisecond).String())
 	}
 }
 
@@ -268,7 +268,7 @@ func (s *source) enter(ctx context.Context) error {
 	}
 	token, err := s.client.AccessToken(ctx)
 	if err == nil {
-		s.log.Info("logged in", "auth", "oauth", "token_life", token.Life.String())
+		s.log.Info("logged in", "auth", "oauth", "token_ttl", token.Life.String())
 	}
 	return err
 }
@@ -277,7 +277,7 @@ func (s *source) enter(ctx context.Context) error {
 func (s *source) settle(err error) {
 	if err == nil {
 		if s.told != "" {
-			s.log.Info("the source answers again")
+			s.log.Info("BPCC answers again")
 		}
 		s.told, s.wait, s.waiting = "", 0, nil
 		for kind, f := range s.failures {

@@ -43,7 +43,7 @@ func (b *Bridge) readAlong(ctx context.Context, retry time.Duration) *recovery {
 		b.warm(false)
 		if err != nil && err.Error() != told {
 			told = err.Error()
-			b.log.Warn("a standby cannot read along; trying again", "err", err)
+			b.log.Warn("standby cannot read the stream, retrying", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -154,11 +154,11 @@ func TestStrays(t *testing.T) {
 					t.Errorf("%d events on %s; want %d", got, subject, want)
 				}
 			}
-			if log := w.log.String(); !strings.Contains(log, "no event of the bridge") || !strings.Contains(log, "bpcc.v1.acme.agent.anna") ||
+			if log := w.log.String(); !strings.Contains(log, "not an event of the bridge") || !strings.Contains(log, "bpcc.v1.acme.agent.anna") ||
 				strings.Contains(log, "cannot be read") || strings.Contains(log, "xxxxxxxxxx") {
 				t.Error("the log does not name what was passed over, or repeats it")
 			}
-			if n := strings.Count(w.log.String(), "passed over a message"); n > 3*6 {
+			if n := strings.Count(w.log.String(), "ignored a foreign message"); n > 3*6 {
 				t.Errorf("%d messages are told by name: too many", n)
 			}
 		})

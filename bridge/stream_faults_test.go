@@ -132,8 +132,8 @@ func TestStreamTakesNothing(t *testing.T) {
 				t.Errorf("%d polls while a batch is held", n)
 			}
 			// A batch that was under way when it began may fail in another word.
-			if n := strings.Count(w.log.String(), "the stream does not take events"); n == 0 || n > 2 {
-				t.Errorf("said %d times that the stream does not take events", n)
+			if n := strings.Count(w.log.String(), "publish failed, retrying the same batch"); n == 0 || n > 2 {
+				t.Errorf("logged %d times that publishing failed", n)
 			}
 			w.tenant.SetState("anna", "busy", "")
 
@@ -213,7 +213,7 @@ func TestStreamsDeleted(t *testing.T) {
 			if len(names) == 1 && names[0] == "BPCC_EVENTS" && !strings.HasPrefix(changed[0].ID, "acme-2-") {
 				t.Errorf("%s: want the second term, by what the view remembers of the first", changed[0].ID)
 			}
-			if !strings.Contains(w.log.String(), "made it anew, empty") {
+			if !strings.Contains(w.log.String(), "recreated it empty") {
 				t.Error("nobody was told that a stream was made anew")
 			}
 		})
@@ -236,7 +236,7 @@ func TestDuplicateID(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := w.startBridge(w.js)
-	waitForReason(t, b, "somebody has published the bridge's ids")
+	waitForReason(t, b, "another publisher used this bridge's message ids")
 	waitForReady(t, b)
 }
 

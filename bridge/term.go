@@ -46,7 +46,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			stale++
 		case errors.Is(err, errHandOver):
 			stale = 0
-			b.log.Info("handed over; standing by", "why", err)
+			b.log.Info("rebalanced, standing by", "reason", err)
 			continue
 		case errors.Is(err, errLeaseLost), errors.Is(err, errMemoryLost), errors.Is(err, errTTLChanged):
 			stale = 0
@@ -56,7 +56,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			b.hinder(strings.TrimSuffix(u.Error()+"; "+hint, "; "))
 			if text := u.Error(); text != told {
 				told = text
-				b.log.Error("standing by until NATS fits", "err", u.cause, "hint", hint)
+				b.log.Error("NATS cannot serve, standing by", "err", u.cause, "hint", hint)
 			}
 			b.mend(ctx, err)
 			continue
@@ -65,7 +65,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			b.hinder(err.Error())
 			if text := err.Error(); text != told {
 				told = text
-				b.log.Warn("NATS does not let this instance work; trying again", "err", err)
+				b.log.Warn("NATS unavailable, retrying", "err", err)
 			}
 			b.mend(ctx, err)
 			continue
@@ -73,7 +73,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			return err
 		}
 		told = ""
-		b.log.Warn("stepping down; standing by", "err", err)
+		b.log.Warn("stepping down", "err", err)
 	}
 }
 
@@ -92,7 +92,7 @@ func (b *Bridge) term(ctx context.Context) error {
 
 // errAway ends a term, or the wait for one, that NATS does not let begin or go
 // on: no answer, no permission, no stream.
-var errAway = errors.New("NATS is away")
+var errAway = errors.New("NATS unavailable")
 
 // away is err as the reason why a term does not begin or go on.
 func away(err error) error {
@@ -123,17 +123,17 @@ func remake(ctx context.Context, js jetstream.JetStream, c *Config, log *slog.Lo
 	done, err := Provision(ctx, js, c)
 	for _, p := range done {
 		if p.Created {
-			log.Warn("a stream was gone; made it anew, empty", "stream", p.Stream)
+			log.Warn("stream was deleted; recreated it empty", "stream", p.Stream)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		log.Error("a stream is gone and cannot be made anew; trying again", "err", err)
+		log.Error("cannot recreate a deleted stream, retrying", "err", err)
 	}
 }
 
 // errStale ends a term at its first batch: what was read from the stream was not
 // its last word. A replica that is behind answers so, and soon will not.
-var errStale = errors.New("what was read from the stream is not its last word")
+var errStale = errors.New("stream replica is stale: a newer checkpoint exists")
 
 // staleMost is how many terms in a row may end so before somebody else must be
 // writing without the lease.
@@ -320,7 +320,7 @@ func (b *Bridge) stop(ctx context.Context, doubt error, reason string) error {
 		err = b.farewell(ctx, reason)
 	} // else in doubt: the next start finds out
 	if err := <-left; err != nil {
-		b.log.Warn("the subscription could not be deleted; it ends by itself", "err", err)
+		b.log.Warn("subscription not deleted", "err", err)
 	}
 	return err
 }
@@ -330,13 +330,13 @@ func (b *Bridge) farewell(ctx context.Context, reason string) error {
 	err := b.commit(ctx, b.engine.Stop(b.now(), reason))
 	switch {
 	case errors.Is(err, ErrFenced):
-		b.log.Info("stopped without a goodbye: another instance leads already")
+		b.log.Info("feed.stopped not published: another instance leads")
 	case err != nil:
-		return fmt.Errorf("say goodbye: %w", err)
+		return fmt.Errorf("publish feed.stopped: %w", err)
 	default:
 		b.log.Info("stopped", "poll", b.engine.Stats().Poll)
 		if err := b.watchdog.disarm(ctx); err != nil {
-			b.log.Warn("readers will be told that the feed is stale, on top of stopped", "err", err)
+			b.log.Warn("watchdog not disarmed", "err", err, "hint", "the view will change from stopped to stale")
 		}
 	}
 	return nil

@@ -32,7 +32,7 @@ func (c *Config) checkSourceTLS(fault func(name, format string, args ...any)) (w
 		if c.AllowHTTP {
 			warnings = append(warnings, "BPCC_URL is http: the secret and all data travel for everybody on the way to read and to change")
 		} else {
-			fault("BPCC_URL", "http would send the secret and all data for everybody on the way to read; use https, or set BPCC_ALLOW_HTTP=true if that is what you want")
+			fault("BPCC_URL", "plain http exposes the secret and all data on the network; use https, or set BPCC_ALLOW_HTTP=true if that is what you want")
 		}
 	}
 	if c.CAFile != "" {

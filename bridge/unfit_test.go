@@ -84,7 +84,7 @@ func TestLeaseBucketWithoutTTL(t *testing.T) {
 			w.leaseTTL(time.Second)
 			w.waitFor("agent.anna.observed", 1)
 			every("be ready", ready)
-			if n := strings.Count(w.log.String(), "standing by until NATS fits"); n != 2 {
+			if n := strings.Count(w.log.String(), "NATS cannot serve, standing by"); n != 2 {
 				t.Errorf("two bridges have said %d times what is wrong, want once each", n)
 			}
 		})
@@ -266,7 +266,7 @@ func TestOldServer(t *testing.T) {
 			t.Errorf("%d message(s) were published to stream %s of the old server", got, name)
 		}
 	}
-	if n := strings.Count(w.log.String(), "standing by until NATS fits"); n != 2 {
+	if n := strings.Count(w.log.String(), "NATS cannot serve, standing by"); n != 2 {
 		t.Errorf("two bridges have said %d times what is wrong, want once each", n)
 	}
 

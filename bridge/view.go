@@ -83,7 +83,7 @@ func (v *viewWatch) run(ctx context.Context) {
 		}
 		// A stream that cannot be looked at is told by whoever needs it.
 		if err != nil && ctx.Err() == nil {
-			v.log.Debug("the view's lag is not known", "err", err)
+			v.log.Debug("view lag unknown", "err", err)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func (v *viewWatch) look(ctx context.Context) error {
 	lag.Still = now.Sub(v.moved)
 	if v.told && lag.Events == 0 {
 		v.told = false
-		v.log.Info("the view has caught up with the stream")
+		v.log.Info("KV view caught up")
 	}
 	v.mu.Lock()
 	v.lag = lag
@@ -147,8 +147,8 @@ var errStepDown = errors.New("the view's leader does not step down")
 // mend makes the view's leader step down: the next one takes up sourcing where
 // the view ends. A view without replicas has nobody to hand over to.
 func (v *viewWatch) mend(ctx context.Context, lag ViewLag, replicas int) error {
-	v.log.Warn("the view stands still behind the stream; readers of it see the past",
-		"events", lag.Events, "for", lag.Still.Round(time.Second).String(), "stepping_down", replicas > 1)
+	v.log.Warn("KV view stalled: readers see old data",
+		"events", lag.Events, "stalled_for", lag.Still.Round(time.Second).String(), "stepping_down", replicas > 1)
 	if replicas < 2 {
 		return nil
 	}

@@ -33,7 +33,7 @@ type ViewEntry struct {
 func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only string, visit func(ViewEntry) error) error {
 	kv, err := js.KeyValue(ctx, c.StateBucket)
 	if err != nil {
-		return fmt.Errorf("open the view %s: %w; has a bridge run here?", c.StateBucket, err)
+		return fmt.Errorf("open the view %s: %w; no bridge has created it yet", c.StateBucket, err)
 	}
 	keys := ">"
 	if only != "" {
@@ -93,7 +93,7 @@ func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64,
 	for began := time.Now(); ; {
 		taken, _, err := watch.sourced(ctx)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, fmt.Errorf("the view %s is not there; has a bridge run here?", c.StateBucket)
+			return 0, fmt.Errorf("the view %s is not there; no bridge has created it yet", c.StateBucket)
 		}
 		if err != nil {
 			return 0, err

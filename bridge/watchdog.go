@@ -90,7 +90,7 @@ func (w *watchdog) reset(ctx context.Context, now time.Time, status string, body
 	w.failed = now
 	if err.Error() != w.told {
 		w.told = err.Error()
-		w.log.Warn("the watchdog cannot be put off; readers may be told that the feed is stale", "err", err)
+		w.log.Warn("cannot rearm the watchdog", "err", err, "hint", "the view may report the feed as stale")
 	}
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		w.replace(ctx)
@@ -117,7 +117,7 @@ func (w *watchdog) arm(ctx context.Context, now time.Time, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := w.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0)); err != nil {
-		return fmt.Errorf("schedule the news of a stale feed: %w", err)
+		return fmt.Errorf("schedule watchdog message: %w", err)
 	}
 	return nil
 }

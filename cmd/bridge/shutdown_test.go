@@ -159,7 +159,7 @@ func TestTermination(t *testing.T) {
 			s.tenant.SetState("anna", "busy", "")
 			p.says("holding the batch")
 			return p
-		}, exitFailed, "stopped before the stream took the last batch", 0},
+		}, exitFailed, "shutdown: last batch was not acknowledged", 0},
 		"while it waits for NATS": {func(t *testing.T, s *scene) *process {
 			p := startProcess(t, binary, append(s.env, "NATS_URL=nats://127.0.0.1:1"))
 			p.says("waiting for it")
