@@ -69,11 +69,11 @@ func TestWorldChangesTheShareOfRows(t *testing.T) {
 
 func TestStampsAreOfOnePoll(t *testing.T) {
 	at := func(second int) time.Time { return time.Unix(int64(second), 0) }
-	list := stampList{{at(1), true}, {at(3), true}, {at(4), true}, {at(5), false}, {at(9), true}}
-	if events, last := list.between(at(2), at(8)); events != 2 || !last.Equal(at(5)) {
+	list := storedMessages{{at(1), true}, {at(3), true}, {at(4), true}, {at(5), false}, {at(9), true}}
+	if events, last := list.countEvents(at(2), at(8)); events != 2 || !last.Equal(at(5)) {
 		t.Errorf("%d events, the last message at %v; want 2 and %v", events, last, at(5))
 	}
-	if events, last := list.between(at(6), at(8)); events != 0 || !last.IsZero() {
+	if events, last := list.countEvents(at(6), at(8)); events != 0 || !last.IsZero() {
 		t.Errorf("%d events, the last message at %v; want none", events, last)
 	}
 }
@@ -92,12 +92,12 @@ func TestReportHoldsEveryContender(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := report{options: o}
-	for i, trial := range o.trials() {
+	for i, trial := range o.benchRuns() {
 		r.results = append(r.results, result{
-			trial: trial, cost: time.Duration(i+1) * time.Millisecond, server: time.Millisecond, peak: 1 << 20, bytes: 1000, events: []int{1},
+			benchRun: trial, cost: time.Duration(i+1) * time.Millisecond, server: time.Millisecond, peak: 1 << 20, bytes: 1000, events: []int{1},
 		})
 	}
-	for name, picture := range map[string][]byte{"changes": r.againstChanges(), "agents": r.againstAgents()} {
+	for name, picture := range map[string][]byte{"changes": r.costByChanges(), "agents": r.costByAgents()} {
 		for _, contender := range o.contenders {
 			if !bytes.Contains(picture, []byte(">"+contender+": ")) {
 				t.Errorf("the picture %s does not name %s", name, contender)
@@ -112,8 +112,8 @@ func TestReportHoldsEveryContender(t *testing.T) {
 		}
 	}
 	var text bytes.Buffer
-	r.table(&text)
-	r.sizes(&text)
+	r.writeTable(&text)
+	r.writeSizes(&text)
 	if bytes.Contains(text.Bytes(), []byte("NaN")) || bytes.Contains(text.Bytes(), []byte("%!")) {
 		t.Errorf("the tables hold what is no number:\n%s", &text)
 	}

@@ -12,9 +12,9 @@ import (
 // chart is a picture with a logarithmic axis upwards. Lines differ by colour,
 // dashes and marks, and bear their names.
 type chart struct {
-	title, across, up string
-	ticks             []tick
-	lines             []line
+	title, xTitle, yTitle string
+	ticks                 []tick
+	lines                 []line
 }
 
 // tick is a labelled place on the axis across, from 0 to 1.
@@ -31,7 +31,7 @@ type line struct {
 
 type point struct {
 	at, value float64 // at from 0 to 1
-	apart     bool
+	detached  bool
 }
 
 const (
@@ -70,7 +70,7 @@ func (c *chart) svg() []byte {
 		chartWidth, chartHeight, chartWidth, chartHeight, c.title)
 	b.WriteString(style)
 	fmt.Fprintf(&b, `<rect class="ground" width="%d" height="%d" rx="8"/><text class="title" x="%d" y="28">%s</text>`+"\n", chartWidth, chartHeight, 20, c.title)
-	fmt.Fprintf(&b, `<text x="%d" y="50">%s</text>`+"\n", plotLeft+10, c.up)
+	fmt.Fprintf(&b, `<text x="%d" y="50">%s</text>`+"\n", plotLeft+10, c.yTitle)
 	for decade := low; decade <= high; decade++ {
 		at := y(math.Pow(10, decade))
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+"\n",
@@ -83,8 +83,8 @@ func (c *chart) svg() []byte {
 	}
 	fmt.Fprintf(&b, `<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/><line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>`+"\n",
 		plotLeft, plotLeft+plotWidth, bottom, bottom, plotLeft, plotLeft, plotTop, bottom)
-	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", plotLeft+plotWidth/2, bottom+48, c.across)
-	places := c.labels(y)
+	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", plotLeft+plotWidth/2, bottom+48, c.xTitle)
+	labelPositions := c.labels(y)
 	for i, l := range c.lines {
 		if len(l.points) == 0 {
 			continue
@@ -93,19 +93,19 @@ func (c *chart) svg() []byte {
 		b.WriteString(`<path class="join"` + dashes(i) + ` d="`)
 		verb := "M"
 		for _, p := range l.points {
-			if !p.apart {
+			if !p.detached {
 				fmt.Fprintf(&b, "%s%.1f %.1f", verb, x(p.at), y(p.value))
 				verb = "L"
 			}
 		}
 		b.WriteString(`"/>`)
 		for _, p := range l.points {
-			b.WriteString(mark(i, x(p.at), y(p.value)))
-			fmt.Fprintf(&b, `<title>%s: %s</title></path>`, l.name, figure(p.value))
+			b.WriteString(marker(i, x(p.at), y(p.value)))
+			fmt.Fprintf(&b, `<title>%s: %s</title></path>`, l.name, formatNumber(p.value))
 		}
 		last := l.points[len(l.points)-1]
-		fmt.Fprintf(&b, `<line class="lead" x1="%.1f" x2="%d" y1="%.1f" y2="%.1f"/>`, x(last.at)+2*markSize, labelLeft-4, y(last.value), places[i])
-		fmt.Fprintf(&b, `<text class="name" x="%d" y="%.1f">%s: %s</text></g>`+"\n", labelLeft, places[i]+4, l.name, figure(last.value))
+		fmt.Fprintf(&b, `<line class="lead" x1="%.1f" x2="%d" y1="%.1f" y2="%.1f"/>`, x(last.at)+2*markSize, labelLeft-4, y(last.value), labelPositions[i])
+		fmt.Fprintf(&b, `<text class="name" x="%d" y="%.1f">%s: %s</text></g>`+"\n", labelLeft, labelPositions[i]+4, l.name, formatNumber(last.value))
 	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
@@ -116,7 +116,7 @@ func axisLabel(decade float64) string {
 	if decade < 0 {
 		return strconv.FormatFloat(math.Pow(10, decade), 'f', -1, 64)
 	}
-	return thousands(int(math.Pow(10, decade)))
+	return formatThousands(int(math.Pow(10, decade)))
 }
 
 // bounds are the decades that hold all points.
@@ -144,21 +144,21 @@ func (c *chart) labels(y func(float64) float64) map[int]float64 {
 	}
 	at := func(i int) float64 { return y(c.lines[i].points[len(c.lines[i].points)-1].value) }
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(at(a), at(b)) })
-	places := map[int]float64{}
+	positions := map[int]float64{}
 	free := float64(plotTop)
 	for _, i := range order {
-		places[i] = max(at(i), free)
-		free = places[i] + labelStep
+		positions[i] = max(at(i), free)
+		free = positions[i] + labelStep
 	}
-	return places
+	return positions
 }
 
 func dashes(i int) string {
 	return []string{"", ` stroke-dasharray="8 4"`, ` stroke-dasharray="2 4"`, ` stroke-dasharray="10 4 2 4"`}[i%4]
 }
 
-// mark opens the path of a circle, square, triangle or diamond.
-func mark(i int, x, y float64) string {
+// marker opens the path of a circle, square, triangle or diamond.
+func marker(i int, x, y float64) string {
 	const s = markSize
 	shape := []string{
 		fmt.Sprintf("M%.1f %.1fa%g %g 0 1 0 %g 0a%g %g 0 1 0 %g 0", x-s, y, s, s, 2*s, s, s, -2*s),
@@ -169,53 +169,53 @@ func mark(i int, x, y float64) string {
 	return `<path class="mark" d="` + shape + `">`
 }
 
-// againstChanges is the cost of a poll against the share of rows that change.
-func (r *report) againstChanges() []byte {
+// costByChanges is the cost of a poll against the share of rows that change.
+func (r *report) costByChanges() []byte {
 	c := chart{
-		title:  fmt.Sprintf("Processor time of a poll with %s agents", thousands(r.options.agents)),
-		across: "share of rows changed since the last poll", up: "ms a poll, logarithmic",
+		title:  fmt.Sprintf("Processor time of a poll with %s agents", formatThousands(r.options.agents)),
+		xTitle: "share of rows changed since the last poll", yTitle: "ms a poll, logarithmic",
 	}
-	places := []float64{0.05, 0.27, 0.49, 0.71, 0.94}
+	positions := []float64{0.05, 0.27, 0.49, 0.71, 0.94}
 	for i, l := range loads() {
 		name := l.Name
 		if l.Ticks {
 			name = "clocks alone"
 		}
-		c.ticks = append(c.ticks, tick{places[i], name})
+		c.ticks = append(c.ticks, tick{positions[i], name})
 	}
 	for _, name := range r.options.contenders {
-		one := line{name: name}
+		result := line{name: name}
 		for i, l := range loads() {
-			if s, ok := r.find(name, r.options.agents, l); ok && s.cost > 0 {
-				one.points = append(one.points, point{places[i], ms(s.cost), l.Ticks})
+			if s, ok := r.summarize(name, r.options.agents, l); ok && s.cost > 0 {
+				result.points = append(result.points, point{positions[i], ms(s.cost), l.Ticks})
 			}
 		}
-		c.lines = append(c.lines, one)
+		c.lines = append(c.lines, result)
 	}
 	return c.svg()
 }
 
-// againstAgents is the cost of a poll against the number of agents.
-func (r *report) againstAgents() []byte {
+// costByAgents is the cost of a poll against the number of agents.
+func (r *report) costByAgents() []byte {
 	few := loads()[1]
 	c := chart{
 		title:  "Processor time of a poll in which 1 % of the rows changed",
-		across: "agents, logarithmic", up: "ms a poll, logarithmic",
+		xTitle: "agents, logarithmic", yTitle: "ms a poll, logarithmic",
 	}
 	sizes := r.options.sizes
 	low, high := math.Log10(float64(slices.Min(sizes))), math.Log10(float64(slices.Max(sizes)))
-	place := func(agents int) float64 { return 0.03 + 0.94*(math.Log10(float64(agents))-low)/max(high-low, 1) }
+	position := func(agents int) float64 { return 0.03 + 0.94*(math.Log10(float64(agents))-low)/max(high-low, 1) }
 	for _, agents := range sizes {
-		c.ticks = append(c.ticks, tick{place(agents), thousands(agents)})
+		c.ticks = append(c.ticks, tick{position(agents), formatThousands(agents)})
 	}
 	for _, name := range r.options.contenders {
-		one := line{name: name}
+		result := line{name: name}
 		for _, agents := range sizes {
-			if s, ok := r.find(name, agents, few); ok && s.cost > 0 {
-				one.points = append(one.points, point{place(agents), ms(s.cost), false})
+			if s, ok := r.summarize(name, agents, few); ok && s.cost > 0 {
+				result.points = append(result.points, point{position(agents), ms(s.cost), false})
 			}
 		}
-		c.lines = append(c.lines, one)
+		c.lines = append(c.lines, result)
 	}
 	return c.svg()
 }

@@ -16,35 +16,37 @@ import (
 
 // Names of the contenders, in the order of the tables.
 const (
-	theBridge = "bridge"
-	plainGo   = "plain Go"
-	dedupe    = "Bento, dedupe"
-	comparing = "Bento, before/after"
+	bridgeContender      = "bridge"
+	plainContender       = "plain Go"
+	dedupeContender      = "Bento, dedupe"
+	beforeAfterContender = "Bento, before/after"
 
 	bridgeStream = "BPCC_EVENTS"
-	peerEvents   = "EV" // the stream of those who make none
+	peerStream   = "EV" // the stream of those who make none
 )
 
-func contenders() []string { return []string{theBridge, plainGo, dedupe, comparing} }
+func contenders() []string {
+	return []string{bridgeContender, plainContender, dedupeContender, beforeAfterContender}
+}
 
 // programs are the paths of what is compared, and of the server.
 type programs struct{ bridge, plain, bento, nats, source string }
 
-// build makes the programs that are wanted in dir. The server and Bento come by
+// buildPrograms makes the programs that are wanted in dir. The server and Bento come by
 // way of the module proxy; Bento is a module of its own and takes minutes. Of
 // programs that are built already it makes the bridge and plain alone.
-func build(ctx context.Context, dir string, wanted map[string]bool, built bool) (programs, error) {
+func buildPrograms(ctx context.Context, dir string, wanted map[string]bool, built bool) (programs, error) {
 	p := programs{
 		bridge: filepath.Join(dir, "bridge"), plain: filepath.Join(dir, "plain"),
 		bento: filepath.Join(dir, "bento"), nats: filepath.Join(dir, "nats-server"),
 	}
-	root, err := command(ctx, "", nil, "go", "list", "-m", "-f", "{{.Dir}}")
+	root, err := runCommand(ctx, "", nil, "go", "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
 		return p, err
 	}
 	p.source = filepath.Join(root, "bench", "bento")
 	const server = "github.com/nats-io/nats-server/v2"
-	version, err := command(ctx, root, nil, "go", "list", "-m", "-f", "{{.Version}}", server)
+	version, err := runCommand(ctx, root, nil, "go", "list", "-m", "-f", "{{.Version}}", server)
 	if err != nil {
 		return p, err
 	}
@@ -55,19 +57,19 @@ func build(ctx context.Context, dir string, wanted map[string]bool, built bool) 
 	if !built {
 		steps = append(steps, []string{root, "go", "install", server + "@" + version})
 	}
-	if !built && (wanted[dedupe] || wanted[comparing]) {
+	if !built && (wanted[dedupeContender] || wanted[beforeAfterContender]) {
 		steps = append(steps, []string{p.source, "go", "build", "-o", p.bento, "."})
 	}
 	for _, s := range steps {
 		fmt.Fprintln(os.Stderr, strings.Join(s[1:], " "))
-		if _, err := command(ctx, s[0], []string{"GOBIN=" + dir, "CGO_ENABLED=0"}, s[1], s[2:]...); err != nil {
+		if _, err := runCommand(ctx, s[0], []string{"GOBIN=" + dir, "CGO_ENABLED=0"}, s[1], s[2:]...); err != nil {
 			return p, err
 		}
 	}
 	return p, nil
 }
 
-func command(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+func runCommand(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Stderr, cmd.Env = dir, os.Stderr, append(os.Environ(), env...)
 	out, err := cmd.Output()
@@ -77,15 +79,15 @@ func command(ctx context.Context, dir string, env []string, name string, args ..
 	return strings.TrimSpace(string(out)), nil
 }
 
-// enter makes the stream that a contender writes to and starts it. It returns
+// start makes the stream that a contender writes to and starts it. It returns
 // the stream's name.
-func (p programs) enter(ctx context.Context, name, dir, tenant string, nc *nats.Conn, interval time.Duration) (*process, string, error) {
-	if name == theBridge {
+func (p programs) start(ctx context.Context, name, dir, tenant string, nc *nats.Conn, interval time.Duration) (*process, string, error) {
+	if name == bridgeContender {
 		env, err := bridgeEnv(dir, nc, interval)
 		if err != nil {
 			return nil, "", err
 		}
-		started, err := launch(dir, "bridge", append(env, "BPCC_URL="+tenant, "BRIDGE_TENANT=bench"), p.bridge, "run")
+		started, err := startProcess(dir, "bridge", append(env, "BPCC_URL="+tenant, "BRIDGE_TENANT=bench"), p.bridge, "run")
 		return started, bridgeStream, err
 	}
 	js, err := jetStream(nc)
@@ -94,28 +96,28 @@ func (p programs) enter(ctx context.Context, name, dir, tenant string, nc *nats.
 	}
 	// As the bridge makes its own.
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: peerEvents, Subjects: []string{"ev.>"}, Storage: jetstream.FileStorage, Compression: jetstream.S2Compression,
+		Name: peerStream, Subjects: []string{"ev.>"}, Storage: jetstream.FileStorage, Compression: jetstream.S2Compression,
 		MaxAge: 720 * time.Hour, Duplicates: 2 * time.Minute,
 	}); err != nil {
-		return nil, "", fmt.Errorf("make the stream %s: %w", peerEvents, err)
+		return nil, "", fmt.Errorf("make the stream %s: %w", peerStream, err)
 	}
 	env := []string{"NATS_URL=" + nc.ConnectedUrl(), "HTTP_URL=" + tenant + "/statsapi/subscription/data", "INTERVAL=" + interval.String(), "SUBJECT=ev.row"}
 	var started *process
 	switch name {
-	case plainGo:
+	case plainContender:
 		ignored, jsonErr := json.Marshal(volatile())
 		if jsonErr != nil {
 			return nil, "", fmt.Errorf("write the volatile columns: %w", jsonErr)
 		}
-		started, err = launch(dir, "plain", append(env, "VOLATILE="+string(ignored)), p.plain)
-	case dedupe:
-		started, err = launch(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "dedupe.yaml"))
-	case comparing:
-		started, err = launch(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "beforeafter.yaml"))
+		started, err = startProcess(dir, "plain", append(env, "VOLATILE="+string(ignored)), p.plain)
+	case dedupeContender:
+		started, err = startProcess(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "dedupe.yaml"))
+	case beforeAfterContender:
+		started, err = startProcess(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "beforeafter.yaml"))
 	default:
 		err = fmt.Errorf("there is no contender %q", name)
 	}
-	return started, peerEvents, err
+	return started, peerStream, err
 }
 
 // bridgeEnv configures a bridge, all but its tenant, without what the peers do

@@ -2,10 +2,10 @@ package main
 
 import "math"
 
-// fit finds the factors by which the columns of x add up to y, with the least
+// leastSquares finds the factors by which the columns of x add up to y, with the least
 // squares of what is amiss in proportion: a small figure counts as much as a large
 // one. There is no answer where the columns do not tell.
-func fit(x [][]float64, y []float64) (factors []float64, ok bool) {
+func leastSquares(x [][]float64, y []float64) (factors []float64, ok bool) {
 	if len(x) == 0 || len(x) < len(x[0]) {
 		return nil, false
 	}

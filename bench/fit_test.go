@@ -20,7 +20,7 @@ func TestFit(t *testing.T) {
 			x, y = append(x, row), append(y, sum)
 		}
 	}
-	got, ok := fit(x, y)
+	got, ok := leastSquares(x, y)
 	if !ok {
 		t.Fatal("no answer")
 	}
@@ -29,10 +29,10 @@ func TestFit(t *testing.T) {
 			t.Errorf("factor %d: %v, want %v", i, got[i], want[i])
 		}
 	}
-	if _, ok := fit([][]float64{{1, 1}, {1, 1}, {1, 1}}, []float64{1, 2, 3}); ok {
+	if _, ok := leastSquares([][]float64{{1, 1}, {1, 1}, {1, 1}}, []float64{1, 2, 3}); ok {
 		t.Error("columns that are the same have an answer")
 	}
-	if _, ok := fit(nil, nil); ok {
+	if _, ok := leastSquares(nil, nil); ok {
 		t.Error("nothing has an answer")
 	}
 }

@@ -30,7 +30,7 @@ type fleetResult struct {
 	cost, server float64
 	peak         int             // resident, bytes
 	polls        int             // in the span
-	late         []time.Duration // of every poll, sorted, see [lateness]
+	pollDelays   []time.Duration // of every poll, sorted, see [lateness]
 	events       int             // stored in the span
 }
 
@@ -62,7 +62,7 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 	defer sim.close()
 	var list []map[string]string
 	for i, t := range sim.list {
-		t.enough = 2
+		t.targetPolls = 2
 		list = append(list, map[string]string{"tenant": fmt.Sprintf("tenant%d", i), "url": sim.address(i)})
 	}
 	file := filepath.Join(dir, "tenants.json")
@@ -77,8 +77,8 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 	if err != nil {
 		return r, err
 	}
-	began := time.Now()
-	bridge, err := launch(dir, "bridge", append(env, "BRIDGE_TENANTS_FILE="+file), p.bridge, "run")
+	startedAt := time.Now()
+	bridge, err := startProcess(dir, "bridge", append(env, "BRIDGE_TENANTS_FILE="+file), p.bridge, "run")
 	if err != nil {
 		return r, err
 	}
@@ -86,50 +86,50 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 	limit := time.After(f.warm)
 	for i, t := range sim.list {
 		select {
-		case <-t.full:
+		case <-t.targetReached:
 		case <-bridge.exited:
-			return r, bridge.died()
+			return r, bridge.exitError()
 		case <-limit:
 			return r, fmt.Errorf("tenant %d of %d was not polled twice in %v", i, f.tenants, f.warm)
 		case <-ctx.Done():
 			return r, ctx.Err()
 		}
 	}
-	r = fleetResult{fleet: f, started: time.Since(began)}
-	from, cost, also := time.Now(), bridge.cost(), server.cost()
+	r = fleetResult{fleet: f, started: time.Since(startedAt)}
+	from, cost, serverCost := time.Now(), bridge.cost(), server.cost()
 	select {
 	case <-time.After(f.span):
 	case <-bridge.exited:
-		return r, bridge.died()
+		return r, bridge.exitError()
 	case <-ctx.Done():
 		return r, ctx.Err()
 	}
 	to := time.Now()
 	r.cost = float64(bridge.cost()-cost) / float64(to.Sub(from))
-	r.server = float64(server.cost()-also) / float64(to.Sub(from))
+	r.server = float64(server.cost()-serverCost) / float64(to.Sub(from))
 	if r.peak, err = bridge.peak(); err != nil {
 		return r, err
 	}
 	bridge.stop() // so that the stream comes to an end
 	for _, t := range sim.list {
 		t.mu.Lock()
-		late := lateness(t.polls, from, to, f.interval)
+		late := pollDelays(t.polls, from, to, f.interval)
 		t.mu.Unlock()
 		r.polls += len(late)
-		r.late = append(r.late, late...)
+		r.pollDelays = append(r.pollDelays, late...)
 	}
-	slices.Sort(r.late)
-	stored, err := stamps(ctx, js, bridgeStream, from)
+	slices.Sort(r.pollDelays)
+	stored, err := readStored(ctx, js, bridgeStream, from)
 	if err != nil {
 		return r, err
 	}
-	r.events, _ = stored.between(from, to)
+	r.events, _ = stored.countEvents(from, to)
 	return r, nil
 }
 
-// lateness is how much later than at its interval each poll between two instants
+// pollDelays is how much later than at its interval each poll between two instants
 // came. The schedule is that of the earliest poll of all: none is before it.
-func lateness(polls []poll, from, to time.Time, interval time.Duration) []time.Duration {
+func pollDelays(polls []poll, from, to time.Time, interval time.Duration) []time.Duration {
 	var late []time.Duration
 	first := -1
 	for i, p := range polls {
@@ -160,18 +160,18 @@ func percentile(sorted []time.Duration, share float64) time.Duration {
 }
 
 // fleets is the table of the trials with many tenants.
-func (r *report) fleetTable(w io.Writer) {
+func (r *report) writeFleets(w io.Writer) {
 	f := r.fleets[0]
 	fmt.Fprintf(w, `
 ## %s tenants of %d agents in one process, a poll of each every %v
 
 | rows changed | polls a second, due %s | events a second | bridge, processors | server, processors | peak MB | late p50, ms | p99, ms | all polled twice after, s |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|
-`, thousands(f.tenants), f.agents, f.interval, figure(float64(f.tenants)/f.interval.Seconds()))
+`, formatThousands(f.tenants), f.agents, f.interval, formatNumber(float64(f.tenants)/f.interval.Seconds()))
 	for _, f := range r.fleets {
-		fmt.Fprintf(w, "| %s | %s | %s | %.2f | %.2f | %s | %s | %s | %s |\n", f.load.Name, figure(float64(f.polls)/f.span.Seconds()),
-			figure(float64(f.events)/f.span.Seconds()), f.cost, f.server, figure(mb(f.peak)),
-			figure(ms(percentile(f.late, 0.5))), figure(ms(percentile(f.late, 0.99))), figure(f.started.Seconds()))
+		fmt.Fprintf(w, "| %s | %s | %s | %.2f | %.2f | %s | %s | %s | %s |\n", f.load.Name, formatNumber(float64(f.polls)/f.span.Seconds()),
+			formatNumber(float64(f.events)/f.span.Seconds()), f.cost, f.server, formatNumber(mb(f.peak)),
+			formatNumber(ms(percentile(f.pollDelays, 0.5))), formatNumber(ms(percentile(f.pollDelays, 0.99))), formatNumber(f.started.Seconds()))
 	}
 	fmt.Fprint(w, `
 A processor is one fully busy; the simulated tenants take their share of the machine as well. A poll is late by as much as

@@ -83,7 +83,7 @@ func parse(args []string) (options, error) {
 	}
 	if *smoke {
 		o.agents, o.sizes, o.polls, o.warm, o.rounds, o.interval = 200, []int{100}, 2, 2, 1, 300*time.Millisecond
-		o.contenders, o.out = []string{theBridge, plainGo}, ""
+		o.contenders, o.out = []string{bridgeContender, plainContender}, ""
 		o.tenants, o.span = 5, time.Second
 	}
 	o.services = o.agents / 20
@@ -116,14 +116,14 @@ func run(ctx context.Context, args []string) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	p, err := build(ctx, dir, wanted, o.programs != "")
+	p, err := buildPrograms(ctx, dir, wanted, o.programs != "")
 	if err != nil {
 		return err
 	}
 	// Where programs lie on this machine is nobody's business.
-	told := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == o.programs || strings.HasPrefix(strings.TrimLeft(a, "-"), "programs") })
-	rep := report{options: o, began: time.Now(), args: told}
-	for _, t := range o.trials() {
+	shownArgs := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == o.programs || strings.HasPrefix(strings.TrimLeft(a, "-"), "programs") })
+	rep := report{options: o, startedAt: time.Now(), args: shownArgs}
+	for _, t := range o.benchRuns() {
 		r, err := p.run(ctx, t)
 		if err != nil {
 			return fmt.Errorf("%s, %d agents, %s: %w", t.contender, t.agents, t.load.Name, err)
@@ -138,17 +138,17 @@ func run(ctx context.Context, args []string) (err error) {
 			return fmt.Errorf("%d tenants, %s: %w", f.tenants, f.load.Name, err)
 		}
 		fmt.Fprintf(os.Stderr, "%d tenants, %s: %.2f processors (server %.2f), peak %.1f MB, %d polls, %d events, late p50 %.1f ms, p99 %.1f ms\n",
-			f.tenants, f.load.Name, r.cost, r.server, mb(r.peak), r.polls, r.events, ms(percentile(r.late, 0.5)), ms(percentile(r.late, 0.99)))
+			f.tenants, f.load.Name, r.cost, r.server, mb(r.peak), r.polls, r.events, ms(percentile(r.pollDelays, 0.5)), ms(percentile(r.pollDelays, 0.99)))
 		rep.fleets = append(rep.fleets, r)
 	}
 	return rep.write()
 }
 
-// trials lists what is to be measured, the contenders taking turns.
-func (o options) trials() []trial {
-	var list []trial
+// benchRuns lists what is to be measured, the contenders taking turns.
+func (o options) benchRuns() []benchRun {
+	var list []benchRun
 	add := func(name string, agents int, l load) {
-		t := trial{name, agents, max(agents/20, 1), l, o.interval, o.warm, o.polls}
+		t := benchRun{name, agents, max(agents/20, 1), l, o.interval, o.warm, o.polls}
 		if agents > 20_000 {
 			t.interval = o.slowest
 		}
@@ -168,7 +168,7 @@ func (o options) trials() []trial {
 			for _, name := range o.contenders {
 				// The peers' curve is at 1 %; at the table's size it is known.
 				known := agents == o.agents && !o.skipTable
-				if !o.skipSizes && !known && (name == theBridge || l.Share == 0.01) {
+				if !o.skipSizes && !known && (name == bridgeContender || l.Share == 0.01) {
 					add(name, agents, l)
 				}
 			}
@@ -183,10 +183,10 @@ func (o options) fleets() []fleet {
 		return nil
 	}
 	const agents = 50
-	one := fleet{o.tenants, agents, load{Name: "clocks", Ticks: true}, o.interval, 2 * time.Minute, o.span}
-	two := one
+	result := fleet{o.tenants, agents, load{Name: "clocks", Ticks: true}, o.interval, 2 * time.Minute, o.span}
+	two := result
 	two.load = load{Name: "clocks, and 1 row", Ticks: true, Share: 0.02}
-	return []fleet{one, two}
+	return []fleet{result, two}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// trial is one thing to be measured.
-type trial struct {
+// benchRun is one thing to be measured.
+type benchRun struct {
 	contender        string
 	agents, services int
 	load             load
@@ -24,7 +24,7 @@ type trial struct {
 
 // result is what was measured of a trial.
 type result struct {
-	trial
+	benchRun
 	// cost is the processor time of the contender per poll, from request to
 	// request, so with all that it does between them; server is that of NATS.
 	cost, server time.Duration
@@ -39,7 +39,7 @@ type result struct {
 }
 
 // run carries a trial out, with a server, a tenant and a contender of its own.
-func (p programs) run(ctx context.Context, t trial) (r result, err error) {
+func (p programs) run(ctx context.Context, t benchRun) (r result, err error) {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return r, fmt.Errorf("make a directory: %w", err)
@@ -62,29 +62,29 @@ func (p programs) run(ctx context.Context, t trial) (r result, err error) {
 	defer sim.close()
 	tenant := sim.list[0]
 	// One poll more ends the last that is measured.
-	tenant.enough = t.warm + t.polls + 1
+	tenant.targetPolls = t.warm + t.polls + 1
 	tenant.mu.Lock()
-	contender, stream, err := p.enter(ctx, t.contender, dir, sim.address(0), nc, t.interval)
+	contender, stream, err := p.start(ctx, t.contender, dir, sim.address(0), nc, t.interval)
 	if err == nil {
 		tenant.cost = contender.cost
-		tenant.also = server.cost
+		tenant.serverCost = server.cost
 	}
 	tenant.mu.Unlock()
 	if err != nil {
 		return r, err
 	}
 	defer contender.stop()
-	limit := time.After(time.Duration(tenant.enough+5)*t.interval*3 + 20*time.Second)
+	limit := time.After(time.Duration(tenant.targetPolls+5)*t.interval*3 + 20*time.Second)
 	select {
-	case <-tenant.full:
+	case <-tenant.targetReached:
 	case <-contender.exited:
-		return r, contender.died()
+		return r, contender.exitError()
 	case <-limit:
 		return r, fmt.Errorf("%s is too slow for an interval of %v at %d agents", t.contender, t.interval, t.agents)
 	case <-ctx.Done():
 		return r, ctx.Err()
 	}
-	r = result{trial: t}
+	r = result{benchRun: t}
 	if r.peak, err = contender.peak(); err != nil {
 		return r, err
 	}
@@ -94,14 +94,14 @@ func (p programs) run(ctx context.Context, t trial) (r result, err error) {
 	tenant.mu.Unlock()
 	first, last := polls[0], polls[len(polls)-1]
 	r.cost = (last.cost - first.cost) / time.Duration(t.polls)
-	r.server = (last.also - first.also) / time.Duration(t.polls)
+	r.server = (last.serverCost - first.serverCost) / time.Duration(t.polls)
 	r.bytes = first.bytes
-	stored, err := stamps(ctx, js, stream, first.answered)
+	stored, err := readStored(ctx, js, stream, first.answered)
 	if err != nil {
 		return r, err
 	}
 	for i, p := range polls[:t.polls] {
-		events, end := stored.between(p.answered, polls[i+1].arrived)
+		events, end := stored.countEvents(p.answered, polls[i+1].arrived)
 		r.events = append(r.events, events)
 		if events > 0 {
 			r.latency = append(r.latency, end.Sub(p.answered))
@@ -113,17 +113,17 @@ func (p programs) run(ctx context.Context, t trial) (r result, err error) {
 	return r, nil
 }
 
-// stamp is when a message was stored, and whether it is an event about a row: the
+// storedMessage is when a message was stored, and whether it is an event about a row: the
 // bridge's own checkpoints are not.
-type stamp struct {
-	at    time.Time
-	about bool
+type storedMessage struct {
+	storedAt time.Time
+	isEvent  bool
 }
 
-type stampList []stamp
+type storedMessages []storedMessage
 
-// stamps reads when the messages of a stream were stored, from an instant on.
-func stamps(ctx context.Context, js jetstream.JetStream, name string, from time.Time) (stampList, error) {
+// readStored reads when the messages of a stream were stored, from an instant on.
+func readStored(ctx context.Context, js jetstream.JetStream, name string, from time.Time) (storedMessages, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
@@ -138,7 +138,7 @@ func stamps(ctx context.Context, js jetstream.JetStream, name string, from time.
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	var list stampList
+	var list storedMessages
 	if info.NumPending == 0 {
 		return nil, nil
 	}
@@ -156,22 +156,22 @@ func stamps(ctx context.Context, js jetstream.JetStream, name string, from time.
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
-		list = append(list, stamp{meta.Timestamp, !strings.Contains(msg.Subject(), ".feed.")})
+		list = append(list, storedMessage{meta.Timestamp, !strings.Contains(msg.Subject(), ".feed.")})
 		if meta.NumPending == 0 {
 			return list, nil
 		}
 	}
 }
 
-// between counts the events that were stored between two instants, and tells
+// countEvents counts the events that were stored between two instants, and tells
 // when the last message was.
-func (l stampList) between(from, to time.Time) (events int, last time.Time) {
+func (l storedMessages) countEvents(from, to time.Time) (events int, last time.Time) {
 	for _, s := range l {
-		if s.at.Before(from) || s.at.After(to) {
+		if s.storedAt.Before(from) || s.storedAt.After(to) {
 			continue
 		}
-		last = s.at
-		if s.about {
+		last = s.storedAt
+		if s.isEvent {
 			events++
 		}
 	}

@@ -25,9 +25,9 @@ type process struct {
 	exited chan struct{}
 }
 
-// launch starts a program with an environment of its own. What it says goes to a
+// startProcess starts a program with an environment of its own. What it says goes to a
 // file in dir.
-func launch(dir, name string, env []string, program string, args ...string) (*process, error) {
+func startProcess(dir, name string, env []string, program string, args ...string) (*process, error) {
 	out, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -59,13 +59,13 @@ func (p *process) stop() {
 	_ = p.out.Close() // written by the process, not by us
 }
 
-// died says what the process said last.
-func (p *process) died() error {
-	said, err := os.ReadFile(p.out.Name())
+// exitError says what the process said last.
+func (p *process) exitError() error {
+	output, err := os.ReadFile(p.out.Name())
 	if err != nil {
 		return fmt.Errorf("%s has ended: %w", p.name, err)
 	}
-	return fmt.Errorf("%s has ended; it said: %s", p.name, bytes.TrimSpace(said[max(0, len(said)-2000):]))
+	return fmt.Errorf("%s has ended; it said: %s", p.name, bytes.TrimSpace(output[max(0, len(output)-2000):]))
 }
 
 // cost is the processor time that the process has used so far, in user and
@@ -100,7 +100,7 @@ func (p *process) peak() (int, error) {
 
 // startNATS starts a server with an empty store and connects to it.
 func startNATS(ctx context.Context, program, dir string) (*process, *nats.Conn, error) {
-	p, err := launch(dir, "nats-server", nil, program,
+	p, err := startProcess(dir, "nats-server", nil, program,
 		"--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", dir, "--jetstream", "--store_dir", filepath.Join(dir, "store"))
 	if err != nil {
 		return nil, nil, err
@@ -125,15 +125,15 @@ func portsFile(ctx context.Context, p *process, dir string) (url string, err err
 	name := filepath.Join(dir, fmt.Sprintf("%s_%d.ports", filepath.Base(p.cmd.Path), p.cmd.Process.Pid))
 	for {
 		ports, err := os.ReadFile(name)
-		if _, rest, found := strings.Cut(string(ports), `"nats://`); err == nil && found {
-			if address, _, whole := strings.Cut(rest, `"`); whole {
+		if _, remaining, found := strings.Cut(string(ports), `"nats://`); err == nil && found {
+			if address, _, total := strings.Cut(remaining, `"`); total {
 				return "nats://" + address, nil
 			}
 		}
 		select {
 		case <-tick.C:
 		case <-p.exited:
-			return "", p.died()
+			return "", p.exitError()
 		case <-ctx.Done():
 			return "", ctx.Err()
 		}

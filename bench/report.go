@@ -16,11 +16,11 @@ import (
 
 // report turns results into text and pictures.
 type report struct {
-	options options
-	began   time.Time
-	args    []string
-	results []result
-	fleets  []fleetResult
+	options   options
+	startedAt time.Time
+	args      []string
+	results   []result
+	fleets    []fleetResult
 }
 
 // summary is what the rounds of one trial come to: the middle one of what they
@@ -28,40 +28,40 @@ type report struct {
 type summary struct {
 	cost, server, latency time.Duration
 	peak, bytes           int
-	told                  bool // there were events to be stored
+	hasEvents             bool // there were events to be stored
 	late                  bool // events of a poll were stored after the next one's request
 }
 
-// find sums up the trials of a contender; there may be none.
-func (r *report) find(name string, agents int, l load) (s summary, found bool) {
+// summarize sums up the trials of a contender; there may be none.
+func (r *report) summarize(name string, agents int, l load) (s summary, found bool) {
 	var cost, server, latency []time.Duration
 	var peak []int
-	for _, one := range r.results {
-		if one.contender != name || one.agents != agents || one.load != l {
+	for _, result := range r.results {
+		if result.contender != name || result.agents != agents || result.load != l {
 			continue
 		}
 		found = true
-		cost, server, peak = append(cost, one.cost), append(server, one.server), append(peak, one.peak)
-		latency = append(latency, one.latency...)
-		s.bytes = one.bytes
-		s.late = s.late || slices.Min(one.events) != slices.Max(one.events)
+		cost, server, peak = append(cost, result.cost), append(server, result.server), append(peak, result.peak)
+		latency = append(latency, result.latency...)
+		s.bytes = result.bytes
+		s.late = s.late || slices.Min(result.events) != slices.Max(result.events)
 	}
-	s.cost, s.server, s.latency, s.peak, s.told = median(cost), median(server), median(latency), median(peak), len(latency) > 0
+	s.cost, s.server, s.latency, s.peak, s.hasEvents = median(cost), median(server), median(latency), median(peak), len(latency) > 0
 	return s, found
 }
 
 // write prints the tables, and keeps them with the pictures if so wanted.
 func (r *report) write() error {
 	var text bytes.Buffer
-	r.head(&text)
+	r.writeHeader(&text)
 	if !r.options.skipTable {
-		r.table(&text)
+		r.writeTable(&text)
 	}
 	if !r.options.skipSizes {
-		r.sizes(&text)
+		r.writeSizes(&text)
 	}
 	if len(r.fleets) > 0 {
-		r.fleetTable(&text)
+		r.writeFleets(&text)
 	}
 	if _, err := os.Stdout.Write(text.Bytes()); err != nil {
 		return fmt.Errorf("print the results: %w", err)
@@ -71,10 +71,10 @@ func (r *report) write() error {
 	}
 	files := map[string][]byte{"results.md": text.Bytes()}
 	if !r.options.skipTable {
-		files["changes.svg"] = r.againstChanges()
+		files["changes.svg"] = r.costByChanges()
 	}
 	if !r.options.skipSizes {
-		files["agents.svg"] = r.againstAgents()
+		files["agents.svg"] = r.costByAgents()
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(r.options.out, name), content, 0o644); err != nil {
@@ -84,11 +84,11 @@ func (r *report) write() error {
 	return nil
 }
 
-func (r *report) head(w io.Writer) {
+func (r *report) writeHeader(w io.Writer) {
 	o := r.options
 	fmt.Fprintf(w, "# The bridge and its peers, side by side\n\n")
 	fmt.Fprintf(w, "Written by `%s` on %s: %s, %d processors, %s, %s.\n", strings.TrimSpace("go run ./bench "+strings.Join(r.args, " ")),
-		r.began.UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), kernel(), runtime.Version())
+		r.startedAt.UTC().Format("2006-01-02"), processorName(), runtime.NumCPU(), kernelVersion(), runtime.Version())
 	fmt.Fprintf(w, `
 A poll every %v of a simulated tenant: %d columns an agent and %d a service, one service for 20 agents. "1 %%" is the
 share of rows in which a counter went up since the last poll; "clocks" is that no counter did, but two running clocks in
@@ -97,11 +97,11 @@ own (file storage). %d polls are measured after %d to warm up; the contenders ta
 `, o.interval, len(agentStats()), len(serviceStats()), o.polls, o.warm, o.rounds)
 }
 
-// table is the comparison at one size.
-func (r *report) table(w io.Writer) {
+// writeTable is the comparison at one size.
+func (r *report) writeTable(w io.Writer) {
 	o := r.options
-	some, _ := r.find(o.contenders[0], o.agents, loads()[0])
-	fmt.Fprintf(w, "\n## %s agents and %s services, %.1f MB a poll\n\n| rows changed | %s |", thousands(o.agents), thousands(o.services),
+	some, _ := r.summarize(o.contenders[0], o.agents, loads()[0])
+	fmt.Fprintf(w, "\n## %s agents and %s services, %.1f MB a poll\n\n| rows changed | %s |", formatThousands(o.agents), formatThousands(o.services),
 		float64(some.bytes)/1e6, strings.Join(o.contenders, " | "))
 	others := o.contenders[1:]
 	for _, name := range others {
@@ -115,11 +115,11 @@ func (r *report) table(w io.Writer) {
 			fmt.Fprintf(w, "| %s |", l.Name)
 			var values []float64
 			for _, name := range o.contenders {
-				s, _ := r.find(name, o.agents, l)
+				s, _ := r.summarize(name, o.agents, l)
 				v, ok := value(s)
 				cell := "–"
 				if ok {
-					cell = figure(v)
+					cell = formatNumber(v)
 					if s.late {
 						cell, late = cell+" *", true
 					}
@@ -133,7 +133,7 @@ func (r *report) table(w io.Writer) {
 			for _, v := range values[1:] {
 				cell := "–"
 				if ratios && v > 0 && values[0] > 0 {
-					cell = figure(v/values[0]) + "×"
+					cell = formatNumber(v/values[0]) + "×"
 				}
 				fmt.Fprintf(w, " %s |", cell)
 			}
@@ -141,7 +141,7 @@ func (r *report) table(w io.Writer) {
 		}
 	}
 	section("processor time a poll, ms", true, func(s summary) (float64, bool) { return ms(s.cost), s.cost > 0 })
-	section("last byte of the answer → last event stored, ms", true, func(s summary) (float64, bool) { return ms(s.latency), s.told })
+	section("last byte of the answer → last event stored, ms", true, func(s summary) (float64, bool) { return ms(s.latency), s.hasEvents })
 	section("peak memory, MB", true, func(s summary) (float64, bool) { return mb(s.peak), s.peak > 0 })
 	section("the NATS server's processor time a poll, ms", false, func(s summary) (float64, bool) { return ms(s.server), s.server > 0 })
 	fmt.Fprintf(w, `
@@ -154,33 +154,33 @@ bridge its checkpoint. Memory is the most that was resident, at the first poll i
 	}
 }
 
-// sizes is the bridge's cost against what there is and what changes.
-func (r *report) sizes(w io.Writer) {
-	still, few, many := loads()[0], loads()[1], loads()[2]
+// writeSizes is the bridge's cost against what there is and what changes.
+func (r *report) writeSizes(w io.Writer) {
+	idleLoad, few, many := loads()[0], loads()[1], loads()[2]
 	fmt.Fprintf(w, "\n## The bridge against the number of agents\n\n"+
 		"| agents | MB a poll | ms a poll, 0 %% | 1 %% | 10 %% | ns a byte, 0 %% | µs a changed row, 10 %% | µs a changed row, server | peak MB, 1 %% |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, agents := range r.options.sizes {
-		a, ok := r.find(theBridge, agents, still)
-		b, _ := r.find(theBridge, agents, few)
-		c, _ := r.find(theBridge, agents, many)
+		a, ok := r.summarize(bridgeContender, agents, idleLoad)
+		b, _ := r.summarize(bridgeContender, agents, few)
+		c, _ := r.summarize(bridgeContender, agents, many)
 		if !ok {
 			continue
 		}
 		rows := newWorld(agents, max(agents/20, 1), many).changes()
-		fmt.Fprintf(w, "| %s | %.2f | %s | %s | %s | %s | %s | %s | %s |\n", thousands(agents), float64(a.bytes)/1e6,
-			figure(ms(a.cost)), figure(ms(b.cost)), figure(ms(c.cost)), figure(float64(a.cost)/float64(a.bytes)),
-			figure(float64(c.cost-a.cost)/1e3/float64(rows)), figure(float64(c.server-a.server)/1e3/float64(rows)), figure(mb(b.peak)))
+		fmt.Fprintf(w, "| %s | %.2f | %s | %s | %s | %s | %s | %s | %s |\n", formatThousands(agents), float64(a.bytes)/1e6,
+			formatNumber(ms(a.cost)), formatNumber(ms(b.cost)), formatNumber(ms(c.cost)), formatNumber(float64(a.cost)/float64(a.bytes)),
+			formatNumber(float64(c.cost-a.cost)/1e3/float64(rows)), formatNumber(float64(c.server-a.server)/1e3/float64(rows)), formatNumber(mb(b.peak)))
 	}
-	r.law(w)
+	r.writeCostModel(w)
 }
 
-// law says what a poll of the bridge costs, in one line for all sizes and shares.
-func (r *report) law(w io.Writer) {
+// writeCostModel says what a poll of the bridge costs, in one line for all sizes and shares.
+func (r *report) writeCostModel(w io.Writer) {
 	var costs []float64 // ms
 	var of [][]float64
 	for _, agents := range r.options.sizes {
 		for _, l := range loads()[:3] {
-			s, ok := r.find(theBridge, agents, l)
+			s, ok := r.summarize(bridgeContender, agents, l)
 			if !ok {
 				continue
 			}
@@ -189,7 +189,7 @@ func (r *report) law(w io.Writer) {
 			of = append(of, []float64{1, min(rows, 1), float64(s.bytes) / 1e6, rows / 1e3})
 		}
 	}
-	c, ok := fit(of, costs)
+	c, ok := leastSquares(of, costs)
 	if !ok {
 		return
 	}
@@ -200,14 +200,14 @@ func (r *report) law(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\nFitted to all of these: **%s ms a poll, %s ms more if it tells anything, %s ns a byte, %s µs a changed row**. That is\n"+
 		"within %.0f %% of each figure of the bridge above.\n",
-		figure(c[0]), figure(c[1]), figure(c[2]), figure(c[3]), 100*worst)
+		formatNumber(c[0]), formatNumber(c[1]), formatNumber(c[2]), formatNumber(c[3]), 100*worst)
 }
 
-// figure writes a number with as many digits as it deserves.
-func figure(v float64) string {
+// formatNumber writes a number with as many digits as it deserves.
+func formatNumber(v float64) string {
 	switch {
 	case v >= 1000:
-		return thousands(int(math.Round(v)))
+		return formatThousands(int(math.Round(v)))
 	case v >= 100:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case v >= 10:
@@ -216,14 +216,14 @@ func figure(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-func thousands(n int) string {
+func formatThousands(n int) string {
 	if n < 1000 {
 		return strconv.Itoa(n)
 	}
 	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
 }
 
-func processor() string {
+func processorName() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err == nil {
 		for line := range strings.Lines(string(text)) {
@@ -235,7 +235,7 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-func kernel() string {
+func kernelVersion() string {
 	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return runtime.GOOS

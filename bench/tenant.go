@@ -25,15 +25,15 @@ type tenants struct {
 
 // tenant is one simulated tenant, and the notes on who asked for its data.
 type tenant struct {
-	mu     sync.Mutex
-	world  *world
-	app    string // the app id that was subscribed
-	buffer []byte
-	polls  []poll
-	cost   func() time.Duration // read at each data request; nil = not read
-	also   func() time.Duration // likewise, together with cost
-	enough int                  // at how many polls full is closed
-	full   chan struct{}
+	mu            sync.Mutex
+	world         *world
+	app           string // the app id that was subscribed
+	buffer        []byte
+	polls         []poll
+	cost          func() time.Duration // read at each data request; nil = not read
+	serverCost    func() time.Duration // likewise, together with cost
+	targetPolls   int                  // at how many polls full is closed
+	targetReached chan struct{}
 }
 
 // poll is a note on one data request.
@@ -43,7 +43,7 @@ type poll struct {
 	arrived, answered time.Time
 	// cost is the processor time that the asking process had used at arrived,
 	// also that of the NATS server.
-	cost, also time.Duration
+	cost, serverCost time.Duration
 	// bytes is the size of the answer.
 	bytes int
 }
@@ -56,7 +56,7 @@ func serve(worlds ...*world) (*tenants, error) {
 	}
 	s := &tenants{URL: "http://" + l.Addr().String()}
 	for _, w := range worlds {
-		s.list = append(s.list, &tenant{world: w, app: "bench", full: make(chan struct{})})
+		s.list = append(s.list, &tenant{world: w, app: "bench", targetReached: make(chan struct{})})
 	}
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	s.done.Go(func() {
@@ -83,24 +83,24 @@ func (s *tenants) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t := s.list[i]
-	answer := func(text string) {
+	respond := func(text string) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, text) // who has gone away needs no answer
 	}
 	switch r.Method + " " + path {
 	case "POST configapi/v2/oauth/token":
-		answer(`{"access_token":"0000","token_type":"Bearer","expires_in":"86400","scope":"bench"}`)
+		respond(`{"access_token":"0000","token_type":"Bearer","expires_in":"86400","scope":"bench"}`)
 	case "DELETE statsapi/subscription/active":
 	case "POST statsapi/subscription":
 		t.subscribe(w, r)
 	case "GET statsapi/subscription/data":
-		t.data(w)
+		t.serveData(w)
 	case "GET statsapi/info/check_available_agents":
-		answer(`{"availability":true}`)
+		respond(`{"availability":true}`)
 	case "GET statsapi/cfg/services":
-		answer(t.named())
+		respond(t.serviceList())
 	case "GET statsapi/cfg/teams", "GET statsapi/cfg/agents", "GET statsapi/cfg/dispositions":
-		answer("[]")
+		respond("[]")
 	default:
 		http.NotFound(w, r)
 	}
@@ -120,13 +120,13 @@ func (t *tenant) subscribe(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// data answers a poll and notes it.
-func (t *tenant) data(w http.ResponseWriter) {
+// serveData answers a poll and notes it.
+func (t *tenant) serveData(w http.ResponseWriter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := poll{arrived: time.Now()}
 	if t.cost != nil {
-		p.cost, p.also = t.cost(), t.also()
+		p.cost, p.serverCost = t.cost(), t.serverCost()
 	}
 	if len(t.polls) > 0 {
 		t.world.advance()
@@ -141,13 +141,13 @@ func (t *tenant) data(w http.ResponseWriter) {
 	}
 	p.answered = time.Now()
 	t.polls = append(t.polls, p)
-	if len(t.polls) == t.enough {
-		close(t.full)
+	if len(t.polls) == t.targetPolls {
+		close(t.targetReached)
 	}
 }
 
-// named lists the services as the look-up does.
-func (t *tenant) named() string {
+// serviceList lists the services as the look-up does.
+func (t *tenant) serviceList() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	list := []map[string]string{}

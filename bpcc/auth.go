@@ -11,27 +11,27 @@ import (
 // Token is an OAuth access token as the server gave it. Its text stays inside
 // the client.
 type Token struct {
-	// Life is how long the token is good for. The server hands out the same
+	// TTL is how long the token is good for. The server hands out the same
 	// token with its remaining life, so a fresh call may answer a short one,
 	// and asking again before it ends does not renew it.
-	Life time.Duration
+	TTL time.Duration
 	// Scope is the tenant the token is for.
 	Scope string
 }
 
-// unsaidLife is how long a token is taken to live whose answer does not say; a
+// defaultTokenTTL is how long a token is taken to live whose answer does not say; a
 // 401 ends it earlier.
-const unsaidLife = 10 * time.Minute
+const defaultTokenTTL = 10 * time.Minute
 
-// present is the secret to log in with now; fixed is that of the configuration.
-func (c *Client) present(fixed string) string {
+// currentSecret is the secret to log in with now; fixed is that of the configuration.
+func (c *Client) currentSecret(fixed string) string {
 	if c.config.Secret != nil {
 		fixed = c.config.Secret()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tried = fixed
-	c.learn(fixed)
+	c.lastSecret = fixed
+	c.addRedaction(fixed)
 	return fixed
 }
 
@@ -44,7 +44,7 @@ func (c *Client) SecretChanged() bool {
 	secret := c.config.Secret()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return secret != c.tried
+	return secret != c.lastSecret
 }
 
 // AccessToken logs in with the client credentials (Get Access Token, BPCC 5.5.5
@@ -55,10 +55,10 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 	form := url.Values{
 		"grant_type":    {"client_credentials"},
 		"client_id":     {c.config.ClientID},
-		"client_secret": {c.present(c.config.ClientSecret)},
+		"client_secret": {c.currentSecret(c.config.ClientSecret)},
 		"scope":         {c.config.Scope},
 	}
-	a, err := c.do(ctx, request{
+	a, err := c.send(ctx, request{
 		op: op, method: http.MethodPost, path: "/configapi/v2/oauth/token",
 		body: []byte(form.Encode()), contentType: "application/x-www-form-urlencoded", anonymous: true, login: true,
 	})
@@ -66,26 +66,26 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 		return Token{}, err
 	}
 	var t struct {
-		AccessToken string `json:"access_token"`
-		ExpiresIn   text   `json:"expires_in"` // captured as a string of seconds
-		Scope       string `json:"scope"`
+		AccessToken string     `json:"access_token"`
+		ExpiresIn   flexString `json:"expires_in"` // captured as a string of seconds
+		Scope       string     `json:"scope"`
 	}
 	if err := c.decode(op, a, &t); err != nil {
 		return Token{}, err
 	}
-	seconds, err := t.ExpiresIn.count()
+	seconds, err := t.ExpiresIn.asInt()
 	if err != nil || t.AccessToken == "" {
 		return Token{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no access_token, or an expires_in that is not in seconds", Err: err}
 	}
-	life := time.Duration(seconds) * time.Second
+	ttl := time.Duration(seconds) * time.Second
 	if t.ExpiresIn == "" {
-		life = unsaidLife
+		ttl = defaultTokenTTL
 	}
 	c.mu.Lock()
-	c.token, c.session, c.expires = t.AccessToken, "", a.received.Add(life)
-	c.learn(c.token)
+	c.token, c.session, c.expires = t.AccessToken, "", a.received.Add(ttl)
+	c.addRedaction(c.token)
 	c.mu.Unlock()
-	return Token{Life: life, Scope: t.Scope}, nil
+	return Token{TTL: ttl, Scope: t.Scope}, nil
 }
 
 // Session is what a cookie login answers.
@@ -103,12 +103,12 @@ type Session struct {
 func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	const op = "authenticate"
 	body, err := json.Marshal(map[string]string{
-		"tenant_url": c.config.Scope, "username": c.config.Username, "password": c.present(c.config.Password),
+		"tenant_url": c.config.Scope, "username": c.config.Username, "password": c.currentSecret(c.config.Password),
 	})
 	if err != nil {
 		return Session{}, &Error{Op: op, Kind: ErrRejected, Err: err}
 	}
-	a, err := c.do(ctx, request{
+	a, err := c.send(ctx, request{
 		op: op, method: http.MethodPost, path: "/statsapi/auth",
 		body: body, contentType: "application/json;charset=UTF-8", anonymous: true, login: true,
 	})
@@ -135,7 +135,7 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	})
 	c.mu.Lock()
 	c.token, c.session, c.expires = "", s.Token, time.Time{}
-	c.learn(c.session)
+	c.addRedaction(c.session)
 	c.mu.Unlock()
 	return Session{Privileges: s.Privileges, UserID: s.UserID}, nil
 }
@@ -148,8 +148,8 @@ func (c *Client) LoggedIn() bool {
 	return c.session != "" || c.token != "" && c.config.Now().Before(c.expires)
 }
 
-// Forget drops the session after a 401, so that LoggedIn is false.
-func (c *Client) Forget() {
+// Invalidate drops the session after a 401, so that LoggedIn is false.
+func (c *Client) Invalidate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.token, c.session, c.expires = "", "", time.Time{}

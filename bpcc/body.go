@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// read reads an answer's body, as far as one byte beyond the cap, into the memory
+// readBody reads an answer's body, as far as one byte beyond the cap, into the memory
 // of an older body if that has the room.
-func (c *Client) read(resp *http.Response, into []byte) ([]byte, error) {
+func (c *Client) readBody(resp *http.Response, into []byte) ([]byte, error) {
 	body, size := into[:0], min(max(resp.ContentLength, 0), c.config.MaxBody)
 	if int64(cap(body)) <= size {
 		// A little more, for the next answer may be a few bytes longer.
@@ -30,19 +30,19 @@ func (c *Client) read(resp *http.Response, into []byte) ([]byte, error) {
 	}
 }
 
-// Reuse gives the memory of an answer's body back, for a later answer of Data to
+// Recycle gives the memory of an answer's body back, for a later answer of Data to
 // be read into. The caller must not look at it any more.
-func (c *Client) Reuse(body []byte) {
+func (c *Client) Recycle(body []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.spare = body[:0]
+	c.recycled = body[:0]
 }
 
-// takeSpare takes the memory that was given back last, if any.
-func (c *Client) takeSpare() []byte {
+// takeRecycled takes the memory that was given back last, if any.
+func (c *Client) takeRecycled() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	spare := c.spare
-	c.spare = nil
-	return spare
+	recycled := c.recycled
+	c.recycled = nil
+	return recycled
 }

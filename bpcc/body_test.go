@@ -13,8 +13,8 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// sized is a JSON object of n bytes.
-func sized(n int) []byte {
+// objectOfSize is a JSON object of n bytes.
+func objectOfSize(n int) []byte {
 	return []byte(`{"a":"` + strings.Repeat("x", n-8) + `"}`)
 }
 
@@ -49,36 +49,36 @@ func TestDataIsReadIntoReusedMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			take := func(n int) []byte {
+			takeOnce := func(n int) []byte {
 				t.Helper()
-				body = sized(n)
-				answer, err := client.Data(t.Context())
+				body = objectOfSize(n)
+				response, err := client.Data(t.Context())
 				if err != nil {
 					t.Fatalf("%d bytes: %v", n, err)
 				}
-				if !bytes.Equal(answer.Body, body) {
-					t.Fatalf("%d bytes: the answer has %d, or others", n, len(answer.Body))
+				if !bytes.Equal(response.Body, body) {
+					t.Fatalf("%d bytes: the answer has %d, or others", n, len(response.Body))
 				}
-				return answer.Body
+				return response.Body
 			}
-			first := take(100_000)
-			kept := take(100_000)
-			if &first[0] == &kept[0] {
+			first := takeOnce(100_000)
+			reused := takeOnce(100_000)
+			if &first[0] == &reused[0] {
 				t.Fatal("a body that was not given back was overwritten")
 			}
-			client.Reuse(first)
+			client.Recycle(first)
 			for _, n := range []int{100_100, 50, 99_000, 100_000} {
-				again := take(n)
+				again := takeOnce(n)
 				if &again[0] != &first[0] {
 					t.Errorf("%d bytes: not read into the memory that was given back", n)
 				}
-				client.Reuse(again)
+				client.Recycle(again)
 			}
-			if !bytes.Equal(kept, sized(100_000)) {
+			if !bytes.Equal(reused, objectOfSize(100_000)) {
 				t.Error("a body that was kept has changed")
 			}
-			take(1 << 20) // all that is allowed
-			body = sized(1<<20 + 1)
+			takeOnce(1 << 20) // all that is allowed
+			body = objectOfSize(1<<20 + 1)
 			if _, err := client.Data(t.Context()); err == nil || !strings.Contains(err.Error(), fmt.Sprint(1<<20)) {
 				t.Errorf("a body above the cap: %v, want an error that names the cap", err)
 			}

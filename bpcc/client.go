@@ -72,13 +72,13 @@ type Client struct {
 	config Config
 	http   *http.Client
 
-	mu      sync.Mutex // guards what follows
-	token   string     // "" = not logged in by token
-	expires time.Time  // when the token ends by the server's word
-	session string     // the cookie login's token, "" = not logged in by cookie
-	spare   []byte     // memory for the next answer of Data, see [Client.Reuse]
-	tried   string     // the secret of the last login, whether it was taken or not
-	learned []string   // the latest credentials, newest last; see redact
+	mu         sync.Mutex // guards what follows
+	token      string     // "" = not logged in by token
+	expires    time.Time  // when the token ends by the server's word
+	session    string     // the cookie login's token, "" = not logged in by cookie
+	recycled   []byte     // memory for the next answer of Data, see [Client.Reuse]
+	lastSecret string     // the secret of the last login, whether it was taken or not
+	redactions []string   // the latest credentials, newest last; see redact
 }
 
 // New makes a client; it sends nothing yet.
@@ -134,8 +134,8 @@ func New(c Config) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	client.learn(c.ClientSecret)
-	client.learn(c.Password)
+	client.addRedaction(c.ClientSecret)
+	client.addRedaction(c.Password)
 	return client, nil
 }
 
@@ -150,22 +150,22 @@ type request struct {
 	contentType      string
 	anonymous        bool   // send no token
 	login            bool   // the answer holds a credential
-	into             []byte // memory for the answer
+	buf              []byte // memory for the answer
 }
 
-// answer is a successful answer and the instants that bound it.
-type answer struct {
+// apiResponse is a successful answer and the instants that bound it.
+type apiResponse struct {
 	login          bool // as in the request
 	status         int
 	body           []byte
 	sent, received time.Time
 }
 
-// do sends one request and reads the whole answer. It is the one place that
+// send sends one request and reads the whole answer. It is the one place that
 // reads status codes: 2xx is an answer, all else an [*Error].
-func (c *Client) do(ctx context.Context, r request) (answer, error) {
-	fail := func(kind error, status int, detail string, err error) (answer, error) {
-		return answer{}, &Error{Op: r.op, Kind: kind, Status: status, Detail: c.redact(detail), Err: err}
+func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
+	fail := func(kind error, status int, detail string, err error) (apiResponse, error) {
+		return apiResponse{}, &Error{Op: r.op, Kind: kind, Status: status, Detail: c.redact(detail), Err: err}
 	}
 	u := *c.base
 	u.Path += r.path
@@ -191,7 +191,7 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 		return fail(ErrTransport, 0, "", err)
 	}
 	defer resp.Body.Close()
-	body, err := c.read(resp, r.into)
+	body, err := c.readBody(resp, r.buf)
 	received := c.config.Now()
 	if int64(len(body)) > c.config.MaxBody {
 		return fail(ErrTooLarge, resp.StatusCode, fmt.Sprintf("more than %d bytes", c.config.MaxBody), nil)
@@ -206,24 +206,24 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 		if errors.As(failed, &e) {
 			e.RetryAfter = retryAfter(resp.Header, received)
 		}
-		return answer{}, failed
+		return apiResponse{}, failed
 	}
 	if err != nil {
 		return fail(ErrTransport, resp.StatusCode, fmt.Sprintf("the answer broke off after %d bytes", len(body)), err)
 	}
-	return answer{r.login, resp.StatusCode, body, sent, received}, nil
+	return apiResponse{r.login, resp.StatusCode, body, sent, received}, nil
 }
 
 // decode reads a JSON answer into v and says in plain words when it is none.
-func (c *Client) decode(op string, a answer, v any) error {
+func (c *Client) decode(op string, a apiResponse, v any) error {
 	if err := json.Unmarshal(a.body, v); err != nil {
-		return &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.notJSON(a), Err: err}
+		return &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.describeBody(a), Err: err}
 	}
 	return nil
 }
 
-// notJSON says what a body is that should have been JSON.
-func (c *Client) notJSON(a answer) string {
+// describeBody says what a body is that should have been JSON.
+func (c *Client) describeBody(a apiResponse) string {
 	switch trimmed := bytes.TrimSpace(a.body); {
 	case len(trimmed) == 0:
 		return "the body is empty"
@@ -240,11 +240,11 @@ func (c *Client) notJSON(a answer) string {
 // excerpt cuts a body to what fits a log line. Credentials go first: a cut
 // could leave half of one.
 func (c *Client) excerpt(body []byte) string {
-	const most, ample = 160, 64 << 10
-	body = []byte(c.redact(string(body[:min(len(body), ample)])))
-	cut := len(body) > most
+	const limit, maxScanned = 160, 64 << 10
+	body = []byte(c.redact(string(body[:min(len(body), maxScanned)])))
+	cut := len(body) > limit
 	if cut {
-		body = body[:most]
+		body = body[:limit]
 	}
 	s := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -259,18 +259,18 @@ func (c *Client) excerpt(body []byte) string {
 	return s
 }
 
-// credentialsKept is how many credentials a client goes on to hide. A server may
+// maxRedactions is how many credentials a client goes on to hide. A server may
 // still echo one that has been replaced, for as long as a request takes.
-const credentialsKept = 16
+const maxRedactions = 16
 
-// learn notes a credential that is to be hidden from now on. Needs c.mu.
-func (c *Client) learn(secret string) {
+// addRedaction notes a credential that is to be hidden from now on. Needs c.mu.
+func (c *Client) addRedaction(secret string) {
 	// A secret of one or two letters would blot out the text, not protect it.
 	if len(secret) <= 2 {
 		return
 	}
-	c.learned = append(slices.DeleteFunc(c.learned, func(s string) bool { return s == secret }), secret)
-	c.learned = c.learned[max(len(c.learned)-credentialsKept, 0):]
+	c.redactions = append(slices.DeleteFunc(c.redactions, func(s string) bool { return s == secret }), secret)
+	c.redactions = c.redactions[max(len(c.redactions)-maxRedactions, 0):]
 }
 
 // redact takes every credential that the client knows out of s.
@@ -278,17 +278,17 @@ func (c *Client) redact(s string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The longest first: one may begin with another.
-	for _, secret := range slices.SortedFunc(slices.Values(c.learned), func(a, b string) int { return len(b) - len(a) }) {
-		for _, spelling := range spellings(secret) {
-			s = strings.ReplaceAll(s, spelling, "[redacted]")
+	for _, secret := range slices.SortedFunc(slices.Values(c.redactions), func(a, b string) int { return len(b) - len(a) }) {
+		for _, encoding := range encodings(secret) {
+			s = strings.ReplaceAll(s, encoding, "[redacted]")
 		}
 	}
 	return s
 }
 
-// spellings are a secret as it is, and as forms, HTML and two ways of JSON
+// encodings are a secret as it is, and as forms, HTML and two ways of JSON
 // write it: servers echo what they were sent in any of them.
-func spellings(secret string) []string {
+func encodings(secret string) []string {
 	quoted := strconv.Quote(secret)
 	all := []string{secret, url.QueryEscape(secret), html.EscapeString(secret), quoted[1 : len(quoted)-1]}
 	if b, err := json.Marshal(secret); err == nil {

@@ -19,35 +19,37 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// clock is a clock that tests move.
-type clock struct {
+// fakeClock is a clock that tests move.
+type fakeClock struct {
 	mu   sync.Mutex
 	now  time.Time
 	step time.Duration // how far it goes by itself at each look
 }
 
-func newClock() *clock { return &clock{now: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)} }
+func newFakeClock() *fakeClock {
+	return &fakeClock{now: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
+}
 
-func (c *clock) Now() time.Time {
+func (c *fakeClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(c.step)
 	return c.now
 }
 
-func (c *clock) advance(d time.Duration) {
+func (c *fakeClock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
 }
 
-// wallboard is what most of these tests subscribe to.
-var wallboard = bpcc.Subscription{"wall": {AgentGrids: []bpcc.Grid{{ID: "all", Columns: []bpcc.Column{
+// testSubscription is what most of these tests subscribe to.
+var testSubscription = bpcc.Subscription{"wall": {AgentGrids: []bpcc.Grid{{ID: "all", Columns: []bpcc.Column{
 	{ID: "login", StatName: "login_id"}, {ID: "state", StatName: "acd_state"},
 }}}}}
 
-// connect makes a client, as the simulator's user unless the config says another.
-func connect(t *testing.T, c bpcc.Config) *bpcc.Client {
+// newClient makes a client, as the simulator's user unless the config says another.
+func newClient(t *testing.T, c bpcc.Config) *bpcc.Client {
 	t.Helper()
 	if c.ClientID == "" {
 		c.ClientID, c.ClientSecret = "sim", "sim-secret"
@@ -60,8 +62,8 @@ func connect(t *testing.T, c bpcc.Config) *bpcc.Client {
 	return client
 }
 
-// simulate starts a tenant with one agent, whose data is ready at once.
-func simulate(t *testing.T, c bpcctest.Config) *bpcctest.Server {
+// startTenant starts a tenant with one agent, whose data is ready at once.
+func startTenant(t *testing.T, c bpcctest.Config) *bpcctest.Server {
 	t.Helper()
 	if c.NotReadyPolls == 0 {
 		c.NotReadyPolls = -1
@@ -73,8 +75,8 @@ func simulate(t *testing.T, c bpcctest.Config) *bpcctest.Server {
 	return sim
 }
 
-// serve starts a server for what the simulator has no switch for.
-func serve(t *testing.T, h http.HandlerFunc) string {
+// startServer starts a server for what the simulator has no switch for.
+func startServer(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -91,7 +93,7 @@ func logIn(t *testing.T, client *bpcc.Client) {
 func subscribe(t *testing.T, client *bpcc.Client) {
 	t.Helper()
 	logIn(t, client)
-	if err := client.Subscribe(t.Context(), wallboard); err != nil {
+	if err := client.Subscribe(t.Context(), testSubscription); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -119,36 +121,36 @@ func ExampleClient_Data() {
 		fmt.Println(err)
 		return
 	}
-	answer, err := client.Data(ctx)
+	response, err := client.Data(ctx)
 	for errors.Is(err, bpcc.ErrNotReady) { // a real client waits between polls
 		fmt.Println(err)
-		answer, err = client.Data(ctx)
+		response, err = client.Data(ctx)
 	}
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Printf("%s\n", answer.Body)
+	fmt.Printf("%s\n", response.Body)
 	// Output:
 	// get data: data not ready yet (HTTP 204)
 	// {"wall":{"agent_grids":[{"id":"all","values":[{"login":"diana.yeh","state":"ready"}]}]}}
 }
 
-func TestConversation(t *testing.T) {
+func TestSession(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{NotReadyPolls: 2})
-	now := newClock()
+	sim := startTenant(t, bpcctest.Config{NotReadyPolls: 2})
+	now := newFakeClock()
 	now.step = time.Second
-	client := connect(t, bpcc.Config{URL: sim.URL + "/", Now: now.Now})
+	client := newClient(t, bpcc.Config{URL: sim.URL + "/", Now: now.Now})
 	token, err := client.AccessToken(t.Context())
-	if want := (bpcc.Token{Life: time.Hour, Scope: "sim.brightpattern.com"}); err != nil || token.Scope != want.Scope ||
-		token.Life > want.Life || token.Life < want.Life-time.Minute {
+	if want := (bpcc.Token{TTL: time.Hour, Scope: "sim.brightpattern.com"}); err != nil || token.Scope != want.Scope ||
+		token.TTL > want.TTL || token.TTL < want.TTL-time.Minute {
 		t.Fatalf("token %v, error %v; want %v", token, err, want)
 	}
 	if err := client.Unsubscribe(t.Context()); err != nil {
 		t.Errorf("unsubscribe from nothing: %v", err)
 	}
-	if err := client.Subscribe(t.Context(), wallboard); err != nil {
+	if err := client.Subscribe(t.Context(), testSubscription); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -157,15 +159,15 @@ func TestConversation(t *testing.T) {
 		}
 	}
 	before := now.Now()
-	answer, err := client.Data(t.Context())
+	response, err := client.Data(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := bpcc.Answer{
+	want := bpcc.Response{
 		Body: []byte(`{"wall":{"agent_grids":[{"id":"all","values":[{"login":"diana.yeh","state":"ready"}]}]}}`),
 		Sent: before.Add(time.Second), Received: before.Add(2 * time.Second),
 	}
-	if diff := cmp.Diff(want, answer); diff != "" {
+	if diff := cmp.Diff(want, response); diff != "" {
 		t.Errorf("answer (-want +got)\n%s", diff)
 	}
 	if err := client.Unsubscribe(t.Context()); err != nil {
@@ -179,20 +181,20 @@ func TestConversation(t *testing.T) {
 	}
 }
 
-func TestLookUps(t *testing.T) {
+func TestDirectoryCalls(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{})
+	sim := startTenant(t, bpcctest.Config{})
 	sim.SetAgent(bpcctest.Agent{Login: "john.smith", Team: "Support Team", Services: []string{"Größe & Co?"}})
 	sim.SetService(bpcctest.Service{Name: "Größe & Co?"})
-	client := connect(t, bpcc.Config{URL: sim.URL})
+	client := newClient(t, bpcc.Config{URL: sim.URL})
 	logIn(t, client)
 	tests := map[string]struct {
-		get  func(context.Context) ([]bpcc.Named, error)
-		want []bpcc.Named
+		get  func(context.Context) ([]bpcc.Ref, error)
+		want []bpcc.Ref
 	}{
-		"teams":    {client.Teams, []bpcc.Named{{ID: bpcctest.TeamID("Sales Team"), Name: "Sales Team"}, {ID: bpcctest.TeamID("Support Team"), Name: "Support Team"}}},
-		"services": {client.Services, []bpcc.Named{{ID: bpcctest.ServiceID("Größe & Co?"), Name: "Größe & Co?"}, {ID: bpcctest.ServiceID("Sales"), Name: "Sales"}}},
-		"agents":   {client.Agents, []bpcc.Named{{ID: bpcctest.UserID("diana.yeh"), Name: "diana.yeh"}, {ID: bpcctest.UserID("john.smith"), Name: "john.smith"}}},
+		"teams":    {client.Teams, []bpcc.Ref{{ID: bpcctest.TeamID("Sales Team"), Name: "Sales Team"}, {ID: bpcctest.TeamID("Support Team"), Name: "Support Team"}}},
+		"services": {client.Services, []bpcc.Ref{{ID: bpcctest.ServiceID("Größe & Co?"), Name: "Größe & Co?"}, {ID: bpcctest.ServiceID("Sales"), Name: "Sales"}}},
+		"agents":   {client.Agents, []bpcc.Ref{{ID: bpcctest.UserID("diana.yeh"), Name: "diana.yeh"}, {ID: bpcctest.UserID("john.smith"), Name: "john.smith"}}},
 	}
 	for name, tt := range tests {
 		got, err := tt.get(t.Context())
@@ -201,7 +203,7 @@ func TestLookUps(t *testing.T) {
 			continue
 		}
 		// The order of such lists is arbitrary.
-		byName := cmpopts.SortSlices(func(a, b bpcc.Named) bool { return a.Name < b.Name })
+		byName := cmpopts.SortSlices(func(a, b bpcc.Ref) bool { return a.Name < b.Name })
 		if diff := cmp.Diff(tt.want, got, byName); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", name, diff)
 		}
@@ -215,13 +217,13 @@ func TestLookUps(t *testing.T) {
 
 func TestDispositions(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{})
+	sim := startTenant(t, bpcctest.Config{})
 	sim.SetDispositions(
 		bpcctest.Disposition{Name: "agent", AgentCanSelect: true}, bpcctest.Disposition{Name: "in", Inbound: true},
 		bpcctest.Disposition{Name: "out", Outbound: true}, bpcctest.Disposition{Name: "preview", Preview: true},
 		bpcctest.Disposition{Name: "agent, in", AgentCanSelect: true, Inbound: true},
 	)
-	client := connect(t, bpcc.Config{URL: sim.URL})
+	client := newClient(t, bpcc.Config{URL: sim.URL})
 	logIn(t, client)
 	tests := map[bpcc.DispositionQuery][]string{
 		{}:                                    {"agent", "in", "out", "preview", "agent, in"},
@@ -251,7 +253,7 @@ func TestRequests(t *testing.T) {
 		Query, Form              url.Values
 	}
 	got := make(chan sent, 1)
-	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if err := r.ParseForm(); err != nil {
 			t.Error(err)
 		}
@@ -259,7 +261,7 @@ func TestRequests(t *testing.T) {
 		fmt.Fprint(w, `{"access_token":"T0K","expires_in":"60","availability":true}`)
 	})
 	// An address may have a path of its own, such as a proxy's.
-	client := connect(t, bpcc.Config{URL: address + "/tenant/", ClientID: "api", ClientSecret: "s+c/r t"})
+	client := newClient(t, bpcc.Config{URL: address + "/tenant/", ClientID: "api", ClientSecret: "s+c/r t"})
 	const form, text = "application/x-www-form-urlencoded", "application/json;charset=UTF-8"
 	login := url.Values{"grant_type": {"client_credentials"}, "client_id": {"api"}, "client_secret": {"s+c/r t"}, "scope": {"127.0.0.1"}}
 	steps := []struct {
@@ -267,7 +269,7 @@ func TestRequests(t *testing.T) {
 		want sent
 	}{
 		{func(ctx context.Context) error { _, err := client.AccessToken(ctx); return err }, sent{"POST", "/tenant/configapi/v2/oauth/token", form, "", nil, login}},
-		{func(ctx context.Context) error { return client.Subscribe(ctx, wallboard) }, sent{"POST", "/tenant/statsapi/subscription", text, "Bearer T0K", nil, nil}},
+		{func(ctx context.Context) error { return client.Subscribe(ctx, testSubscription) }, sent{"POST", "/tenant/statsapi/subscription", text, "Bearer T0K", nil, nil}},
 		{func(ctx context.Context) error { _, err := client.Data(ctx); return err }, sent{"GET", "/tenant/statsapi/subscription/data", "", "Bearer T0K", nil, nil}},
 		{client.Unsubscribe, sent{"DELETE", "/tenant/statsapi/subscription/active", "", "Bearer T0K", nil, nil}},
 		{func(ctx context.Context) error { _, err := client.Available(ctx, "a&b"); return err }, sent{"GET", "/tenant/statsapi/info/check_available_agents", "", "", url.Values{"service": {"a&b"}, "tenantUrl": {"127.0.0.1"}}, nil}},
@@ -287,7 +289,7 @@ func TestRequests(t *testing.T) {
 func TestGzip(t *testing.T) {
 	t.Parallel()
 	body := `{"wall":{"agent_grids":[{"id":"all","values":[]}]}}`
-	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept-Encoding") != "gzip" {
 			t.Errorf("accepts %q, want gzip", r.Header.Get("Accept-Encoding"))
 		}
@@ -298,8 +300,8 @@ func TestGzip(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	answer, err := connect(t, bpcc.Config{URL: address}).Data(t.Context())
-	if diff := cmp.Diff(body, string(answer.Body)); diff != "" || err != nil {
+	response, err := newClient(t, bpcc.Config{URL: address}).Data(t.Context())
+	if diff := cmp.Diff(body, string(response.Body)); diff != "" || err != nil {
 		t.Errorf("body (-want +got), error %v\n%s", err, diff)
 	}
 }

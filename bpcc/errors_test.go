@@ -25,14 +25,14 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// kinds are all the kinds there are: an error is exactly one of them.
-var kinds = []error{
+// errorKinds are all the kinds there are: an error is exactly one of them.
+var errorKinds = []error{
 	bpcc.ErrAuth, bpcc.ErrForbidden, bpcc.ErrNotReady, bpcc.ErrNoSubscription, bpcc.ErrLimit, bpcc.ErrThrottled,
 	bpcc.ErrRejected, bpcc.ErrMalformed, bpcc.ErrTooLarge, bpcc.ErrServer, bpcc.ErrUnexpected, bpcc.ErrTransport,
 }
 
-// want is what an error must be.
-type want struct {
+// wantError is what an error must be.
+type wantError struct {
 	op     string
 	kind   error
 	status int
@@ -40,14 +40,14 @@ type want struct {
 	detail string // within its text
 }
 
-// fails checks an error by errors.Is and errors.As.
-func fails(t *testing.T, err error, w want) {
+// checkError checks an error by errors.Is and errors.As.
+func checkError(t *testing.T, err error, w wantError) {
 	t.Helper()
 	var e *bpcc.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("error %v is no *bpcc.Error", err)
 	}
-	for _, kind := range kinds {
+	for _, kind := range errorKinds {
 		if got := errors.Is(err, kind); got != (kind == w.kind) {
 			t.Errorf("error %q is %q: %v", err, kind, got)
 		}
@@ -64,61 +64,61 @@ func fails(t *testing.T, err error, w want) {
 // must not keep the client away for an hour longer.
 func TestRetryAfterIsByTheServersClock(t *testing.T) {
 	t.Parallel()
-	now := newClock()
-	sim := simulate(t, bpcctest.Config{Now: now.Now})
-	client := connect(t, bpcc.Config{URL: sim.URL, Now: func() time.Time { return now.Now().Add(-time.Hour) }})
+	now := newFakeClock()
+	sim := startTenant(t, bpcctest.Config{Now: now.Now})
+	client := newClient(t, bpcc.Config{URL: sim.URL, Now: func() time.Time { return now.Now().Add(-time.Hour) }})
 	subscribe(t, client)
 	sim.Inject(bpcctest.Fault{Status: 503, RetryAfter: now.Now().Add(20 * time.Second).Format(http.TimeFormat)})
 	_, err := client.Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrThrottled, status: 503, retry: 20 * time.Second})
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrThrottled, status: 503, retry: 20 * time.Second})
 }
 
 func TestDataErrors(t *testing.T) {
 	t.Parallel()
-	start := newClock().Now()
+	start := newFakeClock().Now()
 	at := func(d time.Duration) string { return start.Add(d).Format(http.TimeFormat) }
 	tests := map[string]struct {
 		fault bpcctest.Fault
-		want  want
+		want  wantError
 	}{
-		"not ready":              {bpcctest.Fault{Status: 204}, want{kind: bpcc.ErrNotReady, status: 204}},
-		"bad request":            {bpcctest.Fault{Status: 400, Body: `{"error_code":"400"}`}, want{kind: bpcc.ErrRejected, status: 400, detail: "error_code"}},
-		"unauthorized":           {bpcctest.Fault{Status: 401}, want{kind: bpcc.ErrAuth, status: 401}},
-		"forbidden":              {bpcctest.Fault{Status: 403, Body: "no privilege"}, want{kind: bpcc.ErrForbidden, status: 403, detail: "no privilege"}},
-		"no subscription":        {bpcctest.Fault{Status: 404}, want{kind: bpcc.ErrNoSubscription, status: 404}},
-		"conflict":               {bpcctest.Fault{Status: 409}, want{kind: bpcc.ErrLimit, status: 409}},
-		"a status of no meaning": {bpcctest.Fault{Status: 418}, want{kind: bpcc.ErrUnexpected, status: 418}},
-		"server error":           {bpcctest.Fault{Status: 500}, want{kind: bpcc.ErrServer, status: 500}},
-		"bad gateway":            {bpcctest.Fault{Status: 502, Body: "<html>\r\n<h1>502</h1>\x00"}, want{kind: bpcc.ErrServer, status: 502, detail: "<html> <h1>502</h1>"}},
-		"unavailable":            {bpcctest.Fault{Status: 503}, want{kind: bpcc.ErrThrottled, status: 503}},
-		"throttled":              {bpcctest.Fault{Status: 429}, want{kind: bpcc.ErrThrottled, status: 429}},
-		"for seconds":            {bpcctest.Fault{Status: 429, RetryAfter: "7"}, want{kind: bpcc.ErrThrottled, status: 429, retry: 7 * time.Second}},
-		"until a date":           {bpcctest.Fault{Status: 503, RetryAfter: at(90 * time.Second)}, want{kind: bpcc.ErrThrottled, status: 503, retry: 90 * time.Second}},
-		"until a past date":      {bpcctest.Fault{Status: 429, RetryAfter: at(-time.Second)}, want{kind: bpcc.ErrThrottled, status: 429}},
-		"for no time":            {bpcctest.Fault{Status: 429, RetryAfter: "0"}, want{kind: bpcc.ErrThrottled, status: 429}},
-		"for less than no time":  {bpcctest.Fault{Status: 429, RetryAfter: "-5"}, want{kind: bpcc.ErrThrottled, status: 429}},
-		"for ages":               {bpcctest.Fault{Status: 429, RetryAfter: "9223372036854775807"}, want{kind: bpcc.ErrThrottled, status: 429}},
-		"for just too long":      {bpcctest.Fault{Status: 429, RetryAfter: "9223372037"}, want{kind: bpcc.ErrThrottled, status: 429}},
-		"for a word":             {bpcctest.Fault{Status: 429, RetryAfter: "soon"}, want{kind: bpcc.ErrThrottled, status: 429}},
-		"HTML":                   {bpcctest.Fault{Body: "<html>Please log in</html>"}, want{kind: bpcc.ErrMalformed, status: 200, detail: "HTML instead of JSON"}},
-		"an array":               {bpcctest.Fault{Body: "[1]"}, want{kind: bpcc.ErrMalformed, status: 200, detail: "[1]"}},
-		"nothing":                {bpcctest.Fault{Status: 200}, want{kind: bpcc.ErrMalformed, status: 200, detail: "the body is empty"}},
-		"blanks":                 {bpcctest.Fault{Body: " \r\n\t", ContentType: "text/plain"}, want{kind: bpcc.ErrMalformed, status: 200, detail: "the body is empty"}},
-		"cut off":                {bpcctest.Fault{Close: true}, want{kind: bpcc.ErrTransport, status: 200, detail: "broke off after"}},
-		"cut off in an error":    {bpcctest.Fault{Status: 500, Body: `{"error":"no session"}`, Close: true}, want{kind: bpcc.ErrServer, status: 500, detail: `{"error"`}},
-		"a long story":           {bpcctest.Fault{Status: 500, Body: strings.Repeat("ü", 1000)}, want{kind: bpcc.ErrServer, status: 500, detail: strings.Repeat("ü", 80) + "…"}},
+		"not ready":              {bpcctest.Fault{Status: 204}, wantError{kind: bpcc.ErrNotReady, status: 204}},
+		"bad request":            {bpcctest.Fault{Status: 400, Body: `{"error_code":"400"}`}, wantError{kind: bpcc.ErrRejected, status: 400, detail: "error_code"}},
+		"unauthorized":           {bpcctest.Fault{Status: 401}, wantError{kind: bpcc.ErrAuth, status: 401}},
+		"forbidden":              {bpcctest.Fault{Status: 403, Body: "no privilege"}, wantError{kind: bpcc.ErrForbidden, status: 403, detail: "no privilege"}},
+		"no subscription":        {bpcctest.Fault{Status: 404}, wantError{kind: bpcc.ErrNoSubscription, status: 404}},
+		"conflict":               {bpcctest.Fault{Status: 409}, wantError{kind: bpcc.ErrLimit, status: 409}},
+		"a status of no meaning": {bpcctest.Fault{Status: 418}, wantError{kind: bpcc.ErrUnexpected, status: 418}},
+		"server error":           {bpcctest.Fault{Status: 500}, wantError{kind: bpcc.ErrServer, status: 500}},
+		"bad gateway":            {bpcctest.Fault{Status: 502, Body: "<html>\r\n<h1>502</h1>\x00"}, wantError{kind: bpcc.ErrServer, status: 502, detail: "<html> <h1>502</h1>"}},
+		"unavailable":            {bpcctest.Fault{Status: 503}, wantError{kind: bpcc.ErrThrottled, status: 503}},
+		"throttled":              {bpcctest.Fault{Status: 429}, wantError{kind: bpcc.ErrThrottled, status: 429}},
+		"for seconds":            {bpcctest.Fault{Status: 429, RetryAfter: "7"}, wantError{kind: bpcc.ErrThrottled, status: 429, retry: 7 * time.Second}},
+		"until a date":           {bpcctest.Fault{Status: 503, RetryAfter: at(90 * time.Second)}, wantError{kind: bpcc.ErrThrottled, status: 503, retry: 90 * time.Second}},
+		"until a past date":      {bpcctest.Fault{Status: 429, RetryAfter: at(-time.Second)}, wantError{kind: bpcc.ErrThrottled, status: 429}},
+		"for no time":            {bpcctest.Fault{Status: 429, RetryAfter: "0"}, wantError{kind: bpcc.ErrThrottled, status: 429}},
+		"for less than no time":  {bpcctest.Fault{Status: 429, RetryAfter: "-5"}, wantError{kind: bpcc.ErrThrottled, status: 429}},
+		"for ages":               {bpcctest.Fault{Status: 429, RetryAfter: "9223372036854775807"}, wantError{kind: bpcc.ErrThrottled, status: 429}},
+		"for just too long":      {bpcctest.Fault{Status: 429, RetryAfter: "9223372037"}, wantError{kind: bpcc.ErrThrottled, status: 429}},
+		"for a word":             {bpcctest.Fault{Status: 429, RetryAfter: "soon"}, wantError{kind: bpcc.ErrThrottled, status: 429}},
+		"HTML":                   {bpcctest.Fault{Body: "<html>Please log in</html>"}, wantError{kind: bpcc.ErrMalformed, status: 200, detail: "HTML instead of JSON"}},
+		"an array":               {bpcctest.Fault{Body: "[1]"}, wantError{kind: bpcc.ErrMalformed, status: 200, detail: "[1]"}},
+		"nothing":                {bpcctest.Fault{Status: 200}, wantError{kind: bpcc.ErrMalformed, status: 200, detail: "the body is empty"}},
+		"blanks":                 {bpcctest.Fault{Body: " \r\n\t", ContentType: "text/plain"}, wantError{kind: bpcc.ErrMalformed, status: 200, detail: "the body is empty"}},
+		"cut off":                {bpcctest.Fault{Close: true}, wantError{kind: bpcc.ErrTransport, status: 200, detail: "broke off after"}},
+		"cut off in an error":    {bpcctest.Fault{Status: 500, Body: `{"error":"no session"}`, Close: true}, wantError{kind: bpcc.ErrServer, status: 500, detail: `{"error"`}},
+		"a long story":           {bpcctest.Fault{Status: 500, Body: strings.Repeat("ü", 1000)}, wantError{kind: bpcc.ErrServer, status: 500, detail: strings.Repeat("ü", 80) + "…"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			now := newClock()
-			sim := simulate(t, bpcctest.Config{Now: now.Now})
-			client := connect(t, bpcc.Config{URL: sim.URL, Now: now.Now})
+			now := newFakeClock()
+			sim := startTenant(t, bpcctest.Config{Now: now.Now})
+			client := newClient(t, bpcc.Config{URL: sim.URL, Now: now.Now})
 			subscribe(t, client)
 			sim.Inject(tt.fault)
 			_, err := client.Data(t.Context())
 			tt.want.op = "get data"
-			fails(t, err, tt.want)
+			checkError(t, err, tt.want)
 			if len(err.Error()) > 400 {
 				t.Errorf("%d bytes of error text", len(err.Error()))
 			}
@@ -131,24 +131,24 @@ func TestDataErrors(t *testing.T) {
 
 func TestSubscribeErrors(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{RefuseUnknownStats: true})
-	client := connect(t, bpcc.Config{URL: sim.URL})
-	err := client.Subscribe(t.Context(), wallboard)
-	fails(t, err, want{op: "create subscription", kind: bpcc.ErrAuth, status: 401})
+	sim := startTenant(t, bpcctest.Config{RefuseUnknownStats: true})
+	client := newClient(t, bpcc.Config{URL: sim.URL})
+	err := client.Subscribe(t.Context(), testSubscription)
+	checkError(t, err, wantError{op: "create subscription", kind: bpcc.ErrAuth, status: 401})
 	logIn(t, client)
 	err = client.Subscribe(t.Context(), bpcc.Subscription{"wall": {StatsTotals: []string{"no_such_statistic"}}})
-	fails(t, err, want{op: "create subscription", kind: bpcc.ErrRejected, status: 400, detail: "no_such_statistic"})
+	checkError(t, err, wantError{op: "create subscription", kind: bpcc.ErrRejected, status: 400, detail: "no_such_statistic"})
 	sim.FillSubscriptions()
-	err = client.Subscribe(t.Context(), wallboard)
-	fails(t, err, want{op: "create subscription", kind: bpcc.ErrLimit, status: 409})
+	err = client.Subscribe(t.Context(), testSubscription)
+	checkError(t, err, wantError{op: "create subscription", kind: bpcc.ErrLimit, status: 409})
 	sim.Inject(bpcctest.Fault{Path: "/subscription/active", Status: 500})
-	fails(t, client.Unsubscribe(t.Context()), want{op: "delete subscription", kind: bpcc.ErrServer, status: 500})
+	checkError(t, client.Unsubscribe(t.Context()), wantError{op: "delete subscription", kind: bpcc.ErrServer, status: 500})
 }
 
-func TestLookUpErrors(t *testing.T) {
+func TestDirectoryCallErrors(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{})
-	client := connect(t, bpcc.Config{URL: sim.URL})
+	sim := startTenant(t, bpcctest.Config{})
+	client := newClient(t, bpcc.Config{URL: sim.URL})
 	logIn(t, client)
 	calls := map[string]struct {
 		path string
@@ -164,7 +164,7 @@ func TestLookUpErrors(t *testing.T) {
 		"check available agents": {"/check_available_agents", func(ctx context.Context) error { _, err := client.Available(ctx, "Sales"); return err }},
 	}
 	for op, c := range calls {
-		faults := map[*bpcctest.Fault]want{
+		faults := map[*bpcctest.Fault]wantError{
 			{Truncate: true}:               {kind: bpcc.ErrMalformed, status: 200},
 			{Body: `"a text"`}:             {kind: bpcc.ErrMalformed, status: 200, detail: "a text"},
 			{Body: "<html>"}:               {kind: bpcc.ErrMalformed, status: 200, detail: "HTML instead of JSON"},
@@ -175,12 +175,12 @@ func TestLookUpErrors(t *testing.T) {
 		for fault, w := range faults {
 			fault.Path, w.op = c.path, op
 			sim.Inject(*fault)
-			fails(t, c.call(t.Context()), w)
+			checkError(t, c.call(t.Context()), w)
 		}
 	}
 	sim.Inject(bpcctest.Fault{Path: "/check_available_agents", Body: `{"available":true}`})
 	_, err := client.Available(t.Context(), "Sales")
-	fails(t, err, want{op: "check available agents", kind: bpcc.ErrMalformed, status: 200, detail: "no availability in"})
+	checkError(t, err, wantError{op: "check available agents", kind: bpcc.ErrMalformed, status: 200, detail: "no availability in"})
 	sim.Inject(bpcctest.Fault{Path: "/cfg/teams", Truncate: true})
 	_, err = client.Teams(t.Context())
 	var syntax *json.SyntaxError
@@ -189,13 +189,13 @@ func TestLookUpErrors(t *testing.T) {
 	}
 }
 
-func TestSlowAnswer(t *testing.T) {
+func TestSlowResponse(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{})
-	client := connect(t, bpcc.Config{URL: sim.URL, Timeout: 50 * time.Millisecond})
+	sim := startTenant(t, bpcctest.Config{})
+	client := newClient(t, bpcc.Config{URL: sim.URL, Timeout: 50 * time.Millisecond})
 	sim.Inject(bpcctest.Fault{Path: "/check_available_agents", Delay: time.Hour})
 	_, err := client.Available(t.Context(), "Sales")
-	fails(t, err, want{op: "check available agents", kind: bpcc.ErrTransport})
+	checkError(t, err, wantError{op: "check available agents", kind: bpcc.ErrTransport})
 	var timeout net.Error
 	if !errors.As(err, &timeout) || !timeout.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v is no timeout", err)
@@ -205,32 +205,32 @@ func TestSlowAnswer(t *testing.T) {
 // The timeout bounds the body, too: headers in time do not help.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"wall":`)
 		if err := http.NewResponseController(w).Flush(); err != nil {
 			t.Error(err)
 		}
 		<-r.Context().Done()
 	})
-	_, err := connect(t, bpcc.Config{URL: address, Timeout: 100 * time.Millisecond}).Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrTransport, status: 200, detail: "broke off after 8 bytes"})
+	_, err := newClient(t, bpcc.Config{URL: address, Timeout: 100 * time.Millisecond}).Data(t.Context())
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrTransport, status: 200, detail: "broke off after 8 bytes"})
 }
 
 func TestCancelledRequest(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	address := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+	address := startServer(t, func(_ http.ResponseWriter, r *http.Request) {
 		cancel()
 		<-r.Context().Done()
 	})
-	_, err := connect(t, bpcc.Config{URL: address}).Data(ctx)
-	fails(t, err, want{op: "get data", kind: bpcc.ErrTransport})
+	_, err := newClient(t, bpcc.Config{URL: address}).Data(ctx)
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrTransport})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v is not context.Canceled", err)
 	}
 }
 
-func TestNobodyThere(t *testing.T) {
+func TestConnectionRefused(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -240,14 +240,14 @@ func TestNobodyThere(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = connect(t, bpcc.Config{URL: refused}).Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrTransport})
+	_, err = newClient(t, bpcc.Config{URL: refused}).Data(t.Context())
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrTransport})
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("error %v is not ECONNREFUSED", err)
 	}
 	// The domain .invalid never resolves (RFC 6761).
-	_, err = connect(t, bpcc.Config{URL: "http://no-such-tenant.invalid"}).Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrTransport})
+	_, err = newClient(t, bpcc.Config{URL: "http://no-such-tenant.invalid"}).Data(t.Context())
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrTransport})
 	var dns *net.DNSError
 	if !errors.As(err, &dns) {
 		t.Errorf("error %v is no *net.DNSError", err)
@@ -260,15 +260,15 @@ func TestCertificates(t *testing.T) {
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it is told of the refused handshake
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	_, err := connect(t, bpcc.Config{URL: s.URL}).Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrTransport})
+	_, err := newClient(t, bpcc.Config{URL: s.URL}).Data(t.Context())
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrTransport})
 	var unknown x509.UnknownAuthorityError
 	if !errors.As(err, &unknown) {
 		t.Errorf("error %v is no x509.UnknownAuthorityError", err)
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	if _, err := connect(t, bpcc.Config{URL: s.URL, RootCAs: roots}).Data(t.Context()); err != nil {
+	if _, err := newClient(t, bpcc.Config{URL: s.URL, RootCAs: roots}).Data(t.Context()); err != nil {
 		t.Errorf("with its root: %v", err)
 	}
 }
@@ -276,16 +276,16 @@ func TestCertificates(t *testing.T) {
 func TestRedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	var followed atomic.Int32
-	target := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	target := startServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		followed.Add(1)
 		fmt.Fprint(w, "{}")
 	})
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		address := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target+"/login", status) })
-		_, err := connect(t, bpcc.Config{URL: address}).Data(t.Context())
-		fails(t, err, want{op: "get data", kind: bpcc.ErrUnexpected, status: status, detail: "redirected to " + target + "/login"})
-		err = connect(t, bpcc.Config{URL: address}).Subscribe(t.Context(), wallboard)
-		fails(t, err, want{op: "create subscription", kind: bpcc.ErrUnexpected, status: status})
+		address := startServer(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target+"/login", status) })
+		_, err := newClient(t, bpcc.Config{URL: address}).Data(t.Context())
+		checkError(t, err, wantError{op: "get data", kind: bpcc.ErrUnexpected, status: status, detail: "redirected to " + target + "/login"})
+		err = newClient(t, bpcc.Config{URL: address}).Subscribe(t.Context(), testSubscription)
+		checkError(t, err, wantError{op: "create subscription", kind: bpcc.ErrUnexpected, status: status})
 	}
 	if n := followed.Load(); n > 0 {
 		t.Errorf("%d redirects were followed", n)
@@ -323,12 +323,12 @@ func TestTooLarge(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			answer, err := connect(t, bpcc.Config{URL: serve(t, tt.handler), MaxBody: tt.most}).Data(t.Context())
+			response, err := newClient(t, bpcc.Config{URL: startServer(t, tt.handler), MaxBody: tt.most}).Data(t.Context())
 			if tt.status != 0 {
-				fails(t, err, want{op: "get data", kind: bpcc.ErrTooLarge, status: tt.status, detail: fmt.Sprintf("more than %d bytes", tt.most)})
+				checkError(t, err, wantError{op: "get data", kind: bpcc.ErrTooLarge, status: tt.status, detail: fmt.Sprintf("more than %d bytes", tt.most)})
 				return
 			}
-			if diff := cmp.Diff(body, string(answer.Body)); err != nil || diff != "" {
+			if diff := cmp.Diff(body, string(response.Body)); err != nil || diff != "" {
 				t.Errorf("error %v, body (-want +got)\n%s", err, diff)
 			}
 		})

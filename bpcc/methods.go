@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Answer is one answer of Get Subscription Data: a JSON object by app id, and
+// Response is one answer of Get Subscription Data: a JSON object by app id, and
 // the two instants that bound when its numbers were true. The API sends no
 // sample time.
-type Answer struct {
+type Response struct {
 	Body []byte
 	// Sent is when the request went out, Received when the last byte was in.
 	Sent, Received time.Time
@@ -29,7 +29,7 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) error {
 	if err != nil {
 		return &Error{Op: op, Kind: ErrRejected, Err: err}
 	}
-	_, err = c.do(ctx, request{
+	_, err = c.send(ctx, request{
 		op: op, method: http.MethodPost, path: "/statsapi/subscription",
 		body: body, contentType: "application/json;charset=UTF-8",
 	})
@@ -39,30 +39,30 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) error {
 // Data takes a snapshot (Get Subscription Data). The body is checked to be a
 // JSON object, not decoded. Errors: [ErrNotReady], [ErrNoSubscription],
 // [ErrAuth], [ErrMalformed], [ErrServer].
-func (c *Client) Data(ctx context.Context) (Answer, error) {
+func (c *Client) Data(ctx context.Context) (Response, error) {
 	const op = "get data"
-	a, err := c.do(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/subscription/data", into: c.takeSpare()})
+	a, err := c.send(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/subscription/data", buf: c.takeRecycled()})
 	var e *Error
 	switch {
 	case errors.As(err, &e) && e.Status == http.StatusNotFound:
 		e.Kind = ErrNoSubscription
-		return Answer{}, e
+		return Response{}, e
 	case err != nil:
-		return Answer{}, err
+		return Response{}, err
 	case a.status == http.StatusNoContent:
-		return Answer{}, &Error{Op: op, Kind: ErrNotReady, Status: a.status}
+		return Response{}, &Error{Op: op, Kind: ErrNotReady, Status: a.status}
 	}
 	if trimmed := bytes.TrimLeft(a.body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
-		return Answer{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.notJSON(a)}
+		return Response{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.describeBody(a)}
 	}
-	return Answer{Body: a.body, Sent: a.sent, Received: a.received}, nil
+	return Response{Body: a.body, Sent: a.sent, Received: a.received}, nil
 }
 
 // Unsubscribe deletes the active subscription and the server's cache of its
 // data (Delete Subscription). Known servers fail here now and then for no
 // reason worth stopping for.
 func (c *Client) Unsubscribe(ctx context.Context) error {
-	_, err := c.do(ctx, request{op: "delete subscription", method: http.MethodDelete, path: "/statsapi/subscription/active"})
+	_, err := c.send(ctx, request{op: "delete subscription", method: http.MethodDelete, path: "/statsapi/subscription/active"})
 	return err
 }
 
@@ -81,7 +81,7 @@ func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string
 			query.Set(name, "1")
 		}
 	}
-	a, err := c.do(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/cfg/dispositions", query: query})
+	a, err := c.send(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/cfg/dispositions", query: query})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string
 // answers for a service it does not know is not documented.
 func (c *Client) Available(ctx context.Context, service string) (bool, error) {
 	const op = "check available agents"
-	a, err := c.do(ctx, request{
+	a, err := c.send(ctx, request{
 		op: op, method: http.MethodGet, path: "/statsapi/info/check_available_agents", anonymous: true,
 		// Documents differ on tenantUrl; sending both is answered by all.
 		query: url.Values{"service": {service}, "tenantUrl": {c.config.Scope}},
@@ -117,8 +117,8 @@ func (c *Client) Available(ctx context.Context, service string) (bool, error) {
 	return *v.Availability, nil
 }
 
-// Named is an object of the tenant's configuration.
-type Named struct {
+// Ref is an object of the tenant's configuration.
+type Ref struct {
 	// ID is a GUID in upper case.
 	ID string `json:"id"`
 	// Name is the object's name; of an agent it is the login id.
@@ -126,28 +126,28 @@ type Named struct {
 }
 
 // Teams lists the teams that the user supervises (Get Teams).
-func (c *Client) Teams(ctx context.Context) ([]Named, error) {
-	return c.named(ctx, "get teams", "/statsapi/cfg/teams")
+func (c *Client) Teams(ctx context.Context) ([]Ref, error) {
+	return c.listRefs(ctx, "get teams", "/statsapi/cfg/teams")
 }
 
 // Services lists the services that the user supervises. The method is not in
 // the vendor's documents; it was captured on a live tenant.
-func (c *Client) Services(ctx context.Context) ([]Named, error) {
-	return c.named(ctx, "get services", "/statsapi/cfg/services")
+func (c *Client) Services(ctx context.Context) ([]Ref, error) {
+	return c.listRefs(ctx, "get services", "/statsapi/cfg/services")
 }
 
 // Agents lists the tenant's users by login id. The method is not in the
 // vendor's documents; it was captured on a live tenant.
-func (c *Client) Agents(ctx context.Context) ([]Named, error) {
-	return c.named(ctx, "get agents", "/statsapi/cfg/agents")
+func (c *Client) Agents(ctx context.Context) ([]Ref, error) {
+	return c.listRefs(ctx, "get agents", "/statsapi/cfg/agents")
 }
 
-func (c *Client) named(ctx context.Context, op, path string) ([]Named, error) {
-	a, err := c.do(ctx, request{op: op, method: http.MethodGet, path: path})
+func (c *Client) listRefs(ctx context.Context, op, path string) ([]Ref, error) {
+	a, err := c.send(ctx, request{op: op, method: http.MethodGet, path: path})
 	if err != nil {
 		return nil, err
 	}
-	var list []Named
+	var list []Ref
 	if err := c.decode(op, a, &list); err != nil {
 		return nil, err
 	}

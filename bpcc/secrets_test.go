@@ -25,9 +25,9 @@ const (
 	aSession  = "5E55104D-0000-4000-8000-0123456789AB"
 )
 
-// discreet fails when an error shows one of the secrets, or a good part of one,
+// checkNoSecrets fails when an error shows one of the secrets, or a good part of one,
 // in any spelling.
-func discreet(t *testing.T, what string, err error, secrets ...string) {
+func checkNoSecrets(t *testing.T, what string, err error, secrets ...string) {
 	t.Helper()
 	if err == nil {
 		t.Errorf("%s: no error", what)
@@ -37,9 +37,9 @@ func discreet(t *testing.T, what string, err error, secrets ...string) {
 		// A cut text may hold the beginning; six letters are a good part.
 		for _, s := range []string{secret, secret[:6]} {
 			quoted := strings.Trim(string(quote(t, s)), `"`)
-			for _, spelling := range []string{s, url.QueryEscape(s), quoted, strings.Trim(strconv.Quote(s), `"`), html.EscapeString(s)} {
-				if strings.Contains(err.Error(), spelling) {
-					t.Errorf("%s: %q shows %q", what, err, spelling)
+			for _, variant := range []string{s, url.QueryEscape(s), quoted, strings.Trim(strconv.Quote(s), `"`), html.EscapeString(s)} {
+				if strings.Contains(err.Error(), variant) {
+					t.Errorf("%s: %q shows %q", what, err, variant)
 					return
 				}
 			}
@@ -47,12 +47,12 @@ func discreet(t *testing.T, what string, err error, secrets ...string) {
 	}
 }
 
-// calls are all methods of a client that send something.
-func calls(client *bpcc.Client) map[string]func(context.Context) error {
+// allCalls are all methods of a client that send something.
+func allCalls(client *bpcc.Client) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"AccessToken":  func(ctx context.Context) error { _, err := client.AccessToken(ctx); return err },
 		"Authenticate": func(ctx context.Context) error { _, err := client.Authenticate(ctx); return err },
-		"Subscribe":    func(ctx context.Context) error { return client.Subscribe(ctx, wallboard) },
+		"Subscribe":    func(ctx context.Context) error { return client.Subscribe(ctx, testSubscription) },
 		"Data":         func(ctx context.Context) error { _, err := client.Data(ctx); return err },
 		"Unsubscribe":  client.Unsubscribe,
 		"Dispositions": func(ctx context.Context) error {
@@ -88,7 +88,7 @@ func TestEchoedSecretsAreRedacted(t *testing.T) {
 				t.Run(fmt.Sprint(name, " ", status, " ", credential), func(t *testing.T) {
 					t.Parallel()
 					known := []string{credential, aSecret, aPassword}
-					client := confide(t, credential, func(w http.ResponseWriter, r *http.Request) {
+					client := loggedInClient(t, credential, func(w http.ResponseWriter, r *http.Request) {
 						body, err := io.ReadAll(r.Body)
 						if err != nil {
 							t.Error(err)
@@ -97,12 +97,12 @@ func TestEchoedSecretsAreRedacted(t *testing.T) {
 						w.WriteHeader(status)
 						fmt.Fprint(w, echo(strings.Join(known, "\n"), fmt.Sprint(string(body), r.Header, r.URL)))
 					})
-					for method, call := range calls(client) {
+					for method, call := range allCalls(client) {
 						err := call(t.Context())
 						if err == nil && status == 200 && (method == "Subscribe" || method == "Unsubscribe" || method == "Data") {
 							continue // these take an answer of 200 without reading it
 						}
-						discreet(t, method, err, known...)
+						checkNoSecrets(t, method, err, known...)
 					}
 				})
 			}
@@ -118,20 +118,20 @@ func quote(t *testing.T, s string) []byte {
 	return b
 }
 
-// confide logs a client in, by cookie if the credential is the session, after
+// loggedInClient logs a client in, by cookie if the credential is the session, after
 // which only h answers.
-func confide(t *testing.T, credential string, h http.HandlerFunc) *bpcc.Client {
+func loggedInClient(t *testing.T, credential string, h http.HandlerFunc) *bpcc.Client {
 	t.Helper()
 	var open atomic.Bool
 	open.Store(true)
-	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if open.Load() {
 			fmt.Fprintf(w, `{"access_token":%q,"expires_in":"60","token":%q}`, aToken, aSession)
 			return
 		}
 		h(w, r)
 	})
-	client := connect(t, bpcc.Config{URL: address, ClientID: "api", ClientSecret: aSecret, Username: "jane", Password: aPassword})
+	client := newClient(t, bpcc.Config{URL: address, ClientID: "api", ClientSecret: aSecret, Username: "jane", Password: aPassword})
 	var err error
 	if credential == aSession {
 		_, err = client.Authenticate(t.Context())
@@ -146,21 +146,21 @@ func confide(t *testing.T, credential string, h http.HandlerFunc) *bpcc.Client {
 }
 
 // A credential that arrives in a broken answer is not known, and still secret.
-func TestBrokenLoginsShowNothing(t *testing.T) {
+func TestFailedLoginsShowNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
 		`{"access_token":"` + aToken, `{"token":"` + aSession, `["` + aToken + `","` + aSession + `"]`, aToken, aSession,
 		`{"access_token":"` + aToken + `","expires_in":"an hour","token":["` + aSession + `"]}`,
 		`{"access_token":{"value":"` + aToken + `"},"token":{"value":"` + aSession + `"}}`,
 	} {
-		client := connect(t, bpcc.Config{
-			URL:      serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }),
+		client := newClient(t, bpcc.Config{
+			URL:      startServer(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }),
 			ClientID: "api", ClientSecret: aSecret, Username: "jane", Password: aPassword,
 		})
 		_, err := client.AccessToken(t.Context())
-		discreet(t, body, err, aToken, aSession)
+		checkNoSecrets(t, body, err, aToken, aSession)
 		_, err = client.Authenticate(t.Context())
-		discreet(t, body, err, aToken, aSession)
+		checkNoSecrets(t, body, err, aToken, aSession)
 	}
 }
 
@@ -173,19 +173,19 @@ func TestAddressesWithSecrets(t *testing.T) {
 		"https://john:" + password + "@acme.brightpattern.com:port", "https://john:" + password + "%@acme",
 	} {
 		_, err := bpcc.New(bpcc.Config{URL: address})
-		discreet(t, address, err, aToken)
+		checkNoSecrets(t, address, err, aToken)
 	}
 }
 
 // One or two letters are no secret to be kept, and would blot out every text.
-func TestShortSecretsDoNotBlot(t *testing.T) {
+func TestShortSecretsAreNotRedacted(t *testing.T) {
 	t.Parallel()
-	address := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	address := startServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprint(w, "no privilege")
 	})
-	_, err := connect(t, bpcc.Config{URL: address, ClientID: "api", ClientSecret: "no"}).AccessToken(t.Context())
-	fails(t, err, want{op: "get access token", kind: bpcc.ErrForbidden, status: 403, detail: "no privilege"})
+	_, err := newClient(t, bpcc.Config{URL: address, ClientID: "api", ClientSecret: "no"}).AccessToken(t.Context())
+	checkError(t, err, wantError{op: "get access token", kind: bpcc.ErrForbidden, status: 403, detail: "no privilege"})
 }
 
 // What has been replaced is still secret: requests may be under way with it.
@@ -194,7 +194,7 @@ func TestReplacedCredentialsAreRedacted(t *testing.T) {
 	var logins atomic.Int64
 	secrets := []string{aSecret, "another-secret", "another-secret-that-is-longer"}
 	tokens := []string{"FIRST-" + aToken, "SECOND-" + aToken}
-	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if n := logins.Add(1); int(n) <= len(tokens) {
 			fmt.Fprintf(w, `{"access_token":%q,"expires_in":"60"}`, tokens[n-1])
 			return
@@ -202,7 +202,7 @@ func TestReplacedCredentialsAreRedacted(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 		fmt.Fprint(w, strings.Join(append(tokens, secrets...), " "))
 	})
-	client := connect(t, bpcc.Config{URL: address, ClientID: "api", Secret: func() string { return secrets[logins.Load()] }})
+	client := newClient(t, bpcc.Config{URL: address, ClientID: "api", Secret: func() string { return secrets[logins.Load()] }})
 	if !client.SecretChanged() {
 		t.Error("the secret has not changed before the first login")
 	}
@@ -211,24 +211,24 @@ func TestReplacedCredentialsAreRedacted(t *testing.T) {
 		if !client.SecretChanged() {
 			t.Error("the secret has not changed after it did")
 		}
-		client.Forget()
+		client.Invalidate()
 	}
 	_, err := client.AccessToken(t.Context())
-	discreet(t, "AccessToken", err, append(tokens, secrets...)...)
+	checkNoSecrets(t, "AccessToken", err, append(tokens, secrets...)...)
 	if strings.Contains(err.Error(), "longer") {
 		t.Errorf("%q shows the end of a secret that begins with another", err)
 	}
 }
 
 // A secret that stays the same is no reason to log in again.
-func TestSecretThatStays(t *testing.T) {
+func TestUnchangedSecret(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{})
+	sim := startTenant(t, bpcctest.Config{})
 	for name, c := range map[string]bpcc.Config{
 		"fixed": {URL: sim.URL, ClientID: "sim", ClientSecret: "wrong"},
 		"asked": {URL: sim.URL, ClientID: "sim", Secret: func() string { return "wrong" }},
 	} {
-		client := connect(t, c)
+		client := newClient(t, c)
 		if _, err := client.AccessToken(t.Context()); !errors.Is(err, bpcc.ErrAuth) {
 			t.Errorf("%s: logged in with a wrong secret: %v", name, err)
 		}

@@ -16,17 +16,17 @@ import (
 
 func TestLoginRefused(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{})
-	client := connect(t, bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "wrong-secret", Username: "sim", Password: "sim-secret"})
+	sim := startTenant(t, bpcctest.Config{})
+	client := newClient(t, bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "wrong-secret", Username: "sim", Password: "sim-secret"})
 	_, err := client.AccessToken(t.Context())
-	fails(t, err, want{op: "get access token", kind: bpcc.ErrAuth, status: 401})
+	checkError(t, err, wantError{op: "get access token", kind: bpcc.ErrAuth, status: 401})
 	_, err = client.Authenticate(t.Context()) // BPCC 5.36 and later
-	fails(t, err, want{op: "authenticate", kind: bpcc.ErrForbidden, status: 403, detail: "illegal login attempt"})
+	checkError(t, err, wantError{op: "authenticate", kind: bpcc.ErrForbidden, status: 403, detail: "illegal login attempt"})
 	if client.LoggedIn() {
 		t.Error("logged in after refusals")
 	}
 	_, err = client.Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrAuth, status: 401})
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrAuth, status: 401})
 	if c := sim.Counts(); c.LoginsRefused != 1 {
 		t.Errorf("%d logins refused; a client must not repeat them", c.LoginsRefused)
 	}
@@ -34,16 +34,16 @@ func TestLoginRefused(t *testing.T) {
 
 func TestTokenEnds(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{})
-	client := connect(t, bpcc.Config{URL: sim.URL})
+	sim := startTenant(t, bpcctest.Config{})
+	client := newClient(t, bpcc.Config{URL: sim.URL})
 	subscribe(t, client)
 	sim.ExpireTokens()
 	if !client.LoggedIn() {
 		t.Error("not logged in; the client cannot know yet that the token has ended")
 	}
 	_, err := client.Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrAuth, status: 401})
-	client.Forget()
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrAuth, status: 401})
+	client.Invalidate()
 	if client.LoggedIn() {
 		t.Error("still logged in after Forget")
 	}
@@ -57,20 +57,20 @@ func TestTokenEnds(t *testing.T) {
 // short life is no error, and as good as any while it lasts.
 func TestShortRemainingLife(t *testing.T) {
 	t.Parallel()
-	now := newClock()
-	sim := simulate(t, bpcctest.Config{Now: now.Now, TokenLife: time.Hour})
-	logIn(t, connect(t, bpcc.Config{URL: sim.URL, Now: now.Now}))
+	now := newFakeClock()
+	sim := startTenant(t, bpcctest.Config{Now: now.Now, TokenTTL: time.Hour})
+	logIn(t, newClient(t, bpcc.Config{URL: sim.URL, Now: now.Now}))
 	now.advance(time.Hour - 7*time.Second)
 
-	client := connect(t, bpcc.Config{URL: sim.URL, Now: now.Now})
+	client := newClient(t, bpcc.Config{URL: sim.URL, Now: now.Now})
 	if client.LoggedIn() {
 		t.Error("logged in before the login")
 	}
 	token, err := client.AccessToken(t.Context())
-	if err != nil || token.Life != 7*time.Second {
+	if err != nil || token.TTL != 7*time.Second {
 		t.Fatalf("token %v, error %v; want 7s of life", token, err)
 	}
-	if err := client.Subscribe(t.Context(), wallboard); err != nil {
+	if err := client.Subscribe(t.Context(), testSubscription); err != nil {
 		t.Error(err)
 	}
 	now.advance(7*time.Second - 1)
@@ -82,16 +82,16 @@ func TestShortRemainingLife(t *testing.T) {
 		t.Error("logged in at the token's end")
 	}
 	_, err = client.Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrAuth, status: 401})
-	if token, err = client.AccessToken(t.Context()); err != nil || token.Life != time.Hour || !client.LoggedIn() {
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrAuth, status: 401})
+	if token, err = client.AccessToken(t.Context()); err != nil || token.TTL != time.Hour || !client.LoggedIn() {
 		t.Errorf("token %v, error %v, logged in %v; want a new one of an hour", token, err, client.LoggedIn())
 	}
 }
 
 func TestCookieLogin(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, bpcctest.Config{CookieLogin: true})
-	client := connect(t, bpcc.Config{URL: sim.URL, Username: "sim", Password: "sim-secret"})
+	sim := startTenant(t, bpcctest.Config{CookieLogin: true})
+	client := newClient(t, bpcc.Config{URL: sim.URL, Username: "sim", Password: "sim-secret"})
 	session, err := client.Authenticate(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestCookieLogin(t *testing.T) {
 	if !client.LoggedIn() {
 		t.Error("not logged in")
 	}
-	if err := client.Subscribe(t.Context(), wallboard); err != nil {
+	if err := client.Subscribe(t.Context(), testSubscription); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := client.Data(t.Context()); err != nil {
@@ -114,8 +114,8 @@ func TestCookieLogin(t *testing.T) {
 	}
 	sim.StealSession() // the user has logged in to a wallboard elsewhere
 	_, err = client.Data(t.Context())
-	fails(t, err, want{op: "get data", kind: bpcc.ErrAuth, status: 401})
-	client.Forget()
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrAuth, status: 401})
+	client.Invalidate()
 	if client.LoggedIn() {
 		t.Error("still logged in after Forget")
 	}
@@ -125,16 +125,16 @@ func TestCookieLogin(t *testing.T) {
 	if _, err := client.Data(t.Context()); err != nil {
 		t.Errorf("after a new login: %v", err)
 	}
-	wrong := connect(t, bpcc.Config{URL: sim.URL, Username: "sim", Password: "not-it"})
+	wrong := newClient(t, bpcc.Config{URL: sim.URL, Username: "sim", Password: "not-it"})
 	_, err = wrong.Authenticate(t.Context())
-	fails(t, err, want{op: "authenticate", kind: bpcc.ErrAuth, status: 401})
+	checkError(t, err, wantError{op: "authenticate", kind: bpcc.ErrAuth, status: 401})
 }
 
 // A server may set no cookie of its own; the three of the documents are sent in
 // any case, and no bearer token beside them.
 func TestCookiesOfTheDocuments(t *testing.T) {
 	t.Parallel()
-	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/configapi/v2/oauth/token":
 			fmt.Fprint(w, `{"access_token":"T0K","expires_in":"60"}`)
@@ -154,7 +154,7 @@ func TestCookiesOfTheDocuments(t *testing.T) {
 			fmt.Fprint(w, `{}`)
 		}
 	})
-	client := connect(t, bpcc.Config{URL: address, Scope: "acme.brightpattern.com", Username: "jane.doe", Password: "pass-word"})
+	client := newClient(t, bpcc.Config{URL: address, Scope: "acme.brightpattern.com", Username: "jane.doe", Password: "pass-word"})
 	logIn(t, client) // replaced by the cookie login
 	if session, err := client.Authenticate(t.Context()); err != nil || session.UserID != "" || session.Privileges != nil {
 		t.Fatalf("session %v, error %v; want a bare one, as of old releases", session, err)
@@ -167,27 +167,27 @@ func TestCookiesOfTheDocuments(t *testing.T) {
 // Behind a load balancer, POST and GET must reach the same node.
 func TestLoadBalancerCookieIsKept(t *testing.T) {
 	t.Parallel()
-	var strays atomic.Int32
-	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	var unexpected atomic.Int32
+	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		switch c, err := r.Cookie("AWSALB"); {
 		case r.URL.Path == "/configapi/v2/oauth/token":
 			http.SetCookie(w, &http.Cookie{Name: "AWSALB", Value: "node-1", Path: "/"})
 		case err != nil || c.Value != "node-1":
-			strays.Add(1)
+			unexpected.Add(1)
 		}
 		fmt.Fprint(w, `{"access_token":"T0K","expires_in":"60"}`)
 	})
-	client := connect(t, bpcc.Config{URL: address})
+	client := newClient(t, bpcc.Config{URL: address})
 	subscribe(t, client)
 	if _, err := client.Data(t.Context()); err != nil {
 		t.Error(err)
 	}
-	client.Forget() // of the session, not of the node
+	client.Invalidate() // of the session, not of the node
 	logIn(t, client)
 	if _, err := client.Data(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if n := strays.Load(); n > 0 {
+	if n := unexpected.Load(); n > 0 {
 		t.Errorf("%d requests would have gone to another node", n)
 	}
 }
@@ -195,8 +195,8 @@ func TestLoadBalancerCookieIsKept(t *testing.T) {
 func TestMalformedLogins(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{"", "{}", "null", "[]", `{"access_token":"","token":"","expires_in":"60"}`, `{"access_token":"T0K","expires_in":"an hour"}`, `{"access_token":"T0K"`} {
-		address := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
-		client := connect(t, bpcc.Config{URL: address})
+		address := startServer(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
+		client := newClient(t, bpcc.Config{URL: address})
 		_, tokenErr := client.AccessToken(t.Context())
 		_, authErr := client.Authenticate(t.Context())
 		if !errors.Is(tokenErr, bpcc.ErrMalformed) || !errors.Is(authErr, bpcc.ErrMalformed) || client.LoggedIn() {

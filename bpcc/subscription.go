@@ -100,22 +100,22 @@ func (g Grid) MarshalJSON() ([]byte, error) {
 // limits, booleans or "true"/"false" for flags.
 func (g *Grid) UnmarshalJSON(b []byte) error {
 	var in struct {
-		ID      text     `json:"id"`
-		Columns []Column `json:"columns"`
+		ID      flexString `json:"id"`
+		Columns []Column   `json:"columns"`
 		Order   []struct {
-			By  text `json:"by"`
-			Dir text `json:"dir"`
+			By  flexString `json:"by"`
+			Dir flexString `json:"dir"`
 		} `json:"order"`
-		OrderBy            text     `json:"order_by"`
-		OrderDir           text     `json:"order_dir"`
-		Limit              text     `json:"limit"`
-		FilterBy           text     `json:"filter_by"`
-		FilterOperation    text     `json:"filter_operation"`
-		FilterValue        text     `json:"filter_value"`
-		TeamIDs            []string `json:"team_ids"`
-		ServiceIDs         []string `json:"service_ids"`
-		MySubteamOnly      text     `json:"my_subteam_only"`
-		LoggedInAgentsOnly text     `json:"logged_in_agents_only"`
+		OrderBy            flexString `json:"order_by"`
+		OrderDir           flexString `json:"order_dir"`
+		Limit              flexString `json:"limit"`
+		FilterBy           flexString `json:"filter_by"`
+		FilterOperation    flexString `json:"filter_operation"`
+		FilterValue        flexString `json:"filter_value"`
+		TeamIDs            []string   `json:"team_ids"`
+		ServiceIDs         []string   `json:"service_ids"`
+		MySubteamOnly      flexString `json:"my_subteam_only"`
+		LoggedInAgentsOnly flexString `json:"logged_in_agents_only"`
 	}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return err
@@ -126,25 +126,25 @@ func (g *Grid) UnmarshalJSON(b []byte) error {
 		TeamIDs: in.TeamIDs, ServiceIDs: in.ServiceIDs,
 	}
 	var err error
-	if g.Limit, err = in.Limit.count(); err != nil {
+	if g.Limit, err = in.Limit.asInt(); err != nil {
 		return fmt.Errorf("grid %q: limit: %w", g.ID, err)
 	}
-	if g.MySubteamOnly, err = in.MySubteamOnly.flag(); err != nil {
+	if g.MySubteamOnly, err = in.MySubteamOnly.asBool(); err != nil {
 		return fmt.Errorf("grid %q: my_subteam_only: %w", g.ID, err)
 	}
-	if g.LoggedInAgentsOnly, err = in.LoggedInAgentsOnly.flag(); err != nil {
+	if g.LoggedInAgentsOnly, err = in.LoggedInAgentsOnly.asBool(); err != nil {
 		return fmt.Errorf("grid %q: logged_in_agents_only: %w", g.ID, err)
 	}
 	for _, o := range in.Order {
-		g.Order = append(g.Order, Order{string(o.By), direction(o.Dir)})
+		g.Order = append(g.Order, Order{string(o.By), normalizeDirection(o.Dir)})
 	}
 	if in.OrderBy != "" && len(g.Order) == 0 {
-		g.Order = []Order{{string(in.OrderBy), direction(in.OrderDir)}}
+		g.Order = []Order{{string(in.OrderBy), normalizeDirection(in.OrderDir)}}
 	}
 	return nil
 }
 
-func direction(t text) string {
+func normalizeDirection(t flexString) string {
 	if t == "" {
 		return "ASC"
 	}
@@ -154,10 +154,10 @@ func direction(t text) string {
 // UnmarshalJSON reads stat_name or statName, and ids that are numbers.
 func (c *Column) UnmarshalJSON(b []byte) error {
 	var in struct {
-		ID           text     `json:"id"`
-		StatName     string   `json:"stat_name"`
-		StatNameOld  string   `json:"statName"`
-		Dispositions []string `json:"dispositions"`
+		ID           flexString `json:"id"`
+		StatName     string     `json:"stat_name"`
+		StatNameOld  string     `json:"statName"`
+		Dispositions []string   `json:"dispositions"`
 	}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return err
@@ -172,13 +172,13 @@ func (c *Column) UnmarshalJSON(b []byte) error {
 // UnmarshalJSON reads a limit that is a number or a string.
 func (q *ChatQuery) UnmarshalJSON(b []byte) error {
 	var in struct {
-		Filter string `json:"filter"`
-		Limit  text   `json:"limit"`
+		Filter string     `json:"filter"`
+		Limit  flexString `json:"limit"`
 	}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return err
 	}
-	limit, err := in.Limit.count()
+	limit, err := in.Limit.asInt()
 	if err != nil {
 		return fmt.Errorf("chat_messages: limit: %w", err)
 	}
@@ -186,11 +186,11 @@ func (q *ChatQuery) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// text is a JSON scalar whose type the API does not keep to: string, number,
+// flexString is a JSON scalar whose type the API does not keep to: string, number,
 // boolean or null, held as text.
-type text string
+type flexString string
 
-func (t *text) UnmarshalJSON(b []byte) error {
+func (t *flexString) UnmarshalJSON(b []byte) error {
 	switch {
 	case len(b) == 0 || string(b) == "null":
 		*t = ""
@@ -200,17 +200,17 @@ func (t *text) UnmarshalJSON(b []byte) error {
 		if err := json.Unmarshal(b, &s); err != nil {
 			return err
 		}
-		*t = text(s)
+		*t = flexString(s)
 		return nil
 	case b[0] == '{' || b[0] == '[':
 		return fmt.Errorf("want text or a number, have %.20s", b)
 	default:
-		*t = text(b)
+		*t = flexString(b)
 		return nil
 	}
 }
 
-func (t text) count() (int, error) {
+func (t flexString) asInt() (int, error) {
 	if t == "" {
 		return 0, nil
 	}
@@ -221,7 +221,7 @@ func (t text) count() (int, error) {
 	return n, nil
 }
 
-func (t text) flag() (bool, error) {
+func (t flexString) asBool() (bool, error) {
 	switch t {
 	case "", "false", "0":
 		return false, nil

@@ -249,7 +249,7 @@ func TestParseSubscriptionFaults(t *testing.T) {
 				t.Fatalf("ParseSubscription = %v, %v; want nothing and ErrSubscription", sub, err)
 			}
 			var got []string
-			for _, f := range subscriptionFaultsOf(t, err) {
+			for _, f := range faultsOf(t, err) {
 				got = append(got, f.Error())
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -266,9 +266,9 @@ func TestParseSubscriptionFaults(t *testing.T) {
 	}
 }
 
-// subscriptionFaultsOf lists the faults that an error holds, and checks that
+// faultsOf lists the faults that an error holds, and checks that
 // errors.As finds the first.
-func subscriptionFaultsOf(t *testing.T, err error) []*bpcc.SubscriptionFault {
+func faultsOf(t *testing.T, err error) []*bpcc.SubscriptionFault {
 	t.Helper()
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -287,9 +287,9 @@ func subscriptionFaultsOf(t *testing.T, err error) []*bpcc.SubscriptionFault {
 	return all
 }
 
-// TestParseSubscriptionSpellings reads one subscription in every spelling that
+// TestParseSubscriptionVariants reads one subscription in every spelling that
 // documents, captures and known clients use.
-func TestParseSubscriptionSpellings(t *testing.T) {
+func TestParseSubscriptionVariants(t *testing.T) {
 	t.Parallel()
 	want := bpcc.Subscription{"1": {
 		StatsTotals:  []string{"agents_ready"},
@@ -390,7 +390,7 @@ func FuzzParseSubscriptionPositions(f *testing.F) {
 			}
 			lines := bytes.Split(bytes.TrimPrefix(body, []byte("\ufeff")), []byte("\n"))
 			line, column := 1, 1
-			for _, f := range subscriptionFaultsOf(t, err) {
+			for _, f := range faultsOf(t, err) {
 				if f.Text == "" || f.Line < 1 || f.Line > len(lines) || f.Column < 1 || f.Column > utf8.RuneCount(lines[f.Line-1])+1 {
 					t.Errorf("%v stands outside of the text", f)
 				}
@@ -404,13 +404,13 @@ func FuzzParseSubscriptionPositions(f *testing.F) {
 		if err := sub.Validate(); err != nil {
 			t.Fatalf("accepted, but not valid: %v", err)
 		}
-		wire, err := json.Marshal(sub)
+		wireJSON, err := json.Marshal(sub)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := bpcc.ParseSubscription(wire)
+		again, err := bpcc.ParseSubscription(wireJSON)
 		if err != nil {
-			t.Fatalf("accepted, but not what becomes of it: %v\n%s", err, wire)
+			t.Fatalf("accepted, but not what becomes of it: %v\n%s", err, wireJSON)
 		}
 		if diff := cmp.Diff(sub, again, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("read again (-first +second)\n%s", diff)

@@ -57,19 +57,19 @@ func ParseSubscription(body []byte) (Subscription, error) {
 	// Editors that write this mark do not show it, nor count it.
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	if at, text := syntaxFault(body); text != "" {
-		return nil, faults{faultAt(body, finding{at, text})}
+		return nil, faults{locateFault(body, fault{at, text})}
 	}
-	root, err := readTree(body)
+	root, err := parseTree(body)
 	if err != nil {
 		return nil, faults{err}
 	}
-	c := checker{body: body, file: true}
-	c.subscription(root)
-	if len(c.found) > 0 {
-		slices.SortStableFunc(c.found, func(a, b finding) int { return cmp.Compare(a.at, b.at) })
+	c := checker{body: body, isFile: true}
+	c.checkSubscription(root)
+	if len(c.faults) > 0 {
+		slices.SortStableFunc(c.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
 		var all faults
-		for _, f := range c.found {
-			all = append(all, faultAt(body, f))
+		for _, f := range c.faults {
+			all = append(all, locateFault(body, f))
 		}
 		return nil, all
 	}
@@ -88,35 +88,35 @@ func (s Subscription) Validate() error {
 	if err != nil {
 		return faults{err}
 	}
-	root, err := readTree(body)
+	root, err := parseTree(body)
 	if err != nil {
 		return faults{err}
 	}
 	c := checker{body: body}
-	c.subscription(root)
-	if len(c.found) == 0 {
+	c.checkSubscription(root)
+	if len(c.faults) == 0 {
 		return nil
 	}
 	var all faults
-	for _, f := range c.found {
+	for _, f := range c.faults {
 		all = append(all, errors.New(f.text))
 	}
 	return all
 }
 
-// finding is a fault and the offset of the byte where it stands.
-type finding struct {
+// fault is a fault and the offset of the byte where it stands.
+type fault struct {
 	at   int
 	text string
 }
 
-func faultAt(body []byte, f finding) *SubscriptionFault {
-	line, column := position(body, f.at)
+func locateFault(body []byte, f fault) *SubscriptionFault {
+	line, column := lineAndColumn(body, f.at)
 	return &SubscriptionFault{Line: line, Column: column, Text: f.text}
 }
 
-// position tells the line and column, both from 1, of the byte at an offset.
-func position(body []byte, at int) (line, column int) {
+// lineAndColumn tells the line and column, both from 1, of the byte at an offset.
+func lineAndColumn(body []byte, at int) (line, column int) {
 	before := body[:min(max(at, 0), len(body))]
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(before[start:]) + 1
@@ -144,7 +144,7 @@ func syntaxFault(body []byte) (at int, text string) {
 	switch trimmed := bytes.TrimRight(body, " \t\r\n"); {
 	case len(trimmed) == 0:
 		return 0, `the file is empty; want {"app id": {"agent_grids": [ … ]}}`
-	case endsEarly(trimmed):
+	case isTruncated(trimmed):
 		_, last := utf8.DecodeLastRune(trimmed)
 		return len(trimmed) - last, `the text ends here, in the middle of a value; a }, ] or " is missing`
 	}
@@ -166,8 +166,8 @@ func syntaxFault(body []byte) (at int, text string) {
 	return at, err.Error()
 }
 
-// endsEarly tells whether a body is the beginning of some JSON text.
-func endsEarly(body []byte) bool {
+// isTruncated tells whether a body is the beginning of some JSON text.
+func isTruncated(body []byte) bool {
 	err := json.NewDecoder(bytes.NewReader(body)).Decode(new(json.RawMessage))
 	var syntax *json.SyntaxError
 	return err != nil && !errors.As(err, &syntax)
@@ -176,10 +176,10 @@ func endsEarly(body []byte) bool {
 // node is one value of a JSON text and where it begins.
 type node struct {
 	at      int
-	kind    byte     // first byte of the value, with 0 for all numbers and t for both booleans
-	text    text     // of a scalar, unquoted
-	members []member // of an object, in their order
-	items   []node   // of an array
+	kind    byte       // first byte of the value, with 0 for all numbers and t for both booleans
+	text    flexString // of a scalar, unquoted
+	members []member   // of an object, in their order
+	items   []node     // of an array
 }
 
 type member struct {
@@ -188,8 +188,8 @@ type member struct {
 	value node
 }
 
-// get is the value of an object's member, the zero node if there is none.
-func (n node) get(name string) node {
+// member is the value of an object's member, the zero node if there is none.
+func (n node) member(name string) node {
 	for _, m := range n.members {
 		if m.name == name {
 			return m.value
@@ -198,8 +198,8 @@ func (n node) get(name string) node {
 	return node{}
 }
 
-// what names the kind of a value.
-func (n node) what() string {
+// typeName names the kind of a value.
+func (n node) typeName() string {
 	switch n.kind {
 	case '{':
 		return "an object"
@@ -214,15 +214,15 @@ func (n node) what() string {
 	}
 }
 
-// readTree reads a JSON text with the places of its values.
-func readTree(body []byte) (node, error) {
+// parseTree reads a JSON text with the places of its values.
+func parseTree(body []byte) (node, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
-	return readNode(dec, body)
+	return parseNode(dec, body)
 }
 
-func readNode(dec *json.Decoder, body []byte) (node, error) {
-	n := node{at: next(dec, body)}
+func parseNode(dec *json.Decoder, body []byte) (node, error) {
+	n := node{at: nextOffset(dec, body)}
 	token, err := dec.Token()
 	if err != nil {
 		return n, err
@@ -231,7 +231,7 @@ func readNode(dec *json.Decoder, body []byte) (node, error) {
 	switch t := token.(type) {
 	case json.Delim:
 		for dec.More() {
-			m := member{at: next(dec, body)}
+			m := member{at: nextOffset(dec, body)}
 			if t == '{' {
 				key, err := dec.Token()
 				if err != nil {
@@ -239,7 +239,7 @@ func readNode(dec *json.Decoder, body []byte) (node, error) {
 				}
 				m.name, _ = key.(string)
 			}
-			if m.value, err = readNode(dec, body); err != nil {
+			if m.value, err = parseNode(dec, body); err != nil {
 				return n, err
 			}
 			if t == '{' {
@@ -250,17 +250,17 @@ func readNode(dec *json.Decoder, body []byte) (node, error) {
 		}
 		_, err = dec.Token()
 	case string:
-		n.text = text(t)
+		n.text = flexString(t)
 	case json.Number:
-		n.kind, n.text = '0', text(t)
+		n.kind, n.text = '0', flexString(t)
 	case bool:
-		n.kind, n.text = 't', text(fmt.Sprint(t))
+		n.kind, n.text = 't', flexString(fmt.Sprint(t))
 	}
 	return n, err
 }
 
-// next is the offset of the token that the decoder will read next.
-func next(dec *json.Decoder, body []byte) int {
+// nextOffset is the offset of the token that the decoder will read next.
+func nextOffset(dec *json.Decoder, body []byte) int {
 	at := int(dec.InputOffset())
 	return at + len(body[at:]) - len(bytes.TrimLeft(body[at:], " \t\r\n,:"))
 }

@@ -59,9 +59,9 @@ func oneGrid(members string) []byte {
 }
 
 // Each difference of spelling by itself, and what is sent for it.
-func TestGridSpellings(t *testing.T) {
+func TestGridSyntaxVariants(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ in, wire string }{
+	tests := map[string]struct{ in, wireJSON string }{
 		"nothing":                {``, `"logged_in_agents_only":false`},
 		"order":                  {`"order":[{"by":"2","dir":"DESC"},{"by":"1","dir":"ASC"}]`, `"order":[{"by":"2","dir":"DESC"},{"by":"1","dir":"ASC"}],"logged_in_agents_only":false`},
 		"order_by":               {`"order_by":"2","order_dir":"DESC"`, `"order":[{"by":"2","dir":"DESC"}],"logged_in_agents_only":false`},
@@ -95,7 +95,7 @@ func TestGridSpellings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(string(oneGrid(tt.wire)), string(got)); diff != "" {
+			if diff := cmp.Diff(string(oneGrid(tt.wireJSON)), string(got)); diff != "" {
 				t.Errorf("wire (-want +got)\n%s", diff)
 			}
 		})
@@ -120,9 +120,9 @@ func TestAllFaultsTogether(t *testing.T) {
 
 func TestParseSubscriptionRefusesOtherTexts(t *testing.T) {
 	t.Parallel()
-	whole := string(oneGrid(""))
+	complete := string(oneGrid(""))
 	for _, body := range []string{
-		"", " ", "null", "{}", "[]", "7", `"app"`, "<html>", whole[:len(whole)/2], whole + whole, whole + "}", whole + "]", whole + "x",
+		"", " ", "null", "{}", "[]", "7", `"app"`, "<html>", complete[:len(complete)/2], complete + complete, complete + "}", complete + "]", complete + "x",
 		`{"app":null}`, `{"app":{"agent_grids":{}}}`, `{"app":{"agent_grids":[7]}}`, "{\"app\":{\"stats_totals\":[\"\xff\"]}}",
 	} {
 		if sub, err := bpcc.ParseSubscription([]byte(body)); !errors.Is(err, bpcc.ErrSubscription) || sub != nil {
@@ -180,13 +180,13 @@ func FuzzParseSubscription(f *testing.F) {
 			}
 			return
 		}
-		wire, err := json.Marshal(sub)
+		wireJSON, err := json.Marshal(sub)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := bpcc.ParseSubscription(wire)
+		again, err := bpcc.ParseSubscription(wireJSON)
 		if err != nil {
-			t.Fatalf("%s is sent, and refused: %v", wire, err)
+			t.Fatalf("%s is sent, and refused: %v", wireJSON, err)
 		}
 		if diff := cmp.Diff(sub, again, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("read again (-first +second)\n%s", diff)

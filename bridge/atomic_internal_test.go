@@ -10,10 +10,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestALineHearsWhatTheServerSays of its batches, and nothing else.
-func TestALineHearsWhatTheServerSays(t *testing.T) {
+// TestInboxReceivesBatchAcks of its batches, and nothing else.
+func TestInboxReceivesBatchAcks(t *testing.T) {
 	t.Parallel()
-	g, stream := newGroup(t)
+	g, stream := newPublisherTest(t)
 	nc := g.js.Conn()
 	if _, err := g.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "NONE", Subjects: []string{"n.>"}}); err != nil {
 		t.Fatal(err)
@@ -22,19 +22,19 @@ func TestALineHearsWhatTheServerSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	send := func(subject string) (uint64, error) {
-		msgs := commitOf("a", 2, 0)
+		msgs := newCommit("a", 2, 0)
 		for _, m := range msgs {
 			if m.Header.Del(jetstream.ExpectedLastSubjSeqHeader); subject != "" {
 				m.Subject = subject
 			}
 		}
-		return g.batch(t.Context(), msgs)
+		return g.publishAtomic(t.Context(), msgs)
 	}
 	stored := func(want uint64) {
 		t.Helper()
 		// What somebody else says is no answer.
-		for _, l := range g.lines {
-			if err := nc.Publish(l.inbox+".another"+answerLast, []byte(`{"stream":"GROUP","seq":77,"batch":"another","count":3}`)); err != nil {
+		for _, l := range g.idleInboxes {
+			if err := nc.Publish(l.subject+".another"+ackCommit, []byte(`{"stream":"GROUP","seq":77,"batch":"another","count":3}`)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -52,19 +52,19 @@ func TestALineHearsWhatTheServerSays(t *testing.T) {
 		t.Errorf("where batches are not taken: %v, want code %d", err, codeAtomicOff)
 	}
 	stored(9)
-	begun := time.Now()
-	if _, err := send("silent.a"); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) < ackTimeout {
-		t.Errorf("where nobody answers: %v after %v, want %v after %v", err, time.Since(begun), context.DeadlineExceeded, ackTimeout)
+	start := time.Now()
+	if _, err := send("silent.a"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) < ackTimeout {
+		t.Errorf("where nobody answers: %v after %v, want %v after %v", err, time.Since(start), context.DeadlineExceeded, ackTimeout)
 	}
 	stored(12)
-	broken := commitOf("a", 1, 0)
+	broken := newCommit("a", 1, 0)
 	broken[1].Subject = "" // which the client refuses to send
-	if _, err := g.batch(t.Context(), broken); !errors.Is(err, nats.ErrBadSubject) {
+	if _, err := g.publishAtomic(t.Context(), broken); !errors.Is(err, nats.ErrBadSubject) {
 		t.Errorf("a batch that is not sent to its end: %v, want %v", err, nats.ErrBadSubject)
 	}
 	stored(15)
-	if len(g.lines) != 1 || nc.NumSubscriptions() > 3 {
-		t.Errorf("%d lines lie idle, of %d subscriptions; want those that doubt was cast on to be gone", len(g.lines), nc.NumSubscriptions())
+	if len(g.idleInboxes) != 1 || nc.NumSubscriptions() > 3 {
+		t.Errorf("%d lines lie idle, of %d subscriptions; want those that doubt was cast on to be gone", len(g.idleInboxes), nc.NumSubscriptions())
 	}
 	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 15 {
 		t.Errorf("the stream holds %d messages, error %v; want 15", info.State.Msgs, err)

@@ -20,53 +20,53 @@ const parallelChecks = 4
 
 // availabilityPoller asks for every service's availability on its own interval.
 type availabilityPoller struct {
-	client    *bpcc.Client
-	chosen    []string         // which services to ask for; none = all
-	directory *directoryPoller // tells which there are
-	interval  time.Duration
-	log       *slog.Logger
-	now       func() time.Time
+	client     *bpcc.Client
+	configured []string         // which services to ask for; none = all
+	directory  *directoryPoller // tells which there are
+	interval   time.Duration
+	log        *slog.Logger
+	now        func() time.Time
 
-	mu     sync.Mutex
-	latest map[string]engine.AvailabilityResult // not yet taken; guarded by mu
-	listed map[string]bool                      // services told or asked for; guarded by mu
+	mu            sync.Mutex
+	latest        map[string]engine.AvailabilityResult // not yet taken; guarded by mu
+	knownServices map[string]bool                      // services told or asked for; guarded by mu
 }
 
-// take returns the latest check of each service since the last call.
-func (p *availabilityPoller) take() []engine.AvailabilityResult {
+// drainResults returns the latest check of each service since the last call.
+func (p *availabilityPoller) drainResults() []engine.AvailabilityResult {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var checks []engine.AvailabilityResult
+	var results []engine.AvailabilityResult
 	for _, name := range slices.Sorted(maps.Keys(p.latest)) {
-		checks = append(checks, p.latest[name])
+		results = append(results, p.latest[name])
 	}
 	clear(p.latest)
-	return checks
+	return results
 }
 
-// run polls until ctx ends.
-func (p *availabilityPoller) run(ctx context.Context) {
+// runAvailability polls until ctx ends.
+func (p *availabilityPoller) runAvailability(ctx context.Context) {
 	tick := time.NewTicker(p.interval)
 	defer tick.Stop()
-	warned := map[string]bool{}
+	logged := map[string]bool{}
 	for {
-		services := p.chosen
-		known, sure := p.directory.serviceNames()
+		services := p.configured
+		known, ok := p.directory.serviceNames()
 		if len(services) == 0 {
 			services = known
-		} else if sure && len(known) > 0 {
+		} else if ok && len(known) > 0 {
 			for _, name := range services {
-				if !slices.Contains(known, name) && !warned[name] {
-					warned[name] = true
+				if !slices.Contains(known, name) && !logged[name] {
+					logged[name] = true
 					p.log.Warn("BPCC_SERVICES names an unlisted service", "service", name,
 						"hint", "its availability is checked all the same; compare the name with the tenant's list of services")
 				}
 			}
 		}
-		if sure || len(p.chosen) > 0 {
-			p.drop(services)
+		if ok || len(p.configured) > 0 {
+			p.markRemoved(services)
 		}
-		p.round(ctx, services)
+		p.pollServices(ctx, services)
 		select {
 		case <-ctx.Done():
 			return
@@ -75,38 +75,38 @@ func (p *availabilityPoller) run(ctx context.Context) {
 	}
 }
 
-// drop tells of the services that are not listed any more.
-func (p *availabilityPoller) drop(services []string) {
+// markRemoved tells of the services that are not listed any more.
+func (p *availabilityPoller) markRemoved(services []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(services) == 0 && len(p.listed) > 0 {
+	if len(services) == 0 && len(p.knownServices) > 0 {
 		return // a tenant that lists nothing at once is hardly to be believed
 	}
 	now := p.now()
-	for name := range p.listed {
+	for name := range p.knownServices {
 		if !slices.Contains(services, name) {
 			p.latest[name] = engine.AvailabilityResult{Service: name, Err: engine.ErrServiceRemoved, Sent: now, Received: now}
 		}
 	}
-	p.listed = map[string]bool{}
+	p.knownServices = map[string]bool{}
 	for _, name := range services {
-		p.listed[name] = true
+		p.knownServices[name] = true
 	}
 }
 
-// expect begins a term: these services were told to be available or not.
-func (p *availabilityPoller) expect(services []string) {
+// seedServices begins a term: these services were told to be available or not.
+func (p *availabilityPoller) seedServices(services []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.latest)
-	p.listed = map[string]bool{}
+	p.knownServices = map[string]bool{}
 	for _, name := range services {
-		p.listed[name] = true
+		p.knownServices[name] = true
 	}
 }
 
-// round checks every service once. A service that fails stops no other.
-func (p *availabilityPoller) round(ctx context.Context, services []string) {
+// pollServices checks every service once. A service that fails stops no other.
+func (p *availabilityPoller) pollServices(ctx context.Context, services []string) {
 	var g errgroup.Group
 	g.SetLimit(parallelChecks)
 	for _, service := range slices.Compact(slices.Sorted(slices.Values(services))) {

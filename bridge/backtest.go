@@ -13,9 +13,9 @@ import (
 	"bpcc-nats/bridge/rule"
 )
 
-// ErrApart is returned by [Backtest.Run] for recordings that one bridge cannot
+// ErrNotContiguous is returned by [Backtest.Run] for recordings that one bridge cannot
 // have made: of several tenants, or of overlapping times.
-var ErrApart = errors.New("the recordings do not go together")
+var ErrNotContiguous = errors.New("the recordings do not go together")
 
 // Backtest runs recordings through the engine of the bridge: what it would have
 // published, and what its thresholds would have raised. The clock is that of the
@@ -44,65 +44,65 @@ type RuleSet struct {
 // [ErrApart].
 func (b *Backtest) Run(ctx context.Context) (*Summary, error) {
 	sum := &Summary{Events: map[string]int{}}
-	var trials []*trial
+	var runs []*ruleSetRun
 	sets := b.Sets
 	if len(sets) == 0 {
 		sets = []RuleSet{{}}
 	}
 	for i, set := range sets {
-		t := &trial{set: set, tally: newTally(set.Rules)}
+		t := &ruleSetRun{set: set, stats: newRuleStats(set.Rules)}
 		if i == 0 {
 			t.emit, t.events = b.Emit, sum.Events
 		}
-		trials = append(trials, t)
+		runs = append(runs, t)
 	}
 	recordings := slices.SortedStableFunc(slices.Values(b.Recordings), func(a, b *Recording) int {
 		return a.header.RecordedAt.Compare(b.header.RecordedAt)
 	})
 	for _, r := range recordings {
-		if err := sum.joins(r); err != nil {
+		if err := sum.checkContiguous(r); err != nil {
 			return sum, err
 		}
-		if err := replayOne(ctx, r, trials, sum); err != nil {
+		if err := replayRecording(ctx, r, runs, sum); err != nil {
 			return sum, err
 		}
 	}
-	sum.close(trials)
+	sum.finish(runs)
 	return sum, nil
 }
 
-// joins checks that a recording goes on where the last one ended.
-func (s *Summary) joins(r *Recording) error {
+// checkContiguous checks that a recording goes on where the last one ended.
+func (s *Summary) checkContiguous(r *Recording) error {
 	switch {
 	case s.Tenant == "":
 		s.Tenant, s.From = r.header.Tenant, r.header.RecordedAt
 	case s.Tenant != r.header.Tenant:
-		return fmt.Errorf("%w: %s is of tenant %q, not %q", ErrApart, r.name, r.header.Tenant, s.Tenant)
+		return fmt.Errorf("%w: %s is of tenant %q, not %q", ErrNotContiguous, r.name, r.header.Tenant, s.Tenant)
 	case r.header.RecordedAt.Before(s.To):
 		return fmt.Errorf("%w: %s begins at %s, before the one before it has ended at %s",
-			ErrApart, r.name, event.Floor(r.header.RecordedAt), event.Floor(s.To))
+			ErrNotContiguous, r.name, event.Floor(r.header.RecordedAt), event.Floor(s.To))
 	}
 	s.To = r.header.RecordedAt
 	return nil
 }
 
-// replayOne runs one recording through all trials.
-func replayOne(ctx context.Context, r *Recording, trials []*trial, sum *Summary) error {
-	for _, t := range trials {
-		if err := t.begin(r); err != nil {
+// replayRecording runs one recording through all trials.
+func replayRecording(ctx context.Context, r *Recording, runs []*ruleSetRun, sum *Summary) error {
+	for _, t := range runs {
+		if err := t.startBridge(r); err != nil {
 			return err
 		}
 	}
 	for {
-		o, err := r.look()
+		o, err := r.nextPoll()
 		if errors.Is(err, io.EOF) {
 			if !r.ended {
 				sum.Warnings = append(sum.Warnings, fmt.Sprintf("%s breaks off after line %d: its recorder was killed or has not ended; all before is used", r.name, r.line))
 				return nil
 			}
 			sum.To = o.At
-			for _, t := range trials {
-				if err := t.deliver(t.engine.Stop(o.At, "shutdown")); err != nil {
+			for _, t := range runs {
+				if err := t.commitBatch(t.engine.Stop(o.At, "shutdown")); err != nil {
 					return err
 				}
 			}
@@ -114,71 +114,71 @@ func replayOne(ctx context.Context, r *Recording, trials []*trial, sum *Summary)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		gap := gapBefore(o, trials[0].engine)
-		for i, t := range trials {
-			done, err := t.look(o)
+		gap := gapEndedBy(o, runs[0].engine)
+		for i, t := range runs {
+			result, err := t.step(o)
 			if err != nil {
 				return fmt.Errorf("%s: line %d: %w", r.name, r.line, err)
 			}
 			if i == 0 {
-				sum.look(o, done.Err, gap)
+				sum.addPoll(o, result.Err, gap)
 			}
 		}
 	}
 }
 
-// trial is one rule set's run over all recordings.
-type trial struct {
+// ruleSetRun is one rule set's run over all recordings.
+type ruleSetRun struct {
 	set     RuleSet
 	config  *Config
 	engine  *engine.Engine
 	encoder *event.Encoder
 	emit    func(subject string, body []byte) error // nil = nobody wants events
 
-	committed time.Time // when the last batch was delivered
-	events    map[string]int
-	tally     tally
+	lastCommit time.Time // when the last batch was delivered
+	events     map[string]int
+	stats      ruleStats
 }
 
-// begin starts a bridge that finds in the stream what the trial has delivered.
-func (t *trial) begin(r *Recording) error {
+// startBridge starts a bridge that finds in the stream what the trial has delivered.
+func (t *ruleSetRun) startBridge(r *Recording) error {
 	t.config = r.header.config()
 	t.config.Rules = t.set.Rules
-	if faults := rule.Unsubscribed(t.set.Rules, subscribedStats(t.config.Subscription), matcher(t.config.RedactStats)); len(faults) > 0 {
+	if faults := rule.Unsubscribed(t.set.Rules, subscribedStats(t.config.Subscription), globMatcher(t.config.RedactStats)); len(faults) > 0 {
 		return fmt.Errorf("%w: %s: %s: %w", rule.ErrInvalid, t.set.Name, r.name, errors.Join(faults...))
 	}
-	options := engineOptions(t.config, makePlan(t.config.Subscription, t.config, recordedSuffix), "backtest")
+	options := engineOptions(t.config, newPlan(t.config.Subscription, t.config, recordedSuffix), "backtest")
 	if t.engine == nil {
 		t.engine = engine.New(options)
 	} else {
 		t.engine = t.engine.Resume(options)
 	}
-	t.encoder = event.NewEncoder(t.config.source())
-	return t.deliver(t.engine.Start(r.header.RecordedAt))
+	t.encoder = event.NewEncoder(t.config.cloudEventSource())
+	return t.commitBatch(t.engine.Start(r.header.RecordedAt))
 }
 
-// look gives the engine one observation, as the bridge's loop does.
-func (t *trial) look(o engine.Observation) (*engine.Batch, error) {
-	var done *engine.Batch
+// step gives the engine one observation, as the bridge's loop does.
+func (t *ruleSetRun) step(o engine.Observation) (*engine.Batch, error) {
+	var result *engine.Batch
 	if errors.Is(o.Err, engine.ErrPending) {
-		done = t.engine.OnTick(o)
+		result = t.engine.OnTick(o)
 	} else {
-		done = t.engine.OnPoll(o)
+		result = t.engine.OnPoll(o)
 	}
-	if !t.engine.NeedsCommit(done) && o.At.Sub(t.committed) < t.config.CheckpointInterval {
-		t.engine.Skip(done)
-		return done, nil
+	if !t.engine.NeedsCommit(result) && o.At.Sub(t.lastCommit) < t.config.CheckpointInterval {
+		t.engine.Skip(result)
+		return result, nil
 	}
-	return done, t.deliver(done)
+	return result, t.commitBatch(result)
 }
 
-// deliver takes a batch as the stream would.
-func (t *trial) deliver(b *engine.Batch) error {
-	t.committed = b.At()
+// commitBatch takes a batch as the stream would.
+func (t *ruleSetRun) commitBatch(b *engine.Batch) error {
+	t.lastCommit = b.At()
 	for chunk := range t.engine.Chunks(b, batchLimit) {
 		for i := range chunk.Events {
 			ev := &chunk.Events[i]
-			t.tally.add(ev)
+			t.stats.countEvent(ev)
 			if t.events != nil {
 				t.events[ev.Name]++
 			}

@@ -16,49 +16,49 @@ import (
 	"bpcc-nats/bridge/rule"
 )
 
-// noon is when written recordings begin.
-var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+// recordingStart is when written recordings begin.
+var recordingStart = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// tapeTime is an instant of a written recording, in seconds after noon.
-func tapeTime(seconds float64) string {
-	return noon.Add(time.Duration(seconds * float64(time.Second))).Format(time.RFC3339Nano)
+// recordingTime is an instant of a written recording, in seconds after noon.
+func recordingTime(seconds float64) string {
+	return recordingStart.Add(time.Duration(seconds * float64(time.Second))).Format(time.RFC3339Nano)
 }
 
-// tapeHead writes the first line of a recording that begins some seconds after noon.
-func tapeHead(tenant string, seconds float64) string {
+// recordingHead writes the first line of a recording that begins some seconds after noon.
+func recordingHead(tenant string, seconds float64) string {
 	return fmt.Sprintf(`{"format":"bpcc-recording","version":1,"program":"test","tenant":%q,"source":"https://acme.example/statsapi","recorded_at":%q,
 		"subscription":{"x":{"service_grids":[{"id":"s","columns":[{"id":"1","stat_name":"name"},{"id":"2","stat_name":"in_calls_waiting"}]}]}},
 		"agent_key":"login_id","poll_interval":"2s","checkpoint_interval":"30s","availability_debounce":"0s","retention":"720h",
-		"volatile_stats":[],"disappear_after":2}`, tenant, tapeTime(seconds))
+		"volatile_stats":[],"disappear_after":2}`, tenant, recordingTime(seconds))
 }
 
-// waiting writes a look that shows how many calls wait.
-func waiting(seconds float64, calls int) string {
+// recordCallsWaiting writes a look that shows how many calls wait.
+func recordCallsWaiting(seconds float64, calls int) string {
 	return fmt.Sprintf(`{"at":%q,"sent":%q,"received":%q,"body":{"x~recorded":{"service_grids":[{"id":"s","values":[{"1":"Voice","2":"%d"}]}]}}}`,
-		tapeTime(seconds), tapeTime(seconds-0.1), tapeTime(seconds), calls)
+		recordingTime(seconds), recordingTime(seconds-0.1), recordingTime(seconds), calls)
 }
 
-func failing(seconds float64, kind string) string {
-	return fmt.Sprintf(`{"at":%q,"error":{"kind":%q,"status":0,"text":"it failed"}}`, tapeTime(seconds), kind)
+func recordFailure(seconds float64, kind string) string {
+	return fmt.Sprintf(`{"at":%q,"error":{"kind":%q,"status":0,"text":"it failed"}}`, recordingTime(seconds), kind)
 }
 
-func tapeEnd(seconds float64) string {
-	return fmt.Sprintf(`{"at":%q,"end":"stopped"}`, tapeTime(seconds))
+func recordingEnd(seconds float64) string {
+	return fmt.Sprintf(`{"at":%q,"end":"stopped"}`, recordingTime(seconds))
 }
 
-// tapeLines joins the lines of a recording, each on one line.
-func tapeLines(l ...string) string {
+// recordingLines joins the lines of a recording, each on one line.
+func recordingLines(l ...string) string {
 	for i := range l {
 		l[i] = strings.NewReplacer("\n", "", "\t", "").Replace(l[i]) + "\n"
 	}
 	return strings.Join(l, "")
 }
 
-// tape writes a recording to a file.
-func tape(t *testing.T, l ...string) string {
+// writeRecording writes a recording to a file.
+func writeRecording(t *testing.T, l ...string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "recording.ndjson")
-	if err := os.WriteFile(file, []byte(tapeLines(l...)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(recordingLines(l...)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -73,7 +73,7 @@ func ruleSet(t *testing.T, text string) bridge.RuleSet {
 	return bridge.RuleSet{Name: text, Rules: r}
 }
 
-func backlog(t *testing.T, raise, clear int, hold string) bridge.RuleSet {
+func backlogRules(t *testing.T, raise, clear int, hold string) bridge.RuleSet {
 	return ruleSet(t, fmt.Sprintf(`[{"name":"backlog","kind":"service","stat":"in_calls_waiting","for":%q,
 		"raise":{"op":">=","value":%d},"clear":{"op":"<=","value":%d}}]`, hold, raise, clear))
 }
@@ -82,23 +82,23 @@ func backlog(t *testing.T, raise, clear int, hold string) bridge.RuleSet {
 // that reads what nobody recorded.
 func TestRuleSetsAreCompared(t *testing.T) {
 	t.Parallel()
-	w := &world{t: t, valid: map[string]bool{}}
-	file := tape(t, tapeHead("acme", 0), waiting(2, 0), waiting(4, 6), waiting(6, 6), waiting(8, 3), waiting(10, 1), waiting(12, 7), waiting(14, 2), waiting(16, 9), tapeEnd(20))
-	all, sum := w.backtest([]bridge.RuleSet{backlog(t, 5, 2, "0s"), backlog(t, 3, 1, "4s")}, file)
+	w := &testEnv{t: t, validatedBodies: map[string]bool{}}
+	file := writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), recordCallsWaiting(6, 6), recordCallsWaiting(8, 3), recordCallsWaiting(10, 1), recordCallsWaiting(12, 7), recordCallsWaiting(14, 2), recordCallsWaiting(16, 9), recordingEnd(20))
+	all, sum := w.backtest([]bridge.RuleSet{backlogRules(t, 5, 2, "0s"), backlogRules(t, 3, 1, "4s")}, file)
 	want := [][]bridge.RuleSummary{
-		{{Name: "backlog", Raised: 3, Cleared: 2, Open: 1, Total: 12 * time.Second, Longest: 6 * time.Second, Entities: 1}},
+		{{Name: "backlog", Raised: 3, Cleared: 2, StillRaised: 1, Total: 12 * time.Second, Longest: 6 * time.Second, Entities: 1}},
 		{{Name: "backlog", Raised: 1, Cleared: 1, Total: 2 * time.Second, Longest: 2 * time.Second, Entities: 1}},
 	}
 	if diff := cmp.Diff(want, [][]bridge.RuleSummary{sum.Sets[0].Rules, sum.Sets[1].Rules}); diff != "" {
 		t.Errorf("summaries (-want +got)\n%s", diff)
 	}
-	if n := len(on(all, "threshold.backlog.Voice.raised")); n != 3 || sum.Events["threshold.raised"] != 3 {
+	if n := len(withSubject(all, "threshold.backlog.Voice.raised")); n != 3 || sum.Events["threshold.raised"] != 3 {
 		t.Errorf("%d raised events and %d counted, want the 3 of the first rule set", n, sum.Events["threshold.raised"])
 	}
-	if sum.Polls != 8 || sum.Good != 8 || len(sum.Gaps) != 0 || !sum.To.Equal(noon.Add(20*time.Second)) {
+	if sum.Polls != 8 || sum.GoodPolls != 8 || len(sum.Gaps) != 0 || !sum.To.Equal(recordingStart.Add(20*time.Second)) {
 		t.Errorf("summary: %+v", sum)
 	}
-	r, err := bridge.OpenRecording("x", strings.NewReader(tapeLines(tapeHead("acme", 0))))
+	r, err := bridge.OpenRecording("x", strings.NewReader(recordingLines(recordingHead("acme", 0))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,8 +112,8 @@ func TestRuleSetsAreCompared(t *testing.T) {
 // first one cut, as the terms of one bridge.
 func TestRecordingsRunOneAfterAnother(t *testing.T) {
 	t.Parallel()
-	w := &world{t: t, valid: map[string]bool{}}
-	first := tape(t, tapeHead("acme", 0), waiting(2, 0), waiting(4, 6), `{"at":"2026-11-23T12:00:06Z","er`)
+	w := &testEnv{t: t, validatedBodies: map[string]bool{}}
+	first := writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), `{"at":"2026-11-23T12:00:06Z","er`)
 	cut, err := os.ReadFile(first)
 	if err != nil {
 		t.Fatal(err)
@@ -121,16 +121,16 @@ func TestRecordingsRunOneAfterAnother(t *testing.T) {
 	if err := os.WriteFile(first, cut[:len(cut)-1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	second := tape(t, tapeHead("acme", 100), waiting(102, 6), waiting(104, 7), tapeEnd(106))
-	third := tape(t, tapeHead("acme", 200), waiting(202, 1), tapeEnd(204))
-	all, sum := w.backtest([]bridge.RuleSet{backlog(t, 5, 2, "0s")}, third, first, second)
+	second := writeRecording(t, recordingHead("acme", 100), recordCallsWaiting(102, 6), recordCallsWaiting(104, 7), recordingEnd(106))
+	third := writeRecording(t, recordingHead("acme", 200), recordCallsWaiting(202, 1), recordingEnd(204))
+	all, sum := w.backtest([]bridge.RuleSet{backlogRules(t, 5, 2, "0s")}, third, first, second)
 	var got []string
 	for _, s := range all {
 		if s.Subject == "feed.checkpoint" {
 			continue
 		}
 		line := fmt.Sprintf("%s %s", s.ID, s.Subject)
-		if s.get("after_gap") == true {
+		if s.field("after_gap") == true {
 			line += " after gap"
 		}
 		got = append(got, line)
@@ -156,7 +156,7 @@ func TestRecordingsRunOneAfterAnother(t *testing.T) {
 		t.Errorf("events (-want +got)\n%s", diff)
 	}
 	gap := func(from, to float64) bridge.Gap {
-		return bridge.Gap{From: noon.Add(time.Duration(from * float64(time.Second))), To: noon.Add(time.Duration(to * float64(time.Second)))}
+		return bridge.Gap{From: recordingStart.Add(time.Duration(from * float64(time.Second))), To: recordingStart.Add(time.Duration(to * float64(time.Second)))}
 	}
 	if diff := cmp.Diff([]bridge.Gap{gap(3.9, 102), gap(103.9, 202)}, sum.Gaps); diff != "" {
 		t.Errorf("gaps (-want +got)\n%s", diff)
@@ -169,8 +169,8 @@ func TestRecordingsRunOneAfterAnother(t *testing.T) {
 	}
 }
 
-// TestErrorKindsAreTheSameCauses gives a feed nothing but one kind of error.
-func TestErrorKindsAreTheSameCauses(t *testing.T) {
+// TestErrorKindsMatchCauses gives a feed nothing but one kind of error.
+func TestErrorKindsMatchCauses(t *testing.T) {
 	t.Parallel()
 	causes := map[string]string{
 		"not_ready": "source", "auth": "auth", "forbidden": "auth", "no_subscription": "subscription_lost", "limit": "subscription_lost",
@@ -179,9 +179,9 @@ func TestErrorKindsAreTheSameCauses(t *testing.T) {
 		"slow": "source", "other": "source",
 	}
 	for kind, cause := range causes {
-		w := &world{t: t, valid: map[string]bool{}}
-		all, _ := w.backtest(nil, tape(t, tapeHead("acme", 0), waiting(2, 0), failing(4, kind), failing(6, kind), failing(9, kind), waiting(11, 1)))
-		interrupted, resumed := on(all, "feed.interrupted"), on(all, "feed.resumed")
+		w := &testEnv{t: t, validatedBodies: map[string]bool{}}
+		all, _ := w.backtest(nil, writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordFailure(4, kind), recordFailure(6, kind), recordFailure(9, kind), recordCallsWaiting(11, 1)))
+		interrupted, resumed := withSubject(all, "feed.interrupted"), withSubject(all, "feed.resumed")
 		if len(interrupted) != 1 || len(resumed) != 1 || interrupted[0].text("cause") != cause {
 			t.Errorf("%s: %v, then %v; want one interruption with cause %s", kind, interrupted, resumed, cause)
 		}
@@ -190,22 +190,22 @@ func TestErrorKindsAreTheSameCauses(t *testing.T) {
 
 func TestFaultyRecordings(t *testing.T) {
 	t.Parallel()
-	good := tapeHead("acme", 0)
+	valid := recordingHead("acme", 0)
 	tests := map[string]struct{ body, want string }{
 		"nothing":             {"", "empty"},
-		"no header":           {tapeLines(waiting(2, 0)), "line 1"},
-		"of the future":       {tapeLines(strings.Replace(good, `"version":1`, `"version":2`, 1)), "version 2"},
-		"no interval":         {tapeLines(strings.Replace(good, `"2s"`, `"0s"`, 1)), "above zero"},
-		"a foreign key":       {tapeLines(strings.Replace(good, `"login_id"`, `"name"`, 1)), "agent_key"},
-		"an empty grid":       {tapeLines(strings.Replace(good, `"columns":[{"id":"1","stat_name":"name"},{"id":"2","stat_name":"in_calls_waiting"}]`, `"columns":[]`, 1)), "no columns"},
-		"no JSON":             {tapeLines(good, waiting(2, 0), "{", waiting(4, 0)), "line 3"},
-		"no time":             {tapeLines(good, `{"error":{"kind":"auth","text":"x"}}`), "line 2"},
-		"neither":             {tapeLines(good, fmt.Sprintf(`{"at":%q}`, tapeTime(2))), "line 2"},
-		"both":                {tapeLines(good, strings.Replace(waiting(2, 0), `{"at"`, `{"error":{"kind":"auth","text":"x"},"at"`, 1)), "an error and a body"},
-		"unknown kind":        {tapeLines(good, failing(2, "mood")), `"mood"`},
-		"unknown directory":   {tapeLines(good, strings.Replace(failing(2, "auth"), `{"at"`, `{"directories":[{"directory":"cats"}],"at"`, 1)), `"cats"`},
-		"check of no service": {tapeLines(good, strings.Replace(failing(2, "auth"), `{"at"`, `{"checks":[{"service":"","available":true}],"at"`, 1)), "line 2"},
-		"more after the end":  {tapeLines(good, tapeEnd(2), waiting(4, 0)), "line 3"},
+		"no header":           {recordingLines(recordCallsWaiting(2, 0)), "line 1"},
+		"of the future":       {recordingLines(strings.Replace(valid, `"version":1`, `"version":2`, 1)), "version 2"},
+		"no interval":         {recordingLines(strings.Replace(valid, `"2s"`, `"0s"`, 1)), "above zero"},
+		"a foreign key":       {recordingLines(strings.Replace(valid, `"login_id"`, `"name"`, 1)), "agent_key"},
+		"an empty grid":       {recordingLines(strings.Replace(valid, `"columns":[{"id":"1","stat_name":"name"},{"id":"2","stat_name":"in_calls_waiting"}]`, `"columns":[]`, 1)), "no columns"},
+		"no JSON":             {recordingLines(valid, recordCallsWaiting(2, 0), "{", recordCallsWaiting(4, 0)), "line 3"},
+		"no time":             {recordingLines(valid, `{"error":{"kind":"auth","text":"x"}}`), "line 2"},
+		"neither":             {recordingLines(valid, fmt.Sprintf(`{"at":%q}`, recordingTime(2))), "line 2"},
+		"both":                {recordingLines(valid, strings.Replace(recordCallsWaiting(2, 0), `{"at"`, `{"error":{"kind":"auth","text":"x"},"at"`, 1)), "an error and a body"},
+		"unknown kind":        {recordingLines(valid, recordFailure(2, "mood")), `"mood"`},
+		"unknown directory":   {recordingLines(valid, strings.Replace(recordFailure(2, "auth"), `{"at"`, `{"directories":[{"directory":"cats"}],"at"`, 1)), `"cats"`},
+		"check of no service": {recordingLines(valid, strings.Replace(recordFailure(2, "auth"), `{"at"`, `{"checks":[{"service":"","available":true}],"at"`, 1)), "line 2"},
+		"more after the end":  {recordingLines(valid, recordingEnd(2), recordCallsWaiting(4, 0)), "line 3"},
 		"broken compression":  {"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\xff", "line 1"},
 	}
 	for name, test := range tests {
@@ -225,19 +225,19 @@ func TestFaultyRecordings(t *testing.T) {
 func TestRecordingsOfTwoBridges(t *testing.T) {
 	t.Parallel()
 	for name, others := range map[string]string{
-		"two tenants":       tapeLines(tapeHead("other", 100)),
-		"overlapping times": tapeLines(tapeHead("acme", 1), waiting(2, 0)),
+		"two tenants":       recordingLines(recordingHead("other", 100)),
+		"overlapping times": recordingLines(recordingHead("acme", 1), recordCallsWaiting(2, 0)),
 	} {
 		var b bridge.Backtest
-		for _, body := range []string{tapeLines(tapeHead("acme", 0), waiting(2, 0)), others} {
+		for _, body := range []string{recordingLines(recordingHead("acme", 0), recordCallsWaiting(2, 0)), others} {
 			r, err := bridge.OpenRecording("tape", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
 			b.Recordings = append(b.Recordings, r)
 		}
-		if _, err := b.Run(t.Context()); !errors.Is(err, bridge.ErrApart) {
-			t.Errorf("%s: %v, want %v", name, err, bridge.ErrApart)
+		if _, err := b.Run(t.Context()); !errors.Is(err, bridge.ErrNotContiguous) {
+			t.Errorf("%s: %v, want %v", name, err, bridge.ErrNotContiguous)
 		}
 	}
 }
@@ -245,11 +245,11 @@ func TestRecordingsOfTwoBridges(t *testing.T) {
 // FuzzRecording gives the reader and the engine arbitrary lines after a good
 // header, and as the header itself.
 func FuzzRecording(f *testing.F) {
-	f.Add([]byte(tapeLines(waiting(2, 0), waiting(4, 9), failing(6, "auth"), failing(30, "slow"), tapeEnd(31))))
-	f.Add([]byte(tapeLines(tapeHead("acme", 0), waiting(2, 0))))
-	f.Add([]byte(tapeLines(strings.Replace(waiting(2, 1), `{"at"`, `{"checks":[{"service":"Voice","available":true}],"directories":[{"directory":"teams","names":{"1":"a"}}],"at"`, 1))))
+	f.Add([]byte(recordingLines(recordCallsWaiting(2, 0), recordCallsWaiting(4, 9), recordFailure(6, "auth"), recordFailure(30, "slow"), recordingEnd(31))))
+	f.Add([]byte(recordingLines(recordingHead("acme", 0), recordCallsWaiting(2, 0))))
+	f.Add([]byte(recordingLines(strings.Replace(recordCallsWaiting(2, 1), `{"at"`, `{"checks":[{"service":"Voice","available":true}],"directories":[{"directory":"teams","names":{"1":"a"}}],"at"`, 1))))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, text := range []string{tapeLines(tapeHead("acme", 0)) + string(body), string(body)} {
+		for _, text := range []string{recordingLines(recordingHead("acme", 0)) + string(body), string(body)} {
 			r, err := bridge.OpenRecording("tape", strings.NewReader(text))
 			if err != nil {
 				continue

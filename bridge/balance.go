@@ -12,45 +12,45 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// errHandOver ends a term so that another instance may lead the tenant.
-var errHandOver = errors.New("rebalancing: another instance has capacity")
+// errRebalanced ends a term so that another instance may lead the tenant.
+var errRebalanced = errors.New("rebalancing: another instance has capacity")
 
-// balance spreads tenants over the instances that run them. Each instance keeps
+// rebalancer spreads tenants over the instances that run them. Each instance keeps
 // a key of its own alive beside the leases; the number of such keys tells what
 // its share is. Who leads more hands over, who leads enough lets others go
 // first. It is a courtesy between instances, not a rule: leases and fences do
 // not rest on it.
-type balance struct {
+type rebalancer struct {
 	instance string
 	tenants  int
 	log      *slog.Logger
 
-	led   atomic.Int64 // tenants led now
-	share atomic.Int64 // tenants to lead at most while others are there; 0 = not known yet
+	leading atomic.Int64 // tenants led now
+	share   atomic.Int64 // tenants to lead at most while others are there; 0 = not known yet
 }
 
-// presencePrefix begins the keys of instances. Leases are keys of one token, so
+// heartbeatPrefix begins the keys of instances. Leases are keys of one token, so
 // the two never meet.
-const presencePrefix = "instances."
+const heartbeatPrefix = "instances."
 
-func newBalance(instance string, tenants int, log *slog.Logger) *balance {
-	return &balance{instance: instance, tenants: tenants, log: log}
+func newRebalancer(instance string, tenants int, log *slog.Logger) *rebalancer {
+	return &rebalancer{instance: instance, tenants: tenants, log: log}
 }
 
-// full tells whether this instance should let others take a free lease first.
-func (s *balance) full() bool {
+// atCapacity tells whether this instance should let others take a free lease first.
+func (s *rebalancer) atCapacity() bool {
 	share := s.share.Load()
-	return share > 0 && s.led.Load() >= share
+	return share > 0 && s.leading.Load() >= share
 }
 
-// run keeps this instance present and its share up to date until ctx ends.
-func (s *balance) run(ctx context.Context, l *lease, bridges []*Bridge) {
-	key := presencePrefix + event.Token(s.instance)
+// runRebalancing keeps this instance present and its share up to date until ctx ends.
+func (s *rebalancer) runRebalancing(ctx context.Context, l *lease, bridges []*Bridge) {
+	key := heartbeatPrefix + event.Token(s.instance)
 	tick := time.NewTicker(l.ttl / 3)
 	defer tick.Stop()
-	told := int64(0)
+	lastLogged := int64(0)
 	for {
-		instances, err := s.count(ctx, l.kv, key)
+		instances, err := s.countInstances(ctx, l.kv, key)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -58,19 +58,19 @@ func (s *balance) run(ctx context.Context, l *lease, bridges []*Bridge) {
 		default:
 			share := int64((s.tenants + instances - 1) / instances)
 			s.share.Store(share)
-			if share != told {
-				told = share
+			if share != lastLogged {
+				lastLogged = share
 				s.log.Info("rebalanced tenants", "instances", instances, "tenants", s.tenants, "share", share)
 			}
 			if instances > 1 {
-				handOver(bridges, s.led.Load()-share)
+				requestStepDown(bridges, s.leading.Load()-share)
 			}
 		}
 		select {
 		case <-ctx.Done():
-			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			deleteCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
-			if err := l.kv.Delete(gone, key); err != nil {
+			if err := l.kv.Delete(deleteCtx, key); err != nil {
 				s.log.Debug("heartbeat key not deleted", "err", err)
 			}
 			return
@@ -79,14 +79,14 @@ func (s *balance) run(ctx context.Context, l *lease, bridges []*Bridge) {
 	}
 }
 
-// count says that this instance is there, and counts all that are.
-func (s *balance) count(ctx context.Context, kv jetstream.KeyValue, key string) (int, error) {
+// countInstances says that this instance is there, and counts all that are.
+func (s *rebalancer) countInstances(ctx context.Context, kv jetstream.KeyValue, key string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if _, err := kv.Put(ctx, key, []byte(s.instance)); err != nil {
 		return 0, err
 	}
-	keys, err := kv.ListKeysFiltered(ctx, presencePrefix+"*")
+	keys, err := kv.ListKeysFiltered(ctx, heartbeatPrefix+"*")
 	if err != nil {
 		return 0, err
 	}
@@ -97,12 +97,12 @@ func (s *balance) count(ctx context.Context, kv jetstream.KeyValue, key string) 
 	return max(instances, 1), nil
 }
 
-// handOver asks some of the bridges that lead to hand over: a quarter of what is
+// requestStepDown asks some of the bridges that lead to hand over: a quarter of what is
 // too many at a time, so that the others can take them up.
-func handOver(bridges []*Bridge, excess int64) {
+func requestStepDown(bridges []*Bridge, excess int64) {
 	for i, n := 0, (excess+3)/4; i < len(bridges) && n > 0; i++ {
 		select {
-		case bridges[i].yield <- struct{}{}:
+		case bridges[i].stepDown <- struct{}{}:
 			n--
 		default: // does not lead, or is asked already
 		}

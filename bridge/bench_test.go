@@ -11,21 +11,21 @@ import (
 	"bpcc-nats/diff"
 )
 
-// centre is a large contact centre: agents of twenty columns, six of which run
+// benchSource is a large contact centre: agents of twenty columns, six of which run
 // by themselves, and a service of fifteen columns for every twenty agents.
-type centre struct {
+type benchSource struct {
 	agents, services int
 	layout           *diff.Layout
 }
 
-func newCentre(agents int) *centre {
-	c := &centre{agents: agents, services: agents / 20, layout: &diff.Layout{
+func newBenchSource(agents int) *benchSource {
+	c := &benchSource{agents: agents, services: agents / 20, layout: &diff.Layout{
 		Grids: []diff.Grid{
 			{Kind: event.Agent, App: "app", Section: "agent_grids", ID: "agents", Key: "1"},
 			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "1"},
 		},
 		Clock:    "state_duration",
-		Volatile: matcher([]string{"state_duration", "login_time", "agent_total_*_time"}),
+		Volatile: globMatcher([]string{"state_duration", "login_time", "agent_total_*_time"}),
 	}}
 	stats := [][]string{
 		{
@@ -49,7 +49,7 @@ func newCentre(agents int) *centre {
 
 // body writes a snapshot. Of a hundred rows that many have another state than at
 // an even tick; ticking, two clocks of every agent run.
-func (c *centre) body(tick, percent int, ticking bool) []byte {
+func (c *benchSource) body(tick, percent int, ticking bool) []byte {
 	b := []byte(`{"app":{"agent_grids":[{"id":"agents","values":[`)
 	rows := func(name string, n, columns int) {
 		for i := range n {
@@ -84,27 +84,27 @@ func (c *centre) body(tick, percent int, ticking bool) []byte {
 	return append(b, `]}]}}`...)
 }
 
-// engine makes an engine that counts what it would store.
-func (c *centre) engine(stored *int) func(tb testing.TB, body []byte) {
-	return c.steps(c.newEngine(), stored)
+// stepCounter makes an engine that counts what it would store.
+func (c *benchSource) stepCounter(stored *int) func(tb testing.TB, body []byte) {
+	return c.stepFunc(c.newEngine(), stored)
 }
 
 // config is that of a bridge that polls the centre.
-func (c *centre) config() *Config {
+func (c *benchSource) config() *Config {
 	return &Config{Tenant: "acme", URL: "https://acme.example", DisappearAfter: 2, PollInterval: 2 * time.Second}
 }
 
-func (c *centre) newEngine() *engine.Engine {
+func (c *benchSource) newEngine() *engine.Engine {
 	e := engine.New(engineOptions(c.config(), plan{layout: c.layout}, "bench"))
 	e.Start(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC))
 	return e
 }
 
-// steps gives the engine one answer after the other, and makes the messages of what
+// stepFunc gives the engine one answer after the other, and makes the messages of what
 // comes of it.
-func (c *centre) steps(e *engine.Engine, stored *int) func(tb testing.TB, body []byte) {
+func (c *benchSource) stepFunc(e *engine.Engine, stored *int) func(tb testing.TB, body []byte) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	encoder, prefix := event.NewEncoder(c.config().source()), c.config().subjectRoot()
+	encoder, prefix := event.NewEncoder(c.config().cloudEventSource()), c.config().tenantPrefix()
 	var buffers messageBuffers
 	return func(tb testing.TB, body []byte) {
 		now = now.Add(2 * time.Second)
@@ -128,9 +128,9 @@ func (c *centre) steps(e *engine.Engine, stored *int) func(tb testing.TB, body [
 	}
 }
 
-func (c *centre) run(b *testing.B, bodies [][]byte, want int) {
+func (c *benchSource) run(b *testing.B, bodies [][]byte, want int) {
 	stored := 0
-	step := c.engine(&stored)
+	step := c.stepCounter(&stored)
 	step(b, bodies[0])
 	b.SetBytes(int64(len(bodies[0])))
 	b.ReportAllocs()
@@ -148,7 +148,7 @@ func (c *centre) run(b *testing.B, bodies [][]byte, want int) {
 // BenchmarkStep is a poll but for the network on both sides: decode, diff and
 // encode, to messages that are ready to be sent.
 func BenchmarkStep(b *testing.B) {
-	c := newCentre(10_000)
+	c := newBenchSource(10_000)
 	first := c.body(0, 0, false)
 	b.Run("baseline: encoding/json into maps", func(b *testing.B) {
 		b.SetBytes(int64(len(first)))

@@ -36,32 +36,32 @@ import (
 // Bridge is one tenant's way from BPCC to JetStream. Make it with [New]; all
 // its state belongs to the goroutine of [Bridge.Run].
 type Bridge struct {
-	config  *Config
-	js      jetstream.JetStream
-	log     *slog.Logger
-	now     func() time.Time
-	plan    plan
-	self    identity
-	health  health        // written by the goroutine of Run, read by any
-	metrics *metrics      // the process's
-	limits  *limits       // the process's
-	balance *balance      // the process's; nil if it runs one tenant
-	yield   chan struct{} // taken by a leader that is to hand over
-	strays  *strays       // of whoever reads the stream back: a standby's reader, then Run
+	config     *Config
+	js         jetstream.JetStream
+	log        *slog.Logger
+	now        func() time.Time
+	plan       plan
+	self       identity
+	health     healthState      // written by the goroutine of Run, read by any
+	metrics    *metrics         // the process's
+	shared     *sharedResources // the process's
+	rebalancer *rebalancer      // the process's; nil if it runs one tenant
+	stepDown   chan struct{}    // taken by a leader that is to hand over
+	foreignLog *foreignLog      // of whoever reads the stream back: a standby's reader, then Run
 
 	source       *source
 	directory    *directoryPoller    // nil = neither events nor service names are wanted
 	availability *availabilityPoller // nil = no checks
 
 	// What follows is made anew from the stream at the start of each term.
-	engine    *engine.Engine
-	encoder   *event.Encoder
-	watchdog  *watchdog
-	fence     uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = there is none
-	committed time.Time       // when the last batch was acknowledged
-	warned    string          // what was last warned of
-	msgLimit  int             // the stream's max_msg_size as last seen; 0 or less = none
-	large     map[string]bool // what was told to be too large
+	engine           *engine.Engine
+	encoder          *event.Encoder
+	watchdog         *watchdog
+	fence            uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = there is none
+	lastCommit       time.Time       // when the last batch was acknowledged
+	lastWarning      string          // what was last warned of
+	streamMaxMsgSize int             // the stream's max_msg_size as last seen; 0 or less = none
+	oversizeLogged   map[string]bool // what was told to be too large
 }
 
 // New makes a bridge; nothing is sent before Run. The configuration must have
@@ -71,35 +71,35 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBridge(c, js, log, self, newMetrics(c.Version), newLimits(js, c))
+	return newBridge(c, js, log, self, newMetrics(c.Version), newSharedResources(js, c))
 }
 
-func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *limits) (*Bridge, error) {
+func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *sharedResources) (*Bridge, error) {
 	log = log.With("tenant", c.Tenant)
 	client, err := c.client(log)
 	if err != nil {
 		return nil, err
 	}
-	p := makePlan(c.Subscription, c, self.suffix)
+	p := newPlan(c.Subscription, c, self.appIDSuffix)
 	b := &Bridge{
 		config: c, js: js, log: log, now: time.Now, plan: p, self: self,
-		metrics: m, limits: shared, yield: make(chan struct{}),
+		metrics: m, shared: shared, stepDown: make(chan struct{}),
 		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
 	}
-	b.strays = &strays{log: log, known: map[string]bool{}, count: m.strays.WithLabelValues(c.Tenant).Inc}
-	b.engine, b.encoder = b.newEngine(), event.NewEncoder(c.source())
-	b.standBy()
-	if c.DirectoryInterval > 0 || !c.noAvailability() {
+	b.foreignLog = &foreignLog{log: log, known: map[string]bool{}, countMetric: m.foreignMessages.WithLabelValues(c.Tenant).Inc}
+	b.engine, b.encoder = b.newEngine(), event.NewEncoder(c.cloudEventSource())
+	b.setStandby()
+	if c.DirectoryInterval > 0 || !c.availabilityDisabled() {
 		b.directory = &directoryPoller{
-			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), all: c.DirectoryInterval > 0,
-			pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)), log: log, now: time.Now,
-			latest: map[string]engine.DirectorySnapshot{}, told: map[string]string{},
+			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0,
+			pseudonymizer: event.NewPseudonyms(string(c.PseudonymKey)), log: log, now: time.Now,
+			latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
 		}
 	}
-	if !c.noAvailability() {
+	if !c.availabilityDisabled() {
 		b.availability = &availabilityPoller{
 			client: client, interval: c.AvailabilityInterval, log: log, now: time.Now,
-			chosen: c.Services, directory: b.directory, latest: map[string]engine.AvailabilityResult{},
+			configured: c.Services, directory: b.directory, latest: map[string]engine.AvailabilityResult{},
 		}
 	}
 	return b, nil
@@ -115,39 +115,39 @@ func engineOptions(c *Config, p plan, instance string) engine.Options {
 	return engine.Options{
 		Tenant: c.Tenant, Instance: instance, Version: cmp.Or(c.Version, "unknown"),
 		Layout: p.layout, ChatApps: p.chatApps, DisappearAfter: c.DisappearAfter,
-		InterruptAfter:       c.silence(),
+		InterruptAfter:       c.interruptAfter(),
 		AvailabilityDebounce: c.AvailabilityDebounce,
 		RebaselineAfter:      c.Retention / 2,
 		Rules:                c.Rules,
 		Pseudonyms:           event.NewPseudonyms(string(c.PseudonymKey)),
-		Redacted:             matcher(c.RedactStats),
+		Redacted:             globMatcher(c.RedactStats),
 	}
 }
 
-// watch runs all pollers and hands what they see to each, until ctx ends or
+// runPollers runs all pollers and hands what they see to each, until ctx ends or
 // each fails.
-func (b *Bridge) watch(ctx context.Context, each func(engine.Observation, *engine.Batch) error) error {
-	if !b.stagger(ctx) {
+func (b *Bridge) runPollers(ctx context.Context, handle func(engine.Observation, *engine.Batch) error) error {
+	if !b.startJitter(ctx) {
 		return nil
 	}
 	var pollers sync.WaitGroup
-	polling, stopPolling := context.WithCancel(ctx)
+	pollCtx, stopPolling := context.WithCancel(ctx)
 	if b.directory != nil {
-		pollers.Go(func() { b.directory.run(polling) })
+		pollers.Go(func() { b.directory.runDirectories(pollCtx) })
 	}
 	if b.availability != nil {
-		pollers.Go(func() { b.availability.run(polling) })
+		pollers.Go(func() { b.availability.runAvailability(pollCtx) })
 	}
-	err := b.loop(ctx, each)
+	err := b.pollLoop(ctx, handle)
 	stopPolling()
 	pollers.Wait()
 	return err
 }
 
-// stagger lets a moment pass before the first poll of one of many tenants, so
+// startJitter lets a moment pass before the first poll of one of many tenants, so
 // that they do not poll in step. It is false if ctx ended meanwhile.
-func (b *Bridge) stagger(ctx context.Context) bool {
-	if b.balance == nil {
+func (b *Bridge) startJitter(ctx context.Context) bool {
+	if b.rebalancer == nil {
 		return true
 	}
 	select {
@@ -158,16 +158,16 @@ func (b *Bridge) stagger(ctx context.Context) bool {
 	}
 }
 
-// loop polls at every interval, one request at a time, and hands on each poll
+// pollLoop polls at every interval, one request at a time, and hands on each poll
 // and what is to be told of it. While a request takes longer than an interval,
 // the ticks carry what else there is to tell.
-func (b *Bridge) loop(ctx context.Context, each func(engine.Observation, *engine.Batch) error) error {
+func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *engine.Batch) error) error {
 	tick := time.NewTicker(b.config.PollInterval)
 	defer tick.Stop()
-	polled := b.poll(ctx)
+	polled := b.startPoll(ctx)
 	for {
 		var o engine.Observation
-		var done *engine.Batch
+		var result *engine.Batch
 		select {
 		case <-ctx.Done():
 			if polled != nil {
@@ -176,45 +176,45 @@ func (b *Bridge) loop(ctx context.Context, each func(engine.Observation, *engine
 			return nil
 		case o = <-polled:
 			polled = nil
-			o = b.aside(o)
-			done = b.engine.OnPoll(o)
+			o = b.withSidePolls(o)
+			result = b.engine.OnPoll(o)
 			if o.Err == nil {
-				b.source.settle(done.Err)
+				b.source.reportResult(result.Err)
 			}
-			b.warn(strings.Join(done.Problems, "; "))
-			b.metrics.polled(b.config.Tenant, o, done)
+			b.logSnapshotWarning(strings.Join(result.Problems, "; "))
+			b.metrics.countPoll(b.config.Tenant, o, result)
 		case <-tick.C:
 			if polled == nil {
-				polled = b.poll(ctx)
+				polled = b.startPoll(ctx)
 				continue
 			}
-			o = b.aside(engine.Observation{Err: engine.ErrPending, At: b.now()})
-			done = b.engine.OnTick(o)
-			b.metrics.polled(b.config.Tenant, o, done)
+			o = b.withSidePolls(engine.Observation{Err: engine.ErrPending, At: b.now()})
+			result = b.engine.OnTick(o)
+			b.metrics.countPoll(b.config.Tenant, o, result)
 		}
-		if err := each(o, done); err != nil {
+		if err := handle(o, result); err != nil {
 			if polled != nil {
 				<-polled
 			}
 			return err
 		}
-		if free := b.engine.ReclaimBody(); free != nil {
-			b.source.client.Reuse(free)
+		if spare := b.engine.ReclaimBody(); spare != nil {
+			b.source.client.Recycle(spare)
 		}
 	}
 }
 
-// carry commits what an observation gave, or a watermark if it is time for one.
-func (b *Bridge) carry(ctx context.Context, batch *engine.Batch) error {
-	defer b.report()
+// commitIfDue commits what an observation gave, or a watermark if it is time for one.
+func (b *Bridge) commitIfDue(ctx context.Context, batch *engine.Batch) error {
+	defer b.updateHealth()
 	if err := checkServer(b.js.Conn()); err != nil {
 		return away(err)
 	}
-	late, err := b.rearmWatchdog(ctx)
+	mayHaveFired, err := b.rearmWatchdog(ctx)
 	if err != nil {
 		return err
 	}
-	if !b.engine.NeedsCommit(batch) && !late && b.now().Sub(b.committed) < b.config.CheckpointInterval {
+	if !b.engine.NeedsCommit(batch) && !mayHaveFired && b.now().Sub(b.lastCommit) < b.config.CheckpointInterval {
 		b.engine.Skip(batch)
 		return nil
 	}
@@ -240,31 +240,31 @@ func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
 	return b.watchdog.reset(ctx, now, b.engine.Status(), body), nil
 }
 
-// warn logs what is wrong with snapshots that are used all the same, when it
+// logSnapshotWarning logs what is wrong with snapshots that are used all the same, when it
 // becomes so and when it is over.
-func (b *Bridge) warn(text string) {
+func (b *Bridge) logSnapshotWarning(warning string) {
 	switch {
-	case text == b.warned:
-	case text == "":
+	case warning == b.lastWarning:
+	case warning == "":
 		b.log.Info("snapshots are complete again")
 	default:
-		b.log.Warn("snapshot has problems", "problems", text)
+		b.log.Warn("snapshot has problems", "problems", warning)
 	}
-	b.warned = text
+	b.lastWarning = warning
 }
 
-// poll asks the source once in the background; the channel brings the answer.
-func (b *Bridge) poll(ctx context.Context) chan engine.Observation {
+// startPoll asks the source once in the background; the channel brings the answer.
+func (b *Bridge) startPoll(ctx context.Context) chan engine.Observation {
 	polled := make(chan engine.Observation, 1)
 	go func() {
-		answer, err := b.source.poll(ctx)
-		polled <- observed(answer, err, b.now())
+		response, err := b.source.poll(ctx)
+		polled <- observed(response, err, b.now())
 	}()
 	return polled
 }
 
 // observed is the observation that an answer makes, or its failure.
-func observed(answer bpcc.Answer, err error, at time.Time) engine.Observation {
+func observed(answer bpcc.Response, err error, at time.Time) engine.Observation {
 	return engine.Observation{
 		Body: answer.Body, Sent: answer.Sent, Received: answer.Received, Err: err, Cause: interruptCause(err), At: at,
 	}
@@ -291,13 +291,13 @@ func interruptCause(err error) string {
 	return "source"
 }
 
-// aside adds to an observation what the other pollers have found meanwhile.
-func (b *Bridge) aside(o engine.Observation) engine.Observation {
+// withSidePolls adds to an observation what the other pollers have found meanwhile.
+func (b *Bridge) withSidePolls(o engine.Observation) engine.Observation {
 	if b.directory != nil {
-		o.Directories = b.directory.take()
+		o.Directories = b.directory.drainSnapshots()
 	}
 	if b.availability != nil {
-		o.Availability = b.availability.take()
+		o.Availability = b.availability.drainResults()
 	}
 	return o
 }

@@ -12,22 +12,22 @@ import (
 
 func TestFirstSnapshotIsObserved(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.tenant.SetService(bpcctest.Service{Name: "Voice Inbound"})
-	w.agent("john.smith", "ready", "")
-	w.start()
-	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.bridge.observed")) > 0 })
+	w.setAgent("john.smith", "ready", "")
+	w.startBridge()
+	all := w.waitForEvents("the first picture", func(all []storedEvent) bool { return len(withSubject(all, "totals.bridge.observed")) > 0 })
 	want := []string{"feed.started", "agent.john=2Esmith.observed", "service.Voice=20Inbound.observed", "totals.bridge.observed"}
-	if diff := cmp.Diff(want, subjects(all)); diff != "" {
+	if diff := cmp.Diff(want, subjectsOf(all)); diff != "" {
 		t.Errorf("subjects (-want +got)\n%s", diff)
 	}
 }
 
-func TestEveryStateChangeIsTold(t *testing.T) {
+func TestEveryStateChangeIsPublished(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
 	states := []string{"not_ready", "ready", "not_ready"}
 	for i, state := range states {
@@ -46,24 +46,26 @@ func TestEveryStateChangeIsTold(t *testing.T) {
 
 func TestRestartPublishesTheNetDifference(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	for i := range 20 {
-		w.agent(fmt.Sprintf("agent%02d", i), "ready", "")
+		w.setAgent(fmt.Sprintf("agent%02d", i), "ready", "")
 	}
-	stop := w.start()
+	stop := w.startBridge()
 	w.waitFor("totals.bridge.observed", 1)
 	stop()
-	before := last(w.events())
+	before := lastSeqOf(w.events())
 	for i := range 10 {
 		w.tenant.SetState(fmt.Sprintf("agent%02d", i), "not_ready", "Lunch")
 	}
-	w.start()
-	all := after(w.wait("the difference", func(all []stored) bool { return len(on(after(all, before), "agent.agent09.state_changed")) > 0 }), before)
+	w.startBridge()
+	all := afterSeq(w.waitForEvents("the difference", func(all []storedEvent) bool {
+		return len(withSubject(afterSeq(all, before), "agent.agent09.state_changed")) > 0
+	}), before)
 	want := []string{"feed.started"}
 	for i := range 10 {
 		want = append(want, fmt.Sprintf("agent.agent%02d.state_changed", i))
 	}
-	got := slices.DeleteFunc(subjects(all), func(subject string) bool {
+	got := slices.DeleteFunc(subjectsOf(all), func(subject string) bool {
 		// A slow machine may take longer over the restart than a feed may be silent.
 		return subject == "feed.interrupted" || subject == "feed.resumed"
 	})
@@ -73,8 +75,8 @@ func TestRestartPublishesTheNetDifference(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("subjects (-want +got)\n%s", diff)
 	}
-	for _, s := range on(all, "agent.agent00.state_changed") {
-		if s.get("after_gap") != true {
+	for _, s := range withSubject(all, "agent.agent00.state_changed") {
+		if s.field("after_gap") != true {
 			t.Errorf("%s does not say after_gap", s.ID)
 		}
 	}

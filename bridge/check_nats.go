@@ -12,15 +12,15 @@ import (
 
 // CheckStreams looks at the NATS side as the bridge would, and changes nothing:
 // the server's release, JetStream, and whether the streams that are there serve.
-func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.JetStream, tell func(Step)) error {
-	x := &examination{tell: tell}
+func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
+	x := &checkRun{report: report}
 	if err := checkServer(nc); err != nil {
-		x.failNATS("NATS", err, c.hint(err))
+		x.reportNATSFailure("NATS", err, c.hint(err))
 	} else {
-		x.ok("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
+		x.reportOK("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
 	}
 	if err := checkJetStream(ctx, js); err != nil {
-		x.failNATS("JetStream", err, "enable JetStream on the server and for this account")
+		x.reportNATSFailure("JetStream", err, "enable JetStream on the server and for this account")
 		return x.result()
 	}
 	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
@@ -32,42 +32,42 @@ func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.Je
 func checkJetStream(ctx context.Context, js jetstream.JetStream) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	before := js.Conn().LastError()
+	prevErr := js.Conn().LastError()
 	_, err := js.AccountInfo(ctx)
-	return permitted(js.Conn(), before, err)
+	return asPermissionError(js.Conn(), prevErr, err)
 }
 
-// failNATS tells of a call that failed. What lacks a permission says itself what
+// reportNATSFailure tells of a call that failed. What lacks a permission says itself what
 // to mend.
-func (x *examination) failNATS(what string, err error, mend string) {
+func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
 	if errors.Is(err, ErrNATSPermission) {
-		mend = ""
+		hint = ""
 	}
 	x.failed = true
-	x.tell(Step{what, Failure, err.Error(), mend})
+	x.report(Step{step, Failure, err.Error(), hint})
 }
 
 // checkStream compares one stream with what the bridge would make.
-func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig, x *examination) {
+func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig, x *checkRun) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	before := js.Conn().LastError()
+	prevErr := js.Conn().LastError()
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		x.ok("stream", "%s is not there yet; bridge run or bridge provision makes it", want.Name)
+		x.reportOK("stream", "%s is not there yet; bridge run or bridge provision makes it", want.Name)
 		return
 	}
-	if err = permitted(js.Conn(), before, err); err != nil {
-		x.failNATS("stream", fmt.Errorf("%s: %w", want.Name, err), "is there a quorum of servers?")
+	if err = asPermissionError(js.Conn(), prevErr, err); err != nil {
+		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), "is there a quorum of servers?")
 		return
 	}
 	info := stream.CachedInfo()
 	switch differs, err := judge(c, want, info); {
 	case err != nil:
-		x.failNATS("stream", fmt.Errorf("%s: %w", want.Name, err), c.hint(err))
+		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), c.hint(err))
 	case len(differs) > 0:
-		x.warn("stream", "nothing, if it is meant so; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
+		x.reportWarning("stream", "nothing, if it is meant so; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
 	default:
-		x.ok("stream", "%s is as it should be, with %d message(s)", want.Name, info.State.Msgs)
+		x.reportOK("stream", "%s is as it should be, with %d message(s)", want.Name, info.State.Msgs)
 	}
 }

@@ -32,29 +32,29 @@ const batchLimit = 1000
 func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
 	began := b.now()
 	err := b.commitChunks(ctx, batch)
-	b.metrics.committed(b.config.Tenant, b.now().Sub(began), err)
+	b.metrics.countCommit(b.config.Tenant, b.now().Sub(began), err)
 	if err != nil {
 		return err
 	}
-	b.committed = b.now()
-	if b.committed.Sub(began) > b.config.PollInterval {
-		b.engine.Blocked(b.committed)
+	b.lastCommit = b.now()
+	if b.lastCommit.Sub(began) > b.config.PollInterval {
+		b.engine.Blocked(b.lastCommit)
 	}
 	return nil
 }
 
 // commitChunks stores a batch in as many atomic batches as it takes.
 func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
-	buffer := b.limits.buffers.get()
-	defer b.limits.buffers.put(buffer)
+	buffer := b.shared.buffers.get()
+	defer b.shared.buffers.put(buffer)
 	for chunk := range b.engine.Chunks(batch, batchLimit) {
-		seq, err := b.store(ctx, chunk, buffer)
+		seq, err := b.publishChunk(ctx, chunk, buffer)
 		if err != nil {
 			return fmt.Errorf("commit poll %d, part %d of %d: %w", batch.Poll(), chunk.Part, chunk.Parts, err)
 		}
 		b.fence = seq
 		b.engine.Ack(chunk)
-		b.metrics.stored(b.config.Tenant, chunk.Events)
+		b.metrics.countStored(b.config.Tenant, chunk.Events)
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
 // larger than the server takes.
 func (b *Bridge) encode(chunk *engine.Chunk, buffer *messageBuffer) ([]*nats.Msg, error) {
 	for {
-		msgs, err := buffer.encode(b.encoder, b.config.subjectRoot(), chunk.Events)
+		msgs, err := buffer.encode(b.encoder, b.config.tenantPrefix(), chunk.Events)
 		if err != nil {
 			return nil, err
 		}
@@ -73,23 +73,23 @@ func (b *Bridge) encode(chunk *engine.Chunk, buffer *messageBuffer) ([]*nats.Msg
 	}
 }
 
-// store publishes a chunk as one atomic batch behind the fence and returns the
+// publishChunk publishes a chunk as one atomic batch behind the fence and returns the
 // checkpoint's sequence. Whatever goes wrong, the stream is asked what it holds:
 // ours, then it is stored; the checkpoint before, then it is sent again; another's,
 // then we are fenced. What is no checkpoint at all moves the fence and nothing else.
-func (b *Bridge) store(ctx context.Context, chunk *engine.Chunk, buffer *messageBuffer) (uint64, error) {
+func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *messageBuffer) (uint64, error) {
 	msgs, err := b.encode(chunk, buffer)
 	if err != nil {
 		return 0, err
 	}
-	told := map[string]bool{}
-	var gone time.Time // since when the stream is known not to be there
-	passed := 0        // how many times strays stood before the fence
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		seq, err := b.publish(ctx, msgs)
+	logged := map[string]bool{}
+	var missingSince time.Time // since when the stream is known not to be there
+	foreignSkipped := 0        // how many times strays stood before the fence
+	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
+		seq, err := b.publishOnce(ctx, msgs)
 		if err == nil {
-			if len(told) > 0 {
-				b.hinder("")
+			if len(logged) > 0 {
+				b.setBlocked("")
 				b.log.Info("publish succeeded again")
 			}
 			return seq, nil
@@ -97,93 +97,93 @@ func (b *Bridge) store(ctx context.Context, chunk *engine.Chunk, buffer *message
 		if errors.Is(err, ErrServerVersion) {
 			return 0, away(err) // the next term reads what is stored
 		}
-		seq, held := b.resolve(ctx, msgs[len(msgs)-1])
+		seq, confirmErr := b.confirmCheckpoint(ctx, msgs[len(msgs)-1])
 		switch {
-		case held == nil:
-			if len(told) > 0 {
-				b.hinder("")
+		case confirmErr == nil:
+			if len(logged) > 0 {
+				b.setBlocked("")
 			}
 			return seq, nil
-		case errors.Is(held, ErrFenced):
-			return 0, held
+		case errors.Is(confirmErr, ErrFenced):
+			return 0, confirmErr
 		case ctx.Err() != nil:
 			return 0, fmt.Errorf("%w: %v", ErrUnfinished, err)
-		case errors.Is(held, event.ErrForeign) && passed < straysPassed:
-			passed++
+		case errors.Is(confirmErr, event.ErrForeign) && foreignSkipped < maxForeignSkips:
+			foreignSkipped++
 			continue
-		case errors.Is(held, errMemoryLost) && wrongSequence(err):
+		case errors.Is(confirmErr, errHistoryLost) && isWrongSequence(err):
 			// Both the write and the read say so: no replica that is behind.
-			return 0, held
+			return 0, confirmErr
 		case b.anyOversize(msgs): // the limit has shrunk
-			b.hinder("")
+			b.setBlocked("")
 			if msgs, err = b.encode(chunk, buffer); err != nil {
 				return 0, err
 			}
 			continue
-		case !errors.Is(held, jetstream.ErrStreamNotFound):
-			gone = time.Time{}
-		case gone.IsZero():
-			gone, err = b.now(), held
-		case b.now().Sub(gone) >= goneAfter:
-			return 0, fmt.Errorf("%w: %w", errAway, held)
+		case !errors.Is(confirmErr, jetstream.ErrStreamNotFound):
+			missingSince = time.Time{}
+		case missingSince.IsZero():
+			missingSince, err = b.now(), confirmErr
+		case b.now().Sub(missingSince) >= recreateAfter:
+			return 0, fmt.Errorf("%w: %w", errUnavailable, confirmErr)
 		default:
-			err = held
+			err = confirmErr
 		}
-		if text := err.Error(); !told[text] {
-			told[text] = true
-			advice := mendStream(b.config, err)
-			b.hinder("publish failed: " + text + "; " + advice)
-			b.log.Warn("publish failed, retrying the same batch", "err", err, "messages", len(msgs), "hint", advice)
+		if text := err.Error(); !logged[text] {
+			logged[text] = true
+			hint := streamHint(b.config, err)
+			b.setBlocked("publish failed: " + text + "; " + hint)
+			b.log.Warn("publish failed, retrying the same batch", "err", err, "messages", len(msgs), "hint", hint)
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(wait):
+		case <-time.After(backoff):
 		}
 	}
 }
 
-// straysPassed is how many times in a row a batch is sent again at once since
+// maxForeignSkips is how many times in a row a batch is sent again at once since
 // strays stood before the fence. Whoever publishes more of them is waited for.
-const straysPassed = 3
+const maxForeignSkips = 3
 
 // ErrUnfinished is returned by [Bridge.Run] when it was asked to stop while the
 // stream took nothing. The next start tells what is missing.
 var ErrUnfinished = errors.New("shutdown: last batch was not acknowledged")
 
-// goneAfter is how long a stream must be missing to be made anew.
-const goneAfter = 5 * time.Second
+// recreateAfter is how long a stream must be missing to be made anew.
+const recreateAfter = 5 * time.Second
 
 // ackTimeout bounds the wait for the answer to a batch's first message. It must be
 // short beside finishTimeout.
 const ackTimeout = 2 * time.Second
 
-// publish sends a chunk once, the last message with the fence, and not to a server
+// publishOnce sends a chunk once, the last message with the fence, and not to a server
 // that is too old. A checkpoint alone needs no batch.
-func (b *Bridge) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+func (b *Bridge) publishOnce(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	if err := checkServer(b.js.Conn()); err != nil {
 		return 0, err
 	}
 	checkpoint := msgs[len(msgs)-1]
 	checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
 	if len(msgs) == 1 {
-		return b.publishAlone(ctx, checkpoint)
+		return b.publishSingle(ctx, checkpoint)
 	}
-	return b.limits.batches.publish(ctx, msgs)
+	return b.shared.publisher.publishBatch(ctx, msgs)
 }
 
-// publishAlone sends one message.
-func (b *Bridge) publishAlone(ctx context.Context, m *nats.Msg) (uint64, error) {
+// publishSingle sends one message.
+func (b *Bridge) publishSingle(ctx context.Context, m *nats.Msg) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	before := b.js.Conn().LastError()
+	prevErr := b.js.Conn().LastError()
 	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if err == nil && ack.Duplicate {
-		err = errKnown
+		err = errDuplicateID
 	}
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
 	}
-	if err = permitted(b.js.Conn(), before, err); err != nil {
+	if err = asPermissionError(b.js.Conn(), prevErr, err); err != nil {
 		return 0, fmt.Errorf("publish a checkpoint: %w", err)
 	}
 	return ack.Sequence, nil
@@ -201,17 +201,17 @@ const (
 	codeDuplicate     jetstream.ErrorCode = 10201
 )
 
-// mendStream says what a person can do about a stream that takes no events.
-func mendStream(c *Config, err error) string {
+// streamHint says what a person can do about a stream that takes no events.
+func streamHint(c *Config, err error) string {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", goneAfter)
+		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", recreateAfter)
 	}
 	if errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Sprintf("give stream %s the subject %s.> back, or JetStream to the account", c.Stream, event.SubjectPrefix)
 	}
-	theirs := fmt.Sprintf("another publisher used this bridge's message ids; retries succeed after the duplicate window of stream %s", c.Stream)
-	if errors.Is(err, errKnown) {
-		return theirs
+	duplicateIDHint := fmt.Sprintf("another publisher used this bridge's message ids; retries succeed after the duplicate window of stream %s", c.Stream)
+	if errors.Is(err, errDuplicateID) {
+		return duplicateIDHint
 	}
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
@@ -231,24 +231,24 @@ func mendStream(c *Config, err error) string {
 	case codeBatchTooLarge:
 		return fmt.Sprintf("raise the server's limit of messages in a batch to %d", batchLimit)
 	case codeDuplicate:
-		return theirs
+		return duplicateIDHint
 	}
 	return "see what the NATS servers log"
 }
 
 var (
-	// errKnown is why a single message was not stored: its id is in the window.
+	// errDuplicateID is why a single message was not stored: its id is in the window.
 	// That is ours, sent twice, or somebody else's.
-	errKnown     = errors.New("message id already stored")
-	errNotStored = errors.New("batch not stored")
-	// errMemoryLost is returned when the checkpoint that the fence rests on is
+	errDuplicateID = errors.New("message id already stored")
+	errNotStored   = errors.New("batch not stored")
+	// errHistoryLost is returned when the checkpoint that the fence rests on is
 	// gone: somebody has deleted, purged or recreated the stream.
-	errMemoryLost = errors.New("stream lost its last checkpoint")
+	errHistoryLost = errors.New("stream lost its last checkpoint")
 )
 
-// resolve asks the stream whether it holds this checkpoint: nil and its
+// confirmCheckpoint asks the stream whether it holds this checkpoint: nil and its
 // sequence if so, [ErrFenced] if a newer one by another writer stands there.
-func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, error) {
+func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (uint64, error) {
 	// A question put to a stream without a leader is never answered, and the next
 	// try asks again: waiting longer would only keep the feed blind.
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
@@ -257,11 +257,11 @@ func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, err
 	if err != nil {
 		return 0, fmt.Errorf("look for the last checkpoint: %w", err)
 	}
-	b.msgLimit = int(stream.CachedInfo().Config.MaxMsgSize)
+	b.streamMaxMsgSize = int(stream.CachedInfo().Config.MaxMsgSize)
 	last, err := stream.GetLastMsgForSubject(ctx, checkpoint.Subject)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound) && b.fence > 0:
-		return 0, errMemoryLost
+		return 0, errHistoryLost
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, errNotStored
 	case err != nil:
@@ -269,47 +269,47 @@ func (b *Bridge) resolve(ctx context.Context, checkpoint *nats.Msg) (uint64, err
 	case bytes.Equal(last.Data, checkpoint.Data):
 		return last.Sequence, nil
 	case last.Sequence < b.fence:
-		return 0, errMemoryLost
+		return 0, errHistoryLost
 	case last.Sequence > b.fence:
-		return b.sift(ctx, checkpoint)
+		return b.scanPastFence(ctx, checkpoint)
 	}
 	return 0, errNotStored // sending again is safe, for the fence judges it
 }
 
-// sift looks at what stands on the checkpoints' subject beyond the fence, from
+// scanPastFence looks at what stands on the checkpoints' subject beyond the fence, from
 // the first on: this checkpoint, then its sequence is returned; another one, then
 // we are fenced. A stray is neither: the fence moves to it, and event.ErrForeign says
 // that the batch may be sent again. Every message there has been looked at, so
 // that a checkpoint behind a stray still fences.
-func (b *Bridge) sift(ctx context.Context, checkpoint *nats.Msg) (seq uint64, err error) {
-	held := errNotStored
-	err = visit(ctx, b.js, b.config.Stream, jetstream.OrderedConsumerConfig{
+func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq uint64, err error) {
+	result := errNotStored
+	err = scanStream(ctx, b.js, b.config.Stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{checkpoint.Subject},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    b.fence + 1,
-	}, func(msg jetstream.Msg, at uint64) error {
+	}, func(msg jetstream.Msg, seqHere uint64) error {
 		if bytes.Equal(msg.Data(), checkpoint.Data) {
-			seq, held = at, nil
-			return errEnough
+			seq, result = seqHere, nil
+			return errStopScan
 		}
 		e, err := event.Parse(b.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 		if err == nil {
-			held = fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, e.MsgID())
-			return errEnough
+			result = fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, e.MsgID())
+			return errStopScan
 		}
-		b.strays.tell(stray{where: "subject " + checkpoint.Subject + " of stream " + b.config.Stream, seq: at, err: err, advice: mendStray})
-		b.fence, held = at, fmt.Errorf("%w on %s at sequence %d", event.ErrForeign, checkpoint.Subject, at)
+		b.foreignLog.logForeign(foreignMessage{where: "subject " + checkpoint.Subject + " of stream " + b.config.Stream, seq: seqHere, err: err, hint: foreignMessageHint})
+		b.fence, result = seqHere, fmt.Errorf("%w on %s at sequence %d", event.ErrForeign, checkpoint.Subject, seqHere)
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil && !errors.Is(err, errStopScan) {
 		return 0, fmt.Errorf("look at the checkpoints beyond the fence: %w", err)
 	}
-	return seq, held
+	return seq, result
 }
 
-// wrongSequence reports whether the server refused a batch at the fence. Of the
+// isWrongSequence reports whether the server refused a batch at the fence. Of the
 // two codes, replicated streams use the second under concurrency.
-func wrongSequence(err error) bool {
+func isWrongSequence(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
 		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)

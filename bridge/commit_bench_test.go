@@ -21,12 +21,12 @@ import (
 // finished messages of the same size, without headers, and nothing else.
 func BenchmarkCommit(b *testing.B) {
 	for name, always := range map[string]bool{"sync=default": false, "sync=always": true} {
-		b.Run(name, func(b *testing.B) { commitInTurn(b, always) })
+		b.Run(name, func(b *testing.B) { benchCommits(b, always) })
 	}
 }
 
 // benchBridge is a bridge of 999 agents on a server of its own.
-func benchBridge(b *testing.B, always bool) (*Bridge, *centre) {
+func benchBridge(b *testing.B, always bool) (*Bridge, *benchSource) {
 	b.Helper()
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: b.TempDir(), SyncAlways: always, NoSigs: true, NoLog: true,
@@ -43,7 +43,7 @@ func benchBridge(b *testing.B, always bool) (*Bridge, *centre) {
 }
 
 // benchBridgeOn is one on a server that is there.
-func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option) (*Bridge, *centre) {
+func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option) (*Bridge, *benchSource) {
 	b.Helper()
 	nc, err := nats.Connect(url, options...)
 	if err != nil {
@@ -63,20 +63,20 @@ func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option)
 	if _, err := Provision(b.Context(), js, config); err != nil {
 		b.Fatal(err)
 	}
-	br, err := New(config, js, discard())
+	br, err := New(config, js, discardLogger())
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := newCentre(agents)
+	c := newBenchSource(agents)
 	c.services = 0
 	br.engine = engine.New(engineOptions(config, plan{layout: c.layout}, "bench"))
 	br.engine.Start(time.Now())
 	return br, c
 }
 
-// polling gives a look at a floor where every row has changed, and a look and the
+// pollFuncs gives a look at a floor where every row has changed, and a look and the
 // commit of what it saw.
-func polling(b testing.TB, br *Bridge, c *centre) (observe func() *engine.Batch, poll func()) {
+func pollFuncs(b testing.TB, br *Bridge, c *benchSource) (observe func() *engine.Batch, poll func()) {
 	bodies := [][]byte{c.body(0, 0, false), c.body(1, 100, false)}
 	now, polls := time.Now(), 0
 	observe = func() *engine.Batch {
@@ -95,9 +95,9 @@ func polling(b testing.TB, br *Bridge, c *centre) (observe func() *engine.Batch,
 	}
 }
 
-func commitInTurn(b *testing.B, always bool) {
+func benchCommits(b *testing.B, always bool) {
 	br, c := benchBridge(b, always)
-	observe, poll := polling(b, br, c)
+	observe, poll := pollFuncs(b, br, c)
 	poll()
 	// What a poll publishes is what the other publishes too.
 	var subjects []string
@@ -127,11 +127,11 @@ func commitInTurn(b *testing.B, always bool) {
 	var polling, publishing time.Duration
 	rounds := 0
 	for b.Loop() {
-		begun := time.Now()
+		start := time.Now()
 		publish()
 		between := time.Now()
 		poll()
-		publishing, polling = publishing+between.Sub(begun), polling+time.Since(between)
+		publishing, polling = publishing+between.Sub(start), polling+time.Since(between)
 		rounds++
 	}
 	messages := float64(rounds * len(payloads))

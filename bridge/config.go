@@ -27,9 +27,9 @@ var ErrConfig = errors.New("configuration")
 const (
 	authOAuth  = "oauth"
 	authCookie = "cookie"
-	// pseudonymKeyLeast is the shortest key, in bytes: names are few, so that a
+	// minPseudonymKeyLen is the shortest key, in bytes: names are few, so that a
 	// weak key would let them be found by trying.
-	pseudonymKeyLeast = 16
+	minPseudonymKeyLen = 16
 	// noServices in BPCC_SERVICES turns availability checks off.
 	noServices = "none"
 )
@@ -154,13 +154,15 @@ const (
 // Embedded tells whether no NATS server is named, so that one runs inside.
 func (c *Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == "" }
 
-// silence is how long the source may go unseen before the feed is interrupted.
-func (c *Config) silence() time.Duration { return max(3*c.PollInterval, 5*time.Second) }
+// interruptAfter is how long the source may go unseen before the feed is interrupted.
+func (c *Config) interruptAfter() time.Duration { return max(3*c.PollInterval, 5*time.Second) }
 
-func (c *Config) noAvailability() bool { return len(c.Services) == 1 && c.Services[0] == noServices }
+func (c *Config) availabilityDisabled() bool {
+	return len(c.Services) == 1 && c.Services[0] == noServices
+}
 
-// source is the CloudEvents source: the API at the tenant's address.
-func (c *Config) source() string { return strings.TrimRight(c.URL, "/") + "/statsapi" }
+// cloudEventSource is the CloudEvents source: the API at the tenant's address.
+func (c *Config) cloudEventSource() string { return strings.TrimRight(c.URL, "/") + "/statsapi" }
 
 // ParseConfig reads the environment ("NAME=value" each) and checks it. All
 // faults come together in one [ErrConfig]. Warnings are for the log: they name
@@ -197,7 +199,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	if purpose != ForSource {
 		c.checkNATS(fault)
 	}
-	warnings = append(warnings, c.cautions(purpose)...)
+	warnings = append(warnings, c.configWarnings(purpose)...)
 	c.checkBridge(purpose, fault)
 	if len(faults) > 0 {
 		return nil, warnings, fmt.Errorf("%w:\n%w", ErrConfig, errors.Join(faults...))
@@ -236,8 +238,8 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 	if c.PollInterval < 100*time.Millisecond {
 		fault("BPCC_POLL_INTERVAL", "%v is below 100ms", c.PollInterval)
 	}
-	positive(fault, "BPCC_TIMEOUT", c.Timeout)
-	positive(fault, "BPCC_AVAILABILITY_INTERVAL", c.AvailabilityInterval)
+	requirePositive(fault, "BPCC_TIMEOUT", c.Timeout)
+	requirePositive(fault, "BPCC_AVAILABILITY_INTERVAL", c.AvailabilityInterval)
 	if c.DirectoryInterval < 0 || c.AvailabilityDebounce < 0 {
 		fault("BPCC_DIRECTORY_INTERVAL", "neither it nor BPCC_AVAILABILITY_DEBOUNCE can be negative")
 	}
@@ -283,7 +285,7 @@ func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
 	if c.Embedded() && c.Replicas > 1 {
 		fault("BRIDGE_REPLICAS", "the embedded server keeps one copy; name a cluster in NATS_URL for %d", c.Replicas)
 	}
-	positive(fault, "BRIDGE_RETENTION", c.Retention)
+	requirePositive(fault, "BRIDGE_RETENTION", c.Retention)
 	for name, v := range map[string]string{
 		"BRIDGE_STREAM": c.Stream, "BRIDGE_STATE_BUCKET": c.StateBucket, "BRIDGE_LEASE_BUCKET": c.LeaseBucket,
 	} {
@@ -303,7 +305,7 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 	if c.DisappearAfter < 1 {
 		fault("BRIDGE_DISAPPEAR_AFTER", "%d is below 1", c.DisappearAfter)
 	}
-	positive(fault, "BRIDGE_CHECKPOINT_INTERVAL", c.CheckpointInterval)
+	requirePositive(fault, "BRIDGE_CHECKPOINT_INTERVAL", c.CheckpointInterval)
 	if c.LeaseTTL < time.Second {
 		fault("BRIDGE_LEASE_TTL", "%v is below 1s", c.LeaseTTL)
 	}
@@ -312,8 +314,8 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 			list[i] = strings.TrimSpace(list[i])
 		}
 	}
-	if n := len(c.PseudonymKey); n > 0 && n < pseudonymKeyLeast {
-		fault("BRIDGE_PSEUDONYM_KEY", "%d bytes are too few to keep names unguessable; give at least %d", n, pseudonymKeyLeast)
+	if n := len(c.PseudonymKey); n > 0 && n < minPseudonymKeyLen {
+		fault("BRIDGE_PSEUDONYM_KEY", "%d bytes are too few to keep names unguessable; give at least %d", n, minPseudonymKeyLen)
 	}
 	if _, _, err := net.SplitHostPort(c.HTTP); c.HTTP != Off && err != nil {
 		fault("BRIDGE_HTTP", "%v; want host:port, or off", err)
@@ -333,13 +335,13 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 	}
 	c.Rules = rules
 	if purpose != ForStream {
-		for _, err := range rule.Unsubscribed(rules, subscribedStats(c.Subscription), matcher(c.RedactStats)) {
+		for _, err := range rule.Unsubscribed(rules, subscribedStats(c.Subscription), globMatcher(c.RedactStats)) {
 			fault("BRIDGE_THRESHOLDS", "%v", err)
 		}
 	}
 }
 
-func positive(fault func(name, format string, args ...any), name string, d time.Duration) {
+func requirePositive(fault func(name, format string, args ...any), name string, d time.Duration) {
 	if d <= 0 {
 		fault(name, "%v is not above zero", d)
 	}

@@ -29,29 +29,29 @@ const reconnectWait = time.Second
 // kept up for ever, with what the files of secrets and certificates hold at each
 // try; closed is called, with the reason, if it is given up all the same.
 func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error)) (*nats.Conn, error) {
-	r := &reporter{log: log}
+	r := &connLogger{log: log}
 	options, err := c.natsOptions(r, closed)
 	if err != nil {
 		return nil, err
 	}
-	told := ""
+	lastLogged := ""
 	for {
 		nc, err := c.dial(options)
-		switch advice := natsAdvice(err); {
+		switch hint := natsHint(err); {
 		case err == nil:
 			r.conn.Store(nc)
 			log.Info("connected to NATS", "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion(), "url", nc.ConnectedUrlRedacted())
 			return nc, nil
 		case refusedCredentials(err):
-			return nil, fmt.Errorf("%w: %w; %s", ErrNATSAuth, err, advice)
-		case advice != "":
-			return nil, fmt.Errorf("connect to NATS: %w; %s", err, advice)
-		case !passing(err):
+			return nil, fmt.Errorf("%w: %w; %s", ErrNATSAuth, err, hint)
+		case hint != "":
+			return nil, fmt.Errorf("connect to NATS: %w; %s", err, hint)
+		case !isTransientConnect(err):
 			// A file, a context or an option is wrong; waiting mends nothing.
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		}
-		if err.Error() != told {
-			told = err.Error()
+		if err.Error() != lastLogged {
+			lastLogged = err.Error()
 			log.Warn("NATS server does not answer, retrying", "err", err)
 		}
 		select {
@@ -91,15 +91,15 @@ func refusedCredentials(err error) bool {
 		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
-// passing tells whether a failure to connect may pass by itself: nobody listens,
+// isTransientConnect tells whether a failure to connect may pass by itself: nobody listens,
 // no name is found, the server goes down while it answers.
-func passing(err error) bool {
+func isTransientConnect(err error) bool {
 	var network net.Error
 	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) || errors.As(err, &network)
 }
 
-// natsAdvice says what a person can do about a failure; "" if only waiting helps.
-func natsAdvice(err error) string {
+// natsHint says what a person can do about a failure; "" if only waiting helps.
+func natsHint(err error) string {
 	switch {
 	case err == nil:
 		return ""
@@ -110,16 +110,16 @@ func natsAdvice(err error) string {
 	case refusedCredentials(err):
 		return "check what is set of NATS_CREDS, NATS_NKEY, NATS_USER with NATS_PASSWORD, NATS_TOKEN, NATS_CERT with NATS_KEY, and NATS_CONTEXT"
 	case errors.Is(err, nats.ErrPermissionViolation):
-		return mendPermission
+		return permissionHint
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "the server does not offer TLS, which NATS_URL, NATS_CA or NATS_CERT ask for"
 	}
-	return tlsAdvice(err, "NATS_CA", "NATS_CERT and NATS_KEY", "NATS_URL")
+	return tlsHint(err, "NATS_CA", "NATS_CERT and NATS_KEY", "NATS_URL")
 }
 
 // natsOptions are the options of every connection. They read the files of
 // secrets and certificates at each try to connect.
-func (c *Config) natsOptions(r *reporter, closed func(error)) ([]nats.Option, error) {
+func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("bpcc-bridge " + c.Version),
 		nats.MaxReconnects(-1),
@@ -127,7 +127,7 @@ func (c *Config) natsOptions(r *reporter, closed func(error)) ([]nats.Option, er
 		// Whoever mends the credentials must not have to restart the bridge too.
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(func(int) time.Duration {
-			r.waiting()
+			r.onReconnectWait()
 			return reconnectWait + time.Duration(rand.Int64N(int64(reconnectWait)/4))
 		}),
 		// Without it, a publish that returned an error may still be sent later.
@@ -137,15 +137,15 @@ func (c *Config) natsOptions(r *reporter, closed func(error)) ([]nats.Option, er
 				r.log.Warn("disconnected from NATS", "err", err)
 			}
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.report(err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.logOnce(err) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			r.forget()
+			r.resetLogged()
 			r.log.Info("reconnected to NATS", "url", nc.ConnectedUrlRedacted())
 		}),
 		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
-			r.report(err)
+			r.logOnce(err)
 			if c.NATSNKey != "" && refusedCredentials(err) {
-				c.endForNewKey(nc, closed)
+				c.closeForNewKey(nc, closed)
 			}
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
@@ -177,24 +177,24 @@ func (c *Config) natsOptions(r *reporter, closed func(error)) ([]nats.Option, er
 
 // natsTLS trusts and shows what the files hold, at each handshake.
 func (c *Config) natsTLS(log *slog.Logger) nats.Option {
-	var showing nats.TLSCertHandler
-	if show := certificate("NATS_CERT", c.NATSCert, c.NATSKey, log); show != nil {
-		showing = func() (tls.Certificate, error) { return *show(), nil }
+	var certHandler nats.TLSCertHandler
+	if getCert := certificate("NATS_CERT", c.NATSCert, c.NATSKey, log); getCert != nil {
+		certHandler = func() (tls.Certificate, error) { return *getCert(), nil }
 	}
-	var trusting nats.RootCAsHandler
+	var caHandler nats.RootCAsHandler
 	if c.NATSCA != "" {
-		trusted := &kept[*x509.CertPool]{what: "NATS_CA", log: log, read: func() (*x509.CertPool, error) { return readCA(c.NATSCA) }}
-		trusting = func() (*x509.CertPool, error) { return trusted.get(), nil }
+		pool := &reloadable[*x509.CertPool]{variable: "NATS_CA", log: log, read: func() (*x509.CertPool, error) { return readCA(c.NATSCA) }}
+		caHandler = func() (*x509.CertPool, error) { return pool.current(), nil }
 	}
 	return func(o *nats.Options) error {
 		o.Secure = true
-		return nats.ClientTLSConfig(showing, trusting)(o)
+		return nats.ClientTLSConfig(certHandler, caHandler)(o)
 	}
 }
 
-// endForNewKey closes the connection when the file holds another key than the one
+// closeForNewKey closes the connection when the file holds another key than the one
 // in use, which the library cannot exchange: a new process will use it.
-func (c *Config) endForNewKey(nc *nats.Conn, closed func(error)) {
+func (c *Config) closeForNewKey(nc *nats.Conn, closed func(error)) {
 	// While the file cannot be read there is no new key in it.
 	if public, err := publicKey(c.NATSNKey); err == nil && public != nc.Opts.Nkey {
 		closed(fmt.Errorf("%w, and NATS_NKEY holds a new key by now: the next start uses it", ErrNATSAuth))

@@ -34,20 +34,20 @@ func natsServer(t *testing.T, o *server.Options) *server.Server {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(patience) {
+	if !s.ReadyForConnections(testTimeout) {
 		t.Fatal("the NATS server does not start")
 	}
 	return s
 }
 
-// dial connects as the bridge does, by environment.
-func dial(t *testing.T, log *safeBuffer, closed func(error), env ...string) (*nats.Conn, error) {
+// connectFromEnv connects as the bridge does, by environment.
+func connectFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...string) (*nats.Conn, error) {
 	t.Helper()
 	c, _, err := bridge.ParseConfig(env, bridge.ForStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	nc, err := bridge.Connect(ctx, c, slog.New(slog.NewJSONHandler(log, nil)), closed)
 	if err == nil {
@@ -67,8 +67,8 @@ type operator struct {
 
 func newOperator(t *testing.T) *operator {
 	t.Helper()
-	o := &operator{t: t, key: pair(t, nkeys.CreateOperator), account: pair(t, nkeys.CreateAccount)}
-	token, err := jwt.NewOperatorClaims(public(t, o.key)).Encode(o.key)
+	o := &operator{t: t, key: newKeyPair(t, nkeys.CreateOperator), account: newKeyPair(t, nkeys.CreateAccount)}
+	token, err := jwt.NewOperatorClaims(publicKeyOf(t, o.key)).Encode(o.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,10 +76,10 @@ func newOperator(t *testing.T) *operator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.claims = jwt.NewAccountClaims(public(t, o.account))
+	o.claims = jwt.NewAccountClaims(publicKeyOf(t, o.account))
 	resolver := &server.MemAccResolver{}
 	o.options = &server.Options{TrustedOperators: []*jwt.OperatorClaims{trusted}, AccountResolver: resolver}
-	if err := resolver.Store(public(t, o.account), o.encode()); err != nil {
+	if err := resolver.Store(publicKeyOf(t, o.account), o.encode()); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -97,8 +97,8 @@ func (o *operator) encode() string {
 // creds writes credentials of a new user, and returns its public key.
 func (o *operator) creds(file string, end time.Time) string {
 	o.t.Helper()
-	user := pair(o.t, nkeys.CreateUser)
-	claims := jwt.NewUserClaims(public(o.t, user))
+	user := newKeyPair(o.t, nkeys.CreateUser)
+	claims := jwt.NewUserClaims(publicKeyOf(o.t, user))
 	if !end.IsZero() {
 		claims.Expires = end.Unix()
 	}
@@ -114,11 +114,11 @@ func (o *operator) creds(file string, end time.Time) string {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	write(o.t, file, string(content))
+	replaceFile(o.t, file, string(content))
 	return claims.Subject
 }
 
-func pair(t *testing.T, create func() (nkeys.KeyPair, error)) nkeys.KeyPair {
+func newKeyPair(t *testing.T, create func() (nkeys.KeyPair, error)) nkeys.KeyPair {
 	t.Helper()
 	k, err := create()
 	if err != nil {
@@ -127,7 +127,7 @@ func pair(t *testing.T, create func() (nkeys.KeyPair, error)) nkeys.KeyPair {
 	return k
 }
 
-func public(t *testing.T, k nkeys.KeyPair) string {
+func publicKeyOf(t *testing.T, k nkeys.KeyPair) string {
 	t.Helper()
 	p, err := k.PublicKey()
 	if err != nil {
@@ -139,35 +139,35 @@ func public(t *testing.T, k nkeys.KeyPair) string {
 // seed writes the seed of a new user, and returns its public key.
 func seed(t *testing.T, file string) string {
 	t.Helper()
-	k := pair(t, nkeys.CreateUser)
+	k := newKeyPair(t, nkeys.CreateUser)
 	text, err := k.Seed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, file, string(text))
-	return public(t, k)
+	replaceFile(t, file, string(text))
+	return publicKeyOf(t, k)
 }
 
-// TestWaysToLogIn connects to servers that want each kind of proof, with the
+// TestLoginMethods connects to servers that want each kind of proof, with the
 // right one and with wrong ones.
-func TestWaysToLogIn(t *testing.T) {
+func TestLoginMethods(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
-	ours, theirs := newAuthority(t), newAuthority(t)
-	cert, key := ours.issue("bridge")
-	strangeCert, strangeKey := theirs.issue("stranger")
+	ours, theirs := newTestCA(t), newTestCA(t)
+	cert, key := ours.issueCert("bridge")
+	strangeCert, strangeKey := theirs.issueCert("stranger")
 	op, another := newOperator(t), newOperator(t)
 	op.creds(in("right.creds"), time.Time{})
 	op.creds(in("expired.creds"), time.Now().Add(-time.Minute))
 	another.creds(in("wrong.creds"), time.Time{})
 	nkey := seed(t, in("right.nk"))
 	seed(t, in("wrong.nk"))
-	write(t, in("password"), "a/secret:@of ours\n")
-	write(t, in("token"), "a-token-of-ours\n")
+	replaceFile(t, in("password"), "a/secret:@of ours\n")
+	replaceFile(t, in("token"), "a-token-of-ours\n")
 	user := &server.Options{Username: "bridge", Password: "a/secret:@of ours"}
 	for name, password := range map[string]string{"right": user.Password, "wrong": "hunter2"} {
-		write(t, in(name+".json"), fmt.Sprintf(`{"url": "URL", "user": "bridge", "password": %q}`, password))
+		replaceFile(t, in(name+".json"), fmt.Sprintf(`{"url": "URL", "user": "bridge", "password": %q}`, password))
 	}
 
 	type attempt struct {
@@ -229,12 +229,12 @@ func TestWaysToLogIn(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						write(t, file, strings.Replace(string(content), "URL", url, 1))
+						replaceFile(t, file, strings.Replace(string(content), "URL", url, 1))
 					}
 					env = append(env, v)
 				}
 				var log safeBuffer
-				nc, err := dial(t, &log, func(error) {}, env...)
+				nc, err := connectFromEnv(t, &log, func(error) {}, env...)
 				switch {
 				case a.want == "" && err != nil:
 					t.Errorf("%s: %v", name, err)
@@ -256,10 +256,10 @@ func TestWaysToLogIn(t *testing.T) {
 func TestReplacedCredentials(t *testing.T) {
 	t.Parallel()
 	type rotation struct {
-		server *server.Server
-		env    []string
-		refuse func() // what has been good so far
-		mend   func() // put the new one into the file
+		server  *server.Server
+		env     []string
+		refuse  func() // what has been good so far
+		restore func() // put the new one into the file
 	}
 	reload := func(t *testing.T, s *server.Server, o *server.Options) {
 		t.Helper()
@@ -270,18 +270,18 @@ func TestReplacedCredentials(t *testing.T) {
 	}
 	tests := map[string]func(t *testing.T, file string) rotation{
 		"password": func(t *testing.T, file string) rotation {
-			write(t, file, "first")
+			replaceFile(t, file, "first")
 			s := natsServer(t, &server.Options{Username: "bridge", Password: "first"})
 			return rotation{s, []string{"NATS_USER=bridge", "NATS_PASSWORD_FILE=" + file}, func() {
 				reload(t, s, &server.Options{Username: "bridge", Password: "second"})
-			}, func() { write(t, file, "second") }}
+			}, func() { replaceFile(t, file, "second") }}
 		},
 		"token": func(t *testing.T, file string) rotation {
-			write(t, file, "first")
+			replaceFile(t, file, "first")
 			s := natsServer(t, &server.Options{Authorization: "first"})
 			return rotation{s, []string{"NATS_TOKEN_FILE=" + file}, func() {
 				reload(t, s, &server.Options{Authorization: "second"})
-			}, func() { write(t, file, "second") }}
+			}, func() { replaceFile(t, file, "second") }}
 		},
 		"creds": func(t *testing.T, file string) rotation {
 			op := newOperator(t)
@@ -306,20 +306,20 @@ func TestReplacedCredentials(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "secret")
 			r := prepare(t, file)
 			var log safeBuffer
-			nc, err := dial(t, &log, func(err error) { t.Errorf("given up: %v", err) }, append(r.env, "NATS_URL="+r.server.ClientURL())...)
+			nc, err := connectFromEnv(t, &log, func(err error) { t.Errorf("given up: %v", err) }, append(r.env, "NATS_URL="+r.server.ClientURL())...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			r.refuse()
-			logged(t, &log, "NATS server refused the credentials, retrying")
+			waitForLog(t, &log, "NATS server refused the credentials, retrying")
 			// More than the two tries after which the library would give up.
 			for before := connections(t, r.server); connections(t, r.server) < before+3; <-time.After(10 * time.Millisecond) {
 				if nc.IsClosed() {
 					t.Fatal("the connection was given up")
 				}
 			}
-			r.mend()
-			logged(t, &log, "reconnected to NATS")
+			r.restore()
+			waitForLog(t, &log, "reconnected to NATS")
 			if !nc.IsConnected() {
 				t.Error("not connected")
 			}
@@ -340,15 +340,15 @@ func connections(t *testing.T, s *server.Server) uint64 {
 	return v.TotalConnections
 }
 
-// TestReplacedTrust restarts a server whose certificates, and those it takes,
+// TestReplacedCA restarts a server whose certificates, and those it takes,
 // are of a new authority.
-func TestReplacedTrust(t *testing.T) {
+func TestReplacedCA(t *testing.T) {
 	t.Parallel()
-	first, second := newAuthority(t), newAuthority(t)
-	cert, key := first.issue("bridge")
+	first, second := newTestCA(t), newTestCA(t)
+	cert, key := first.issueCert("bridge")
 	s := natsServer(t, &server.Options{TLSConfig: first.serverTLS(true), TLSVerify: true})
 	var log safeBuffer
-	nc, err := dial(t, &log, func(err error) { t.Errorf("given up: %v", err) },
+	nc, err := connectFromEnv(t, &log, func(err error) { t.Errorf("given up: %v", err) },
 		"NATS_URL="+s.ClientURL(), "NATS_CA="+first.file, "NATS_CERT="+cert, "NATS_KEY="+key)
 	if err != nil {
 		t.Fatal(err)
@@ -357,13 +357,13 @@ func TestReplacedTrust(t *testing.T) {
 	s.Shutdown()
 	s.WaitForShutdown()
 	natsServer(t, &server.Options{Port: port, TLSConfig: second.serverTLS(true), TLSVerify: true})
-	logged(t, &log, "give that authority's certificate in NATS_CA")
+	waitForLog(t, &log, "give that authority's certificate in NATS_CA")
 	copyFile(t, second.file, first.file)
-	logged(t, &log, "in NATS_CERT and NATS_KEY")
-	newCert, newKey := second.issue("bridge")
+	waitForLog(t, &log, "in NATS_CERT and NATS_KEY")
+	newCert, newKey := second.issueCert("bridge")
 	copyFile(t, newKey, key)
 	copyFile(t, newCert, cert)
-	logged(t, &log, "reconnected to NATS")
+	waitForLog(t, &log, "reconnected to NATS")
 	nc.Close()
 }
 
@@ -373,7 +373,7 @@ func copyFile(t *testing.T, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, to, string(content))
+	replaceFile(t, to, string(content))
 }
 
 // An nkey is part of the connection: a new one is a reason to start anew.
@@ -386,7 +386,7 @@ func TestReplacedNKey(t *testing.T) {
 	s := natsServer(t, o(seed(t, file)))
 	var log safeBuffer
 	given := make(chan error, 10)
-	if _, err := dial(t, &log, func(err error) { given <- err }, "NATS_URL="+s.ClientURL(), "NATS_NKEY="+file); err != nil {
+	if _, err := connectFromEnv(t, &log, func(err error) { given <- err }, "NATS_URL="+s.ClientURL(), "NATS_NKEY="+file); err != nil {
 		t.Fatal(err)
 	}
 	next := o(seed(t, file))
@@ -399,7 +399,7 @@ func TestReplacedNKey(t *testing.T) {
 		if !errors.Is(err, bridge.ErrNATSAuth) || !strings.Contains(err.Error(), "NATS_NKEY holds a new key") {
 			t.Errorf("given up with %v; want the reason", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatalf("the connection is not given up:\n%s", &log)
 	}
 }

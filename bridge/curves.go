@@ -12,47 +12,47 @@ import (
 )
 
 const (
-	// liveCurve is how far back curves reach, and liveCurveMost about how many
+	// seriesWindow is how far back curves reach, and liveCurveMost about how many
 	// events they are made of: where more happens, they reach less far.
-	liveCurve     = 10 * time.Minute
-	liveCurveMost = 6000
+	seriesWindow = 10 * time.Minute
+	maxSamples   = 6000
 )
 
-// livePoint is what a curve is drawn through: the numbers of an entity at a time.
-type livePoint struct {
+// seriesSample is what a curve is drawn through: the numbers of an entity at a time.
+type seriesSample struct {
 	Key   string     `json:"key"`
 	Time  time.Time  `json:"time"`
 	Stats diff.Image `json:"stats"`
 }
 
-// curves tells how the numbers of services and totals came to be what they are.
-func (l *liveReader) curves(ctx context.Context) error {
+// sendSeries tells how the numbers of services and totals came to be what they are.
+func (l *liveSession) sendSeries(ctx context.Context) error {
 	for _, kind := range []string{"service", "totals"} {
-		if err := l.curvesOf(ctx, kind); err != nil {
+		if err := l.sendSeriesOf(ctx, kind); err != nil {
 			return fmt.Errorf("read the curves of %s: %w", kind, err)
 		}
 	}
 	return nil
 }
 
-func (l *liveReader) curvesOf(ctx context.Context, kind string) error {
-	back := liveCurve
+func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
+	window := seriesWindow
 	config := func() jetstream.OrderedConsumerConfig {
-		from := time.Now().Add(-back)
+		from := time.Now().Add(-window)
 		return jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{l.root() + kind + ".>"},
-			DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &from, InactiveThreshold: liveIdle,
+			FilterSubjects: []string{l.tenantPrefix() + kind + ".>"},
+			DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &from, InactiveThreshold: liveConsumerIdle,
 		}
 	}
-	n, err := l.count(ctx, config())
+	n, err := l.countPending(ctx, config())
 	if err != nil {
 		return err
 	}
-	if n > liveCurveMost {
-		back = back * liveCurveMost / time.Duration(n)
+	if n > maxSamples {
+		window = window * maxSamples / time.Duration(n)
 	}
-	var points []livePoint
-	err = visit(ctx, l.js, l.config.Stream, config(), func(msg jetstream.Msg, _ uint64) error {
+	var samples []seriesSample
+	err = scanStream(ctx, l.js, l.config.Stream, config(), func(msg jetstream.Msg, _ uint64) error {
 		v, err := event.ReadEnvelope(msg.Data())
 		if err != nil {
 			return nil
@@ -61,7 +61,7 @@ func (l *liveReader) curvesOf(ctx context.Context, kind string) error {
 		if err != nil {
 			return nil
 		}
-		point := livePoint{Key: e.ViewKey(), Time: e.Time}
+		point := seriesSample{Key: e.ViewKey(), Time: e.Time}
 		switch d := e.Data.(type) {
 		case *event.ServiceData:
 			point.Stats = d.After
@@ -71,22 +71,22 @@ func (l *liveReader) curvesOf(ctx context.Context, kind string) error {
 		if point.Stats.IsZero() {
 			return nil // it has left
 		}
-		points = append(points, point)
-		if len(points) < 300 {
+		samples = append(samples, point)
+		if len(samples) < 300 {
 			return nil
 		}
-		err = l.send("curves", points)
-		points = points[:0]
+		err = l.sendEvent("curves", samples)
+		samples = samples[:0]
 		return err
 	})
-	if err != nil || len(points) == 0 {
+	if err != nil || len(samples) == 0 {
 		return err
 	}
-	return l.send("curves", points)
+	return l.sendEvent("curves", samples)
 }
 
-// count tells how many messages a consumer would see now.
-func (l *liveReader) count(ctx context.Context, config jetstream.OrderedConsumerConfig) (uint64, error) {
+// countPending tells how many messages a consumer would see now.
+func (l *liveSession) countPending(ctx context.Context, config jetstream.OrderedConsumerConfig) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	consumer, err := l.js.OrderedConsumer(ctx, l.config.Stream, config)

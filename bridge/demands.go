@@ -10,9 +10,9 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// statistic is what a server can refuse: a statistic in sections of one kind,
+// statRef is what a server can refuse: a statistic in sections of one kind,
 // as dispositions narrow it. Section chat_messages has no names.
-type statistic struct{ section, name, dispositions string }
+type statRef struct{ section, name, dispositions string }
 
 const (
 	agentGrids   = "agent_grids"
@@ -21,11 +21,11 @@ const (
 	chatMessages = "chat_messages"
 )
 
-func columnStatistic(section string, c bpcc.Column) statistic {
-	return statistic{section, c.StatName, strings.Join(c.Dispositions, ",")}
+func columnStatRef(section string, c bpcc.Column) statRef {
+	return statRef{section, c.StatName, strings.Join(c.Dispositions, ",")}
 }
 
-func (s statistic) String() string {
+func (s statRef) String() string {
 	switch {
 	case s.section == chatMessages:
 		return chatMessages
@@ -35,64 +35,64 @@ func (s statistic) String() string {
 	return s.name
 }
 
-// demands are the statistics of a plan.
-type demands struct {
-	// vital ones name, filter or cut the rows of a grid, which makes no sense
+// requirements are the statistics of a plan.
+type requirements struct {
+	// required ones name, filter or cut the rows of a grid, which makes no sense
 	// without them; others can be left out. Each in the order of the plan.
-	vital, others []statistic
-	places        map[statistic][]string
-	published     map[statistic]bool
+	required, optional []statRef
+	usages             map[statRef][]string
+	published          map[statRef]bool
 }
 
-// demandsOf lists what a plan asks for.
-func demandsOf(p plan) demands {
-	d := demands{places: map[statistic][]string{}, published: map[statistic]bool{}}
-	vital := map[statistic]bool{}
-	var all []statistic
-	add := func(s statistic, published bool, place string, args ...any) {
-		if d.places[s] == nil {
+// requirementsOf lists what a plan asks for.
+func requirementsOf(p plan) requirements {
+	d := requirements{usages: map[statRef][]string{}, published: map[statRef]bool{}}
+	required := map[statRef]bool{}
+	var all []statRef
+	add := func(s statRef, published bool, usage string, args ...any) {
+		if d.usages[s] == nil {
 			all = append(all, s)
 		}
-		d.places[s] = append(d.places[s], fmt.Sprintf(place, args...))
+		d.usages[s] = append(d.usages[s], fmt.Sprintf(usage, args...))
 		d.published[s] = d.published[s] || published
 	}
 	for _, wireID := range slices.Sorted(maps.Keys(p.wire)) {
-		app, id := p.wire[wireID], wireID[:strings.LastIndex(wireID, appSeparator)]
+		app, id := p.wire[wireID], wireID[:strings.LastIndex(wireID, appIDSeparator)]
 		for _, section := range []string{agentGrids, serviceGrids} {
 			kind, grids := "agent", app.AgentGrids
 			if section == serviceGrids {
 				kind, grids = "service", app.ServiceGrids
 			}
 			for _, g := range grids {
-				key, hidden := p.key(wireID, section, g.ID)
+				key, hidden := p.rowKey(wireID, section, g.ID)
 				for _, c := range g.Columns {
-					s := columnStatistic(section, c)
+					s := columnStatRef(section, c)
 					cut := g.Limit > 0 && slices.ContainsFunc(g.Order, func(o bpcc.Order) bool { return o.By == c.ID })
-					vital[s] = vital[s] || c.ID == key || c.ID == g.FilterBy || cut
+					required[s] = required[s] || c.ID == key || c.ID == g.FilterBy || cut
 					add(s, c.ID != key || !hidden, "app %q, %s grid %q, column %q", id, kind, g.ID, c.ID)
 				}
 			}
 		}
 		for _, name := range app.StatsTotals {
-			add(statistic{section: statsTotals, name: name}, true, "app %q, stats_totals", id)
+			add(statRef{section: statsTotals, name: name}, true, "app %q, stats_totals", id)
 		}
 		if app.ChatMessages != nil {
-			add(statistic{section: chatMessages}, true, "app %q", id)
+			add(statRef{section: chatMessages}, true, "app %q", id)
 		}
 	}
 	for _, s := range all {
-		if vital[s] {
-			d.vital = append(d.vital, s)
+		if required[s] {
+			d.required = append(d.required, s)
 		} else {
-			d.others = append(d.others, s)
+			d.optional = append(d.optional, s)
 		}
 	}
 	return d
 }
 
-// key tells which column names the rows of a grid, and whether it was added for
+// rowKey tells which column names the rows of a grid, and whether it was added for
 // that alone.
-func (p plan) key(app, section, grid string) (column string, hidden bool) {
+func (p plan) rowKey(app, section, grid string) (column string, hidden bool) {
 	for _, g := range p.layout.Grids {
 		if g.App != app || g.Section != section || g.ID != grid {
 			continue
@@ -106,29 +106,29 @@ func (p plan) key(app, section, grid string) (column string, hidden bool) {
 	return "", false
 }
 
-// describe names statistics with every place where they stand.
-func (d demands) describe(list []statistic) string {
+// describeUsages names statistics with every place where they stand.
+func (d requirements) describeUsages(list []statRef) string {
 	texts := make([]string, len(list))
 	for i, s := range list {
-		texts[i] = fmt.Sprintf("%s (%s)", strconv.Quote(s.String()), strings.Join(d.places[s], "; "))
+		texts[i] = fmt.Sprintf("%s (%s)", strconv.Quote(s.String()), strings.Join(d.usages[s], "; "))
 	}
 	return strings.Join(texts, ", ")
 }
 
-// only is what is left of a subscription: the statistics that keep accepts and,
+// subset is what is left of a subscription: the statistics that keep accepts and,
 // in grids that have one of these, those that with accepts too.
-func only(sub bpcc.Subscription, keep, with func(statistic) bool) bpcc.Subscription {
+func subset(sub bpcc.Subscription, keep, alsoKeep func(statRef) bool) bpcc.Subscription {
 	out := bpcc.Subscription{}
 	for id, app := range sub {
-		app.AgentGrids = onlyGrids(agentGrids, app.AgentGrids, keep, with)
-		app.ServiceGrids = onlyGrids(serviceGrids, app.ServiceGrids, keep, with)
+		app.AgentGrids = subsetGrids(agentGrids, app.AgentGrids, keep, alsoKeep)
+		app.ServiceGrids = subsetGrids(serviceGrids, app.ServiceGrids, keep, alsoKeep)
 		app.StatsTotals = slices.DeleteFunc(slices.Clone(app.StatsTotals), func(name string) bool {
-			return !keep(statistic{section: statsTotals, name: name})
+			return !keep(statRef{section: statsTotals, name: name})
 		})
 		if len(app.StatsTotals) == 0 {
 			app.StatsTotalsServiceIDs, app.StatsTotalsDispositions = nil, nil
 		}
-		if !keep(statistic{section: chatMessages}) {
+		if !keep(statRef{section: chatMessages}) {
 			app.ChatMessages = nil
 		}
 		if len(app.AgentGrids)+len(app.ServiceGrids)+len(app.StatsTotals) > 0 || app.ChatMessages != nil {
@@ -138,16 +138,16 @@ func only(sub bpcc.Subscription, keep, with func(statistic) bool) bpcc.Subscript
 	return out
 }
 
-func onlyGrids(section string, grids []bpcc.Grid, keep, with func(statistic) bool) []bpcc.Grid {
+func subsetGrids(section string, grids []bpcc.Grid, keep, alsoKeep func(statRef) bool) []bpcc.Grid {
 	var out []bpcc.Grid
 	for _, g := range grids {
-		if !slices.ContainsFunc(g.Columns, func(c bpcc.Column) bool { return keep(columnStatistic(section, c)) }) {
+		if !slices.ContainsFunc(g.Columns, func(c bpcc.Column) bool { return keep(columnStatRef(section, c)) }) {
 			continue
 		}
 		ids := map[string]bool{}
 		g.Columns = slices.DeleteFunc(slices.Clone(g.Columns), func(c bpcc.Column) bool {
-			s := columnStatistic(section, c)
-			ids[c.ID] = keep(s) || with(s)
+			s := columnStatRef(section, c)
+			ids[c.ID] = keep(s) || alsoKeep(s)
 			return !ids[c.ID]
 		})
 		g.Order = slices.DeleteFunc(slices.Clone(g.Order), func(o bpcc.Order) bool { return !ids[o.By] })

@@ -17,24 +17,24 @@ import (
 
 // directoryPoller lists the tenant's directories on their own interval.
 type directoryPoller struct {
-	client     *bpcc.Client
-	interval   time.Duration
-	all        bool // false: services alone, for the availability checks
-	pseudonyms *event.Pseudonyms
-	log        *slog.Logger
-	now        func() time.Time
+	client         *bpcc.Client
+	interval       time.Duration
+	allDirectories bool // false: services alone, for the availability checks
+	pseudonymizer  *event.Pseudonyms
+	log            *slog.Logger
+	now            func() time.Time
 
-	mu       sync.Mutex // guards what follows
-	latest   map[string]engine.DirectorySnapshot
-	services []string // names, nil while not known
-	told     map[string]string
+	mu         sync.Mutex // guards what follows
+	latest     map[string]engine.DirectorySnapshot
+	services   []string // names, nil while not known
+	lastLogged map[string]string
 }
 
-// take returns the listings since the last call.
-func (p *directoryPoller) take() []engine.DirectorySnapshot {
+// drainSnapshots returns the listings since the last call.
+func (p *directoryPoller) drainSnapshots() []engine.DirectorySnapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.all {
+	if !p.allDirectories {
 		return nil
 	}
 	var out []engine.DirectorySnapshot
@@ -52,17 +52,17 @@ func (p *directoryPoller) serviceNames() (names []string, known bool) {
 	return p.services, p.services != nil
 }
 
-// retryDirectory is how soon a directory that failed is asked for again.
-const retryDirectory = 15 * time.Second
+// directoryRetryInterval is how soon a directory that failed is asked for again.
+const directoryRetryInterval = 15 * time.Second
 
-// run polls until ctx ends. The session is the snapshots' own: it waits for it.
-func (p *directoryPoller) run(ctx context.Context) {
+// runDirectories polls until ctx ends. The session is the snapshots' own: it waits for it.
+func (p *directoryPoller) runDirectories(ctx context.Context) {
 	for {
 		wait := 200 * time.Millisecond
 		if p.client.LoggedIn() {
 			wait = p.interval
-			if !p.round(ctx) {
-				wait = min(wait, retryDirectory)
+			if !p.pollDirectories(ctx) {
+				wait = min(wait, directoryRetryInterval)
 			}
 		}
 		select {
@@ -73,11 +73,11 @@ func (p *directoryPoller) run(ctx context.Context) {
 	}
 }
 
-// round lists each directory once and tells whether all of them answered.
-func (p *directoryPoller) round(ctx context.Context) bool {
-	named := func(get func(context.Context) ([]bpcc.Named, error)) func(context.Context) (map[string]string, error) {
+// pollDirectories lists each directory once and tells whether all of them answered.
+func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
+	byID := func(fetch func(context.Context) ([]bpcc.Ref, error)) func(context.Context) (map[string]string, error) {
 		return func(ctx context.Context) (map[string]string, error) {
-			list, err := get(ctx)
+			list, err := fetch(ctx)
 			names := map[string]string{}
 			for _, n := range list {
 				if n.ID != "" {
@@ -87,13 +87,13 @@ func (p *directoryPoller) round(ctx context.Context) bool {
 			return names, err
 		}
 	}
-	well := p.list(ctx, engine.Services, named(p.client.Services))
-	if !p.all {
-		return well
+	ok := p.fetchDirectory(ctx, engine.Services, byID(p.client.Services))
+	if !p.allDirectories {
+		return ok
 	}
-	well = p.list(ctx, engine.Teams, named(p.client.Teams)) && well
-	well = p.list(ctx, engine.Agents, named(p.client.Agents)) && well
-	return p.list(ctx, engine.Dispositions, func(ctx context.Context) (map[string]string, error) {
+	ok = p.fetchDirectory(ctx, engine.Teams, byID(p.client.Teams)) && ok
+	ok = p.fetchDirectory(ctx, engine.Agents, byID(p.client.Agents)) && ok
+	return p.fetchDirectory(ctx, engine.Dispositions, func(ctx context.Context) (map[string]string, error) {
 		list, err := p.client.Dispositions(ctx, bpcc.DispositionQuery{})
 		names := map[string]string{}
 		for _, n := range list {
@@ -102,14 +102,14 @@ func (p *directoryPoller) round(ctx context.Context) bool {
 			}
 		}
 		return names, err
-	}) && well
+	}) && ok
 }
 
-// list asks for one directory. A server that does not have the method is not
+// fetchDirectory asks for one directory. A server that does not have the method is not
 // asked to mend it.
-func (p *directoryPoller) list(ctx context.Context, name string, get func(context.Context) (map[string]string, error)) bool {
+func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch func(context.Context) (map[string]string, error)) bool {
 	l := engine.DirectorySnapshot{Directory: name, Sent: p.now()}
-	names, err := get(ctx)
+	names, err := fetch(ctx)
 	l.Received, l.Names = p.now(), names
 	if ctx.Err() != nil {
 		return true
@@ -118,23 +118,23 @@ func (p *directoryPoller) list(ctx context.Context, name string, get func(contex
 	defer p.mu.Unlock()
 	if err != nil {
 		// A session that has ended is the snapshots' to renew, and theirs to tell.
-		if text := err.Error(); p.told[name] != text && !errors.Is(err, bpcc.ErrAuth) {
-			p.told[name] = text
+		if text := err.Error(); p.lastLogged[name] != text && !errors.Is(err, bpcc.ErrAuth) {
+			p.lastLogged[name] = text
 			p.log.Warn("cannot list directory", "directory", name, "err", err)
 		}
-		if name == engine.Services && statusOf(err) == http.StatusNotFound && p.services == nil {
+		if name == engine.Services && httpStatusOf(err) == http.StatusNotFound && p.services == nil {
 			p.services = []string{}
 		}
-		return statusOf(err) == http.StatusNotFound || errors.Is(err, bpcc.ErrForbidden)
+		return httpStatusOf(err) == http.StatusNotFound || errors.Is(err, bpcc.ErrForbidden)
 	}
-	delete(p.told, name)
+	delete(p.lastLogged, name)
 	if name == engine.Services {
 		p.services = slices.DeleteFunc(slices.Sorted(maps.Values(names)), func(n string) bool { return n == "" })
 	}
 	if name == engine.Agents {
 		l.Names = map[string]string{}
 		for id, login := range names {
-			l.Names[p.pseudonyms.Hash(id)] = p.pseudonyms.Hash(login)
+			l.Names[p.pseudonymizer.Hash(id)] = p.pseudonymizer.Hash(login)
 		}
 	}
 	p.latest[name] = l

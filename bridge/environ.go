@@ -75,7 +75,7 @@ func unknownNames(vars map[string]string) ([]string, error) {
 		if known[name] || !strings.HasPrefix(name, "BPCC_") && !strings.HasPrefix(name, "BRIDGE_") {
 			continue
 		}
-		warnings = append(warnings, "unknown variable "+name+"; did you mean "+nearest(name, known)+"?")
+		warnings = append(warnings, "unknown variable "+name+"; did you mean "+nearestName(name, known)+"?")
 	}
 	return warnings, nil
 }
@@ -96,8 +96,8 @@ func knownNames() (map[string]bool, error) {
 	return known, nil
 }
 
-// nearest is the known name that looks most like one.
-func nearest(name string, known map[string]bool) string {
+// nearestName is the known name that looks most like one.
+func nearestName(name string, known map[string]bool) string {
 	return slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
 		return levenshtein.ComputeDistance(name, a) - levenshtein.ComputeDistance(name, b)
 	})

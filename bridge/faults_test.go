@@ -43,11 +43,11 @@ func TestSourceFaults(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
+			w := newTestEnv(t, bpcctest.Config{})
 			w.env["BPCC_TIMEOUT"] = "2s"
-			w.agent("anna", "ready", "")
-			w.agent("bob", "ready", "")
-			w.start()
+			w.setAgent("anna", "ready", "")
+			w.setAgent("bob", "ready", "")
+			w.startBridge()
 			w.waitFor("totals.bridge.observed", 1)
 			w.tenant.Inject(test.fault)
 			interrupted := w.waitFor("feed.interrupted", 1)
@@ -57,24 +57,24 @@ func TestSourceFaults(t *testing.T) {
 			w.tenant.SetState("anna", "not_ready", "Lunch")
 			w.tenant.ClearFaults()
 			changed := w.waitFor("agent.anna.state_changed", 1)[0]
-			resumed := on(w.events(), "feed.resumed")
+			resumed := withSubject(w.events(), "feed.resumed")
 			if len(resumed) != 1 {
 				t.Fatalf("feed.resumed %d times", len(resumed))
 			}
-			if changed.get("after_gap") != true {
+			if changed.field("after_gap") != true {
 				t.Error("the net change does not say after_gap")
 			}
-			if diff := cmp.Diff(resumed[0].get("observed"), changed.get("observed")); diff != "" {
+			if diff := cmp.Diff(resumed[0].field("observed"), changed.field("observed")); diff != "" {
 				t.Errorf("the change's window is not the gap (-gap +window)\n%s", diff)
 			}
 			if got, want := changed.text("observed", "after"), interrupted[0].text("observed_until"); got != want {
 				t.Errorf("the gap begins at %s, the feed saw until %s", got, want)
 			}
 			all := w.events()
-			for _, told := range []stored{interrupted[0], resumed[0]} {
-				want := map[string]string{"feed.interrupted": "interrupted", "feed.resumed": "live"}[told.Subject]
-				if got := on(after(all, told.Seq), "feed.checkpoint")[0].text("status"); got != want {
-					t.Errorf("the checkpoint of %s says %s, want %s", told.Subject, got, want)
+			for _, published := range []storedEvent{interrupted[0], resumed[0]} {
+				want := map[string]string{"feed.interrupted": "interrupted", "feed.resumed": "live"}[published.Subject]
+				if got := withSubject(afterSeq(all, published.Seq), "feed.checkpoint")[0].text("status"); got != want {
+					t.Errorf("the checkpoint of %s says %s, want %s", published.Subject, got, want)
 				}
 			}
 			for _, s := range all {
@@ -82,7 +82,7 @@ func TestSourceFaults(t *testing.T) {
 					t.Errorf("%s was published from a bad answer", s.Subject)
 				}
 			}
-			if n := len(on(all, "feed.interrupted")); n != 1 {
+			if n := len(withSubject(all, "feed.interrupted")); n != 1 {
 				t.Errorf("feed.interrupted %d times", n)
 			}
 		})
@@ -91,14 +91,14 @@ func TestSourceFaults(t *testing.T) {
 
 func TestTokenExpiryIsNotAGap(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
 	w.tenant.ExpireTokens()
 	w.tenant.SetState("anna", "not_ready", "")
 	changed := w.waitFor("agent.anna.state_changed", 1)[0]
-	if changed.get("after_gap") != nil {
+	if changed.field("after_gap") != nil {
 		t.Error("a renewed token counts as a gap")
 	}
 	if got := w.tenant.Counts().Logins; got != 2 {
@@ -106,22 +106,22 @@ func TestTokenExpiryIsNotAGap(t *testing.T) {
 	}
 }
 
-func TestLargePollIsToldInParts(t *testing.T) {
+func TestLargePollIsPublishedInChunks(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.tenant.Update(func(world *bpcctest.World) {
 		for i := range 2500 {
 			world.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%04d", i), State: "ready"})
 		}
 	})
-	w.start()
-	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.bridge.observed")) > 0 })
+	w.startBridge()
+	all := w.waitForEvents("the first picture", func(all []storedEvent) bool { return len(withSubject(all, "totals.bridge.observed")) > 0 })
 	var parts []string
-	poll := on(all, "totals.bridge.observed")[0].get("poll")
-	for _, s := range on(all, "feed.checkpoint") {
-		if s.get("poll") == poll {
+	poll := withSubject(all, "totals.bridge.observed")[0].field("poll")
+	for _, s := range withSubject(all, "feed.checkpoint") {
+		if s.field("poll") == poll {
 			parts = append(parts, fmt.Sprintf("%v/%v: %v events, %v agents, until %v, observing %v",
-				s.get("part"), s.get("parts"), s.get("events"), s.get("agents"), s.get("observed_until") != nil, s.get("observing")))
+				s.field("part"), s.field("parts"), s.field("events"), s.field("agents"), s.field("observed_until") != nil, s.field("observing")))
 		}
 	}
 	want := []string{
@@ -140,15 +140,15 @@ func TestLargePollIsToldInParts(t *testing.T) {
 // more and stands by. A clean stop hands back at once.
 func TestLeadership(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	stopFirst := w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	stopFirst := w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
 	logins := w.tenant.Counts().Logins
-	stopSecond := w.start()
-	w.pause()
-	w.pause()
-	if n := len(on(w.events(), "feed.started")); n != 1 || w.tenant.Counts().Logins != logins {
+	stopSecond := w.startBridge()
+	w.waitTwoPolls()
+	w.waitTwoPolls()
+	if n := len(withSubject(w.events(), "feed.started")); n != 1 || w.tenant.Counts().Logins != logins {
 		t.Fatalf("%d leaders, %d logins by a standby", n, w.tenant.Counts().Logins-logins)
 	}
 
@@ -159,14 +159,14 @@ func TestLeadership(t *testing.T) {
 	if err := leases.Delete(t.Context(), "acme"); err != nil {
 		t.Fatal(err)
 	}
-	taken := w.waitFor("feed.started", 2)[1]
+	newTerm := w.waitFor("feed.started", 2)[1]
 	w.tenant.SetState("anna", "not_ready", "")
 	changed := w.waitFor("agent.anna.state_changed", 1)[0]
-	if taken.text("instance") == on(w.events(), "feed.started")[0].text("instance") {
+	if newTerm.text("instance") == withSubject(w.events(), "feed.started")[0].text("instance") {
 		// The old leader was quicker to take the free lease; that is a term too.
 		t.Log("the lease went back to the instance that lost it")
 	}
-	for _, s := range after(w.events(), taken.Seq) {
+	for _, s := range afterSeq(w.events(), newTerm.Seq) {
 		if strings.HasPrefix(s.ID, "acme-1-") {
 			t.Errorf("%s was stored by a leader that was fenced", s.ID)
 		}
@@ -177,7 +177,7 @@ func TestLeadership(t *testing.T) {
 
 	stopFirst()
 	stopSecond()
-	starts, stops := len(on(w.events(), "feed.started")), len(on(w.events(), "feed.stopped"))
+	starts, stops := len(withSubject(w.events(), "feed.started")), len(withSubject(w.events(), "feed.stopped"))
 	if stops == 0 || starts < 2 {
 		t.Errorf("%d starts, %d stops", starts, stops)
 	}
@@ -186,13 +186,13 @@ func TestLeadership(t *testing.T) {
 // TestHandover stops the leader in order: the standby leads within moments.
 func TestHandover(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_LEASE_TTL"] = "60s" // so that its end cannot be what hands over
-	w.agent("anna", "ready", "")
-	stop := w.start()
+	w.setAgent("anna", "ready", "")
+	stop := w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
-	w.start()
-	w.pause()
+	w.startBridge()
+	w.waitTwoPolls()
 	stop()
 	stopped := w.waitFor("feed.stopped", 1)[0]
 	started := w.waitFor("feed.started", 2)[1]
@@ -207,13 +207,13 @@ func TestHandover(t *testing.T) {
 // the fence, takes back what the view still has, and goes on in a new term.
 func TestStreamRecreated(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BPCC_DIRECTORY_INTERVAL"] = "100ms"
-	w.agent("anna", "ready", "")
-	w.start()
+	w.setAgent("anna", "ready", "")
+	w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
 	w.waitFor("directory.agents.changed", 1)
-	w.agent("bob", "ready", "")
+	w.setAgent("bob", "ready", "")
 	w.waitFor("agent.bob.appeared", 1)
 	w.waitFor("directory.agents.changed", 2)
 	w.compareView(w.events()) // a new view takes a moment, and is all that will be left
@@ -224,20 +224,20 @@ func TestStreamRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.tenant.SetState("anna", "busy", "")
-	changed := w.waitForUnchecked("agent.anna.state_changed", 1)[0]
-	if changed.get("epoch") == 1.0 || changed.get("after_gap") != true || changed.get("revision") != 2.0 {
+	changed := w.waitForUnvalidated("agent.anna.state_changed", 1)[0]
+	if changed.field("epoch") == 1.0 || changed.field("after_gap") != true || changed.field("revision") != 2.0 {
 		t.Errorf("%v", changed.Data)
 	}
 	// The view has only the last change of a directory: a start restores nothing from it.
-	agents := w.waitForUnchecked("directory.agents.changed", 1)[0]
-	if added, _ := agents.get("added").([]any); agents.get("baseline") != true || len(added) != 2 {
+	agents := w.waitForUnvalidated("directory.agents.changed", 1)[0]
+	if added, _ := agents.field("added").([]any); agents.field("baseline") != true || len(added) != 2 {
 		t.Errorf("the directory begins with %v, not with a baseline of two agents", agents.Data)
 	}
 }
 
-// TestServerAway takes the NATS server away under a running bridge. It holds its
+// TestServerUnavailable takes the NATS server away under a running bridge. It holds its
 // batch, and when the server is back tells each change once.
-func TestServerAway(t *testing.T) {
+func TestServerUnavailable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -250,27 +250,27 @@ func TestServerAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorldOn(t, bpcctest.Config{}, server.URL())
-	w.agent("anna", "ready", "")
-	stop := w.start()
+	w := newTestEnvOn(t, bpcctest.Config{}, server.URL())
+	w.setAgent("anna", "ready", "")
+	stop := w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
 
 	server.Close()
 	w.tenant.SetState("anna", "not_ready", "")
-	w.pause()
+	w.waitTwoPolls()
 	w.tenant.SetState("anna", "busy", "")
 	if server, err = bridge.StartServer(dir, address); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	for deadline := time.Now().Add(patience); !w.nc.IsConnected() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(testTimeout); !w.nc.IsConnected() && time.Now().Before(deadline); {
 		<-time.After(10 * time.Millisecond)
 	}
-	all := w.wait("the last state", func(all []stored) bool {
-		changes := on(all, "agent.anna.state_changed")
+	all := w.waitForEvents("the last state", func(all []storedEvent) bool {
+		changes := withSubject(all, "agent.anna.state_changed")
 		return len(changes) > 0 && changes[len(changes)-1].text("to", "state") == "busy"
 	})
-	if n := len(on(all, "agent.anna.state_changed")); n > 2 {
+	if n := len(withSubject(all, "agent.anna.state_changed")); n > 2 {
 		t.Errorf("%d changes of state, there were two", n)
 	}
 	stop() // before the server that it says goodbye to
@@ -280,9 +280,9 @@ func TestServerAway(t *testing.T) {
 // and looks for every secret in the log and the stream.
 func TestSecretsStayOut(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{ClientSecret: "hunter2-very-secret"})
+	w := newTestEnv(t, bpcctest.Config{ClientSecret: "hunter2-very-secret"})
 	w.env["BPCC_CLIENT_SECRET"] = "hunter2-very-secret"
-	w.agent("anna", "ready", "")
+	w.setAgent("anna", "ready", "")
 	w.tenant.Inject(bpcctest.Fault{Path: "/oauth/token", Status: 500, Body: "no such secret: hunter2-very-secret"})
 	c := w.config()
 	if text := fmt.Sprintf("%v %+v %#v", *c, *c, *c); strings.Contains(text, "hunter2") {

@@ -25,20 +25,20 @@ const restartDelay = 30 * time.Second
 // loop, lease and fence, and fails for itself alone. Several processes with the
 // same tenants share them out: see [Fleet.Run].
 type Fleet struct {
-	bridges []*Bridge
-	js      jetstream.JetStream
-	log     *slog.Logger
-	config  *Config // of the process: what all tenants have in common
-	view    *viewWatch
-	metrics *metrics
-	balance *balance // nil for one tenant
-	limits  *limits
+	bridges     []*Bridge
+	js          jetstream.JetStream
+	log         *slog.Logger
+	config      *Config // of the process: what all tenants have in common
+	viewMonitor *viewMonitor
+	metrics     *metrics
+	rebalancer  *rebalancer // nil for one tenant
+	shared      *sharedResources
 }
 
 // identity is what tells one process from another.
 type identity struct {
-	instance string // its name, in leases and events
-	suffix   string // of its app ids on the wire
+	instance    string // its name, in leases and events
+	appIDSuffix string // of its app ids on the wire
 }
 
 func newIdentity() (identity, error) {
@@ -50,8 +50,8 @@ func newIdentity() (identity, error) {
 	if err != nil {
 		host = "bridge"
 	}
-	text := hex.EncodeToString(suffix)
-	return identity{instance: host + "-" + text, suffix: text}, nil
+	hexSuffix := hex.EncodeToString(suffix)
+	return identity{instance: host + "-" + hexSuffix, appIDSuffix: hexSuffix}, nil
 }
 
 // NewFleet makes a bridge for every configuration, as [ParseConfigs] gives them;
@@ -64,19 +64,19 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 	if err != nil {
 		return nil, err
 	}
-	common := configs[0]
-	f := &Fleet{js: js, log: log, config: common, metrics: newMetrics(common.Version)}
-	f.view = &viewWatch{js: js, config: common, log: log, now: time.Now}
+	processConfig := configs[0]
+	f := &Fleet{js: js, log: log, config: processConfig, metrics: newMetrics(processConfig.Version)}
+	f.viewMonitor = &viewMonitor{js: js, config: processConfig, log: log, now: time.Now}
 	if len(configs) > 1 {
-		f.balance = newBalance(self.instance, len(configs), log)
+		f.rebalancer = newRebalancer(self.instance, len(configs), log)
 	}
-	f.limits = newLimits(js, common)
+	f.shared = newSharedResources(js, processConfig)
 	for _, c := range configs {
-		b, err := newBridge(c, js, log, self, f.metrics, f.limits)
+		b, err := newBridge(c, js, log, self, f.metrics, f.shared)
 		if err != nil {
 			return nil, fmt.Errorf("tenant %s: %w", c.Tenant, err)
 		}
-		b.balance = f.balance
+		b.rebalancer = f.rebalancer
 		f.bridges = append(f.bridges, b)
 	}
 	if err := f.metrics.registry.Register(f); err != nil {
@@ -90,31 +90,31 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 // started again after a while, and the others do not notice; processes that run
 // the same tenants lead about as many of them each.
 func (f *Fleet) Run(ctx context.Context) error {
-	beside, end := context.WithCancel(ctx)
-	var side sync.WaitGroup
-	defer side.Wait()
-	defer end()
-	side.Go(func() { f.view.run(beside) })
-	side.Go(func() { f.announce(beside) })
-	if f.balance == nil {
+	sideCtx, cancel := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer cancel()
+	background.Go(func() { f.viewMonitor.runMonitor(sideCtx) })
+	background.Go(func() { f.announce(sideCtx) })
+	if f.rebalancer == nil {
 		return f.bridges[0].Run(ctx)
 	}
 	bucket, err := f.bridges[0].openLease(ctx)
 	if err != nil {
 		return err
 	}
-	side.Go(func() { f.balance.run(beside, bucket, f.bridges) })
+	background.Go(func() { f.rebalancer.runRebalancing(sideCtx, bucket, f.bridges) })
 	errs := make([]error, len(f.bridges))
 	var tenants sync.WaitGroup
 	for i, b := range f.bridges {
-		tenants.Go(func() { errs[i] = b.keep(ctx) })
+		tenants.Go(func() { errs[i] = b.supervise(ctx) })
 	}
 	tenants.Wait()
 	return errors.Join(errs...)
 }
 
-// keep runs a bridge until ctx ends, again and again.
-func (b *Bridge) keep(ctx context.Context) error {
+// supervise runs a bridge until ctx ends, again and again.
+func (b *Bridge) supervise(ctx context.Context) error {
 	for {
 		err := b.Run(ctx)
 		if ctx.Err() != nil {
@@ -152,11 +152,11 @@ type fleetHealth struct {
 // is: one [Health] for one tenant, an object with "ready" and "tenants" for more.
 func (f *Fleet) Handler() http.Handler {
 	mux := http.NewServeMux()
-	answer := func(w http.ResponseWriter, probe bool) {
+	writeHealth := func(w http.ResponseWriter, probe bool) {
 		all := f.Health()
 		var body any = all[0]
 		ready := all[0].Ready
-		if f.balance != nil {
+		if f.rebalancer != nil {
 			for _, h := range all[1:] {
 				ready = ready || h.Ready
 			}
@@ -169,8 +169,8 @@ func (f *Fleet) Handler() http.Handler {
 		// The reader has gone if this fails; nobody is left to tell.
 		_ = json.NewEncoder(w).Encode(body)
 	}
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, false) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, false) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, true) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(f.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("/", NewPage(f.js, f.config, f.log))
 	return mux

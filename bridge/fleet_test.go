@@ -23,15 +23,15 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// many is several simulated tenants and one NATS server.
-type many struct {
-	*world
+// multiTenantEnv is several simulated tenants and one NATS server.
+type multiTenantEnv struct {
+	*testEnv
 	tenants map[string]*bpcctest.Server // by name
 }
 
-func newMany(t *testing.T, n int) *many {
+func newMultiTenantEnv(t *testing.T, n int) *multiTenantEnv {
 	t.Helper()
-	m := &many{world: newWorld(t, bpcctest.Config{}), tenants: map[string]*bpcctest.Server{}}
+	m := &multiTenantEnv{testEnv: newTestEnv(t, bpcctest.Config{}), tenants: map[string]*bpcctest.Server{}}
 	var file []map[string]any
 	for i := range n {
 		name := fmt.Sprintf("centre%d", i)
@@ -46,7 +46,7 @@ func newMany(t *testing.T, n int) *many {
 	return m
 }
 
-func (m *many) tenantsFile(tenants []map[string]any) {
+func (m *multiTenantEnv) tenantsFile(tenants []map[string]any) {
 	m.t.Helper()
 	body, err := json.Marshal(tenants)
 	if err != nil {
@@ -58,7 +58,7 @@ func (m *many) tenantsFile(tenants []map[string]any) {
 	}
 }
 
-func (m *many) fleet() *bridge.Fleet {
+func (m *multiTenantEnv) newFleet() *bridge.Fleet {
 	m.t.Helper()
 	var environ []string
 	for name, value := range m.env {
@@ -81,8 +81,8 @@ func (m *many) fleet() *bridge.Fleet {
 	return f
 }
 
-// run runs a fleet until stop.
-func (m *many) run(f *bridge.Fleet) (stop func()) {
+// runFleet runs a fleet until stop.
+func (m *multiTenantEnv) runFleet(f *bridge.Fleet) (stop func()) {
 	ctx, cancel := context.WithCancel(m.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
@@ -101,8 +101,8 @@ func (m *many) run(f *bridge.Fleet) (stop func()) {
 	return stop
 }
 
-// led names the tenants whose feed a fleet leads, and sees.
-func led(f *bridge.Fleet) []string {
+// leadingTenants names the tenants whose feed a fleet leads, and sees.
+func leadingTenants(f *bridge.Fleet) []string {
 	var names []string
 	for _, h := range f.Health() {
 		if h.Role == "leader" && h.Status == "live" {
@@ -112,55 +112,55 @@ func led(f *bridge.Fleet) []string {
 	return names
 }
 
-func (m *many) until(what string, enough func() bool) {
+func (m *multiTenantEnv) waitUntil(what string, condition func() bool) {
 	m.t.Helper()
-	for deadline := time.Now().Add(patience); !enough(); <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !condition(); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			m.t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }
 
-// TestTenantsAreSharedOut runs six tenants in one process, then in two, then in
+// TestTenantsAreRebalanced runs six tenants in one process, then in two, then in
 // the second alone. Every change is told once wherever its tenant is led.
-func TestTenantsAreSharedOut(t *testing.T) {
+func TestTenantsAreRebalanced(t *testing.T) {
 	t.Parallel()
-	m := newMany(t, 6)
+	m := newMultiTenantEnv(t, 6)
 	names := slices.Sorted(maps.Keys(m.tenants))
-	first, second := m.fleet(), m.fleet()
-	stopFirst := m.run(first)
-	m.until("one process to lead all", func() bool { return len(led(first)) == len(names) })
-	m.run(second)
-	m.until("two processes to lead half each", func() bool { return len(led(first)) == 3 && len(led(second)) == 3 })
-	both := slices.Sorted(slices.Values(append(led(first), led(second)...)))
+	first, second := m.newFleet(), m.newFleet()
+	stopFirst := m.runFleet(first)
+	m.waitUntil("one process to lead all", func() bool { return len(leadingTenants(first)) == len(names) })
+	m.runFleet(second)
+	m.waitUntil("two processes to lead half each", func() bool { return len(leadingTenants(first)) == 3 && len(leadingTenants(second)) == 3 })
+	both := slices.Sorted(slices.Values(append(leadingTenants(first), leadingTenants(second)...)))
 	if diff := cmp.Diff(names, both); diff != "" {
 		t.Errorf("tenants led by either (-want +got)\n%s", diff)
 	}
 	for _, sim := range m.tenants {
 		sim.SetState("anna", "not_ready", "Lunch")
 	}
-	m.until("a change of every tenant", func() bool { return len(m.changes()) == len(names) })
+	m.waitUntil("a change of every tenant", func() bool { return len(m.stateChangeSubjects()) == len(names) })
 	stopFirst()
-	m.until("the second process to lead all", func() bool { return len(led(second)) == len(names) })
+	m.waitUntil("the second process to lead all", func() bool { return len(leadingTenants(second)) == len(names) })
 	for _, sim := range m.tenants {
 		sim.SetState("anna", "ready", "")
 	}
-	m.until("a second change of every tenant", func() bool { return len(m.changes()) == 2*len(names) })
-	told := map[string]int{}
-	for _, subject := range m.changes() {
-		told[subject]++
+	m.waitUntil("a second change of every tenant", func() bool { return len(m.stateChangeSubjects()) == 2*len(names) })
+	published := map[string]int{}
+	for _, subject := range m.stateChangeSubjects() {
+		published[subject]++
 	}
-	for subject, n := range told {
+	for subject, n := range published {
 		if n != 2 {
 			t.Errorf("%s was told %d times, anna changed twice", subject, n)
 		}
 	}
 }
 
-// changes lists the subjects of all state changes in the stream.
-func (m *many) changes() []string {
+// stateChangeSubjects lists the subjects of all state changes in the stream.
+func (m *multiTenantEnv) stateChangeSubjects() []string {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(m.t.Context(), testTimeout)
 	defer cancel()
 	consumer, err := m.js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: []string{"bpcc.v1.*.agent.*.state_changed"}})
 	if err != nil {
@@ -172,7 +172,7 @@ func (m *many) changes() []string {
 	}
 	var subjects []string
 	for pending := info.NumPending; pending > 0; pending-- {
-		msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
+		msg, err := consumer.Next(jetstream.FetchMaxWait(testTimeout))
 		if err != nil {
 			m.t.Fatal(err)
 		}
@@ -185,19 +185,19 @@ func (m *many) changes() []string {
 // not notice, and neither do the probes.
 func TestTenantFailsAlone(t *testing.T) {
 	t.Parallel()
-	m := newMany(t, 2)
+	m := newMultiTenantEnv(t, 2)
 	var file []map[string]any
 	for _, name := range slices.Sorted(maps.Keys(m.tenants)) {
 		file = append(file, map[string]any{"tenant": name, "url": m.tenants[name].URL})
 	}
 	file = append(file, map[string]any{"tenant": "locked", "url": m.tenants["centre0"].URL, "client_secret": "wrong"})
 	m.tenantsFile(file)
-	f := m.fleet()
-	m.run(f)
-	m.until("the two good tenants", func() bool { return len(led(f)) == 2 })
+	f := m.newFleet()
+	m.runFleet(f)
+	m.waitUntil("the two good tenants", func() bool { return len(leadingTenants(f)) == 2 })
 	server := httptest.NewServer(f.Handler())
 	t.Cleanup(server.Close)
-	status, body := get(t, server.URL+"/readyz")
+	status, body := httpGet(t, server.URL+"/readyz")
 	var health struct {
 		Ready   bool
 		Tenants []bridge.Health
@@ -210,7 +210,7 @@ func TestTenantFailsAlone(t *testing.T) {
 	}
 }
 
-func get(t *testing.T, url string) (status int, body string) {
+func httpGet(t *testing.T, url string) (status int, body string) {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {
@@ -227,13 +227,13 @@ func get(t *testing.T, url string) (status int, body string) {
 // TestMetrics looks for every figure that alerts and dashboards rest on.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	m := newMany(t, 1)
+	m := newMultiTenantEnv(t, 1)
 	delete(m.env, "BRIDGE_TENANTS_FILE")
 	m.env["BRIDGE_THRESHOLDS"] = `[{"name":"waiting","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":1},"severity":"critical"}]`
-	m.world.agent("anna", "ready", "")
-	m.world.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "3"}})
-	f := m.fleet()
-	stop := m.run(f)
+	m.testEnv.setAgent("anna", "ready", "")
+	m.testEnv.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "3"}})
+	f := m.newFleet()
+	stop := m.runFleet(f)
 	m.waitFor("threshold.waiting.Voice.raised", 1)
 	server := httptest.NewServer(f.Handler())
 	t.Cleanup(server.Close)
@@ -267,8 +267,8 @@ func TestMetrics(t *testing.T) {
 			t.Logf("missing: %q", missing)
 		}
 	})
-	m.until("the metrics", func() bool {
-		_, body := get(t, server.URL+"/metrics")
+	m.waitUntil("the metrics", func() bool {
+		_, body := httpGet(t, server.URL+"/metrics")
 		missing = slices.DeleteFunc(slices.Clone(want), func(s string) bool { return strings.Contains(body, s) })
 		return len(missing) == 0
 	})
@@ -281,19 +281,19 @@ func TestMetrics(t *testing.T) {
 // TestServiceIsAnnounced asks as `nats service stats` and a program would.
 func TestServiceIsAnnounced(t *testing.T) {
 	t.Parallel()
-	m := newMany(t, 1)
+	m := newMultiTenantEnv(t, 1)
 	delete(m.env, "BRIDGE_TENANTS_FILE")
-	f := m.fleet()
-	m.run(f)
+	f := m.newFleet()
+	m.runFleet(f)
 	m.waitFor("totals.bridge.observed", 1)
 	ask := func(subject string, into any) {
 		t.Helper()
-		answer, err := m.nc.Request(subject, nil, patience)
+		response, err := m.nc.Request(subject, nil, testTimeout)
 		if err != nil {
 			t.Fatalf("%s: %v", subject, err)
 		}
-		if err := json.Unmarshal(answer.Data, into); err != nil {
-			t.Fatalf("%s: %v in %s", subject, err, answer.Data)
+		if err := json.Unmarshal(response.Data, into); err != nil {
+			t.Fatalf("%s: %v in %s", subject, err, response.Data)
 		}
 	}
 	var h bridge.Health
@@ -309,7 +309,7 @@ func TestServiceIsAnnounced(t *testing.T) {
 			Data    bridge.Health
 		}
 	}
-	m.until("the leader's role to show", func() bool {
+	m.waitUntil("the leader's role to show", func() bool {
 		ask("$SRV.STATS.bpcc-bridge", &stats)
 		return stats.Metadata["role"] == "leader"
 	})

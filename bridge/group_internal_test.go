@@ -13,24 +13,24 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// newGroup makes a stream on an embedded server, and what publishes to it.
-func newGroup(t *testing.T) (*grouping, jetstream.Stream) {
+// newPublisherTest makes a stream on an embedded server, and what publishes to it.
+func newPublisherTest(t *testing.T) (*batchPublisher, jetstream.Stream) {
 	t.Helper()
 	server, err := StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	js := connected(t, server.URL())
+	js := connect(t, server.URL())
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newGrouping(js), stream
+	return newBatchPublisher(js), stream
 }
 
-// commitOf is a tenant's commit: some events, and a checkpoint behind the fence.
-func commitOf(tenant string, events int, fence uint64) []*nats.Msg {
+// newCommit is a tenant's commit: some events, and a checkpoint behind the fence.
+func newCommit(tenant string, events int, fence uint64) []*nats.Msg {
 	var msgs []*nats.Msg
 	for i := range events {
 		m := nats.NewMsg("g." + tenant + ".event")
@@ -42,18 +42,18 @@ func commitOf(tenant string, events int, fence uint64) []*nats.Msg {
 	return append(msgs, m)
 }
 
-// together publishes commits that find every turn taken until all of them wait.
-func together(t *testing.T, g *grouping, commits map[string][]*nats.Msg) (seqs map[string]uint64, errs map[string]error) {
+// publishTogether publishes commits that find every turn taken until all of them wait.
+func publishTogether(t *testing.T, g *batchPublisher, commits map[string][]*nats.Msg) (seqs map[string]uint64, errs map[string]error) {
 	t.Helper()
-	for range groupsMost {
-		g.turn <- struct{}{}
+	for range maxBatchesInFlight {
+		g.slots <- struct{}{}
 	}
 	seqs, errs = map[string]uint64{}, map[string]error{}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for tenant, msgs := range commits {
 		all.Go(func() {
-			seq, err := g.publish(t.Context(), msgs)
+			seq, err := g.publishBatch(t.Context(), msgs)
 			mu.Lock()
 			defer mu.Unlock()
 			seqs[tenant], errs[tenant] = seq, err
@@ -62,10 +62,10 @@ func together(t *testing.T, g *grouping, commits map[string][]*nats.Msg) (seqs m
 	waitUntil(t, "all commits wait", func() bool {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		return len(g.waiting) == len(commits)
+		return len(g.queue) == len(commits)
 	})
-	for range groupsMost {
-		<-g.turn
+	for range maxBatchesInFlight {
+		<-g.slots
 	}
 	all.Wait()
 	return seqs, errs
@@ -80,14 +80,14 @@ func waitUntil(t *testing.T, what string, true func() bool) {
 	}
 }
 
-func TestCommitsThatWaitGoTogether(t *testing.T) {
+func TestWaitingCommitsAreCoalesced(t *testing.T) {
 	t.Parallel()
-	g, stream := newGroup(t)
+	g, stream := newPublisherTest(t)
 	commits := map[string][]*nats.Msg{}
 	for i := range 20 {
-		commits[fmt.Sprint("t", i)] = commitOf(fmt.Sprint("t", i), i%5+1, 0)
+		commits[fmt.Sprint("t", i)] = newCommit(fmt.Sprint("t", i), i%5+1, 0)
 	}
-	seqs, errs := together(t, g, commits)
+	seqs, errs := publishTogether(t, g, commits)
 	batches := map[string]bool{}
 	for tenant := range commits {
 		if errs[tenant] != nil {
@@ -102,23 +102,23 @@ func TestCommitsThatWaitGoTogether(t *testing.T) {
 		}
 		batches[last.Header.Get("Nats-Batch-Id")] = true
 	}
-	if len(batches) > groupsMost {
-		t.Errorf("%d commits went in %d batches, want %d at most", len(commits), len(batches), groupsMost)
+	if len(batches) > maxBatchesInFlight {
+		t.Errorf("%d commits went in %d batches, want %d at most", len(commits), len(batches), maxBatchesInFlight)
 	}
 }
 
-func TestOneRefusedCommitStopsNoOther(t *testing.T) {
+func TestRefusedCommitDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
-	g, stream := newGroup(t)
-	commits := map[string][]*nats.Msg{"stale": commitOf("stale", 3, 99)}
+	g, stream := newPublisherTest(t)
+	commits := map[string][]*nats.Msg{"stale": newCommit("stale", 3, 99)}
 	for i := range 5 {
-		commits[fmt.Sprint("t", i)] = commitOf(fmt.Sprint("t", i), 2, 0)
+		commits[fmt.Sprint("t", i)] = newCommit(fmt.Sprint("t", i), 2, 0)
 	}
-	seqs, errs := together(t, g, commits)
+	seqs, errs := publishTogether(t, g, commits)
 	for tenant := range commits {
 		_, err := stream.GetLastMsgForSubject(t.Context(), "g."+tenant+".event")
 		switch {
-		case tenant == "stale" && !wrongSequence(errs[tenant]):
+		case tenant == "stale" && !isWrongSequence(errs[tenant]):
 			t.Errorf("a commit behind an old fence: %v, want the fence's refusal", errs[tenant])
 		case tenant == "stale" && !errors.Is(err, jetstream.ErrMsgNotFound):
 			t.Errorf("of a commit that was refused something is stored: %v", err)
@@ -128,21 +128,21 @@ func TestOneRefusedCommitStopsNoOther(t *testing.T) {
 	}
 }
 
-func TestACommitThatWaitsCanBeWithdrawn(t *testing.T) {
+func TestWaitingCommitCanBeRemoved(t *testing.T) {
 	t.Parallel()
-	g, stream := newGroup(t)
-	for range groupsMost {
-		g.turn <- struct{}{}
+	g, stream := newPublisherTest(t)
+	for range maxBatchesInFlight {
+		g.slots <- struct{}{}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := g.publish(ctx, commitOf("gone", 1, 0)); !errors.Is(err, context.Canceled) {
+	if _, err := g.publishBatch(ctx, newCommit("gone", 1, 0)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a commit that was withdrawn: %v, want %v", err, context.Canceled)
 	}
-	for range groupsMost {
-		<-g.turn
+	for range maxBatchesInFlight {
+		<-g.slots
 	}
-	if _, err := g.publish(t.Context(), commitOf("here", 1, 0)); err != nil {
+	if _, err := g.publishBatch(t.Context(), newCommit("here", 1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := stream.GetLastMsgForSubject(t.Context(), "g.gone.checkpoint"); !errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -152,9 +152,9 @@ func TestACommitThatWaitsCanBeWithdrawn(t *testing.T) {
 
 func TestLargeCommitsAreNotShared(t *testing.T) {
 	t.Parallel()
-	g, _ := newGroup(t)
-	commits := map[string][]*nats.Msg{"large": commitOf("large", batchLimit-1, 0), "small": commitOf("small", 1, 0), "half": commitOf("half", batchLimit/2, 0)}
-	seqs, errs := together(t, g, commits)
+	g, _ := newPublisherTest(t)
+	commits := map[string][]*nats.Msg{"large": newCommit("large", batchLimit-1, 0), "small": newCommit("small", 1, 0), "half": newCommit("half", batchLimit/2, 0)}
+	seqs, errs := publishTogether(t, g, commits)
 	for tenant := range commits {
 		if errs[tenant] != nil || seqs[tenant] == 0 {
 			t.Errorf("%s: %v at %d; want it stored", tenant, errs[tenant], seqs[tenant])

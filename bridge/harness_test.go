@@ -26,8 +26,8 @@ import (
 	"bpcc-nats/schemas"
 )
 
-// patience bounds every wait of a test; nothing waits so long unless it fails.
-const patience = 40 * time.Second
+// testTimeout bounds every wait of a test; nothing waits so long unless it fails.
+const testTimeout = 40 * time.Second
 
 // TestMain lets more tests run at once than there are cores: they wait more
 // than they compute.
@@ -39,38 +39,38 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is a simulated tenant over HTTP and a real NATS server, with a bridge
+// testEnv is a simulated tenant over HTTP and a real NATS server, with a bridge
 // between them that a test starts and stops.
-type world struct {
-	t      *testing.T
-	tenant *bpcctest.Server
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	env    map[string]string
-	valid  map[string]bool // bodies that were validated before
-	log    *safeBuffer     // what the bridges have logged
+type testEnv struct {
+	t               *testing.T
+	tenant          *bpcctest.Server
+	nc              *nats.Conn
+	js              jetstream.JetStream
+	env             map[string]string
+	validatedBodies map[string]bool // bodies that were validated before
+	log             *safeBuffer     // what the bridges have logged
 	// Messages that the test itself has put among the events, by sequence: the
 	// promises do not hold for them.
-	strays map[uint64]bool
+	foreignSeqs map[uint64]bool
 	// The bridges that the test has run.
 	bridges []*bridge.Bridge
 }
 
-func newWorld(t *testing.T, tenant bpcctest.Config) *world {
+func newTestEnv(t *testing.T, tenant bpcctest.Config) *testEnv {
 	t.Helper()
 	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	w := newWorldOn(t, tenant, server.URL())
-	t.Cleanup(w.audit)
+	w := newTestEnvOn(t, tenant, server.URL())
+	t.Cleanup(w.auditStream)
 	return w
 }
 
-// audit judges with the product's own auditor what a test leaves behind.
-func (w *world) audit() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), patience)
+// auditStream judges with the product's own auditor what a test leaves behind.
+func (w *testEnv) auditStream() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), testTimeout)
 	defer cancel()
 	if _, err := w.js.Stream(ctx, "BPCC_EVENTS"); err != nil {
 		return // the test made none
@@ -79,7 +79,7 @@ func (w *world) audit() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	all := w.readAll()
+	all := w.readAllMessages()
 	w.compareFold(all)
 	for _, s := range all {
 		if s.Header == nil {
@@ -94,13 +94,13 @@ func (w *world) audit() {
 	r := a.Report()
 	named := map[uint64]bool{}
 	for _, f := range r.Faults {
-		if f.Code == "foreign" && w.strays[f.Seq] {
+		if f.Code == "foreign" && w.foreignSeqs[f.Seq] {
 			named[f.Seq] = true
 		} else if r.Events > 0 {
 			w.t.Errorf("the auditor finds %+v", f)
 		}
 	}
-	if got, want := r.ByCode["foreign"], len(w.strays); got != want || len(named) < min(want, 200) {
+	if got, want := r.ByCode["foreign"], len(w.foreignSeqs); got != want || len(named) < min(want, 200) {
 		w.t.Errorf("of %d messages that are no events the auditor counts %d and names %d", want, got, len(named))
 	}
 }
@@ -108,7 +108,7 @@ func (w *world) audit() {
 // compareFold compares view and stream, folded from empty, with what the bridge that
 // wrote the last checkpoint believes to be published: to have run on is as to have
 // restarted.
-func (w *world) compareFold(all []stored) {
+func (w *testEnv) compareFold(all []storedEvent) {
 	w.t.Helper()
 	if len(all) == 0 || all[0].Seq != 1 {
 		return // its beginning is gone
@@ -141,8 +141,8 @@ func (w *world) compareFold(all []stored) {
 	}
 }
 
-// newWorldOn is newWorld with a NATS server that the test minds itself.
-func newWorldOn(t *testing.T, tenant bpcctest.Config, url string, options ...nats.Option) *world {
+// newTestEnvOn is newWorld with a NATS server that the test minds itself.
+func newTestEnvOn(t *testing.T, tenant bpcctest.Config, url string, options ...nats.Option) *testEnv {
 	t.Helper()
 	nc, err := nats.Connect(url, append(options, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))...)
 	if err != nil {
@@ -155,14 +155,14 @@ func newWorldOn(t *testing.T, tenant bpcctest.Config, url string, options ...nat
 	}
 	sim := bpcctest.NewServer(tenant)
 	t.Cleanup(sim.Close)
-	return &world{t: t, tenant: sim, nc: nc, js: js, valid: map[string]bool{}, log: &safeBuffer{}, strays: map[uint64]bool{}, env: map[string]string{
+	return &testEnv{t: t, tenant: sim, nc: nc, js: js, validatedBodies: map[string]bool{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}, env: map[string]string{
 		"BPCC_URL": sim.URL, "BPCC_CLIENT_ID": "sim", "BPCC_CLIENT_SECRET": "sim-secret",
 		"BPCC_POLL_INTERVAL": "100ms", "BPCC_AVAILABILITY_INTERVAL": "100ms",
 		"NATS_URL": url, "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none", "BPCC_DIRECTORY_INTERVAL": "0s",
 	}}
 }
 
-func (w *world) config() *bridge.Config {
+func (w *testEnv) config() *bridge.Config {
 	w.t.Helper()
 	var environ []string
 	for name, value := range w.env {
@@ -176,12 +176,12 @@ func (w *world) config() *bridge.Config {
 	return c
 }
 
-// start provisions and runs a bridge; stop ends it and waits.
-func (w *world) start() (stop func()) { return w.startOn(w.js) }
+// startBridge provisions and runs a bridge; stop ends it and waits.
+func (w *testEnv) startBridge() (stop func()) { return w.startOn(w.js) }
 
-// startToCrash is start on a connection of the bridge's own; crash cuts it, so
+// startCrashable is start on a connection of the bridge's own; crash cuts it, so
 // that the bridge can neither publish nor say goodbye any more.
-func (w *world) startToCrash() (crash func()) {
+func (w *testEnv) startCrashable() (crash func()) {
 	w.t.Helper()
 	nc, err := nats.Connect(w.nc.ConnectedUrl(), nats.ReconnectBufSize(-1))
 	if err != nil {
@@ -196,7 +196,7 @@ func (w *world) startToCrash() (crash func()) {
 	return nc.Close
 }
 
-func (w *world) startOn(js jetstream.JetStream) (stop func()) {
+func (w *testEnv) startOn(js jetstream.JetStream) (stop func()) {
 	w.t.Helper()
 	c := w.config()
 	if _, err := bridge.Provision(w.t.Context(), w.js, c); err != nil {
@@ -226,7 +226,7 @@ func (w *world) startOn(js jetstream.JetStream) (stop func()) {
 }
 
 // logger logs to the test and keeps a copy.
-func (w *world) logger() *slog.Logger {
+func (w *testEnv) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(io.MultiWriter(logWriter{w.t}, w.log), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
@@ -238,8 +238,8 @@ func (l logWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// stored is an event as it lies in the stream.
-type stored struct {
+// storedEvent is an event as it lies in the stream.
+type storedEvent struct {
 	Seq     uint64
 	Subject string // below the tenant
 	Header  nats.Header
@@ -250,12 +250,12 @@ type stored struct {
 	Body    []byte
 }
 
-func (s stored) text(path ...string) string {
-	v, _ := s.get(path...).(string)
+func (s storedEvent) text(path ...string) string {
+	v, _ := s.field(path...).(string)
 	return v
 }
 
-func (s stored) get(path ...string) any {
+func (s storedEvent) field(path ...string) any {
 	var v any = s.Data
 	for _, p := range path {
 		m, ok := v.(map[string]any)
@@ -269,17 +269,17 @@ func (s stored) get(path ...string) any {
 
 // events reads the whole stream of the tenant and checks every promise that
 // holds for any stream: schemas, ids, revisions, joins, checkpoints.
-func (w *world) events() []stored {
+func (w *testEnv) events() []storedEvent {
 	w.t.Helper()
-	all := w.read()
+	all := w.readEvents()
 	checkStream(w.t, all)
 	return all
 }
 
-// read is events without the promises that rest on the stream's beginning.
-func (w *world) read() []stored {
+// readEvents is events without the promises that rest on the stream's beginning.
+func (w *testEnv) readEvents() []storedEvent {
 	w.t.Helper()
-	all := slices.DeleteFunc(w.readAll(), func(s stored) bool { return w.strays[s.Seq] })
+	all := slices.DeleteFunc(w.readAllMessages(), func(s storedEvent) bool { return w.foreignSeqs[s.Seq] })
 	// A reader may look while a batch is being stored; its checkpoint ends it.
 	for len(all) > 0 && all[len(all)-1].Subject != "feed.checkpoint" {
 		all = all[:len(all)-1]
@@ -287,25 +287,25 @@ func (w *world) read() []stored {
 	return all
 }
 
-// readAll is read with what the test has put in itself. A request to a server that
+// readAllMessages is read with what the test has put in itself. A request to a server that
 // is just restarted may never be answered: it is put again.
-func (w *world) readAll() []stored {
+func (w *testEnv) readAllMessages() []storedEvent {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		all, err := w.tryAll()
+	for deadline := time.Now().Add(testTimeout); ; {
+		all, err := w.tryReadAll()
 		if err == nil {
 			return all
 		}
 		if time.Now().After(deadline) {
 			w.t.Fatal(err)
 		}
-		w.pause()
+		w.waitTwoPolls()
 	}
 }
 
-func (w *world) tryAll() ([]stored, error) {
+func (w *testEnv) tryReadAll() ([]storedEvent, error) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), patience/8)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), testTimeout/8)
 	defer cancel()
 	consumer, err := w.js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{})
 	if err != nil {
@@ -315,15 +315,15 @@ func (w *world) tryAll() ([]stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []stored
+	var all []storedEvent
 	for pending := info.NumPending; pending > 0; {
-		batch, err := consumer.Fetch(int(min(pending, 500)), jetstream.FetchMaxWait(patience/8))
+		batch, err := consumer.Fetch(int(min(pending, 500)), jetstream.FetchMaxWait(testTimeout/8))
 		if err != nil {
 			return nil, err
 		}
 		before := pending
 		for msg := range batch.Messages() {
-			all = append(all, w.decode(msg))
+			all = append(all, w.decodeMessage(msg))
 			pending--
 		}
 		if batch.Error() != nil {
@@ -336,22 +336,22 @@ func (w *world) tryAll() ([]stored, error) {
 	return all, nil
 }
 
-func (w *world) decode(msg jetstream.Msg) stored {
+func (w *testEnv) decodeMessage(msg jetstream.Msg) storedEvent {
 	w.t.Helper()
 	meta, err := msg.Metadata()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if w.strays[meta.Sequence.Stream] {
-		return stored{Seq: meta.Sequence.Stream, Header: msg.Headers(), Body: msg.Data(), Subject: strings.TrimPrefix(msg.Subject(), "bpcc.v1.acme.")}
+	if w.foreignSeqs[meta.Sequence.Stream] {
+		return storedEvent{Seq: meta.Sequence.Stream, Header: msg.Headers(), Body: msg.Data(), Subject: strings.TrimPrefix(msg.Subject(), "bpcc.v1.acme.")}
 	}
-	if body := string(msg.Data()); !w.valid[body] {
+	if body := string(msg.Data()); !w.validatedBodies[body] {
 		if err := schemas.Validate(msg.Data()); err != nil {
 			w.t.Errorf("%s: %v\n%s", msg.Subject(), err, body)
 		}
-		w.valid[body] = true
+		w.validatedBodies[body] = true
 	}
-	var s stored
+	var s storedEvent
 	if err := json.Unmarshal(msg.Data(), &s); err != nil {
 		w.t.Fatal(err)
 	}
@@ -361,7 +361,7 @@ func (w *world) decode(msg jetstream.Msg) stored {
 }
 
 // checkStream checks what an auditor would.
-func checkStream(t *testing.T, all []stored) {
+func checkStream(t *testing.T, all []storedEvent) {
 	t.Helper()
 	ids := map[string]bool{}
 	revisions := map[string]float64{}
@@ -376,7 +376,7 @@ func checkStream(t *testing.T, all []stored) {
 			t.Errorf("%s: content type %q", s.ID, got)
 		}
 		if s.Subject == "feed.checkpoint" {
-			if got := s.get("events"); got != float64(inBatch) {
+			if got := s.field("events"); got != float64(inBatch) {
 				t.Errorf("%s: checkpoint counts %v events, the batch holds %d", s.ID, got, inBatch)
 			}
 			inBatch = 0
@@ -387,16 +387,16 @@ func checkStream(t *testing.T, all []stored) {
 		if key == "" {
 			continue
 		}
-		if got := s.get("revision"); got != revisions[key]+1 {
+		if got := s.field("revision"); got != revisions[key]+1 {
 			t.Errorf("%s: %s has revision %v after %v", s.ID, key, got, revisions[key])
 		}
 		revisions[key]++
-		if before := s.get("before"); before != nil || images[key] != nil {
-			if diff := cmp.Diff(images[key], before); diff != "" {
+		if prevImage := s.field("before"); prevImage != nil || images[key] != nil {
+			if diff := cmp.Diff(images[key], prevImage); diff != "" {
 				t.Errorf("%s: %s: before is not the last after (-want +got)\n%s", s.ID, key, diff)
 			}
 		}
-		images[key] = s.get("after")
+		images[key] = s.field("after")
 	}
 }
 
@@ -422,12 +422,12 @@ func viewKey(subject string) string {
 	return entityKey(subject)
 }
 
-// wait reads the stream until enough says so.
-func (w *world) wait(what string, enough func([]stored) bool) []stored {
+// waitForEvents reads the stream until enough says so.
+func (w *testEnv) waitForEvents(what string, condition func([]storedEvent) bool) []storedEvent {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(testTimeout); ; {
 		all := w.events()
-		if enough(all) {
+		if condition(all) {
 			return all
 		}
 		if time.Now().After(deadline) {
@@ -436,12 +436,12 @@ func (w *world) wait(what string, enough func([]stored) bool) []stored {
 			}
 			w.t.Fatalf("waited in vain for %s", what)
 		}
-		w.pause()
+		w.waitTwoPolls()
 	}
 }
 
-// pause waits for the bridge to poll once or twice.
-func (w *world) pause() {
+// waitTwoPolls waits for the bridge to poll once or twice.
+func (w *testEnv) waitTwoPolls() {
 	polls := w.tenant.Counts().DataRequests()
 	for deadline := time.Now().Add(time.Second); w.tenant.Counts().DataRequests() < polls+2 && time.Now().Before(deadline); {
 		<-time.After(10 * time.Millisecond)
@@ -449,17 +449,17 @@ func (w *world) pause() {
 }
 
 // waitFor waits until n events have a subject, and returns all that have it.
-func (w *world) waitFor(subject string, n int) []stored {
+func (w *testEnv) waitFor(subject string, n int) []storedEvent {
 	w.t.Helper()
-	all := w.wait(subject, func(all []stored) bool { return len(on(all, subject)) >= n })
-	return on(all, subject)
+	all := w.waitForEvents(subject, func(all []storedEvent) bool { return len(withSubject(all, subject)) >= n })
+	return withSubject(all, subject)
 }
 
-// waitForUnchecked is waitFor in a stream whose beginning is gone.
-func (w *world) waitForUnchecked(subject string, n int) []stored {
+// waitForUnvalidated is waitFor in a stream whose beginning is gone.
+func (w *testEnv) waitForUnvalidated(subject string, n int) []storedEvent {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); w.pause() {
-		if found := on(w.read(), subject); len(found) >= n {
+	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); w.waitTwoPolls() {
+		if found := withSubject(w.readEvents(), subject); len(found) >= n {
 			return found
 		}
 	}
@@ -467,13 +467,13 @@ func (w *world) waitForUnchecked(subject string, n int) []stored {
 	return nil
 }
 
-// on picks the events with a subject.
-func on(all []stored, subject string) []stored {
-	return slices.DeleteFunc(slices.Clone(all), func(s stored) bool { return s.Subject != subject })
+// withSubject picks the events with a subject.
+func withSubject(all []storedEvent, subject string) []storedEvent {
+	return slices.DeleteFunc(slices.Clone(all), func(s storedEvent) bool { return s.Subject != subject })
 }
 
-// subjects lists subjects without checkpoints, in order.
-func subjects(all []stored) []string {
+// subjectsOf lists subjects without checkpoints, in order.
+func subjectsOf(all []storedEvent) []string {
 	var out []string
 	for _, s := range all {
 		if s.Subject != "feed.checkpoint" {
@@ -483,14 +483,14 @@ func subjects(all []stored) []string {
 	return out
 }
 
-func after(all []stored, seq uint64) []stored {
-	return slices.DeleteFunc(slices.Clone(all), func(s stored) bool { return s.Seq <= seq })
+func afterSeq(all []storedEvent, seq uint64) []storedEvent {
+	return slices.DeleteFunc(slices.Clone(all), func(s storedEvent) bool { return s.Seq <= seq })
 }
 
-func last(all []stored) uint64 { return all[len(all)-1].Seq }
+func lastSeqOf(all []storedEvent) uint64 { return all[len(all)-1].Seq }
 
 // stats makes columns of an agent or a service.
-func (w *world) agent(login, state, reason string) {
+func (w *testEnv) setAgent(login, state, reason string) {
 	w.tenant.SetAgent(bpcctest.Agent{
 		Login: login, First: strings.ToUpper(login[:1]) + login[1:], Last: "Doe", Team: "Sales",
 		Services: []string{"Voice"}, State: state, Reason: reason,
@@ -510,7 +510,7 @@ func viewIDs(t *testing.T, kv jetstream.KeyValue) map[string]string {
 		if entry == nil {
 			break
 		}
-		var s stored
+		var s storedEvent
 		if err := json.Unmarshal(entry.Value(), &s); err != nil {
 			t.Fatal(err)
 		}
@@ -521,7 +521,7 @@ func viewIDs(t *testing.T, kv jetstream.KeyValue) map[string]string {
 
 // compareView waits until the view is what a replay of the events gives, and
 // returns that: the id of the last event by key.
-func (w *world) compareView(all []stored) map[string]string {
+func (w *testEnv) compareView(all []storedEvent) map[string]string {
 	w.t.Helper()
 	want := map[string]string{}
 	for _, s := range all {
@@ -539,7 +539,7 @@ func (w *world) compareView(all []stored) map[string]string {
 		w.t.Fatal(err)
 	}
 	var diff string
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); {
 		if diff = cmp.Diff(want, viewIDs(w.t, kv)); diff == "" {
 			return want
 		}

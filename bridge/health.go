@@ -40,64 +40,64 @@ type Health struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// health is what [Bridge.Health] reads while the bridge's own goroutine works.
-type health struct {
-	mu      sync.Mutex
-	last    Health
-	figures figures
-	trouble string // what keeps the instance from its work; "" = nothing
+// healthState is what [Bridge.Health] reads while the bridge's own goroutine works.
+type healthState struct {
+	mu          sync.Mutex
+	last        Health
+	leaderStats leaderStats
+	blockedBy   string // what keeps the instance from its work; "" = nothing
 }
 
-// figures are what a leader knows beside its health, for metrics. They are
+// leaderStats are what a leader knows beside its health, for metrics. They are
 // replaced, never changed.
-type figures struct {
+type leaderStats struct {
 	entities map[diff.Kind]int
 	raised   map[engine.FiringRule]int
 }
 
 // set tells whether the role has changed, or the term.
-func (h *health) set(v Health, f figures) (turned bool) {
+func (h *healthState) set(v Health, f leaderStats) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	turned = h.last.Role != v.Role || h.last.Epoch != v.Epoch
-	h.last, h.figures = v, f
-	return turned
+	changed = h.last.Role != v.Role || h.last.Epoch != v.Epoch
+	h.last, h.leaderStats = v, f
+	return changed
 }
 
-func (h *health) get() (last Health, f figures, trouble string) {
+func (h *healthState) get() (last Health, f leaderStats, blockedBy string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.last, h.figures, h.trouble
+	return h.last, h.leaderStats, h.blockedBy
 }
 
-// hinder notes what keeps the instance from its work, "" for nothing any more.
-func (b *Bridge) hinder(why string) {
+// setBlocked notes what keeps the instance from its work, "" for nothing any more.
+func (b *Bridge) setBlocked(reason string) {
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
-	b.health.trouble = why
+	b.health.blockedBy = reason
 }
 
-// note replaces what is told of the instance.
-func (b *Bridge) note(h Health, f figures) {
+// setHealth replaces what is told of the instance.
+func (b *Bridge) setHealth(h Health, f leaderStats) {
 	if b.health.set(h, f) {
-		b.limits.turn()
+		b.shared.notifyRoleChange()
 	}
 }
 
-// standBy notes that the instance does not lead.
-func (b *Bridge) standBy() {
-	b.note(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, figures{})
+// setStandby notes that the instance does not lead.
+func (b *Bridge) setStandby() {
+	b.setHealth(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, leaderStats{})
 }
 
-// warm notes whether a standby could lead at once.
-func (b *Bridge) warm(yes bool) {
+// setWarm notes whether a standby could lead at once.
+func (b *Bridge) setWarm(yes bool) {
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
 	b.health.last.Warm = yes
 }
 
-// report notes how the leader is, after each observation.
-func (b *Bridge) report() {
+// updateHealth notes how the leader is, after each observation.
+func (b *Bridge) updateHealth() {
 	s := b.engine.Stats()
 	h := Health{
 		Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleLeader,
@@ -106,21 +106,21 @@ func (b *Bridge) report() {
 	if !s.ObservedUntil.IsZero() {
 		h.ObservedUntil = &s.ObservedUntil
 	}
-	if !b.committed.IsZero() {
-		committed := b.committed
+	if !b.lastCommit.IsZero() {
+		committed := b.lastCommit
 		h.Committed = &committed
 	}
-	b.note(h, figures{entities: s.Entities, raised: s.Firing})
+	b.setHealth(h, leaderStats{entities: s.Entities, raised: s.Firing})
 }
 
 // Health tells how the bridge is now. It may be called from any goroutine.
 func (b *Bridge) Health() Health {
-	h, _, trouble := b.health.get()
+	h, _, blockedBy := b.health.get()
 	// Between watermarks nothing is published, and nothing need be.
-	stale := b.config.CheckpointInterval + b.config.silence()
+	stale := b.config.CheckpointInterval + b.config.interruptAfter()
 	switch {
-	case trouble != "":
-		h.Reason = trouble
+	case blockedBy != "":
+		h.Reason = blockedBy
 	case h.Role == roleStandby:
 		h.Ready = h.Warm
 		if !h.Warm {
@@ -136,8 +136,8 @@ func (b *Bridge) Health() Health {
 	return h
 }
 
-// figures are what the leader knows for metrics; none on a standby.
-func (b *Bridge) figures() figures {
+// leaderStats are what the leader knows for metrics; none on a standby.
+func (b *Bridge) leaderStats() leaderStats {
 	_, f, _ := b.health.get()
 	return f
 }

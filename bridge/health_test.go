@@ -22,12 +22,12 @@ import (
 // is told again.
 func TestStandbyIsWarm(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
 	w.env["BPCC_DIRECTORY_INTERVAL"] = "200ms"
-	w.agent("anna", "ready", "")
-	w.agent("bob", "ready", "")
-	crash := w.startToCrash()
+	w.setAgent("anna", "ready", "")
+	w.setAgent("bob", "ready", "")
+	crash := w.startCrashable()
 	w.waitFor("totals.bridge.observed", 1)
 	w.waitFor("directory.agents.changed", 1)
 
@@ -45,7 +45,7 @@ func TestStandbyIsWarm(t *testing.T) {
 			t.Errorf("standby: %v", err)
 		}
 	})
-	for deadline := time.Now().Add(patience); !standby.Health().Warm; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !standby.Health().Warm; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for a warm standby: %+v", standby.Health())
 		}
@@ -55,26 +55,26 @@ func TestStandbyIsWarm(t *testing.T) {
 	}
 	w.tenant.SetState("anna", "not_ready", "Lunch")
 	w.waitFor("agent.anna.state_changed", 1)
-	w.agent("carl", "ready", "")
+	w.setAgent("carl", "ready", "")
 	w.waitFor("agent.carl.appeared", 1)
 	w.waitFor("directory.agents.changed", 2) // or one listing might show both changes
 	w.tenant.RemoveAgent("bob")
 	w.waitFor("agent.bob.disappeared", 1)
-	told := len(w.waitFor("directory.agents.changed", 3))
+	published := len(w.waitFor("directory.agents.changed", 3))
 	crash()
 	w.waitFor("feed.started", 2)
 	w.tenant.SetState("anna", "ready", "")
 	w.waitFor("agent.anna.state_changed", 2)
-	w.quietPolls(5) // a directory told again would be told by now
+	w.waitForPolls(5) // a directory told again would be told by now
 	all := w.events()
-	if n := len(on(all, "agent.carl.appeared")) + len(on(all, "agent.carl.observed")); n != 1 {
+	if n := len(withSubject(all, "agent.carl.appeared")) + len(withSubject(all, "agent.carl.observed")); n != 1 {
 		t.Errorf("carl appeared %d times", n)
 	}
 	if text := log.String(); strings.Contains(text, "WARN") || strings.Count(text, "msg=leading") != 1 {
 		t.Errorf("the takeover was not at once:\n%s", text)
 	}
-	if n := len(on(all, "directory.agents.changed")); n != told {
-		t.Errorf("the directory was told %d times, %d times before the takeover", n, told)
+	if n := len(withSubject(all, "directory.agents.changed")); n != published {
+		t.Errorf("the directory was told %d times, %d times before the takeover", n, published)
 	}
 }
 
@@ -82,8 +82,8 @@ func TestStandbyIsWarm(t *testing.T) {
 // source and back, by its probes.
 func TestProbes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
 	c := w.config()
 	if _, err := bridge.Provision(t.Context(), w.js, c); err != nil {
 		t.Fatal(err)
@@ -107,11 +107,11 @@ func TestProbes(t *testing.T) {
 		}
 		return resp.StatusCode, h
 	}
-	until := func(what string, enough func(int, bridge.Health) bool) {
+	until := func(what string, condition func(int, bridge.Health) bool) {
 		t.Helper()
-		for deadline := time.Now().Add(patience); ; <-time.After(20 * time.Millisecond) {
+		for deadline := time.Now().Add(testTimeout); ; <-time.After(20 * time.Millisecond) {
 			status, h := probe("/readyz")
-			if enough(status, h) {
+			if condition(status, h) {
 				return
 			}
 			if time.Now().After(deadline) {
@@ -138,34 +138,34 @@ func TestProbes(t *testing.T) {
 	until("a live leader again", func(status int, h bridge.Health) bool { return status == http.StatusOK && h.Status == "live" })
 }
 
-// TestUnreadableStreamIsNoEnd takes all consumers that the stream allows, so that
+// TestUnreadableStreamIsNotFatal takes all consumers that the stream allows, so that
 // a bridge that has the lease cannot read what is stored. It must not end: it
 // gives the lease back, and leads as soon as it can read.
-func TestUnreadableStreamIsNoEnd(t *testing.T) {
+func TestUnreadableStreamIsNotFatal(t *testing.T) {
 	t.Parallel()
-	const most = 20
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	const maxCount = 20
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	stream, err := w.js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: "BPCC_EVENTS", Subjects: []string{"bpcc.v1.>"}, AllowAtomicPublish: true, AllowDirect: true, AllowMsgTTL: true, MaxConsumers: most,
+		Name: "BPCC_EVENTS", Subjects: []string{"bpcc.v1.>"}, AllowAtomicPublish: true, AllowDirect: true, AllowMsgTTL: true, MaxConsumers: maxCount,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range most {
+	for i := range maxCount {
 		if _, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{Name: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.start()
-	for deadline := time.Now().Add(patience); !strings.Contains(w.log.String(), "NATS unavailable"); <-time.After(10 * time.Millisecond) {
+	w.startBridge()
+	for deadline := time.Now().Add(testTimeout); !strings.Contains(w.log.String(), "NATS unavailable"); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the bridge can read, or has ended")
 		}
 	}
-	for i := range most {
+	for i := range maxCount {
 		if err := stream.DeleteConsumer(ctx, fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
 		}

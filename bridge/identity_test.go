@@ -81,11 +81,11 @@ func TestIdentityColumns(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
+			w := newTestEnv(t, bpcctest.Config{})
 			w.env["BRIDGE_AGENT_KEY"] = test.key
-			w.subscribe(test.subscription)
-			w.agent("anna", "ready", "")
-			w.agent("bob", "not_ready", "Lunch")
+			w.writeSubscription(test.subscription)
+			w.setAgent("anna", "ready", "")
+			w.setAgent("bob", "not_ready", "Lunch")
 			w.tenant.Update(func(world *bpcctest.World) {
 				world.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "3"}})
 				world.SetService(bpcctest.Service{Name: "Chat &."})
@@ -94,8 +94,8 @@ func TestIdentityColumns(t *testing.T) {
 				world.AddDisposition("anna", "Sale")
 				world.AddDisposition("anna", "Busy")
 			})
-			w.start()
-			all := w.wait("the first picture", func(all []stored) bool {
+			w.startBridge()
+			all := w.waitForEvents("the first picture", func(all []storedEvent) bool {
 				images := map[string][]string{}
 				for _, s := range all {
 					if key := entityKey(s.Subject); key != "" {
@@ -126,8 +126,8 @@ func TestIdentityColumns(t *testing.T) {
 // there before.
 func TestTopOfAGrid(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.subscribe(`{"wall":{"agent_grids":[{"id":"best","columns":` + columnsOf("in_calls_handled_per_day") + `,"order_by":"1","order_dir":"DESC","limit":2}]}}`)
+	w := newTestEnv(t, bpcctest.Config{})
+	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"best","columns":` + columnsOf("in_calls_handled_per_day") + `,"order_by":"1","order_dir":"DESC","limit":2}]}}`)
 	handled := func(calls ...int) {
 		w.tenant.Update(func(world *bpcctest.World) {
 			for i, login := range []string{"anna", "bob", "cleo"} {
@@ -136,15 +136,15 @@ func TestTopOfAGrid(t *testing.T) {
 		})
 	}
 	handled(3, 2, 1)
-	w.start()
+	w.startBridge()
 	w.waitFor("agent.bob.observed", 1)
 	handled(3, 2, 5)
-	entered := w.waitFor("agent.cleo.observed", 1)[0]
-	if entered.get("observed", "after") != nil || entered.get("before") != nil {
-		t.Errorf("who enters the top is told as a change: %v", entered.Data)
+	newcomer := w.waitFor("agent.cleo.observed", 1)[0]
+	if newcomer.field("observed", "after") != nil || newcomer.field("before") != nil {
+		t.Errorf("who enters the top is told as a change: %v", newcomer.Data)
 	}
-	w.pause()
-	w.pause()
+	w.waitTwoPolls()
+	w.waitTwoPolls()
 	handled(6, 7, 5)
 	w.waitFor("agent.bob.stats_changed", 1)
 	for _, s := range w.events() {

@@ -13,8 +13,8 @@ import (
 	"bpcc-nats/diff"
 )
 
-// appSeparator stands between an app id and the instance's suffix on the wire.
-const appSeparator = "~"
+// appIDSeparator stands between an app id and the instance's suffix on the wire.
+const appIDSeparator = "~"
 
 // builtinSubscription is what the bridge asks for unless told otherwise: all
 // agents, logged out ones included, all services, and the totals over them.
@@ -24,11 +24,11 @@ func builtinSubscription() bpcc.Subscription {
 		StatsTotals: []string{
 			"in_calls_waiting", "in_max_wait_time", "in_calls_queued_per_day", "service_level", "agents_logged", "agents_ready",
 		},
-		ServiceGrids: []bpcc.Grid{{ID: "services", Columns: numbered(
+		ServiceGrids: []bpcc.Grid{{ID: "services", Columns: numberedColumns(
 			"name", "in_calls_waiting", "in_max_wait_time", "in_calls_received_per_day",
 			"in_calls_abandoned_in_queue_per_day", "service_level", "agents_logged", "agents_busy",
 		)}},
-		AgentGrids: []bpcc.Grid{{ID: "agents", Columns: numbered(
+		AgentGrids: []bpcc.Grid{{ID: "agents", Columns: numberedColumns(
 			"login_id", "user_id", "first_last_name", "team_name", "extension", "acd_state", "acd_next_state", "reason",
 			"state_duration", "login_time", "in_calls_handled_per_day", "out_calls_handled_per_day",
 			"agent_total_ready_time", "agent_total_busy_time", "agent_total_ACW_time", "agent_total_break_time",
@@ -36,8 +36,8 @@ func builtinSubscription() bpcc.Subscription {
 	}}
 }
 
-// numbered gives columns the ids "1", "2", ….
-func numbered(stats ...string) []bpcc.Column {
+// numberedColumns gives columns the ids "1", "2", ….
+func numberedColumns(stats ...string) []bpcc.Column {
 	columns := make([]bpcc.Column, len(stats))
 	for i, s := range stats {
 		columns[i] = bpcc.Column{ID: strconv.Itoa(i + 1), StatName: s}
@@ -52,22 +52,22 @@ type plan struct {
 	chatApps []string // plain app ids, by index of layout.Lists
 }
 
-// makePlan prepares a subscription for one instance. App ids get the
+// newPlan prepares a subscription for one instance. App ids get the
 // instance's suffix, so that an answer to somebody else's subscription is
 // noticed. A grid without the identity column is asked for it as well, and what
 // was not asked for is not published.
-func makePlan(sub bpcc.Subscription, c *Config, suffix string) plan {
+func newPlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 	p := plan{
 		wire:   bpcc.Subscription{},
-		layout: &diff.Layout{Volatile: matcher(c.VolatileStats), Clock: event.StateDuration},
+		layout: &diff.Layout{Volatile: globMatcher(c.VolatileStats), Clock: event.StateDuration},
 	}
-	if names := event.NewPseudonyms(string(c.PseudonymKey)); names != nil {
-		p.layout.Rewrite = names.Rewrite
+	if pseudonymizer := event.NewPseudonyms(string(c.PseudonymKey)); pseudonymizer != nil {
+		p.layout.Rewrite = pseudonymizer.Rewrite
 	}
 	// Agents first, then services, then totals: the order of their events.
 	var services, totals []diff.Grid
 	for _, id := range slices.Sorted(maps.Keys(sub)) {
-		app, wireID := sub[id], id+appSeparator+suffix
+		app, wireID := sub[id], id+appIDSeparator+suffix
 		app.AgentGrids = slices.Clone(app.AgentGrids)
 		app.ServiceGrids = slices.Clone(app.ServiceGrids)
 		for i := range app.AgentGrids {
@@ -91,7 +91,7 @@ func makePlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 		p.wire[wireID] = app
 	}
 	p.layout.Grids = slices.Concat(p.layout.Grids, services, totals)
-	redact(p.layout, matcher(c.RedactStats))
+	redact(p.layout, globMatcher(c.RedactStats))
 	return p
 }
 
@@ -159,10 +159,10 @@ func subscribedStats(sub bpcc.Subscription) map[diff.Kind][]string {
 	return asked
 }
 
-// matcher tells whether a name matches one of the globs; without any, none does.
+// globMatcher tells whether a name matches one of the globs; without any, none does.
 // It remembers what it was asked, since the names are few and asked for at every
 // poll, and so is for one goroutine.
-func matcher(patterns []string) func(string) bool {
+func globMatcher(patterns []string) func(string) bool {
 	if len(patterns) == 0 {
 		return func(string) bool { return false }
 	}

@@ -20,31 +20,31 @@ import (
 // Election libraries for JetStream exist, none of them kept up and served; this
 // is the part of one that is needed.
 type lease struct {
-	conn     *nats.Conn
-	kv       jetstream.KeyValue
-	bucket   *leaseBucket
-	key      string
-	instance string
-	ttl      time.Duration
-	retry    time.Duration // how often a standby tries
-	full     func() bool   // whether others should take a free lease first
-	hinder   func(string)  // hears why the lease cannot be had, "" when it can
-	log      *slog.Logger
-	now      func() time.Time
+	conn          *nats.Conn
+	kv            jetstream.KeyValue
+	bucket        *leaseBucket
+	key           string
+	instance      string
+	ttl           time.Duration
+	retryInterval time.Duration // how often a standby tries
+	atCapacity    func() bool   // whether others should take a free lease first
+	onBlocked     func(string)  // hears why the lease cannot be had, "" when it can
+	log           *slog.Logger
+	now           func() time.Time
 
-	free     time.Time // since when the lease is seen free while others should take it
-	revision uint64    // of the key, while held
-	renewed  time.Time // when the request that last renewed it was sent
-	unsure   time.Time // when the first one since was sent, which got no answer; zero = none
+	freeSince    time.Time // since when the lease is seen free while others should take it
+	revision     uint64    // of the key, while held
+	renewedAt    time.Time // when the request that last renewed it was sent
+	firstUnacked time.Time // when the first one since was sent, which got no answer; zero = none
 
-	awake chan struct{} // holds one when the process is awake for a poll
+	wakeC chan struct{} // holds one when the process is awake for a poll
 }
 
-// rouse tells that the process is awake: a renewal that is soon due is done now,
+// wake tells that the process is awake: a renewal that is soon due is done now,
 // for waking up costs more than either of the two.
-func (l *lease) rouse() {
+func (l *lease) wake() {
 	select {
-	case l.awake <- struct{}{}:
+	case l.wakeC <- struct{}{}:
 	default:
 	}
 }
@@ -55,112 +55,112 @@ var errLeaseLost = errors.New("the lease is lost")
 // acquire waits until the lease is this instance's or ctx ends. The error is
 // errAway if the bucket is gone, and [unfit] if leases cannot be had from it.
 func (l *lease) acquire(ctx context.Context) error {
-	told := ""
+	lastLogged := ""
 	for {
-		err := l.attempt(ctx)
+		err := l.tryAcquire(ctx)
 		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if gone := l.missing(ctx, err); gone != nil {
-			return gone
+		if missingErr := l.bucketMissing(ctx, err); missingErr != nil {
+			return missingErr
 		}
 		if err := l.unfit(ctx); err != nil {
 			return err
 		}
 		// Who leads is news when it changes, not at every try.
-		text, fault := l.obstacle(ctx, err)
-		if text != told {
-			told = text
+		reason, fault := l.blockedReason(ctx, err)
+		if reason != lastLogged {
+			lastLogged = reason
 			if fault {
-				l.log.Warn("cannot acquire the leader lease", "err", text)
+				l.log.Warn("cannot acquire the leader lease", "err", reason)
 			} else {
-				l.log.Info("standing by", "reason", text)
+				l.log.Info("standing by", "reason", reason)
 			}
 		}
 		if !fault {
-			text = ""
+			reason = ""
 		}
-		l.hinder(text)
+		l.onBlocked(reason)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(l.retry):
+		case <-time.After(l.retryInterval):
 		}
 	}
 }
 
-// errRoom is why a free lease is not taken.
-var errRoom = errors.New("at capacity: leaving this tenant to an instance with room")
+// errAtCapacity is why a free lease is not taken.
+var errAtCapacity = errors.New("at capacity: leaving this tenant to an instance with room")
 
-// attempt takes the lease, or leaves it to others for a while if this instance
+// tryAcquire takes the lease, or leaves it to others for a while if this instance
 // leads its share already.
-func (l *lease) attempt(ctx context.Context) error {
+func (l *lease) tryAcquire(ctx context.Context) error {
 	if err := checkServer(l.conn); err != nil {
 		return err
 	}
-	if l.full() && !l.abandoned(ctx) {
-		return errRoom
+	if l.atCapacity() && !l.unclaimed(ctx) {
+		return errAtCapacity
 	}
-	return l.try(ctx)
+	return l.createKey(ctx)
 }
 
-// abandoned tells whether the lease has been free for so long that nobody with
+// unclaimed tells whether the lease has been free for so long that nobody with
 // room will take it.
-func (l *lease) abandoned(ctx context.Context) bool {
+func (l *lease) unclaimed(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err := l.kv.Get(ctx, l.key)
 	if !errors.Is(err, jetstream.ErrKeyNotFound) {
-		l.free = time.Time{}
+		l.freeSince = time.Time{}
 		return false
 	}
-	if l.free.IsZero() {
-		l.free = l.now()
+	if l.freeSince.IsZero() {
+		l.freeSince = l.now()
 	}
-	return l.now().Sub(l.free) >= 2*l.ttl
+	return l.now().Sub(l.freeSince) >= 2*l.ttl
 }
 
-func (l *lease) try(ctx context.Context) error {
+func (l *lease) createKey(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	before := l.conn.LastError()
+	prevErr := l.conn.LastError()
 	sent := l.now()
 	revision, err := l.kv.Create(ctx, l.key, []byte(l.instance))
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		// What was taken without its answer being heard in time, or lost only for
 		// want of answers, is still this instance's: it need not wait for itself.
-		if mine, _ := l.mine(ctx); mine {
+		if owner, _ := l.isOwner(ctx); owner {
 			revision, err = l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
 		}
 	}
-	if err = permitted(l.conn, before, err); err != nil {
+	if err = asPermissionError(l.conn, prevErr, err); err != nil {
 		return fmt.Errorf("take the lease: %w", err)
 	}
-	l.revision, l.renewed, l.free, l.unsure = revision, sent, time.Time{}, time.Time{}
-	l.hinder("")
+	l.revision, l.renewedAt, l.freeSince, l.firstUnacked = revision, sent, time.Time{}, time.Time{}
+	l.onBlocked("")
 	return nil
 }
 
-// missing is errAway if the lease cannot be taken because its bucket is gone.
-func (l *lease) missing(ctx context.Context, err error) error {
+// bucketMissing is errAway if the lease cannot be taken because its bucket is gone.
+func (l *lease) bucketMissing(ctx context.Context, err error) error {
 	if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, nats.ErrNoResponders) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if _, err := l.bucket.js.Stream(ctx, l.bucket.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%w: bucket of leases: %w", errAway, err)
+		return fmt.Errorf("%w: bucket of leases: %w", errUnavailable, err)
 	}
 	return nil
 }
 
-// obstacle says in words why the lease could not be taken, and whether that is
+// blockedReason says in words why the lease could not be taken, and whether that is
 // a fault; that another instance has it is none.
-func (l *lease) obstacle(ctx context.Context, err error) (why string, fault bool) {
-	if errors.Is(err, errRoom) {
+func (l *lease) blockedReason(ctx context.Context, err error) (reason string, fault bool) {
+	if errors.Is(err, errAtCapacity) {
 		return err.Error(), false
 	}
 	if !errors.Is(err, jetstream.ErrKeyExists) {
@@ -180,17 +180,17 @@ func (l *lease) hold(ctx context.Context) error {
 		// Counted from the last renewal: what was slow to be had is soon renewed.
 		// That leaves time for two more requests, and is a little more than the
 		// interval between polls, both by default.
-		next := l.renewed.Add(21 * l.ttl / 50).Sub(l.now())
+		next := l.renewedAt.Add(21 * l.ttl / 50).Sub(l.now())
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-l.awake:
-			if l.now().Sub(l.renewed) < l.ttl/4 {
+		case <-l.wakeC:
+			if l.now().Sub(l.renewedAt) < l.ttl/4 {
 				continue
 			}
 		case <-time.After(max(next, l.ttl/20)):
 		}
-		deadline := l.renewed.Add(l.ttl)
+		deadline := l.renewedAt.Add(l.ttl)
 		err := l.renew(ctx, deadline)
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -214,67 +214,67 @@ type renewal struct {
 // late. A request that fails ends it, unless others are under way.
 func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, max(deadline.Sub(l.now()), time.Millisecond))
-	var asking sync.WaitGroup
-	defer asking.Wait()
+	var requests sync.WaitGroup
+	defer requests.Wait()
 	defer cancel()
-	const most = 4 // the lease ends before a fifth
-	answers := make(chan renewal, most)
+	const maxPending = 4 // the lease ends before a fifth
+	renewals := make(chan renewal, maxPending)
 	pending := 0
-	before, known := l.conn.LastError(), l.revision
-	ask := func() {
+	prevErr, lastRevision := l.conn.LastError(), l.revision
+	send := func() {
 		pending++
 		sent := l.now()
-		if l.unsure.IsZero() {
-			l.unsure = sent
+		if l.firstUnacked.IsZero() {
+			l.firstUnacked = sent
 		}
-		asking.Go(func() {
-			revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), known)
-			answers <- renewal{sent, revision, permitted(l.conn, before, err)}
+		requests.Go(func() {
+			revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), lastRevision)
+			renewals <- renewal{sent, revision, asPermissionError(l.conn, prevErr, err)}
 		})
 	}
-	ask()
-	for again := time.NewTicker(l.ttl / 4); ; {
+	send()
+	for ticker := time.NewTicker(l.ttl / 4); ; {
 		select {
-		case <-again.C:
-			if pending < most {
-				ask()
+		case <-ticker.C:
+			if pending < maxPending {
+				send()
 			}
 			continue
-		case a := <-answers:
+		case a := <-renewals:
 			pending--
 			switch {
 			case a.err == nil:
-				again.Stop()
-				l.revision, l.renewed, l.unsure = a.revision, a.sent, time.Time{}
+				ticker.Stop()
+				l.revision, l.renewedAt, l.firstUnacked = a.revision, a.sent, time.Time{}
 				return nil
 			case errors.Is(a.err, jetstream.ErrKeyRevisionMismatch):
-				again.Stop()
-				return l.confirm(ctx)
+				ticker.Stop()
+				return l.confirmOwner(ctx)
 			case pending == 0:
-				again.Stop()
+				ticker.Stop()
 				return fmt.Errorf("renew the lease: %w", a.err)
 			}
 		}
 	}
 }
 
-// confirm finds out who has moved the lease: a request of this instance whose
+// confirmOwner finds out who has moved the lease: a request of this instance whose
 // answer was lost or is late, the first one at the earliest, or another instance.
-func (l *lease) confirm(ctx context.Context) error {
-	mine, err := l.mine(ctx)
+func (l *lease) confirmOwner(ctx context.Context) error {
+	owner, err := l.isOwner(ctx)
 	switch {
 	case err != nil:
 		return err
-	case !mine:
+	case !owner:
 		return fmt.Errorf("%w: another instance has it", errLeaseLost)
 	}
-	l.renewed, l.unsure = l.unsure, time.Time{}
+	l.renewedAt, l.firstUnacked = l.firstUnacked, time.Time{}
 	return nil
 }
 
-// mine finds out whether the key is still this instance's: a renewal whose
+// isOwner finds out whether the key is still this instance's: a renewal whose
 // answer was lost has moved the revision.
-func (l *lease) mine(ctx context.Context) (bool, error) {
+func (l *lease) isOwner(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	entry, err := l.kv.Get(ctx, l.key)
@@ -299,8 +299,8 @@ func (l *lease) release(ctx context.Context) {
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		// The last renewal was cut off by the end of the term, after it was
 		// sent, or the lease is another's by now.
-		var mine bool
-		if mine, err = l.mine(ctx); mine {
+		var owner bool
+		if owner, err = l.isOwner(ctx); owner {
 			err = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
 		}
 	}

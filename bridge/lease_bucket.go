@@ -54,10 +54,10 @@ func newLeaseBucket(js jetstream.JetStream, c *Config) *leaseBucket {
 	return &leaseBucket{js: js, stream: leaseStream(c), now: time.Now, asking: semaphore.NewWeighted(1)}
 }
 
-// look is the TTL of leases, as it was seen no longer than within ago and since the
+// check is the TTL of leases, as it was seen no longer than within ago and since the
 // last reconnect. The error is [ErrStream] or [ErrServerVersion] where the bucket
 // cannot serve, else that of the request.
-func (k *leaseBucket) look(ctx context.Context, within time.Duration) (time.Duration, error) {
+func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := k.asking.Acquire(ctx, 1); err != nil {
@@ -87,8 +87,8 @@ func (k *leaseBucket) look(ctx context.Context, within time.Duration) (time.Dura
 // A bucket that is in use is looked at again after lookEvery TTLs, and before each
 // term, unless that was done a moment ago for another tenant.
 const (
-	lookEvery  = 2
-	lookMoment = time.Second
+	checkInterval = 2
+	maxCheckAge   = time.Second
 )
 
 // unfit is why the lease cannot be held or waited for any longer: the server is too
@@ -97,7 +97,7 @@ func (l *lease) unfit(ctx context.Context) error {
 	if err := checkServer(l.conn); err != nil {
 		return &unfit{err}
 	}
-	ttl, err := l.bucket.look(ctx, lookEvery*l.ttl)
+	ttl, err := l.bucket.check(ctx, checkInterval*l.ttl)
 	if err == nil && ttl != l.ttl {
 		err = fmt.Errorf("%w: from %v to %v", errTTLChanged, l.ttl, ttl)
 	}

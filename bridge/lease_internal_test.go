@@ -10,15 +10,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// leases makes a bucket, and holders of the one lease in it.
-func leases(t *testing.T) (holder func(instance string) *lease) {
+// newLeases makes a bucket, and holders of the one lease in it.
+func newLeases(t *testing.T) (holder func(instance string) *lease) {
 	t.Helper()
 	server, err := StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	js := connected(t, server.URL())
+	js := connect(t, server.URL())
 	kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "leases", TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -26,25 +26,25 @@ func leases(t *testing.T) (holder func(instance string) *lease) {
 	return func(instance string) *lease {
 		return &lease{
 			conn: js.Conn(), kv: kv, key: "acme", instance: instance, ttl: time.Hour, log: slog.New(slog.DiscardHandler), now: time.Now,
-			full: func() bool { return false }, hinder: func(string) {}, awake: make(chan struct{}, 1),
+			atCapacity: func() bool { return false }, onBlocked: func(string) {}, wakeC: make(chan struct{}, 1),
 		}
 	}
 }
 
-// TestLeaseIsRenewedAlong renews a lease that is soon due when the process is awake
+// TestLeaseIsRenewedOnWake renews a lease that is soon due when the process is awake
 // anyway, and not one that has just been renewed.
-func TestLeaseIsRenewedAlong(t *testing.T) {
+func TestLeaseIsRenewedOnWake(t *testing.T) {
 	t.Parallel()
-	l := leases(t)("one")
-	if err := l.try(t.Context()); err != nil {
+	l := newLeases(t)("one")
+	if err := l.createKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	first := l.revision
-	l.renewed = time.Now().Add(-l.ttl / 3) // by its own clock it is due much later
+	l.renewedAt = time.Now().Add(-l.ttl / 3) // by its own clock it is due much later
 	ctx, cancel := context.WithCancel(t.Context())
-	held := make(chan error, 1)
-	go func() { held <- l.hold(ctx) }()
-	l.rouse()
+	holdErr := make(chan error, 1)
+	go func() { holdErr <- l.hold(ctx) }()
+	l.wake()
 	var entry jetstream.KeyValueEntry
 	for entry == nil || entry.Revision() == first {
 		var err error
@@ -52,10 +52,10 @@ func TestLeaseIsRenewedAlong(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l.rouse()
-	l.rouse()
+	l.wake()
+	l.wake()
 	cancel()
-	if err := <-held; err != nil {
+	if err := <-holdErr; err != nil {
 		t.Fatal(err)
 	}
 	if entry, err := l.kv.Get(t.Context(), l.key); err != nil || entry.Revision() != first+1 {
@@ -63,20 +63,20 @@ func TestLeaseIsRenewedAlong(t *testing.T) {
 	}
 }
 
-// TestLeaseIsTakenBack loses a lease for want of answers: nobody else has it, and
+// TestLeaseIsReacquired loses a lease for want of answers: nobody else has it, and
 // its holder must not stand in its own way until it ends.
-func TestLeaseIsTakenBack(t *testing.T) {
+func TestLeaseIsReacquired(t *testing.T) {
 	t.Parallel()
-	holder := leases(t)
+	holder := newLeases(t)
 	one, two := holder("one"), holder("two")
-	if err := one.try(t.Context()); err != nil {
+	if err := one.createKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	one.revision = 0 // as after a try whose answer was not heard
-	if err := one.try(t.Context()); err != nil {
+	if err := one.createKey(t.Context()); err != nil {
 		t.Errorf("one cannot take back what is its own: %v", err)
 	}
-	if err := two.try(t.Context()); !errors.Is(err, jetstream.ErrKeyExists) {
+	if err := two.createKey(t.Context()); !errors.Is(err, jetstream.ErrKeyExists) {
 		t.Errorf("two takes what is one's: %v", err)
 	}
 	if err := one.renew(t.Context(), time.Now().Add(time.Hour)); err != nil {

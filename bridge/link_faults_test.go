@@ -13,24 +13,24 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// behindProxy is a world whose bridge reaches NATS only through a proxy.
-func behindProxy(t *testing.T) (*world, *proxy) {
+// newProxiedEnv is a world whose bridge reaches NATS only through a proxy.
+func newProxiedEnv(t *testing.T) (*testEnv, *natsProxy) {
 	t.Helper()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	server, err := url.Parse(w.nc.ConnectedUrl())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, newProxy(t, server.Host)
+	return w, newNATSProxy(t, server.Host)
 }
 
-// once waits for the n-th change of anna's state, lets a few polls more pass, and
+// waitForStateOnce waits for the n-th change of anna's state, lets a few polls more pass, and
 // checks that it was told once.
-func (w *world) once(n int, state string) stored {
+func (w *testEnv) waitForStateOnce(n int, state string) storedEvent {
 	w.t.Helper()
 	changed := w.waitFor("agent.anna.state_changed", n)
-	w.quietPolls(3)
-	if again := on(w.events(), "agent.anna.state_changed"); len(again) != n {
+	w.waitForPolls(3)
+	if again := withSubject(w.events(), "agent.anna.state_changed"); len(again) != n {
 		w.t.Errorf("%d changes of state, want %d", len(again), n)
 	}
 	if got := changed[n-1].text("to", "state"); got != state {
@@ -39,97 +39,105 @@ func (w *world) once(n int, state string) stored {
 	return changed[n-1]
 }
 
-// TestLostOnTheWay loses what bridge and server say to each other at every point
+// TestFaultsDuringCommit loses what bridge and server say to each other at every point
 // of a commit. Each change is stored once, in whole batches.
-func TestLostOnTheWay(t *testing.T) {
+func TestFaultsDuringCommit(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		ttl   string
-		lose  func(w *world, p *proxy) // called right before the change
-		mend  func(w *world, p *proxy) // called after it
-		terms int
+		ttl     string
+		drop    func(w *testEnv, p *natsProxy) // called right before the change
+		restore func(w *testEnv, p *natsProxy) // called after it
+		terms   int
 	}{
 		// The batch is stored, and the bridge does not hear of it.
 		"the acknowledgement": {
 			"5s",
-			func(_ *world, p *proxy) { p.when("Nats-Batch-Commit: 1", p.toClient.shut) },
-			func(w *world, p *proxy) { w.waitFor("agent.anna.state_changed", 1); p.cut(); p.toClient.release() },
+			func(_ *testEnv, p *natsProxy) { p.onClientSends("Nats-Batch-Commit: 1", p.toClient.pause) },
+			func(w *testEnv, p *natsProxy) {
+				w.waitFor("agent.anna.state_changed", 1)
+				p.closeConns()
+				p.toClient.resume()
+			},
 			1,
 		},
 		"the commit": {
 			"5s",
-			func(_ *world, p *proxy) { p.when("Nats-Batch-Commit: 1", p.cut) },
-			func(*world, *proxy) {},
+			func(_ *testEnv, p *natsProxy) { p.onClientSends("Nats-Batch-Commit: 1", p.closeConns) },
+			func(*testEnv, *natsProxy) {},
 			1,
 		},
 		"half a batch": {
 			"5s",
-			func(_ *world, p *proxy) { p.when("Nats-Batch-Sequence: 2", p.cut) },
-			func(*world, *proxy) {},
+			func(_ *testEnv, p *natsProxy) { p.onClientSends("Nats-Batch-Sequence: 2", p.closeConns) },
+			func(*testEnv, *natsProxy) {},
 			1,
 		},
 		"the answer to a batch's first message": {
 			"5s",
-			func(_ *world, p *proxy) { p.when("Nats-Batch-Sequence: 1", p.toClient.shut) },
-			func(_ *world, p *proxy) { <-time.After(time.Second); p.cut(); p.toClient.release() },
+			func(_ *testEnv, p *natsProxy) { p.onClientSends("Nats-Batch-Sequence: 1", p.toClient.pause) },
+			func(_ *testEnv, p *natsProxy) { <-time.After(time.Second); p.closeConns(); p.toClient.resume() },
 			1,
 		},
 		// The batch never arrives.
 		"the request": {
 			"5s",
-			func(_ *world, p *proxy) { p.toServer.shut() },
-			func(_ *world, p *proxy) { <-time.After(time.Second); p.cut(); p.toServer.release() },
+			func(_ *testEnv, p *natsProxy) { p.toServer.pause() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(time.Second); p.closeConns(); p.toServer.resume() },
 			1,
 		},
 		// The batch arrives when the bridge has long begun to send it again.
 		"time, for the request": {
 			"30s",
-			func(_ *world, p *proxy) { p.toServer.shut() },
-			func(_ *world, p *proxy) { <-time.After(4 * time.Second); p.toServer.release() },
+			func(_ *testEnv, p *natsProxy) { p.toServer.pause() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(4 * time.Second); p.toServer.resume() },
 			1,
 		},
 		"time, for the answer": {
 			"30s",
-			func(_ *world, p *proxy) { p.toClient.shut() },
-			func(_ *world, p *proxy) { <-time.After(4 * time.Second); p.toClient.release() },
+			func(_ *testEnv, p *natsProxy) { p.toClient.pause() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(4 * time.Second); p.toClient.resume() },
 			1,
 		},
 		// The answers to renewals are lost as well, but not for as long as it lasts.
 		"a good part of the lease": {
 			"6s",
-			func(_ *world, p *proxy) { p.toClient.shut() },
-			func(_ *world, p *proxy) { <-time.After(2500 * time.Millisecond); p.cut(); p.toClient.release() },
+			func(_ *testEnv, p *natsProxy) { p.toClient.pause() },
+			func(_ *testEnv, p *natsProxy) {
+				<-time.After(2500 * time.Millisecond)
+				p.closeConns()
+				p.toClient.resume()
+			},
 			1,
 		},
 		"the lease": {
 			"1s",
-			func(_ *world, p *proxy) { p.toClient.shut() },
-			func(_ *world, p *proxy) { <-time.After(3 * time.Second); p.cut(); p.toClient.release() },
+			func(_ *testEnv, p *natsProxy) { p.toClient.pause() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(3 * time.Second); p.closeConns(); p.toClient.resume() },
 			2,
 		},
 		"the lease, with the request": {
 			"1s",
-			func(_ *world, p *proxy) { p.toServer.shut() },
-			func(_ *world, p *proxy) { <-time.After(3 * time.Second); p.toServer.release() },
+			func(_ *testEnv, p *natsProxy) { p.toServer.pause() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(3 * time.Second); p.toServer.resume() },
 			2,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, p := behindProxy(t)
+			w, p := newProxiedEnv(t)
 			w.env["BRIDGE_LEASE_TTL"] = test.ttl
-			w.agent("anna", "ready", "")
-			stop := w.startOn(p.through(t))
+			w.setAgent("anna", "ready", "")
+			stop := w.startOn(p.connect(t))
 			w.waitFor("totals.bridge.observed", 1)
-			w.quietPolls(2)
-			test.lose(w, p)
+			w.waitForPolls(2)
+			test.drop(w, p)
 			w.tenant.SetState("anna", "not_ready", "Lunch")
-			test.mend(w, p)
-			w.once(1, "not_ready")
+			test.restore(w, p)
+			w.waitForStateOnce(1, "not_ready")
 			w.tenant.SetState("anna", "busy", "")
-			w.once(2, "busy")
-			if n := len(on(w.events(), "feed.started")); n != test.terms {
+			w.waitForStateOnce(2, "busy")
+			if n := len(withSubject(w.events(), "feed.started")); n != test.terms {
 				t.Errorf("%d terms, want %d", n, test.terms)
 			}
 			stop()
@@ -139,37 +147,37 @@ func TestLostOnTheWay(t *testing.T) {
 	}
 }
 
-// TestLostBetweenParts loses what is said while a poll goes out in several parts, of
+// TestFaultsBetweenChunks loses what is said while a poll goes out in several parts, of
 // which the events of one are sent while the one before is stored. Each change is
 // stored once, and the parts in their order, which the auditor knows.
-func TestLostBetweenParts(t *testing.T) {
+func TestFaultsBetweenChunks(t *testing.T) {
 	t.Parallel()
 	const agents = 2_000 // three parts
 	commit := "Nats-Batch-Commit: 1"
 	tests := map[string]struct {
-		commits int            // how many of them are sent before it happens
-		text    string         // behind the last of them, if not ""
-		lose    func(p *proxy) // right then
-		mend    func(p *proxy) // some time after it
+		commits int                // how many of them are sent before it happens
+		text    string             // behind the last of them, if not ""
+		drop    func(p *natsProxy) // right then
+		restore func(p *natsProxy) // some time after it
 		after   time.Duration
 	}{
-		"the second commit": {2, "", (*proxy).cut, nil, 0},
-		"the events ahead":  {1, "Nats-Batch-Sequence: 500", (*proxy).cut, nil, 0},
+		"the second commit": {2, "", (*natsProxy).closeConns, nil, 0},
+		"the events ahead":  {1, "Nats-Batch-Sequence: 500", (*natsProxy).closeConns, nil, 0},
 		"the second acknowledgement": {
-			2, "", func(p *proxy) { p.toClient.shut() }, func(p *proxy) { p.cut(); p.toClient.release() }, time.Second,
+			2, "", func(p *natsProxy) { p.toClient.pause() }, func(p *natsProxy) { p.closeConns(); p.toClient.resume() }, time.Second,
 		},
 		"the first acknowledgement and the events ahead": {
-			1, "", func(p *proxy) { p.toClient.shut(); p.when("Nats-Batch-Sequence: 500", p.cut) }, func(p *proxy) { p.toClient.release() }, time.Second,
+			1, "", func(p *natsProxy) { p.toClient.pause(); p.onClientSends("Nats-Batch-Sequence: 500", p.closeConns) }, func(p *natsProxy) { p.toClient.resume() }, time.Second,
 		},
 		// The server gives up a batch that is not closed within ten.
 		"eleven seconds, between the parts": {
-			2, "", func(p *proxy) { p.toServer.shut() }, func(p *proxy) { p.toServer.release() }, 11 * time.Second,
+			2, "", func(p *natsProxy) { p.toServer.pause() }, func(p *natsProxy) { p.toServer.resume() }, 11 * time.Second,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, p := behindProxy(t)
+			w, p := newProxiedEnv(t)
 			w.env["BRIDGE_LEASE_TTL"] = "30s"
 			w.env["BPCC_POLL_INTERVAL"] = "500ms"
 			all := func(state string) {
@@ -180,56 +188,56 @@ func TestLostBetweenParts(t *testing.T) {
 				})
 			}
 			all("ready")
-			w.startOn(p.through(t))
-			w.stored("totals.bridge.observed")
-			w.pause()
+			w.startOn(p.connect(t))
+			w.waitForSubject("totals.bridge.observed")
+			w.waitTwoPolls()
 			lost := make(chan struct{})
-			watch := func(text string, do func()) func() { return func() { p.when(text, do) } }
-			strike := func() { test.lose(p); close(lost) }
+			watch := func(text string, do func()) func() { return func() { p.onClientSends(text, do) } }
+			inject := func() { test.drop(p); close(lost) }
 			if test.text != "" {
-				strike = watch(test.text, strike)
+				inject = watch(test.text, inject)
 			}
 			for range test.commits {
-				strike = watch(commit, strike)
+				inject = watch(commit, inject)
 			}
-			strike()
+			inject()
 			all("busy")
 			select {
 			case <-lost:
-			case <-time.After(patience):
+			case <-time.After(testTimeout):
 				t.Fatal("nothing was lost")
 			}
-			if test.mend != nil {
+			if test.restore != nil {
 				<-time.After(test.after)
-				test.mend(p)
+				test.restore(p)
 			}
-			w.stored("agent.agent1999.state_changed")
-			w.pause()
-			told, parts := map[string]int{}, map[any]bool{}
+			w.waitForSubject("agent.agent1999.state_changed")
+			w.waitTwoPolls()
+			published, parts := map[string]int{}, map[any]bool{}
 			for _, s := range w.events() {
 				if strings.HasSuffix(s.Subject, ".state_changed") {
-					told[s.Subject]++
+					published[s.Subject]++
 				}
-				if s.Subject == "feed.checkpoint" && s.get("parts") == 3.0 {
-					parts[s.get("poll")] = true
+				if s.Subject == "feed.checkpoint" && s.field("parts") == 3.0 {
+					parts[s.field("poll")] = true
 				}
 			}
-			for subject, n := range told {
+			for subject, n := range published {
 				if n != 1 {
 					t.Errorf("%s is told %d times", subject, n)
 				}
 			}
-			if len(told) != agents || len(parts) != 2 {
-				t.Errorf("%d agents have changed, %d polls went out in three parts; want %d and 2", len(told), len(parts), agents)
+			if len(published) != agents || len(parts) != 2 {
+				t.Errorf("%d agents have changed, %d polls went out in three parts; want %d and 2", len(published), len(parts), agents)
 			}
 		})
 	}
 }
 
-// stored waits until there is an event with a subject. It looks at no other.
-func (w *world) stored(subject string) {
+// waitForSubject waits until there is an event with a subject. It looks at no other.
+func (w *testEnv) waitForSubject(subject string) {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(testTimeout); ; {
 		stream, err := w.js.Stream(w.t.Context(), "BPCC_EVENTS")
 		if err == nil {
 			_, err = stream.GetLastMsgForSubject(w.t.Context(), "bpcc.v1.acme."+subject)
@@ -249,74 +257,74 @@ func (w *world) stored(subject string) {
 func TestSlowRenewals(t *testing.T) {
 	t.Parallel()
 	const ttl = 6 * time.Second
-	w, p := behindProxy(t)
+	w, p := newProxiedEnv(t)
 	w.env["BRIDGE_LEASE_TTL"] = ttl.String()
-	w.agent("anna", "ready", "")
-	w.startOn(p.through(t))
+	w.setAgent("anna", "ready", "")
+	w.startOn(p.connect(t))
 	w.waitFor("totals.bridge.observed", 1)
 	var late sync.WaitGroup
 	ended := make(chan struct{})
-	var arm func()
-	arm = func() {
-		p.when("PUB $KV.bpcc_lease.acme", func() {
-			p.toClient.shut()
+	var armFault func()
+	armFault = func() {
+		p.onClientSends("PUB $KV.bpcc_lease.acme", func() {
+			p.toClient.pause()
 			late.Go(func() {
 				select {
 				case <-time.After(ttl * 2 / 5):
 				case <-ended:
 				}
-				p.toClient.release()
-				arm()
+				p.toClient.resume()
+				armFault()
 			})
 		})
 	}
-	arm()
+	armFault()
 	<-time.After(2 * ttl)
 	close(ended)
-	p.when("", nil)
+	p.onClientSends("", nil)
 	late.Wait()
-	p.toClient.release()
+	p.toClient.resume()
 	w.tenant.SetState("anna", "busy", "")
-	w.once(1, "busy")
-	if n := len(on(w.events(), "feed.started")); n != 1 {
+	w.waitForStateOnce(1, "busy")
+	if n := len(withSubject(w.events(), "feed.started")); n != 1 {
 		t.Errorf("%d terms, want one", n)
 	}
 }
 
-// TestRecallOverABadLine cuts the line again and again while a new leader reads
+// TestRecoveryOverAnUnstableConnection cuts the line again and again while a new leader reads
 // a long memory: it begins anew until it has all of it, and repeats nothing.
-func TestRecallOverABadLine(t *testing.T) {
+func TestRecoveryOverAnUnstableConnection(t *testing.T) {
 	t.Parallel()
 	const agents = 1200
-	w, p := behindProxy(t)
+	w, p := newProxiedEnv(t)
 	w.tenant.Update(func(world *bpcctest.World) {
 		for i := range agents {
 			world.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%04d", i), State: "ready"})
 		}
 	})
-	stop := w.start()
+	stop := w.startBridge()
 	w.waitFor("totals.bridge.observed", 1)
 	stop()
 	w.waitFor("feed.stopped", 1)
 
-	js := p.through(t)
+	js := p.connect(t)
 	bad := make(chan struct{})
-	cutting := make(chan struct{})
+	closing := make(chan struct{})
 	go func() {
-		defer close(cutting)
+		defer close(closing)
 		for {
 			select {
 			case <-bad:
 				return
 			case <-time.After(time.Duration(5+rand.IntN(40)) * time.Millisecond):
-				p.cut()
+				p.closeConns()
 			}
 		}
 	}()
 	w.startOn(js)
 	<-time.After(4 * time.Second)
 	close(bad)
-	<-cutting
+	<-closing
 	w.tenant.SetState("agent0007", "busy", "")
 	w.waitFor("agent.agent0007.state_changed", 1)
 	observed := 0
@@ -330,16 +338,16 @@ func TestRecallOverABadLine(t *testing.T) {
 	}
 }
 
-// TestAwayForLong takes NATS away for many leases while everything at the source
+// TestLongNATSOutage takes NATS away for many leases while everything at the source
 // changes all the time. The bridge holds one batch and nothing else: neither
 // memory nor goroutines grow. It runs by itself, since it measures the process.
-func TestAwayForLong(t *testing.T) {
+func TestLongNATSOutage(t *testing.T) {
 	const (
 		agents       = 500
 		mostBytes    = 4 << 20
 		mostRoutines = 8
 	)
-	w, p := behindProxy(t)
+	w, p := newProxiedEnv(t)
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
 	w.env["BPCC_SERVICES"] = ""
 	w.env["BPCC_DIRECTORY_INTERVAL"] = "100ms"
@@ -354,7 +362,7 @@ func TestAwayForLong(t *testing.T) {
 		})
 	}
 	change(0)
-	w.startOn(p.through(t))
+	w.startOn(p.connect(t))
 	w.waitFor("totals.bridge.observed", 1)
 	round := 0
 	busy := func(d time.Duration) (heap uint64, goroutines int) {
@@ -367,7 +375,7 @@ func TestAwayForLong(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc, runtime.NumGoroutine()
 	}
-	p.away(true)
+	p.setDown(true)
 	heap, goroutines := busy(4 * time.Second) // the lease is lost by then
 	t.Logf("after 4 s: %d KiB, %d goroutines", heap>>10, goroutines)
 	for range 2 {
@@ -377,7 +385,7 @@ func TestAwayForLong(t *testing.T) {
 			t.Errorf("the heap has grown from %d to %d KiB, goroutines from %d to %d", heap>>10, h>>10, goroutines, g)
 		}
 	}
-	p.away(false)
+	p.setDown(false)
 	started := w.waitFor("feed.started", 2)[1]
-	w.wait("the first picture after it", func(all []stored) bool { return len(on(after(all, started.Seq), "feed.resumed")) > 0 })
+	w.waitForEvents("the first picture after it", func(all []storedEvent) bool { return len(withSubject(afterSeq(all, started.Seq), "feed.resumed")) > 0 })
 }

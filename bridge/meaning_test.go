@@ -14,9 +14,9 @@ import (
 
 func TestStateAndStatsOfOnePollAreTwoEvents(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "busy", "")
-	w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "busy", "")
+	w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
 	w.tenant.Update(func(world *bpcctest.World) {
 		world.SetState("anna", "after_call_work", "")
@@ -24,20 +24,20 @@ func TestStateAndStatsOfOnePollAreTwoEvents(t *testing.T) {
 	})
 	w.waitFor("agent.anna.stats_changed", 1)
 	all := w.events()
-	var told []string
+	var published []string
 	for _, s := range all {
 		if s.Subject == "agent.anna.state_changed" || s.Subject == "agent.anna.stats_changed" {
-			told = append(told, s.Subject)
+			published = append(published, s.Subject)
 		}
 	}
-	if diff := cmp.Diff([]string{"agent.anna.state_changed", "agent.anna.stats_changed"}, told); diff != "" {
+	if diff := cmp.Diff([]string{"agent.anna.state_changed", "agent.anna.stats_changed"}, published); diff != "" {
 		t.Fatalf("subjects (-want +got)\n%s", diff)
 	}
-	state, stats := on(all, "agent.anna.state_changed")[0], on(all, "agent.anna.stats_changed")[0]
-	if diff := cmp.Diff([]any{"acd_state"}, state.get("changed")); diff != "" {
+	state, stats := withSubject(all, "agent.anna.state_changed")[0], withSubject(all, "agent.anna.stats_changed")[0]
+	if diff := cmp.Diff([]any{"acd_state"}, state.field("changed")); diff != "" {
 		t.Errorf("state_changed.changed (-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff([]any{"in_calls_handled_per_day"}, stats.get("changed")); diff != "" {
+	if diff := cmp.Diff([]any{"in_calls_handled_per_day"}, stats.field("changed")); diff != "" {
 		t.Errorf("stats_changed.changed (-want +got)\n%s", diff)
 	}
 	if got, want := stats.text("after", "in_calls_handled_per_day"), "8"; got != want {
@@ -50,21 +50,21 @@ func TestStateAndStatsOfOnePollAreTwoEvents(t *testing.T) {
 
 func TestDeparture(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	w.agent("bob", "ready", "")
-	w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.setAgent("bob", "ready", "")
+	w.startBridge()
 	w.waitFor("agent.bob.observed", 1)
 	w.tenant.RemoveAgent("bob")
-	gone := w.waitFor("agent.bob.disappeared", 1)[0]
-	if gone.Header.Get("KV-Operation") != "DEL" {
+	removed := w.waitFor("agent.bob.disappeared", 1)[0]
+	if removed.Header.Get("KV-Operation") != "DEL" {
 		t.Error("the departure does not delete the view's key")
 	}
 	kv, err := w.js.KeyValue(t.Context(), "bpcc_state")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(testTimeout); ; {
 		if _, err = kv.Get(t.Context(), "acme.agent.bob"); err != nil || time.Now().After(deadline) {
 			break
 		}
@@ -75,23 +75,23 @@ func TestDeparture(t *testing.T) {
 	if _, err := kv.Get(t.Context(), "acme.agent.anna"); err != nil {
 		t.Errorf("the view has lost anna: %v", err)
 	}
-	w.agent("bob", "", "")
-	back := w.waitFor("agent.bob.appeared", 1)[0]
-	if back.get("revision") != 3.0 || back.text("to", "state") != "logged_out" {
-		t.Errorf("revision %v in state %q, want 3 in logged_out", back.get("revision"), back.text("to", "state"))
+	w.setAgent("bob", "", "")
+	restored := w.waitFor("agent.bob.appeared", 1)[0]
+	if restored.field("revision") != 3.0 || restored.text("to", "state") != "logged_out" {
+		t.Errorf("revision %v in state %q, want 3 in logged_out", restored.field("revision"), restored.text("to", "state"))
 	}
 }
 
 func TestThreshold(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_THRESHOLDS"] = `[
 		{"name":"backlog","kind":"service","match":["Voice*"],"stat":"in_calls_waiting",
 		 "raise":{"op":">=","value":5},"clear":{"op":"<=","value":2},"for":"300ms","severity":"critical"},
 		{"name":"gone rule","kind":"service","stat":"in_calls_waiting","raise":{"op":">","value":6}}]`
 	w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "1"}})
 	w.tenant.SetService(bpcctest.Service{Name: "Chat", Stats: map[string]string{"in_calls_waiting": "9"}})
-	stop := w.start()
+	stop := w.startBridge()
 	w.waitFor("service.Voice.observed", 1)
 	set := func(n string) { w.tenant.SetServiceStat("Voice", "in_calls_waiting", n) }
 	set("5")
@@ -101,7 +101,7 @@ func TestThreshold(t *testing.T) {
 		"entity": map[string]any{"kind": "service", "id": "Voice"},
 	}
 	for name, value := range want {
-		if diff := cmp.Diff(value, raised.get(name)); diff != "" {
+		if diff := cmp.Diff(value, raised.field(name)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", name, diff)
 		}
 	}
@@ -117,7 +117,7 @@ func TestThreshold(t *testing.T) {
 	w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","match":["Voice*"],"stat":"in_calls_waiting",
 		"raise":{"op":">=","value":5},"clear":{"op":"<=","value":2},"for":"300ms","severity":"critical"}]`
 	set("7")
-	w.start()
+	w.startBridge()
 	w.waitFor("service.Voice.stats_changed", 4)
 	orphan := w.waitFor("threshold.gone=20rule.Chat.cleared", 1)[0]
 	if got := orphan.text("cleared_by"); got != "rule_removed" {
@@ -125,7 +125,7 @@ func TestThreshold(t *testing.T) {
 	}
 	set("2")
 	cleared := w.waitFor("threshold.backlog.Voice.cleared", 1)[0]
-	if cleared.text("cleared_by") != "condition" || cleared.text("op") != "<=" || cleared.get("limit") != 2.0 || cleared.text("value") != "2" {
+	if cleared.text("cleared_by") != "condition" || cleared.text("op") != "<=" || cleared.field("limit") != 2.0 || cleared.text("value") != "2" {
 		t.Errorf("cleared: %v", cleared.Data)
 	}
 	if got, want := cleared.text("pending_since"), raised.text("pending_since"); got != want {
@@ -150,13 +150,13 @@ func TestThreshold(t *testing.T) {
 
 func TestAvailability(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	delete(w.env, "BPCC_SERVICES")
-	w.agent("anna", "ready", "")
+	w.setAgent("anna", "ready", "")
 	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
-	stop := w.start()
+	stop := w.startBridge()
 	first := w.waitFor("availability.Voice.observed", 1)[0]
-	if first.get("available") != true || first.get("observed", "after") != nil {
+	if first.field("available") != true || first.field("observed", "after") != nil {
 		t.Errorf("first: %v", first.Data)
 	}
 	for i, state := range []string{"not_ready", "ready", "not_ready"} {
@@ -165,10 +165,10 @@ func TestAvailability(t *testing.T) {
 	}
 	stop()
 	w.tenant.SetState("anna", "ready", "")
-	w.start()
+	w.startBridge()
 	var got []any
 	for _, s := range w.waitFor("availability.Voice.changed", 4) {
-		got = append(got, s.get("previous"), s.get("available"), s.get("after_gap"))
+		got = append(got, s.field("previous"), s.field("available"), s.field("after_gap"))
 	}
 	want := []any{true, false, nil, false, true, nil, true, false, nil, false, true, true}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -176,22 +176,22 @@ func TestAvailability(t *testing.T) {
 	}
 }
 
-func TestSilenceIsMarked(t *testing.T) {
+func TestInterruptionAfterSilence(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_CHECKPOINT_INTERVAL"] = "200ms"
-	w.agent("anna", "ready", "")
-	stop := w.start()
+	w.setAgent("anna", "ready", "")
+	stop := w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
-	all := w.wait("a watermark that moves", func(all []stored) bool {
+	all := w.waitForEvents("a watermark that moves", func(all []storedEvent) bool {
 		until := map[string]bool{}
-		for _, s := range on(all, "feed.checkpoint") {
+		for _, s := range withSubject(all, "feed.checkpoint") {
 			until[s.text("observed_until")] = true
 		}
 		return len(until) > 4
 	})
 	until := ""
-	for _, s := range on(all, "feed.checkpoint") {
+	for _, s := range withSubject(all, "feed.checkpoint") {
 		if s.text("status") == "interrupted" && until == "" {
 			continue // nothing has been seen yet
 		}
@@ -201,7 +201,7 @@ func TestSilenceIsMarked(t *testing.T) {
 		until = s.text("observed_until")
 	}
 	stop()
-	checkpoints := on(w.events(), "feed.checkpoint")
+	checkpoints := withSubject(w.events(), "feed.checkpoint")
 	if got := checkpoints[len(checkpoints)-1].text("status"); got != "stopped" {
 		t.Errorf("the last checkpoint says %s", got)
 	}
@@ -210,17 +210,17 @@ func TestSilenceIsMarked(t *testing.T) {
 	}
 }
 
-func TestRowsWithoutAKeyAreLeftOut(t *testing.T) {
+func TestRowsWithoutAKeyAreSkipped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_AGENT_KEY"] = "user_id"
-	w.agent("anna", "ready", "")
-	w.agent("bob", "ready", "")
+	w.setAgent("anna", "ready", "")
+	w.setAgent("bob", "ready", "")
 	w.tenant.SetAgentStat("bob", "user_id", "")
-	w.start()
-	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.bridge.observed")) > 0 })
+	w.startBridge()
+	all := w.waitForEvents("the first picture", func(all []storedEvent) bool { return len(withSubject(all, "totals.bridge.observed")) > 0 })
 	id := "agent." + bpcctest.UserID("anna") + ".observed"
-	if diff := cmp.Diff([]string{"feed.started", id, "totals.bridge.observed"}, subjects(all)); diff != "" {
+	if diff := cmp.Diff([]string{"feed.started", id, "totals.bridge.observed"}, subjectsOf(all)); diff != "" {
 		t.Errorf("subjects (-want +got)\n%s", diff)
 	}
 }
@@ -229,12 +229,12 @@ func TestRowsWithoutAKeyAreLeftOut(t *testing.T) {
 // the one rule gives it in a view that is filled by three transforms.
 func TestViewKeys(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BPCC_SERVICES"], w.env["BPCC_DIRECTORY_INTERVAL"] = "Voice Inbound", "100ms"
 	w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":1}}]`
 	w.tenant.SetService(bpcctest.Service{Name: "Voice Inbound", Stats: map[string]string{"in_calls_waiting": "3"}})
-	w.agent("john.smith", "ready", "")
-	stop := w.start()
+	w.setAgent("john.smith", "ready", "")
+	stop := w.startBridge()
 	w.waitFor("availability.Voice=20Inbound.observed", 1)
 	w.waitFor("threshold.backlog.Voice=20Inbound.raised", 1)
 	for _, kind := range []string{"agents", "dispositions", "services", "teams"} {
@@ -268,13 +268,13 @@ func TestViewKeys(t *testing.T) {
 // TestViewIsTheReplay compares the view with what a replay of the stream gives.
 func TestViewIsTheReplay(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	delete(w.env, "BPCC_SERVICES")
 	floor := bpcctest.NewFloor(w.tenant.Tenant, bpcctest.FloorConfig{Agents: 30, Services: 4, Seed: 7})
-	stop := w.start()
+	stop := w.startBridge()
 	for range 40 {
 		floor.Step(2 * time.Second)
-		w.pause()
+		w.waitTwoPolls()
 	}
 	stop()
 	if want := w.compareView(w.events()); len(want) < 40 {

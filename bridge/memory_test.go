@@ -9,12 +9,12 @@ import (
 // most three times the snapshot, the memory for the next answer included.
 func TestRetainedMemory(t *testing.T) {
 	// Not parallel: the heap is the whole program's.
-	c := newCentre(10_000)
+	c := newBenchSource(10_000)
 	bodies := [][]byte{c.body(0, 0, true), c.body(1, 10, true), c.body(2, 10, true)}
 	size := len(bodies[0])
-	before := heap()
+	before := heapBytes()
 	stored := 0
-	step := c.engine(&stored)
+	step := c.stepCounter(&stored)
 	polls := 12
 	buffers := [][]byte{make([]byte, 0, size+size/32+512), make([]byte, 0, size+size/32+512)}
 	for n := range polls {
@@ -23,7 +23,7 @@ func TestRetainedMemory(t *testing.T) {
 		step(t, body)
 		buffers[n%2] = body
 	}
-	retained := heap() - before
+	retained := heapBytes() - before
 	runtime.KeepAlive(buffers)
 	runtime.KeepAlive(step)
 	ratio := float64(retained) / float64(size)
@@ -37,8 +37,8 @@ func TestRetainedMemory(t *testing.T) {
 	runtime.KeepAlive(bodies)
 }
 
-// heap is what the program holds after a collection, in bytes.
-func heap() int64 {
+// heapBytes is what the program holds after a collection, in bytes.
+func heapBytes() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
@@ -49,10 +49,10 @@ func heap() int64 {
 // TestUnchangedRowsCostNothing: a poll of running clocks alone allocates a
 // handful of small things, however many rows tick.
 func TestUnchangedRowsCostNothing(t *testing.T) {
-	c := newCentre(2_000)
+	c := newBenchSource(2_000)
 	bodies := [][]byte{c.body(0, 0, true), c.body(1, 0, true)}
 	stored, n := 0, 0
-	step := c.engine(&stored)
+	step := c.stepCounter(&stored)
 	poll := func() { step(t, bodies[n%2]); n++ }
 	for range 4 {
 		poll()

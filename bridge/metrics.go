@@ -18,15 +18,15 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 
-	polls        *prometheus.CounterVec
-	pollSeconds  *prometheus.HistogramVec
-	pollBytes    *prometheus.CounterVec
-	events       *prometheus.CounterVec
-	commits      *prometheus.CounterVec
-	commitSecond *prometheus.HistogramVec
-	leftOut      *prometheus.GaugeVec
-	strays       *prometheus.CounterVec
-	gauges       gauges
+	polls           *prometheus.CounterVec
+	pollSeconds     *prometheus.HistogramVec
+	pollBytes       *prometheus.CounterVec
+	events          *prometheus.CounterVec
+	commits         *prometheus.CounterVec
+	commitSeconds   *prometheus.HistogramVec
+	skippedRows     *prometheus.GaugeVec
+	foreignMessages *prometheus.CounterVec
+	gauges          gauges
 }
 
 const metricPrefix = "bpcc_bridge_"
@@ -41,17 +41,17 @@ func newMetrics(version string) *metrics {
 		}, []string{"tenant"})
 	}
 	m := &metrics{
-		registry:     prometheus.NewRegistry(),
-		gauges:       newGauges(),
-		polls:        counter("polls_total", "Polls of the source by outcome.", "outcome"),
-		pollSeconds:  histogram("poll_duration_seconds", "From a poll's request to its answer."),
-		pollBytes:    counter("poll_bytes_total", "Bytes of answers, decompressed."),
-		events:       counter("events_total", "Events stored, checkpoints not counted.", "type"),
-		commits:      counter("commits_total", "Batches by outcome.", "outcome"),
-		commitSecond: histogram("commit_duration_seconds", "From a batch's first sending to its acknowledgement."),
-		strays: counter("stray_messages_total",
+		registry:      prometheus.NewRegistry(),
+		gauges:        newGauges(),
+		polls:         counter("polls_total", "Polls of the source by outcome.", "outcome"),
+		pollSeconds:   histogram("poll_duration_seconds", "From a poll's request to its answer."),
+		pollBytes:     counter("poll_bytes_total", "Bytes of answers, decompressed."),
+		events:        counter("events_total", "Events stored, checkpoints not counted.", "type"),
+		commits:       counter("commits_total", "Batches by outcome.", "outcome"),
+		commitSeconds: histogram("commit_duration_seconds", "From a batch's first sending to its acknowledgement."),
+		foreignMessages: counter("stray_messages_total",
 			"Places in the stream and the view where a message was found that is no event of the bridge, and passed over."),
-		leftOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		skippedRows: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: metricPrefix + "rows_left_out", Help: "Rows of the last snapshot that are left out, by reason.",
 		}, []string{"tenant", "reason"}),
 	}
@@ -60,21 +60,21 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSecond, m.leftOut, m.strays, build,
+	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSeconds, m.skippedRows, m.foreignMessages, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// polled counts a look at the source.
-func (m *metrics) polled(tenant string, o engine.Observation, done *engine.Batch) {
+// countPoll counts a look at the source.
+func (m *metrics) countPoll(tenant string, o engine.Observation, result *engine.Batch) {
 	outcome := "ok"
 	switch {
-	case errors.Is(done.Err, engine.ErrPending):
+	case errors.Is(result.Err, engine.ErrPending):
 		outcome = "slow"
-	case errors.Is(done.Err, bpcc.ErrNotReady):
+	case errors.Is(result.Err, bpcc.ErrNotReady):
 		outcome = "not_ready"
-	case done.Err != nil:
-		outcome = interruptCause(done.Err)
+	case result.Err != nil:
+		outcome = interruptCause(result.Err)
 	}
 	m.polls.WithLabelValues(tenant, outcome).Inc()
 	if o.Err != nil {
@@ -82,17 +82,17 @@ func (m *metrics) polled(tenant string, o engine.Observation, done *engine.Batch
 	}
 	m.pollSeconds.WithLabelValues(tenant).Observe(o.Received.Sub(o.Sent).Seconds())
 	m.pollBytes.WithLabelValues(tenant).Add(float64(len(o.Body)))
-	for reason, n := range done.SkippedRows {
-		m.leftOut.WithLabelValues(tenant, reason).Set(float64(n))
+	for reason, n := range result.SkippedRows {
+		m.skippedRows.WithLabelValues(tenant, reason).Set(float64(n))
 	}
 }
 
-// committed counts a batch that was stored, or why it was not.
-func (m *metrics) committed(tenant string, took time.Duration, err error) {
+// countCommit counts a batch that was stored, or why it was not.
+func (m *metrics) countCommit(tenant string, duration time.Duration, err error) {
 	switch {
 	case err == nil:
 		m.commits.WithLabelValues(tenant, "stored").Inc()
-		m.commitSecond.WithLabelValues(tenant).Observe(took.Seconds())
+		m.commitSeconds.WithLabelValues(tenant).Observe(duration.Seconds())
 	case errors.Is(err, ErrFenced):
 		m.commits.WithLabelValues(tenant, "fenced").Inc()
 	default:
@@ -100,8 +100,8 @@ func (m *metrics) committed(tenant string, took time.Duration, err error) {
 	}
 }
 
-// stored counts events that the stream has acknowledged.
-func (m *metrics) stored(tenant string, events []event.Event) {
+// countStored counts events that the stream has acknowledged.
+func (m *metrics) countStored(tenant string, events []event.Event) {
 	for i := range events {
 		if name := events[i].Name; name != event.Checkpoint {
 			m.events.WithLabelValues(tenant, name).Inc()
@@ -116,64 +116,64 @@ type gauges struct {
 
 func newGauges() gauges {
 	return gauges{
-		connected:   describe("nats_connected", "Whether the connection to NATS is up."),
-		viewLag:     describe("view_lag_events", "Messages of the stream that the view has not taken yet."),
-		viewStalled: describe("view_stalled_seconds", "How long the view has been behind without taking any; 0 = it moves."),
-		leader:      describe("leader", "Whether this instance leads the tenant.", "tenant"),
-		ready:       describe("ready", "Whether /readyz counts the tenant as ready.", "tenant"),
-		epoch:       describe("epoch", "The leader's term; 0 for a standby.", "tenant"),
-		status:      describe("feed_status", "1 for the feed's present status; leader only.", "tenant", "status"),
-		observed:    describe("observed_timestamp_seconds", "Until when all changes are seen, as Unix time; leader only.", "tenant"),
-		committed:   describe("committed_timestamp_seconds", "When the stream last acknowledged a batch, as Unix time; leader only.", "tenant"),
-		entities:    describe("entities", "Entities that are there, by kind; leader only.", "tenant", "kind"),
-		raised:      describe("thresholds_raised", "Thresholds that are raised; leader only.", "tenant", "rule", "severity"),
+		connected:   newDesc("nats_connected", "Whether the connection to NATS is up."),
+		viewLag:     newDesc("view_lag_events", "Messages of the stream that the view has not taken yet."),
+		viewStalled: newDesc("view_stalled_seconds", "How long the view has been behind without taking any; 0 = it moves."),
+		leader:      newDesc("leader", "Whether this instance leads the tenant.", "tenant"),
+		ready:       newDesc("ready", "Whether /readyz counts the tenant as ready.", "tenant"),
+		epoch:       newDesc("epoch", "The leader's term; 0 for a standby.", "tenant"),
+		status:      newDesc("feed_status", "1 for the feed's present status; leader only.", "tenant", "status"),
+		observed:    newDesc("observed_timestamp_seconds", "Until when all changes are seen, as Unix time; leader only.", "tenant"),
+		committed:   newDesc("committed_timestamp_seconds", "When the stream last acknowledged a batch, as Unix time; leader only.", "tenant"),
+		entities:    newDesc("entities", "Entities that are there, by kind; leader only.", "tenant", "kind"),
+		raised:      newDesc("thresholds_raised", "Thresholds that are raised; leader only.", "tenant", "rule", "severity"),
 	}
 }
 
-func describe(name, help string, labels ...string) *prometheus.Desc {
+func newDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(metricPrefix+name, help, labels, nil)
 }
 
 // Describe is for the registry of metrics.
-func (f *Fleet) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(f, to) }
+func (f *Fleet) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(f, ch) }
 
 // Collect is for the registry of metrics: it tells what the bridges are now.
-func (f *Fleet) Collect(to chan<- prometheus.Metric) {
+func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 	g := f.metrics.gauges
-	tell := func(d *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	lag := f.view.Lag()
-	tell(g.connected, one(f.js.Conn().IsConnected()))
-	tell(g.viewLag, float64(lag.Events))
-	tell(g.viewStalled, lag.Still.Seconds())
+	lag := f.viewMonitor.Lag()
+	gauge(g.connected, boolGauge(f.js.Conn().IsConnected()))
+	gauge(g.viewLag, float64(lag.Events))
+	gauge(g.viewStalled, lag.StalledFor.Seconds())
 	for _, b := range f.bridges {
-		h, figures := b.Health(), b.figures()
-		tell(g.leader, one(h.Role == roleLeader), h.Tenant)
-		tell(g.ready, one(h.Ready), h.Tenant)
-		tell(g.epoch, float64(h.Epoch), h.Tenant)
+		h, stats := b.Health(), b.leaderStats()
+		gauge(g.leader, boolGauge(h.Role == roleLeader), h.Tenant)
+		gauge(g.ready, boolGauge(h.Ready), h.Tenant)
+		gauge(g.epoch, float64(h.Epoch), h.Tenant)
 		if h.Role != roleLeader {
 			continue
 		}
 		for _, status := range []string{event.StatusLive, event.StatusInterrupted, event.StatusStopped} {
-			tell(g.status, one(h.Status == status), h.Tenant, status)
+			gauge(g.status, boolGauge(h.Status == status), h.Tenant, status)
 		}
 		if h.ObservedUntil != nil {
-			tell(g.observed, float64(h.ObservedUntil.UnixMilli())/1000, h.Tenant)
+			gauge(g.observed, float64(h.ObservedUntil.UnixMilli())/1000, h.Tenant)
 		}
 		if h.Committed != nil {
-			tell(g.committed, float64(h.Committed.UnixMilli())/1000, h.Tenant)
+			gauge(g.committed, float64(h.Committed.UnixMilli())/1000, h.Tenant)
 		}
-		for kind, n := range figures.entities {
-			tell(g.entities, float64(n), h.Tenant, string(kind))
+		for kind, n := range stats.entities {
+			gauge(g.entities, float64(n), h.Tenant, string(kind))
 		}
-		for rule, n := range figures.raised {
-			tell(g.raised, float64(n), h.Tenant, rule.Rule, rule.Severity)
+		for rule, n := range stats.raised {
+			gauge(g.raised, float64(n), h.Tenant, rule.Rule, rule.Severity)
 		}
 	}
 }
 
-func one(yes bool) float64 {
+func boolGauge(yes bool) float64 {
 	if yes {
 		return 1
 	}

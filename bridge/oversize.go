@@ -7,20 +7,20 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// headerRoom is what the library adds to a message's headers, at most.
-const headerRoom = 256
+// headerOverhead is what the library adds to a message's headers, at most.
+const headerOverhead = 256
 
-// exceeds reports whether a message is larger than a limit in bytes.
-func exceeds(msg *nats.Msg, limit int) bool {
+// exceedsLimit reports whether a message is larger than a limit in bytes.
+func exceedsLimit(msg *nats.Msg, limit int) bool {
 	// Few are near the limit; the headers of the others need not be written twice.
-	return len(msg.Data)+4*headerRoom > limit && msg.Size()+headerRoom > limit
+	return len(msg.Data)+4*headerOverhead > limit && msg.Size()+headerOverhead > limit
 }
 
 // maxMessageSize is how many bytes a message may have, headers included.
 func (b *Bridge) maxMessageSize() int {
 	limit := int(b.js.Conn().MaxPayload())
-	if b.msgLimit > 0 {
-		limit = min(limit, b.msgLimit)
+	if b.streamMaxMsgSize > 0 {
+		limit = min(limit, b.streamMaxMsgSize)
 	}
 	return limit
 }
@@ -30,7 +30,7 @@ func (b *Bridge) maxMessageSize() int {
 func (b *Bridge) anyOversize(msgs []*nats.Msg) bool {
 	limit := b.maxMessageSize()
 	for _, m := range msgs[:len(msgs)-1] {
-		if exceeds(m, limit) {
+		if exceedsLimit(m, limit) {
 			return true
 		}
 	}
@@ -45,19 +45,19 @@ func (b *Bridge) omitOversize(chunk *engine.Chunk, msgs []*nats.Msg) bool {
 		return false
 	}
 	const mostLogged = 1000 // bounds the memory where everything is too large
-	if b.large == nil || len(b.large) > mostLogged {
-		b.large = map[string]bool{}
+	if b.oversizeLogged == nil || len(b.oversizeLogged) > mostLogged {
+		b.oversizeLogged = map[string]bool{}
 	}
 	limit := b.maxMessageSize()
 	var oversize []*event.Event
 	for i, m := range msgs[:len(msgs)-1] {
-		if !exceeds(m, limit) {
+		if !exceedsLimit(m, limit) {
 			continue
 		}
 		ev := &chunk.Events[i]
 		oversize = append(oversize, ev)
-		if about := ev.CESubject(); !b.large[about] {
-			b.large[about] = true
+		if about := ev.CESubject(); !b.oversizeLogged[about] {
+			b.oversizeLogged[about] = true
 			b.log.Warn("event exceeds the server's message size", "about", about, "type", ev.Name, "bytes", len(m.Data), "limit", limit,
 				"hint", "the entity is skipped until it fits: raise max_payload of the server and max_msg_size of the stream, or subscribe to fewer statistics")
 		}

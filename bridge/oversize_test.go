@@ -17,27 +17,29 @@ import (
 func TestTooLargeForTheServer(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		limit func(w *world)
+		limit func(w *testEnv)
 		max   int32
 	}{
-		"max_payload":  {func(*world) {}, 8 << 10},
-		"max_msg_size": {func(w *world) { w.reshape("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 8 << 10 }) }, 0},
+		"max_payload": {func(*testEnv) {}, 8 << 10},
+		"max_msg_size": {func(w *testEnv) {
+			w.updateStream("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 8 << 10 })
+		}, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: test.max})
-			w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
-			t.Cleanup(w.audit)
+			w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
+			t.Cleanup(w.auditStream)
 			named := func(login, state, last string) {
 				w.tenant.SetAgent(bpcctest.Agent{Login: login, Last: last, Team: "Sales", State: state})
 			}
 			long := strings.Repeat("x", 10000)
-			w.provision()
+			w.provisionStreams()
 			test.limit(w)
 			named("anna", "ready", "Doe")
 			named("bob", "ready", long)
-			b := w.startBridge(w.js)
+			b := w.startBridgeHandle(w.js)
 			w.waitFor("agent.anna.observed", 1)
 			waitForReady(t, b)
 			named("carl", "ready", "Roe")
@@ -54,10 +56,10 @@ func TestTooLargeForTheServer(t *testing.T) {
 			named("anna", "not_ready", long)
 			w.tenant.SetState("carl", "busy", "")
 			w.waitFor("agent.carl.state_changed", 1)
-			w.quietPolls(5)
+			w.waitForPolls(5)
 			named("anna", "busy", "Moe")
 			changed := w.waitFor("agent.anna.state_changed", 1)[0]
-			if changed.get("revision") != 2.0 || changed.text("from", "state") != "ready" || changed.text("to", "state") != "busy" {
+			if changed.field("revision") != 2.0 || changed.text("from", "state") != "ready" || changed.text("to", "state") != "busy" {
 				t.Errorf("%v; want the net change from what was told", changed.Data)
 			}
 			w.waitFor("agent.anna.stats_changed", 1)
@@ -70,20 +72,20 @@ func TestTooLargeForTheServer(t *testing.T) {
 	}
 }
 
-// TestTooLargeInAPartOfMany leaves something out of the first of several parts:
+// TestOversizeInOneChunkOfMany leaves something out of the first of several parts:
 // the auditor must find no hole.
-func TestTooLargeInAPartOfMany(t *testing.T) {
+func TestOversizeInOneChunkOfMany(t *testing.T) {
 	t.Parallel()
 	const agents = 1500
 	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 10})
-	w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
-	t.Cleanup(w.audit)
+	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
+	t.Cleanup(w.auditStream)
 	w.tenant.Update(func(world *bpcctest.World) {
 		for i := range agents {
 			world.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%04d", i), State: "ready", Last: strings.Repeat("x", 10000*(1-min(i, 1)))})
 		}
 	})
-	w.start()
+	w.startBridge()
 	w.waitFor("totals.bridge.observed", 1)
 	observed := 0
 	for _, s := range w.events() {

@@ -22,11 +22,11 @@ import (
 var pageFiles embed.FS
 
 const (
-	// pageReaders is how many live pages one process feeds at a time.
-	pageReaders = 64
-	// pageLag is how many events a page may be behind; a slower one is dropped,
+	// maxPages is how many live pages one process feeds at a time.
+	maxPages = 64
+	// pageMaxLag is how many events a page may be behind; a slower one is dropped,
 	// and begins anew with the present picture.
-	pageLag = 20_000
+	pageMaxLag = 20_000
 )
 
 // pagePolicy lets the page load its own files and talk to its own server, and
@@ -42,14 +42,14 @@ type Page struct {
 	log    *slog.Logger
 	mux    *http.ServeMux
 
-	readers  chan struct{} // holds one for each page that is being fed
-	beat     time.Duration // between signs of life to a page
-	patience time.Duration // that a page has to take what is written to it
-	lag      uint64        // how many events a page may be behind
+	slots        chan struct{} // holds one for each page that is being fed
+	heartbeat    time.Duration // between signs of life to a page
+	writeTimeout time.Duration // that a page has to take what is written to it
+	maxLag       uint64        // how many events a page may be behind
 
-	listing   sync.Mutex // guards what follows, and lets one page at a time ask
-	listed    map[string]json.RawMessage
-	listAgain time.Time
+	tenantsMu     sync.Mutex // guards what follows, and lets one page at a time ask
+	tenants       map[string]json.RawMessage
+	tenantsExpire time.Time
 }
 
 // NewPage makes the handler of the live page: GET / is the page, GET /live/events
@@ -59,7 +59,7 @@ type Page struct {
 func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
 	p := &Page{
 		js: js, config: c, log: log, mux: http.NewServeMux(),
-		readers: make(chan struct{}, pageReaders), beat: 2 * time.Second, patience: 10 * time.Second, lag: pageLag,
+		slots: make(chan struct{}, maxPages), heartbeat: 2 * time.Second, writeTimeout: 10 * time.Second, maxLag: pageMaxLag,
 	}
 	files, err := fs.Glob(pageFiles, "page/*")
 	if err != nil {
@@ -68,7 +68,7 @@ func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
 	for _, name := range files {
 		p.serveFile(name)
 	}
-	p.mux.HandleFunc("GET /live/events", p.live)
+	p.mux.HandleFunc("GET /live/events", p.handleLive)
 	return p
 }
 
@@ -115,7 +115,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if !p.ownHost(r.Host) {
+	if !p.allowedHost(r.Host) {
 		http.Error(w, fmt.Sprintf("This page is for this machine alone, and %q is not its name. "+
 			"Use http://%s/, or let a proxy in front ask for that host.", r.Host, p.config.HTTP), http.StatusForbidden)
 		return
@@ -128,14 +128,14 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mux.ServeHTTP(w, r)
 }
 
-// ownHost tells whether a request's Host may be this server's.
-func (p *Page) ownHost(host string) bool {
+// allowedHost tells whether a request's Host may be this server's.
+func (p *Page) allowedHost(host string) bool {
 	listen, _, err := net.SplitHostPort(p.config.HTTP)
-	if err != nil || !loopback(listen) {
+	if err != nil || !isLoopback(listen) {
 		return true // it listens for others too, under names that only they know
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	return loopback(strings.Trim(host, "[]"))
+	return isLoopback(strings.Trim(host, "[]"))
 }

@@ -23,8 +23,8 @@ func TestPageDropsSlowReaders(t *testing.T) {
 	t.Parallel()
 	p, _ := newPage(t)
 	js := p.js
-	p.patience = 300 * time.Millisecond
-	p.readers = make(chan struct{}, 1)
+	p.writeTimeout = 300 * time.Millisecond
+	p.slots = make(chan struct{}, 1)
 	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
 
@@ -59,7 +59,7 @@ func TestPageDropsSlowReaders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(30 * time.Second); len(p.readers) > 0; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); len(p.slots) > 0; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a page that reads nothing is still fed")
 		}
@@ -75,12 +75,12 @@ func TestPageDropsSlowReaders(t *testing.T) {
 	}
 }
 
-// TestPageThatFallsBehind tells a page one event, and then more at once than it
+// TestSlowPageClient tells a page one event, and then more at once than it
 // may be behind: it is told so, and fed no more. So it is when NATS is gone.
-func TestPageThatFallsBehind(t *testing.T) {
+func TestSlowPageClient(t *testing.T) {
 	t.Parallel()
 	p, embedded := newPage(t)
-	p.lag, p.beat = 5, 50*time.Millisecond
+	p.maxLag, p.heartbeat = 5, 50*time.Millisecond
 	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
 	const subject, event = "bpcc.v1.acme.chat.message_posted", `{"type":"bpcc.chat.message_posted.v1","data":{"tenant":"acme"}}`
@@ -121,7 +121,7 @@ func TestPageThatFallsBehind(t *testing.T) {
 	if _, err := batch.Commit(t.Context(), subject, []byte(event)); err != nil {
 		t.Fatal(err)
 	}
-	if got := until(page, "event: trouble"); !strings.Contains(got, errBehind.Error()) {
+	if got := until(page, "event: trouble"); !strings.Contains(got, errSlowClient.Error()) {
 		t.Errorf("trouble: %s", got)
 	}
 
@@ -141,7 +141,7 @@ func newPage(t *testing.T) (*Page, *Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(embedded.Close)
-	js := connected(t, embedded.URL())
+	js := connect(t, embedded.URL())
 	c, _, err := ParseConfig([]string{"NATS_URL=" + embedded.URL(), "BRIDGE_TENANT=acme"}, ForStream)
 	if err != nil {
 		t.Fatal(err)

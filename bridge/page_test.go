@@ -15,13 +15,13 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// liveStream reads what feeds a live page.
-type liveStream struct {
+// sseReader reads what feeds a live page.
+type sseReader struct {
 	t       *testing.T
 	scanner *bufio.Scanner
 }
 
-func (w *world) page(env ...string) *httptest.Server {
+func (w *testEnv) servePage(env ...string) *httptest.Server {
 	w.t.Helper()
 	for _, v := range env {
 		name, value, _ := strings.Cut(v, "=")
@@ -32,9 +32,9 @@ func (w *world) page(env ...string) *httptest.Server {
 	return server
 }
 
-func openLive(t *testing.T, url string) *liveStream {
+func openSSE(t *testing.T, url string) *sseReader {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -50,11 +50,11 @@ func openLive(t *testing.T, url string) *liveStream {
 	}
 	scanner := bufio.NewScanner(resp.Body)
 	scanner.Buffer(nil, 1<<20)
-	return &liveStream{t, scanner}
+	return &sseReader{t, scanner}
 }
 
-// next reads one event of the given name into v; others before it are passed over.
-func (s *liveStream) next(name string, v any) {
+// nextEvent reads one event of the given name into v; others before it are passed over.
+func (s *sseReader) nextEvent(name string, v any) {
 	s.t.Helper()
 	at := ""
 	for s.scanner.Scan() {
@@ -74,20 +74,20 @@ func (s *liveStream) next(name string, v any) {
 	s.t.Fatalf("the stream ended before %s: %v", name, s.scanner.Err())
 }
 
-type liveEntry struct {
+type pageEntry struct {
 	Key   string
 	Seq   uint64
 	Gone  bool
 	Past  bool
-	Event stored
+	Event storedEvent
 }
 
-// until reads entries until one fits.
-func (s *liveStream) until(name string, fits func(liveEntry) bool) liveEntry {
+// waitForEntry reads entries until one fits.
+func (s *sseReader) waitForEntry(name string, fits func(pageEntry) bool) pageEntry {
 	s.t.Helper()
 	for {
-		var entries []liveEntry
-		s.next(name, &entries)
+		var entries []pageEntry
+		s.nextEvent(name, &entries)
 		for _, e := range entries {
 			if fits(e) {
 				return e
@@ -96,16 +96,16 @@ func (s *liveStream) until(name string, fits func(liveEntry) bool) liveEntry {
 	}
 }
 
-// TestPageIsFed opens the live page beside a running bridge, as on a standby: it
+// TestPageReceivesEvents opens the live page beside a running bridge, as on a standby: it
 // gets the picture, then what changes, and what the view says of the feed.
-func TestPageIsFed(t *testing.T) {
+func TestPageReceivesEvents(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BPCC_SERVICES"], w.env["BPCC_DIRECTORY_INTERVAL"] = "Voice", "1h"
-	w.agent("anna.b", "ready", "")
-	w.agent("bob", "ready", "")
+	w.setAgent("anna.b", "ready", "")
+	w.setAgent("bob", "ready", "")
 	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
-	stop := w.start()
+	stop := w.startBridge()
 	w.waitForFeed("live")
 	w.waitFor("agent.anna=2Eb.observed", 1)
 	w.waitFor("availability.Voice.observed", 1)
@@ -114,17 +114,17 @@ func TestPageIsFed(t *testing.T) {
 	}
 	w.compareView(w.events())
 
-	live := openLive(t, w.page().URL+"/live/events")
+	live := openSSE(t, w.servePage().URL+"/live/events")
 	var hello struct {
 		Tenant     string
 		StaleAfter float64 `json:"stale_after"`
 	}
-	live.next("hello", &hello)
+	live.nextEvent("hello", &hello)
 	if hello.Tenant != "acme" || hello.StaleAfter != 35 {
 		t.Errorf("hello: %+v", hello)
 	}
-	var view []liveEntry
-	live.next("view", &view)
+	var view []pageEntry
+	live.nextEvent("view", &view)
 	keys := map[string]uint64{}
 	for _, e := range view {
 		keys[e.Key] = e.Seq
@@ -138,43 +138,43 @@ func TestPageIsFed(t *testing.T) {
 		Key   string
 		Stats map[string]string
 	}
-	live.next("curves", &points)
+	live.nextEvent("curves", &points)
 	if len(points) == 0 || points[0].Stats == nil {
 		t.Errorf("no curves: %v", points)
 	}
-	var ready struct{ Feeds map[string]stored }
-	live.next("ready", &ready)
+	var ready struct{ Feeds map[string]storedEvent }
+	live.nextEvent("ready", &ready)
 	if ready.Feeds["acme"].text("status") != "live" {
 		t.Errorf("ready: %+v", ready)
 	}
-	past := live.until("events", func(e liveEntry) bool { return e.Key == "agent.anna=2Eb" })
+	past := live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.anna=2Eb" })
 	if !past.Past || past.Event.Type != "bpcc.agent.observed.v1" {
 		t.Errorf("the first event told of anna: %+v", past)
 	}
 
 	w.tenant.SetState("anna.b", "not_ready", "Lunch")
-	changed := live.until("events", func(e liveEntry) bool { return e.Event.Type == "bpcc.agent.state_changed.v1" })
+	changed := live.waitForEntry("events", func(e pageEntry) bool { return e.Event.Type == "bpcc.agent.state_changed.v1" })
 	if changed.Past || changed.Key != "agent.anna=2Eb" || changed.Seq <= keys["feed"] || changed.Event.text("to", "reason") != "Lunch" {
 		t.Errorf("the change: %+v", changed)
 	}
 	w.tenant.RemoveAgent("bob")
-	if gone := live.until("events", func(e liveEntry) bool { return e.Key == "agent.bob" && !e.Past }); !gone.Gone {
-		t.Errorf("bob left: %+v", gone)
+	if removedEntry := live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.bob" && !e.Past }); !removedEntry.Gone {
+		t.Errorf("bob left: %+v", removedEntry)
 	}
-	var beat struct {
+	var heartbeat struct {
 		Now  time.Time
-		Feed stored
+		Feed storedEvent
 	}
-	live.next("beat", &beat)
-	if beat.Now.IsZero() || beat.Feed.text("status") != "live" {
-		t.Errorf("beat: %+v", beat)
+	live.nextEvent("beat", &heartbeat)
+	if heartbeat.Now.IsZero() || heartbeat.Feed.text("status") != "live" {
+		t.Errorf("beat: %+v", heartbeat)
 	}
 	stop()
-	live.until("events", func(e liveEntry) bool { return e.Key == "feed" && e.Event.text("status") == "stopped" })
+	live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "feed" && e.Event.text("status") == "stopped" })
 
 	// One that opens now must neither see who has left nor miss why.
-	live = openLive(t, w.page().URL+"/live/events?tenant=acme")
-	live.next("view", &view)
+	live = openSSE(t, w.servePage().URL+"/live/events?tenant=acme")
+	live.nextEvent("view", &view)
 	for _, e := range view {
 		if e.Key == "agent.bob" {
 			t.Errorf("bob is in the picture: %+v", e)
@@ -189,15 +189,15 @@ func TestPageIsFed(t *testing.T) {
 // for, and says which ones there are.
 func TestPageOfSeveralTenants(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_TENANT"] = "north.one"
-	w.agent("anna", "ready", "")
-	w.start()
+	w.setAgent("anna", "ready", "")
+	w.startBridge()
 	kv, err := w.js.KeyValue(t.Context(), "bpcc_state")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); ; <-time.After(20 * time.Millisecond) {
 		if _, err := kv.Get(t.Context(), "north=2Eone.feed"); err == nil {
 			break
 		}
@@ -211,11 +211,11 @@ func TestPageOfSeveralTenants(t *testing.T) {
 		{"elsewhere", "?tenant=north=2Eone", "north=2Eone"},
 		{"north.one", "?tenant=nobody", "nobody"},
 	} {
-		live := openLive(t, w.page("BRIDGE_TENANT="+test.configured).URL+"/live/events"+test.query)
+		live := openSSE(t, w.servePage("BRIDGE_TENANT="+test.configured).URL+"/live/events"+test.query)
 		var hello struct{ Tenant string }
-		live.next("hello", &hello)
-		var ready struct{ Feeds map[string]stored }
-		live.next("ready", &ready)
+		live.nextEvent("hello", &hello)
+		var ready struct{ Feeds map[string]storedEvent }
+		live.nextEvent("ready", &ready)
 		if hello.Tenant != test.want || len(ready.Feeds) != 1 || ready.Feeds["north=2Eone"].text("tenant") != "north.one" {
 			t.Errorf("%+v: hello %+v, ready %+v", test, hello, ready)
 		}
@@ -225,13 +225,13 @@ func TestPageOfSeveralTenants(t *testing.T) {
 // TestPageGuards tries what a browser may be tricked into.
 func TestPageGuards(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	tests := map[string]struct {
-		listen, method, path, host, site string
-		want                             int
+		listen, method, path, host, origin string
+		want                               int
 	}{
 		"the page":               {want: 200},
-		"its script":             {path: "/main.js", site: "same-origin", want: 200},
+		"its script":             {path: "/main.js", origin: "same-origin", want: 200},
 		"its style":              {path: "/page.css", want: 200},
 		"by name":                {host: "localhost:8080", want: 200},
 		"by another port":        {host: "127.0.0.1:9999", want: 200},
@@ -241,9 +241,9 @@ func TestPageGuards(t *testing.T) {
 		"a name like ours":       {host: "localhost.evil.example", want: 403},
 		"no name":                {host: " ", want: 403},
 		"a name for others":      {listen: ":8080", host: "bridge.corp.example", want: 200},
-		"a link from elsewhere":  {site: "cross-site", want: 200},
-		"fed to another site":    {path: "/live/events", site: "cross-site", want: 403},
-		"fed to a sibling":       {path: "/live/events", site: "same-site", want: 403},
+		"a link from elsewhere":  {origin: "cross-site", want: 200},
+		"fed to another site":    {path: "/live/events", origin: "cross-site", want: 403},
+		"fed to a sibling":       {path: "/live/events", origin: "same-site", want: 403},
 		"not for writing":        {method: "POST", want: 405},
 		"not for writing events": {method: "POST", path: "/live/events", want: 405},
 		"the source is not told": {path: "/page/", want: 404},
@@ -270,15 +270,15 @@ func TestPageGuards(t *testing.T) {
 			if test.host != "" {
 				r.Host = strings.TrimSpace(test.host)
 			}
-			if test.site != "" {
-				r.Header.Set("Sec-Fetch-Site", test.site)
+			if test.origin != "" {
+				r.Header.Set("Sec-Fetch-Site", test.origin)
 			}
-			answer := httptest.NewRecorder()
-			page.ServeHTTP(answer, r)
-			if answer.Code != test.want {
-				t.Errorf("status %d, want %d: %s", answer.Code, test.want, answer.Body)
+			response := httptest.NewRecorder()
+			page.ServeHTTP(response, r)
+			if response.Code != test.want {
+				t.Errorf("status %d, want %d: %s", response.Code, test.want, response.Body)
 			}
-			h := answer.Header()
+			h := response.Header()
 			if !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") || h.Get("Access-Control-Allow-Origin") != "" {
 				t.Errorf("header %v", h)
 			}

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// authority is a certificate authority of a test, with its files in dir.
-type authority struct {
+// testCA is a certificate authority of a test, with its files in dir.
+type testCA struct {
 	t    *testing.T
 	dir  string
 	cert *x509.Certificate
@@ -25,19 +25,19 @@ type authority struct {
 	file string // its certificate
 }
 
-func newAuthority(t *testing.T) *authority {
+func newTestCA(t *testing.T) *testCA {
 	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.cert, a.key = a.make(&x509.Certificate{
+	a := &testCA{t: t, dir: t.TempDir()}
+	a.cert, a.key = a.createCert(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "a test's authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}, nil)
 	a.file = filepath.Join(a.dir, "ca.pem")
-	write(t, a.file, block("CERTIFICATE", a.cert.Raw))
+	replaceFile(t, a.file, pemBlock("CERTIFICATE", a.cert.Raw))
 	return a
 }
 
-// make makes a certificate that the authority signs, or itself if it has none.
-func (a *authority) make(c *x509.Certificate, from *authority) (*x509.Certificate, *ecdsa.PrivateKey) {
+// createCert makes a certificate that the authority signs, or itself if it has none.
+func (a *testCA) createCert(c *x509.Certificate, from *testCA) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -65,15 +65,15 @@ func (a *authority) make(c *x509.Certificate, from *authority) (*x509.Certificat
 	return cert, key
 }
 
-// issue writes a certificate for a name and 127.0.0.1, good for servers and
+// issueCert writes a certificate for a name and 127.0.0.1, good for servers and
 // clients, into name.pem and name.key.
-func (a *authority) issue(name string) (cert, key string) {
-	return a.issueUntil(name, time.Time{})
+func (a *testCA) issueCert(name string) (cert, key string) {
+	return a.issueCertUntil(name, time.Time{})
 }
 
-func (a *authority) issueUntil(name string, end time.Time) (certFile, keyFile string) {
+func (a *testCA) issueCertUntil(name string, end time.Time) (certFile, keyFile string) {
 	a.t.Helper()
-	cert, key := a.make(&x509.Certificate{
+	cert, key := a.createCert(&x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: end,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, a)
@@ -82,16 +82,16 @@ func (a *authority) issueUntil(name string, end time.Time) (certFile, keyFile st
 		a.t.Fatal(err)
 	}
 	certFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
-	write(a.t, certFile, block("CERTIFICATE", cert.Raw))
-	write(a.t, keyFile, block("PRIVATE KEY", raw))
+	replaceFile(a.t, certFile, pemBlock("CERTIFICATE", cert.Raw))
+	replaceFile(a.t, keyFile, pemBlock("PRIVATE KEY", raw))
 	return certFile, keyFile
 }
 
 // serverTLS is the configuration of a server that this authority vouches for; if
 // strict, it wants the same of its clients.
-func (a *authority) serverTLS(strict bool) *tls.Config {
+func (a *testCA) serverTLS(strict bool) *tls.Config {
 	a.t.Helper()
-	pair, err := tls.LoadX509KeyPair(a.issue("server"))
+	pair, err := tls.LoadX509KeyPair(a.issueCert("server"))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -103,12 +103,12 @@ func (a *authority) serverTLS(strict bool) *tls.Config {
 	return c
 }
 
-func block(kind string, raw []byte) string {
+func pemBlock(kind string, raw []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}))
 }
 
-// write replaces a file as secret stores do: whole, or not at all.
-func write(t *testing.T, file, content string) {
+// replaceFile replaces a file as secret stores do: whole, or not at all.
+func replaceFile(t *testing.T, file, content string) {
 	t.Helper()
 	next := file + ".next"
 	if err := os.WriteFile(next, []byte(content), 0o600); err != nil {

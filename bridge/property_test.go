@@ -22,16 +22,16 @@ var (
 	propertySeed   = flag.Uint64("property.seed", 0, "an extra seed for TestReplayRebuildsTheTenant; 0 takes a new one")
 )
 
-// keptSeeds are worlds that once failed, or that cover something of their own.
-var keptSeeds = []uint64{1, 2, 3, 4, 5, 6, 7}
+// regressionSeeds are worlds that once failed, or that cover something of their own.
+var regressionSeeds = []uint64{1, 2, 3, 4, 5, 6, 7}
 
-// picture is what a tenant shows, or what a replay knows: kind, id, statistic.
-type picture map[string]map[string]map[string]string
+// snapshot is what a tenant shows, or what a replay knows: kind, id, statistic.
+type snapshot map[string]map[string]map[string]string
 
-// shown is a picture and when it was there: possibly from, surely since.
-type shown struct {
+// tenantVersion is a picture and when it was there: possibly from, surely since.
+type tenantVersion struct {
 	from, since time.Time
-	picture     picture
+	snapshot    snapshot
 }
 
 // TestReplayRebuildsTheTenant lets random contact centres live under random
@@ -45,34 +45,34 @@ func TestReplayRebuildsTheTenant(t *testing.T) {
 	if extra == 0 {
 		extra = rand.Uint64()
 	}
-	for _, seed := range append(slices.Clone(keptSeeds), extra) {
+	for _, seed := range append(slices.Clone(regressionSeeds), extra) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			live(t, seed)
+			runRandomTenant(t, seed)
 		})
 	}
 }
 
-func live(t *testing.T, seed uint64) {
+func runRandomTenant(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 0))
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_DISAPPEAR_AFTER"] = "1" // what is gone is gone at once, so that pictures compare
 	w.env["BRIDGE_CHECKPOINT_INTERVAL"] = "300ms"
 	w.env["BPCC_TIMEOUT"] = "1s"
 	floor := bpcctest.NewFloor(w.tenant.Tenant, bpcctest.FloorConfig{Agents: 12 + random.IntN(20), Services: 3, Seed: seed})
 	sub := w.config().Subscription
-	history := []shown{{picture: w.look(sub)}}
+	history := []tenantVersion{{snapshot: w.tenantSnapshot(sub)}}
 	change := func(do func()) {
 		from := time.Now()
 		do()
-		history = append(history, shown{from, time.Now(), w.look(sub)})
+		history = append(history, tenantVersion{from, time.Now(), w.tenantSnapshot(sub)})
 	}
-	stop := w.start()
+	stop := w.startBridge()
 	// Before the first picture nothing tells an empty grid from an empty floor.
 	w.waitFor("totals.bridge.observed", 1)
 	for range *propertyRounds {
 		change(func() { floor.Step(time.Duration(random.IntN(8000)) * time.Millisecond) })
-		w.pause()
+		w.waitTwoPolls()
 		switch random.IntN(12) {
 		case 0:
 			w.tenant.ExpireTokens()
@@ -83,23 +83,23 @@ func live(t *testing.T, seed uint64) {
 		case 3:
 			stop()
 			change(func() { floor.Step(30 * time.Second) })
-			stop = w.start()
+			stop = w.startBridge()
 		case 4:
 			login := fmt.Sprintf("guest%d", random.IntN(3))
 			change(func() { w.tenant.RemoveAgent(login) })
 		case 5:
 			login := fmt.Sprintf("guest%d", random.IntN(3))
-			change(func() { w.agent(login, []string{"ready", "", "not_ready"}[random.IntN(3)], "") })
+			change(func() { w.setAgent(login, []string{"ready", "", "not_ready"}[random.IntN(3)], "") })
 		case 6:
 			change(floor.ResetDaily)
 		default:
-			w.tenant.Inject(someFault(random))
+			w.tenant.Inject(randomFault(random))
 		}
 	}
 	w.tenant.ClearFaults()
-	changes := len(on(w.events(), "feed.checkpoint"))
-	w.wait("a checkpoint after all faults", func(all []stored) bool {
-		checkpoints := on(all, "feed.checkpoint")
+	changes := len(withSubject(w.events(), "feed.checkpoint"))
+	w.waitForEvents("a checkpoint after all faults", func(all []storedEvent) bool {
+		checkpoints := withSubject(all, "feed.checkpoint")
 		return len(checkpoints) > changes+2 && checkpoints[len(checkpoints)-1].text("status") == "live"
 	})
 	stop()
@@ -108,7 +108,7 @@ func live(t *testing.T, seed uint64) {
 	w.compareView(all)
 }
 
-func someFault(random *rand.Rand) bpcctest.Fault {
+func randomFault(random *rand.Rand) bpcctest.Fault {
 	faults := []bpcctest.Fault{
 		{Status: 502}, {Status: 404}, {Status: 401}, {Status: 429, RetryAfter: "1"}, {Close: true}, {Truncate: true},
 		{EmptyGrids: true}, {Foreign: true}, {Delay: 1500 * time.Millisecond}, {Status: 204},
@@ -119,8 +119,8 @@ func someFault(random *rand.Rand) bpcctest.Fault {
 	return f
 }
 
-// look reads what the tenant shows, with plain maps.
-func (w *world) look(sub bpcc.Subscription) picture {
+// tenantSnapshot reads what the tenant shows, with plain maps.
+func (w *testEnv) tenantSnapshot(sub bpcc.Subscription) snapshot {
 	w.t.Helper()
 	var apps map[string]struct {
 		Totals   map[string]string `json:"stats_totals"`
@@ -130,7 +130,7 @@ func (w *world) look(sub bpcc.Subscription) picture {
 	if err := json.Unmarshal(w.tenant.Snapshot(sub), &apps); err != nil {
 		w.t.Fatal(err)
 	}
-	p := picture{"agent": {}, "service": {}, "totals": {"bridge": steady(apps["bridge"].Totals)}}
+	p := snapshot{"agent": {}, "service": {}, "totals": {"bridge": withoutClocks(apps["bridge"].Totals)}}
 	for kind, tables := range map[string][]table{"agent": apps["bridge"].Agents, "service": apps["bridge"].Services} {
 		grids := sub["bridge"].AgentGrids
 		if kind == "service" {
@@ -141,7 +141,7 @@ func (w *world) look(sub bpcc.Subscription) picture {
 			for _, c := range grids[0].Columns {
 				stats[c.StatName] = row[c.ID]
 			}
-			p[kind][row["1"]] = steady(stats)
+			p[kind][row["1"]] = withoutClocks(stats)
 		}
 	}
 	return p
@@ -152,8 +152,8 @@ type table struct {
 	Values []map[string]string
 }
 
-// steady leaves the running clocks out.
-func steady(stats map[string]string) map[string]string {
+// withoutClocks leaves the running clocks out.
+func withoutClocks(stats map[string]string) map[string]string {
 	out := map[string]string{}
 	for name, text := range stats {
 		total, _ := path.Match("agent_total_*_time", name)
@@ -165,14 +165,14 @@ func steady(stats map[string]string) map[string]string {
 }
 
 // compareReplay folds the stream and compares at every checkpoint.
-func compareReplay(t *testing.T, all []stored, history []shown) {
+func compareReplay(t *testing.T, all []storedEvent, history []tenantVersion) {
 	t.Helper()
-	replay := picture{"agent": {}, "service": {}, "totals": {}}
+	replay := snapshot{"agent": {}, "service": {}, "totals": {}}
 	compared := 0
 	for _, s := range all {
 		if s.Subject == "feed.checkpoint" {
-			if s.text("status") == "live" && s.get("part") == s.get("parts") {
-				compareAt(t, s, replay, history)
+			if s.text("status") == "live" && s.field("part") == s.field("parts") {
+				compareAtCheckpoint(t, s, replay, history)
 				compared++
 			}
 			continue
@@ -185,7 +185,7 @@ func compareReplay(t *testing.T, all []stored, history []shown) {
 		if id == "" {
 			id = s.text("agent", "id") + s.text("service") + s.text("app")
 		}
-		after, ok := s.get("after").(map[string]any)
+		after, ok := s.field("after").(map[string]any)
 		if !ok {
 			delete(replay[kind], id)
 			continue
@@ -194,7 +194,7 @@ func compareReplay(t *testing.T, all []stored, history []shown) {
 		for name, text := range after {
 			stats[name] = text.(string)
 		}
-		replay[kind][id] = steady(stats)
+		replay[kind][id] = withoutClocks(stats)
 	}
 	t.Logf("%d checkpoints compared, %d events, %d pictures", compared, len(all), len(history))
 	if compared < 3 {
@@ -202,7 +202,7 @@ func compareReplay(t *testing.T, all []stored, history []shown) {
 	}
 }
 
-func compareAt(t *testing.T, s stored, replay picture, history []shown) {
+func compareAtCheckpoint(t *testing.T, s storedEvent, replay snapshot, history []tenantVersion) {
 	t.Helper()
 	sent, err := time.Parse(time.RFC3339, s.text("observed_until"))
 	if err != nil {
@@ -215,7 +215,7 @@ func compareAt(t *testing.T, s stored, replay picture, history []shown) {
 		if h.from.After(s.Time) || i+1 < len(history) && history[i+1].since.Before(sent) {
 			continue
 		}
-		if nearest = cmp.Diff(h.picture, replay); nearest == "" {
+		if nearest = cmp.Diff(h.snapshot, replay); nearest == "" {
 			return
 		}
 	}

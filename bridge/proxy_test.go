@@ -12,54 +12,54 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// proxy stands between a bridge and its NATS server, as a network does that
+// natsProxy stands between a bridge and its NATS server, as a network does that
 // loses its way: it holds back what is sent in one direction, and cuts.
-type proxy struct {
+type natsProxy struct {
 	listener           net.Listener
 	target             string
-	toServer, toClient gate
+	toServer, toClient pauseGate
 	serving            sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
-	conns map[net.Conn]bool
-	gone  bool   // nobody is let in
-	watch string // what do waits for
-	do    func()
+	mu       sync.Mutex // guards what follows
+	conns    map[net.Conn]bool
+	down     bool   // nobody is let in
+	pattern  string // what do waits for
+	callback func()
 }
 
-// when calls do, once, as soon as the bridge has sent text and before the server
+// onClientSends calls do, once, as soon as the bridge has sent text and before the server
 // gets it.
-func (p *proxy) when(text string, do func()) {
+func (p *natsProxy) onClientSends(text string, do func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.watch, p.do = text, do
+	p.pattern, p.callback = text, do
 }
 
-func (p *proxy) sending(b []byte) {
+func (p *natsProxy) matchSent(b []byte) {
 	p.mu.Lock()
-	do := p.do
-	if do == nil || !bytes.Contains(b, []byte(p.watch)) {
+	do := p.callback
+	if do == nil || !bytes.Contains(b, []byte(p.pattern)) {
 		p.mu.Unlock()
 		return
 	}
-	p.do = nil
+	p.callback = nil
 	p.mu.Unlock()
 	do()
 }
 
-// gate lets bytes through while it is open.
-type gate struct {
+// pauseGate lets bytes through while it is open.
+type pauseGate struct {
 	mu   sync.Mutex
 	open chan struct{} // closed = open; nil = never shut so far
 }
 
-func (g *gate) shut() {
+func (g *pauseGate) pause() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open = make(chan struct{})
 }
 
-func (g *gate) release() {
+func (g *pauseGate) resume() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open != nil {
@@ -68,7 +68,7 @@ func (g *gate) release() {
 	}
 }
 
-func (g *gate) opened() <-chan struct{} {
+func (g *pauseGate) openC() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open == nil {
@@ -79,13 +79,13 @@ func (g *gate) opened() <-chan struct{} {
 	return g.open
 }
 
-func newProxy(t *testing.T, target string) *proxy {
+func newNATSProxy(t *testing.T, target string) *natsProxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, target: target, conns: map[net.Conn]bool{}}
+	p := &natsProxy{listener: l, target: target, conns: map[net.Conn]bool{}}
 	p.serving.Go(func() {
 		for {
 			client, err := l.Accept()
@@ -93,9 +93,9 @@ func newProxy(t *testing.T, target string) *proxy {
 				return
 			}
 			p.mu.Lock()
-			gone := p.gone
+			stopped := p.down
 			p.mu.Unlock()
-			if gone {
+			if stopped {
 				client.Close()
 				continue
 			}
@@ -104,21 +104,21 @@ func newProxy(t *testing.T, target string) *proxy {
 				client.Close()
 				continue
 			}
-			p.carry(client, server)
+			p.copyBoth(client, server)
 		}
 	})
 	t.Cleanup(func() {
 		l.Close()
-		p.toServer.release()
-		p.toClient.release()
-		p.cut()
+		p.toServer.resume()
+		p.toClient.resume()
+		p.closeConns()
 		p.serving.Wait()
 	})
 	return p
 }
 
-// carry copies both ways until either side ends.
-func (p *proxy) carry(client, server net.Conn) {
+// copyBoth copies both ways until either side ends.
+func (p *natsProxy) copyBoth(client, server net.Conn) {
 	p.mu.Lock()
 	p.conns[client], p.conns[server] = true, true
 	p.mu.Unlock()
@@ -135,17 +135,17 @@ func (p *proxy) carry(client, server net.Conn) {
 			p.mu.Unlock()
 		})
 	}
-	pipe := func(from, to net.Conn, g *gate) {
+	pipe := func(from, to net.Conn, g *pauseGate) {
 		defer end()
 		buf := make([]byte, 32<<10)
 		for {
 			n, err := from.Read(buf)
 			if n > 0 {
 				if g == &p.toServer {
-					p.sending(buf[:n])
+					p.matchSent(buf[:n])
 				}
 				select {
-				case <-g.opened():
+				case <-g.openC():
 				case <-ended:
 					return // what was held back is lost
 				}
@@ -162,19 +162,19 @@ func (p *proxy) carry(client, server net.Conn) {
 	p.serving.Go(func() { pipe(server, client, &p.toClient) })
 }
 
-// away takes the server away, or brings it back.
-func (p *proxy) away(yes bool) {
+// setDown takes the server away, or brings it back.
+func (p *natsProxy) setDown(yes bool) {
 	p.mu.Lock()
-	p.gone = yes
+	p.down = yes
 	p.mu.Unlock()
 	if yes {
-		p.cut()
+		p.closeConns()
 	}
 }
 
-// cut ends all connections; what is held back is lost, unless a gate that was
+// closeConns ends all connections; what is held back is lost, unless a gate that was
 // opened before lets it through.
-func (p *proxy) cut() {
+func (p *natsProxy) closeConns() {
 	p.mu.Lock()
 	conns := make([]io.Closer, 0, len(p.conns))
 	for c := range p.conns {
@@ -186,9 +186,9 @@ func (p *proxy) cut() {
 	}
 }
 
-// through connects to NATS by way of the proxy, as the bridge's own connection
+// connect connects to NATS by way of the proxy, as the bridge's own connection
 // would be.
-func (p *proxy) through(t *testing.T) jetstream.JetStream {
+func (p *natsProxy) connect(t *testing.T) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect("nats://"+p.listener.Addr().String(), nats.MaxReconnects(-1),
 		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1), nats.Timeout(time.Second))

@@ -39,12 +39,12 @@ func BenchmarkPublish(b *testing.B) {
 	}
 	for _, sync := range []string{"default", "always"} {
 		for _, batches := range []int{1, 10} {
-			b.Run(fmt.Sprintf("sync=%s/batches=%d", sync, batches), func(b *testing.B) { publishInTurn(b, sync, batches) })
+			b.Run(fmt.Sprintf("sync=%s/batches=%d", sync, batches), func(b *testing.B) { benchPublish(b, sync, batches) })
 		}
 	}
 }
 
-func publishInTurn(b *testing.B, sync string, inPoll int) {
+func benchPublish(b *testing.B, sync string, inPoll int) {
 	dir := b.TempDir()
 	url := startNATSServer(b, dir, sync)
 	agents := inPoll * (batchLimit - 1)
@@ -52,7 +52,7 @@ func publishInTurn(b *testing.B, sync string, inPoll int) {
 	if err := br.js.DeleteStream(b.Context(), viewStream(br.config)); err != nil {
 		b.Fatal(err)
 	}
-	observe, poll := polling(b, br, c)
+	observe, poll := pollFuncs(b, br, c)
 	poll()
 	finished := finishedMessages(b, br, observe())
 	payload := filepath.Join(dir, "payload.json")
@@ -60,12 +60,12 @@ func publishInTurn(b *testing.B, sync string, inPoll int) {
 		b.Fatal(err)
 	}
 	const batches = 30
-	took := map[string]time.Duration{}
+	duration := map[string]time.Duration{}
 	rounds := 0
 	for b.Loop() {
-		took["nats-bench"] += natsBench(b, url, payload, agents, batches)
-		took["nats-bench-with-ids"] += natsBench(b, url, payload, agents, batches, "--dedup", "-H", "Content-Type:"+event.ContentType)
-		begun := time.Now()
+		duration["nats-bench"] += natsBench(b, url, payload, agents, batches)
+		duration["nats-bench-with-ids"] += natsBench(b, url, payload, agents, batches, "--dedup", "-H", "Content-Type:"+event.ContentType)
+		start := time.Now()
 		for range batches / inPoll {
 			poll()
 		}
@@ -73,14 +73,14 @@ func publishInTurn(b *testing.B, sync string, inPoll int) {
 		for i := range batches {
 			sendFinished(b, br, finished[i%inPoll*batchLimit:][:batchLimit], strconv.Itoa(rounds*batches+i))
 		}
-		took["bridge"] += between.Sub(begun)
-		took["finished"] += time.Since(between)
+		duration["bridge"] += between.Sub(start)
+		duration["finished"] += time.Since(between)
 		rounds++
 	}
-	for name, d := range took {
+	for name, d := range duration {
 		b.ReportMetric(float64(rounds*batches*batchLimit)/d.Seconds(), name+"-msgs/s")
 		if name != "bridge" {
-			b.ReportMetric(100*d.Seconds()/took["bridge"].Seconds(), "%-of-"+name)
+			b.ReportMetric(100*d.Seconds()/duration["bridge"].Seconds(), "%-of-"+name)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func finishedMessages(b *testing.B, br *Bridge, batch *engine.Batch) []*nats.Msg
 			b.Fatal(err)
 		}
 		for _, m := range msgs {
-			subject := strings.Replace(m.Subject, br.config.subjectRoot(), event.SubjectPrefix+".bench.", 1)
+			subject := strings.Replace(m.Subject, br.config.tenantPrefix(), event.SubjectPrefix+".bench.", 1)
 			all = append(all, &nats.Msg{Subject: subject, Header: nats.Header{"Content-Type": {event.ContentType}}, Data: bytes.Clone(m.Data)})
 		}
 		br.engine.Ack(chunk)
@@ -110,7 +110,7 @@ func sendFinished(b *testing.B, br *Bridge, msgs []*nats.Msg, id string) {
 	for i, m := range msgs {
 		m.Header[nats.MsgIdHdr] = []string{"bench-" + id + "-" + strconv.Itoa(i)}
 	}
-	if _, err := br.limits.batches.batch(b.Context(), msgs); err != nil {
+	if _, err := br.shared.publisher.publishAtomic(b.Context(), msgs); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -163,11 +163,11 @@ func natsBench(b *testing.B, url, payload string, subjects, batches int, more ..
 		"--msgs", fmt.Sprint(messages), "--batch", fmt.Sprint(batchLimit),
 	}, more...)
 	out, err := exec.CommandContext(b.Context(), *natsCLI, args...).CombinedOutput()
-	said := regexp.MustCompile(`([\d,]+) msgs/sec`).FindSubmatch(out)
-	if err != nil || said == nil {
+	output := regexp.MustCompile(`([\d,]+) msgs/sec`).FindSubmatch(out)
+	if err != nil || output == nil {
 		b.Fatalf("nats bench: %v\n%s", err, out)
 	}
-	rate, err := strconv.Atoi(strings.ReplaceAll(string(said[1]), ",", ""))
+	rate, err := strconv.Atoi(strings.ReplaceAll(string(output[1]), ",", ""))
 	if err != nil {
 		b.Fatal(err)
 	}

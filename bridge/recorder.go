@@ -18,22 +18,22 @@ import (
 	"bpcc-nats/diff"
 )
 
-// leaveTimeout is how long a recorder that is told to stop may take to give its
+// unsubscribeTimeout is how long a recorder that is told to stop may take to give its
 // subscription back, within the ten seconds after which supervisors kill.
-const leaveTimeout = 5 * time.Second
+const unsubscribeTimeout = 5 * time.Second
 
 // Recorder looks at a tenant as a bridge would, with the same pollers at the
 // same intervals, and writes down what it sees. It publishes nothing and needs
 // no NATS. It takes the API user's one subscription, as a bridge does.
 type Recorder struct {
-	bridge *Bridge
-	suffix string // of the app ids on the wire
+	bridge      *Bridge
+	appIDSuffix string // of the app ids on the wire
 	// What is kept out of chat messages.
 	redacted   func(field string) bool
 	pseudonyms *event.Pseudonyms
 	zip        *gzip.Writer
 
-	looks, good int
+	polls, goodPolls int
 }
 
 // NewRecorder makes a recorder that writes to w, compressed with gzip; closing w
@@ -44,10 +44,10 @@ func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
 		return nil, err
 	}
 	r := &Recorder{
-		bridge: b, zip: gzip.NewWriter(w), redacted: matcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
+		bridge: b, zip: gzip.NewWriter(w), redacted: globMatcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
 	}
 	for wire := range b.source.plan.wire {
-		r.suffix = wire[strings.LastIndex(wire, appSeparator):]
+		r.appIDSuffix = wire[strings.LastIndex(wire, appIDSeparator):]
 	}
 	return r, nil
 }
@@ -58,48 +58,48 @@ func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
 func (r *Recorder) Run(ctx context.Context) error {
 	b := r.bridge
 	began := b.now()
-	err := r.write(b.config.header(began))
+	err := r.writeLine(b.config.recordingHeader(began))
 	if err == nil {
-		r.warn()
+		r.warnPersonalData()
 		// The engine must see what it would see in a bridge, for it judges the
 		// answers; that all of it is acknowledged at once changes no judgement.
 		r.acknowledge(b.engine.Start(began))
-		err = b.watch(ctx, func(o engine.Observation, done *engine.Batch) error {
-			r.acknowledge(done)
+		err = b.runPollers(ctx, func(o engine.Observation, result *engine.Batch) error {
+			r.acknowledge(result)
 			if ctx.Err() != nil && o.Err != nil {
 				return nil // it was ended, not failed
 			}
-			return r.look(o, done.Err)
+			return r.recordPoll(o, result.Err)
 		})
 	}
-	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unsubscribeTimeout)
 	defer cancel()
-	if gone := b.source.leave(leaving); gone != nil {
-		b.log.Warn("subscription not deleted", "err", gone)
+	if unsubscribeErr := b.source.unsubscribe(stopCtx); unsubscribeErr != nil {
+		b.log.Warn("subscription not deleted", "err", unsubscribeErr)
 	}
 	if err == nil {
-		err = r.write(recordedLook{At: b.now().UTC(), End: endStopped})
+		err = r.writeLine(pollRecord{At: b.now().UTC(), End: endMarker})
 	}
-	b.log.Info("recorded", "polls", r.looks, "good", r.good)
+	b.log.Info("recorded", "polls", r.polls, "good", r.goodPolls)
 	return errors.Join(err, r.zip.Close())
 }
 
 // acknowledge takes a batch as the stream would.
-func (r *Recorder) acknowledge(done *engine.Batch) {
-	for chunk := range r.bridge.engine.Chunks(done, batchLimit) {
+func (r *Recorder) acknowledge(result *engine.Batch) {
+	for chunk := range r.bridge.engine.Chunks(result, batchLimit) {
 		r.bridge.engine.Ack(chunk)
 	}
 }
 
-// private tells whether there is something to be kept out of the recording.
-func (r *Recorder) private() bool {
+// redacts tells whether there is something to be kept out of the recording.
+func (r *Recorder) redacts() bool {
 	c := r.bridge.config
 	return len(c.RedactStats) > 0 || c.PseudonymKey != ""
 }
 
-// warn says what the recording will hold.
-func (r *Recorder) warn() {
-	if !r.private() {
+// warnPersonalData says what the recording will hold.
+func (r *Recorder) warnPersonalData() {
+	if !r.redacts() {
 		r.bridge.log.Warn("recording holds personal data",
 			"hint", "it has names, ids and states of agents, and subscribed chat: remove columns with BRIDGE_REDACT_STATS, replace names with BRIDGE_PSEUDONYM_KEY")
 		return
@@ -108,26 +108,26 @@ func (r *Recorder) warn() {
 		"redacted", strings.Join(r.bridge.config.RedactStats, ","), "pseudonyms", r.bridge.config.PseudonymKey != "")
 }
 
-// look writes down one look at the source; judged is what the engine says of
+// recordPoll writes down one look at the source; judged is what the engine says of
 // its answer.
-func (r *Recorder) look(o engine.Observation, judged error) error {
-	l := recordedLook{At: o.At.UTC()}
-	failed := o.Err
-	if errors.Is(judged, diff.ErrMalformed) || errors.Is(judged, diff.ErrForeign) {
+func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
+	l := pollRecord{At: o.At.UTC()}
+	pollErr := o.Err
+	if errors.Is(engineErr, diff.ErrMalformed) || errors.Is(engineErr, diff.ErrForeign) {
 		// Of an answer that cannot be read nobody can tell what in it is
 		// personal, and of another's subscription nothing is ours to keep.
-		failed = judged
+		pollErr = engineErr
 	}
-	if !errors.Is(failed, engine.ErrPending) {
-		r.looks++
+	if !errors.Is(pollErr, engine.ErrPending) {
+		r.polls++
 	}
-	if failed == nil && judged == nil {
-		r.good++
+	if pollErr == nil && engineErr == nil {
+		r.goodPolls++
 	}
-	if failed != nil {
-		l.Error = recordError(failed, r.private())
+	if pollErr != nil {
+		l.Error = newErrorRecord(pollErr, r.redacts())
 	} else {
-		body, err := r.body(o.Body)
+		body, err := r.rewriteBody(o.Body)
 		if err != nil {
 			return fmt.Errorf("record an answer: %w", err)
 		}
@@ -135,23 +135,23 @@ func (r *Recorder) look(o engine.Observation, judged error) error {
 		l.Body, l.Sent, l.Received = body, &sent, &received
 	}
 	for _, c := range o.Availability {
-		out := recordedCheck{Service: c.Service, Sent: c.Sent.UTC(), Received: c.Received.UTC()}
+		out := availabilityRecord{Service: c.Service, Sent: c.Sent.UTC(), Received: c.Received.UTC()}
 		if c.Err != nil {
-			out.Error = recordError(c.Err, r.private())
+			out.Error = newErrorRecord(c.Err, r.redacts())
 		} else {
 			out.Available = &c.Available
 		}
-		l.Checks = append(l.Checks, out)
+		l.Availability = append(l.Availability, out)
 	}
 	for _, d := range o.Directories {
-		l.Listings = append(l.Listings, recordedListing{d.Directory, d.Names, d.Sent.UTC(), d.Received.UTC()})
+		l.Directories = append(l.Directories, directoryRecord{d.Directory, d.Names, d.Sent.UTC(), d.Received.UTC()})
 	}
-	return r.write(l)
+	return r.writeLine(l)
 }
 
-// write writes one line and sees that it can be read from now on.
-func (r *Recorder) write(line any) error {
-	text, err := verbatim(line)
+// writeLine writes one line and sees that it can be read from now on.
+func (r *Recorder) writeLine(line any) error {
+	text, err := marshalLine(line)
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
@@ -164,8 +164,8 @@ func (r *Recorder) write(line any) error {
 	return nil
 }
 
-// verbatim writes JSON on one line and leaves the texts in it as they are.
-func verbatim(v any) ([]byte, error) {
+// marshalLine writes JSON on one line and leaves the texts in it as they are.
+func marshalLine(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -173,57 +173,57 @@ func verbatim(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// body gives an answer as it is recorded: app ids lose this instance's suffix,
+// rewriteBody gives an answer as it is recorded: app ids lose this instance's suffix,
 // and where something is to be kept out, only what was asked for is kept in.
 // The engine has read the body, so its shape is the layout's.
-func (r *Recorder) body(body []byte) (json.RawMessage, error) {
+func (r *Recorder) rewriteBody(body []byte) (json.RawMessage, error) {
 	var apps map[string]json.RawMessage
 	if err := json.Unmarshal(body, &apps); err != nil {
 		return nil, err
 	}
 	out := map[string]json.RawMessage{}
 	for wire, app := range apps {
-		if r.private() {
+		if r.redacts() {
 			var err error
-			if app, err = r.app(wire, app); err != nil {
+			if app, err = r.rewriteApp(wire, app); err != nil {
 				return nil, err
 			}
 		}
-		out[strings.TrimSuffix(wire, r.suffix)+appSeparator+recordedSuffix] = app
+		out[strings.TrimSuffix(wire, r.appIDSuffix)+appIDSeparator+recordedSuffix] = app
 	}
-	return verbatim(out)
+	return marshalLine(out)
 }
 
 // row is one row or message as it came: columns by id, or members by name.
 type rawRow map[string]json.RawMessage
 
-// app keeps of one app id what the layout names.
-func (r *Recorder) app(wire string, body json.RawMessage) (json.RawMessage, error) {
+// rewriteApp keeps of one app id what the layout names.
+func (r *Recorder) rewriteApp(wire string, body json.RawMessage) (json.RawMessage, error) {
 	var sections map[string]json.RawMessage
 	if err := json.Unmarshal(body, &sections); err != nil {
 		return nil, err
 	}
 	layout := r.bridge.plan.layout
-	kept := map[string]any{}
+	filtered := map[string]any{}
 	for name, section := range sections {
 		grids := slices.DeleteFunc(slices.Clone(layout.Grids), func(g diff.Grid) bool { return g.App != wire || g.Section != name })
 		list := slices.Contains(layout.Lists, diff.List{App: wire, Section: name})
 		var err error
 		switch {
 		case list:
-			kept[name], err = r.messages(section)
+			filtered[name], err = r.rewriteMessages(section)
 		case len(grids) == 1 && grids[0].ID == "":
 			var row rawRow
 			err = json.Unmarshal(section, &row)
-			kept[name] = r.row(grids[0], row)
+			filtered[name] = r.rewriteRow(grids[0], row)
 		case len(grids) > 0:
-			kept[name], err = r.tables(grids, section)
+			filtered[name], err = r.rewriteTables(grids, section)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	return verbatim(kept)
+	return marshalLine(filtered)
 }
 
 // table is a grid as it comes over the wire.
@@ -232,8 +232,8 @@ type rawTable struct {
 	Values []rawRow        `json:"values"`
 }
 
-func (r *Recorder) tables(grids []diff.Grid, section json.RawMessage) ([]rawTable, error) {
-	var tables, kept []rawTable
+func (r *Recorder) rewriteTables(grids []diff.Grid, section json.RawMessage) ([]rawTable, error) {
+	var tables, filtered []rawTable
 	if err := json.Unmarshal(section, &tables); err != nil {
 		return nil, err
 	}
@@ -243,22 +243,22 @@ func (r *Recorder) tables(grids []diff.Grid, section json.RawMessage) ([]rawTabl
 			continue
 		}
 		for n, row := range t.Values {
-			t.Values[n] = r.row(grids[i], row)
+			t.Values[n] = r.rewriteRow(grids[i], row)
 		}
-		kept = append(kept, t)
+		filtered = append(filtered, t)
 	}
-	return kept, nil
+	return filtered, nil
 }
 
-// row keeps the columns that are published and the one that names the row.
-func (r *Recorder) row(g diff.Grid, row rawRow) rawRow {
+// rewriteRow keeps the columns that are published and the one that names the row.
+func (r *Recorder) rewriteRow(g diff.Grid, row rawRow) rawRow {
 	if row == nil {
 		return nil
 	}
-	kept := rawRow{}
+	filtered := rawRow{}
 	for _, c := range g.Columns {
 		if raw, ok := row[c.ID]; ok && (c.Stat != "" || c.ID == g.Key) {
-			kept[c.ID] = r.hide(raw, func(text string) string {
+			filtered[c.ID] = r.rewriteScalar(raw, func(text string) string {
 				if rewrite := r.bridge.plan.layout.Rewrite; rewrite != nil {
 					return rewrite(g.Kind, c.Stat, text)
 				}
@@ -266,41 +266,41 @@ func (r *Recorder) row(g diff.Grid, row rawRow) rawRow {
 			})
 		}
 	}
-	return kept
+	return filtered
 }
 
-// messages keeps of chat messages what the engine tells of them.
-func (r *Recorder) messages(section json.RawMessage) ([]rawRow, error) {
+// rewriteMessages keeps of chat messages what the engine tells of them.
+func (r *Recorder) rewriteMessages(section json.RawMessage) ([]rawRow, error) {
 	var messages []rawRow
 	if err := json.Unmarshal(section, &messages); err != nil {
 		return nil, err
 	}
 	for i, m := range messages {
-		kept := rawRow{}
+		filtered := rawRow{}
 		for _, name := range []string{"id", "login_id", "first_name", "last_name", "send_time", "is_urgent", "content"} {
 			raw, ok := m[name]
 			if !ok || r.redacted(name) && name != "id" {
 				continue
 			}
 			if name == "login_id" || strings.HasSuffix(name, "_name") {
-				raw = r.hide(raw, r.pseudonyms.Hash)
+				raw = r.rewriteScalar(raw, r.pseudonyms.Hash)
 			}
-			kept[name] = raw
+			filtered[name] = raw
 		}
-		messages[i] = kept
+		messages[i] = filtered
 	}
 	return messages, nil
 }
 
-// hide puts another text in the place of a value's, if there is one to put.
-func (r *Recorder) hide(raw json.RawMessage, rewrite func(string) string) json.RawMessage {
+// rewriteScalar puts another text in the place of a value's, if there is one to put.
+func (r *Recorder) rewriteScalar(raw json.RawMessage, rewrite func(string) string) json.RawMessage {
 	text := scalarText(raw)
-	hidden := rewrite(text)
-	if hidden == text {
+	rewritten := rewrite(text)
+	if rewritten == text {
 		return raw
 	}
 	// A string always has its JSON.
-	out, _ := json.Marshal(hidden)
+	out, _ := json.Marshal(rewritten)
 	return out
 }
 

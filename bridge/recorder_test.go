@@ -10,8 +10,8 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// TestRecordingKeepsWhatItIsToldTo looks for names and secrets in the bytes.
-func TestRecordingKeepsWhatItIsToldTo(t *testing.T) {
+// TestRecordingRedaction looks for names and secrets in the bytes.
+func TestRecordingRedaction(t *testing.T) {
 	t.Parallel()
 	const subscription = `{"x": {"stats_totals": ["agents_ready"], "chat_messages": {"limit": 5},
 		"agent_grids": [{"id": "a", "columns": [{"id": "1", "stat_name": "login_id"}, {"id": "2", "stat_name": "first_last_name"}, {"id": "3", "stat_name": "acd_state"}]}],
@@ -30,10 +30,10 @@ func TestRecordingKeepsWhatItIsToldTo(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{ClientSecret: "hunter2-very-secret"})
+			w := newTestEnv(t, bpcctest.Config{ClientSecret: "hunter2-very-secret"})
 			w.env["BPCC_CLIENT_SECRET"] = "hunter2-very-secret"
 			w.env["BPCC_DIRECTORY_INTERVAL"] = "1h"
-			w.subscribe(subscription)
+			w.writeSubscription(subscription)
 			for name, value := range test.env {
 				w.env[name] = value
 			}
@@ -41,10 +41,10 @@ func TestRecordingKeepsWhatItIsToldTo(t *testing.T) {
 			w.tenant.SetService(bpcctest.Service{Name: "Voice"})
 			w.tenant.AddChatMessage(bpcctest.ChatMessage{ID: "m1", LoginID: "quaxley", FirstName: "Anna", LastName: "Zzyzx", Sent: time.Now(), Content: "Geheimwort"})
 			w.tenant.Inject(bpcctest.Fault{Path: "/oauth/token", Status: 500, Body: "no such secret: hunter2-very-secret, asked by Anna Zzyzx"})
-			file, stop := w.record()
-			w.waitTape(file, test.subject, 1)
-			w.waitTape(file, "chat.message_posted", 1)
-			w.waitTape(file, "directory.agents.changed", 1)
+			file, stop := w.startRecorder()
+			w.waitForRecorded(file, test.subject, 1)
+			w.waitForRecorded(file, "chat.message_posted", 1)
+			w.waitForRecorded(file, "directory.agents.changed", 1)
 			for i, fault := range []bpcctest.Fault{
 				{Truncate: true}, {Status: 500, Body: "cannot see Zzyzx"}, {Status: 200, Body: `["Anna Zzyzx"]`}, {Close: true},
 			} {
@@ -53,10 +53,10 @@ func TestRecordingKeepsWhatItIsToldTo(t *testing.T) {
 				}
 				w.tenant.Inject(fault)
 				w.tenant.SetServiceStat("Voice", "in_calls_waiting", fmt.Sprint(i+1))
-				w.waitTape(file, "service.Voice.stats_changed", i+1)
+				w.waitForRecorded(file, "service.Voice.stats_changed", i+1)
 			}
 			stop()
-			body := unzipped(t, file)
+			body := decompressed(t, file)
 			for _, want := range test.out {
 				if !strings.Contains(body, want) {
 					t.Errorf("the recording lacks %q", want)
@@ -70,12 +70,12 @@ func TestRecordingKeepsWhatItIsToldTo(t *testing.T) {
 			all, _ := w.backtest(nil, file)
 			if strings.Contains(name, "redacted") {
 				for _, s := range all {
-					if s.get("after", "first_last_name") != nil {
+					if s.field("after", "first_last_name") != nil {
 						t.Errorf("%s tells a column that is left out", s.Subject)
 					}
 				}
 			}
-			if i := slices.IndexFunc(all, func(s stored) bool { return strings.HasPrefix(s.Subject, "agent.") }); i < 0 {
+			if i := slices.IndexFunc(all, func(s storedEvent) bool { return strings.HasPrefix(s.Subject, "agent.") }); i < 0 {
 				t.Error("the recording shows no agent")
 			}
 		})

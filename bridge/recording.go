@@ -28,26 +28,26 @@ const (
 	// lineLimit is the longest line of a recording, in bytes: an answer, and
 	// room for what stands around it.
 	lineLimit = bpcc.MaxBody + 16<<20
-	// endStopped is the word of a recorder that was not killed.
-	endStopped = "stopped"
+	// endMarker is the word of a recorder that was not killed.
+	endMarker = "stopped"
 )
 
 // recordingHeader is the first line of a recording: whose it is, and all that
 // an engine needs to see in it what the bridge would have seen.
 type recordingHeader struct {
-	Format     string            `json:"format"`
-	Version    int               `json:"version"`
-	Program    string            `json:"program"` // which version recorded
-	Tenant     string            `json:"tenant"`
-	Source     string            `json:"source"`
-	RecordedAt time.Time         `json:"recorded_at"`
-	Wanted     bpcc.Subscription `json:"subscription"`
-	AgentKey   string            `json:"agent_key"`
+	Format       string            `json:"format"`
+	Version      int               `json:"version"`
+	Program      string            `json:"program"` // which version recorded
+	Tenant       string            `json:"tenant"`
+	Source       string            `json:"source"`
+	RecordedAt   time.Time         `json:"recorded_at"`
+	Subscription bpcc.Subscription `json:"subscription"`
+	AgentKey     string            `json:"agent_key"`
 
-	PollInterval         recordedSpan `json:"poll_interval"`
-	CheckpointInterval   recordedSpan `json:"checkpoint_interval"`
-	AvailabilityDebounce recordedSpan `json:"availability_debounce"`
-	Retention            recordedSpan `json:"retention"`
+	PollInterval         durationText `json:"poll_interval"`
+	CheckpointInterval   durationText `json:"checkpoint_interval"`
+	AvailabilityDebounce durationText `json:"availability_debounce"`
+	Retention            durationText `json:"retention"`
 
 	VolatileStats  []string `json:"volatile_stats"`
 	DisappearAfter int      `json:"disappear_after"`
@@ -57,49 +57,49 @@ type recordingHeader struct {
 	Pseudonyms bool `json:"pseudonyms"`
 }
 
-// recordedSpan is a duration as a recording has it: text such as "2s".
-type recordedSpan time.Duration
+// durationText is a duration as a recording has it: text such as "2s".
+type durationText time.Duration
 
-func (s recordedSpan) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
+func (s durationText) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
 
-func (s *recordedSpan) UnmarshalText(b []byte) error {
+func (s *durationText) UnmarshalText(b []byte) error {
 	d, err := time.ParseDuration(string(b))
-	*s = recordedSpan(d)
+	*s = durationText(d)
 	return err
 }
 
-// recordedLook is one look at the source as it stands in a recording: an
+// pollRecord is one look at the source as it stands in a recording: an
 // answer's body or an error, and what the other pollers found by then. The last
 // line of a recording that was not cut short has an end and nothing else.
-type recordedLook struct {
-	At       time.Time         `json:"at"`
-	Sent     *time.Time        `json:"sent,omitempty"`
-	Received *time.Time        `json:"received,omitempty"`
-	Body     json.RawMessage   `json:"body,omitempty"`
-	Error    *recordedError    `json:"error,omitempty"`
-	Checks   []recordedCheck   `json:"checks,omitempty"`
-	Listings []recordedListing `json:"directories,omitempty"`
-	End      string            `json:"end,omitempty"`
+type pollRecord struct {
+	At           time.Time            `json:"at"`
+	Sent         *time.Time           `json:"sent,omitempty"`
+	Received     *time.Time           `json:"received,omitempty"`
+	Body         json.RawMessage      `json:"body,omitempty"`
+	Error        *errorRecord         `json:"error,omitempty"`
+	Availability []availabilityRecord `json:"checks,omitempty"`
+	Directories  []directoryRecord    `json:"directories,omitempty"`
+	End          string               `json:"end,omitempty"`
 }
 
-type recordedCheck struct {
-	Service   string         `json:"service"`
-	Available *bool          `json:"available,omitempty"`
-	Error     *recordedError `json:"error,omitempty"`
-	Sent      time.Time      `json:"sent"`
-	Received  time.Time      `json:"received"`
+type availabilityRecord struct {
+	Service   string       `json:"service"`
+	Available *bool        `json:"available,omitempty"`
+	Error     *errorRecord `json:"error,omitempty"`
+	Sent      time.Time    `json:"sent"`
+	Received  time.Time    `json:"received"`
 }
 
-type recordedListing struct {
+type directoryRecord struct {
 	Directory string            `json:"directory"`
 	Names     map[string]string `json:"names"`
 	Sent      time.Time         `json:"sent"`
 	Received  time.Time         `json:"received"`
 }
 
-// recordedError is an error as a recording has it. It is of the same kind, to
+// errorRecord is an error as a recording has it. It is of the same kind, to
 // errors.Is, as the error that it was made of, and reads the same.
-type recordedError struct {
+type errorRecord struct {
 	Kind   string `json:"kind"`
 	Status int    `json:"status,omitempty"`
 	Text   string `json:"text"`
@@ -137,10 +137,10 @@ func errorKinds() []struct {
 	}
 }
 
-// recordError gives an error as a recording has it. With private, what the
+// newErrorRecord gives an error as a recording has it. With private, what the
 // server said is left out: it may hold anything.
-func recordError(err error, private bool) *recordedError {
-	r := &recordedError{Kind: "other", Status: statusOf(err), Text: err.Error()}
+func newErrorRecord(err error, redacted bool) *errorRecord {
+	r := &errorRecord{Kind: "other", Status: httpStatusOf(err), Text: err.Error()}
 	for _, k := range errorKinds() {
 		if !errors.Is(err, k.kind) {
 			continue
@@ -148,9 +148,9 @@ func recordError(err error, private bool) *recordedError {
 		r.Kind = k.name
 		var e *bpcc.Error
 		switch {
-		case private && errors.As(err, &e) && e.Kind != bpcc.ErrTransport:
+		case redacted && errors.As(err, &e) && e.Kind != bpcc.ErrTransport:
 			r.Text = (&bpcc.Error{Op: e.Op, Kind: e.Kind, Status: e.Status}).Error()
-		case private && k.kind == diff.ErrMalformed:
+		case redacted && k.kind == diff.ErrMalformed:
 			r.Text = k.kind.Error()
 		}
 		break
@@ -158,10 +158,10 @@ func recordError(err error, private bool) *recordedError {
 	return r
 }
 
-func (e *recordedError) Error() string { return e.Text }
+func (e *errorRecord) Error() string { return e.Text }
 
 // Unwrap lets errors.Is find the kind.
-func (e *recordedError) Unwrap() error {
+func (e *errorRecord) Unwrap() error {
 	for _, k := range errorKinds() {
 		if k.name == e.Kind {
 			return k.kind
@@ -170,7 +170,7 @@ func (e *recordedError) Unwrap() error {
 	return errRecorded
 }
 
-func (e *recordedError) check() error {
+func (e *errorRecord) validate() error {
 	for _, k := range errorKinds() {
 		if k.name == e.Kind {
 			return nil
@@ -179,13 +179,13 @@ func (e *recordedError) check() error {
 	return fmt.Errorf("unknown kind of error %q", e.Kind)
 }
 
-// header describes what a recorder of this configuration records.
-func (c *Config) header(at time.Time) recordingHeader {
+// recordingHeader describes what a recorder of this configuration records.
+func (c *Config) recordingHeader(at time.Time) recordingHeader {
 	return recordingHeader{
-		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.source(),
-		RecordedAt: at.UTC(), Wanted: c.Subscription, AgentKey: c.AgentKey,
-		PollInterval: recordedSpan(c.PollInterval), CheckpointInterval: recordedSpan(c.CheckpointInterval),
-		AvailabilityDebounce: recordedSpan(c.AvailabilityDebounce), Retention: recordedSpan(c.Retention),
+		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.cloudEventSource(),
+		RecordedAt: at.UTC(), Subscription: c.Subscription, AgentKey: c.AgentKey,
+		PollInterval: durationText(c.PollInterval), CheckpointInterval: durationText(c.CheckpointInterval),
+		AvailabilityDebounce: durationText(c.AvailabilityDebounce), Retention: durationText(c.Retention),
 		VolatileStats: c.VolatileStats, DisappearAfter: c.DisappearAfter,
 		Redacted: c.RedactStats, Pseudonyms: c.PseudonymKey != "",
 	}
@@ -195,14 +195,14 @@ func (c *Config) header(at time.Time) recordingHeader {
 func (h *recordingHeader) config() *Config {
 	return &Config{
 		Version: h.Program, Tenant: h.Tenant, URL: strings.TrimSuffix(h.Source, "/statsapi"),
-		Subscription: h.Wanted, AgentKey: h.AgentKey,
+		Subscription: h.Subscription, AgentKey: h.AgentKey,
 		PollInterval: time.Duration(h.PollInterval), CheckpointInterval: time.Duration(h.CheckpointInterval),
 		AvailabilityDebounce: time.Duration(h.AvailabilityDebounce), Retention: time.Duration(h.Retention),
 		VolatileStats: h.VolatileStats, DisappearAfter: h.DisappearAfter, RedactStats: h.Redacted,
 	}
 }
 
-func (h *recordingHeader) check() error {
+func (h *recordingHeader) validate() error {
 	switch {
 	case h.Format != recordingFormat:
 		return fmt.Errorf("its first line does not say format %q", recordingFormat)
@@ -215,7 +215,7 @@ func (h *recordingHeader) check() error {
 	case h.DisappearAfter < 1 || h.PollInterval <= 0 || h.CheckpointInterval <= 0 || h.Retention <= 0 || h.AvailabilityDebounce < 0:
 		return errors.New("its first line has a count or an interval that is not above zero")
 	}
-	return h.Wanted.Validate()
+	return h.Subscription.Validate()
 }
 
 // Recording reads what a [Recorder] wrote. It is used up by one backtest.
@@ -234,22 +234,22 @@ func OpenRecording(name string, r io.Reader) (*Recording, error) {
 	if magic, err := rec.r.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
 		unzipped, err := gzip.NewReader(rec.r)
 		if err != nil {
-			return nil, rec.fault(err)
+			return nil, rec.errorAtLine(err)
 		}
 		rec.r = bufio.NewReaderSize(unzipped, 64<<10)
 	}
-	line, err := rec.next()
+	line, err := rec.nextLine()
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, rec.fault(errors.New("it is empty or cut in its first line"))
+		return nil, rec.errorAtLine(errors.New("it is empty or cut in its first line"))
 	case err != nil:
 		return nil, err
 	}
 	if err := json.Unmarshal(line, &rec.header); err != nil {
-		return nil, rec.fault(err)
+		return nil, rec.errorAtLine(err)
 	}
-	if err := rec.header.check(); err != nil {
-		return nil, rec.fault(err)
+	if err := rec.header.validate(); err != nil {
+		return nil, rec.errorAtLine(err)
 	}
 	return rec, nil
 }
@@ -260,21 +260,21 @@ func (r *Recording) Tenant() string { return r.header.Tenant }
 // RecordedAt is when the recording began.
 func (r *Recording) RecordedAt() time.Time { return r.header.RecordedAt }
 
-func (r *Recording) fault(err error) error {
+func (r *Recording) errorAtLine(err error) error {
 	return fmt.Errorf("%w: %s: line %d: %w", ErrRecording, r.name, max(r.line, 1), err)
 }
 
-// next reads one whole line. Where a recorder was killed it returns io.EOF: what
+// nextLine reads one whole line. Where a recorder was killed it returns io.EOF: what
 // follows the last whole line is nothing.
-func (r *Recording) next() ([]byte, error) {
+func (r *Recording) nextLine() ([]byte, error) {
 	var line []byte
 	for {
-		part, err := r.r.ReadSlice('\n')
-		line = append(line, part...)
+		fragment, err := r.r.ReadSlice('\n')
+		line = append(line, fragment...)
 		switch {
 		case len(line) > lineLimit:
 			r.line++
-			return nil, r.fault(fmt.Errorf("it has more than %d bytes", lineLimit))
+			return nil, r.errorAtLine(fmt.Errorf("it has more than %d bytes", lineLimit))
 		case err == nil:
 			r.line++
 			return line, nil
@@ -282,40 +282,40 @@ func (r *Recording) next() ([]byte, error) {
 			return nil, io.EOF
 		case !errors.Is(err, bufio.ErrBufferFull):
 			r.line++
-			return nil, r.fault(err)
+			return nil, r.errorAtLine(err)
 		}
 	}
 }
 
-// look reads the next look at the source; io.EOF says that there is no more.
-func (r *Recording) look() (engine.Observation, error) {
-	line, err := r.next()
+// nextPoll reads the next look at the source; io.EOF says that there is no more.
+func (r *Recording) nextPoll() (engine.Observation, error) {
+	line, err := r.nextLine()
 	if err != nil {
 		return engine.Observation{}, err
 	}
-	var l recordedLook
+	var l pollRecord
 	if err := json.Unmarshal(line, &l); err != nil {
-		return engine.Observation{}, r.fault(err)
+		return engine.Observation{}, r.errorAtLine(err)
 	}
 	if l.At.IsZero() {
-		return engine.Observation{}, r.fault(errors.New("it says no time (at)"))
+		return engine.Observation{}, r.errorAtLine(errors.New("it says no time (at)"))
 	}
 	if l.End != "" {
 		r.ended = true
-		if _, err := r.next(); !errors.Is(err, io.EOF) {
-			return engine.Observation{}, r.fault(errors.New("there is more after its end"))
+		if _, err := r.nextLine(); !errors.Is(err, io.EOF) {
+			return engine.Observation{}, r.errorAtLine(errors.New("there is more after its end"))
 		}
 		return engine.Observation{At: l.At}, io.EOF
 	}
 	o, err := l.observation()
 	if err != nil {
-		return engine.Observation{}, r.fault(err)
+		return engine.Observation{}, r.errorAtLine(err)
 	}
 	return o, nil
 }
 
 // observation gives back what the engine was given.
-func (l *recordedLook) observation() (engine.Observation, error) {
+func (l *pollRecord) observation() (engine.Observation, error) {
 	o := engine.Observation{At: l.At}
 	switch {
 	case l.Error == nil && (len(l.Body) == 0 || l.Sent == nil || l.Received == nil):
@@ -325,18 +325,18 @@ func (l *recordedLook) observation() (engine.Observation, error) {
 	case len(l.Body) > 0:
 		return o, errors.New("it has an error and a body")
 	default:
-		if err := l.Error.check(); err != nil {
+		if err := l.Error.validate(); err != nil {
 			return o, err
 		}
 		o.Err, o.Cause = l.Error, interruptCause(l.Error)
 	}
-	for _, c := range l.Checks {
+	for _, c := range l.Availability {
 		out := engine.AvailabilityResult{Service: c.Service, Sent: c.Sent, Received: c.Received}
 		switch {
 		case c.Service == "" || (c.Available == nil) == (c.Error == nil):
 			return o, errors.New("a check must have a service, and available or an error")
 		case c.Error != nil:
-			if err := c.Error.check(); err != nil {
+			if err := c.Error.validate(); err != nil {
 				return o, err
 			}
 			out.Err = c.Error
@@ -345,7 +345,7 @@ func (l *recordedLook) observation() (engine.Observation, error) {
 		}
 		o.Availability = append(o.Availability, out)
 	}
-	for _, d := range l.Listings {
+	for _, d := range l.Directories {
 		if !slices.Contains([]string{engine.Teams, engine.Services, engine.Agents, engine.Dispositions}, d.Directory) {
 			return o, fmt.Errorf("unknown directory %q", d.Directory)
 		}

@@ -22,8 +22,8 @@ import (
 	"bpcc-nats/schemas"
 )
 
-// record runs a recorder to a file; stop ends it and waits.
-func (w *world) record() (file string, stop func()) {
+// startRecorder runs a recorder to a file; stop ends it and waits.
+func (w *testEnv) startRecorder() (file string, stop func()) {
 	w.t.Helper()
 	file = filepath.Join(w.t.TempDir(), "recording.ndjson.gz")
 	f, err := os.Create(file)
@@ -53,7 +53,7 @@ func (w *world) record() (file string, stop func()) {
 }
 
 // backtest runs recordings and returns the events with the summary.
-func (w *world) backtest(sets []bridge.RuleSet, recordings ...string) ([]stored, *bridge.Summary) {
+func (w *testEnv) backtest(sets []bridge.RuleSet, recordings ...string) ([]storedEvent, *bridge.Summary) {
 	w.t.Helper()
 	b := bridge.Backtest{Sets: sets}
 	for _, name := range recordings {
@@ -67,18 +67,18 @@ func (w *world) backtest(sets []bridge.RuleSet, recordings ...string) ([]stored,
 		}
 		b.Recordings = append(b.Recordings, r)
 	}
-	var all []stored
+	var all []storedEvent
 	b.Emit = func(subject string, body []byte) error {
-		var s stored
+		var s storedEvent
 		if err := json.Unmarshal(body, &s); err != nil {
 			return err
 		}
 		s.Subject = strings.TrimPrefix(subject, "bpcc.v1.acme.")
 		all = append(all, s)
-		if w.valid[string(body)] {
+		if w.validatedBodies[string(body)] {
 			return nil
 		}
-		w.valid[string(body)] = true
+		w.validatedBodies[string(body)] = true
 		return schemas.Validate(body)
 	}
 	sum, err := b.Run(w.t.Context())
@@ -88,11 +88,11 @@ func (w *world) backtest(sets []bridge.RuleSet, recordings ...string) ([]stored,
 	return all, sum
 }
 
-// waitTape waits until a backtest of a recording that is still being written
+// waitForRecorded waits until a backtest of a recording that is still being written
 // has n events with a subject, and returns them.
-func (w *world) waitTape(file, subject string, n int) []stored {
+func (w *testEnv) waitForRecorded(file, subject string, n int) []storedEvent {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); w.pause() {
+	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); w.waitTwoPolls() {
 		body, err := os.ReadFile(file)
 		if err != nil {
 			w.t.Fatal(err)
@@ -101,7 +101,7 @@ func (w *world) waitTape(file, subject string, n int) []stored {
 			continue // its first line is being written
 		}
 		all, _ := w.backtest([]bridge.RuleSet{{Rules: w.config().Rules}}, file)
-		if found := on(all, subject); len(found) >= n {
+		if found := withSubject(all, subject); len(found) >= n {
 			return found
 		}
 	}
@@ -109,8 +109,8 @@ func (w *world) waitTape(file, subject string, n int) []stored {
 	return nil
 }
 
-// unzipped is what a recording says.
-func unzipped(t *testing.T, file string) string {
+// decompressed is what a recording says.
+func decompressed(t *testing.T, file string) string {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -128,9 +128,9 @@ func unzipped(t *testing.T, file string) string {
 	return string(body)
 }
 
-// scriptedDay drives a tenant through faults and changes; seen waits until n
+// runScriptedDay drives a tenant through faults and changes; seen waits until n
 // events with a subject are there to be seen.
-func scriptedDay(w *world, seen func(subject string, n int)) {
+func runScriptedDay(w *testEnv, seen func(subject string, n int)) {
 	yes, no := true, false
 	seen("totals.bridge.observed", 1)
 	seen("availability.Voice.observed", 1)
@@ -169,7 +169,7 @@ func scriptedDay(w *world, seen func(subject string, n int)) {
 	seen("availability.Voice.changed", 2)
 	w.tenant.RemoveAgent("bob")
 	seen("agent.bob.disappeared", 1)
-	w.agent("bob", "ready", "")
+	w.setAgent("bob", "ready", "")
 	seen("agent.bob.appeared", 1)
 	w.tenant.Inject(bpcctest.Fault{Status: 502, Times: -1})
 	seen("feed.interrupted", 1)
@@ -179,8 +179,8 @@ func scriptedDay(w *world, seen func(subject string, n int)) {
 	seen("agent.anna.state_changed", changes+2)
 }
 
-// meaning is what an event says, less what depends on the instant.
-func meaning(s stored) map[string]any {
+// comparableEvent is what an event says, less what depends on the instant.
+func comparableEvent(s storedEvent) map[string]any {
 	m := map[string]any{"subject": s.Subject, "type": s.Type}
 	for _, name := range []string{
 		"revision", "from", "to", "changed", "available", "previous", "after_gap", "reentered", "reset", "agent", "service", "app",
@@ -191,7 +191,7 @@ func meaning(s stored) map[string]any {
 		}
 	}
 	for _, name := range []string{"before", "after"} {
-		if image, ok := s.get(name).(map[string]any); ok {
+		if image, ok := s.field(name).(map[string]any); ok {
 			for stat, v := range image {
 				if stat != "state_duration" && stat != "login_time" && stat != "in_max_wait_time" && !strings.HasPrefix(stat, "agent_total_") {
 					m[name+"."+stat] = v
@@ -202,9 +202,9 @@ func meaning(s stored) map[string]any {
 	return m
 }
 
-// meanings sorts events by what they are about: availability and directories
+// comparableEvents sorts events by what they are about: availability and directories
 // are polled on their own clocks, so their place among the others is chance.
-func meanings(all []stored) map[string][]map[string]any {
+func comparableEvents(all []storedEvent) map[string][]map[string]any {
 	out := map[string][]map[string]any{}
 	for _, s := range all {
 		key := entityKey(s.Subject)
@@ -214,24 +214,24 @@ func meanings(all []stored) map[string][]map[string]any {
 		case key == "":
 			key = s.Subject
 		}
-		out[key] = append(out[key], meaning(s))
+		out[key] = append(out[key], comparableEvent(s))
 	}
 	return out
 }
 
-// TestBacktestTellsWhatTheBridgeTells drives one scripted day twice, once under
+// TestBacktestMatchesTheBridge drives one scripted day twice, once under
 // a live bridge and once under a recorder, and compares what was published with
 // what the recording gives.
-func TestBacktestTellsWhatTheBridgeTells(t *testing.T) {
+func TestBacktestMatchesTheBridge(t *testing.T) {
 	t.Parallel()
-	prepare := func(t *testing.T) *world {
-		w := newWorld(t, bpcctest.Config{})
+	prepare := func(t *testing.T) *testEnv {
+		w := newTestEnv(t, bpcctest.Config{})
 		delete(w.env, "BPCC_SERVICES")
 		w.env["BPCC_DIRECTORY_INTERVAL"] = "1h"
 		w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","stat":"in_calls_waiting",
 			"raise":{"op":">=","value":5},"clear":{"op":"<=","value":2},"for":"300ms"}]`
-		w.agent("anna", "ready", "")
-		w.agent("bob", "", "")
+		w.setAgent("anna", "ready", "")
+		w.setAgent("bob", "", "")
 		w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "0"}})
 		yes := true
 		w.tenant.SetAvailability("Voice", &yes)
@@ -242,20 +242,20 @@ func TestBacktestTellsWhatTheBridgeTells(t *testing.T) {
 		t.Run("live", func(t *testing.T) {
 			t.Parallel()
 			w := prepare(t)
-			stop := w.start()
-			scriptedDay(w, func(subject string, n int) { w.waitFor(subject, n) })
+			stop := w.startBridge()
+			runScriptedDay(w, func(subject string, n int) { w.waitFor(subject, n) })
 			stop()
-			want = meanings(w.events())
+			want = comparableEvents(w.events())
 		})
 		t.Run("recorded", func(t *testing.T) {
 			t.Parallel()
 			w := prepare(t)
-			file, stop := w.record()
-			scriptedDay(w, func(subject string, n int) { w.waitTape(file, subject, n) })
+			file, stop := w.startRecorder()
+			runScriptedDay(w, func(subject string, n int) { w.waitForRecorded(file, subject, n) })
 			stop()
 			all, sum := w.backtest([]bridge.RuleSet{{Rules: w.config().Rules}}, file)
-			got = meanings(all)
-			if len(sum.Warnings) > 0 || len(sum.Gaps) != 1 || sum.Good == 0 || sum.Good >= sum.Polls {
+			got = comparableEvents(all)
+			if len(sum.Warnings) > 0 || len(sum.Gaps) != 1 || sum.GoodPolls == 0 || sum.GoodPolls >= sum.Polls {
 				t.Errorf("summary: %+v", sum)
 			}
 			if w.tenant.Counts().Deletes < 2 {
@@ -290,13 +290,13 @@ func TestRecordedFaultsHaveTheirCauses(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
-			w.agent("anna", "ready", "")
-			file, stop := w.record()
-			w.waitTape(file, "totals.bridge.observed", 1)
+			w := newTestEnv(t, bpcctest.Config{})
+			w.setAgent("anna", "ready", "")
+			file, stop := w.startRecorder()
+			w.waitForRecorded(file, "totals.bridge.observed", 1)
 			test.fault.Times = -1
 			w.tenant.Inject(test.fault)
-			interrupted := w.waitTape(file, "feed.interrupted", 1)[0]
+			interrupted := w.waitForRecorded(file, "feed.interrupted", 1)[0]
 			if got := interrupted.text("cause"); got != test.cause {
 				t.Errorf("cause %q, want %q (%s)", got, test.cause, interrupted.text("error"))
 			}
@@ -312,30 +312,30 @@ func TestRecordedFaultsHaveTheirCauses(t *testing.T) {
 // before the cut is what the whole recording begins with.
 func TestKilledRecorderLeavesAReadableFile(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	for i := range 5 {
-		w.agent(fmt.Sprintf("agent%d", i), "ready", "")
+		w.setAgent(fmt.Sprintf("agent%d", i), "ready", "")
 	}
-	file, stop := w.record()
+	file, stop := w.startRecorder()
 	for i := range 5 {
 		w.tenant.SetState(fmt.Sprintf("agent%d", i), "busy", "")
-		w.waitTape(file, "totals.bridge.observed", 1)
-		w.pause()
+		w.waitForRecorded(file, "totals.bridge.observed", 1)
+		w.waitTwoPolls()
 	}
 	stop()
-	whole, sum := w.backtest(nil, file)
+	complete, sum := w.backtest(nil, file)
 	body, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	plain, cut := filepath.Join(t.TempDir(), "plain"), filepath.Join(t.TempDir(), "cut")
-	if err := os.WriteFile(plain, []byte(unzipped(t, file)), 0o600); err != nil {
+	if err := os.WriteFile(plain, []byte(decompressed(t, file)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if all, _ := w.backtest(nil, plain); !cmp.Equal(whole, all) {
+	if all, _ := w.backtest(nil, plain); !cmp.Equal(complete, all) {
 		t.Error("the uncompressed recording tells other events")
 	}
-	most := 0
+	maxCount := 0
 	for end := len(body) - 1; end > 0; end -= 101 {
 		_, err := bridge.OpenRecording(cut, bytes.NewReader(body[:end]))
 		if errors.Is(err, bridge.ErrRecording) {
@@ -345,15 +345,15 @@ func TestKilledRecorderLeavesAReadableFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		all, part := w.backtest(nil, cut)
-		if len(all) > len(whole) || !cmp.Equal(whole[:len(all)], all) {
+		if len(all) > len(complete) || !cmp.Equal(complete[:len(all)], all) {
 			t.Fatalf("cut at %d of %d: other events", end, len(body))
 		}
 		if end < len(body)-40 && len(part.Warnings) == 0 || part.Polls > sum.Polls {
 			t.Errorf("cut at %d of %d: %+v", end, len(body), part)
 		}
-		most = max(most, part.Polls)
+		maxCount = max(maxCount, part.Polls)
 	}
-	if most < sum.Polls-1 {
-		t.Errorf("of %d polls only %d can be read from a file without its tail", sum.Polls, most)
+	if maxCount < sum.Polls-1 {
+		t.Errorf("of %d polls only %d can be read from a file without its tail", sum.Polls, maxCount)
 	}
 }

@@ -25,7 +25,7 @@ type recovery struct {
 	created time.Time      // when the stream was created: another one's sequences mean nothing
 	until   uint64         // the sequence up to which the stream has been read
 	fence   uint64         // of the last message on the checkpoints' subject, whatever it is
-	strays  *strays
+	foreign *foreignLog
 
 	newest map[string]uint64 // sequence of the last event of each entity
 }
@@ -33,9 +33,9 @@ type recovery struct {
 // recoverState reads all there is. Of an entity that has an event in the stream the
 // view does not count: their sequences may be of two timelines. What is no event
 // of the bridge is passed over.
-func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *engine.Engine, strays *strays) (*recovery, error) {
-	r := &recovery{config: c, engine: e, strays: strays, newest: map[string]uint64{}}
-	info, err := lookToLead(ctx, js, c)
+func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *engine.Engine, foreign *foreignLog) (*recovery, error) {
+	r := &recovery{config: c, engine: e, foreign: foreign, newest: map[string]uint64{}}
+	info, err := fetchEventsInfo(ctx, js, c)
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +44,9 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 	if err != nil {
 		return nil, fmt.Errorf("read the view: %w", err)
 	}
-	prefix := c.subjectRoot()
+	prefix := c.tenantPrefix()
 	overwritten := map[string]uint64{} // subjects that end with a foreign message, and its sequence
-	err = lastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
+	err = scanLastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
 		delete(unreadable, seq) // it is reported where it comes from
 		ev, ok := r.parse(msg, seq)
 		switch {
@@ -65,11 +65,11 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 		return nil, fmt.Errorf("read the stream: %w", err)
 	}
 	for _, seq := range slices.Sorted(maps.Keys(unreadable)) {
-		r.strays.tell(unreadable[seq])
+		r.foreign.logForeign(unreadable[seq])
 	}
 	for _, filter := range []string{"directory.*.changed", "chat.message_posted"} {
 		all := jetstream.OrderedConsumerConfig{FilterSubjects: []string{prefix + filter}, DeliverPolicy: jetstream.DeliverAllPolicy}
-		err := visit(ctx, js, c.Stream, all, func(msg jetstream.Msg, seq uint64) error {
+		err := scanStream(ctx, js, c.Stream, all, func(msg jetstream.Msg, seq uint64) error {
 			if ev, ok := r.parse(msg, seq); ok {
 				r.apply(&ev, seq)
 			}
@@ -79,7 +79,7 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 			return nil, fmt.Errorf("read %s from the stream: %w", filter, err)
 		}
 	}
-	r.strays.sum()
+	r.foreign.logTotal()
 	return r, nil
 }
 
@@ -103,13 +103,13 @@ func readWhole(ev *event.Event) bool {
 
 // readView takes the view's entries, and returns those that are no events by their
 // sequence in the stream.
-func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[uint64]stray, error) {
+func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[uint64]foreignMessage, error) {
 	c := r.config
 	prefix := "$KV." + c.StateBucket + "." + event.Token(c.Tenant) + "."
-	unreadable := map[uint64]stray{}
-	err := lastPerSubject(ctx, js, viewStream(c), prefix+">", func(msg jetstream.Msg, _ uint64) error {
+	unreadable := map[uint64]foreignMessage{}
+	err := scanLastPerSubject(ctx, js, viewStream(c), prefix+">", func(msg jetstream.Msg, _ uint64) error {
 		key := strings.TrimPrefix(msg.Subject(), prefix)
-		from, seq, err := sourceOf(msg)
+		from, seq, err := parseSourceHeader(msg)
 		if err == nil && from != c.Stream {
 			return nil // the watchdog's message, not an event
 		}
@@ -118,7 +118,7 @@ func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[ui
 			ev, err = event.ParseValue(c.Tenant, key, msg.Data())
 		}
 		if err != nil {
-			unreadable[seq] = stray{where: "key " + event.Token(c.Tenant) + "." + key + " of the view " + c.StateBucket, seq: seq, err: err, advice: fmt.Sprintf(mendEntry, msg.Subject(), viewStream(c))}
+			unreadable[seq] = foreignMessage{where: "key " + event.Token(c.Tenant) + "." + key + " of the view " + c.StateBucket, seq: seq, err: err, hint: fmt.Sprintf(foreignEntryHint, msg.Subject(), viewStream(c))}
 			return nil
 		}
 		if !readWhole(&ev) {
@@ -132,12 +132,12 @@ func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[ui
 // parse reads a message that the stream holds. It is false for a foreign one.
 func (r *recovery) parse(msg jetstream.Msg, seq uint64) (event.Event, bool) {
 	c := r.config
-	if msg.Subject() == c.subjectRoot()+event.Checkpoint {
+	if msg.Subject() == c.tenantPrefix()+event.Checkpoint {
 		r.fence = max(r.fence, seq) // a foreign message moves the fence, too
 	}
 	ev, err := event.Parse(c.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 	if err != nil {
-		r.strays.tell(stray{where: "subject " + msg.Subject() + " of stream " + c.Stream, seq: seq, err: err, advice: mendStray})
+		r.foreign.logForeign(foreignMessage{where: "subject " + msg.Subject() + " of stream " + c.Stream, seq: seq, err: err, hint: foreignMessageHint})
 	}
 	return ev, err == nil
 }
@@ -176,7 +176,7 @@ func (r *recovery) next(msg jetstream.Msg) error {
 // tailConfig is for what has not been read of the tenant.
 func (r *recovery) tailConfig() jetstream.OrderedConsumerConfig {
 	return jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{r.config.subjectRoot() + ">"},
+		FilterSubjects: []string{r.config.tenantPrefix() + ">"},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    r.until + 1,
 	}
@@ -217,13 +217,13 @@ func (r *recovery) readBeforeForeign(ctx context.Context, js jetstream.JetStream
 func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subject string, before uint64) (found event.Event, at uint64, err error) {
 	for back := uint64(foreignReadSize); ; back *= 8 {
 		from := max(before, back+1) - back
-		err := visit(ctx, js, r.config.Stream, jetstream.OrderedConsumerConfig{
+		err := scanStream(ctx, js, r.config.Stream, jetstream.OrderedConsumerConfig{
 			FilterSubjects: []string{subject},
 			DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 			OptStartSeq:    from,
 		}, func(msg jetstream.Msg, seq uint64) error {
 			if seq >= before {
-				return errEnough
+				return errStopScan
 			}
 			// A subject with wildcards in it would be a filter that sees others.
 			ev, err := event.Parse(r.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
@@ -232,7 +232,7 @@ func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subje
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, errEnough) {
+		if err != nil && !errors.Is(err, errStopScan) {
 			return found, 0, err
 		}
 		if at > 0 || from == 1 {
@@ -249,12 +249,12 @@ func countSubjects(ctx context.Context, js jetstream.JetStream, c *Config) (map[
 	if err != nil {
 		return nil, fmt.Errorf("look at stream %s: %w", c.Stream, err)
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.subjectRoot()+">"))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.tenantPrefix()+">"))
 	if err != nil {
 		return nil, fmt.Errorf("count the messages of stream %s: %w", c.Stream, err)
 	}
 	return info.State.Subjects, nil
 }
 
-// subjectRoot begins all subjects of the tenant's events.
-func (c *Config) subjectRoot() string { return event.Prefix(c.Tenant) }
+// tenantPrefix begins all subjects of the tenant's events.
+func (c *Config) tenantPrefix() string { return event.Prefix(c.Tenant) }

@@ -25,23 +25,23 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// roles is a NATS server with the files of deploy/nats, and a user of the
+// roleServer is a NATS server with the files of deploy/nats, and a user of the
 // test's own that may do everything in the bridge's account.
-type roles struct {
+type roleServer struct {
 	t       *testing.T
 	options *server.Options
 	url     string
 	ca      string
 }
 
-// newRoles starts the server with what the files leave open put into copies of
+// newRoleServer starts the server with what the files leave open put into copies of
 // them: tests that run in parallel have no environment of their own. change, if
 // any, spoils the options.
-func newRoles(t *testing.T, change func(*server.Options)) *roles {
+func newRoleServer(t *testing.T, change func(*server.Options)) *roleServer {
 	t.Helper()
-	a := newAuthority(t)
+	a := newTestCA(t)
 	var pairs []string
-	for name, value := range settings(t, a) {
+	for name, value := range roleSettings(t, a) {
 		pairs = append(pairs, "$"+name, value)
 	}
 	dir := t.TempDir()
@@ -50,7 +50,7 @@ func newRoles(t *testing.T, change func(*server.Options)) *roles {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(dir, file), strings.NewReplacer(pairs...).Replace(string(content)))
+		replaceFile(t, filepath.Join(dir, file), strings.NewReplacer(pairs...).Replace(string(content)))
 	}
 	o, err := server.ProcessConfigFile(filepath.Join(dir, "server.conf"))
 	if err != nil {
@@ -59,13 +59,13 @@ func newRoles(t *testing.T, change func(*server.Options)) *roles {
 	if change != nil {
 		change(o)
 	}
-	return startRoles(t, a, o)
+	return startRoleServer(t, a, o)
 }
 
-// settings are what the files leave open.
-func settings(t *testing.T, a *authority) map[string]string {
+// roleSettings are what the files leave open.
+func roleSettings(t *testing.T, a *testCA) map[string]string {
 	t.Helper()
-	cert, key := a.issue("nats")
+	cert, key := a.issueCert("nats")
 	s := map[string]string{"NATS_TLS_CERT": cert, "NATS_TLS_KEY": key, "NATS_STORE_DIR": t.TempDir()}
 	for _, role := range []string{"provisioner", "bridge", "router", "auditor"} {
 		hash, err := bcrypt.GenerateFromPassword([]byte("the "+role+"'s"), bcrypt.MinCost)
@@ -79,21 +79,21 @@ func settings(t *testing.T, a *authority) map[string]string {
 
 const rootURL = "nats://root:root@"
 
-func startRoles(t *testing.T, a *authority, o *server.Options) *roles {
+func startRoleServer(t *testing.T, a *testCA, o *server.Options) *roleServer {
 	t.Helper()
 	acme := o.Accounts[slices.IndexFunc(o.Accounts, func(a *server.Account) bool { return a.Name == "ACME" })]
 	o.Users = append(o.Users, &server.User{Username: "root", Password: "root", Account: acme})
 	o.Port = server.RANDOM_PORT
 	s := natsServer(t, o)
-	return &roles{t: t, options: o, url: s.Addr().String(), ca: a.file}
+	return &roleServer{t: t, options: o, url: s.Addr().String(), ca: a.file}
 }
 
-// as connects as a role, in the way that the bridge's commands do.
-func (r *roles) as(role, inbox, api string, log *safeBuffer) (*nats.Conn, jetstream.JetStream) {
+// connectAs connects as a role, in the way that the bridge's commands do.
+func (r *roleServer) connectAs(role, inbox, api string, log *safeBuffer) (*nats.Conn, jetstream.JetStream) {
 	r.t.Helper()
 	env := []string{"NATS_URL=tls://" + r.url, "NATS_CA=" + r.ca, "NATS_USER=" + role, "NATS_PASSWORD=the " + role + "'s",
 		"NATS_INBOX_PREFIX=" + inbox, "NATS_JS_API_PREFIX=" + api}
-	nc, err := dial(r.t, log, func(error) {}, env...)
+	nc, err := connectFromEnv(r.t, log, func(error) {}, env...)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -108,16 +108,16 @@ func (r *roles) as(role, inbox, api string, log *safeBuffer) (*nats.Conn, jetstr
 	return nc, js
 }
 
-// world puts a tenant beside the server; its own connection may do everything.
-func (r *roles) world() *world {
+// newEnv puts a tenant beside the server; its own connection may do everything.
+func (r *roleServer) newEnv() *testEnv {
 	r.t.Helper()
-	w := newWorldOn(r.t, bpcctest.Config{}, rootURL+r.url, nats.RootCAs(r.ca))
-	w.agent("anna", "ready", "")
+	w := newTestEnvOn(r.t, bpcctest.Config{}, rootURL+r.url, nats.RootCAs(r.ca))
+	w.setAgent("anna", "ready", "")
 	return w
 }
 
-// refusals are what the server did not permit, by the log.
-func refusals(log *safeBuffer) (refused []string) {
+// permissionErrors are what the server did not permit, by the log.
+func permissionErrors(log *safeBuffer) (refused []string) {
 	for line := range strings.Lines(log.String()) {
 		var entry struct{ Err string }
 		if err := json.Unmarshal([]byte(line), &entry); err == nil && strings.Contains(entry.Err, "Permissions Violation") {
@@ -128,7 +128,7 @@ func refusals(log *safeBuffer) (refused []string) {
 }
 
 // asserts that the server does not permit what try tries, and names the subject.
-func (r *roles) refused(log *safeBuffer, what, subject string, try func(ctx context.Context) error) {
+func (r *roleServer) checkRefused(log *safeBuffer, what, subject string, try func(ctx context.Context) error) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -136,33 +136,33 @@ func (r *roles) refused(log *safeBuffer, what, subject string, try func(ctx cont
 		r.t.Errorf("%s: it is permitted", what)
 		return
 	}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
-		if slices.ContainsFunc(refusals(log), func(text string) bool { return strings.Contains(text, subject) }) {
+	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		if slices.ContainsFunc(permissionErrors(log), func(text string) bool { return strings.Contains(text, subject) }) {
 			return
 		}
 	}
-	r.t.Errorf("%s: refused, but not for %s: %q", what, subject, refusals(log))
+	r.t.Errorf("%s: refused, but not for %s: %q", what, subject, permissionErrors(log))
 }
 
 // TestRoles leads a whole life with the users of deploy/nats: the provisioner
 // makes the streams, the bridge does all it ever does, and readers read.
 func TestRoles(t *testing.T) {
 	t.Parallel()
-	r := newRoles(t, nil)
-	w := r.world()
+	r := newRoleServer(t, nil)
+	w := r.newEnv()
 	ctx := t.Context()
-	used := w.spy()
+	used := w.recordSubjects()
 
 	// The bridge may not make the streams, and says so.
 	var bridgeLog safeBuffer
-	_, bridgeJS := r.as("bridge", "_INBOX_bridge", "", &bridgeLog)
+	_, bridgeJS := r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
 	_, err := bridge.Provision(ctx, bridgeJS, w.config())
 	if !errors.Is(err, bridge.ErrNATSPermission) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.BPCC_EVENTS") {
 		t.Fatalf("the bridge makes streams: %v; want the permission that it lacks", err)
 	}
-	used.reset()
+	used.drain()
 	var log safeBuffer
-	_, js := r.as("provisioner", "_INBOX_provisioner", "", &log)
+	_, js := r.connectAs("provisioner", "_INBOX_provisioner", "", &log)
 	for _, created := range []bool{true, false} {
 		done, err := bridge.Provision(ctx, js, w.config())
 		if err != nil {
@@ -174,30 +174,30 @@ func TestRoles(t *testing.T) {
 			}
 		}
 	}
-	r.exactly("provisioner", used.reset(), &log)
-	r.checkNames(w, js, "$JS.API.INFO")
-	r.refused(&log, "the provisioner deletes", "STREAM.DELETE.BPCC_EVENTS", func(ctx context.Context) error { return js.DeleteStream(ctx, "BPCC_EVENTS") })
+	r.checkUsedPermissions("provisioner", used.drain(), &log)
+	r.checkNamesPermission(w, js, "$JS.API.INFO")
+	r.checkRefused(&log, "the provisioner deletes", "STREAM.DELETE.BPCC_EVENTS", func(ctx context.Context) error { return js.DeleteStream(ctx, "BPCC_EVENTS") })
 
 	// A whole life of the bridge.
 	bridgeLog = safeBuffer{}
-	_, bridgeJS = r.as("bridge", "_INBOX_bridge", "", &bridgeLog)
-	used.reset()
+	_, bridgeJS = r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
+	used.drain()
 	if _, err := bridge.Provision(ctx, bridgeJS, w.config()); err != nil {
 		t.Fatalf("the bridge compares the streams: %v", err)
 	}
 	if err := bridge.CheckStreams(ctx, w.config(), bridgeJS.Conn(), bridgeJS, func(bridge.Step) {}); err != nil {
 		t.Errorf("the bridge checks the streams: %v", err)
 	}
-	first := w.run(bridgeJS)
+	first := w.runFleet(bridgeJS)
 	w.waitFor("agent.anna.observed", 1)
 	page := httptest.NewServer(bridge.NewPage(bridgeJS, w.config(), slog.New(slog.DiscardHandler)))
 	t.Cleanup(page.Close)
-	openLive(t, page.URL+"/live/events").next("beat", &struct{}{})
-	for _, question := range []string{"bpcc.svc.acme.health", "$SRV.PING.bpcc-bridge"} {
-		w.until("an answer to "+question, func() bool { _, err := w.nc.Request(question, nil, time.Second); return err == nil })
+	openSSE(t, page.URL+"/live/events").nextEvent("beat", &struct{}{})
+	for _, request := range []string{"bpcc.svc.acme.health", "$SRV.PING.bpcc-bridge"} {
+		w.waitUntil("an answer to "+request, func() bool { _, err := w.nc.Request(request, nil, time.Second); return err == nil })
 	}
-	standby := w.run(bridgeJS)
-	w.until("a look at who leads", func() bool { return used.has("$JS.API.DIRECT.GET.KV_bpcc_lease.$KV.bpcc_lease.acme") })
+	standby := w.runFleet(bridgeJS)
+	w.waitUntil("a look at who leads", func() bool { return used.contains("$JS.API.DIRECT.GET.KV_bpcc_lease.$KV.bpcc_lease.acme") })
 	w.tenant.SetState("anna", "not_ready", "Lunch")
 	w.waitFor("agent.anna.state_changed", 1)
 	first.stop()
@@ -205,44 +205,44 @@ func TestRoles(t *testing.T) {
 	w.waitFor("agent.anna.state_changed", 2)
 	standby.stop()
 	w.compareView(w.events())
-	w.stray("agent.anna.state_changed", []byte("{}"), nil) // to be read around with what is granted
-	fenced := w.run(bridgeJS)
+	w.publishForeign("agent.anna.state_changed", []byte("{}"), nil) // to be read around with what is granted
+	fenced := w.runFleet(bridgeJS)
 	w.waitFor("feed.started", 3)
-	w.stray("feed.checkpoint", []byte("{}"), nil)
+	w.publishForeign("feed.checkpoint", []byte("{}"), nil)
 	w.tenant.SetState("anna", "not_ready", "")
 	w.waitFor("agent.anna.state_changed", 3)
-	w.usurp()
+	w.publishHigherEpochCheckpoint()
 	w.tenant.SetState("anna", "busy", "")
 	if err := <-fenced.ended; !errors.Is(err, bridge.ErrFenced) {
 		t.Errorf("after another writer: %v; want to be fenced", err)
 	}
-	r.exactly("bridge", used.reset(), &bridgeLog)
+	r.checkUsedPermissions("bridge", used.drain(), &bridgeLog)
 	for what, subject := range map[string]string{
 		"another tenant's event": "bpcc.v1.beta.agent.bob.state_changed", "the view": "$KV.bpcc_state.acme.feed",
 		"another tenant's lease": "$KV.bpcc_lease.beta", "another's answers": "_INBOX_provisioner.x",
 	} {
-		r.refused(&bridgeLog, what, subject, func(ctx context.Context) error {
+		r.checkRefused(&bridgeLog, what, subject, func(ctx context.Context) error {
 			_, err := bridgeJS.Publish(ctx, subject, nil, jetstream.WithRetryAttempts(0))
 			return err
 		})
 	}
 
-	r.routerReads(w)
-	r.auditorReads(w)
+	r.checkRouterReads(w)
+	r.checkAuditorReads(w)
 }
 
-// checkNames checks that a check of the NATS side names a missing permission.
-func (r *roles) checkNames(w *world, js jetstream.JetStream, subject string) {
+// checkNamesPermission checks that a check of the NATS side names a missing permission.
+func (r *roleServer) checkNamesPermission(w *testEnv, js jetstream.JetStream, subject string) {
 	r.t.Helper()
-	var saw strings.Builder
-	err := bridge.CheckStreams(r.t.Context(), w.config(), js.Conn(), js, func(s bridge.Step) { fmt.Fprintln(&saw, s.Outcome, s.Saw) })
-	if !errors.Is(err, bridge.ErrCheck) || !strings.Contains(saw.String(), subject) {
-		r.t.Errorf("a check without the permission %s: %v, %s", subject, err, &saw)
+	var found strings.Builder
+	err := bridge.CheckStreams(r.t.Context(), w.config(), js.Conn(), js, func(s bridge.Step) { fmt.Fprintln(&found, s.Outcome, s.Found) })
+	if !errors.Is(err, bridge.ErrCheck) || !strings.Contains(found.String(), subject) {
+		r.t.Errorf("a check without the permission %s: %v, %s", subject, err, &found)
 	}
 }
 
-// routerReads reads the view as the router.
-func (r *roles) routerReads(w *world) {
+// checkRouterReads reads the view as the router.
+func (r *roleServer) checkRouterReads(w *testEnv) {
 	t, ctx := r.t, r.t.Context()
 	t.Helper()
 	if _, err := w.js.Publish(ctx, "bpcc.v1.beta.feed.checkpoint", []byte(`{"data":{"status":"live"}}`)); err != nil {
@@ -252,10 +252,10 @@ func (r *roles) routerReads(w *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.until("the other tenant in the view", func() bool { _, err := root.Get(ctx, "beta.feed"); return err == nil })
+	w.waitUntil("the other tenant in the view", func() bool { _, err := root.Get(ctx, "beta.feed"); return err == nil })
 
 	var log safeBuffer
-	nc, js := r.as("router", "_INBOX_readers.router", "ACME.API", &log)
+	nc, js := r.connectAs("router", "_INBOX_readers.router", "ACME.API", &log)
 	kv, err := js.KeyValue(ctx, "bpcc_state")
 	if err != nil {
 		t.Fatalf("the router binds the view: %v", err)
@@ -285,34 +285,34 @@ func (r *roles) routerReads(w *world) {
 		if entry.Key() != "acme.agent.anna" {
 			t.Errorf("the router hears of %s; want acme.agent.anna", entry.Key())
 		}
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Error("the router hears nothing of a change")
 	}
 	if err := watch.Stop(); err != nil {
 		t.Errorf("the router stops its watch: %v", err)
 	}
-	if refused := refusals(&log); len(refused) > 0 {
+	if refused := permissionErrors(&log); len(refused) > 0 {
 		t.Errorf("the router lacks %q", refused)
 	}
 
-	r.refused(&log, "another tenant's key", "DIRECT.GET.KV_bpcc_state.$KV.bpcc_state.beta.feed", func(ctx context.Context) error { _, err := kv.Get(ctx, "beta.feed"); return err })
-	r.refused(&log, "another tenant's changes", "$KV.bpcc_state.beta.>", func(ctx context.Context) error { _, err := kv.Watch(ctx, "beta.>"); return err })
-	r.refused(&log, "everybody's changes", "$KV.bpcc_state.>", func(ctx context.Context) error { _, err := kv.WatchAll(ctx); return err })
-	r.refused(&log, "the events", "CONSUMER.CREATE.BPCC_EVENTS", func(ctx context.Context) error {
+	r.checkRefused(&log, "another tenant's key", "DIRECT.GET.KV_bpcc_state.$KV.bpcc_state.beta.feed", func(ctx context.Context) error { _, err := kv.Get(ctx, "beta.feed"); return err })
+	r.checkRefused(&log, "another tenant's changes", "$KV.bpcc_state.beta.>", func(ctx context.Context) error { _, err := kv.Watch(ctx, "beta.>"); return err })
+	r.checkRefused(&log, "everybody's changes", "$KV.bpcc_state.>", func(ctx context.Context) error { _, err := kv.WatchAll(ctx); return err })
+	r.checkRefused(&log, "the events", "CONSUMER.CREATE.BPCC_EVENTS", func(ctx context.Context) error {
 		_, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{})
 		return err
 	})
-	r.cannotWrite(w, nc, js, &log)
+	r.checkCannotWrite(w, nc, js, &log)
 	// A filter in the body that differs from the one in the subject.
-	answer, err := nc.Request("ACME.API.CONSUMER.CREATE.KV_bpcc_state.sly.$KV.bpcc_state.acme.feed",
-		[]byte(`{"stream_name":"KV_bpcc_state","config":{"name":"sly","filter_subject":"$KV.bpcc_state.beta.>","deliver_subject":"_INBOX_readers.router.x"}}`), patience)
-	if err != nil || !strings.Contains(string(answer.Data), "10131") {
-		t.Errorf("a consumer of another tenant behind a subject of this one: %v, %s; want it refused", err, answer.Data)
+	response, err := nc.Request("ACME.API.CONSUMER.CREATE.KV_bpcc_state.sly.$KV.bpcc_state.acme.feed",
+		[]byte(`{"stream_name":"KV_bpcc_state","config":{"name":"sly","filter_subject":"$KV.bpcc_state.beta.>","deliver_subject":"_INBOX_readers.router.x"}}`), testTimeout)
+	if err != nil || !strings.Contains(string(response.Data), "10131") {
+		t.Errorf("a consumer of another tenant behind a subject of this one: %v, %s; want it refused", err, response.Data)
 	}
 }
 
-// auditorReads replays the stream as the auditor.
-func (r *roles) auditorReads(w *world) {
+// checkAuditorReads replays the stream as the auditor.
+func (r *roleServer) checkAuditorReads(w *testEnv) {
 	t, ctx := r.t, r.t.Context()
 	t.Helper()
 	stream, err := w.js.Stream(ctx, "BPCC_EVENTS")
@@ -321,7 +321,7 @@ func (r *roles) auditorReads(w *world) {
 	}
 	all := int(stream.CachedInfo().State.Msgs)
 	var log safeBuffer
-	nc, js := r.as("auditor", "_INBOX_readers.auditor", "ACME.API", &log)
+	nc, js := r.connectAs("auditor", "_INBOX_readers.auditor", "ACME.API", &log)
 	for _, filters := range [][]string{nil, {"bpcc.v1.>"}, {"bpcc.v1.acme.>", "bpcc.v1.beta.>"}} {
 		consumer, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: filters})
 		if err != nil {
@@ -336,31 +336,31 @@ func (r *roles) auditorReads(w *world) {
 			t.Fatal(err)
 		}
 		for n := range all {
-			if _, err := messages.Next(jetstream.NextMaxWait(patience)); err != nil {
+			if _, err := messages.Next(jetstream.NextMaxWait(testTimeout)); err != nil {
 				t.Fatalf("the auditor reads %d of %d messages in %v: %v", n, all, filters, err)
 			}
 		}
 		messages.Stop()
 	}
-	if refused := refusals(&log); len(refused) > 0 {
+	if refused := permissionErrors(&log); len(refused) > 0 {
 		t.Errorf("the auditor lacks %q", refused)
 	}
-	r.refused(&log, "the view", "STREAM.INFO.KV_bpcc_state", func(ctx context.Context) error { _, err := js.KeyValue(ctx, "bpcc_state"); return err })
-	r.cannotWrite(w, nc, js, &log)
+	r.checkRefused(&log, "the view", "STREAM.INFO.KV_bpcc_state", func(ctx context.Context) error { _, err := js.KeyValue(ctx, "bpcc_state"); return err })
+	r.checkCannotWrite(w, nc, js, &log)
 }
 
-// cannotWrite tries every way to change what is stored.
-func (r *roles) cannotWrite(w *world, nc *nats.Conn, js jetstream.JetStream, log *safeBuffer) {
+// checkCannotWrite tries every way to change what is stored.
+func (r *roleServer) checkCannotWrite(w *testEnv, nc *nats.Conn, js jetstream.JetStream, log *safeBuffer) {
 	t := r.t
 	t.Helper()
-	before := w.sequence()
-	r.refused(log, "an event", "bpcc.v1.acme.feed.checkpoint", func(ctx context.Context) error {
+	before := w.lastSeq()
+	r.checkRefused(log, "an event", "bpcc.v1.acme.feed.checkpoint", func(ctx context.Context) error {
 		_, err := js.Publish(ctx, "bpcc.v1.acme.feed.checkpoint", []byte("{}"), jetstream.WithRetryAttempts(0))
 		return err
 	})
 	for _, call := range []string{"STREAM.DELETE.BPCC_EVENTS", "STREAM.PURGE.BPCC_EVENTS", "STREAM.PURGE.KV_bpcc_state", "STREAM.UPDATE.BPCC_EVENTS", "STREAM.MSG.DELETE.BPCC_EVENTS", "STREAM.CREATE.OTHER"} {
 		for _, api := range []string{"ACME.API.", "$JS.API."} {
-			r.refused(log, call, api+call, func(ctx context.Context) error { _, err := nc.RequestWithContext(ctx, api+call, nil); return err })
+			r.checkRefused(log, call, api+call, func(ctx context.Context) error { _, err := nc.RequestWithContext(ctx, api+call, nil); return err })
 		}
 	}
 	// The answer to a permitted question, sent to where events are stored.
@@ -380,17 +380,17 @@ func (r *roles) cannotWrite(w *world, nc *nats.Conn, js jetstream.JetStream, log
 		}
 	}
 	// An answer to a last question shows that the server has dealt with the rest.
-	if err := nc.FlushTimeout(patience); err != nil {
+	if err := nc.FlushTimeout(testTimeout); err != nil {
 		t.Fatal(err)
 	}
 	<-time.After(time.Second)
-	if after := w.sequence(); after != before {
+	if after := w.lastSeq(); after != before {
 		t.Errorf("the stream has grown from %d to %d messages", before, after)
 	}
 }
 
-// sequence is that of the last event.
-func (w *world) sequence() uint64 {
+// lastSeq is that of the last event.
+func (w *testEnv) lastSeq() uint64 {
 	w.t.Helper()
 	stream, err := w.js.Stream(w.t.Context(), "BPCC_EVENTS")
 	if err != nil {
@@ -399,11 +399,11 @@ func (w *world) sequence() uint64 {
 	return stream.CachedInfo().State.LastSeq
 }
 
-// exactly checks that a role was refused nothing, and has used all that it may
+// checkUsedPermissions checks that a role was refused nothing, and has used all that it may
 // publish to.
-func (r *roles) exactly(role string, used []string, log *safeBuffer) {
+func (r *roleServer) checkUsedPermissions(role string, used []string, log *safeBuffer) {
 	r.t.Helper()
-	for _, text := range refusals(log) {
+	for _, text := range permissionErrors(log) {
 		r.t.Errorf("the %s lacks: %s", role, text)
 	}
 	user := r.options.Users[slices.IndexFunc(r.options.Users, func(u *server.User) bool { return u.Username == role })]
@@ -417,23 +417,23 @@ func (r *roles) exactly(role string, used []string, log *safeBuffer) {
 	}
 }
 
-// spied is a list of the subjects that passed the server.
-type spied struct {
-	mu       sync.Mutex
-	subjects []string
+// subjectRecorder is a list of the subjects that passed the server.
+type subjectRecorder struct {
+	mu   sync.Mutex
+	seen []string
 }
 
-// spy listens to everything in the world's account.
-func (w *world) spy() *spied {
+// recordSubjects listens to everything in the world's account.
+func (w *testEnv) recordSubjects() *subjectRecorder {
 	w.t.Helper()
-	var s spied
+	var s subjectRecorder
 	_, err := w.nc.Subscribe(">", func(m *nats.Msg) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.subjects = append(s.subjects, m.Subject)
+		s.seen = append(s.seen, m.Subject)
 	})
 	if err == nil {
-		err = w.nc.FlushTimeout(patience)
+		err = w.nc.FlushTimeout(testTimeout)
 	}
 	if err != nil {
 		w.t.Fatal(err)
@@ -441,20 +441,20 @@ func (w *world) spy() *spied {
 	return &s
 }
 
-func (s *spied) now() []string {
+func (s *subjectRecorder) list() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.subjects)
+	return slices.Clone(s.seen)
 }
 
-func (s *spied) has(subject string) bool { return slices.Contains(s.now(), subject) }
+func (s *subjectRecorder) contains(subject string) bool { return slices.Contains(s.list(), subject) }
 
-// reset forgets, and returns what it had.
-func (s *spied) reset() []string {
+// drain forgets, and returns what it had.
+func (s *subjectRecorder) drain() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	had := s.subjects
-	s.subjects = nil
+	had := s.seen
+	s.seen = nil
 	return had
 }
 
@@ -477,23 +477,23 @@ func TestMissingPermissions(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.subject, func(t *testing.T) {
 			t.Parallel()
-			r := newRoles(t, func(o *server.Options) {
+			r := newRoleServer(t, func(o *server.Options) {
 				p := o.Users[slices.IndexFunc(o.Users, func(u *server.User) bool { return u.Username == "bridge" })].Permissions.Publish
 				p.Allow = slices.DeleteFunc(p.Allow, func(s string) bool { return s == tt.subject })
 			})
-			w := r.world()
+			w := r.newEnv()
 			if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
 				t.Fatal(err)
 			}
 			var log safeBuffer
-			_, js := r.as("bridge", cmp.Or(tt.inbox, "_INBOX_bridge"), "", &log)
-			p := w.run(js)
+			_, js := r.connectAs("bridge", cmp.Or(tt.inbox, "_INBOX_bridge"), "", &log)
+			p := w.runFleet(js)
 			named, _, _ := strings.Cut(strings.TrimSuffix(tt.subject, ">"), "*")
-			w.until("the permission in the log", func() bool {
-				return slices.ContainsFunc(refusals(&log), func(text string) bool { return strings.Contains(text, named) })
+			w.waitUntil("the permission in the log", func() bool {
+				return slices.ContainsFunc(permissionErrors(&log), func(text string) bool { return strings.Contains(text, named) })
 			})
 			if tt.unready {
-				w.until("the permission in the probe", func() bool {
+				w.waitUntil("the permission in the probe", func() bool {
 					h := p.fleet.Health()[0]
 					return !h.Ready && strings.Contains(h.Reason, bridge.ErrNATSPermission.Error()) && strings.Contains(h.Reason, named)
 				})
@@ -507,26 +507,26 @@ func TestMissingPermissions(t *testing.T) {
 	}
 }
 
-// process is a fleet that runs.
-type process struct {
+// runningFleet is a fleet that runs.
+type runningFleet struct {
 	fleet *bridge.Fleet
 	stop  func()     // and wait
 	ended chan error // what Run returned
 }
 
-// run runs what `bridge run` does, on streams that are there, until stop or the
+// runFleet runs what `bridge run` does, on streams that are there, until stop or the
 // end of the test.
-func (w *world) run(js jetstream.JetStream, more ...*bridge.Config) *process {
+func (w *testEnv) runFleet(js jetstream.JetStream, more ...*bridge.Config) *runningFleet {
 	w.t.Helper()
 	f, err := bridge.NewFleet(append([]*bridge.Config{w.config()}, more...), js, w.logger())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
-	p := &process{fleet: f, ended: make(chan error, 1)}
-	gone := make(chan struct{})
-	go func() { defer close(gone); p.ended <- f.Run(ctx) }()
-	p.stop = func() { cancel(); <-gone }
+	p := &runningFleet{fleet: f, ended: make(chan error, 1)}
+	done := make(chan struct{})
+	go func() { defer close(done); p.ended <- f.Run(ctx) }()
+	p.stop = func() { cancel(); <-done }
 	w.t.Cleanup(p.stop)
 	return p
 }
@@ -535,7 +535,7 @@ func (w *world) run(js jetstream.JetStream, more ...*bridge.Config) *process {
 // tenants needs more.
 func TestRolesOfManyTenants(t *testing.T) {
 	t.Parallel()
-	r := newRoles(t, func(o *server.Options) {
+	r := newRoleServer(t, func(o *server.Options) {
 		p := o.Users[slices.IndexFunc(o.Users, func(u *server.User) bool { return u.Username == "bridge" })].Permissions
 		for _, list := range []*[]string{&p.Publish.Allow, &p.Subscribe.Allow} {
 			for i, subject := range *list {
@@ -545,7 +545,7 @@ func TestRolesOfManyTenants(t *testing.T) {
 		p.Publish.Allow = append(p.Publish.Allow, "$KV.bpcc_lease.instances.*", "$JS.API.CONSUMER.CREATE.KV_bpcc_lease.*.$KV.bpcc_lease.instances.*",
 			"$JS.API.CONSUMER.DELETE.KV_bpcc_lease.*", "$JS.FC.KV_bpcc_lease.>")
 	})
-	w := r.world()
+	w := r.newEnv()
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
 	if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
 		t.Fatal(err)
@@ -554,39 +554,39 @@ func TestRolesOfManyTenants(t *testing.T) {
 	beta := w.config()
 	w.env["BRIDGE_TENANT"] = "acme"
 	var log safeBuffer
-	_, js := r.as("bridge", "_INBOX_bridge", "", &log)
-	used := w.spy()
-	p := w.run(js, beta)
+	_, js := r.connectAs("bridge", "_INBOX_bridge", "", &log)
+	used := w.recordSubjects()
+	p := w.runFleet(js, beta)
 	for _, tenant := range []string{"acme", "beta"} {
-		w.until("an event of "+tenant, func() bool { return used.has("bpcc.v1." + tenant + ".agent.anna.observed") })
+		w.waitUntil("an event of "+tenant, func() bool { return used.contains("bpcc.v1." + tenant + ".agent.anna.observed") })
 	}
-	w.until("a count of instances", func() bool {
-		return slices.ContainsFunc(used.now(), func(s string) bool { return strings.HasPrefix(s, "$JS.API.CONSUMER.DELETE.KV_bpcc_lease.") })
+	w.waitUntil("a count of instances", func() bool {
+		return slices.ContainsFunc(used.list(), func(s string) bool { return strings.HasPrefix(s, "$JS.API.CONSUMER.DELETE.KV_bpcc_lease.") })
 	})
 	p.stop()
-	if refused := refusals(&log); len(refused) > 0 {
+	if refused := permissionErrors(&log); len(refused) > 0 {
 		t.Errorf("lacks %q", refused)
 	}
 }
 
 // TestRolesFromTheEnvironment loads the files as they are.
 func TestRolesFromTheEnvironment(t *testing.T) {
-	a := newAuthority(t)
-	for name, value := range settings(t, a) {
+	a := newTestCA(t)
+	for name, value := range roleSettings(t, a) {
 		t.Setenv(name, value)
 	}
 	o, err := server.ProcessConfigFile("../deploy/nats/server.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := startRoles(t, a, o)
+	r := startRoleServer(t, a, o)
 	for role, inbox := range map[string]string{
 		"provisioner": "_INBOX_provisioner", "bridge": "_INBOX_bridge", "router": "_INBOX_readers.router", "auditor": "_INBOX_readers.auditor",
 	} {
 		var log safeBuffer
-		nc, _ := r.as(role, inbox, "", &log)
-		if err := nc.FlushTimeout(patience); err != nil || len(refusals(&log)) > 0 {
-			t.Errorf("%s: %v, %q", role, err, refusals(&log))
+		nc, _ := r.connectAs(role, inbox, "", &log)
+		if err := nc.FlushTimeout(testTimeout); err != nil || len(permissionErrors(&log)) > 0 {
+			t.Errorf("%s: %v, %q", role, err, permissionErrors(&log))
 		}
 	}
 	if _, err := nats.Connect("tls://"+r.url, nats.RootCAs(r.ca), nats.UserInfo("bridge", "")); !errors.Is(err, nats.ErrAuthorization) {

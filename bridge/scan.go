@@ -13,28 +13,28 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// lastSequence is that of the newest message of a stream, with when the stream
+// streamEnd is that of the newest message of a stream, with when the stream
 // was made.
-func lastSequence(ctx context.Context, js jetstream.JetStream, name string) (made time.Time, seq uint64, err error) {
-	info, err := lookAt(ctx, js, name)
+func streamEnd(ctx context.Context, js jetstream.JetStream, name string) (createdAt time.Time, seq uint64, err error) {
+	info, err := fetchStreamInfo(ctx, js, name)
 	if err != nil {
-		return made, 0, err
+		return createdAt, 0, err
 	}
 	return info.Created, info.State.LastSeq, nil
 }
 
-// lookToLead asks how the stream of events is, on behalf of a bridge that leads or
+// fetchEventsInfo asks how the stream of events is, on behalf of a bridge that leads or
 // means to. The error is [ErrServerVersion] if no batch can be written to it.
-func lookToLead(ctx context.Context, js jetstream.JetStream, c *Config) (*jetstream.StreamInfo, error) {
-	info, err := lookAt(ctx, js, c.Stream)
+func fetchEventsInfo(ctx context.Context, js jetstream.JetStream, c *Config) (*jetstream.StreamInfo, error) {
+	info, err := fetchStreamInfo(ctx, js, c.Stream)
 	if err == nil {
 		err = checkLeader(info)
 	}
 	return info, err
 }
 
-// lookAt asks the server how a stream is.
-func lookAt(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
+// fetchStreamInfo asks the server how a stream is.
+func fetchStreamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stream, err := js.Stream(ctx, name)
@@ -44,8 +44,8 @@ func lookAt(ctx context.Context, js jetstream.JetStream, name string) (*jetstrea
 	return stream.CachedInfo(), nil
 }
 
-// sourceOf reads where a sourced message comes from: "stream sequence …".
-func sourceOf(msg jetstream.Msg) (stream string, seq uint64, err error) {
+// parseSourceHeader reads where a sourced message comes from: "stream sequence …".
+func parseSourceHeader(msg jetstream.Msg) (stream string, seq uint64, err error) {
 	header := msg.Headers().Get("Nats-Stream-Source")
 	fields := strings.Fields(header)
 	if len(fields) < 2 {
@@ -57,33 +57,33 @@ func sourceOf(msg jetstream.Msg) (stream string, seq uint64, err error) {
 	return fields[0], seq, nil
 }
 
-// lastPerSubject visits the last message of every subject that the filter
+// scanLastPerSubject visits the last message of every subject that the filter
 // names, in stream order.
-func lastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, each func(jetstream.Msg, uint64) error) error {
-	return visit(ctx, js, stream, jetstream.OrderedConsumerConfig{
+func scanLastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, handle func(jetstream.Msg, uint64) error) error {
+	return scanStream(ctx, js, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
-	}, each)
+	}, handle)
 }
 
-// visit hands what a stream now holds of what a consumer is to see to each, with
+// scanStream hands what a stream now holds of what a consumer is to see to each, with
 // its sequence.
-func visit(ctx context.Context, js jetstream.JetStream, stream string, what jetstream.OrderedConsumerConfig, each func(jetstream.Msg, uint64) error) error {
+func scanStream(ctx context.Context, js jetstream.JetStream, stream string, config jetstream.OrderedConsumerConfig, handle func(jetstream.Msg, uint64) error) error {
 	// The server answers in tens of milliseconds; a reader that hears nothing
 	// for this long has lost it and starts anew.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	what.InactiveThreshold = 30 * time.Second
+	config.InactiveThreshold = 30 * time.Second
 	// Who may not open one gets no answer; that is to be told soon.
-	opening, opened := context.WithTimeout(ctx, callTimeout)
-	consumer, err := js.OrderedConsumer(opening, stream, what)
-	opened()
+	openCtx, cancelOpen := context.WithTimeout(ctx, callTimeout)
+	consumer, err := js.OrderedConsumer(openCtx, stream, config)
+	cancelOpen()
 	if err != nil {
 		return fmt.Errorf("open a consumer: %w", err)
 	}
 	// Should it not be deleted, it ends by itself. Until then it has one of the
 	// places on the stream, which many tenants would use up.
-	defer forget(ctx, js, stream, consumer)
+	defer deleteConsumer(ctx, js, stream, consumer)
 	info, err := consumer.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the consumer: %w", err)
@@ -105,7 +105,7 @@ func visit(ctx context.Context, js jetstream.JetStream, stream string, what jets
 		if err != nil {
 			return fmt.Errorf("read messages: %w", err)
 		}
-		if err := each(msg, meta.Sequence.Stream); err != nil {
+		if err := handle(msg, meta.Sequence.Stream); err != nil {
 			return err
 		}
 		if meta.NumPending == 0 {
@@ -114,12 +114,12 @@ func visit(ctx context.Context, js jetstream.JetStream, stream string, what jets
 	}
 }
 
-// forget deletes a consumer that is not needed any more.
-func forget(ctx context.Context, js jetstream.JetStream, stream string, c jetstream.Consumer) {
+// deleteConsumer deletes a consumer that is not needed any more.
+func deleteConsumer(ctx context.Context, js jetstream.JetStream, stream string, c jetstream.Consumer) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = js.DeleteConsumer(ctx, stream, c.CachedInfo().Name) // see above
 }
 
-// errEnough ends a visit.
-var errEnough = errors.New("enough")
+// errStopScan ends a visit.
+var errStopScan = errors.New("enough")

@@ -13,45 +13,45 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// kept is a secret or a certificate in files that may be replaced while the
+// reloadable is a secret or a certificate in files that may be replaced while the
 // bridge runs. It is read anew at each use; while it cannot be read, as in the
 // middle of a replacement, the last good one serves.
-type kept[T any] struct {
-	what string // the variable that names it
-	read func() (T, error)
-	log  *slog.Logger
+type reloadable[T any] struct {
+	variable string // the variable that names it
+	read     func() (T, error)
+	log      *slog.Logger
 
-	mu   sync.Mutex // guards what follows
-	last T
-	told string // why it could not be read, as was logged
+	mu         sync.Mutex // guards what follows
+	last       T
+	lastLogged string // why it could not be read, as was logged
 }
 
-func (k *kept[T]) get() T {
+func (k *reloadable[T]) current() T {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	v, err := k.read()
 	switch {
 	case err == nil:
-		if k.told != "" {
-			k.log.Info("file is readable again", "variable", k.what)
+		if k.lastLogged != "" {
+			k.log.Info("file is readable again", "variable", k.variable)
 		}
-		k.last, k.told = v, ""
-	case err.Error() != k.told:
-		k.told = err.Error()
-		k.log.Warn("cannot read file of variable", "variable", k.what, "err", err, "hint", "the last good value stays in use")
+		k.last, k.lastLogged = v, ""
+	case err.Error() != k.lastLogged:
+		k.lastLogged = err.Error()
+		k.log.Warn("cannot read file of variable", "variable", k.variable, "err", err, "hint", "the last good value stays in use")
 	}
 	return k.last
 }
 
 // secret gives the present text of a variable that was given as a file, or
 // its only one. The function is for concurrent use.
-func (c *Config) secret(name string, first Secret, log *slog.Logger) func() string {
+func (c *Config) secret(name string, initial Secret, log *slog.Logger) func() string {
 	file, ok := c.files[name]
 	if !ok {
-		return func() string { return string(first) }
+		return func() string { return string(initial) }
 	}
-	k := &kept[string]{what: name + "_FILE", log: log, last: string(first), read: func() (string, error) { return readSecret(file) }}
-	return k.get
+	k := &reloadable[string]{variable: name + "_FILE", log: log, last: string(initial), read: func() (string, error) { return readSecret(file) }}
+	return k.current
 }
 
 // errEmptyFile is returned for a file that holds nothing but space.
@@ -83,8 +83,8 @@ func readCA(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readPair reads a certificate and its key.
-func readPair(cert, key string) (*tls.Certificate, error) {
+// readKeyPair reads a certificate and its key.
+func readKeyPair(cert, key string) (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("%s with %s: %w", cert, key, err)
@@ -93,13 +93,13 @@ func readPair(cert, key string) (*tls.Certificate, error) {
 }
 
 // certificate gives the present certificate of two files; nil if there is none.
-func certificate(what, cert, key string, log *slog.Logger) func() *tls.Certificate {
+func certificate(variable, cert, key string, log *slog.Logger) func() *tls.Certificate {
 	if cert == "" {
 		return nil
 	}
-	k := &kept[*tls.Certificate]{what: what, log: log, read: func() (*tls.Certificate, error) { return readPair(cert, key) }}
-	k.get() // the one that the configuration was checked with is the first good one
-	return k.get
+	k := &reloadable[*tls.Certificate]{variable: variable, log: log, read: func() (*tls.Certificate, error) { return readKeyPair(cert, key) }}
+	k.current() // the one that the configuration was checked with is the first good one
+	return k.current
 }
 
 // client makes the API client that the configuration describes.

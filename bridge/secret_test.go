@@ -13,19 +13,19 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// behindTLS moves the world's tenant behind TLS.
-func (w *world) behindTLS(t *tls.Config) {
+// serveOverTLS moves the world's tenant behind TLS.
+func (w *testEnv) serveOverTLS(t *tls.Config) {
 	w.t.Helper()
 	w.tenant = bpcctest.NewTLSServer(bpcctest.Config{}, t)
 	w.t.Cleanup(w.tenant.Close)
 	w.env["BPCC_URL"] = w.tenant.URL
-	w.agent("anna", "ready", "")
+	w.setAgent("anna", "ready", "")
 }
 
-// logged waits until a log holds an entry with a text.
-func logged(t *testing.T, log *safeBuffer, text string) {
+// waitForLog waits until a log holds an entry with a text.
+func waitForLog(t *testing.T, log *safeBuffer, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
 		for line := range strings.Lines(log.String()) {
 			var entry map[string]any
 			if err := json.Unmarshal([]byte(line), &entry); err != nil {
@@ -43,10 +43,10 @@ func logged(t *testing.T, log *safeBuffer, text string) {
 
 func TestTLSToTheSource(t *testing.T) {
 	t.Parallel()
-	ours, theirs := newAuthority(t), newAuthority(t)
-	cert, key := ours.issue("bridge")
-	strangeCert, strangeKey := theirs.issue("stranger")
-	lax, strict := ours.serverTLS(false), ours.serverTLS(true)
+	ours, theirs := newTestCA(t), newTestCA(t)
+	cert, key := ours.issueCert("bridge")
+	strangeCert, strangeKey := theirs.issueCert("stranger")
+	noClientCert, strict := ours.serverTLS(false), ours.serverTLS(true)
 	tests := map[string]struct {
 		strict  bool // the tenant wants a certificate
 		env     map[string]string
@@ -71,21 +71,21 @@ func TestTLSToTheSource(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
+			w := newTestEnv(t, bpcctest.Config{})
 			if tt.strict {
-				w.behindTLS(strict.Clone())
+				w.serveOverTLS(strict.Clone())
 			} else {
-				w.behindTLS(lax.Clone())
+				w.serveOverTLS(noClientCert.Clone())
 			}
 			for name, value := range tt.env {
 				w.env[name] = value
 			}
-			log := w.listen()
+			log := w.startWithLog()
 			if tt.wantLog == "" {
 				w.waitFor("agent.anna.observed", 1)
 				return
 			}
-			logged(t, log, tt.wantLog)
+			waitForLog(t, log, tt.wantLog)
 			if n := w.tenant.Counts().Logins; n != 0 {
 				t.Errorf("%d logins went out nevertheless", n)
 			}
@@ -96,17 +96,17 @@ func TestTLSToTheSource(t *testing.T) {
 // A certificate that is renewed while the bridge runs is shown from then on.
 func TestRenewedCertificateIsShown(t *testing.T) {
 	t.Parallel()
-	ours := newAuthority(t)
-	cert, key := ours.issueUntil("bridge", time.Now().Add(-time.Minute))
-	w := newWorld(t, bpcctest.Config{})
-	w.behindTLS(ours.serverTLS(true))
+	ours := newTestCA(t)
+	cert, key := ours.issueCertUntil("bridge", time.Now().Add(-time.Minute))
+	w := newTestEnv(t, bpcctest.Config{})
+	w.serveOverTLS(ours.serverTLS(true))
 	w.env["BPCC_CA_FILE"], w.env["BPCC_CERT"], w.env["BPCC_KEY"] = ours.file, cert, key
-	log := w.listen()
-	logged(t, log, "does not take the TLS handshake") // for the certificate has expired
+	log := w.startWithLog()
+	waitForLog(t, log, "does not take the TLS handshake") // for the certificate has expired
 	// Certificate and key are replaced one after the other; between, they do not fit.
-	write(t, cert, "")
-	logged(t, log, "cannot read file of variable")
-	ours.issue("bridge")
+	replaceFile(t, cert, "")
+	waitForLog(t, log, "cannot read file of variable")
+	ours.issueCert("bridge")
 	w.waitFor("agent.anna.observed", 1)
 }
 
@@ -126,19 +126,19 @@ func TestRotatedSecret(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{ClientSecret: "the-first-secret", CookieLogin: tt.cookie})
-			w.agent("anna", "ready", "")
+			w := newTestEnv(t, bpcctest.Config{ClientSecret: "the-first-secret", CookieLogin: tt.cookie})
+			w.setAgent("anna", "ready", "")
 			secret := filepath.Join(t.TempDir(), "secret")
-			write(t, secret, "the-first-secret\n")
+			replaceFile(t, secret, "the-first-secret\n")
 			delete(w.env, "BPCC_CLIENT_SECRET")
 			w.env[tt.file+"_FILE"] = secret
 			for name, value := range tt.env {
 				w.env[name] = value
 			}
-			log := w.listen()
+			log := w.startWithLog()
 			w.waitFor("agent.anna.observed", 1)
 
-			write(t, secret, "the-second-secret\n")
+			replaceFile(t, secret, "the-second-secret\n")
 			w.tenant.AddUser("sim", "the-second-secret")
 			w.tenant.Inject(bpcctest.Fault{Path: tt.path, Status: 500, Body: "what is the-second-secret, was the-first-secret?"})
 			w.tenant.ExpireTokens()
@@ -156,11 +156,11 @@ func TestRotatedSecret(t *testing.T) {
 			w.tenant.ExpireTokens()
 			w.tenant.StealSession()
 			w.tenant.SetState("anna", "ready", "")
-			all := w.wait("the last state", func(all []stored) bool { return len(on(all, "agent.anna.state_changed")) == 2 })
-			if n := len(on(all, "feed.interrupted")); n != 0 {
+			all := w.waitForEvents("the last state", func(all []storedEvent) bool { return len(withSubject(all, "agent.anna.state_changed")) == 2 })
+			if n := len(withSubject(all, "feed.interrupted")); n != 0 {
 				t.Errorf("%d interruptions; want none", n)
 			}
-			logged(t, log, "cannot read file of variable")
+			waitForLog(t, log, "cannot read file of variable")
 			if text := log.String(); strings.Contains(text, "-secret") {
 				t.Errorf("a secret is in the log:\n%s", text)
 			}
@@ -168,17 +168,17 @@ func TestRotatedSecret(t *testing.T) {
 	}
 }
 
-// TestSecretMendedAfterRefusal has the tenant refuse the secret, after which the
+// TestNewSecretAfterRefusal has the tenant refuse the secret, after which the
 // source waits for half a minute at least, unless there is a new one.
-func TestSecretMendedAfterRefusal(t *testing.T) {
+func TestNewSecretAfterRefusal(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{ClientSecret: "the-first-secret"})
-	w.agent("anna", "ready", "")
+	w := newTestEnv(t, bpcctest.Config{ClientSecret: "the-first-secret"})
+	w.setAgent("anna", "ready", "")
 	secret := filepath.Join(t.TempDir(), "secret")
-	write(t, secret, "the-first-secret")
+	replaceFile(t, secret, "the-first-secret")
 	delete(w.env, "BPCC_CLIENT_SECRET")
 	w.env["BPCC_CLIENT_SECRET_FILE"] = secret
-	log := w.listen()
+	log := w.startWithLog()
 	w.waitFor("agent.anna.observed", 1)
 
 	w.tenant.AddUser("sim", "the-second-secret")
@@ -187,10 +187,10 @@ func TestSecretMendedAfterRefusal(t *testing.T) {
 	if n := w.tenant.Counts().LoginsRefused; n != 1 {
 		t.Errorf("%d logins were refused; want 1, for more may lock the user", n)
 	}
-	write(t, secret, "a wrong one") // a new secret, and refused as well
-	logged(t, log, "secret changed, logging in")
-	w.until("the second refusal", func() bool { return w.tenant.Counts().LoginsRefused == 2 })
-	write(t, secret, "the-second-secret")
+	replaceFile(t, secret, "a wrong one") // a new secret, and refused as well
+	waitForLog(t, log, "secret changed, logging in")
+	w.waitUntil("the second refusal", func() bool { return w.tenant.Counts().LoginsRefused == 2 })
+	replaceFile(t, secret, "the-second-secret")
 	w.waitFor("feed.resumed", 1)
 	if n := w.tenant.Counts().LoginsRefused; n != 2 {
 		t.Errorf("%d logins were refused; want 2", n)
@@ -200,23 +200,23 @@ func TestSecretMendedAfterRefusal(t *testing.T) {
 	}
 }
 
-// until waits for something that is not in the stream.
-func (w *world) until(what string, so func() bool) {
+// waitUntil waits for something that is not in the stream.
+func (w *testEnv) waitUntil(what string, so func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); !so(); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !so(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }
 
-func TestFaultsOfTrust(t *testing.T) {
+func TestTLSErrors(t *testing.T) {
 	t.Parallel()
-	ours := newAuthority(t)
-	cert, key := ours.issue("bridge")
-	otherCert, _ := ours.issue("other")
+	ours := newTestCA(t)
+	cert, key := ours.issueCert("bridge")
+	otherCert, _ := ours.issueCert("other")
 	empty := filepath.Join(t.TempDir(), "empty")
-	write(t, empty, "\n")
+	replaceFile(t, empty, "\n")
 	const local = "http://127.0.0.1:8090"
 	tests := map[string]struct {
 		env      []string // on top of what is right

@@ -35,7 +35,7 @@ func TestSupported(t *testing.T) {
 // servers: one that may lead, and one that may not.
 func TestLeaderVersion(t *testing.T) {
 	t.Parallel()
-	g, stream := newGroup(t)
+	g, stream := newPublisherTest(t)
 	if err := checkLeader(stream.CachedInfo()); err != nil {
 		t.Error(err)
 	}
@@ -52,7 +52,7 @@ func TestLeaderVersion(t *testing.T) {
 	}
 
 	url, _ := natstest.StartOld(t, t.TempDir(), 0)
-	js := connected(t, url)
+	js := connect(t, url)
 	old, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)
@@ -74,18 +74,18 @@ func TestLeaderVersion(t *testing.T) {
 func TestBatchOnOldServer(t *testing.T) {
 	t.Parallel()
 	url, _ := natstest.StartOld(t, t.TempDir(), 0)
-	js := connected(t, url)
+	js := connect(t, url)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true}); err != nil {
 		t.Fatal(err)
 	}
-	g := newGrouping(js)
+	g := newBatchPublisher(js)
 	for name, fence := range map[string]uint64{"stored": 0, "refused at the fence": 77} {
-		if _, err := g.publish(t.Context(), commitOf("a", 3, fence)); !errors.Is(err, ErrServerVersion) {
+		if _, err := g.publishBatch(t.Context(), newCommit("a", 3, fence)); !errors.Is(err, ErrServerVersion) {
 			t.Errorf("%s: %v, want %v", name, err, ErrServerVersion)
 		}
 	}
 	// The checkpoint alone, which is no batch for the server either.
-	if _, err := g.batch(t.Context(), []*nats.Msg{commitOf("b", 0, 0)[0]}); !errors.Is(err, ErrServerVersion) {
+	if _, err := g.publishAtomic(t.Context(), []*nats.Msg{newCommit("b", 0, 0)[0]}); !errors.Is(err, ErrServerVersion) {
 		t.Errorf("one message: %v, want %v", err, ErrServerVersion)
 	}
 }

@@ -22,8 +22,8 @@ const (
 	servicePrefix = "bpcc.svc"
 )
 
-// semantic is what the service API takes for a version.
-var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+// semverRE is what the service API takes for a version.
+var semverRE = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
 // announce makes this process known as a NATS service until ctx ends, so that
 // `nats service ls|info|stats bpcc-bridge` shows every instance and how it is.
@@ -31,36 +31,36 @@ var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z
 // is fixed when it is added, so it is added again when the role changes. A server
 // that does not allow it is no reason not to bridge.
 func (f *Fleet) announce(ctx context.Context) {
-	var said map[string]string
+	var announced map[string]string
 	stop := func() {}
 	defer func() { stop() }()
 	for {
-		if now := f.metadata(); !maps.Equal(now, said) {
+		if now := f.metadata(); !maps.Equal(now, announced) {
 			stop()
-			said, stop = now, f.addService(now)
+			announced, stop = now, f.addService(now)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-f.limits.turned:
+		case <-f.shared.roleChanged:
 		}
 		// Many tenants turn at once.
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(announcePause):
+		case <-time.After(announceDelay):
 		}
 	}
 }
 
-// announcePause is how long a change of role may wait for the next one.
-const announcePause = time.Second
+// announceDelay is how long a change of role may wait for the next one.
+const announceDelay = time.Second
 
 // metadata is what the service says of this instance.
 func (f *Fleet) metadata() map[string]string {
 	m := map[string]string{"instance": f.bridges[0].self.instance, "stream": f.config.Stream, "version": f.config.Version}
-	if f.balance != nil {
-		m["leads"] = fmt.Sprintf("%d of %d tenants", f.balance.led.Load(), len(f.bridges))
+	if f.rebalancer != nil {
+		m["leads"] = fmt.Sprintf("%d of %d tenants", f.rebalancer.leading.Load(), len(f.bridges))
 		return m
 	}
 	h := f.bridges[0].Health()
@@ -73,21 +73,21 @@ func (f *Fleet) metadata() map[string]string {
 
 func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 	version := strings.TrimPrefix(f.config.Version, "v")
-	if !semantic.MatchString(version) {
+	if !semverRE.MatchString(version) {
 		version = "0.0.0"
 	}
 	subject := servicePrefix + ".*.health"
-	if f.balance == nil {
+	if f.rebalancer == nil {
 		subject = servicePrefix + "." + event.Token(f.config.Tenant) + ".health"
 	}
 	service, err := micro.AddService(f.js.Conn(), micro.Config{
 		Name: serviceName, Version: version, Metadata: metadata,
 		Description:  "carries the changes of Bright Pattern contact centres to JetStream",
-		StatsHandler: func(*micro.Endpoint) any { return f.present() },
+		StatsHandler: func(*micro.Endpoint) any { return f.serviceStats() },
 	})
 	if err == nil {
 		// No queue group: every instance answers for itself.
-		err = service.AddEndpoint("health", micro.HandlerFunc(f.answer),
+		err = service.AddEndpoint("health", micro.HandlerFunc(f.handleHealth),
 			micro.WithEndpointSubject(subject), micro.WithEndpointQueueGroupDisabled())
 	}
 	if err != nil {
@@ -101,16 +101,16 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 	}
 }
 
-// present is what the service's statistics show.
-func (f *Fleet) present() any {
-	if f.balance == nil {
+// serviceStats is what the service's statistics show.
+func (f *Fleet) serviceStats() any {
+	if f.rebalancer == nil {
 		return f.bridges[0].Health()
 	}
 	return f.Health()
 }
 
-// answer tells the health of the tenant that the request's subject names.
-func (f *Fleet) answer(r micro.Request) {
+// handleHealth tells the health of the tenant that the request's subject names.
+func (f *Fleet) handleHealth(r micro.Request) {
 	token := strings.TrimSuffix(strings.TrimPrefix(r.Subject(), servicePrefix+"."), ".health")
 	for _, b := range f.bridges {
 		if event.Token(b.config.Tenant) != token {

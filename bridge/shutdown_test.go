@@ -12,82 +12,82 @@ import (
 )
 
 // supervisors kill what has not stopped by then.
-const stopBy = 10 * time.Second
+const stopDeadline = 10 * time.Second
 
 // TestShutdown asks a bridge to stop in every state that it can be in. It is gone
 // in time, says goodbye where it can, and gives back what it holds.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	const (
-		held = "ends by itself"
+		expires = "ends by itself"
 		// A renewal that was stored unheard keeps the release from it.
-		either = "released, or ends by itself"
+		releasedOrExpires = "released, or ends by itself"
 	)
 	tests := map[string]struct {
-		spoil  func(w *world, p *proxy)
-		want   error
-		stays  bool   // the subscription, at the tenant
-		silent bool   // no goodbye in the stream
-		lease  string // "" = released
+		disrupt  func(w *testEnv, p *natsProxy)
+		want     error
+		stays    bool   // the subscription, at the tenant
+		noAnswer bool   // no goodbye in the stream
+		lease    string // "" = released
 	}{
-		"at work": {spoil: func(*world, *proxy) {}},
+		"at work": {disrupt: func(*testEnv, *natsProxy) {}},
 		"while the source hangs": {
-			spoil: func(w *world, _ *proxy) {
+			disrupt: func(w *testEnv, _ *natsProxy) {
 				w.tenant.Inject(bpcctest.Fault{Delay: time.Hour, Times: -1})
 				w.tenant.Inject(bpcctest.Fault{Path: "/active", Delay: time.Hour, Times: -1})
 			},
 			stays: true,
 		},
 		"while the source refuses": {
-			spoil: func(w *world, _ *proxy) {
+			disrupt: func(w *testEnv, _ *natsProxy) {
 				w.tenant.Inject(bpcctest.Fault{Status: 403, Times: -1})
 				w.tenant.Inject(bpcctest.Fault{Path: "/active", Status: 500, Times: -1})
 			},
 			stays: true,
 		},
-		"while NATS is away":         {spoil: func(_ *world, p *proxy) { p.away(true) }, want: bridge.ErrUnfinished, silent: true, lease: held},
-		"while NATS does not answer": {spoil: func(_ *world, p *proxy) { p.toClient.shut() }, want: bridge.ErrUnfinished, silent: true, lease: either},
+		"while NATS is away":         {disrupt: func(_ *testEnv, p *natsProxy) { p.setDown(true) }, want: bridge.ErrUnfinished, noAnswer: true, lease: expires},
+		"while NATS does not answer": {disrupt: func(_ *testEnv, p *natsProxy) { p.toClient.pause() }, want: bridge.ErrUnfinished, noAnswer: true, lease: releasedOrExpires},
 		"while NATS is away and the source hangs": {
-			spoil: func(w *world, p *proxy) {
+			disrupt: func(w *testEnv, p *natsProxy) {
 				w.tenant.Inject(bpcctest.Fault{Delay: time.Hour, Times: -1})
 				w.tenant.Inject(bpcctest.Fault{Path: "/active", Delay: time.Hour, Times: -1})
-				p.away(true)
+				p.setDown(true)
 			},
-			want: bridge.ErrUnfinished, stays: true, silent: true, lease: held,
+			want: bridge.ErrUnfinished, stays: true, noAnswer: true, lease: expires,
 		},
 		"while a batch is held": {
-			spoil: func(w *world, _ *proxy) {
-				w.reshape("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew })
+			disrupt: func(w *testEnv, _ *natsProxy) {
+				w.updateStream("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew })
 			},
-			want: bridge.ErrUnfinished, silent: true,
+			want: bridge.ErrUnfinished, noAnswer: true,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, p := behindProxy(t)
+			w, p := newProxiedEnv(t)
 			w.env["BRIDGE_LEASE_TTL"] = "60s"
-			w.agent("anna", "ready", "")
-			w.provision()
-			running := w.run(p.through(t))
+			w.setAgent("anna", "ready", "")
+			w.provisionStreams()
+			running := w.runFleet(p.connect(t))
 			w.waitFor("totals.bridge.observed", 1)
-			test.spoil(w, p)
+			test.disrupt(w, p)
 			w.tenant.SetState("anna", "busy", "")
 			<-time.After(500 * time.Millisecond) // a request or a batch is under way
 			deletes := w.tenant.Counts().Deletes
-			begun := time.Now()
+			start := time.Now()
 			running.stop()
 			if err := <-running.ended; !errors.Is(err, test.want) {
 				t.Errorf("ended with %v, want %v", err, test.want)
 			}
-			if took := time.Since(begun); took > stopBy {
-				t.Errorf("took %v to stop", took)
+			if duration := time.Since(start); duration > stopDeadline {
+				t.Errorf("took %v to stop", duration)
 			}
 			if n := w.tenant.Counts().Deletes - deletes; n != 1 {
 				t.Errorf("asked %d times to delete the subscription", n)
 			}
 			w.tenant.ClearFaults()
-			if gone := w.tenant.Subscriptions() == 0; gone == test.stays {
+			if exited := w.tenant.Subscriptions() == 0; exited == test.stays {
 				t.Errorf("the tenant has %d subscriptions", w.tenant.Subscriptions())
 			}
 			leases, err := w.js.KeyValue(t.Context(), "bpcc_lease")
@@ -95,30 +95,30 @@ func TestShutdown(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = leases.Get(t.Context(), "acme")
-			if released := errors.Is(err, jetstream.ErrKeyNotFound); test.lease != either && released != (test.lease == "") {
+			if released := errors.Is(err, jetstream.ErrKeyNotFound); test.lease != releasedOrExpires && released != (test.lease == "") {
 				t.Errorf("looked at the lease: %v", err)
 			}
-			if n := len(on(w.events(), "feed.stopped")); (n == 0) != test.silent {
+			if n := len(withSubject(w.events(), "feed.stopped")); (n == 0) != test.noAnswer {
 				t.Errorf("feed.stopped %d times", n)
 			}
 		})
 	}
 }
 
-// TestShutdownWhileStandingBy stops an instance that does not lead.
-func TestShutdownWhileStandingBy(t *testing.T) {
+// TestShutdownOnStandby stops an instance that does not lead.
+func TestShutdownOnStandby(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.startBridge()
 	w.waitFor("feed.started", 1)
-	standby := w.run(w.js)
-	w.quietPolls(3)
-	begun := time.Now()
+	standby := w.runFleet(w.js)
+	w.waitForPolls(3)
+	start := time.Now()
 	standby.stop()
-	if err := <-standby.ended; err != nil || time.Since(begun) > stopBy/2 {
-		t.Errorf("stopped after %v: %v", time.Since(begun), err)
+	if err := <-standby.ended; err != nil || time.Since(start) > stopDeadline/2 {
+		t.Errorf("stopped after %v: %v", time.Since(start), err)
 	}
-	if n := len(on(w.events(), "feed.stopped")); n != 0 {
+	if n := len(withSubject(w.events(), "feed.stopped")); n != 0 {
 		t.Errorf("a standby said goodbye for the leader")
 	}
 }

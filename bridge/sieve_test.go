@@ -23,8 +23,8 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// listen runs a bridge as start does, and hands out its log, one JSON object a line.
-func (w *world) listen() *safeBuffer {
+// startWithLog runs a bridge as start does, and hands out its log, one JSON object a line.
+func (w *testEnv) startWithLog() *safeBuffer {
 	w.t.Helper()
 	c := w.config()
 	if _, err := bridge.Provision(w.t.Context(), w.js, c); err != nil {
@@ -47,8 +47,8 @@ func (w *world) listen() *safeBuffer {
 	return &log
 }
 
-// warnings are the entries of a log at level WARN that name what is refused.
-func warnings(log *safeBuffer) (refused []string) {
+// refusedStats are the entries of a log at level WARN that name what is refused.
+func refusedStats(log *safeBuffer) (refused []string) {
 	for line := range strings.Lines(log.String()) {
 		var entry struct{ Level, Refused string }
 		if err := json.Unmarshal([]byte(line), &entry); err == nil && entry.Level == "WARN" && entry.Refused != "" {
@@ -58,8 +58,8 @@ func warnings(log *safeBuffer) (refused []string) {
 	return refused
 }
 
-// gate stands before a tenant and refuses subscriptions whose body it dislikes.
-func (w *world) gate(refuse func(body string) bool) {
+// refuseSubscriptions stands before a tenant and refuses subscriptions whose body it dislikes.
+func (w *testEnv) refuseSubscriptions(refuse func(body string) bool) {
 	gate := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && r.URL.Path == "/statsapi/subscription" {
 			body, err := io.ReadAll(r.Body)
@@ -79,8 +79,8 @@ func (w *world) gate(refuse func(body string) bool) {
 }
 
 // image is an event's picture after it, as names and texts in order of names.
-func image(s stored) []string {
-	after, _ := s.get("after").(map[string]any)
+func image(s storedEvent) []string {
+	after, _ := s.field("after").(map[string]any)
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		out = append(out, fmt.Sprintf("%s=%v", name, after[name]))
@@ -97,29 +97,29 @@ func columnsOf(stats ...string) string {
 	return "[" + strings.Join(columns, ",") + "]"
 }
 
-// sixteen is an agent grid of sixteen columns, one of them unknown.
-var sixteen = columnsOf("login_id", "user_id", "first_last_name", "team_name", "extension", "acd_state", "acd_next_state", "reasn",
+// sixteenColumns is an agent grid of sixteen columns, one of them unknown.
+var sixteenColumns = columnsOf("login_id", "user_id", "first_last_name", "team_name", "extension", "acd_state", "acd_next_state", "reasn",
 	"state_duration", "login_time", "in_calls_handled_per_day", "out_calls_handled_per_day",
 	"agent_total_ready_time", "agent_total_busy_time", "agent_total_ACW_time", "agent_total_break_time")
 
-func TestUnknownStatisticIsLeftOut(t *testing.T) {
+func TestUnknownStatisticIsSkipped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
-	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}]}}`)
-	w.agent("anna", "ready", "")
-	log := w.listen()
+	w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `}]}}`)
+	w.setAgent("anna", "ready", "")
+	log := w.startWithLog()
 	first := w.waitFor("agent.anna.observed", 1)[0]
 	if after := image(first); len(after) != 15 || slices.ContainsFunc(after, func(s string) bool { return strings.HasPrefix(s, "reasn=") }) {
 		t.Errorf("the image is not the other fifteen columns: %v", after)
 	}
 	want := []string{`"reasn" (app "wall", agent grid "agents", column "8")`}
-	if diff := cmp.Diff(want, warnings(log)); diff != "" {
+	if diff := cmp.Diff(want, refusedStats(log)); diff != "" {
 		t.Errorf("warnings (-want +got)\n%s", diff)
 	}
 	// The first, the key alone, all others, two for each halving of fifteen, the last.
 	counts := w.tenant.Counts()
-	if most := 3 + 2*4 + 1; counts.Subscribes > most || counts.Deletes > most {
-		t.Errorf("%d subscriptions and %d deletions, want at most %d", counts.Subscribes, counts.Deletes, most)
+	if maxCount := 3 + 2*4 + 1; counts.Subscribes > maxCount || counts.Deletes > maxCount {
+		t.Errorf("%d subscriptions and %d deletions, want at most %d", counts.Subscribes, counts.Deletes, maxCount)
 	}
 
 	w.tenant.DropSubscriptions()
@@ -128,25 +128,25 @@ func TestUnknownStatisticIsLeftOut(t *testing.T) {
 	if again := w.tenant.Counts().Subscribes - counts.Subscribes; again != 1 {
 		t.Errorf("%d subscriptions after the first was lost, want 1", again)
 	}
-	if got := warnings(log); len(got) != 1 {
+	if got := refusedStats(log); len(got) != 1 {
 		t.Errorf("warned %d times", len(got))
 	}
 }
 
 func TestUnknownStatisticsOfSeveralSections(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
-	w.subscribe(`{
+	w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.writeSubscription(`{
 		"a":{"agent_grids":[{"id":"1","columns":[{"id":"x","stat_name":"shoe_size"},{"id":"s","stat_name":"acd_state"}],"order_by":"x"}],
 			"stats_totals":["agents_ready","in_cals_waiting","agents_logged"]},
 		"b":{"agent_grids":[{"id":"1","columns":[{"id":"x","stat_name":"shoe_size"},{"id":"r","stat_name":"reason"}]}],
 			"service_grids":[{"id":"2","columns":` + columnsOf("name", "in_calls_waiting", "Agents_busy", "agents_logged") + `}]},
 		"c":{"stats_totals":["in_cals_waiting"],"stats_totals_service_ids":["` + bpcctest.ServiceID("Voice") + `"]}}`)
-	w.agent("anna", "not_ready", "Lunch")
+	w.setAgent("anna", "not_ready", "Lunch")
 	w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "4"}})
-	log := w.listen()
-	all := w.wait("the first picture", func(all []stored) bool { return len(on(all, "totals.a.observed")) > 0 })
-	if diff := cmp.Diff([]string{"feed.started", "agent.anna.observed", "service.Voice.observed", "totals.a.observed"}, subjects(all)); diff != "" {
+	log := w.startWithLog()
+	all := w.waitForEvents("the first picture", func(all []storedEvent) bool { return len(withSubject(all, "totals.a.observed")) > 0 })
+	if diff := cmp.Diff([]string{"feed.started", "agent.anna.observed", "service.Voice.observed", "totals.a.observed"}, subjectsOf(all)); diff != "" {
 		t.Errorf("subjects (-want +got)\n%s", diff)
 	}
 	for subject, want := range map[string][]string{
@@ -154,28 +154,28 @@ func TestUnknownStatisticsOfSeveralSections(t *testing.T) {
 		"service.Voice.observed": {"agents_logged=1", "in_calls_waiting=4", "name=Voice"},
 		"totals.a.observed":      {"agents_logged=1", "agents_ready=0"},
 	} {
-		if diff := cmp.Diff(want, image(on(all, subject)[0])); diff != "" {
+		if diff := cmp.Diff(want, image(withSubject(all, subject)[0])); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", subject, diff)
 		}
 	}
 	want := []string{`"shoe_size" (app "a", agent grid "1", column "x"; app "b", agent grid "1", column "x"), ` +
 		`"in_cals_waiting" (app "a", stats_totals; app "c", stats_totals), "Agents_busy" (app "b", service grid "2", column "3")`}
-	if diff := cmp.Diff(want, warnings(log)); diff != "" {
+	if diff := cmp.Diff(want, refusedStats(log)); diff != "" {
 		t.Errorf("warnings (-want +got)\n%s", diff)
 	}
-	if got, most := w.tenant.Counts().Subscribes, 3+2*3*3+1; got > most {
-		t.Errorf("%d subscriptions, want at most %d", got, most)
+	if got, maxCount := w.tenant.Counts().Subscribes, 3+2*3*3+1; got > maxCount {
+		t.Errorf("%d subscriptions, want at most %d", got, maxCount)
 	}
 }
 
-// TestHopelessSubscriptions: what cannot be mended by leaving statistics out is
+// TestUnfixableSubscriptions: what cannot be mended by leaving statistics out is
 // told once, with its reason, and tried again slowly.
-func TestHopelessSubscriptions(t *testing.T) {
+func TestUnfixableSubscriptions(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		subscription string
 		refuse       func(body string) bool
-		most         int // subscriptions
+		maxCount     int // subscriptions
 		want         []string
 	}{
 		"unknown key": {
@@ -194,7 +194,7 @@ func TestHopelessSubscriptions(t *testing.T) {
 			[]string{"it refuses every single statistic of the subscription", "read the server's answer"},
 		},
 		"another reason": {
-			`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `,"team_ids":["nobody"]}]}}`,
+			`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `,"team_ids":["nobody"]}]}}`,
 			func(body string) bool { return strings.Contains(body, "nobody") }, 4,
 			[]string{"it refuses even the columns by which rows are named", "check team_ids"},
 		},
@@ -207,56 +207,56 @@ func TestHopelessSubscriptions(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
-			w.subscribe(test.subscription)
-			var tries counter
+			w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
+			w.writeSubscription(test.subscription)
+			var tries syncCounter
 			refuse := test.refuse
 			if refuse == nil {
 				refuse = func(string) bool { return false }
 			}
-			w.gate(func(body string) bool { tries.add(); return refuse(body) })
-			w.agent("anna", "ready", "")
-			log := w.listen()
-			told := "BPCC request failed"
-			for deadline := time.Now().Add(patience); !strings.Contains(log.String(), told) && time.Now().Before(deadline); {
+			w.refuseSubscriptions(func(body string) bool { tries.add(); return refuse(body) })
+			w.setAgent("anna", "ready", "")
+			log := w.startWithLog()
+			wantLog := "BPCC request failed"
+			for deadline := time.Now().Add(testTimeout); !strings.Contains(log.String(), wantLog) && time.Now().Before(deadline); {
 				<-time.After(20 * time.Millisecond)
 			}
 			<-time.After(500 * time.Millisecond) // five polls, in which nothing may be tried
 			text := log.String()
-			for _, want := range append(test.want, told, `"retry_in":"3`) {
+			for _, want := range append(test.want, wantLog, `"retry_in":"3`) {
 				if !strings.Contains(text, want) {
 					t.Errorf("the log lacks %q", want)
 				}
 			}
-			if n := strings.Count(text, told); n != 1 || t.Failed() {
+			if n := strings.Count(text, wantLog); n != 1 || t.Failed() {
 				t.Errorf("told %d times:\n%s", n, text)
 			}
-			if got := tries.get(); got > test.most {
-				t.Errorf("%d subscriptions, want at most %d", got, test.most)
+			if got := tries.get(); got > test.maxCount {
+				t.Errorf("%d subscriptions, want at most %d", got, test.maxCount)
 			}
-			if all := w.events(); len(on(all, "agent.anna.observed")) > 0 {
+			if all := w.events(); len(withSubject(all, "agent.anna.observed")) > 0 {
 				t.Error("something was published all the same")
 			}
 		})
 	}
 }
 
-// TestSieveGoesOnAfterTrouble throttles every sixth subscription: what was found out before is not asked for again.
-func TestSieveGoesOnAfterTrouble(t *testing.T) {
+// TestBisectionResumesAfterErrors throttles every sixth subscription: what was found out before is not asked for again.
+func TestBisectionResumesAfterErrors(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
-	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}]}}`)
-	w.agent("anna", "ready", "")
-	var tries counter
-	w.gate(func(string) bool {
+	w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `}]}}`)
+	w.setAgent("anna", "ready", "")
+	var tries syncCounter
+	w.refuseSubscriptions(func(string) bool {
 		if tries.add()%6 == 0 {
 			w.tenant.Inject(bpcctest.Fault{Path: "/subscription", Status: 503})
 		}
 		return false
 	})
-	log := w.listen()
+	log := w.startWithLog()
 	w.waitFor("agent.anna.observed", 1)
-	if got := warnings(log); len(got) != 1 {
+	if got := refusedStats(log); len(got) != 1 {
 		t.Errorf("warned %d times: %v", len(got), got)
 	}
 	if n := strings.Count(log.String(), "searching for the statistic"); n != 1 {
@@ -269,13 +269,13 @@ func TestSieveGoesOnAfterTrouble(t *testing.T) {
 
 func TestCheckNamesRefusedStatistics(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
+	w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
 	w.env["BPCC_POLL_INTERVAL"] = "10s" // or a slow answer is something to look at
-	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}],"stats_totals":["agents_redy"]},"desk":{"stats_totals":["agents_ready"]}}`)
-	w.agent("anna", "ready", "")
+	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `}],"stats_totals":["agents_redy"]},"desk":{"stats_totals":["agents_ready"]}}`)
+	w.setAgent("anna", "ready", "")
 	var out strings.Builder
 	err := bridge.Check(t.Context(), w.config(), func(s bridge.Step) {
-		fmt.Fprintf(&out, "%s %s: %s → %s\n", s.Outcome, s.Name, s.Saw, s.Mend)
+		fmt.Fprintf(&out, "%s %s: %s → %s\n", s.Outcome, s.Name, s.Found, s.Hint)
 	})
 	if !errors.Is(err, bridge.ErrCheck) {
 		t.Errorf("Check: %v, want %v", err, bridge.ErrCheck)
@@ -294,35 +294,35 @@ func TestCheckNamesRefusedStatistics(t *testing.T) {
 	}
 }
 
-// counter counts over goroutines.
-type counter struct {
+// syncCounter counts over goroutines.
+type syncCounter struct {
 	mu sync.Mutex
 	n  int
 }
 
-func (c *counter) add() int {
+func (c *syncCounter) add() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n++
 	return c.n
 }
 
-func (c *counter) get() int {
+func (c *syncCounter) get() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n
 }
 
-// TestStopWhileLooking: a bridge that is told to stop between two tries stops,
+// TestStopDuringBisection: a bridge that is told to stop between two tries stops,
 // and leaves no try's subscription behind.
-func TestStopWhileLooking(t *testing.T) {
+func TestStopDuringBisection(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{RefuseUnknownStats: true})
-	w.subscribe(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteen + `}]}}`)
-	var tries counter
-	w.gate(func(string) bool { tries.add(); return false })
-	stop := w.start()
-	for deadline := time.Now().Add(patience); tries.get() < 2 && time.Now().Before(deadline); {
+	w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `}]}}`)
+	var tries syncCounter
+	w.refuseSubscriptions(func(string) bool { tries.add(); return false })
+	stop := w.startBridge()
+	for deadline := time.Now().Add(testTimeout); tries.get() < 2 && time.Now().Before(deadline); {
 		<-time.After(5 * time.Millisecond)
 	}
 	stop()

@@ -10,14 +10,14 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// TestSlowFaultsAreNotHammered meets the source with what only a person can
+// TestPermanentErrorsBackOff meets the source with what only a person can
 // mend. The feed says so, and the source is left alone.
-func TestSlowFaultsAreNotHammered(t *testing.T) {
+func TestPermanentErrorsBackOff(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		spoil func(*bpcctest.Server)
-		cause string
-		text  string // in the error that is told
+		disrupt func(*bpcctest.Server)
+		cause   string
+		text    string // in the error that is told
 	}{
 		"a privilege is taken away": {func(s *bpcctest.Server) { s.Inject(bpcctest.Fault{Status: 403, Times: -1}) }, "auth", "forbidden"},
 		"the pool is full": {func(s *bpcctest.Server) {
@@ -33,15 +33,15 @@ func TestSlowFaultsAreNotHammered(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
-			w.agent("anna", "ready", "")
-			w.start()
+			w := newTestEnv(t, bpcctest.Config{})
+			w.setAgent("anna", "ready", "")
+			w.startBridge()
 			w.waitFor("totals.bridge.observed", 1)
-			test.spoil(w.tenant)
+			test.disrupt(w.tenant)
 			before := w.tenant.Counts()
-			told := w.waitFor("feed.interrupted", 1)[0] // after 5 s, that is fifty intervals
-			if told.text("cause") != test.cause || !strings.Contains(told.text("error"), test.text) {
-				t.Errorf("cause %s, error %q; want %s, %q", told.text("cause"), told.text("error"), test.cause, test.text)
+			interrupted := w.waitFor("feed.interrupted", 1)[0] // after 5 s, that is fifty intervals
+			if interrupted.text("cause") != test.cause || !strings.Contains(interrupted.text("error"), test.text) {
+				t.Errorf("cause %s, error %q; want %s, %q", interrupted.text("cause"), interrupted.text("error"), test.cause, test.text)
 			}
 			now := w.tenant.Counts()
 			for what, n := range map[string]int{
@@ -57,62 +57,62 @@ func TestSlowFaultsAreNotHammered(t *testing.T) {
 	}
 }
 
-// TestRivalIsNotFought lets another program take the subscription, or the
+// TestContendedSubscriptionBacksOff lets another program take the subscription, or the
 // session, again each time the bridge has taken it back.
-func TestRivalIsNotFought(t *testing.T) {
+func TestContendedSubscriptionBacksOff(t *testing.T) {
 	t.Parallel()
 	const watched = 8 * time.Second
 	tests := map[string]struct {
-		config bpcctest.Config
-		env    map[string]string
-		steal  func(*bpcctest.Server)
-		taken  func(bpcctest.Counts) int // how often the bridge has taken it
-		told   string
+		config    bpcctest.Config
+		env       map[string]string
+		takeOver  func(*bpcctest.Server)
+		takenOver func(bpcctest.Counts) int // how often the bridge has taken it
+		wantLog   string
 	}{
 		"subscription": {
-			steal: (*bpcctest.Server).ReplaceSubscription,
-			taken: func(c bpcctest.Counts) int { return c.Subscribes },
-			told:  "another program uses the same API user",
+			takeOver:  (*bpcctest.Server).ReplaceSubscription,
+			takenOver: func(c bpcctest.Counts) int { return c.Subscribes },
+			wantLog:   "another program uses the same API user",
 		},
 		"cookie session": {
-			config: bpcctest.Config{CookieLogin: true},
-			env:    map[string]string{"BPCC_AUTH": "cookie", "BPCC_USERNAME": "sim", "BPCC_PASSWORD": "sim-secret"},
-			steal:  (*bpcctest.Server).StealSession,
-			taken:  func(c bpcctest.Counts) int { return c.CookieLogins },
-			told:   "that nobody else uses this API user",
+			config:    bpcctest.Config{CookieLogin: true},
+			env:       map[string]string{"BPCC_AUTH": "cookie", "BPCC_USERNAME": "sim", "BPCC_PASSWORD": "sim-secret"},
+			takeOver:  (*bpcctest.Server).StealSession,
+			takenOver: func(c bpcctest.Counts) int { return c.CookieLogins },
+			wantLog:   "that nobody else uses this API user",
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test.config.NotReadyPolls = -1
-			w := newWorld(t, test.config)
+			w := newTestEnv(t, test.config)
 			for name, value := range test.env {
 				w.env[name] = value
 			}
-			w.agent("anna", "ready", "")
-			w.start()
+			w.setAgent("anna", "ready", "")
+			w.startBridge()
 			w.waitFor("totals.bridge.observed", 1)
 
 			// The first loss is made good at once, without a gap.
-			test.steal(w.tenant)
+			test.takeOver(w.tenant)
 			w.tenant.SetState("anna", "not_ready", "")
-			if changed := w.waitFor("agent.anna.state_changed", 1)[0]; changed.get("after_gap") != nil {
+			if changed := w.waitFor("agent.anna.state_changed", 1)[0]; changed.field("after_gap") != nil {
 				t.Errorf("a single loss counts as a gap: %v", changed.Data)
 			}
-			begun, good := test.taken(w.tenant.Counts()), w.tenant.Counts().Data[200]
+			start, good := test.takenOver(w.tenant.Counts()), w.tenant.Counts().Data[200]
 			for end := time.Now().Add(watched); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
 				// Each time there is good data again the rival strikes back.
 				if c := w.tenant.Counts(); c.Data[200] > good {
-					test.steal(w.tenant)
+					test.takeOver(w.tenant)
 					good = w.tenant.Counts().Data[200] + 1
 				}
 			}
-			if n := test.taken(w.tenant.Counts()) - begun; n == 0 || n > 6 {
+			if n := test.takenOver(w.tenant.Counts()) - start; n == 0 || n > 6 {
 				t.Errorf("taken back %d times within %v, want 1 to 6", n, watched)
 			}
-			if !strings.Contains(w.log.String(), test.told) {
-				t.Errorf("nobody was told %q", test.told)
+			if !strings.Contains(w.log.String(), test.wantLog) {
+				t.Errorf("nobody was told %q", test.wantLog)
 			}
 			w.tenant.SetState("anna", "busy", "")
 			w.waitFor("agent.anna.state_changed", 2) // the rival has gone
@@ -131,24 +131,24 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	for name, after := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
-			w.start()
+			w := newTestEnv(t, bpcctest.Config{})
+			w.startBridge()
 			w.waitFor("totals.bridge.observed", 1)
 			w.tenant.Inject(bpcctest.Fault{Status: 503, RetryAfter: after()})
-			met := w.untilCounts("the fault", func(c bpcctest.Counts) bool { return c.Data[503] == 1 })
-			begun := time.Now()
-			w.untilCounts("the next request", func(c bpcctest.Counts) bool { return c.DataRequests() > met.DataRequests() })
-			if waited := time.Since(begun); waited < 1500*time.Millisecond {
+			met := w.waitForCounts("the fault", func(c bpcctest.Counts) bool { return c.Data[503] == 1 })
+			start := time.Now()
+			w.waitForCounts("the next request", func(c bpcctest.Counts) bool { return c.DataRequests() > met.DataRequests() })
+			if waited := time.Since(start); waited < 1500*time.Millisecond {
 				t.Errorf("asked again after %v", waited)
 			}
 		})
 	}
 }
 
-func (w *world) untilCounts(what string, enough func(bpcctest.Counts) bool) bpcctest.Counts {
+func (w *testEnv) waitForCounts(what string, condition func(bpcctest.Counts) bool) bpcctest.Counts {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
-		if c := w.tenant.Counts(); enough(c) {
+	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
+		if c := w.tenant.Counts(); condition(c) {
 			return c
 		}
 	}
@@ -161,37 +161,37 @@ func (w *world) untilCounts(what string, enough func(bpcctest.Counts) bool) bpcc
 func TestOneRequestInFlight(t *testing.T) {
 	t.Parallel()
 	const slow = 400 * time.Millisecond // four intervals
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
 	w.tenant.Inject(bpcctest.Fault{Delay: slow, Times: -1})
-	w.start()
+	w.startBridge()
 	w.waitFor("totals.bridge.observed", 1)
-	begun, from := time.Now(), w.tenant.Counts().DataRequests()
+	start, from := time.Now(), w.tenant.Counts().DataRequests()
 	w.tenant.SetState("anna", "not_ready", "")
 	w.waitFor("agent.anna.state_changed", 1)
-	w.untilCounts("eight slow polls", func(c bpcctest.Counts) bool { return c.DataRequests() >= from+8 })
-	if took := time.Since(begun); took < 7*slow {
-		t.Errorf("eight polls within %v, each of which takes %v", took, slow)
+	w.waitForCounts("eight slow polls", func(c bpcctest.Counts) bool { return c.DataRequests() >= from+8 })
+	if duration := time.Since(start); duration < 7*slow {
+		t.Errorf("eight polls within %v, each of which takes %v", duration, slow)
 	}
 	if n := w.tenant.Counts().MaxInFlightData; n != 1 {
 		t.Errorf("%d data requests at one time", n)
 	}
-	if n := len(on(w.events(), "feed.interrupted")); n != 0 {
+	if n := len(withSubject(w.events(), "feed.interrupted")); n != 0 {
 		t.Errorf("a slow source is told as lost %d times", n)
 	}
 }
 
-// TestSourceAway begins without a source, by a name that nobody has and at a
+// TestSourceUnavailable begins without a source, by a name that nobody has and at a
 // port where nobody listens: the feed says so with a reason that helps, and the
 // source is found as soon as it is there.
-func TestSourceAway(t *testing.T) {
+func TestSourceUnavailable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BPCC_URL"] = "https://no-such-tenant.invalid"
-	w.start()
-	told := w.waitFor("feed.interrupted", 1)[0]
-	if text := told.text("error"); told.text("cause") != "source" || !strings.Contains(text, "no-such-tenant.invalid") {
-		t.Errorf("cause %s, error %q; want source, and the name", told.text("cause"), text)
+	w.startBridge()
+	interrupted := w.waitFor("feed.interrupted", 1)[0]
+	if text := interrupted.text("error"); interrupted.text("cause") != "source" || !strings.Contains(text, "no-such-tenant.invalid") {
+		t.Errorf("cause %s, error %q; want source, and the name", interrupted.text("cause"), text)
 	}
 
 	sim := bpcctest.New(bpcctest.Config{})
@@ -201,12 +201,12 @@ func TestSourceAway(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	w = newWorld(t, bpcctest.Config{})
+	w = newTestEnv(t, bpcctest.Config{})
 	w.env["BPCC_URL"] = "http://" + address
-	w.start()
-	told = w.waitFor("feed.interrupted", 1)[0]
-	if text := told.text("error"); told.text("cause") != "source" || !strings.Contains(text, "refused") {
-		t.Errorf("cause %s, error %q; want source, refused", told.text("cause"), text)
+	w.startBridge()
+	interrupted = w.waitFor("feed.interrupted", 1)[0]
+	if text := interrupted.text("error"); interrupted.text("cause") != "source" || !strings.Contains(text, "refused") {
+		t.Errorf("cause %s, error %q; want source, refused", interrupted.text("cause"), text)
 	}
 	for round := range 2 {
 		if l, err = net.Listen("tcp", address); err != nil {

@@ -38,19 +38,19 @@ var (
 	errCutFault       = fmt.Errorf("read: %w", diff.ErrMalformed)
 )
 
-func faultThrottled(after time.Duration) error {
+func throttledError(after time.Duration) error {
 	return &bpcc.Error{Op: "get data", Kind: bpcc.ErrThrottled, Status: 429, RetryAfter: after}
 }
 
-// wants compares a wait with what it should be without its jitter of a fifth.
-func wants(t *testing.T, what string, got, want time.Duration) {
+// checkWait compares a wait with what it should be without its jitter of a fifth.
+func checkWait(t *testing.T, what string, got, want time.Duration) {
 	t.Helper()
 	if got < want || got > want+want/5 {
 		t.Errorf("%s: waits %v, want %v to %v", what, got, want, want+want/5)
 	}
 }
 
-func TestPatience(t *testing.T) {
+func TestBackoff(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
 	tests := map[string]struct {
@@ -71,8 +71,8 @@ func TestPatience(t *testing.T) {
 		},
 		"lost session":       {[]error{errSessionFault, errSessionFault, errSessionFault}, []time.Duration{0, s, 2 * s}},
 		"suddenly empty":     {[]error{errEmptyFault, errEmptyFault, errEmptyFault}, []time.Duration{0, 0, 0}},
-		"throttled":          {[]error{faultThrottled(7 * s), faultThrottled(0), faultThrottled(3 * s)}, []time.Duration{7 * s, s, 3 * s}},
-		"throttled for ages": {[]error{faultThrottled(900 * time.Hour)}, []time.Duration{time.Hour}},
+		"throttled":          {[]error{throttledError(7 * s), throttledError(0), throttledError(3 * s)}, []time.Duration{7 * s, s, 3 * s}},
+		"throttled for ages": {[]error{throttledError(900 * time.Hour)}, []time.Duration{time.Hour}},
 		"a hundred times":    {make([]error, 100), append(make([]time.Duration, 99), 5*s)},
 		// The server error in between neither shortens nor lengthens the wait
 		// for what only a person can mend.
@@ -84,63 +84,63 @@ func TestPatience(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			src := &source{log: discard(), now: newFakeClock().now}
+			src := &source{log: discardLogger(), now: newFakeClock().now}
 			for i, err := range test.errs {
 				if err == nil {
 					err = errTransportFault
 				}
-				if got := src.delay(err); name != "a hundred times" || i == 99 {
-					wants(t, fmt.Sprintf("failure %d, %v", i, err), got, test.want[i])
+				if got := src.nextBackoff(err); name != "a hundred times" || i == 99 {
+					checkWait(t, fmt.Sprintf("failure %d, %v", i, err), got, test.want[i])
 				}
 			}
 		})
 	}
 }
 
-// TestPatienceSpreads makes sure that bridges which fail together do not come
+// TestBackoffJitter makes sure that bridges which fail together do not come
 // back together.
-func TestPatienceSpreads(t *testing.T) {
+func TestBackoffJitter(t *testing.T) {
 	t.Parallel()
 	waits := map[time.Duration]bool{}
 	for range 50 {
-		src := &source{log: discard(), now: newFakeClock().now}
-		waits[src.delay(errForbiddenFault)] = true
+		src := &source{log: discardLogger(), now: newFakeClock().now}
+		waits[src.nextBackoff(errForbiddenFault)] = true
 	}
 	if len(waits) < 10 {
 		t.Errorf("50 bridges wait only %d different times", len(waits))
 	}
 }
 
-// TestGoodSnapshotResetsPatience lets each fault pass: the next one is waited for
+// TestGoodSnapshotResetsBackoff lets each fault pass: the next one is waited for
 // anew, but what another program contests is not won by one good snapshot.
-func TestGoodSnapshotResetsPatience(t *testing.T) {
+func TestGoodSnapshotResetsBackoff(t *testing.T) {
 	t.Parallel()
 	clock := newFakeClock()
-	src := &source{log: discard(), now: clock.now}
+	src := &source{log: discardLogger(), now: clock.now}
 	for range 3 {
-		src.settle(nil)
-		wants(t, "a server error after a good snapshot", src.delay(errServerFault), 500*time.Millisecond)
+		src.reportResult(nil)
+		checkWait(t, "a server error after a good snapshot", src.nextBackoff(errServerFault), 500*time.Millisecond)
 	}
 	var waits []time.Duration
 	for range 8 {
-		wait := src.delay(errForeignFault)
+		wait := src.nextBackoff(errForeignFault)
 		waits = append(waits, wait.Truncate(time.Second))
 		clock.advance(wait + 5*time.Second) // taken back, and good for a few polls
-		src.settle(nil)
+		src.reportResult(nil)
 	}
 	if want := 30 * time.Second; waits[len(waits)-1] < want {
 		t.Errorf("a rival that comes back each time is met after %v, want no sooner than %v in the end", waits, want)
 	}
-	clock.advance(calm)
-	src.settle(nil)
-	if got := src.delay(errForeignFault); got != 0 {
+	clock.advance(contentionWindow)
+	src.reportResult(nil)
+	if got := src.nextBackoff(errForeignFault); got != 0 {
 		t.Errorf("after a minute of peace a loss is waited out for %v, want at once", got)
 	}
 }
 
-// TestJumpingClock sets the wall clock while a fault is waited out. It may end
+// TestWallClockJumps sets the wall clock while a fault is waited out. It may end
 // the wait early, by one request, and must never make it longer.
-func TestJumpingClock(t *testing.T) {
+func TestWallClockJumps(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -153,7 +153,7 @@ func TestJumpingClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := &source{client: client, log: discard(), now: clock.now}
+	src := &source{client: client, log: discardLogger(), now: clock.now}
 	poll := func(what string, n int32) {
 		t.Helper()
 		requests.Store(0)

@@ -17,21 +17,21 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// stray publishes what no bridge has written on one of the tenant's subjects.
-func (w *world) stray(subject string, body []byte, header nats.Header) {
+// publishForeign publishes what no bridge has written on one of the tenant's subjects.
+func (w *testEnv) publishForeign(subject string, body []byte, header nats.Header) {
 	w.t.Helper()
 	msg := &nats.Msg{Subject: "bpcc.v1.acme." + subject, Data: body, Header: header}
 	ack, err := w.js.PublishMsg(w.t.Context(), msg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.strays[ack.Sequence] = true
+	w.foreignSeqs[ack.Sequence] = true
 }
 
-// usurp writes a checkpoint as another bridge would that has taken the feed over.
-func (w *world) usurp() {
+// publishHigherEpochCheckpoint writes a checkpoint as another bridge would that has taken the feed over.
+func (w *testEnv) publishHigherEpochCheckpoint() {
 	w.t.Helper()
-	all := on(w.read(), "feed.checkpoint")
+	all := withSubject(w.readEvents(), "feed.checkpoint")
 	last := all[len(all)-1]
 	var epoch int
 	if _, err := fmt.Sscanf(last.ID, "acme-%d-", &epoch); err != nil {
@@ -51,8 +51,8 @@ func (w *world) usurp() {
 	}
 }
 
-// junk is what people and programs put on subjects that are not theirs.
-func junk(t *testing.T) map[string][]byte {
+// foreignBodies is what people and programs put on subjects that are not theirs.
+func foreignBodies(t *testing.T) map[string][]byte {
 	t.Helper()
 	event := func(typ, tenant, data string) []byte {
 		return []byte(`{"specversion":"1.0","id":"` + tenant + `-9-900-1","source":"x","type":"` + typ + `","time":"2026-11-23T10:00:02Z",` +
@@ -73,8 +73,8 @@ func junk(t *testing.T) map[string][]byte {
 	}
 }
 
-// strayPlaces are subjects that a start reads back, and some that nobody uses.
-var strayPlaces = []string{
+// foreignSubjects are subjects that a start reads back, and some that nobody uses.
+var foreignSubjects = []string{
 	"agent.anna.state_changed", "agent.anna.observed", "agent.anna.stats_changed", "agent.nobody.state_changed", "agent.anna.hello",
 	"service.Voice.stats_changed", "availability.Voice.changed", "availability.Voice.observed",
 	"totals.bridge.stats_changed", "threshold.backlog.Voice.raised", "threshold.backlog.Voice.cleared",
@@ -82,52 +82,52 @@ var strayPlaces = []string{
 	"feed.checkpoint", "feed.interrupted", "feed.resumed", "feed.started", "hello", "agent.*.state_changed",
 }
 
-func strayWorld(t *testing.T) *world {
+func newForeignMessageEnv(t *testing.T) *testEnv {
 	t.Helper()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BPCC_SERVICES"], w.env["BPCC_DIRECTORY_INTERVAL"] = "Voice", "200ms"
 	w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":1},"clear":{"op":"<=","value":0}}]`
 	w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "3"}})
-	w.agent("anna", "ready", "")
-	w.agent("bob", "ready", "")
+	w.setAgent("anna", "ready", "")
+	w.setAgent("bob", "ready", "")
 	return w
 }
 
-// TestStrays puts every kind of junk on every subject, while a leader runs, while
+// TestForeignMessages puts every kind of junk on every subject, while a leader runs, while
 // a standby reads along, and before a start. Nothing of it may be taken for an
 // event, and what the tenant shows goes on without a seam: the harness checks
 // revisions, joins and checkpoints, and that the auditor names the junk alone.
-func TestStrays(t *testing.T) {
+func TestForeignMessages(t *testing.T) {
 	t.Parallel()
-	for name, body := range junk(t) {
+	for name, body := range foreignBodies(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := strayWorld(t)
-			stop := w.start()
+			w := newForeignMessageEnv(t)
+			stop := w.startBridge()
 			w.waitFor("agent.anna.observed", 1)
 			w.waitFor("threshold.backlog.Voice.raised", 1)
 			w.waitFor("directory.agents.changed", 1)
 			w.waitFor("availability.Voice.observed", 1)
-			litter := func() {
-				for _, subject := range strayPlaces {
-					w.stray(subject, body, nil)
+			publishAll := func() {
+				for _, subject := range foreignSubjects {
+					w.publishForeign(subject, body, nil)
 				}
 			}
 			// A leader that runs neither stumbles nor gives its term up.
-			litter()
+			publishAll()
 			w.tenant.SetState("anna", "busy", "")
 			w.waitFor("agent.anna.state_changed", 1)
-			w.stray("feed.checkpoint", body, nil)
+			w.publishForeign("feed.checkpoint", body, nil)
 			w.tenant.SetState("anna", "not_ready", "Lunch")
 			w.waitFor("agent.anna.state_changed", 2)
-			if n := len(on(w.events(), "feed.started")); n != 1 {
+			if n := len(withSubject(w.events(), "feed.started")); n != 1 {
 				t.Errorf("the leader began %d terms; want the one", n)
 			}
 
 			// A standby reads along and takes over.
-			standby := w.start()
-			w.until("a standby that has read all", func() bool { return strings.Contains(w.log.String(), "standing by") })
-			litter()
+			standby := w.startBridge()
+			w.waitUntil("a standby that has read all", func() bool { return strings.Contains(w.log.String(), "standing by") })
+			publishAll()
 			stop()
 			w.waitFor("feed.started", 2)
 			w.tenant.SetState("anna", "ready", "")
@@ -135,9 +135,9 @@ func TestStrays(t *testing.T) {
 			standby()
 
 			// A start that finds nothing but junk at the end of every subject.
-			litter()
-			litter()
-			again := w.start()
+			publishAll()
+			publishAll()
+			again := w.startBridge()
 			w.waitFor("feed.started", 3)
 			w.tenant.SetState("bob", "busy", "")
 			w.waitFor("agent.bob.state_changed", 1)
@@ -150,7 +150,7 @@ func TestStrays(t *testing.T) {
 				"availability.Voice.observed": 1, "threshold.backlog.Voice.raised": 1, "threshold.backlog.Voice.cleared": 0,
 				"directory.agents.changed": 1,
 			} {
-				if got := len(on(all, subject)); got != want {
+				if got := len(withSubject(all, subject)); got != want {
 					t.Errorf("%d events on %s; want %d", got, subject, want)
 				}
 			}
@@ -165,44 +165,44 @@ func TestStrays(t *testing.T) {
 	}
 }
 
-// TestStrayBeforeTheFence lets a stray and another's checkpoint stand beyond the
+// TestForeignMessageBeforeTheFence lets a stray and another's checkpoint stand beyond the
 // fence: the one is passed over, and does not hide the other.
-func TestStrayBeforeTheFence(t *testing.T) {
+func TestForeignMessageBeforeTheFence(t *testing.T) {
 	t.Parallel()
 	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	w := newWorldOn(t, bpcctest.Config{}, server.URL())
-	w.agent("anna", "ready", "")
-	w.provision()
-	running := w.run(w.js)
+	w := newTestEnvOn(t, bpcctest.Config{}, server.URL())
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
+	running := w.runFleet(w.js)
 	w.waitFor("agent.anna.observed", 1)
-	w.stray("feed.checkpoint", []byte("junk"), nil)
-	w.usurp()
-	w.stray("feed.checkpoint", []byte("junk"), nil)
+	w.publishForeign("feed.checkpoint", []byte("junk"), nil)
+	w.publishHigherEpochCheckpoint()
+	w.publishForeign("feed.checkpoint", []byte("junk"), nil)
 	w.tenant.SetState("anna", "busy", "")
 	select {
 	case err := <-running.ended:
 		if !errors.Is(err, bridge.ErrFenced) {
 			t.Errorf("it ends with %v; want to be fenced", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("it goes on behind another's checkpoint")
 	}
-	if n := len(on(w.read(), "agent.anna.state_changed")); n != 0 {
+	if n := len(withSubject(w.readEvents(), "agent.anna.state_changed")); n != 0 {
 		t.Errorf("%d changes were stored behind another's checkpoint", n)
 	}
 }
 
-// TestStrayFlood buries the last checkpoint and an agent's last event under so
+// TestManyForeignMessages buries the last checkpoint and an agent's last event under so
 // many strays that they are looked for in several steps.
-func TestStrayFlood(t *testing.T) {
+func TestManyForeignMessages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	stop := w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	stop := w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
 	w.tenant.SetState("anna", "busy", "")
 	w.waitFor("agent.anna.state_changed", 1)
@@ -216,37 +216,37 @@ func TestStrayFlood(t *testing.T) {
 	}
 	select {
 	case <-w.js.PublishAsyncComplete():
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("the junk is not stored")
 	}
-	before := w.sequence()
+	before := w.lastSeq()
 	for seq := before - 2999; seq <= before; seq++ {
-		w.strays[seq] = true
+		w.foreignSeqs[seq] = true
 	}
-	stop = w.start()
+	stop = w.startBridge()
 	w.waitFor("feed.started", 2)
 	w.tenant.SetState("anna", "ready", "")
 	w.waitFor("agent.anna.state_changed", 2)
 	stop()
-	if n := len(on(w.events(), "agent.anna.appeared")); n != 0 {
+	if n := len(withSubject(w.events(), "agent.anna.appeared")); n != 0 {
 		t.Errorf("the agent appears %d times; want never", n)
 	}
 }
 
-// TestStrayInTheView reads a view in which junk has taken the place of entries,
+// TestForeignEntryInTheView reads a view in which junk has taken the place of entries,
 // and purges one as the log advises.
-func TestStrayInTheView(t *testing.T) {
+func TestForeignEntryInTheView(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	w.agent("bob", "ready", "")
-	stop := w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.setAgent("bob", "ready", "")
+	stop := w.startBridge()
 	w.waitFor("agent.bob.observed", 1)
-	w.stray("agent.bob.state_changed", []byte("junk"), nil)
-	w.stray("agent.nobody.state_changed", []byte(`{"type":"x"}`), nil)
-	look := func() (good, bad map[string]bool) {
+	w.publishForeign("agent.bob.state_changed", []byte("junk"), nil)
+	w.publishForeign("agent.nobody.state_changed", []byte(`{"type":"x"}`), nil)
+	measure := func() (good, bad map[string]bool) {
 		good, bad = map[string]bool{}, map[string]bool{}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		defer cancel()
 		err := bridge.ReadView(ctx, w.js, w.config(), "", func(e bridge.ViewEntry) error {
 			if e.Fault == nil {
@@ -261,12 +261,12 @@ func TestStrayInTheView(t *testing.T) {
 		}
 		return good, bad
 	}
-	w.until("the view to take the junk", func() bool {
-		good, bad := look()
+	w.waitUntil("the view to take the junk", func() bool {
+		good, bad := measure()
 		return good["agent.anna"] && good["feed"] && bad["agent.bob"] && bad["agent.nobody"]
 	})
 	w.tenant.SetState("bob", "busy", "")
-	w.until("an event in its place", func() bool { good, _ := look(); return good["agent.bob"] })
+	w.waitUntil("an event in its place", func() bool { good, _ := measure(); return good["agent.bob"] })
 	view, err := w.js.Stream(t.Context(), "KV_bpcc_state")
 	if err != nil {
 		t.Fatal(err)
@@ -274,27 +274,27 @@ func TestStrayInTheView(t *testing.T) {
 	if err := view.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.bpcc_state.acme.agent.nobody")); err != nil {
 		t.Fatal(err)
 	}
-	if _, bad := look(); len(bad) > 0 {
+	if _, bad := measure(); len(bad) > 0 {
 		t.Errorf("after the purge %v cannot be read", bad)
 	}
 	stop()
 }
 
-// TestStrayOnThePage opens the live page over junk: it shows the rest.
-func TestStrayOnThePage(t *testing.T) {
+// TestForeignMessageOnThePage opens the live page over junk: it shows the rest.
+func TestForeignMessageOnThePage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	w.agent("bob", "ready", "")
-	stop := w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.setAgent("bob", "ready", "")
+	stop := w.startBridge()
 	w.waitForFeed("live")
 	w.waitFor("agent.bob.observed", 1)
 	stop()
 	for _, subject := range []string{"agent.bob.state_changed", "agent.anna.hello.more", "service.Voice.stats_changed", "feed.interrupted", "feed.checkpoint"} {
-		w.stray(subject, []byte("junk"), nil)
-		w.stray(subject, []byte(`{"data":{"status":"live"}}`), nil)
+		w.publishForeign(subject, []byte("junk"), nil)
+		w.publishForeign(subject, []byte(`{"data":{"status":"live"}}`), nil)
 	}
-	w.until("the view to take the junk", func() bool {
+	w.waitUntil("the view to take the junk", func() bool {
 		bad := 0
 		err := bridge.ReadView(t.Context(), w.js, w.config(), "", func(e bridge.ViewEntry) error {
 			if e.Fault != nil {
@@ -304,14 +304,14 @@ func TestStrayOnThePage(t *testing.T) {
 		})
 		return err == nil && bad == 4
 	})
-	live := openLive(t, w.page().URL+"/live/events")
+	live := openSSE(t, w.servePage().URL+"/live/events")
 	var hello struct{ Interrupted json.RawMessage }
-	live.next("hello", &hello)
+	live.nextEvent("hello", &hello)
 	if hello.Interrupted != nil {
 		t.Errorf("interrupted: %s", hello.Interrupted)
 	}
-	var view []liveEntry
-	live.next("view", &view)
+	var view []pageEntry
+	live.nextEvent("view", &view)
 	keys := map[string]bool{}
 	for _, e := range view {
 		keys[e.Key] = true
@@ -319,13 +319,13 @@ func TestStrayOnThePage(t *testing.T) {
 	if !keys["agent.anna"] || keys["agent.bob"] || keys["service.Voice"] || keys["feed"] {
 		t.Errorf("the picture has %v", keys)
 	}
-	var beat struct{ Feed json.RawMessage }
-	live.next("beat", &beat)
-	if beat.Feed != nil {
-		t.Errorf("the feed is said to be %s", beat.Feed)
+	var heartbeat struct{ Feed json.RawMessage }
+	live.nextEvent("beat", &heartbeat)
+	if heartbeat.Feed != nil {
+		t.Errorf("the feed is said to be %s", heartbeat.Feed)
 	}
-	again := w.start()
+	again := w.startBridge()
 	w.tenant.SetState("bob", "busy", "")
-	live.until("events", func(e liveEntry) bool { return e.Key == "agent.bob" })
+	live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.bob" })
 	again()
 }

@@ -123,37 +123,37 @@ func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provis
 	if err := checkServer(js.Conn()); err != nil {
 		return nil, fmt.Errorf("provision streams: %w; %s", err, c.hint(err))
 	}
-	var done []Provisioned
+	var provisioned []Provisioned
 	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
-		before := js.Conn().LastError()
+		prevErr := js.Conn().LastError()
 		p, err := provision(ctx, js, c, want)
-		if err = permitted(js.Conn(), before, err); err != nil {
+		if err = asPermissionError(js.Conn(), prevErr, err); err != nil {
 			if hint := c.hint(err); hint != "" {
 				err = fmt.Errorf("%w; %s", err, hint)
 			}
-			return done, fmt.Errorf("provision stream %s: %w", want.Name, err)
+			return provisioned, fmt.Errorf("provision stream %s: %w", want.Name, err)
 		}
-		done = append(done, p)
+		provisioned = append(provisioned, p)
 	}
-	return done, nil
+	return provisioned, nil
 }
 
 // Codes of the server for streams that cannot be made.
 const (
-	codeNoPeers    jetstream.ErrorCode = 10005 // fewer servers than replicas, so far
-	codeNoCluster  jetstream.ErrorCode = 10074 // replicas, and a server that is alone
-	serverMayBeOff                     = 500   // the class of answers that may be others later
+	codeNoPeers      jetstream.ErrorCode = 10005 // fewer servers than replicas, so far
+	codeNoCluster    jetstream.ErrorCode = 10074 // replicas, and a server that is alone
+	serverErrorClass                     = 500   // the class of answers that may be others later
 )
 
-// Passing tells whether what kept [Provision] from its work may pass by itself:
+// IsTransient tells whether what kept [Provision] from its work may pass by itself:
 // no answer, no leader, fewer servers than replicas. Else a person must mend it.
-func Passing(err error) bool {
+func IsTransient(err error) bool {
 	var api *jetstream.APIError
 	switch {
 	case errors.Is(err, ErrServerVersion), errors.Is(err, ErrStream), errors.Is(err, ErrNATSPermission), errors.Is(err, nats.ErrConnectionClosed):
 		return false
 	case errors.As(err, &api):
-		return api.ErrorCode == codeNoPeers || api.Code >= serverMayBeOff && api.ErrorCode != codeNoCluster
+		return api.ErrorCode == codeNoPeers || api.Code >= serverErrorClass && api.ErrorCode != codeNoCluster
 	}
 	return true
 }
@@ -194,9 +194,9 @@ func judge(c *Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (
 
 // compareStreams lists what differs: fatal is what the bridge's promises rest on.
 func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string) {
-	compare := func(list *[]string, what string, want, have any) {
+	compare := func(list *[]string, setting string, want, have any) {
 		if !reflect.DeepEqual(want, have) {
-			*list = append(*list, fmt.Sprintf("%s is %v, not %v", what, have, want))
+			*list = append(*list, fmt.Sprintf("%s is %v, not %v", setting, have, want))
 		}
 	}
 	for _, subject := range want.Subjects {

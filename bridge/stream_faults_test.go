@@ -15,9 +15,9 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// reshape changes the configuration of a stream, as somebody does who does not
+// updateStream changes the configuration of a stream, as somebody does who does not
 // ask.
-func (w *world) reshape(stream string, change func(*jetstream.StreamConfig)) {
+func (w *testEnv) updateStream(stream string, change func(*jetstream.StreamConfig)) {
 	w.t.Helper()
 	s, err := w.js.Stream(w.t.Context(), stream)
 	if err != nil {
@@ -30,8 +30,8 @@ func (w *world) reshape(stream string, change func(*jetstream.StreamConfig)) {
 	}
 }
 
-// startBridge is start that lets the test look at the bridge's health.
-func (w *world) startBridge(js jetstream.JetStream) *bridge.Bridge {
+// startBridgeHandle is start that lets the test look at the bridge's health.
+func (w *testEnv) startBridgeHandle(js jetstream.JetStream) *bridge.Bridge {
 	w.t.Helper()
 	b, err := bridge.New(w.config(), js, w.logger())
 	if err != nil {
@@ -49,7 +49,7 @@ func (w *world) startBridge(js jetstream.JetStream) *bridge.Bridge {
 	return b
 }
 
-func (w *world) provision() {
+func (w *testEnv) provisionStreams() {
 	w.t.Helper()
 	if _, err := bridge.Provision(w.t.Context(), w.js, w.config()); err != nil {
 		w.t.Fatal(err)
@@ -59,7 +59,7 @@ func (w *world) provision() {
 // waitForReason waits until the bridge is not ready, for a reason that holds text.
 func waitForReason(t *testing.T, b *bridge.Bridge, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); ; <-time.After(10 * time.Millisecond) {
 		h := b.Health()
 		if !h.Ready && strings.Contains(h.Reason, text) {
 			return
@@ -72,23 +72,23 @@ func waitForReason(t *testing.T, b *bridge.Bridge, text string) {
 
 func waitForReady(t *testing.T, b *bridge.Bridge) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !b.Health().Ready; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !b.Health().Ready; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain to be ready: %+v", b.Health())
 		}
 	}
 }
 
-// TestStreamTakesNothing makes the stream refuse batches in every way that can be
+// TestStreamRefusesBatches makes the stream refuse batches in every way that can be
 // mended. The bridge holds one batch, says what to do, polls no further, tells
 // readers through the watchdog, and goes on by itself when it is mended.
-func TestStreamTakesNothing(t *testing.T) {
+func TestStreamRefusesBatches(t *testing.T) {
 	t.Parallel()
 	full := func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew }
 	tests := map[string]struct {
-		spoil, mend func(*jetstream.StreamConfig)
-		reason      string
-		stale       bool // wait for the watchdog too
+		disrupt, restore func(*jetstream.StreamConfig)
+		reason           string
+		stale            bool // wait for the watchdog too
 	}{
 		"full by messages": {full, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = -1, jetstream.DiscardOld }, "raise or lift max_bytes and max_msgs", true},
 		"full by bytes": {
@@ -110,16 +110,16 @@ func TestStreamTakesNothing(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
+			w := newTestEnv(t, bpcctest.Config{})
 			w.env["BRIDGE_LEASE_TTL"] = "1s"
-			w.agent("anna", "ready", "")
-			w.provision()
-			b := w.startBridge(w.js)
+			w.setAgent("anna", "ready", "")
+			w.provisionStreams()
+			b := w.startBridgeHandle(w.js)
 			w.waitForFeed("live")
 			waitForReady(t, b)
-			w.quietPolls(2) // the watchdog follows the feed by a poll
+			w.waitForPolls(2) // the watchdog follows the feed by a poll
 
-			w.reshape("BPCC_EVENTS", test.spoil)
+			w.updateStream("BPCC_EVENTS", test.disrupt)
 			w.tenant.SetState("anna", "not_ready", "")
 			waitForReason(t, b, test.reason)
 			polls := w.tenant.Counts().DataRequests()
@@ -137,17 +137,17 @@ func TestStreamTakesNothing(t *testing.T) {
 			}
 			w.tenant.SetState("anna", "busy", "")
 
-			w.reshape("BPCC_EVENTS", test.mend)
+			w.updateStream("BPCC_EVENTS", test.restore)
 			w.waitForFeed("live")
 			waitForReady(t, b)
 			// The batch that was held, and the net difference since, with the gap.
-			w.once(2, "busy")
+			w.waitForStateOnce(2, "busy")
 			all := w.events()
-			if starts := len(on(all, "feed.started")); starts != 1 {
+			if starts := len(withSubject(all, "feed.started")); starts != 1 {
 				t.Errorf("%d terms, want one", starts)
 			}
-			resumed := on(all, "feed.resumed")
-			if len(resumed) != 1 || resumed[0].get("bridge_away") != true {
+			resumed := withSubject(all, "feed.resumed")
+			if len(resumed) != 1 || resumed[0].field("bridge_away") != true {
 				t.Errorf("the gap is told %d times: %v", len(resumed), resumed)
 			}
 		})
@@ -157,12 +157,12 @@ func TestStreamTakesNothing(t *testing.T) {
 // TestStreamSealed seals the stream, which nothing takes back: the bridge says so.
 func TestStreamSealed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	w.provision()
-	b := w.startBridge(w.js)
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
+	b := w.startBridgeHandle(w.js)
 	w.waitFor("totals.bridge.observed", 1)
-	w.reshape("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.Sealed, c.MaxAge = true, 0 })
+	w.updateStream("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.Sealed, c.MaxAge = true, 0 })
 	w.tenant.SetState("anna", "busy", "")
 	waitForReason(t, b, "choose another name in BRIDGE_STREAM")
 }
@@ -178,11 +178,11 @@ func TestStreamsDeleted(t *testing.T) {
 	for _, names := range tests {
 		t.Run(strings.Join(names, ","), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
+			w := newTestEnv(t, bpcctest.Config{})
 			w.env["BRIDGE_LEASE_TTL"] = "1s"
-			w.agent("anna", "ready", "")
-			w.provision()
-			p := w.run(w.js)
+			w.setAgent("anna", "ready", "")
+			w.provisionStreams()
+			p := w.runFleet(w.js)
 			w.waitForFeed("live")
 			for _, name := range names {
 				if err := w.js.DeleteStream(t.Context(), name); err != nil {
@@ -190,7 +190,7 @@ func TestStreamsDeleted(t *testing.T) {
 				}
 			}
 			w.tenant.SetState("anna", "busy", "")
-			for deadline := time.Now().Add(patience); ; <-time.After(50 * time.Millisecond) {
+			for deadline := time.Now().Add(testTimeout); ; <-time.After(50 * time.Millisecond) {
 				_, err := w.js.Stream(t.Context(), names[0])
 				if h := p.fleet.Health()[0]; err == nil && h.Ready {
 					break
@@ -200,11 +200,11 @@ func TestStreamsDeleted(t *testing.T) {
 				}
 			}
 			// The first change after it may still be seen by the term before.
-			var changed []stored
+			var changed []storedEvent
 			for i := 0; len(changed) == 0 && i < 100; i++ {
 				w.tenant.SetState("anna", []string{"ready", "not_ready"}[i%2], "")
-				w.quietPolls(2)
-				changed = on(w.read(), "agent.anna.state_changed")
+				w.waitForPolls(2)
+				changed = withSubject(w.readEvents(), "agent.anna.state_changed")
 			}
 			if len(changed) == 0 {
 				t.Fatal("no change is told any more")
@@ -225,17 +225,17 @@ func TestStreamsDeleted(t *testing.T) {
 func TestDuplicateID(t *testing.T) {
 	t.Parallel()
 	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
-	w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
-	w.agent("anna", "ready", "")
-	w.provision()
-	w.reshape("BPCC_EVENTS", func(c *jetstream.StreamConfig) {
+	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
+	w.updateStream("BPCC_EVENTS", func(c *jetstream.StreamConfig) {
 		c.Duplicates, c.Subjects = 10*time.Second, append(c.Subjects, "elsewhere")
 	})
 	// The first batch of a first term begins with this one.
 	if _, err := w.js.Publish(t.Context(), "elsewhere", nil, jetstream.WithMsgID("acme-1-1-1")); err != nil {
 		t.Fatal(err)
 	}
-	b := w.startBridge(w.js)
+	b := w.startBridgeHandle(w.js)
 	waitForReason(t, b, "another publisher used this bridge's message ids")
 	waitForReady(t, b)
 }
@@ -245,11 +245,11 @@ func TestDuplicateID(t *testing.T) {
 func TestJetStreamFull(t *testing.T) {
 	t.Parallel()
 	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 4 << 20})
-	w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
+	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
-	w.agent("anna", "ready", "")
-	w.provision()
-	b := w.startBridge(w.js)
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
+	b := w.startBridgeHandle(w.js)
 	w.waitFor("totals.bridge.observed", 1)
 	other, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"other"}})
 	if err != nil {
@@ -268,7 +268,7 @@ func TestJetStreamFull(t *testing.T) {
 	if err := other.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.once(1, "busy")
+	w.waitForStateOnce(1, "busy")
 	waitForReady(t, b)
 }
 
@@ -298,10 +298,10 @@ func TestPermissionsTakenAway(t *testing.T) {
 			s := natsServer(t, options(nil))
 			port := s.Addr().(*net.TCPAddr).Port
 			address := strings.TrimPrefix(s.ClientURL(), "nats://")
-			w := newWorldOn(t, bpcctest.Config{}, "nats://test:t@"+address)
+			w := newTestEnvOn(t, bpcctest.Config{}, "nats://test:t@"+address)
 			w.env["BRIDGE_LEASE_TTL"] = "1s"
-			w.agent("anna", "ready", "")
-			w.provision()
+			w.setAgent("anna", "ready", "")
+			w.provisionStreams()
 			restart := func(deny []string) {
 				t.Helper()
 				o := options(deny)
@@ -309,7 +309,7 @@ func TestPermissionsTakenAway(t *testing.T) {
 				s.Shutdown()
 				s.WaitForShutdown()
 				s = natsServer(t, o)
-				for deadline := time.Now().Add(patience); !w.nc.IsConnected() && time.Now().Before(deadline); {
+				for deadline := time.Now().Add(testTimeout); !w.nc.IsConnected() && time.Now().Before(deadline); {
 					<-time.After(10 * time.Millisecond)
 				}
 			}
@@ -323,7 +323,7 @@ func TestPermissionsTakenAway(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b := w.startBridge(js)
+			b := w.startBridgeHandle(js)
 			w.waitFor("totals.bridge.observed", 1)
 			restart(test.deny)
 			w.tenant.SetState("anna", "busy", "")

@@ -17,7 +17,7 @@ type Summary struct {
 	// From is when the first recording began, To when the last look ended.
 	From, To time.Time
 	// Polls counts looks at the source, Good those that showed it.
-	Polls, Good int
+	Polls, GoodPolls int
 	// Gaps are the times without sight that the feed would have told.
 	Gaps []Gap
 	// Events counts the events by name, checkpoints included; of several rule
@@ -46,7 +46,7 @@ type SetSummary struct {
 type RuleSummary struct {
 	Name string
 	// Raised and Cleared count events; Open is how many are still raised at the end.
-	Raised, Cleared, Open int
+	Raised, Cleared, StillRaised int
 	// Total is how long it was raised, added up over entities, and Longest the
 	// longest of these times. What is still raised counts up to the end.
 	Total, Longest time.Duration
@@ -54,17 +54,17 @@ type RuleSummary struct {
 	Entities int
 }
 
-// gapBefore is the gap that a look ends if it is a good one; only before the
+// gapEndedBy is the gap that a look ends if it is a good one; only before the
 // engine has it is known since when nothing was seen.
-func gapBefore(o engine.Observation, e *engine.Engine) *Gap {
+func gapEndedBy(o engine.Observation, e *engine.Engine) *Gap {
 	if o.Err != nil || !e.EndsGap(o.Received) {
 		return nil
 	}
 	return &Gap{e.Stats().ObservedUntil, o.Received}
 }
 
-// look counts one look at the source; err is what the engine said of it.
-func (s *Summary) look(o engine.Observation, err error, gap *Gap) {
+// addPoll counts one look at the source; err is what the engine said of it.
+func (s *Summary) addPoll(o engine.Observation, err error, gap *Gap) {
 	s.To = o.At
 	if errors.Is(o.Err, engine.ErrPending) {
 		return
@@ -73,18 +73,18 @@ func (s *Summary) look(o engine.Observation, err error, gap *Gap) {
 	if o.Err != nil || err != nil {
 		return
 	}
-	s.Good++
+	s.GoodPolls++
 	if gap != nil {
 		s.Gaps = append(s.Gaps, *gap)
 	}
 }
 
-// close ends the summary.
-func (s *Summary) close(trials []*trial) {
-	for _, t := range trials {
-		s.Sets = append(s.Sets, SetSummary{t.set.Name, t.tally.close(s.To)})
+// finish ends the summary.
+func (s *Summary) finish(runs []*ruleSetRun) {
+	for _, t := range runs {
+		s.Sets = append(s.Sets, SetSummary{t.set.Name, t.stats.finishRules(s.To)})
 	}
-	if e := trials[0].engine; e != nil {
+	if e := runs[0].engine; e != nil {
 		if stats := e.Stats(); stats.Cause != "" {
 			s.Gaps = append(s.Gaps, Gap{From: stats.ObservedUntil})
 		}
@@ -97,23 +97,23 @@ type alert struct {
 	entity event.EntityRef
 }
 
-// tally follows what the rules of a set raise.
-type tally struct {
-	rules  []RuleSummary
-	open   map[alert]time.Time // since when
-	raised map[alert]bool      // at any time
+// ruleStats follows what the rules of a set raise.
+type ruleStats struct {
+	rules       []RuleSummary
+	raisedSince map[alert]time.Time // since when
+	everRaised  map[alert]bool      // at any time
 }
 
-func newTally(rules []rule.Rule) tally {
-	t := tally{open: map[alert]time.Time{}, raised: map[alert]bool{}}
+func newRuleStats(rules []rule.Rule) ruleStats {
+	t := ruleStats{raisedSince: map[alert]time.Time{}, everRaised: map[alert]bool{}}
 	for _, r := range rules {
 		t.rules = append(t.rules, RuleSummary{Name: r.Name})
 	}
 	return t
 }
 
-// add counts an event if it is a threshold's.
-func (t *tally) add(ev *event.Event) {
+// countEvent counts an event if it is a threshold's.
+func (t *ruleStats) countEvent(ev *event.Event) {
 	d, ok := ev.Data.(*event.ThresholdData)
 	if !ok {
 		return
@@ -125,28 +125,28 @@ func (t *tally) add(ev *event.Event) {
 	r, key := &t.rules[i], alert{d.Rule, d.Entity}
 	if ev.Name == event.ThresholdRaised {
 		r.Raised++
-		if !t.raised[key] {
+		if !t.everRaised[key] {
 			r.Entities++
 		}
-		t.raised[key], t.open[key] = true, ev.Time
+		t.everRaised[key], t.raisedSince[key] = true, ev.Time
 		return
 	}
 	r.Cleared++
-	r.lasted(ev.Time.Sub(t.open[key]))
-	delete(t.open, key)
+	r.addDuration(ev.Time.Sub(t.raisedSince[key]))
+	delete(t.raisedSince, key)
 }
 
-func (r *RuleSummary) lasted(d time.Duration) {
+func (r *RuleSummary) addDuration(d time.Duration) {
 	r.Total += d
 	r.Longest = max(r.Longest, d)
 }
 
-// close counts what is still raised at the end and orders the rules by name.
-func (t *tally) close(end time.Time) []RuleSummary {
-	for key, since := range t.open {
+// finishRules counts what is still raised at the end and orders the rules by name.
+func (t *ruleStats) finishRules(end time.Time) []RuleSummary {
+	for key, since := range t.raisedSince {
 		i := slices.IndexFunc(t.rules, func(r RuleSummary) bool { return r.Name == key.rule })
-		t.rules[i].Open++
-		t.rules[i].lasted(end.Sub(since))
+		t.rules[i].StillRaised++
+		t.rules[i].addDuration(end.Sub(since))
 	}
 	slices.SortFunc(t.rules, func(a, b RuleSummary) int { return cmp.Compare(a.Name, b.Name) })
 	return t.rules

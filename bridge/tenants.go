@@ -47,34 +47,34 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 	}
 	var tenants []map[string]json.RawMessage
 	if err := json.Unmarshal(body, &tenants); err != nil {
-		return nil, nil, fmt.Errorf("%w:\n%s: %s: want a JSON array with an object for each tenant: %w", ErrConfig, tenantsVariable, file, at(body, err))
+		return nil, nil, fmt.Errorf("%w:\n%s: %s: want a JSON array with an object for each tenant: %w", ErrConfig, tenantsVariable, file, atLine(body, err))
 	}
 	if len(tenants) == 0 {
 		return nil, nil, fmt.Errorf("%w:\n%s: %s names no tenant", ErrConfig, tenantsVariable, file)
 	}
 	var faults []error
-	places := map[string]int{} // by token: tenants' names meet in subjects
+	indexByToken := map[string]int{} // by token: tenants' names meet in subjects
 	for i, tenant := range tenants {
 		name := fmt.Sprintf("tenant %d", i+1)
-		own, err := overlay(vars, tenant)
+		tenantEnv, err := mergeEnv(vars, tenant)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", name, err))
 			continue
 		}
-		c, warned, err := ParseConfig(own, purpose)
-		for _, w := range warned {
+		c, tenantWarnings, err := ParseConfig(tenantEnv, purpose)
+		for _, w := range tenantWarnings {
 			if !slices.Contains(warnings, w) {
 				warnings = append(warnings, w)
 			}
 		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("%s (%s): %w", name, label(tenant), err))
+			faults = append(faults, fmt.Errorf("%s (%s): %w", name, tenantLabel(tenant), err))
 			continue
 		}
-		if first, taken := places[event.Token(c.Tenant)]; taken {
+		if first, exists := indexByToken[event.Token(c.Tenant)]; exists {
 			faults = append(faults, fmt.Errorf("%s: its name %q is that of tenant %d; give it another \"tenant\"", name, c.Tenant, first))
 		}
-		places[event.Token(c.Tenant)] = i + 1
+		indexByToken[event.Token(c.Tenant)] = i + 1
 		all = append(all, c)
 	}
 	if len(faults) > 0 {
@@ -83,8 +83,8 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 	return all, warnings, nil
 }
 
-// label names a tenant whose configuration is at fault.
-func label(tenant map[string]json.RawMessage) string {
+// tenantLabel names a tenant whose configuration is at fault.
+func tenantLabel(tenant map[string]json.RawMessage) string {
 	for _, member := range []string{"tenant", "BRIDGE_TENANT", "url", "BPCC_URL"} {
 		var text string
 		if json.Unmarshal(tenant[member], &text) == nil && text != "" {
@@ -94,18 +94,18 @@ func label(tenant map[string]json.RawMessage) string {
 	return "without name or url"
 }
 
-// overlay lays a tenant's own variables over those of the process.
-func overlay(process map[string]string, tenant map[string]json.RawMessage) ([]string, error) {
+// mergeEnv lays a tenant's own variables over those of the process.
+func mergeEnv(process map[string]string, tenant map[string]json.RawMessage) ([]string, error) {
 	vars := maps.Clone(process)
 	delete(vars, tenantsVariable)
 	var faults []error
 	for _, member := range slices.Sorted(maps.Keys(tenant)) {
-		name, err := variable(member)
+		name, err := tenantEnvName(member)
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		text, err := valueText(tenant[member])
+		text, err := envValue(tenant[member])
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", member, err))
 			continue
@@ -122,8 +122,8 @@ func overlay(process map[string]string, tenant map[string]json.RawMessage) ([]st
 	return out, errors.Join(faults...)
 }
 
-// variable finds the variable that a member of a tenant means.
-func variable(member string) (string, error) {
+// tenantEnvName finds the variable that a member of a tenant means.
+func tenantEnvName(member string) (string, error) {
 	known, err := knownNames()
 	if err != nil {
 		return "", err
@@ -138,12 +138,12 @@ func variable(member string) (string, error) {
 		return name, nil
 	}
 	return "", fmt.Errorf("%q is no setting of a tenant; did you mean %q?", member,
-		nearest("BPCC_"+strings.ToUpper(member), known))
+		nearestName("BPCC_"+strings.ToUpper(member), known))
 }
 
-// valueText writes a member's value as a variable would hold it: texts joined by
+// envValue writes a member's value as a variable would hold it: texts joined by
 // commas, anything that is not a text or a number as JSON.
-func valueText(raw json.RawMessage) (string, error) {
+func envValue(raw json.RawMessage) (string, error) {
 	var text string
 	var list []string
 	switch {
@@ -162,8 +162,8 @@ func valueText(raw json.RawMessage) (string, error) {
 	return string(raw), nil
 }
 
-// at names the line in which a JSON text is at fault.
-func at(body []byte, err error) error {
+// atLine names the line in which a JSON text is at fault.
+func atLine(body []byte, err error) error {
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError
 	offset := int64(0)

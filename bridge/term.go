@@ -32,9 +32,9 @@ const (
 // [ErrFenced] when somebody writes the tenant's events without the lease. What
 // stands among the events and is none is passed over, and told of.
 func (b *Bridge) Run(ctx context.Context) error {
-	told := ""
-	for stale := 0; ; {
-		b.standBy()
+	lastLogged := ""
+	for staleReads := 0; ; {
+		b.setStandby()
 		err := b.term(ctx)
 		var u *unfit
 		switch {
@@ -42,37 +42,37 @@ func (b *Bridge) Run(ctx context.Context) error {
 			return nil // it was to stop, and another instance leads already
 		case ctx.Err() != nil || err == nil:
 			return err
-		case errors.Is(err, errStale) && stale < staleMost:
-			stale++
-		case errors.Is(err, errHandOver):
-			stale = 0
+		case errors.Is(err, errStaleRead) && staleReads < maxStaleReads:
+			staleReads++
+		case errors.Is(err, errRebalanced):
+			staleReads = 0
 			b.log.Info("rebalanced, standing by", "reason", err)
 			continue
-		case errors.Is(err, errLeaseLost), errors.Is(err, errMemoryLost), errors.Is(err, errTTLChanged):
-			stale = 0
+		case errors.Is(err, errLeaseLost), errors.Is(err, errHistoryLost), errors.Is(err, errTTLChanged):
+			staleReads = 0
 		case errors.As(err, &u):
-			stale = 0
+			staleReads = 0
 			hint := b.config.hint(u)
-			b.hinder(strings.TrimSuffix(u.Error()+"; "+hint, "; "))
-			if text := u.Error(); text != told {
-				told = text
+			b.setBlocked(strings.TrimSuffix(u.Error()+"; "+hint, "; "))
+			if text := u.Error(); text != lastLogged {
+				lastLogged = text
 				b.log.Error("NATS cannot serve, standing by", "err", u.cause, "hint", hint)
 			}
-			b.mend(ctx, err)
+			b.pauseAndRecreate(ctx, err)
 			continue
-		case errors.Is(err, errAway), errors.Is(err, ErrUnfinished):
-			stale = 0
-			b.hinder(err.Error())
-			if text := err.Error(); text != told {
-				told = text
+		case errors.Is(err, errUnavailable), errors.Is(err, ErrUnfinished):
+			staleReads = 0
+			b.setBlocked(err.Error())
+			if text := err.Error(); text != lastLogged {
+				lastLogged = text
 				b.log.Warn("NATS unavailable, retrying", "err", err)
 			}
-			b.mend(ctx, err)
+			b.pauseAndRecreate(ctx, err)
 			continue
 		default:
 			return err
 		}
-		told = ""
+		lastLogged = ""
 		b.log.Warn("stepping down", "err", err)
 	}
 }
@@ -81,47 +81,47 @@ func (b *Bridge) Run(ctx context.Context) error {
 func (b *Bridge) term(ctx context.Context) error {
 	lease, err := b.openLease(ctx)
 	if err != nil {
-		return unlessDone(ctx, away(err))
+		return nilIfDone(ctx, away(err))
 	}
-	m, err := b.await(ctx, lease)
+	m, err := b.waitForLease(ctx, lease)
 	if err != nil {
-		return unlessDone(ctx, err)
+		return nilIfDone(ctx, err)
 	}
 	return b.lead(ctx, lease, m)
 }
 
-// errAway ends a term, or the wait for one, that NATS does not let begin or go
+// errUnavailable ends a term, or the wait for one, that NATS does not let begin or go
 // on: no answer, no permission, no stream.
-var errAway = errors.New("NATS unavailable")
+var errUnavailable = errors.New("NATS unavailable")
 
 // away is err as the reason why a term does not begin or go on.
 func away(err error) error {
 	if u := fitting(err); u != nil {
 		return u
 	}
-	return fmt.Errorf("%w: %w", errAway, err)
+	return fmt.Errorf("%w: %w", errUnavailable, err)
 }
 
-// awayPause is how long to wait before the next try.
-const awayPause = time.Second
+// unavailablePause is how long to wait before the next try.
+const unavailablePause = time.Second
 
-// mend waits a moment after NATS was away, and makes anew the streams that were
+// pauseAndRecreate waits a moment after NATS was away, and makes anew the streams that were
 // found missing.
-func (b *Bridge) mend(ctx context.Context, err error) {
+func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
-		remake(ctx, b.js, b.config, b.log)
+		recreateStreams(ctx, b.js, b.config, b.log)
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(awayPause):
+	case <-time.After(unavailablePause):
 	}
 }
 
-// remake makes streams anew that somebody has deleted under the bridge, as at the
+// recreateStreams makes streams anew that somebody has deleted under the bridge, as at the
 // start of the program and by the same rules.
-func remake(ctx context.Context, js jetstream.JetStream, c *Config, log *slog.Logger) {
-	done, err := Provision(ctx, js, c)
-	for _, p := range done {
+func recreateStreams(ctx context.Context, js jetstream.JetStream, c *Config, log *slog.Logger) {
+	provisioned, err := Provision(ctx, js, c)
+	for _, p := range provisioned {
 		if p.Created {
 			log.Warn("stream was deleted; recreated it empty", "stream", p.Stream)
 		}
@@ -131,13 +131,13 @@ func remake(ctx context.Context, js jetstream.JetStream, c *Config, log *slog.Lo
 	}
 }
 
-// errStale ends a term at its first batch: what was read from the stream was not
+// errStaleRead ends a term at its first batch: what was read from the stream was not
 // its last word. A replica that is behind answers so, and soon will not.
-var errStale = errors.New("stream replica is stale: a newer checkpoint exists")
+var errStaleRead = errors.New("stream replica is stale: a newer checkpoint exists")
 
-// staleMost is how many terms in a row may end so before somebody else must be
+// maxStaleReads is how many terms in a row may end so before somebody else must be
 // writing without the lease.
-const staleMost = 5
+const maxStaleReads = 5
 
 // openLease binds the bucket of leases. The error is [ErrServerVersion] or
 // [ErrStream] if no lease can be held there.
@@ -147,8 +147,8 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	before := b.js.Conn().LastError()
-	ttl, err := b.limits.bucket.look(ctx, lookMoment)
+	prevErr := b.js.Conn().LastError()
+	ttl, err := b.shared.bucket.check(ctx, maxCheckAge)
 	if fitting(err) != nil {
 		return nil, err
 	}
@@ -156,36 +156,36 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	if err == nil {
 		kv, err = b.js.KeyValue(ctx, b.config.LeaseBucket)
 	}
-	if err = permitted(b.js.Conn(), before, err); err != nil {
+	if err = asPermissionError(b.js.Conn(), prevErr, err); err != nil {
 		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
 	}
 	return &lease{
-		conn: b.js.Conn(), kv: kv, bucket: b.limits.bucket, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
-		ttl: ttl, retry: b.retryAfter(ttl), full: b.full, hinder: b.hinder,
-		awake: make(chan struct{}, 1),
+		conn: b.js.Conn(), kv: kv, bucket: b.shared.bucket, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
+		ttl: ttl, retryInterval: b.leaseRetryInterval(ttl), atCapacity: b.atCapacity, onBlocked: b.setBlocked,
+		wakeC: make(chan struct{}, 1),
 	}, nil
 }
 
-// retryAfter is how often a standby tries to take the lease. With many tenants
+// leaseRetryInterval is how often a standby tries to take the lease. With many tenants
 // the tries of all together must not weigh on the servers.
-func (b *Bridge) retryAfter(ttl time.Duration) time.Duration {
-	if b.balance != nil {
+func (b *Bridge) leaseRetryInterval(ttl time.Duration) time.Duration {
+	if b.rebalancer != nil {
 		return ttl / 4
 	}
 	return min(b.config.PollInterval, time.Second, ttl/4)
 }
 
-// full tells whether this process leads its share of many tenants.
-func (b *Bridge) full() bool { return b.balance != nil && b.balance.full() }
+// atCapacity tells whether this process leads its share of many tenants.
+func (b *Bridge) atCapacity() bool { return b.rebalancer != nil && b.rebalancer.atCapacity() }
 
-// leads counts this tenant among those that the process leads, until undone.
-func (b *Bridge) leads() (undo func()) {
-	if b.balance == nil {
+// countLeading counts this tenant among those that the process leads, until undone.
+func (b *Bridge) countLeading() (undo func()) {
+	if b.rebalancer == nil {
 		return func() {}
 	}
 	count := func(n int64) {
-		b.balance.led.Add(n)
-		b.limits.turn()
+		b.rebalancer.leading.Add(n)
+		b.shared.notifyRoleChange()
 	}
 	count(1)
 	return func() { count(-1) }
@@ -195,63 +195,63 @@ func (b *Bridge) leads() (undo func()) {
 // is errLeaseLost, errMemoryLost, errTTLChanged, errStale, errAway or [unfit] where another term may
 // follow. m is what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
-	defer b.leads()()
-	term, end := context.WithCancelCause(ctx)
-	var aside sync.WaitGroup
-	aside.Go(func() {
-		if err := l.hold(term); err != nil {
-			end(err)
+	defer b.countLeading()()
+	termCtx, endTerm := context.WithCancelCause(ctx)
+	var background sync.WaitGroup
+	background.Go(func() {
+		if err := l.hold(termCtx); err != nil {
+			endTerm(err)
 		}
 	})
-	aside.Go(func() {
-		if err := l.guard(term); err != nil {
-			end(err)
+	background.Go(func() {
+		if err := l.guard(termCtx); err != nil {
+			endTerm(err)
 		}
 	})
-	aside.Go(func() {
+	background.Go(func() {
 		select {
-		case <-b.yield:
-			end(errHandOver)
-		case <-term.Done():
+		case <-b.stepDown:
+			endTerm(errRebalanced)
+		case <-termCtx.Done():
 		}
 	})
-	err := b.serve(term, m, l.rouse)
-	lost := context.Cause(term)
-	end(nil)
-	aside.Wait()
-	if errors.Is(err, ErrFenced) && !errors.Is(lost, errLeaseLost) {
-		if mine, look := l.mine(ctx); look != nil || !mine {
+	err := b.serve(termCtx, m, l.wake)
+	cause := context.Cause(termCtx)
+	endTerm(nil)
+	background.Wait()
+	if errors.Is(err, ErrFenced) && !errors.Is(cause, errLeaseLost) {
+		if owner, ownerErr := l.isOwner(ctx); ownerErr != nil || !owner {
 			// The fence was quicker to tell than the lease, as after a pause.
-			lost = fmt.Errorf("%w: another instance writes", errLeaseLost)
+			cause = fmt.Errorf("%w: another instance writes", errLeaseLost)
 		}
 	}
-	if errors.Is(lost, errLeaseLost) {
+	if errors.Is(cause, errLeaseLost) {
 		// Another instance may have subscribed as the same user by now:
 		// deleting "the" subscription would delete its.
-		b.source.abandon()
-		return errors.Join(lost, notFenced(err))
+		b.source.abandonSession()
+		return errors.Join(cause, dropFenced(err))
 	}
 	var u *unfit
-	if errors.As(lost, &u) {
+	if errors.As(cause, &u) {
 		err = errors.Join(err, u) // so that nothing is published any more
 	}
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	reason := "shutdown"
-	if errors.Is(lost, errHandOver) {
+	if errors.Is(cause, errRebalanced) {
 		reason = "handover"
 	}
-	err = errors.Join(err, b.stop(ending, err, reason))
-	l.release(ending)
-	if err == nil && errors.Is(lost, errHandOver) {
-		return lost
+	err = errors.Join(err, b.shutdown(stopCtx, err, reason))
+	l.release(stopCtx)
+	if err == nil && errors.Is(cause, errRebalanced) {
+		return cause
 	}
 	return err
 }
 
-// notFenced leaves out the fence's refusal, which is what a writer that has lost
+// dropFenced leaves out the fence's refusal, which is what a writer that has lost
 // its lease must expect.
-func notFenced(err error) error {
+func dropFenced(err error) error {
 	if errors.Is(err, ErrFenced) {
 		return nil
 	}
@@ -260,73 +260,73 @@ func notFenced(err error) error {
 
 // serve takes back what the stream holds, claims the feed and carries events
 // until ctx ends. It calls rouse after each.
-func (b *Bridge) serve(ctx context.Context, m *recovery, rouse func()) error {
-	commits, cancel := finishing(ctx)
+func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
+	commitCtx, cancel := commitContext(ctx)
 	defer cancel()
 	b.watchdog = newWatchdog(b.config, b.js, b.log)
-	before := b.js.Conn().LastError()
-	m, err := b.recollect(ctx, m)
+	prevErr := b.js.Conn().LastError()
+	m, err := b.catchUp(ctx, m)
 	if err != nil {
-		return unlessDone(ctx, away(permitted(b.js.Conn(), before, err)))
+		return nilIfDone(ctx, away(asPermissionError(b.js.Conn(), prevErr, err)))
 	}
 	b.engine, b.fence = m.engine, m.fence
 	started := b.engine.Start(b.now())
 	if b.availability != nil {
-		b.availability.expect(b.engine.KnownAvailability())
+		b.availability.seedServices(b.engine.KnownAvailability())
 	}
 	s := b.engine.Stats()
 	b.log.Info("leading", "epoch", s.Epoch, "poll", s.Poll, "instance", b.self.instance,
 		"agents", s.Entities[event.Agent], "services", s.Entities[event.Service])
-	if err := b.commit(commits, started); err != nil {
+	if err := b.commit(commitCtx, started); err != nil {
 		if errors.Is(err, ErrFenced) {
-			return fmt.Errorf("%w: %w", errStale, err)
+			return fmt.Errorf("%w: %w", errStaleRead, err)
 		}
 		return err
 	}
-	b.report()
-	return b.watch(ctx, func(_ engine.Observation, done *engine.Batch) error {
-		defer rouse()
-		return b.carry(commits, done)
+	b.updateHealth()
+	return b.runPollers(ctx, func(_ engine.Observation, result *engine.Batch) error {
+		defer wake()
+		return b.commitIfDue(commitCtx, result)
 	})
 }
 
-// unlessDone is err, or nil if it came of ctx's end.
-func unlessDone(ctx context.Context, err error) error {
+// nilIfDone is err, or nil if it came of ctx's end.
+func nilIfDone(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// finishing is a context for commits: it outlives ctx by a moment, so that a
+// commitContext is a context for commits: it outlives ctx by a moment, so that a
 // batch in flight when ctx ends is not left in doubt.
-func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+func commitContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(finishTimeout, cancel) })
 	return out, func() { stop(); cancel() }
 }
 
-// stop says goodbye: to BPCC, and to the stream unless the term ended in doubt.
+// shutdown says goodbye: to BPCC, and to the stream unless the term ended in doubt.
 // A source that hangs does not keep the stream from hearing it.
-func (b *Bridge) stop(ctx context.Context, doubt error, reason string) error {
-	left := make(chan error, 1)
+func (b *Bridge) shutdown(ctx context.Context, termErr error, reason string) error {
+	unsubscribed := make(chan error, 1)
 	go func() {
-		leaving, cancel := context.WithTimeout(ctx, sourceTimeout)
+		sourceCtx, cancel := context.WithTimeout(ctx, sourceTimeout)
 		defer cancel()
-		left <- b.source.leave(leaving)
+		unsubscribed <- b.source.unsubscribe(sourceCtx)
 	}()
 	var err error
-	if doubt == nil && b.engine.Stats().Epoch > 0 {
-		err = b.farewell(ctx, reason)
+	if termErr == nil && b.engine.Stats().Epoch > 0 {
+		err = b.publishStopped(ctx, reason)
 	} // else in doubt: the next start finds out
-	if err := <-left; err != nil {
+	if err := <-unsubscribed; err != nil {
 		b.log.Warn("subscription not deleted", "err", err)
 	}
 	return err
 }
 
-// farewell ends the feed in the stream.
-func (b *Bridge) farewell(ctx context.Context, reason string) error {
+// publishStopped ends the feed in the stream.
+func (b *Bridge) publishStopped(ctx context.Context, reason string) error {
 	err := b.commit(ctx, b.engine.Stop(b.now(), reason))
 	switch {
 	case errors.Is(err, ErrFenced):

@@ -16,9 +16,9 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// loopback tells whether a host is this machine for sure. What a name other than
+// isLoopback tells whether a host is this machine for sure. What a name other than
 // localhost leads to can change.
-func loopback(host string) bool {
+func isLoopback(host string) bool {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.IsLoopback()
 	}
@@ -28,7 +28,7 @@ func loopback(host string) bool {
 // checkSourceTLS checks how the source is known to be the source, and the bridge
 // to be the bridge.
 func (c *Config) checkSourceTLS(fault func(name, format string, args ...any)) (warnings []string) {
-	if u, err := url.Parse(c.URL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+	if u, err := url.Parse(c.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		if c.AllowHTTP {
 			warnings = append(warnings, "BPCC_URL is http: the secret and all data travel for everybody on the way to read and to change")
 		} else {
@@ -41,18 +41,18 @@ func (c *Config) checkSourceTLS(fault func(name, format string, args ...any)) (w
 			fault("BPCC_CA_FILE", "%v", err)
 		}
 	}
-	checkPair(fault, "BPCC_CERT", c.Cert, "BPCC_KEY", c.Key)
+	checkKeyPair(fault, "BPCC_CERT", c.Cert, "BPCC_KEY", c.Key)
 	return warnings
 }
 
-// checkPair checks the files of a certificate and its key.
-func checkPair(fault func(name, format string, args ...any), certName, cert, keyName, key string) {
+// checkKeyPair checks the files of a certificate and its key.
+func checkKeyPair(fault func(name, format string, args ...any), certName, cert, keyName, key string) {
 	switch {
 	case cert == "" && key == "":
 	case cert == "" || key == "":
 		fault(certName, "%s and %s belong together; one is not set", certName, keyName)
 	default:
-		if _, err := readPair(cert, key); err != nil {
+		if _, err := readKeyPair(cert, key); err != nil {
 			fault(certName, "%v", err)
 		}
 	}
@@ -82,7 +82,7 @@ func (c *Config) checkNATSAuth(fault func(name, format string, args ...any)) {
 	if c.NATSCreds != "" && c.NATSNKey != "" {
 		fault("NATS_NKEY", "set, and NATS_CREDS too; keep one")
 	}
-	checkPair(fault, "NATS_CERT", c.NATSCert, "NATS_KEY", c.NATSKey)
+	checkKeyPair(fault, "NATS_CERT", c.NATSCert, "NATS_KEY", c.NATSKey)
 	if c.NATSCA != "" {
 		if _, err := readCA(c.NATSCA); err != nil {
 			fault("NATS_CA", "%v", err)
@@ -145,12 +145,12 @@ func publicKey(file string) (string, error) {
 	return pair.PublicKey()
 }
 
-// cautions warns of what strangers could reach without a password, and of what
+// configWarnings warns of what strangers could reach without a password, and of what
 // is set in vain.
-func (c *Config) cautions(purpose Purpose) (warnings []string) {
+func (c *Config) configWarnings(purpose Purpose) (warnings []string) {
 	reachable := func(address string) bool {
 		host, _, err := net.SplitHostPort(address)
-		return err == nil && !loopback(host)
+		return err == nil && !isLoopback(host)
 	}
 	if purpose == ForBridge && c.HTTP != Off && reachable(c.HTTP) {
 		warnings = append(warnings, fmt.Sprintf("BRIDGE_HTTP=%s can be reached from other machines, and asks for no password: keep it within a network that you trust", c.HTTP))
@@ -165,10 +165,10 @@ func (c *Config) cautions(purpose Purpose) (warnings []string) {
 	return warnings
 }
 
-// tlsAdvice says what a person can do about a TLS handshake that failed; "" if
+// tlsHint says what a person can do about a TLS handshake that failed; "" if
 // that is not what failed. The names are the variables that tell whom to trust,
 // what to show, and where to go.
-func tlsAdvice(err error, ca, cert, address string) string {
+func tlsHint(err error, ca, cert, address string) string {
 	var (
 		unknown  x509.UnknownAuthorityError
 		wrong    x509.HostnameError

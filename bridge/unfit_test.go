@@ -17,7 +17,7 @@ import (
 )
 
 // leaseTTL gives the bucket of leases another TTL; 0 is none.
-func (w *world) leaseTTL(ttl time.Duration) {
+func (w *testEnv) leaseTTL(ttl time.Duration) {
 	w.t.Helper()
 	if _, err := w.js.UpdateKeyValue(w.t.Context(), jetstream.KeyValueConfig{Bucket: "bpcc_lease", TTL: ttl}); err != nil {
 		w.t.Fatal(err)
@@ -25,7 +25,7 @@ func (w *world) leaseTTL(ttl time.Duration) {
 }
 
 // leases are the keys of the bucket of leases.
-func (w *world) leases() []string {
+func (w *testEnv) leases() []string {
 	w.t.Helper()
 	kv, err := w.js.KeyValue(w.t.Context(), "bpcc_lease")
 	if err != nil {
@@ -40,12 +40,12 @@ func (w *world) leases() []string {
 
 // failures are the failed steps of a check of the streams: what was seen, and what
 // to do about it.
-func (w *world) failures() []string {
+func (w *testEnv) failures() []string {
 	w.t.Helper()
 	var failed []string
 	err := bridge.CheckStreams(w.t.Context(), w.config(), w.nc, w.js, func(s bridge.Step) {
 		if s.Outcome == bridge.Failure {
-			failed = append(failed, s.Name+": "+s.Saw+" -> "+s.Mend)
+			failed = append(failed, s.Name+": "+s.Found+" -> "+s.Hint)
 		}
 	})
 	if (err != nil) != (len(failed) > 0) || err != nil && !errors.Is(err, bridge.ErrCheck) {
@@ -63,13 +63,13 @@ func TestLeaseBucketWithoutTTL(t *testing.T) {
 		t.Run(ttl.String(), func(t *testing.T) {
 			t.Parallel()
 			const cure = "nats kv edit bpcc_lease --ttl 5s"
-			w := newWorld(t, bpcctest.Config{})
-			w.agent("anna", "ready", "")
+			w := newTestEnv(t, bpcctest.Config{})
+			w.setAgent("anna", "ready", "")
 			if _, err := w.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "bpcc_lease", TTL: ttl}); err != nil {
 				t.Fatal(err)
 			}
 			_, err := bridge.Provision(t.Context(), w.js, w.config())
-			if !errors.Is(err, bridge.ErrStream) || bridge.Passing(err) || !strings.Contains(err.Error(), cure) {
+			if !errors.Is(err, bridge.ErrStream) || bridge.IsTransient(err) || !strings.Contains(err.Error(), cure) {
 				t.Errorf("provision: %v, want %v with its cure, for a person", err, bridge.ErrStream)
 			}
 			if failed := w.failures(); len(failed) != 1 || !strings.Contains(failed[0], "KV_bpcc_lease") || !strings.HasSuffix(failed[0], "-> give the bucket a TTL: "+cure) {
@@ -83,7 +83,7 @@ func TestLeaseBucketWithoutTTL(t *testing.T) {
 			}
 			w.leaseTTL(time.Second)
 			w.waitFor("agent.anna.observed", 1)
-			every("be ready", ready)
+			every("be ready", builtEvents)
 			if n := strings.Count(w.log.String(), "NATS cannot serve, standing by"); n != 2 {
 				t.Errorf("two bridges have said %d times what is wrong, want once each", n)
 			}
@@ -95,9 +95,9 @@ func TestLeaseBucketWithoutTTL(t *testing.T) {
 // start and while it runs.
 func TestManyTenantsWithoutTTL(t *testing.T) {
 	t.Parallel()
-	m := newMany(t, 3)
+	m := newMultiTenantEnv(t, 3)
 	m.env["BRIDGE_LEASE_TTL"] = "1s"
-	f := m.fleet()
+	f := m.newFleet()
 	bucket := jetstream.KeyValueConfig{Bucket: "bpcc_lease"}
 	edit := func(ttl time.Duration) {
 		t.Helper()
@@ -111,31 +111,31 @@ func TestManyTenantsWithoutTTL(t *testing.T) {
 		t.Errorf("it ends with %v, want %v", err, bridge.ErrStream)
 	}
 	edit(time.Second)
-	f = m.fleet()
-	m.run(f)
-	m.until("all tenants to be led", func() bool { return len(led(f)) == 3 })
+	f = m.newFleet()
+	m.runFleet(f)
+	m.waitUntil("all tenants to be led", func() bool { return len(leadingTenants(f)) == 3 })
 	edit(0)
-	m.until("all tenants to be given up", func() bool {
+	m.waitUntil("all tenants to be given up", func() bool {
 		return !slices.ContainsFunc(f.Health(), func(h bridge.Health) bool {
 			return h.Role == "leader" || h.Ready || !strings.Contains(h.Reason, "--ttl 1s")
 		})
 	})
 	edit(time.Second)
-	m.until("all tenants to be led again", func() bool { return len(led(f)) == 3 })
+	m.waitUntil("all tenants to be led again", func() bool { return len(leadingTenants(f)) == 3 })
 }
 
 // pair is two bridges of one tenant, one of which leads.
-func (w *world) pair() (every func(what string, so func(bridge.Health) bool), stop func()) {
+func (w *testEnv) pair() (every func(what string, so func(bridge.Health) bool), stop func()) {
 	w.t.Helper()
-	both := []*process{w.run(w.js), w.run(w.js)}
+	both := []*runningFleet{w.runFleet(w.js), w.runFleet(w.js)}
 	every = func(what string, so func(bridge.Health) bool) {
 		w.t.Helper()
-		w.until("both bridges to "+what, func() bool { return so(both[0].fleet.Health()[0]) && so(both[1].fleet.Health()[0]) })
+		w.waitUntil("both bridges to "+what, func() bool { return so(both[0].fleet.Health()[0]) && so(both[1].fleet.Health()[0]) })
 	}
 	return every, func() { both[0].stop(); both[1].stop() }
 }
 
-func ready(h bridge.Health) bool { return h.Ready }
+func builtEvents(h bridge.Health) bool { return h.Ready }
 
 // refused tells whether a bridge stands by, and its probe says why.
 func refused(why string) func(bridge.Health) bool {
@@ -150,10 +150,10 @@ func TestLeaseBucketChanges(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := natsServer(t, &server.Options{JetStream: true, StoreDir: dir})
-	w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
+	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
-	w.agent("anna", "ready", "")
-	w.provision()
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
 	every, stop := w.pair()
 	defer stop()
 	changes := 0
@@ -164,7 +164,7 @@ func TestLeaseBucketChanges(t *testing.T) {
 		w.waitFor("agent.anna.state_changed", changes)
 	}
 	const cure = "nats kv edit bpcc_lease --ttl 1s"
-	every("be ready", ready)
+	every("be ready", builtEvents)
 	change()
 
 	w.leaseTTL(0)
@@ -173,12 +173,12 @@ func TestLeaseBucketChanges(t *testing.T) {
 		t.Errorf("a lease for ever is in the bucket: %q", keys)
 	}
 	w.leaseTTL(time.Second)
-	every("be ready again", ready)
+	every("be ready again", builtEvents)
 	change()
 
 	w.leaseTTL(2 * time.Second)
-	w.until("the other TTL in the log", func() bool { return strings.Contains(w.log.String(), "the TTL of leases has changed: from 1s to 2s") })
-	every("be ready with another TTL", ready)
+	w.waitUntil("the other TTL in the log", func() bool { return strings.Contains(w.log.String(), "the TTL of leases has changed: from 1s to 2s") })
+	every("be ready with another TTL", builtEvents)
 	change()
 
 	// The server is away, and back with a bucket without a TTL.
@@ -190,15 +190,15 @@ func TestLeaseBucketChanges(t *testing.T) {
 		s = natsServer(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
 	}
 	restart(0)
-	elsewhere := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
+	elsewhere := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	elsewhere.leaseTTL(0)
 	elsewhere.nc.Close()
 	restart(port)
 	every("refuse the bucket after a reconnect", refused(cure))
 	w.leaseTTL(time.Second)
-	every("be ready after a reconnect", ready)
+	every("be ready after a reconnect", builtEvents)
 	change()
-	w.audit()
+	w.auditStream()
 }
 
 // TestOldServer meets a server of an old release: at the start, in a check, and when
@@ -209,10 +209,10 @@ func TestOldServer(t *testing.T) {
 	const cure = "upgrade all NATS servers to release 2.12.0 or later"
 	oldDir := t.TempDir()
 	address, stopOld := natstest.StartOld(t, oldDir, 0)
-	old := newWorldOn(t, bpcctest.Config{}, address)
+	old := newTestEnvOn(t, bpcctest.Config{}, address)
 	said := "release " + old.nc.ConnectedServerVersion()
 	done, err := bridge.Provision(t.Context(), old.js, old.config())
-	if !errors.Is(err, bridge.ErrServerVersion) || bridge.Passing(err) || len(done) > 0 || !strings.Contains(err.Error(), said) || !strings.HasSuffix(err.Error(), cure) {
+	if !errors.Is(err, bridge.ErrServerVersion) || bridge.IsTransient(err) || len(done) > 0 || !strings.Contains(err.Error(), said) || !strings.HasSuffix(err.Error(), cure) {
 		t.Errorf("provision: %v after %+v, want %v with its cure, for a person", err, done, bridge.ErrServerVersion)
 	}
 	if failed := old.failures(); len(failed) != 1 || !strings.Contains(failed[0], said) || !strings.HasSuffix(failed[0], "-> "+cure) {
@@ -224,13 +224,13 @@ func TestOldServer(t *testing.T) {
 
 	dir := t.TempDir()
 	s := natsServer(t, &server.Options{JetStream: true, StoreDir: dir})
-	w := newWorldOn(t, bpcctest.Config{}, s.ClientURL())
+	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
-	w.agent("anna", "ready", "")
-	w.provision()
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
 	every, stop := w.pair()
 	defer stop()
-	every("be ready", ready)
+	every("be ready", builtEvents)
 	w.tenant.SetState("anna", "busy", "")
 	w.waitFor("agent.anna.state_changed", 1)
 
@@ -273,6 +273,6 @@ func TestOldServer(t *testing.T) {
 	stopOld()
 	s = natsServer(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
 	w.waitFor("agent.anna.state_changed", 2)
-	every("be ready again", ready)
-	w.audit()
+	every("be ready again", builtEvents)
+	w.auditStream()
 }

@@ -16,70 +16,70 @@ const (
 	// viewInterval is how often the view is compared with the stream: often
 	// beside viewPatience, and seldom beside polls, of which a quiet one costs
 	// hardly more than this. While it is behind, viewSoon.
-	viewInterval = 10 * time.Second
-	viewSoon     = 5 * time.Second
-	// viewPatience is how long a view may stand still behind the stream before
+	viewInterval     = 10 * time.Second
+	viewBusyInterval = 5 * time.Second
+	// viewStallTimeout is how long a view may stand still behind the stream before
 	// it is mended: a server needs 10 s to notice by itself.
-	viewPatience = 20 * time.Second
-	// viewMendAgain is the least time between two attempts to mend it.
-	viewMendAgain = time.Minute
+	viewStallTimeout = 20 * time.Second
+	// viewStepDownInterval is the least time between two attempts to mend it.
+	viewStepDownInterval = time.Minute
 )
 
 // ViewLag is how far the view is behind the stream of events.
 type ViewLag struct {
 	// Events is how many messages the view has not taken yet.
 	Events uint64 `json:"events"`
-	// Still is how long it has been behind without taking any; 0 = it moves.
-	Still time.Duration `json:"-"`
+	// StalledFor is how long it has been behind without taking any; 0 = it moves.
+	StalledFor time.Duration `json:"-"`
 }
 
-// viewWatch measures how far the view is behind the stream, and mends it where
+// viewMonitor measures how far the view is behind the stream, and mends it where
 // it stands still: after its leader is killed a sourced stream can, and its own
 // word for the lag is then 0. What the server has sourced is compared with what
 // the stream holds instead.
-type viewWatch struct {
+type viewMonitor struct {
 	js     jetstream.JetStream
 	config *Config
 	log    *slog.Logger
 	now    func() time.Time
 
 	// Of the goroutine of run.
-	taken  uint64    // the stream sequence up to which it has taken events
-	moved  time.Time // when that last changed, or it last had all
-	mended time.Time // when it was last tried to mend it
-	told   bool      // that it stands still
+	sourcedSeq    uint64    // the stream sequence up to which it has taken events
+	lastProgress  time.Time // when that last changed, or it last had all
+	lastStepDown  time.Time // when it was last tried to mend it
+	stalledLogged bool      // that it stands still
 	// since when the view, or the stream, is not there; zero = they are
-	missing time.Time
+	missingSince time.Time
 
 	mu  sync.Mutex
 	lag ViewLag // guarded by mu
 }
 
 // Lag is what was measured last.
-func (v *viewWatch) Lag() ViewLag {
+func (v *viewMonitor) Lag() ViewLag {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.lag
 }
 
-// run measures until ctx ends.
-func (v *viewWatch) run(ctx context.Context) {
-	for next := viewSoon; ; next = viewInterval {
-		if v.Lag().Events > 0 || !v.missing.IsZero() {
-			next = viewSoon
+// runMonitor measures until ctx ends.
+func (v *viewMonitor) runMonitor(ctx context.Context) {
+	for next := viewBusyInterval; ; next = viewInterval {
+		if v.Lag().Events > 0 || !v.missingSince.IsZero() {
+			next = viewBusyInterval
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(next):
 		}
-		err := v.look(ctx)
+		err := v.measureLag(ctx)
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
-			v.missing = time.Time{}
-		} else if v.missing.IsZero() {
-			v.missing = v.now()
-		} else if v.now().Sub(v.missing) >= goneAfter {
-			remake(ctx, v.js, v.config, v.log)
+			v.missingSince = time.Time{}
+		} else if v.missingSince.IsZero() {
+			v.missingSince = v.now()
+		} else if v.now().Sub(v.missingSince) >= recreateAfter {
+			recreateStreams(ctx, v.js, v.config, v.log)
 		}
 		// A stream that cannot be looked at is told by whoever needs it.
 		if err != nil && ctx.Err() == nil {
@@ -88,44 +88,44 @@ func (v *viewWatch) run(ctx context.Context) {
 	}
 }
 
-// look measures once, and mends what has stood still for too long.
-func (v *viewWatch) look(ctx context.Context) error {
+// measureLag measures once, and mends what has stood still for too long.
+func (v *viewMonitor) measureLag(ctx context.Context) error {
 	// The view first: what comes between the two is then never taken for less
 	// lag than there is.
-	taken, replicas, err := v.sourced(ctx)
+	sourcedSeq, replicas, err := v.fetchSourcedSeq(ctx)
 	if err != nil {
 		return err
 	}
-	_, last, err := lastSequence(ctx, v.js, v.config.Stream)
+	_, last, err := streamEnd(ctx, v.js, v.config.Stream)
 	if err != nil {
 		return err
 	}
-	lag := ViewLag{Events: last - taken}
-	if taken > last {
+	lag := ViewLag{Events: last - sourcedSeq}
+	if sourcedSeq > last {
 		lag.Events = last // the stream was made anew, and nothing of it taken
 	}
 	now := v.now()
-	if lag.Events == 0 || taken != v.taken || v.moved.IsZero() {
-		v.taken, v.moved = taken, now
+	if lag.Events == 0 || sourcedSeq != v.sourcedSeq || v.lastProgress.IsZero() {
+		v.sourcedSeq, v.lastProgress = sourcedSeq, now
 	}
-	lag.Still = now.Sub(v.moved)
-	if v.told && lag.Events == 0 {
-		v.told = false
+	lag.StalledFor = now.Sub(v.lastProgress)
+	if v.stalledLogged && lag.Events == 0 {
+		v.stalledLogged = false
 		v.log.Info("KV view caught up")
 	}
 	v.mu.Lock()
 	v.lag = lag
 	v.mu.Unlock()
-	if lag.Still < viewPatience || v.now().Sub(v.mended) < viewMendAgain {
+	if lag.StalledFor < viewStallTimeout || v.now().Sub(v.lastStepDown) < viewStepDownInterval {
 		return nil
 	}
-	v.mended, v.told = v.now(), true
-	return v.mend(ctx, lag, replicas)
+	v.lastStepDown, v.stalledLogged = v.now(), true
+	return v.stepDownLeader(ctx, lag, replicas)
 }
 
-// sourced is the sequence up to which the view has taken events, and on how many
+// fetchSourcedSeq is the sequence up to which the view has taken events, and on how many
 // servers it is kept.
-func (v *viewWatch) sourced(ctx context.Context) (taken uint64, replicas int, err error) {
+func (v *viewMonitor) fetchSourcedSeq(ctx context.Context) (sourcedSeq uint64, replicas int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stream, err := v.js.Stream(ctx, viewStream(v.config))
@@ -135,30 +135,30 @@ func (v *viewWatch) sourced(ctx context.Context) (taken uint64, replicas int, er
 	info := stream.CachedInfo()
 	for _, source := range info.Sources {
 		if source != nil && source.Name == v.config.Stream {
-			taken = source.Seq
+			sourcedSeq = source.Seq
 		}
 	}
-	return taken, info.Config.Replicas, nil
+	return sourcedSeq, info.Config.Replicas, nil
 }
 
 // errStepDown is what a view's leader answers that does not step down.
 var errStepDown = errors.New("the view's leader does not step down")
 
-// mend makes the view's leader step down: the next one takes up sourcing where
+// stepDownLeader makes the view's leader step down: the next one takes up sourcing where
 // the view ends. A view without replicas has nobody to hand over to.
-func (v *viewWatch) mend(ctx context.Context, lag ViewLag, replicas int) error {
+func (v *viewMonitor) stepDownLeader(ctx context.Context, lag ViewLag, replicas int) error {
 	v.log.Warn("KV view stalled: readers see old data",
-		"events", lag.Events, "stalled_for", lag.Still.Round(time.Second).String(), "stepping_down", replicas > 1)
+		"events", lag.Events, "stalled_for", lag.StalledFor.Round(time.Second).String(), "stepping_down", replicas > 1)
 	if replicas < 2 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	answer, err := v.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+viewStream(v.config), nil)
+	reply, err := v.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+viewStream(v.config), nil)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStepDown, err)
 	}
-	if err := apiError(answer.Data); err != nil {
+	if err := apiError(reply.Data); err != nil {
 		return fmt.Errorf("%w: %w", errStepDown, err)
 	}
 	return nil
@@ -167,14 +167,14 @@ func (v *viewWatch) mend(ctx context.Context, lag ViewLag, replicas int) error {
 // apiError reads the error out of an answer of the JetStream API; nil if it
 // tells of none.
 func apiError(body []byte) error {
-	var answer struct {
+	var reply struct {
 		Error *jetstream.APIError `json:"error"`
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
+	if err := json.Unmarshal(body, &reply); err != nil {
 		return fmt.Errorf("read an answer of the JetStream API: %w", err)
 	}
-	if answer.Error == nil {
+	if reply.Error == nil {
 		return nil
 	}
-	return answer.Error
+	return reply.Error
 }

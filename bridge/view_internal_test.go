@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-func connected(t *testing.T, url string) jetstream.JetStream {
+func connect(t *testing.T, url string) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect(url)
 	if err != nil {
@@ -46,7 +46,7 @@ func TestViewLag(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	js, c := connected(t, s.URL()), streamConfig(t, 1)
+	js, c := connect(t, s.URL()), streamConfig(t, 1)
 	if _, err := Provision(t.Context(), js, c); err != nil {
 		t.Fatal(err)
 	}
@@ -59,16 +59,16 @@ func TestViewLag(t *testing.T) {
 		}
 	}
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	v := &viewWatch{js: js, config: c, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }}
-	look := func() ViewLag {
+	v := &viewMonitor{js: js, config: c, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }}
+	measure := func() ViewLag {
 		t.Helper()
-		if err := v.look(t.Context()); err != nil {
+		if err := v.measureLag(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return v.Lag()
 	}
 	publish(20)
-	for deadline := time.Now().Add(10 * time.Second); look() != (ViewLag{}); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); measure() != (ViewLag{}); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the view has not caught up: %+v", v.Lag())
 		}
@@ -77,26 +77,26 @@ func TestViewLag(t *testing.T) {
 	if err := js.DeleteStream(t.Context(), viewStream(c)); err != nil {
 		t.Fatal(err)
 	}
-	stuck := viewConfig(c)
-	stuck.Sources = []*jetstream.StreamSource{{Name: c.Stream, OptStartSeq: 1_000_000}}
-	if _, err := js.CreateStream(t.Context(), stuck); err != nil {
+	stalled := viewConfig(c)
+	stalled.Sources = []*jetstream.StreamSource{{Name: c.Stream, OptStartSeq: 1_000_000}}
+	if _, err := js.CreateStream(t.Context(), stalled); err != nil {
 		t.Fatal(err)
 	}
 	publish(5)
-	look()
+	measure()
 	now = now.Add(30 * time.Second)
-	if got, want := look(), (ViewLag{Events: 25, Still: 30 * time.Second}); got != want {
+	if got, want := measure(), (ViewLag{Events: 25, StalledFor: 30 * time.Second}); got != want {
 		t.Errorf("lag %+v, want %+v", got, want)
 	}
-	if !v.told || !v.mended.Equal(now) {
+	if !v.stalledLogged || !v.lastStepDown.Equal(now) {
 		t.Error("a view that stands still was not told of")
 	}
 }
 
-// TestViewIsMended makes the leader of a replicated view step down.
-func TestViewIsMended(t *testing.T) {
+// TestViewLeaderStepsDown makes the leader of a replicated view step down.
+func TestViewLeaderStepsDown(t *testing.T) {
 	t.Parallel()
-	js, c := connected(t, cluster(t)), streamConfig(t, 3)
+	js, c := connect(t, startCluster(t)), streamConfig(t, 3)
 	var err error
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		if _, err = Provision(t.Context(), js, c); err == nil {
@@ -113,9 +113,9 @@ func TestViewIsMended(t *testing.T) {
 		}
 		return stream.CachedInfo().Cluster.Leader
 	}
-	v := &viewWatch{js: js, config: c, log: slog.New(slog.DiscardHandler), now: time.Now}
+	v := &viewMonitor{js: js, config: c, log: slog.New(slog.DiscardHandler), now: time.Now}
 	before := leader()
-	if err := v.mend(t.Context(), ViewLag{Events: 1, Still: viewPatience}, 3); err != nil {
+	if err := v.stepDownLeader(t.Context(), ViewLag{Events: 1, StalledFor: viewStallTimeout}, 3); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); leader() == before || leader() == ""; <-time.After(20 * time.Millisecond) {
@@ -125,8 +125,8 @@ func TestViewIsMended(t *testing.T) {
 	}
 }
 
-// cluster starts three servers and returns the URL of one.
-func cluster(t *testing.T) string {
+// startCluster starts three servers and returns the URL of one.
+func startCluster(t *testing.T) string {
 	t.Helper()
 	ports := make([]int, 3)
 	routes := make([]string, 3)
@@ -155,7 +155,7 @@ func cluster(t *testing.T) string {
 		s.Start()
 		servers = append(servers, s)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !servers[0].JetStreamIsClustered() || !leads(servers); <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !servers[0].JetStreamIsClustered() || !hasMetaLeader(servers); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the cluster has no leader")
 		}
@@ -163,8 +163,8 @@ func cluster(t *testing.T) string {
 	return servers[0].ClientURL()
 }
 
-// leads tells whether one of the servers leads the cluster's metadata.
-func leads(servers []*server.Server) bool {
+// hasMetaLeader tells whether one of the servers leads the cluster's metadata.
+func hasMetaLeader(servers []*server.Server) bool {
 	for _, s := range servers {
 		if s.JetStreamIsLeader() {
 			return true

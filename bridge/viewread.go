@@ -30,25 +30,25 @@ type ViewEntry struct {
 
 // ReadView hands every key of the view to visit, ordered by tenant and key, also
 // those that hold no event of the bridge; only is the tenant to read, "" for all.
-func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only string, visit func(ViewEntry) error) error {
+func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant string, handle func(ViewEntry) error) error {
 	kv, err := js.KeyValue(ctx, c.StateBucket)
 	if err != nil {
 		return fmt.Errorf("open the view %s: %w; no bridge has created it yet", c.StateBucket, err)
 	}
 	keys := ">"
-	if only != "" {
-		keys = event.Token(only) + ".>"
+	if onlyTenant != "" {
+		keys = event.Token(onlyTenant) + ".>"
 	}
-	watch, err := kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
+	watcher, err := kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
 		return fmt.Errorf("read the view %s: %w", c.StateBucket, err)
 	}
-	defer watch.Stop()
+	defer watcher.Stop()
 	var all []ViewEntry
 	for {
 		var entry jetstream.KeyValueEntry
 		select {
-		case entry = <-watch.Updates():
+		case entry = <-watcher.Updates():
 		case <-ctx.Done():
 			return fmt.Errorf("read the view %s: %w", c.StateBucket, ctx.Err())
 		}
@@ -70,7 +70,7 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only strin
 	}
 	slices.SortFunc(all, func(a, b ViewEntry) int { return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key)) })
 	for _, e := range all {
-		if err := visit(e); err != nil {
+		if err := handle(e); err != nil {
 			return err
 		}
 	}
@@ -81,28 +81,28 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, only strin
 // gives a view that is merely busy a moment: 0 is up to date, and what is left
 // then is behind for longer than a reader should bear.
 func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64, error) {
-	const patience = 2 * time.Second
-	_, first, err := lastSequence(ctx, js, c.Stream)
+	const timeout = 2 * time.Second
+	_, streamSeq, err := streamEnd(ctx, js, c.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 0, fmt.Errorf("stream %s is not there; is BRIDGE_STREAM right, and NATS_URL or BRIDGE_STORE_DIR?", c.Stream)
 	}
 	if err != nil {
 		return 0, err
 	}
-	watch := viewWatch{js: js, config: c}
-	for began := time.Now(); ; {
-		taken, _, err := watch.sourced(ctx)
+	monitor := viewMonitor{js: js, config: c}
+	for start := time.Now(); ; {
+		sourcedSeq, _, err := monitor.fetchSourcedSeq(ctx)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return 0, fmt.Errorf("the view %s is not there; no bridge has created it yet", c.StateBucket)
 		}
 		if err != nil {
 			return 0, err
 		}
-		if taken >= first {
+		if sourcedSeq >= streamSeq {
 			return 0, nil
 		}
-		if time.Since(began) > patience {
-			return first - taken, nil
+		if time.Since(start) > timeout {
+			return streamSeq - sourcedSeq, nil
 		}
 		select {
 		case <-ctx.Done():

@@ -43,39 +43,39 @@ func watchdogStream(c *Config) string { return c.Stream + "_WATCHDOG" }
 
 // watchdog puts the news of its own death off, for as long as the bridge works.
 type watchdog struct {
-	js     jetstream.JetStream
-	config *Config
-	stream string
-	tenant string
-	after  time.Duration // from the last putting off to the news
-	log    *slog.Logger
+	js      jetstream.JetStream
+	config  *Config
+	stream  string
+	tenant  string
+	timeout time.Duration // from the last putting off to the news
+	log     *slog.Logger
 
-	armed  time.Time // when the news was last put off; zero = not in this term
-	status string    // the feed's status then
-	failed time.Time // when that last failed; zero = it did not
-	told   string    // the failure that was last logged
+	armedAt    time.Time // when the news was last put off; zero = not in this term
+	status     string    // the feed's status then
+	failedAt   time.Time // when that last failed; zero = it did not
+	lastLogged string    // the failure that was last logged
 }
 
 func newWatchdog(c *Config, js jetstream.JetStream, log *slog.Logger) *watchdog {
 	return &watchdog{
 		js: js, config: c, stream: watchdogStream(c), tenant: c.Tenant, log: log,
 		// A standby that takes over after a crash must be quicker than the news.
-		after: c.silence() + c.LeaseTTL + 5*time.Second,
+		timeout: c.interruptAfter() + c.LeaseTTL + 5*time.Second,
 	}
 }
 
-func (w *watchdog) subject(what string) string {
-	return watchdogPrefix + "." + event.Token(w.tenant) + "." + what
+func (w *watchdog) subject(suffix string) string {
+	return watchdogPrefix + "." + event.Token(w.tenant) + "." + suffix
 }
 
 // due reports whether it is time to replace the message that lies ready, or the
 // feed's status has changed.
 func (w *watchdog) due(now time.Time, status string) bool {
-	if now.Sub(w.armed) < w.after/3 && status == w.status {
+	if now.Sub(w.armedAt) < w.timeout/3 && status == w.status {
 		return false
 	}
 	// A stream that does not answer must not hold every poll up.
-	return w.failed.IsZero() || now.Sub(w.failed) >= w.after/6
+	return w.failedAt.IsZero() || now.Sub(w.failedAt) >= w.timeout/6
 }
 
 // reset replaces the message that lies ready by a later one with this body. It
@@ -83,27 +83,27 @@ func (w *watchdog) due(now time.Time, status string) bool {
 func (w *watchdog) reset(ctx context.Context, now time.Time, status string, body []byte) (late bool) {
 	err := w.arm(ctx, now, body)
 	if err == nil {
-		late = !w.armed.IsZero() && now.Sub(w.armed) >= w.after
-		w.armed, w.status, w.failed, w.told = now, status, time.Time{}, ""
+		late = !w.armedAt.IsZero() && now.Sub(w.armedAt) >= w.timeout
+		w.armedAt, w.status, w.failedAt, w.lastLogged = now, status, time.Time{}, ""
 		return late
 	}
-	w.failed = now
-	if err.Error() != w.told {
-		w.told = err.Error()
+	w.failedAt = now
+	if err.Error() != w.lastLogged {
+		w.lastLogged = err.Error()
 		w.log.Warn("cannot rearm the watchdog", "err", err, "hint", "the view may report the feed as stale")
 	}
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		w.replace(ctx)
+		w.recreateIfMissing(ctx)
 	}
 	return false
 }
 
-// replace makes the watchdog's stream anew if it is gone.
-func (w *watchdog) replace(ctx context.Context) {
-	look, cancel := context.WithTimeout(ctx, 2*time.Second)
+// recreateIfMissing makes the watchdog's stream anew if it is gone.
+func (w *watchdog) recreateIfMissing(ctx context.Context) {
+	lookupCtx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if _, err := w.js.Stream(look, w.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
-		remake(ctx, w.js, w.config, w.log)
+	if _, err := w.js.Stream(lookupCtx, w.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
+		recreateStreams(ctx, w.js, w.config, w.log)
 	}
 }
 
@@ -112,7 +112,7 @@ func (w *watchdog) arm(ctx context.Context, now time.Time, body []byte) error {
 	msg.Data = body
 	msg.Header.Set("Content-Type", event.ContentType)
 	// The library's option for this cuts to whole seconds, and so fires early.
-	msg.Header.Set("Nats-Schedule", "@at "+now.Add(w.after).UTC().Format(time.RFC3339Nano))
+	msg.Header.Set("Nats-Schedule", "@at "+now.Add(w.timeout).UTC().Format(time.RFC3339Nano))
 	msg.Header.Set("Nats-Schedule-Target", w.subject("stale"))
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

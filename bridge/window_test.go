@@ -13,19 +13,19 @@ import (
 // they are not published, but the next change happened after them.
 func TestWindowBeginsAtTheLastGoodPoll(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
-	w.agent("anna", "ready", "")
-	w.start()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.startBridge()
 	w.waitFor("totals.bridge.observed", 1)
-	published := last(w.events())
+	published := lastSeqOf(w.events())
 	quiet := time.Now()
-	w.quietPolls(4)
+	w.waitForPolls(4)
 	w.tenant.SetState("anna", "not_ready", "")
 	changed := w.waitFor("agent.anna.state_changed", 1)[0]
-	if n := len(on(after(w.events(), published), "feed.checkpoint")); n != 1 {
+	if n := len(withSubject(afterSeq(w.events(), published), "feed.checkpoint")); n != 1 {
 		t.Fatalf("%d checkpoints since the first picture: the polls between were not quiet", n)
 	}
-	if got := stamp(t, changed, "after"); !got.After(quiet) {
+	if got := windowEnd(t, changed, "after"); !got.After(quiet) {
 		t.Errorf("the window begins at %v, before the quiet polls that began at %v", got, quiet)
 	}
 }
@@ -39,35 +39,35 @@ func TestWindowOverAMissingRow(t *testing.T) {
 	for name, restart := range map[string]bool{"one term": false, "over a restart": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, bpcctest.Config{})
+			w := newTestEnv(t, bpcctest.Config{})
 			w.env["BRIDGE_DISAPPEAR_AFTER"] = "1000"
-			w.agent("anna", "ready", "")
-			w.agent("bob", "ready", "")
-			stop := w.start()
+			w.setAgent("anna", "ready", "")
+			w.setAgent("bob", "ready", "")
+			stop := w.startBridge()
 			w.waitFor("totals.bridge.observed", 1)
-			gone := time.Now()
+			removed := time.Now()
 			w.tenant.RemoveAgent("anna")
-			w.quietPolls(3)
+			w.waitForPolls(3)
 			w.tenant.SetState("bob", "busy", "")
 			w.waitFor("agent.bob.state_changed", 1)
-			checkpoints := on(w.events(), "feed.checkpoint")
+			checkpoints := withSubject(w.events(), "feed.checkpoint")
 			since := checkpoints[len(checkpoints)-1].text("missing_since")
-			if at, err := time.Parse(time.RFC3339, since); err != nil || at.After(gone) {
-				t.Errorf("missing_since is %q; anna is gone since %v", since, gone)
+			if at, err := time.Parse(time.RFC3339, since); err != nil || at.After(removed) {
+				t.Errorf("missing_since is %q; anna is gone since %v", since, removed)
 			}
 			if restart {
 				stop()
-				w.start()
-				w.quietPolls(3)
+				w.startBridge()
+				w.waitForPolls(3)
 			}
-			w.agent("anna", "not_ready", "Lunch")
-			back := w.waitFor("agent.anna.state_changed", 1)[0]
-			if got := stamp(t, back, "after"); got.After(gone) {
-				t.Errorf("the window begins at %v; anna was not seen since %v", got, gone)
+			w.setAgent("anna", "not_ready", "Lunch")
+			restored := w.waitFor("agent.anna.state_changed", 1)[0]
+			if got := windowEnd(t, restored, "after"); got.After(removed) {
+				t.Errorf("the window begins at %v; anna was not seen since %v", got, removed)
 			}
 			w.tenant.SetState("bob", "ready", "")
 			w.waitFor("agent.bob.state_changed", 2)
-			checkpoints = on(w.events(), "feed.checkpoint")
+			checkpoints = withSubject(w.events(), "feed.checkpoint")
 			if since := checkpoints[len(checkpoints)-1].text("missing_since"); since != "" {
 				t.Errorf("missing_since is still %s", since)
 			}
@@ -75,58 +75,58 @@ func TestWindowOverAMissingRow(t *testing.T) {
 	}
 }
 
-// TestAbsenceIsTold crashes the only bridge for longer than a feed may be
+// TestInterruptionIsBackfilled crashes the only bridge for longer than a feed may be
 // silent. Nobody could tell so at the time; the next bridge tells it when the
 // time without sight is over, with its width.
-func TestAbsenceIsTold(t *testing.T) {
+func TestInterruptionIsBackfilled(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bpcctest.Config{})
+	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
-	w.agent("anna", "ready", "")
-	crash := w.startToCrash()
+	w.setAgent("anna", "ready", "")
+	crash := w.startCrashable()
 	w.waitFor("totals.bridge.observed", 1)
 	crash()
-	seen := on(w.events(), "feed.checkpoint")
+	seen := withSubject(w.events(), "feed.checkpoint")
 	until := seen[len(seen)-1].text("observed_until")
 	<-time.After(6 * time.Second)
 	w.tenant.SetState("anna", "busy", "")
-	w.start()
+	w.startBridge()
 	changed := w.waitFor("agent.anna.state_changed", 1)[0]
 	all := w.events()
-	interrupted, resumed := on(all, "feed.interrupted"), on(all, "feed.resumed")
+	interrupted, resumed := withSubject(all, "feed.interrupted"), withSubject(all, "feed.resumed")
 	if len(interrupted) != 1 || len(resumed) != 1 {
 		t.Fatalf("interrupted %d times, resumed %d times", len(interrupted), len(resumed))
 	}
-	for _, s := range []stored{interrupted[0], resumed[0]} {
-		if s.get("bridge_away") != true || s.get("poll") != changed.get("poll") {
-			t.Errorf("%s: %v; want bridge_away, in the poll %v of the change", s.Subject, s.Data, changed.get("poll"))
+	for _, s := range []storedEvent{interrupted[0], resumed[0]} {
+		if s.field("bridge_away") != true || s.field("poll") != changed.field("poll") {
+			t.Errorf("%s: %v; want bridge_away, in the poll %v of the change", s.Subject, s.Data, changed.field("poll"))
 		}
 	}
 	if got := interrupted[0].text("observed_until"); got != until {
 		t.Errorf("interrupted since %s, the last checkpoint saw until %s", got, until)
 	}
-	if diff := cmp.Diff(resumed[0].get("observed"), changed.get("observed")); diff != "" || changed.text("observed", "after") != until {
+	if diff := cmp.Diff(resumed[0].field("observed"), changed.field("observed")); diff != "" || changed.text("observed", "after") != until {
 		t.Errorf("the windows are not the absence since %s (-resumed +changed)\n%s", until, diff)
 	}
-	checkpoints := on(all, "feed.checkpoint")
+	checkpoints := withSubject(all, "feed.checkpoint")
 	if got := checkpoints[len(checkpoints)-1].text("status"); got != "live" {
 		t.Errorf("status %s", got)
 	}
 }
 
-// quietPolls waits for n more polls to be answered.
-func (w *world) quietPolls(n int) {
+// waitForPolls waits for n more polls to be answered.
+func (w *testEnv) waitForPolls(n int) {
 	w.t.Helper()
 	want := w.tenant.Counts().DataRequests() + n
-	for deadline := time.Now().Add(patience); w.tenant.Counts().DataRequests() < want; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); w.tenant.Counts().DataRequests() < want; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waited in vain for %d polls", n)
 		}
 	}
 }
 
-// stamp reads one end of an event's window.
-func stamp(t *testing.T, s stored, end string) time.Time {
+// windowEnd reads one end of an event's window.
+func windowEnd(t *testing.T, s storedEvent, end string) time.Time {
 	t.Helper()
 	at, err := time.Parse(time.RFC3339, s.text("observed", end))
 	if err != nil {

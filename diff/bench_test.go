@@ -11,16 +11,16 @@ import (
 
 const service diff.Kind = "service"
 
-// centre is a large contact centre as the benchmarks see it: agents of twenty
+// benchCentre is a large contact centre as the benchmarks see it: agents of twenty
 // columns, six of which run by themselves, and a service of fifteen columns for
 // every twenty agents.
-type centre struct {
+type benchCentre struct {
 	agents, services int
 	layout           *diff.Layout
 }
 
-func newCentre(agents int) *centre {
-	c := &centre{agents: agents, services: agents / 20, layout: &diff.Layout{
+func newBenchCentre(agents int) *benchCentre {
+	c := &benchCentre{agents: agents, services: agents / 20, layout: &diff.Layout{
 		Grids: []diff.Grid{
 			{Kind: agent, App: "app", Section: "agent_grids", ID: "agents", Key: "1"},
 			{Kind: service, App: "app", Section: "service_grids", ID: "services", Key: "1"},
@@ -42,7 +42,7 @@ func newCentre(agents int) *centre {
 // body writes a snapshot. Of a hundred rows that many have another state and
 // count than at an even tick; ticking, two clocks of every row run. The last
 // rows come first if turned.
-func (c *centre) body(tick, percent int, ticking, turned bool) []byte {
+func (c *benchCentre) body(tick, percent int, ticking, turned bool) []byte {
 	b := []byte(`{"app":{"agent_grids":[{"id":"agents","values":[`)
 	rows := func(name string, n, columns int) {
 		for i := range n {
@@ -83,9 +83,9 @@ func (c *centre) body(tick, percent int, ticking, turned bool) []byte {
 }
 
 // run parses and compares bodies in turn, and acknowledges the changes.
-func (c *centre) run(b *testing.B, bodies [][]byte, want int) {
+func (c *benchCentre) run(b *testing.B, bodies [][]byte, want int) {
 	var s diff.State
-	options := diff.Options{DisappearAfter: 2, Notable: &diff.Notable{
+	options := diff.Options{DisappearAfter: 2, ReentryTest: &diff.ReentryTest{
 		Clock:  func(before, after int) bool { return before > after+2 },
 		Images: func(diff.Kind, diff.Image, diff.Image) bool { return false },
 	}}
@@ -116,7 +116,7 @@ func (c *centre) run(b *testing.B, bodies [][]byte, want int) {
 }
 
 func BenchmarkDiff(b *testing.B) {
-	c := newCentre(10_000)
+	c := newBenchCentre(10_000)
 	all := c.agents + c.services
 	first := c.body(0, 0, false, false)
 	b.Run("baseline: encoding/json into maps", func(b *testing.B) {
@@ -147,7 +147,7 @@ func BenchmarkDiff(b *testing.B) {
 // BenchmarkDiffSize shows that the cost is linear.
 func BenchmarkDiffSize(b *testing.B) {
 	for _, agents := range []int{100, 1_000, 10_000, 50_000} {
-		c := newCentre(agents)
+		c := newBenchCentre(agents)
 		b.Run(fmt.Sprintf("agents=%d,changed=1%%", agents), func(b *testing.B) {
 			c.run(b, [][]byte{c.body(0, 0, false, false), c.body(1, 1, false, false)}, agents/100+c.services/100+min(1, c.services%100))
 		})

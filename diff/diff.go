@@ -46,8 +46,8 @@ type Change struct {
 	Revision uint64
 	// Stats names what differs, for Changed.
 	Stats []string
-	// Notable tells that [Options.Notable] found a change, for Changed.
-	Notable bool
+	// Reentry tells that [Options.Notable] found a change, for Changed.
+	Reentry bool
 	// SeenUntil is, for Changed and Disappeared, when the last request before
 	// this one that showed the entity was sent: that may be some snapshots ago,
 	// where it was missing for a while. Zero if this State had never seen it.
@@ -67,13 +67,13 @@ type Options struct {
 	// Baseline holds the kinds whose first picture was taken before: only
 	// their new entities appear, those of other kinds are observed.
 	Baseline map[Kind]bool
-	// Notable may find a change where no statistic tells one, in how two
+	// ReentryTest may find a change where no statistic tells one, in how two
 	// snapshots in a row showed an entity. nil finds none.
-	Notable *Notable
+	ReentryTest *ReentryTest
 }
 
-// Notable is a test for changes that no statistic tells.
-type Notable struct {
+// ReentryTest is a test for changes that no statistic tells.
+type ReentryTest struct {
 	// Clock tells whether the layout's clock, which went from one number of
 	// seconds to another, is worth a look at the images. It is asked of every
 	// entity that has a clock, and must not say no where Images would say yes.
@@ -82,68 +82,68 @@ type Notable struct {
 	Images func(kind Kind, seen, now Image) bool
 }
 
-// suspects tells whether the images of a row must be looked at.
-func (n *Notable) suspects(before, after int32) bool {
+// needsImages tells whether the images of a row must be looked at.
+func (n *ReentryTest) needsImages(before, after int32) bool {
 	if before == noClock || after == noClock {
 		return false
 	}
-	return before == oddClock || after == oddClock || n.Clock(int(before), int(after))
+	return before == complexClock || after == complexClock || n.Clock(int(before), int(after))
 }
 
-// massLeast is from how many entities on a departure can be a mass departure.
-const massLeast = 10
+// minMassDeparture is from how many entities on a departure can be a mass departure.
+const minMassDeparture = 10
 
 // Compare tells what differs between what is known and the snapshot. What is
 // known does not change until [State.Set]; only the count of absences goes on.
 // The error is [ErrEmpty], and then nothing has been compared.
 func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) {
-	s.Rest()
-	s.adopt(l)
-	again := s.last != nil && (snap == s.last || snap.beside == s.last && snap.again)
-	if !again && snap.beside != s.last {
-		if snap.own { // what it was read beside is gone
-			alone, err := l.Parse(snap.body)
+	s.Release()
+	s.setLayout(l)
+	again := s.last != nil && (snap == s.last || snap.prev == s.last && snap.repeated)
+	if !again && snap.prev != s.last {
+		if snap.stateOwned { // what it was read beside is gone
+			singleRow, err := l.Parse(snap.body)
 			if err != nil {
 				return nil, err
 			}
-			alone.Sent, alone.Received = snap.Sent, snap.Received
-			snap = alone
+			singleRow.Sent, singleRow.Received = snap.Sent, snap.Received
+			snap = singleRow
 		}
-		s.lift()
+		s.detach()
 	}
-	if err := s.plausible(snap, o); err != nil {
+	if err := s.checkEmptied(snap, o); err != nil {
 		return nil, err
 	}
-	c := comparison{State: s, snap: snap, options: o, again: again, before: s.sent}
-	c.gather()
-	c.settle()
+	c := comparison{State: s, snap: snap, options: o, repeated: again, prevSent: s.lastSent}
+	c.collect()
+	c.advance()
 	s.missing = s.missing[:0]
-	s.changes.state, s.changes.before = s, c.before
-	s.changes.list = slices.Grow(s.changes.list, len(s.works))
-	for kind := range s.plan.kinds {
-		c.tell(kind)
+	s.changes.state, s.changes.prevSent = s, c.prevSent
+	s.changes.list = slices.Grow(s.changes.list, len(s.candidates))
+	for kind := range s.compiled.kinds {
+		c.emit(kind)
 	}
 	entities := 0
 	for _, g := range s.groups {
 		entities += len(g.byID)
-		g.open, g.touched = trimmed(g.open, len(g.open), len(g.byID)), trimmed(g.touched, len(g.touched), len(g.byID))
+		g.dirty, g.visited = shrink(g.dirty, len(g.dirty), len(g.byID)), shrink(g.visited, len(g.visited), len(g.byID))
 	}
-	clear(s.works)
-	s.works = trimmed(s.works[:0], 0, entities)
+	clear(s.candidates)
+	s.candidates = shrink(s.candidates[:0], 0, entities)
 	return &s.changes, nil
 }
 
-// trimmed gives memory back that was needed for much more than there usually is:
+// shrink gives memory back that was needed for much more than there usually is:
 // what holds used elements of a set of so many.
-func trimmed[T any](memory []T, used, all int) []T {
-	if room := max(2*used, all/16+16); cap(memory) > room {
-		return append(make([]T, 0, used), memory...)
+func shrink[T any](buf []T, used, total int) []T {
+	if maxCap := max(2*used, total/16+16); cap(buf) > maxCap {
+		return append(make([]T, 0, used), buf...)
 	}
-	return memory
+	return buf
 }
 
-// plausible refuses a snapshot in which a grid lost all its rows at once.
-func (s *State) plausible(snap *Snapshot, o Options) error {
+// checkEmptied refuses a snapshot in which a grid lost all its rows at once.
+func (s *State) checkEmptied(snap *Snapshot, o Options) error {
 	if o.AcceptEmpty {
 		return nil
 	}
@@ -153,11 +153,11 @@ func (s *State) plausible(snap *Snapshot, o Options) error {
 		}
 		refused := false
 		if s.last != nil {
-			refused = slices.ContainsFunc(s.last.grids[i].rows, func(r row) bool { return r.entity.known })
+			refused = slices.ContainsFunc(s.last.grids[i].rows, func(r row) bool { return r.entity.published })
 		}
 		for _, e := range s.groups[grid.Kind].absent {
-			home := e.more.home
-			refused = refused || e.known && (slices.Contains(home, i) || home == nil && s.allEmpty(snap, grid.Kind))
+			grids := e.rare.lastGrids
+			refused = refused || e.published && (slices.Contains(grids, i) || grids == nil && s.allEmpty(snap, grid.Kind))
 		}
 		if refused {
 			return fmt.Errorf("%w: %s", ErrEmpty, grid.Name())

@@ -30,8 +30,8 @@ func image(pairs ...string) diff.Image {
 // second is how far the snapshots of these tests lie apart.
 func second(n int) time.Time { return time.Unix(int64(n), 0).UTC() }
 
-// floor is a layout of two agent grids, a and b, and one section of totals.
-func floor() *diff.Layout {
+// layoutOf is a layout of two agent grids, a and b, and one section of totals.
+func layoutOf() *diff.Layout {
 	columns := []diff.Column{{ID: "1", Stat: "login"}, {ID: "2", Stat: "state"}, {ID: "3", Stat: "clock"}}
 	return &diff.Layout{
 		Grids: []diff.Grid{
@@ -96,15 +96,15 @@ func readBytes(tb testing.TB, s *diff.State, l *diff.Layout, n int, body []byte)
 // compare parses and compares, where no error is expected.
 func compare(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string, o diff.Options) []diff.Change {
 	tb.Helper()
-	changes, err := whole(s.Compare(l, read(tb, s, l, n, body), o))
+	changes, err := allChanges(s.Compare(l, read(tb, s, l, n, body), o))
 	if err != nil {
 		tb.Fatalf("compare %s: %v", body, err)
 	}
 	return changes
 }
 
-// whole makes all changes at once, in the place of Compare.
-func whole(changes *diff.Changes, err error) ([]diff.Change, error) {
+// allChanges makes all changes at once, in the place of Compare.
+func allChanges(changes *diff.Changes, err error) ([]diff.Change, error) {
 	return slices.Collect(changes.All()), err
 }
 
@@ -114,8 +114,8 @@ func acknowledge(s *diff.State, changes []diff.Change) {
 	}
 }
 
-// told writes changes in one line, such as "appeared ben; changed anna state=busy".
-func told(changes []diff.Change) string {
+// describeChanges writes changes in one line, such as "appeared ben; changed anna state=busy".
+func describeChanges(changes []diff.Change) string {
 	lines := make([]string, 0, len(changes))
 	for _, c := range changes {
 		line := string(c.Op) + " " + c.ID
@@ -127,8 +127,8 @@ func told(changes []diff.Change) string {
 	return strings.Join(lines, "; ")
 }
 
-// step is one snapshot and what it must tell.
-type step struct {
+// compareStep is one snapshot and what it must tell.
+type compareStep struct {
 	a, b    string // the rows of the grids
 	want    string
 	err     error
@@ -141,74 +141,74 @@ func TestCompare(t *testing.T) {
 	tests := map[string]struct {
 		limit int // of grid a
 		after int // DisappearAfter; 0 = 2
-		steps []step
+		steps []compareStep
 	}{
-		"matched by key, not by position": {steps: []step{
+		"matched by key, not by position": {steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
 			{a: "ben busy 1; anna ready 1"},
 			{a: "ben ready 1; anna busy 1", want: "changed anna state=busy; changed ben state=ready"},
 		}},
-		"a changed statistic is told once": {steps: []step{
+		"a changed statistic is told once": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{a: "anna busy 1", want: "changed anna state=busy"},
 			{a: "anna busy 1"},
 			{a: "anna ready 1", want: "changed anna state=ready"},
 		}},
-		"no value is a value": {steps: []step{
+		"no value is a value": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{a: "anna _ 1", want: "changed anna state="},
 			{a: "anna 0 1", want: "changed anna state=0"},
 		}},
-		"a missing column keeps the last value": {steps: []step{
+		"a missing column keeps the last value": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{a: "anna"},
 			{a: "anna ready 1"},
 			{a: "anna - 1"},
 			{a: "anna busy 1", want: "changed anna state=busy"},
 		}},
-		"a missing row is believed at its second absence": {steps: []step{
+		"a missing row is believed at its second absence": {steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
 			{a: "anna ready 1"},
 			{a: "anna ready 1", want: "disappeared ben"},
 			{a: "anna ready 1"},
 			{a: "anna ready 1; ben busy 1", want: "appeared ben"},
 		}},
-		"a row that comes back in between never left": {steps: []step{
+		"a row that comes back in between never left": {steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
 			{a: "anna ready 1"},
 			{a: "anna ready 1; ben busy 1"},
 			{a: "anna ready 1"},
 			{a: "anna ready 1; ben ready 1", want: "changed ben state=ready"},
 		}},
-		"absences are believed as soon as asked": {after: 1, steps: []step{
+		"absences are believed as soon as asked": {after: 1, steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
 			{a: "anna ready 1", want: "disappeared ben"},
 		}},
-		"nobody leaves a cut grid": {limit: 2, steps: []step{
+		"nobody leaves a cut grid": {limit: 2, steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
 			{a: "anna ready 1; carl busy 1", want: "observed carl"},
 			{a: "anna ready 1; carl busy 1"},
 			{a: "anna ready 1; carl busy 1"},
 			{a: "anna ready 1; ben busy 1"},
 		}},
-		"a grid shorter than its limit is whole": {limit: 2, steps: []step{
+		"a grid shorter than its limit is whole": {limit: 2, steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
 			{a: "anna ready 1"},
 			{a: "anna ready 1", want: "disappeared ben"},
 		}},
-		"a cut grid between two absences does not count": {limit: 3, steps: []step{
+		"a cut grid between two absences does not count": {limit: 3, steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
 			{a: "anna ready 1"},
 			{a: "anna ready 1; carl ready 1; dora ready 1", want: "observed carl; observed dora"},
 			{a: "anna ready 1; carl ready 1", want: "disappeared ben"},
 		}},
-		"a grid that is suddenly empty is refused": {steps: []step{
+		"a grid that is suddenly empty is refused": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{err: diff.ErrEmpty},
 			{err: diff.ErrEmpty},
 			{a: "anna busy 1", want: "changed anna state=busy"},
 		}},
-		"an empty grid that is accepted empties in its time": {steps: []step{
+		"an empty grid that is accepted empties in its time": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{err: diff.ErrEmpty},
 			{accept: true},
@@ -216,31 +216,31 @@ func TestCompare(t *testing.T) {
 			{},
 			{a: "anna ready 1", want: "appeared anna"},
 		}},
-		"one empty grid of two is refused": {steps: []step{
+		"one empty grid of two is refused": {steps: []compareStep{
 			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
 			{b: "ben ready 1", err: diff.ErrEmpty},
 			{a: "anna ready 1", b: "ben ready 1", want: "changed ben state=ready"},
 		}},
-		"an empty beginning is a picture like any other": {steps: []step{
+		"an empty beginning is a picture like any other": {steps: []compareStep{
 			{},
 			{a: "anna ready 1", want: "appeared anna"},
 		}},
-		"the first of two rows with one key stays": {steps: []step{
+		"the first of two rows with one key stays": {steps: []compareStep{
 			{a: "anna ready 1; anna busy 1", want: "observed anna"},
 			{a: "anna ready 1; anna gone 1"},
 			{a: "anna busy 1; anna ready 1", want: "changed anna state=busy"},
 		}},
-		"a row without a key is left out": {steps: []step{
+		"a row without a key is left out": {steps: []compareStep{
 			{a: "_ ready 1; - busy 1; anna ready 1", want: "observed anna"},
 			{a: "_ busy 1; anna ready 1"},
 		}},
-		"an entity in two grids is one, and the first grid rules": {steps: []step{
+		"an entity in two grids is one, and the first grid rules": {steps: []compareStep{
 			{a: "anna ready 1", b: "anna busy 1; ben busy 1", want: "observed anna; observed ben"},
 			{a: "anna ready 1", b: "anna gone 1; ben busy 1"},
 			{a: "anna", b: "anna gone 1; ben busy 1", want: "changed anna state=gone"},
 			{a: "anna ready 1", b: "anna gone 1; ben busy 1", want: "changed anna state=ready"},
 		}},
-		"an agent that moves to another grid has not left": {steps: []step{
+		"an agent that moves to another grid has not left": {steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", b: "carl ready 1", want: "observed anna; observed ben; observed carl"},
 			{a: "ben busy 1", b: "anna ready 1; carl ready 1"},
 			{a: "ben busy 1", b: "anna ready 1; carl ready 1"},
@@ -248,21 +248,21 @@ func TestCompare(t *testing.T) {
 			{a: "ben busy 1", b: "carl ready 1"},
 			{a: "ben busy 1", b: "carl ready 1", want: "disappeared anna"},
 		}},
-		"whoever comes after the first picture appears": {steps: []step{
+		"whoever comes after the first picture appears": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{a: "anna ready 1; ben busy 1", want: "appeared ben"},
 		}},
-		"a row that enters a cut grid is observed": {limit: 2, steps: []step{
+		"a row that enters a cut grid is observed": {limit: 2, steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{a: "anna ready 1; ben busy 1", want: "observed ben"},
 			{a: "ben busy 1", b: "dora ready 1", want: "appeared dora"},
 		}},
-		"a volatile statistic makes no difference": {steps: []step{
+		"a volatile statistic makes no difference": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{a: "anna ready 2"},
 			{a: "anna ready 3"},
 		}},
-		"what is not acknowledged stays a difference": {steps: []step{
+		"what is not acknowledged stays a difference": {steps: []compareStep{
 			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben", unacked: true},
 			{a: "anna ready 1; ben busy 1", want: "appeared anna; appeared ben"},
 			{a: "anna busy 1; ben busy 1", want: "changed anna state=busy", unacked: true},
@@ -277,7 +277,7 @@ func TestCompare(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := floor()
+			l := layoutOf()
 			l.Grids[0].Limit = tt.limit
 			o := diff.Options{DisappearAfter: max(tt.after, 2), Baseline: map[diff.Kind]bool{}}
 			if tt.after > 0 {
@@ -286,11 +286,11 @@ func TestCompare(t *testing.T) {
 			var s diff.State
 			for i, step := range tt.steps {
 				o.AcceptEmpty = step.accept
-				changes, err := whole(s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), o))
+				changes, err := allChanges(s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), o))
 				if !errors.Is(err, step.err) {
 					t.Fatalf("step %d: error %v, want %v", i, err, step.err)
 				}
-				if d := cmp.Diff(step.want, told(changes)); d != "" {
+				if d := cmp.Diff(step.want, describeChanges(changes)); d != "" {
 					t.Errorf("step %d (-want +got)\n%s", i, d)
 				}
 				if !step.unacked {
@@ -304,32 +304,32 @@ func TestCompare(t *testing.T) {
 
 func TestChangesComeByKindThenID(t *testing.T) {
 	t.Parallel()
-	l := floor()
+	l := layoutOf()
 	slices.Reverse(l.Grids) // totals now stand first
 	var s diff.State
 	text := strings.Replace(body("zoe ready 1; anna ready 1", "mia ready 1"), `{"app":{`, `{"app":{"stats_totals":{"waiting":"3"},`, 1)
-	got := told(compare(t, &s, l, 0, text, diff.Options{DisappearAfter: 2}))
+	got := describeChanges(compare(t, &s, l, 0, text, diff.Options{DisappearAfter: 2}))
 	if d := cmp.Diff("observed all; observed anna; observed mia; observed zoe", got); d != "" {
 		t.Errorf("order (-want +got)\n%s", d)
 	}
 }
 
-func TestChangeTellsImages(t *testing.T) {
+func TestChangeHasImages(t *testing.T) {
 	t.Parallel()
-	l, o := floor(), diff.Options{DisappearAfter: 1}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 1}
 	var s diff.State
 	acknowledge(&s, compare(t, &s, l, 0, body("anna ready 1; ben busy 7", ""), o))
 	// The clock ticks unseen, and rides along with the next difference.
 	acknowledge(&s, compare(t, &s, l, 1, body("anna ready 2; ben busy 8", ""), o))
-	look := func(login, state, clock string) diff.Image {
+	row := func(login, state, clock string) diff.Image {
 		return image("login", login, "state", state, "clock", clock)
 	}
 	want := []diff.Change{
 		{
 			Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"state"},
-			Before: look("anna", "ready", "1"), After: look("anna", "busy", "3"), Revision: 1, SeenUntil: second(1),
+			Before: row("anna", "ready", "1"), After: row("anna", "busy", "3"), Revision: 1, SeenUntil: second(1),
 		},
-		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: look("ben", "busy", "7"), Revision: 1, SeenUntil: second(1)},
+		{Op: diff.Disappeared, Kind: agent, ID: "ben", Before: row("ben", "busy", "7"), Revision: 1, SeenUntil: second(1)},
 	}
 	if d := cmp.Diff(want, compare(t, &s, l, 2, body("anna busy 3", ""), o)); d != "" {
 		t.Errorf("changes (-want +got)\n%s", d)

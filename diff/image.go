@@ -14,42 +14,42 @@ import (
 // value", never 0. A statistic that is not in the image is not known. Images
 // are never changed once made. The zero Image is that of no entity.
 type Image struct {
-	// names are shared by all images of a kind; the pack holds a text, or that
+	// fields are shared by all images of a kind; the pack holds a text, or that
 	// there is none, for each.
-	names *names
-	pack  string
+	fields *fieldSet
+	pack   string
 }
 
 // Stat is one statistic of an [Image].
 type Stat struct{ Name, Text string }
 
-// names are those of the statistics that images of a kind may know.
-type names struct {
-	all    []string
-	begins []beginning
-	length int // of an object of them all, less the texts
+// fieldSet are those of the statistics that images of a kind may know.
+type fieldSet struct {
+	names    []string
+	keys     []jsonKey
+	jsonSize int // of an object of them all, less the texts
 }
 
-// beginning is how the text of a member of a JSON object begins, behind that of
+// jsonKey is how the text of a member of a JSON object begins, behind that of
 // another member: ","name":"
-type beginning struct {
-	stroke [32]byte // to be copied at one stroke, if it fits
+type jsonKey struct {
+	padded [32]byte // to be copied at one stroke, if it fits
 	size   int      // 0 = it does not
 	text   string
 }
 
-// first is how the text of the first member begins.
-func (b *beginning) first() string { return b.text[len(`",`):] }
+// firstKey is how the text of the first member begins.
+func (b *jsonKey) firstKey() string { return b.text[len(`",`):] }
 
-func newNames(all []string) *names {
-	n := &names{all: all, length: len(`"`), begins: make([]beginning, len(all))}
+func newFieldSet(all []string) *fieldSet {
+	n := &fieldSet{names: all, jsonSize: len(`"`), keys: make([]jsonKey, len(all))}
 	for i, name := range all {
-		b := &n.begins[i]
+		b := &n.keys[i]
 		b.text = `",` + string(AppendText(nil, name)) + `:"`
-		if len(b.text) <= len(b.stroke) {
-			b.size = copy(b.stroke[:], b.text)
+		if len(b.text) <= len(b.padded) {
+			b.size = copy(b.padded[:], b.text)
 		}
-		n.length += len(b.text)
+		n.jsonSize += len(b.text)
 	}
 	return n
 }
@@ -57,25 +57,25 @@ func newNames(all []string) *names {
 // NewImage makes an image that knows these statistics.
 func NewImage(stats ...Stat) Image {
 	all := make([]string, len(stats))
-	pack := []byte{packAny}
+	pack := []byte{anyPack}
 	for i, s := range stats {
 		all[i] = s.Name
-		pack = appendKnown(pack, s.Text)
+		pack = appendPackText(pack, s.Text)
 	}
-	return Image{newNames(all), string(pack)}
+	return Image{newFieldSet(all), string(pack)}
 }
 
 // IsZero tells whether this is the image of no entity; one that knows nothing
 // is not.
-func (m Image) IsZero() bool { return m.names == nil }
+func (m Image) IsZero() bool { return m.fields == nil }
 
 // Plain tells whether JSON can hold all texts as they are, for sure.
-func (m Image) Plain() bool { return !m.IsZero() && m.pack[0] == packPlain }
+func (m Image) Plain() bool { return !m.IsZero() && m.pack[0] == asciiPack }
 
 // Equal tells whether two images know the same texts in the same order.
 func (m Image) Equal(other Image) bool {
-	if m.names == other.names {
-		return texts(m.pack) == texts(other.pack)
+	if m.fields == other.fields {
+		return packBody(m.pack) == packBody(other.pack)
 	}
 	return m.IsZero() == other.IsZero() && slices.Equal(m.stats(), other.stats())
 }
@@ -86,11 +86,11 @@ func (m Image) All() iter.Seq2[string, string] {
 		if m.IsZero() {
 			return
 		}
-		rest := texts(m.pack)
-		for _, name := range m.names.all {
+		rest := packBody(m.pack)
+		for _, name := range m.fields.names {
 			var text string
 			var known bool
-			if text, known, rest = cutFirst(rest); known && !yield(name, text) {
+			if text, known, rest = nextText(rest); known && !yield(name, text) {
 				return
 			}
 		}
@@ -125,8 +125,8 @@ func (m Image) Text(name string) string {
 // changed, added or dropped there. It is how one difference is told in several
 // steps whose images join without a seam.
 func (m Image) With(after Image, accept func(name string) bool) Image {
-	if m.names != nil && m.names == after.names {
-		return m.with(after, accept)
+	if m.fields != nil && m.fields == after.fields {
+		return m.merge(after, accept)
 	}
 	var out []Stat
 	for name, text := range after.All() {
@@ -137,52 +137,52 @@ func (m Image) With(after Image, accept func(name string) bool) Image {
 		}
 	}
 	for name, text := range m.All() {
-		if _, kept := after.Get(name); !kept && !accept(name) {
+		if _, inAfter := after.Get(name); !inAfter && !accept(name) {
 			out = append(out, Stat{name, text})
 		}
 	}
 	return NewImage(out...)
 }
 
-// with is With for images of one kind.
-func (m Image) with(after Image, accept func(name string) bool) Image {
+// merge is With for images of one kind.
+func (m Image) merge(after Image, accept func(name string) bool) Image {
 	var buf [512]byte
-	pack := append(buf[:0], packAny)
+	pack := append(buf[:0], anyPack)
 	if m.pack[0] == after.pack[0] {
 		pack[0] = m.pack[0]
 	}
-	mine, theirs := texts(m.pack), texts(after.pack)
-	for _, name := range m.names.all {
+	ownTexts, newTexts := packBody(m.pack), packBody(after.pack)
+	for _, name := range m.fields.names {
 		var was, text string
-		var told, known bool
-		was, told, mine = cutFirst(mine)
-		text, known, theirs = cutFirst(theirs)
+		var hadBefore, known bool
+		was, hadBefore, ownTexts = nextText(ownTexts)
+		text, known, newTexts = nextText(newTexts)
 		if !accept(name) {
-			text, known = was, told
+			text, known = was, hadBefore
 		}
-		pack = appendMaybe(pack, text, known)
+		pack = appendOptional(pack, text, known)
 	}
-	return Image{m.names, string(pack)}
+	return Image{m.fields, string(pack)}
 }
 
 // Differences names the statistics whose text differs between the images, in
 // the order of after. One that only after knows counts as different; one that
 // only before knows does not: it is no longer asked for.
 func Differences(before, after Image) []string {
-	var differ []string
+	var names []string
 	for name, text := range after.All() {
 		if was, known := before.Get(name); !known || text != was {
-			differ = append(differ, name)
+			names = append(names, name)
 		}
 	}
-	return differ
+	return names
 }
 
 // Pairs gives the statistics that both images know: the name, the text before
 // and the text after.
 func Pairs(before, after Image) iter.Seq2[string, [2]string] {
 	return func(yield func(string, [2]string) bool) {
-		if before.IsZero() || before.names != after.names {
+		if before.IsZero() || before.fields != after.fields {
 			for name, text := range after.All() {
 				if was, known := before.Get(name); known && !yield(name, [2]string{was, text}) {
 					return
@@ -190,13 +190,13 @@ func Pairs(before, after Image) iter.Seq2[string, [2]string] {
 			}
 			return
 		}
-		mine, theirs := texts(before.pack), texts(after.pack)
-		for _, name := range before.names.all {
+		ownTexts, newTexts := packBody(before.pack), packBody(after.pack)
+		for _, name := range before.fields.names {
 			var texts [2]string
-			var told, known bool
-			texts[0], told, mine = cutFirst(mine)
-			texts[1], known, theirs = cutFirst(theirs)
-			if told && known && !yield(name, texts) {
+			var hadBefore, known bool
+			texts[0], hadBefore, ownTexts = nextText(ownTexts)
+			texts[1], known, newTexts = nextText(newTexts)
+			if hadBefore && known && !yield(name, texts) {
 				return
 			}
 		}
@@ -209,21 +209,21 @@ func (m Image) AppendJSON(b []byte) []byte {
 		return append(b, "null"...)
 	}
 	b = append(b, '{')
-	if m.pack[0] == packPlain {
-		return append(m.names.members(b, m.pack), '}')
+	if m.pack[0] == asciiPack {
+		return append(m.fields.appendFields(b, m.pack), '}')
 	}
 	from := len(b)
-	rest := texts(m.pack)
-	for i := range m.names.begins {
+	rest := packBody(m.pack)
+	for i := range m.fields.keys {
 		var text string
 		var known bool
-		if text, known, rest = cutFirst(rest); !known {
+		if text, known, rest = nextText(rest); !known {
 			continue
 		}
 		if len(b) > from {
 			b = append(b, ',')
 		}
-		begin := m.names.begins[i].first()
+		begin := m.fields.keys[i].firstKey()
 		b = AppendText(append(b, begin[:len(begin)-1]...), text)
 	}
 	return append(b, '}')

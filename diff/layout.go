@@ -42,7 +42,7 @@ type Layout struct {
 	// in its present state, such as state_duration. [Notable] rests on it.
 	Clock string
 
-	worked *plan // out at the first use
+	compiled *compiledLayout // out at the first use
 }
 
 // Grid is one table of a body.
@@ -110,76 +110,76 @@ func (l *Layout) rewrite(kind Kind, stat, text string) string {
 	return l.Rewrite(kind, stat, text)
 }
 
-// plan is what a layout comes to, worked out once.
-type plan struct {
-	kinds    []kindPlan
-	grids    []gridPlan
+// compiledLayout is what a layout comes to, worked out once.
+type compiledLayout struct {
+	kinds    []compiledKind
+	grids    []compiledGrid
 	apps     []string
-	sections []sectionPlan
+	sections []compiledSection
 }
 
-// kindPlan holds the names of a kind's statistics, each once, in the layout's
+// compiledKind holds the names of a kind's statistics, each once, in the layout's
 // order.
-type kindPlan struct {
+type compiledKind struct {
 	kind     Kind
-	names    *names
+	fields   *fieldSet
 	volatile []bool // by index of names
 }
 
-// index finds a statistic, -1 if the kind lacks it.
-func (k *kindPlan) index(stat string) int { return slices.Index(k.names.all, stat) }
+// statIndex finds a statistic, -1 if the kind lacks it.
+func (k *compiledKind) statIndex(stat string) int { return slices.Index(k.fields.names, stat) }
 
-// gridPlan describes the rows of a grid: their members are the columns, each
+// compiledGrid describes the rows of a grid: their members are the columns, each
 // id once.
-type gridPlan struct {
-	kind    int // index of plan.kinds
-	members []member
-	key     int     // index of the member that names the row, -1 if it has none
-	clock   int     // of the one that is the clock, -1 if it has none
-	tells   [][]int // by statistic of the kind: the members that tell it, the first one rules
-	teller  []int   // by statistic: the only one, if the grid is simple
-	steps   []step  // by statistic, if the grid is simple and its names are short
-	leaps   bool    // no id is such that it could stand between two strings
+type compiledGrid struct {
+	kind         int // index of plan.kinds
+	members      []member
+	key          int             // index of the member that names the row, -1 if it has none
+	clock        int             // of the one that is the clock, -1 if it has none
+	statColumns  [][]int         // by statistic of the kind: the members that tell it, the first one rules
+	statColumn   []int           // by statistic: the only one, if the grid is simple
+	matchers     []columnMatcher // by statistic, if the grid is simple and its names are short
+	canDiffBytes bool            // no id is such that it could stand between two strings
 	// simple tells that each statistic is told by one member, as it is, and that
 	// differing can say by which.
-	simple       bool
-	combinations map[differing][]string // names of statistics that have differed
-	combination  combination            // the last one that was asked for
+	simple           bool
+	changedStats     map[columnBits][]string // names of statistics that have differed
+	lastChangedStats changedStats            // the last one that was asked for
 	// order is how the rows put their members, as far as was seen: the index of
 	// the nth member, -1 for one that the layout does not name. A guess.
 	order []int
 }
 
-// combination is what has differed in a row: members, and the statistics they tell.
-type combination struct {
-	differ differing
-	stats  []string
+// changedStats is what has differed in a row: members, and the statistics they tell.
+type changedStats struct {
+	cols  columnBits
+	stats []string
 }
 
 type member struct {
-	id     string
-	quoted string // as it stands in most bodies: "id":
-	word   uint64 // the same as one word, of which mask tells the bytes; 0 = too long
-	mask   uint64
-	loud   bool // a difference in it may be one that is told
-	told   bool // it is the text of a statistic
+	id      string
+	quoted  string // as it stands in most bodies: "id":
+	word    uint64 // the same as one word, of which mask tells the bytes; 0 = too long
+	mask    uint64
+	tracked bool // a difference in it may be one that is told
+	hasStat bool // it is the text of a statistic
 }
 
-// sectionPlan says who reads a section.
-type sectionPlan struct {
+// compiledSection says who reads a section.
+type compiledSection struct {
 	app          int
 	name         string
 	rows, tables []int // grids
 	lists        []int
 }
 
-func (l *Layout) plan() *plan {
-	if l.worked != nil {
-		return l.worked
+func (l *Layout) compile() *compiledLayout {
+	if l.compiled != nil {
+		return l.compiled
 	}
-	p := &plan{}
+	p := &compiledLayout{}
 	for _, kind := range l.Kinds() {
-		k := kindPlan{kind: kind}
+		k := compiledKind{kind: kind}
 		var stats []string
 		for _, g := range l.Grids {
 			for _, c := range g.Columns {
@@ -189,12 +189,12 @@ func (l *Layout) plan() *plan {
 				}
 			}
 		}
-		k.names = newNames(stats)
+		k.fields = newFieldSet(stats)
 		p.kinds = append(p.kinds, k)
 	}
 	for i, g := range l.Grids {
-		p.grids = append(p.grids, p.grid(l, g))
-		at := p.section(g.App, g.Section)
+		p.grids = append(p.grids, p.compileGrid(l, g))
+		at := p.ensureSection(g.App, g.Section)
 		if g.ID == "" {
 			at.rows = append(at.rows, i)
 		} else {
@@ -202,17 +202,17 @@ func (l *Layout) plan() *plan {
 		}
 	}
 	for i, list := range l.Lists {
-		at := p.section(list.App, list.Section)
+		at := p.ensureSection(list.App, list.Section)
 		at.lists = append(at.lists, i)
 	}
-	l.worked = p
+	l.compiled = p
 	return p
 }
 
-func (p *plan) grid(l *Layout, g Grid) gridPlan {
-	kind := slices.IndexFunc(p.kinds, func(k kindPlan) bool { return k.kind == g.Kind })
+func (p *compiledLayout) compileGrid(l *Layout, g Grid) compiledGrid {
+	kind := slices.IndexFunc(p.kinds, func(k compiledKind) bool { return k.kind == g.Kind })
 	stats := &p.kinds[kind]
-	out := gridPlan{kind: kind, key: -1, clock: -1, tells: make([][]int, len(stats.names.all))}
+	out := compiledGrid{kind: kind, key: -1, clock: -1, statColumns: make([][]int, len(stats.fields.names))}
 	at := func(id string) int {
 		i := slices.IndexFunc(out.members, func(m member) bool { return m.id == id })
 		if i < 0 {
@@ -223,7 +223,7 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 			}
 			m := member{id: id, quoted: string(name) + ":"}
 			if len(m.quoted) <= 8 {
-				m.word, m.mask = wordOf(m.quoted)
+				m.word, m.mask = wordMask(m.quoted)
 			}
 			out.members = append(out.members, m)
 		}
@@ -231,13 +231,13 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 	}
 	for _, c := range g.Columns {
 		i := at(c.ID)
-		stat := stats.index(c.Stat)
+		stat := stats.statIndex(c.Stat)
 		if stat < 0 {
 			continue
 		}
-		out.tells[stat] = append(out.tells[stat], i)
-		out.members[i].told = true
-		out.members[i].loud = out.members[i].loud || !stats.volatile[stat]
+		out.statColumns[stat] = append(out.statColumns[stat], i)
+		out.members[i].hasStat = true
+		out.members[i].tracked = out.members[i].tracked || !stats.volatile[stat]
 		if c.Stat == l.Clock {
 			out.clock = i
 		}
@@ -245,35 +245,35 @@ func (p *plan) grid(l *Layout, g Grid) gridPlan {
 	if g.ID != "" {
 		out.key = at(g.Key)
 	}
-	out.leaps = len(out.members) > 0 && !slices.ContainsFunc(out.members, func(m member) bool {
+	out.canDiffBytes = len(out.members) > 0 && !slices.ContainsFunc(out.members, func(m member) bool {
 		return m.id == "" || strings.Trim(m.id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != ""
 	})
-	out.simple = l.Rewrite == nil && len(out.members) <= membersMost &&
-		!slices.ContainsFunc(out.tells, func(members []int) bool { return len(members) != 1 })
+	out.simple = l.Rewrite == nil && len(out.members) <= maxColumns &&
+		!slices.ContainsFunc(out.statColumns, func(members []int) bool { return len(members) != 1 })
 	if out.simple {
-		out.teller = slices.Concat(out.tells...)
-		out.steps = out.stepsOf(stats)
+		out.statColumn = slices.Concat(out.statColumns...)
+		out.matchers = out.newMatchers(stats)
 	}
 	return out
 }
 
-// wordOf gives a text of eight bytes at most as one word, of which mask tells its bytes.
-func wordOf(text string) (word, mask uint64) {
+// wordMask gives a text of eight bytes at most as one word, of which mask tells its bytes.
+func wordMask(text string) (word, mask uint64) {
 	var b [8]byte
 	n := copy(b[:], text)
 	return binary.LittleEndian.Uint64(b[:]), math.MaxUint64 >> (64 - 8*n)
 }
 
-func (p *plan) section(app, name string) *sectionPlan {
+func (p *compiledLayout) ensureSection(app, name string) *compiledSection {
 	i := slices.Index(p.apps, app)
 	if i < 0 {
 		i = len(p.apps)
 		p.apps = append(p.apps, app)
 	}
-	at := slices.IndexFunc(p.sections, func(s sectionPlan) bool { return s.app == i && s.name == name })
+	at := slices.IndexFunc(p.sections, func(s compiledSection) bool { return s.app == i && s.name == name })
 	if at < 0 {
 		at = len(p.sections)
-		p.sections = append(p.sections, sectionPlan{app: i, name: name})
+		p.sections = append(p.sections, compiledSection{app: i, name: name})
 	}
 	return &p.sections[at]
 }

@@ -5,17 +5,17 @@ import (
 	"math/bits"
 )
 
-// leap is what beside does for two rows of which the older is bare, if they differ
+// diffRow is what beside does for two rows of which the older is bare, if they differ
 // in the texts of short strings alone: it looks for the places where they differ,
 // and at the columns there, and at no others. It returns -1 if that is not so.
-func (g *gridPlan) leap(b []byte, i int, old []byte, was row) (end int, r reread) {
-	if !g.leaps || !was.bare || was.cut > 0 {
+func (g *compiledGrid) diffRow(b []byte, i int, old []byte, was row) (end int, r rowDiff) {
+	if !g.canDiffBytes || !was.noEscapes || was.cut > 0 {
 		return -1, r
 	}
-	r.row = row{from: uint32(i), clock: was.clock, reading: ticked, bare: true}
+	r.row = row{from: uint32(i), clock: was.clock, status: rowVolatileOnly, noEscapes: true}
 	j, to, next := int(was.from), int(was.to), 0
 	for {
-		n := common(b[i:], old[j:to])
+		n := commonPrefix(b[i:], old[j:to])
 		if i, j = i+n, j+n; j == to {
 			r.to = uint32(i)
 			return i, r
@@ -24,34 +24,34 @@ func (g *gridPlan) leap(b []byte, i int, old []byte, was row) (end int, r reread
 		for from--; from > int(was.from) && old[from] != '"'; from-- {
 		}
 		var m int
-		if m, next = g.named(old[was.from:from], next); m < 0 {
+		if m, next = g.columnAt(old[was.from:from], next); m < 0 {
 			return -1, r
 		}
 		i -= j - from
-		length, ascii, then := quick(b, i)
-		longer, plain, behind := quick(old, from)
-		if then != behind || then != ',' && then != '}' || max(length, longer) > textLimit/3 {
+		length, ascii, follower := scanShortString(b, i)
+		prevLength, plain, prevFollower := scanShortString(old, from)
+		if follower != prevFollower || follower != ',' && follower != '}' || max(length, prevLength) > textLimit/3 {
 			return -1, r
 		}
 		if m == g.clock {
-			r.clock = clock(b[i : i+length])
+			r.clock = parseClock(b[i : i+length])
 		}
-		if g.members[m].loud {
+		if g.members[m].tracked {
 			if !ascii || !plain {
 				return -1, r // they may stand for the same text
 			}
-			r.tells(m, length, longer)
+			r.setChanged(m, length, prevLength)
 		}
-		i, j = i+length, from+longer
+		i, j = i+length, from+prevLength
 	}
 }
 
-// named tells which member's name, with its colon, a part of a bare row ends with;
+// columnAt tells which member's name, with its colon, a part of a bare row ends with;
 // -1 for none. The nth of the columns is a guess, as is the one for next time.
 //
 // Only a name can stand there: were its first quote the end of a string, then what
 // follows would have to be a comma, a colon or a bracket.
-func (g *gridPlan) named(row []byte, n int) (member, next int) {
+func (g *compiledGrid) columnAt(row []byte, n int) (member, next int) {
 	for range g.order {
 		if n == len(g.order) {
 			n = 0
@@ -66,8 +66,8 @@ func (g *gridPlan) named(row []byte, n int) (member, next int) {
 	return -1, 0
 }
 
-// common tells how many bytes at the beginning of both are the same.
-func common(a, b []byte) int {
+// commonPrefix tells how many bytes at the beginning of both are the same.
+func commonPrefix(a, b []byte) int {
 	n := min(len(a), len(b))
 	i := 0
 	for ; i+8 <= n; i += 8 {

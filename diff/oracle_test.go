@@ -21,11 +21,11 @@ import (
 // encoding/json, and no care for speed. It shares no code with the package, only
 // the layout that both are told.
 
-// world is what is known: kind, id, statistic, text.
-type world map[diff.Kind]map[string]map[string]string
+// entityTexts is what is known: kind, id, statistic, text.
+type entityTexts map[diff.Kind]map[string]map[string]string
 
 // set puts an entity into the world, or takes it out.
-func (w world) set(kind diff.Kind, id string, stats map[string]string) {
+func (w entityTexts) set(kind diff.Kind, id string, stats map[string]string) {
 	if w[kind] == nil {
 		w[kind] = map[string]map[string]string{}
 	}
@@ -36,9 +36,9 @@ func (w world) set(kind diff.Kind, id string, stats map[string]string) {
 	w[kind][id] = stats
 }
 
-// sight is what one body shows.
-type sight struct {
-	world
+// parsedBody is what one body shows.
+type parsedBody struct {
+	entityTexts
 	grids  map[string][]int // by kind/id: where it stands
 	length map[int]int      // rows that count, by grid
 	counts counts
@@ -51,26 +51,26 @@ func countsOf(snap *diff.Snapshot) counts {
 	return counts{snap.Duplicates, snap.Unnamed, snap.Oversized, snap.Cut}
 }
 
-// plain decodes a body's part and keeps numbers as they are written.
-func plain(b []byte, v any) error {
+// decodeJSON decodes a body's part and keeps numbers as they are written.
+func decodeJSON(b []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
 	return dec.Decode(v)
 }
 
-// text is the text of a value that is not nested.
-func text(v any) string {
+// scalarTextOf is the text of a value that is not nested.
+func scalarTextOf(v any) string {
 	if v == nil {
 		return ""
 	}
 	return fmt.Sprint(v)
 }
 
-// behold reads a body that the package has accepted.
-func behold(l *diff.Layout, body []byte) (sight, error) {
-	s := sight{world: world{}, grids: map[string][]int{}, length: map[int]int{}}
+// parseReference reads a body that the package has accepted.
+func parseReference(l *diff.Layout, body []byte) (parsedBody, error) {
+	s := parsedBody{entityTexts: entityTexts{}, grids: map[string][]int{}, length: map[int]int{}}
 	var apps map[string]map[string]json.RawMessage
-	if err := plain(body, &apps); err != nil {
+	if err := decodeJSON(body, &apps); err != nil {
 		return s, err
 	}
 	for i, g := range l.Grids {
@@ -80,11 +80,11 @@ func behold(l *diff.Layout, body []byte) (sight, error) {
 		}
 		if g.ID == "" {
 			var row map[string]any
-			if err := plain(section, &row); err != nil {
+			if err := decodeJSON(section, &row); err != nil {
 				return s, err
 			}
 			if row != nil {
-				s.see(i, g, g.Entity, row)
+				s.addRow(i, g, g.Entity, row)
 			}
 			continue
 		}
@@ -92,18 +92,18 @@ func behold(l *diff.Layout, body []byte) (sight, error) {
 			ID     any              `json:"id"`
 			Values []map[string]any `json:"values"`
 		}
-		if err := plain(section, &tables); err != nil {
+		if err := decodeJSON(section, &tables); err != nil {
 			return s, err
 		}
 		var rows []map[string]any
 		for _, t := range tables {
-			if text(t.ID) == g.ID {
+			if scalarTextOf(t.ID) == g.ID {
 				rows = t.Values
 			}
 		}
 		seen := map[string]bool{}
 		for _, row := range rows {
-			switch id := text(row[g.Key]); {
+			switch id := scalarTextOf(row[g.Key]); {
 			case id == "":
 				s.counts.Unnamed++
 			case len(id) > 512:
@@ -112,19 +112,19 @@ func behold(l *diff.Layout, body []byte) (sight, error) {
 				s.counts.Duplicates++
 			default:
 				seen[id] = true
-				s.see(i, g, id, row)
+				s.addRow(i, g, id, row)
 			}
 		}
 	}
 	return s, nil
 }
 
-// see adds one row; a statistic that an earlier grid has told stays.
-func (s *sight) see(grid int, g diff.Grid, id string, row map[string]any) {
+// addRow adds one row; a statistic that an earlier grid has told stays.
+func (s *parsedBody) addRow(grid int, g diff.Grid, id string, row map[string]any) {
 	name := string(g.Kind) + "/" + id
 	s.grids[name] = append(s.grids[name], grid)
 	s.length[grid]++
-	stats := s.world[g.Kind][id]
+	stats := s.entityTexts[g.Kind][id]
 	if stats == nil {
 		stats = map[string]string{}
 		s.set(g.Kind, id, stats)
@@ -134,13 +134,13 @@ func (s *sight) see(grid int, g diff.Grid, id string, row map[string]any) {
 		if c.Stat == "" || !shown {
 			continue
 		}
-		t := text(v)
+		t := scalarTextOf(v)
 		if len(t) > 4096 {
 			s.counts.Cut++
 			for t = t[:4096]; !utf8.ValidString(t); t = t[:len(t)-1] {
 			}
 		}
-		if _, told := stats[c.Stat]; !told {
+		if _, known := stats[c.Stat]; !known {
 			stats[c.Stat] = t
 		}
 	}
@@ -155,18 +155,18 @@ type expected struct {
 
 // oracle is the specification's memory.
 type oracle struct {
-	known  world
-	grids  map[string][]int // by kind/id: where it last stood
-	missed map[string]int
-	begun  bool
+	known   entityTexts
+	grids   map[string][]int // by kind/id: where it last stood
+	missed  map[string]int
+	started bool
 }
 
 func newOracle() *oracle {
-	return &oracle{known: world{}, grids: map[string][]int{}, missed: map[string]int{}}
+	return &oracle{known: entityTexts{}, grids: map[string][]int{}, missed: map[string]int{}}
 }
 
 // empty tells whether a grid has lost all its rows.
-func (o *oracle) empty(l *diff.Layout, s sight) bool {
+func (o *oracle) empty(l *diff.Layout, s parsedBody) bool {
 	for kind, entities := range o.known {
 		for id := range entities {
 			for _, i := range o.grids[string(kind)+"/"+id] {
@@ -179,33 +179,33 @@ func (o *oracle) empty(l *diff.Layout, s sight) bool {
 	return false
 }
 
-// foretell gives the changes by kind/id. It counts absences, and learns nothing
+// expect gives the changes by kind/id. It counts absences, and learns nothing
 // else.
-func (o *oracle) foretell(l *diff.Layout, s sight) map[string]expected {
+func (o *oracle) expect(l *diff.Layout, s parsedBody) map[string]expected {
 	all := map[string]expected{}
-	for kind, entities := range s.world {
-		for id, shown := range entities {
+	for kind, entities := range s.entityTexts {
+		for id, texts := range entities {
 			name := string(kind) + "/" + id
 			o.grids[name], o.missed[name] = s.grids[name], 0
 			before := o.known[kind][id]
-			after := maps.Clone(shown)
+			after := maps.Clone(texts)
 			if before == nil {
 				op := diff.Observed
-				if o.begun {
+				if o.started {
 					op = diff.Appeared
 				}
 				all[name] = expected{Op: op, After: after}
 				continue
 			}
 			for stat, v := range before {
-				if _, told := after[stat]; !told {
+				if _, known := after[stat]; !known {
 					after[stat] = v
 				}
 			}
 			var stats []string
 			for _, stat := range slices.Sorted(maps.Keys(after)) {
-				was, told := before[stat]
-				if !l.Volatile(stat) && (!told || was != after[stat]) {
+				was, known := before[stat]
+				if !l.Volatile(stat) && (!known || was != after[stat]) {
 					stats = append(stats, stat)
 				}
 			}
@@ -216,14 +216,14 @@ func (o *oracle) foretell(l *diff.Layout, s sight) map[string]expected {
 	}
 	for id := range o.known[agent] {
 		name := string(agent) + "/" + id
-		if s.world[agent][id] != nil {
+		if s.entityTexts[agent][id] != nil {
 			continue
 		}
 		if o.missed[name]++; o.missed[name] >= 2 {
 			all[name] = expected{Op: diff.Disappeared, Before: o.known[agent][id]}
 		}
 	}
-	o.begun = true
+	o.started = true
 	return all
 }
 
@@ -237,28 +237,28 @@ func asMap(m diff.Image) map[string]string {
 	return all
 }
 
-// tenant makes random bodies, each a few changes away from the one before.
-type tenant struct {
+// randomTenant makes random bodies, each a few changes away from the one before.
+type randomTenant struct {
 	*rand.Rand
-	agents map[string][]string // name → state, clock, extension
-	in     map[string]string   // name → grids, such as "ab"
-	clock  int
-	last   string
+	agents    map[string][]string // name → state, clock, extension
+	gridNames map[string]string   // name → grids, such as "ab"
+	clock     int
+	last      string
 }
 
 // value spells a text in one of the types that the source may use.
-func (x *tenant) value(v string) string {
+func (x *randomTenant) value(v string) string {
 	switch {
 	case v == "" && x.IntN(2) == 0:
 		return "null"
 	case strings.Trim(v, "0123456789") == "" && v != "" && x.IntN(2) == 0, v == "true":
 		return v
 	}
-	return x.spell(v)
+	return x.encodeValue(v)
 }
 
-// spell writes a string in one of the ways that JSON has for it.
-func (x *tenant) spell(v string) string {
+// encodeValue writes a string in one of the ways that JSON has for it.
+func (x *randomTenant) encodeValue(v string) string {
 	if x.IntN(30) > 0 {
 		return fmt.Sprintf("%q", v)
 	}
@@ -273,8 +273,8 @@ func (x *tenant) spell(v string) string {
 	return `"` + b.String() + `"`
 }
 
-// blank is mostly nothing.
-func (x *tenant) blank() string {
+// randomSpace is mostly nothing.
+func (x *randomTenant) randomSpace() string {
 	if x.IntN(60) > 0 {
 		return ""
 	}
@@ -283,7 +283,7 @@ func (x *tenant) blank() string {
 
 // row writes columns in some order, now and then with one that nobody reads, or
 // one twice.
-func (x *tenant) row(columns []string) string {
+func (x *randomTenant) row(columns []string) string {
 	if x.IntN(30) == 0 {
 		x.Shuffle(len(columns), func(i, j int) { columns[i], columns[j] = columns[j], columns[i] })
 	}
@@ -295,13 +295,13 @@ func (x *tenant) row(columns []string) string {
 	}
 	for i, c := range columns {
 		name, value, _ := strings.Cut(c, ":")
-		columns[i] = x.blank() + name + x.blank() + ":" + x.blank() + value + x.blank()
+		columns[i] = x.randomSpace() + name + x.randomSpace() + ":" + x.randomSpace() + value + x.randomSpace()
 	}
 	return "{" + strings.Join(columns, ",") + "}"
 }
 
 // next lets the world go on and writes it down.
-func (x *tenant) next() string {
+func (x *randomTenant) next() string {
 	if x.last != "" && x.IntN(10) == 0 {
 		return x.last // the source serves it once more
 	}
@@ -317,13 +317,13 @@ func (x *tenant) next() string {
 			state = was[0]
 		}
 		x.agents[name] = []string{state, fmt.Sprint(x.clock), fmt.Sprint(x.IntN(3))}
-		x.in[name] = []string{"", "a", "b", "a", "b", "ab"}[x.IntN(6)]
+		x.gridNames[name] = []string{"", "a", "b", "a", "b", "ab"}[x.IntN(6)]
 	}
 	grids := map[string][]string{}
 	// In order, for the seed alone shall rule.
 	for _, name := range slices.Sorted(maps.Keys(x.agents)) {
-		for _, g := range x.in[name] {
-			columns := []string{`"1":` + x.spell(name)}
+		for _, g := range x.gridNames[name] {
+			columns := []string{`"1":` + x.encodeValue(name)}
 			for i, v := range x.agents[name] {
 				if i == 1 {
 					v = fmt.Sprint(x.clock)
@@ -345,7 +345,7 @@ func (x *tenant) next() string {
 			x.Shuffle(len(grids[g]), func(i, j int) { grids[g][i], grids[g][j] = grids[g][j], grids[g][i] })
 		}
 		shape := []string{`{"id":%[2]q,"values":[%[1]s]}`, `{"values":[%[1]s],"id":%[2]q}`, ` {"more":[{}], "id" : %[2]q , "values" : [ %[1]s ] } `}[x.IntN(3)]
-		sections = append(sections, fmt.Sprintf(shape, strings.Join(grids[g], x.blank()+","+x.blank()), g))
+		sections = append(sections, fmt.Sprintf(shape, strings.Join(grids[g], x.randomSpace()+","+x.randomSpace()), g))
 	}
 	if x.IntN(2) == 0 {
 		slices.Reverse(sections)
@@ -365,21 +365,21 @@ func TestOracle(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			follow(t, seed, 100)
+			compareWithOracle(t, seed, 100)
 		})
 	}
 }
 
-func follow(t *testing.T, seed uint64, snapshots int) {
-	l := floor()
+func compareWithOracle(t *testing.T, seed uint64, snapshots int) {
+	l := layoutOf()
 	for i := range l.Grids[:2] {
 		l.Grids[i].Columns = append(l.Grids[i].Columns[:3:3], diff.Column{ID: "4", Stat: "extension"})
 	}
-	x := &tenant{Rand: rand.New(rand.NewPCG(seed, 0)), agents: map[string][]string{}, in: map[string]string{}}
+	x := &randomTenant{Rand: rand.New(rand.NewPCG(seed, 0)), agents: map[string][]string{}, gridNames: map[string]string{}}
 	o := newOracle()
 	options := diff.Options{DisappearAfter: 2}
 	var s diff.State
-	var held []byte // what the state reads
+	var prevBody []byte // what the state reads
 	for n := range snapshots {
 		body := x.next()
 		raw := []byte(body)
@@ -387,7 +387,7 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 			t.Helper()
 			t.Fatalf("seed %d, snapshot %d: %s\n%s\n%s", seed, n, what, d, body)
 		}
-		seen, err := behold(l, []byte(body))
+		seen, err := parseReference(l, []byte(body))
 		if err != nil {
 			fail("the oracle cannot read it", err.Error())
 		}
@@ -397,7 +397,7 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 		}
 		refused := o.empty(l, seen)
 		options.AcceptEmpty = x.IntN(3) == 0
-		changes, err := whole(s.Compare(l, snap, options))
+		changes, err := allChanges(s.Compare(l, snap, options))
 		if want := refused && !options.AcceptEmpty; errors.Is(err, diff.ErrEmpty) != want {
 			fail("refusal of an empty grid", fmt.Sprint(err, ", want ", want))
 		}
@@ -407,7 +407,7 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 		// Totals may come late, and are still the first of their kind.
 		options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
 		got := expectedOf(t, changes)
-		want := o.foretell(l, seen)
+		want := o.expect(l, seen)
 		if d := cmp.Diff(want, got); d != "" {
 			fail("changes (-oracle +package)", d)
 		}
@@ -420,10 +420,10 @@ func follow(t *testing.T, seed uint64, snapshots int) {
 			s.Set(c.Kind, c.ID, c.After, 1)
 			o.known.set(c.Kind, c.ID, want[string(c.Kind)+"/"+c.ID].After)
 		}
-		s.Rest()
-		overwrite(held)
-		held = raw
-		state := world{}
+		s.Release()
+		overwrite(prevBody)
+		prevBody = raw
+		state := entityTexts{}
 		for kind := range o.known {
 			state[kind] = map[string]map[string]string{}
 			for _, id := range s.IDs(kind) {

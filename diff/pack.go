@@ -12,41 +12,41 @@ import (
 // without a pointer to each text. Its first byte tells whether JSON can hold all
 // the texts as they are.
 const (
-	packPlain = 'p' // they are ASCII that needs no escapes, and less than 127 bytes each
-	packAny   = 'a'
+	asciiPack = 'p' // they are ASCII that needs no escapes, and less than 127 bytes each
+	anyPack   = 'a'
 )
 
-// appendKnown adds a text to a pack.
-func appendKnown[T string | []byte](pack []byte, text T) []byte {
+// appendPackText adds a text to a pack.
+func appendPackText[T string | []byte](pack []byte, text T) []byte {
 	return append(binary.AppendUvarint(pack, uint64(len(text))+1), text...)
 }
 
-// appendMaybe adds a text, or that there is none.
-func appendMaybe(pack []byte, text string, known bool) []byte {
+// appendOptional adds a text, or that there is none.
+func appendOptional(pack []byte, text string, known bool) []byte {
 	if !known {
 		return append(pack, 0)
 	}
-	return appendKnown(pack, text)
+	return appendPackText(pack, text)
 }
 
-// appendJudged is appendMaybe to a pack that is plain as long as its texts are.
-func appendJudged(pack []byte, text string, known bool) []byte {
-	if len(text) >= 0x7f || !plain(text) {
-		pack[0] = packAny
+// appendChecked is appendMaybe to a pack that is plain as long as its texts are.
+func appendChecked(pack []byte, text string, known bool) []byte {
+	if len(text) >= 0x7f || !isPlain(text) {
+		pack[0] = anyPack
 	}
-	return appendMaybe(pack, text, known)
+	return appendOptional(pack, text, known)
 }
 
-// texts are what a pack holds behind its first byte; "" of no pack.
-func texts(pack string) string {
+// packBody are what a pack holds behind its first byte; "" of no pack.
+func packBody(pack string) string {
 	if pack == "" {
 		return ""
 	}
 	return pack[1:]
 }
 
-// cutFirst takes the first text off the texts of a pack.
-func cutFirst(pack string) (text string, known bool, rest string) {
+// nextText takes the first text off the texts of a pack.
+func nextText(pack string) (text string, known bool, rest string) {
 	n := uint(pack[0])
 	i := 1
 	if n >= 0x80 { // seldom: a long text
@@ -67,26 +67,26 @@ func cutFirst(pack string) (text string, known bool, rest string) {
 	return pack[i:end], true, pack[end:]
 }
 
-// first is the first text of a pack's texts, with its length.
-func first(pack string) string {
+// rawText is the first text of a pack's texts, with its length.
+func rawText(pack string) string {
 	if n := pack[0]; n < 0x80 {
 		return pack[:max(1, int(n))]
 	}
-	_, _, rest := cutFirst(pack)
+	_, _, rest := nextText(pack)
 	return pack[:len(pack)-len(rest)]
 }
 
-// packed packs an image of a kind, and tells whether that can be done: whether
+// packImage packs an image of a kind, and tells whether that can be done: whether
 // it has no other statistics than those of the kind, in their order.
-func (k *kindPlan) packed(image Image) (string, bool) {
-	if image.names == k.names {
+func (k *compiledKind) packImage(image Image) (string, bool) {
+	if image.fields == k.fields {
 		return strings.Clone(image.pack), true // it may be a part of a slab
 	}
-	pack := []byte{packAny}
+	pack := []byte{anyPack}
 	stats := image.stats()
-	for _, stat := range k.names.all {
+	for _, stat := range k.fields.names {
 		if len(stats) > 0 && stats[0].Name == stat {
-			pack = appendKnown(pack, stats[0].Text)
+			pack = appendPackText(pack, stats[0].Text)
 			stats = stats[1:]
 		} else {
 			pack = append(pack, 0)
@@ -95,12 +95,12 @@ func (k *kindPlan) packed(image Image) (string, bool) {
 	return string(pack), len(stats) == 0
 }
 
-// running picks the volatile texts out of a pack.
-func (k *kindPlan) running(buf []byte, pack string) []byte {
+// volatileTexts picks the volatile texts out of a pack.
+func (k *compiledKind) volatileTexts(buf []byte, pack string) []byte {
 	buf = append(buf, pack[0])
-	rest := texts(pack)
+	rest := packBody(pack)
 	for _, volatile := range k.volatile {
-		text := first(rest)
+		text := rawText(rest)
 		if rest = rest[len(text):]; volatile {
 			buf = append(buf, text...)
 		}
@@ -108,10 +108,10 @@ func (k *kindPlan) running(buf []byte, pack string) []byte {
 	return buf
 }
 
-// differences appends the names of the statistics that differ between two
+// appendDifferences appends the names of the statistics that differ between two
 // packs, less the volatile ones: what [Differences] finds, for packs.
-func (k *kindPlan) differences(differ []string, before, after string) []string {
-	before, after = texts(before), texts(after)
+func (k *compiledKind) appendDifferences(names []string, before, after string) []string {
+	before, after = packBody(before), packBody(after)
 	for i, volatile := range k.volatile {
 		// Most texts are short and the same.
 		if n := max(1, int(before[0])); n < 0x80 && n <= len(after) && before[:n] == after[:n] {
@@ -119,25 +119,25 @@ func (k *kindPlan) differences(differ []string, before, after string) []string {
 			continue
 		}
 		var was, is string
-		var told, known bool
-		was, told, before = cutFirst(before)
-		is, known, after = cutFirst(after)
-		if !volatile && known && (!told || was != is) {
-			differ = append(differ, k.names.all[i])
+		var hadBefore, known bool
+		was, hadBefore, before = nextText(before)
+		is, known, after = nextText(after)
+		if !volatile && known && (!hadBefore || was != is) {
+			names = append(names, k.fields.names[i])
 		}
 	}
-	return differ
+	return names
 }
 
-// members writes the members of a JSON object out of a plain pack.
-func (n *names) members(b []byte, pack string) []byte {
-	b = slices.Grow(b, len(pack)+n.length+stroke+len(beginning{}.stroke))
+// appendFields writes the members of a JSON object out of a plain pack.
+func (n *fieldSet) appendFields(b []byte, pack string) []byte {
+	b = slices.Grow(b, len(pack)+n.jsonSize+copyWidth+len(jsonKey{}.padded))
 	out := b[len(b):cap(b)]
 	for i, from, at := 0, 1, 0; ; i++ {
 		if at > 0 {
-			i, from, at = n.rush(out, pack, i, from, at)
+			i, from, at = n.appendFieldsFast(out, pack, i, from, at)
 		}
-		if i == len(n.begins) {
+		if i == len(n.keys) {
 			if at > 0 {
 				at += copy(out[at:], `"`)
 			}
@@ -147,8 +147,8 @@ func (n *names) members(b []byte, pack string) []byte {
 		if from++; size < 0 {
 			continue
 		}
-		if begin := &n.begins[i]; at == 0 {
-			at = copy(out, begin.first())
+		if begin := &n.keys[i]; at == 0 {
+			at = copy(out, begin.firstKey())
 		} else {
 			at += copy(out[at:], begin.text)
 		}
@@ -157,19 +157,19 @@ func (n *names) members(b []byte, pack string) []byte {
 	}
 }
 
-// rush is what members does, for as long as names and texts are short enough to be
+// appendFieldsFast is what members does, for as long as names and texts are short enough to be
 // copied at one stroke. It stops before the ith member.
-func (n *names) rush(out []byte, pack string, i, from, at int) (int, int, int) {
-	const wide = len(beginning{}.stroke)
-	for ; i < len(n.begins); i++ {
-		begin, size := &n.begins[i], int(pack[from])-1
-		if uint(size) > stroke || begin.size == 0 {
+func (n *fieldSet) appendFieldsFast(out []byte, pack string, i, from, at int) (int, int, int) {
+	const wide = len(jsonKey{}.padded)
+	for ; i < len(n.keys); i++ {
+		begin, size := &n.keys[i], int(pack[from])-1
+		if uint(size) > copyWidth || begin.size == 0 {
 			break
 		}
-		*(*[wide]byte)(out[at:]) = begin.stroke
+		*(*[wide]byte)(out[at:]) = begin.padded
 		at += begin.size
-		if from++; from+stroke <= len(pack) {
-			copy(out[at:at+stroke], pack[from:from+stroke])
+		if from++; from+copyWidth <= len(pack) {
+			copy(out[at:at+copyWidth], pack[from:from+copyWidth])
 		} else {
 			for k := range size {
 				out[at+k] = pack[from+k]
@@ -180,9 +180,9 @@ func (n *names) rush(out []byte, pack string, i, from, at int) (int, int, int) {
 	return i, from, at
 }
 
-// Plain tells how many bytes at the beginning of a text JSON can hold as they are
+// PlainPrefix tells how many bytes at the beginning of a text JSON can hold as they are
 // and are ASCII: all, or some of them.
-func Plain(s string) int {
+func PlainPrefix(s string) int {
 	if len(s) < 8 {
 		for i := range len(s) {
 			if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
@@ -193,26 +193,26 @@ func Plain(s string) int {
 	}
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
-		if !plainWord(s, i) {
+		if !isPlainWord(s, i) {
 			return i
 		}
 	}
-	if plainWord(s, len(s)-8) {
+	if isPlainWord(s, len(s)-8) {
 		return len(s)
 	}
 	return i
 }
 
-// plainWord is plain for the eight bytes at i.
-func plainWord(s string, i int) bool {
+// isPlainWord is plain for the eight bytes at i.
+func isPlainWord(s string, i int) bool {
 	// The compiler makes one load of it.
 	w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
 		uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
-	return w&0x8080808080808080 == 0 && unplain(w) == 8
+	return w&0x8080808080808080 == 0 && specialIn(w) == 8
 }
 
-// plain tells whether JSON can hold all of a text as it is, and it is ASCII.
-func plain(s string) bool { return Plain(s) == len(s) }
+// isPlain tells whether JSON can hold all of a text as it is, and it is ASCII.
+func isPlain(s string) bool { return PlainPrefix(s) == len(s) }
 
 // AppendText writes s as a JSON string, as encoding/json does where it need not
 // think of HTML.
@@ -220,7 +220,7 @@ func AppendText(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	from := 0
-	for i := Plain(s); i < len(s); {
+	for i := PlainPrefix(s); i < len(s); {
 		c := s[i]
 		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
 			i++

@@ -5,26 +5,26 @@ import "bytes"
 // parser reads one body. It knows the shape that sources send and gives up at
 // any other.
 type parser struct {
-	layout *Layout
-	plan   *plan
-	snap   *Snapshot
-	beside *Snapshot
-	find   finder
-	b      []byte
-	done   []bool // sections that were read
-	filled []bool // grids that were read
-	values []span
-	fresh  map[string]bool // keys of a grid's rows that have nothing beside them
+	layout       *Layout
+	compiled     *compiledLayout
+	snap         *Snapshot
+	prev         *Snapshot
+	find         finder
+	body         []byte
+	sectionsDone []bool // sections that were read
+	gridsDone    []bool // grids that were read
+	values       []span
+	newKeys      map[string]bool // keys of a grid's rows that have nothing beside them
 }
 
-// parse tells whether it could read the body.
-func (p *parser) parse(body []byte) bool {
-	p.b = body
-	p.snap.reset(p.layout, body, p.beside)
-	p.done, p.filled = make([]bool, len(p.plan.sections)), make([]bool, len(p.plan.grids))
-	apps := make([]bool, len(p.plan.apps))
-	i := p.object(space(body, 0), func(i int, name []byte) int {
-		for n, app := range p.plan.apps {
+// parseBody tells whether it could read the body.
+func (p *parser) parseBody(body []byte) bool {
+	p.body = body
+	p.snap.reset(p.layout, body, p.prev)
+	p.sectionsDone, p.gridsDone = make([]bool, len(p.compiled.sections)), make([]bool, len(p.compiled.grids))
+	apps := make([]bool, len(p.compiled.apps))
+	i := p.parseObject(skipSpace(body, 0), func(i int, name []byte) int {
+		for n, app := range p.compiled.apps {
 			if string(name) != app {
 				continue
 			}
@@ -32,11 +32,11 @@ func (p *parser) parse(body []byte) bool {
 				return -1
 			}
 			apps[n] = true
-			return p.app(n, i)
+			return p.parseApp(n, i)
 		}
 		return -1
 	})
-	if i < 0 || space(body, i) != len(body) {
+	if i < 0 || skipSpace(body, i) != len(body) {
 		return false
 	}
 	for _, seen := range apps {
@@ -46,89 +46,89 @@ func (p *parser) parse(body []byte) bool {
 	}
 	for g := range p.snap.grids {
 		t := &p.snap.grids[g]
-		if !p.filled[g] {
-			p.begin(g)
+		if !p.gridsDone[g] {
+			p.beginGrid(g)
 		}
 		for r := range t.rows {
 			p.snap.Cut += int(t.rows[r].cut)
 		}
 	}
-	p.snap.Cut += p.snap.listed
+	p.snap.Cut += p.snap.cutInLists
 	return true
 }
 
-// object reads an object and hands each member's name and the place of its
+// parseObject reads an object and hands each member's name and the place of its
 // value to member, which returns the value's end.
-func (p *parser) object(i int, member func(i int, name []byte) int) int {
-	if !begins(p.b, i, '{') {
+func (p *parser) parseObject(i int, member func(i int, name []byte) int) int {
+	if !hasByte(p.body, i, '{') {
 		return -1
 	}
-	return list(p.b, i, '}', func(i int) int {
-		end := text(p.b, i)
+	return scanList(p.body, i, '}', func(i int) int {
+		end := scanString(p.body, i)
 		if end < 0 {
 			return -1
 		}
-		at := after(p.b, end, ':')
+		at := expect(p.body, end, ':')
 		if at < 0 {
 			return -1
 		}
-		return member(at, decoded(p.b[i:end], nil))
+		return member(at, unquote(p.body[i:end], nil))
 	})
 }
 
-// app reads the sections of one app id.
-func (p *parser) app(app, i int) int {
-	return p.object(i, func(i int, name []byte) int {
-		for n := range p.plan.sections {
-			at := &p.plan.sections[n]
+// parseApp reads the sections of one app id.
+func (p *parser) parseApp(app, i int) int {
+	return p.parseObject(i, func(i int, name []byte) int {
+		for n := range p.compiled.sections {
+			at := &p.compiled.sections[n]
 			if at.app != app || string(name) != at.name {
 				continue
 			}
-			if p.done[n] {
+			if p.sectionsDone[n] {
 				return -1
 			}
-			p.done[n] = true
-			return p.section(at, i)
+			p.sectionsDone[n] = true
+			return p.parseSection(at, i)
 		}
-		return value(p.b, i, 2)
+		return scanValue(p.body, i, 2)
 	})
 }
 
-func (p *parser) section(at *sectionPlan, i int) int {
+func (p *parser) parseSection(at *compiledSection, i int) int {
 	end := -1
-	if null := word(p.b, i, "null"); null > 0 {
+	if null := scanLiteral(p.body, i, "null"); null > 0 {
 		return null
 	}
 	for _, g := range at.rows {
-		if end = p.single(g, i); end < 0 {
+		if end = p.singleRow(g, i); end < 0 {
 			return -1
 		}
 	}
 	if len(at.tables) > 0 {
-		if !begins(p.b, i, '[') {
+		if !hasByte(p.body, i, '[') {
 			return -1
 		}
-		end = list(p.b, i, ']', func(i int) int { return p.table(at, i) })
+		end = scanList(p.body, i, ']', func(i int) int { return p.parseTable(at, i) })
 		if end < 0 {
 			return -1
 		}
 	}
 	for _, n := range at.lists {
-		if end = p.list(n, i); end < 0 {
+		if end = p.parseList(n, i); end < 0 {
 			return -1
 		}
 	}
 	return end
 }
 
-// list reads the elements of a list.
-func (p *parser) list(n, i int) int {
-	end := value(p.b, i, 2)
+// parseList reads the elements of a list.
+func (p *parser) parseList(n, i int) int {
+	end := scanValue(p.body, i, 2)
 	if end < 0 {
 		return -1
 	}
-	raw := p.b[i:end]
-	elements, err := listElements(raw)
+	raw := p.body[i:end]
+	elements, err := parseElements(raw)
 	if err != nil {
 		return -1
 	}
@@ -136,64 +136,64 @@ func (p *parser) list(n, i int) int {
 		texts := make(map[string]string, len(e))
 		for name, v := range e {
 			if len(v) > textLimit {
-				p.snap.listed++
+				p.snap.cutInLists++
 			}
-			texts[name] = string(limited([]byte(v)))
+			texts[name] = string(cutText([]byte(v)))
 		}
 		p.snap.Lists[n] = append(p.snap.Lists[n], texts)
 	}
 	return end
 }
 
-// table reads one table of a section: whose it is, and its rows.
-func (p *parser) table(at *sectionPlan, i int) int {
+// parseTable reads one table of a section: whose it is, and its rows.
+func (p *parser) parseTable(at *compiledSection, i int) int {
 	var id []byte
-	named, read, rows := false, false, -1
-	end := p.object(i, func(i int, name []byte) int {
+	idRead, rowsRead, rows := false, false, -1
+	end := p.parseObject(i, func(i int, name []byte) int {
 		switch {
 		case string(name) == "id":
-			end := scalar(p.b, i)
-			if named || end < 0 {
+			end := scanScalar(p.body, i)
+			if idRead || end < 0 {
 				return -1
 			}
-			id, named = decoded(p.b[i:end], nil), true
+			id, idRead = unquote(p.body[i:end], nil), true
 			return end
 		case string(name) == "values":
 			if rows >= 0 {
 				return -1
 			}
-			rows, read = i, named
-			if !named {
-				return value(p.b, i, 4) // read when it is known whose they are
+			rows, rowsRead = i, idRead
+			if !idRead {
+				return scanValue(p.body, i, 4) // read when it is known whose they are
 			}
-			return p.tableRows(at, id, i)
+			return p.parseTableRows(at, id, i)
 		case bytes.EqualFold(name, []byte("id")), bytes.EqualFold(name, []byte("values")):
 			return -1
 		}
-		return value(p.b, i, 4)
+		return scanValue(p.body, i, 4)
 	})
-	if end < 0 || read || p.tableRows(at, id, rows) >= 0 {
+	if end < 0 || rowsRead || p.parseTableRows(at, id, rows) >= 0 {
 		return end
 	}
 	return -1
 }
 
-// tableRows reads the rows of a table for all grids that it is; i is negative if
+// parseTableRows reads the rows of a table for all grids that it is; i is negative if
 // it has none.
-func (p *parser) tableRows(at *sectionPlan, id []byte, i int) int {
+func (p *parser) parseTableRows(at *compiledSection, id []byte, i int) int {
 	end := -1
 	for _, g := range at.tables {
 		if string(id) != p.layout.Grids[g].ID {
 			continue
 		}
-		if p.filled[g] {
+		if p.gridsDone[g] {
 			return -1
 		}
-		p.filled[g] = true
+		p.gridsDone[g] = true
 		if i < 0 {
-			p.begin(g)
+			p.beginGrid(g)
 			end = 0
-		} else if end = p.rows(g, i); end < 0 {
+		} else if end = p.alignRows(g, i); end < 0 {
 			return -1
 		}
 	}
@@ -201,20 +201,20 @@ func (p *parser) tableRows(at *sectionPlan, id []byte, i int) int {
 		return max(end, 0)
 	}
 	// Nobody asked for it, but it must be a table.
-	if null := word(p.b, i, "null"); null > 0 {
+	if null := scanLiteral(p.body, i, "null"); null > 0 {
 		return null
 	}
-	if !begins(p.b, i, '[') {
+	if !hasByte(p.body, i, '[') {
 		return -1
 	}
-	var nobody gridPlan
-	return list(p.b, i, ']', func(i int) int {
-		if null := word(p.b, i, "null"); null > 0 {
+	var unknownGrid compiledGrid
+	return scanList(p.body, i, ']', func(i int) int {
+		if null := scanLiteral(p.body, i, "null"); null > 0 {
 			return null
 		}
-		if !begins(p.b, i, '{') {
+		if !hasByte(p.body, i, '{') {
 			return -1
 		}
-		return nobody.read(p.b, i, nil)
+		return unknownGrid.readRow(p.body, i, nil)
 	})
 }

@@ -32,29 +32,29 @@ type plainTable struct {
 	Values []map[string]scalarText `json:"values"`
 }
 
-// rewritten reads a body with encoding/json and writes it down again as the
+// normalize reads a body with encoding/json and writes it down again as the
 // parser knows it: every member once, the values as strings, only the sections
 // that the layout reads. It is how bodies of an unusual shape are read, and the
 // judge of those that are none: the error is [ErrMalformed] or [ErrForeign].
-func (l *Layout) rewritten(body []byte) ([]byte, error) {
+func (l *Layout) normalize(body []byte) ([]byte, error) {
 	var apps map[string]map[string]json.RawMessage
 	if err := json.Unmarshal(body, &apps); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if err := l.owns(apps); err != nil {
+	if err := l.checkApps(apps); err != nil {
 		return nil, err
 	}
-	p := l.plan()
+	p := l.compile()
 	out := []byte{'{'}
 	for i, app := range p.apps {
-		out = AppendText(separated(out), app)
+		out = AppendText(appendComma(out), app)
 		out = append(out, ":{"...)
 		for _, section := range p.sections {
 			raw, ok := apps[app][section.name]
 			if section.app != i || !ok {
 				continue
 			}
-			out = AppendText(separated(out), section.name)
+			out = AppendText(appendComma(out), section.name)
 			out = append(out, ':')
 			var err error
 			if out, err = p.rewriteSection(out, l, section, raw); err != nil {
@@ -66,15 +66,15 @@ func (l *Layout) rewritten(body []byte) ([]byte, error) {
 	return append(out, '}'), nil
 }
 
-// separated puts a comma behind what is not the first of a list.
-func separated(b []byte) []byte {
+// appendComma puts a comma behind what is not the first of a list.
+func appendComma(b []byte) []byte {
 	if last := b[len(b)-1]; last == '{' || last == '[' {
 		return b
 	}
 	return append(b, ',')
 }
 
-func (p *plan) rewriteSection(out []byte, l *Layout, at sectionPlan, raw json.RawMessage) ([]byte, error) {
+func (p *compiledLayout) rewriteSection(out []byte, l *Layout, at compiledSection, raw json.RawMessage) ([]byte, error) {
 	// A section that several read is written for the first of them, and must
 	// be readable for all.
 	from := len(out)
@@ -97,14 +97,14 @@ func (p *plan) rewriteSection(out []byte, l *Layout, at sectionPlan, raw json.Ra
 		}
 	}
 	if len(at.lists) > 0 {
-		elements, err := listElements(raw)
+		elements, err := parseElements(raw)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, at.name, err)
 		}
 		if len(out) == from {
 			out = append(out, '[')
 			for _, e := range elements {
-				out = appendRow(separated(out), e)
+				out = appendRow(appendComma(out), e)
 			}
 			out = append(out, ']')
 		}
@@ -123,10 +123,10 @@ func appendTables(out []byte, tables []plainTable) []byte {
 		if last[t.ID] != i {
 			continue
 		}
-		out = append(separated(out), `{"id":`...)
+		out = append(appendComma(out), `{"id":`...)
 		out = append(AppendText(out, string(t.ID)), `,"values":[`...)
 		for _, columns := range t.Values {
-			out = appendRow(separated(out), columns)
+			out = appendRow(appendComma(out), columns)
 		}
 		out = append(out, "]}"...)
 	}
@@ -139,22 +139,22 @@ func appendRow(out []byte, columns map[string]scalarText) []byte {
 	}
 	out = append(out, '{')
 	for _, id := range slices.Sorted(maps.Keys(columns)) {
-		out = append(AppendText(separated(out), id), ':')
+		out = append(AppendText(appendComma(out), id), ':')
 		out = AppendText(out, string(columns[id]))
 	}
 	return append(out, '}')
 }
 
-func listElements(raw []byte) ([]map[string]scalarText, error) {
+func parseElements(raw []byte) ([]map[string]scalarText, error) {
 	var elements []map[string]scalarText
 	err := json.Unmarshal(raw, &elements)
 	return elements, err
 }
 
-// owns checks that the body answers exactly the app ids of the layout.
-func (l *Layout) owns(apps map[string]map[string]json.RawMessage) error {
+// checkApps checks that the body answers exactly the app ids of the layout.
+func (l *Layout) checkApps(apps map[string]map[string]json.RawMessage) error {
 	asked := map[string]bool{}
-	for _, app := range l.plan().apps {
+	for _, app := range l.compile().apps {
 		asked[app] = true
 	}
 	for _, app := range slices.Sorted(maps.Keys(apps)) {

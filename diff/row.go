@@ -19,31 +19,31 @@ const (
 // row is one row of a body: where it stands, and what is known of it without
 // its texts.
 type row struct {
-	from, to uint32
-	entity   *entity // nil as long as nobody has asked whose it is
-	clock    int32   // the layout's clock in seconds, or one of the constants below
-	reading  reading
-	cut      uint8 // texts longer than textLimit
-	bare     bool  // there is no backslash in it: each of its quotes begins or ends a string
+	from, to  uint32
+	entity    *entity // nil as long as nobody has asked whose it is
+	clock     int32   // the layout's clock in seconds, or one of the constants below
+	status    rowStatus
+	cut       uint8 // texts longer than textLimit
+	noEscapes bool  // there is no backslash in it: each of its quotes begins or ends a string
 }
 
 const (
-	noClock  = -1 // there is none
-	oddClock = -2 // there is one, spelt in a way that takes a closer look
+	noClock      = -1 // there is none
+	complexClock = -2 // there is one, spelt in a way that takes a closer look
 )
 
-// reading is how a row reads beside the one of the same key and grid in the
+// rowStatus is how a row reads beside the one of the same key and grid in the
 // snapshot before.
-type reading uint8
+type rowStatus uint8
 
 const (
-	anew   reading = iota // there is none, or something may differ that is told
-	same                  // the same bytes
-	ticked                // other bytes, but nothing that is told differs
+	rowChanged      rowStatus = iota // there is none, or something may differ that is told
+	rowSame                          // the same bytes
+	rowVolatileOnly                  // other bytes, but nothing that is told differs
 )
 
-// bare tells whether there is no backslash in a row.
-func bare(row []byte) bool { return bytes.IndexByte(row, '\\') < 0 }
+// noEscapes tells whether there is no backslash in a row.
+func noEscapes(row []byte) bool { return bytes.IndexByte(row, '\\') < 0 }
 
 // span is where a value stands in a body; the zero span is none.
 type span struct {
@@ -55,24 +55,24 @@ type span struct {
 
 const plainSpan = 1 << 31
 
-func (s span) known() bool { return s.length > 0 }
+func (s span) present() bool { return s.length > 0 }
 
-func (s span) of(b []byte) []byte { return b[s.from : s.from+s.length&^plainSpan] }
+func (s span) bytes(b []byte) []byte { return b[s.from : s.from+s.length&^plainSpan] }
 
-// column reads the nth name of a row and the colon: the member it names, -1 for
+// readColumnName reads the nth name of a row and the colon: the member it names, -1 for
 // none of them, and where the value begins.
-func (g *gridPlan) column(b []byte, i, n int) (at, member int) {
+func (g *compiledGrid) readColumnName(b []byte, i, n int) (at, member int) {
 	if n < len(g.order) && g.order[n] >= 0 {
 		if q := g.members[g.order[n]].quoted; len(b)-i > len(q) && string(b[i:i+len(q)]) == q {
-			return space(b, i+len(q)), g.order[n]
+			return skipSpace(b, i+len(q)), g.order[n]
 		}
 	}
-	end := text(b, i)
+	end := scanString(b, i)
 	if end < 0 {
 		return -1, -1
 	}
 	member = -1
-	name := decoded(b[i:end], nil)
+	name := unquote(b[i:end], nil)
 	for m := range g.members {
 		if string(name) == g.members[m].id {
 			member = m
@@ -85,55 +85,55 @@ func (g *gridPlan) column(b []byte, i, n int) (at, member int) {
 	if n < len(g.order) {
 		g.order[n] = member
 	}
-	return after(b, end, ':'), member
+	return expect(b, end, ':'), member
 }
 
-// read finds the values of a row, which begins at i, by member. It returns the
+// readRow finds the values of a row, which begins at i, by member. It returns the
 // row's end, -1 for what it does not know how to read.
-func (g *gridPlan) read(b []byte, i int, values []span) int {
+func (g *compiledGrid) readRow(b []byte, i int, values []span) int {
 	clear(values)
-	i = space(b, i+1)
-	if begins(b, i, '}') {
+	i = skipSpace(b, i+1)
+	if hasByte(b, i, '}') {
 		return i + 1
 	}
 	for n := 0; ; n++ {
-		n, i = g.rush(b, i, n, values)
-		i = space(b, i)
-		at, m := g.column(b, i, n)
+		n, i = g.readFast(b, i, n, values)
+		i = skipSpace(b, i)
+		at, m := g.readColumnName(b, i, n)
 		if at < 0 {
 			return -1
 		}
-		end := scalar(b, at)
+		end := scanScalar(b, at)
 		if end < 0 {
 			return -1
 		}
 		if m >= 0 {
-			if values[m].known() {
+			if values[m].present() {
 				return -1 // a member twice
 			}
 			values[m] = span{uint32(at), uint32(end - at)}
 		}
-		i = space(b, end)
-		if begins(b, i, '}') {
+		i = skipSpace(b, end)
+		if hasByte(b, i, '}') {
 			return i + 1
 		}
-		if i = after(b, i, ','); i < 0 {
+		if i = expect(b, i, ','); i < 0 {
 			return -1
 		}
 	}
 }
 
-// rush is what read does, for as long as the row has the shape that most sources
+// readFast is what read does, for as long as the row has the shape that most sources
 // send, which is that of [gridPlan.stride]. It stops before the nth column, at i.
-func (g *gridPlan) rush(b []byte, i, n int, values []span) (int, int) {
+func (g *compiledGrid) readFast(b []byte, i, n int, values []span) (int, int) {
 	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ {
 		m := &g.members[g.order[n]]
-		if !m.begins(b, i) || values[g.order[n]].known() {
+		if !m.matchesAt(b, i) || values[g.order[n]].present() {
 			break
 		}
 		at := i + len(m.quoted)
-		length, ascii, then := quick(b, at)
-		if then != ',' {
+		length, ascii, follower := scanShortString(b, at)
+		if follower != ',' {
 			break
 		}
 		v := span{uint32(at), uint32(length)}
@@ -146,52 +146,52 @@ func (g *gridPlan) rush(b []byte, i, n int, values []span) (int, int) {
 	return n, i
 }
 
-// highs are the highest bits of the bytes of a word.
-const highs = 0x8080808080808080
+// highBits are the highest bits of the bytes of a word.
+const highBits = 0x8080808080808080
 
-// begins tells whether the member's name stands at i, as most bodies write it.
+// matchesAt tells whether the member's name stands at i, as most bodies write it.
 // There must be eight bytes to look at.
-func (m *member) begins(b []byte, i int) bool {
+func (m *member) matchesAt(b []byte, i int) bool {
 	return m.mask != 0 && binary.LittleEndian.Uint64(b[i:])&m.mask == m.word
 }
 
-// quick measures a string without escapes that begins at i, in bytes with its
+// scanShortString measures a string without escapes that begins at i, in bytes with its
 // quotes, and tells whether it is ASCII and which byte stands right behind it. It
 // sees only strings with a few bytes more behind them; 0 stands behind none.
-func quick(b []byte, i int) (length int, ascii bool, then byte) {
+func scanShortString(b []byte, i int) (length int, ascii bool, follower byte) {
 	if b[i] != '"' {
 		return 0, false, 0
 	}
 	high := uint64(0)
 	for at := i + 1; at+10 <= len(b); at += 8 {
 		word := binary.LittleEndian.Uint64(b[at:])
-		n := unplain(word)
+		n := specialIn(word)
 		if n == 8 {
-			high |= word & highs
+			high |= word & highBits
 			continue
 		}
 		if b[at+n] != '"' {
 			break
 		}
-		high |= word << (64 - 8*n - 8) & highs
+		high |= word << (64 - 8*n - 8) & highBits
 		return at + n + 1 - i, high == 0, b[at+n+1]
 	}
 	return 0, false, 0
 }
 
-// value finds the value of one member in a row that has been read before, nil
+// findValue finds the value of one member in a row that has been read before, nil
 // if it lacks it.
-func (g *gridPlan) value(b []byte, i, member int) []byte {
-	i = space(b, i+1)
+func (g *compiledGrid) findValue(b []byte, i, member int) []byte {
+	i = skipSpace(b, i+1)
 	n := 0
 	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ { // the shape of [gridPlan.stride]
 		m := &g.members[g.order[n]]
-		if !m.begins(b, i) {
+		if !m.matchesAt(b, i) {
 			break
 		}
 		at := i + len(m.quoted)
-		length, _, then := quick(b, at)
-		if then != ',' {
+		length, _, follower := scanShortString(b, at)
+		if follower != ',' {
 			break
 		}
 		if g.order[n] == member {
@@ -199,69 +199,69 @@ func (g *gridPlan) value(b []byte, i, member int) []byte {
 		}
 		i = at + length + 1
 	}
-	for i = space(b, i); !begins(b, i, '}'); n++ {
-		at, m := g.column(b, i, n)
-		end := scalar(b, at)
+	for i = skipSpace(b, i); !hasByte(b, i, '}'); n++ {
+		at, m := g.readColumnName(b, i, n)
+		end := scanScalar(b, at)
 		if m == member {
 			return b[at:end]
 		}
-		if i = space(b, end); begins(b, i, ',') {
-			i = space(b, i+1)
+		if i = skipSpace(b, end); hasByte(b, i, ',') {
+			i = skipSpace(b, i+1)
 		}
 	}
 	return nil
 }
 
-// reread is a row that was read beside an older one.
-type reread struct {
+// rowDiff is a row that was read beside an older one.
+type rowDiff struct {
 	row
-	differ differing
+	changedCols columnBits
 }
 
-// differing tells which members of a row have another text than in an older one,
+// columnBits tells which members of a row have another text than in an older one,
 // of those that may be told: a bit for each, by member. 0 is that nobody knows
 // without a closer look, which is so as well where a text is no plain one.
-type differing uint64
+type columnBits uint64
 
 const (
-	// membersMost is how many members a row can have for differing to tell of them.
-	membersMost = 63
-	// brief is set beside them if one of the texts that differ may have one byte at
+	// maxColumns is how many members a row can have for differing to tell of them.
+	maxColumns = 63
+	// shortBit is set beside them if one of the texts that differ may have one byte at
 	// most, now and in the older row.
-	brief differing = 1 << membersMost
-	// briefToken is the longest value of such a text, with its quotes.
-	briefToken = len(`""`) + 1
+	shortBit columnBits = 1 << maxColumns
+	// maxShortToken is the longest value of such a text, with its quotes.
+	maxShortToken = len(`""`) + 1
 )
 
-// tells notes that a member differs, whose values are so long.
-func (r *reread) tells(member, length, longer int) {
-	r.reading = anew
-	if r.differ |= 1 << (member % membersMost); max(length, longer) <= briefToken {
-		r.differ |= brief
+// setChanged notes that a member differs, whose values are so long.
+func (r *rowDiff) setChanged(member, length, prevLength int) {
+	r.status = rowChanged
+	if r.changedCols |= 1 << (member % maxColumns); max(length, prevLength) <= maxShortToken {
+		r.changedCols |= shortBit
 	}
 }
 
-// beside reads a row, which begins at i, and in step with it the one of the
+// compareRow reads a row, which begins at i, and in step with it the one of the
 // same key in an older body, which begins at j and has been read before. It
 // compares value by value, and makes no texts. It returns the row's end, -1 if
 // the rows do not go in step.
-func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r reread) {
-	r.row = row{from: uint32(i), clock: noClock, reading: ticked}
-	unclear := len(g.members) > membersMost
-	i, j = space(b, i+1), space(old, j+1)
+func (g *compiledGrid) compareRow(b []byte, i int, old []byte, j int) (end int, r rowDiff) {
+	r.row = row{from: uint32(i), clock: noClock, status: rowVolatileOnly}
+	unclear := len(g.members) > maxColumns
+	i, j = skipSpace(b, i+1), skipSpace(old, j+1)
 	for n := 0; ; n++ {
-		n, i, j = g.stride(b, i, old, j, n, &r)
-		i, j = space(b, i), space(old, j)
+		n, i, j = g.compareFast(b, i, old, j, n, &r)
+		i, j = skipSpace(b, i), skipSpace(old, j)
 		// Since the older row holds no name twice, neither does this one.
-		end := text(b, i)
+		end := scanString(b, i)
 		if end < 0 || len(old)-j < end-i || !bytes.Equal(b[i:end], old[j:j+end-i]) {
 			return -1, r
 		}
-		at, m := g.column(b, i, n)
-		if j = after(old, j+end-i, ':'); at < 0 || j < 0 {
+		at, m := g.readColumnName(b, i, n)
+		if j = expect(old, j+end-i, ':'); at < 0 || j < 0 {
 			return -1, r
 		}
-		if end = scalar(b, at); end < 0 {
+		if end = scanScalar(b, at); end < 0 {
 			return -1, r
 		}
 		token := b[at:end]
@@ -269,83 +269,83 @@ func (g *gridPlan) beside(b []byte, i int, old []byte, j int) (end int, r reread
 			j += len(token)
 		} else {
 			from := j
-			if j = scalar(old, j); j < 0 {
+			if j = scanScalar(old, j); j < 0 {
 				return -1, r
 			}
-			if m >= 0 && g.members[m].loud && !bytes.Equal(token, old[from:j]) {
-				r.tells(m, 0, 0) // however long they are spelt, their texts may be brief
-				unclear = unclear || !plainToken(token) || !plainToken(old[from:j])
+			if m >= 0 && g.members[m].tracked && !bytes.Equal(token, old[from:j]) {
+				r.setChanged(m, 0, 0) // however long they are spelt, their texts may be brief
+				unclear = unclear || !isPlainToken(token) || !isPlainToken(old[from:j])
 			}
 		}
 		if m >= 0 {
-			r.note(g, m, token)
+			r.observeValue(g, m, token)
 		}
-		i, j = space(b, end), space(old, j)
-		if begins(b, i, '}') && begins(old, j, '}') {
-			r.to, r.bare = uint32(i+1), bare(b[r.from:i+1])
+		i, j = skipSpace(b, end), skipSpace(old, j)
+		if hasByte(b, i, '}') && hasByte(old, j, '}') {
+			r.to, r.noEscapes = uint32(i+1), noEscapes(b[r.from:i+1])
 			if unclear {
-				r.differ = 0
+				r.changedCols = 0
 			}
 			return i + 1, r
 		}
-		if i, j = after(b, i, ','), after(old, j, ','); i < 0 || j < 0 {
+		if i, j = expect(b, i, ','), expect(old, j, ','); i < 0 || j < 0 {
 			return -1, r
 		}
 	}
 }
 
-// stride is what beside does, for as long as both rows have the shape that most
+// compareFast is what beside does, for as long as both rows have the shape that most
 // sources send: columns in the order seen before, strings without escapes, no
 // blanks. It stops before the nth column, at i and j, with which beside must go
 // on; there always is one.
-func (g *gridPlan) stride(b []byte, i int, old []byte, j, n int, r *reread) (int, int, int) {
+func (g *compiledGrid) compareFast(b []byte, i int, old []byte, j, n int, r *rowDiff) (int, int, int) {
 	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b) && j+16 <= len(old); n++ {
 		m := &g.members[g.order[n]]
-		if !m.begins(b, i) || !m.begins(old, j) {
+		if !m.matchesAt(b, i) || !m.matchesAt(old, j) {
 			break
 		}
 		at, from := i+len(m.quoted), j+len(m.quoted)
-		length, ascii, then := quick(b, at)
-		if then != ',' || length > textLimit/3 {
+		length, ascii, follower := scanShortString(b, at)
+		if follower != ',' || length > textLimit/3 {
 			break
 		}
-		token, longer := b[at:at+length], length
+		token, prevLength := b[at:at+length], length
 		if from+length >= len(old) || old[from+length] != ',' || string(token) != string(old[from:from+length]) {
 			var was bool
-			if longer, was, then = quick(old, from); then != ',' || m.loud && !(ascii && was) {
+			if prevLength, was, follower = scanShortString(old, from); follower != ',' || m.tracked && !(ascii && was) {
 				break
 			}
-			if m.loud {
-				r.tells(g.order[n], length, longer)
+			if m.tracked {
+				r.setChanged(g.order[n], length, prevLength)
 			}
 		}
 		if g.order[n] == g.clock {
-			r.clock = clock(token)
+			r.clock = parseClock(token)
 		}
-		i, j = at+length+1, from+longer+1
+		i, j = at+length+1, from+prevLength+1
 	}
 	return n, i, j
 }
 
-// plainToken tells whether a value is a string that stands for just the bytes
+// isPlainToken tells whether a value is a string that stands for just the bytes
 // between its quotes, and is not cut.
-func plainToken(token []byte) bool {
-	return token[0] == '"' && len(token) <= textLimit && plain(string(token[1:len(token)-1]))
+func isPlainToken(token []byte) bool {
+	return token[0] == '"' && len(token) <= textLimit && isPlain(string(token[1:len(token)-1]))
 }
 
-// note takes from a value what is kept of it.
-func (r *row) note(g *gridPlan, m int, token []byte) {
+// observeValue takes from a value what is kept of it.
+func (r *row) observeValue(g *compiledGrid, m int, token []byte) {
 	if m == g.clock {
-		r.clock = clock(token)
+		r.clock = parseClock(token)
 	}
 	// A byte may come to be three, a replaced one, but never more.
-	if len(token) > textLimit/3 && g.members[m].told && r.cut < math.MaxUint8 && len(decoded(token, nil)) > textLimit {
+	if len(token) > textLimit/3 && g.members[m].hasStat && r.cut < math.MaxUint8 && len(unquote(token, nil)) > textLimit {
 		r.cut++
 	}
 }
 
-// clock reads whole seconds.
-func clock(token []byte) int32 {
+// parseClock reads whole seconds.
+func parseClock(token []byte) int32 {
 	if token[0] == 'n' {
 		return noClock
 	}
@@ -356,20 +356,20 @@ func clock(token []byte) int32 {
 		return noClock
 	}
 	if len(token) > 9 {
-		return oddClock
+		return complexClock
 	}
 	n := int32(0)
 	for _, c := range token {
 		if c < '0' || c > '9' {
-			return oddClock
+			return complexClock
 		}
 		n = n*10 + int32(c-'0')
 	}
 	return n
 }
 
-// limited cuts a text that is longer than textLimit, between two characters.
-func limited(text []byte) []byte {
+// cutText cuts a text that is longer than textLimit, between two characters.
+func cutText(text []byte) []byte {
 	if len(text) <= textLimit {
 		return text
 	}

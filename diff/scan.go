@@ -15,28 +15,28 @@ import (
 // deeper is left to encoding/json to judge.
 const nestingLimit = 1000
 
-// space skips blanks.
-func space(b []byte, i int) int {
+// skipSpace skips blanks.
+func skipSpace(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
 		i++
 	}
 	return i
 }
 
-// after skips blanks, the byte c, and the blanks that follow it.
-func after(b []byte, i int, c byte) int {
-	if i = space(b, i); i < len(b) && b[i] == c {
-		return space(b, i+1)
+// expect skips blanks, the byte c, and the blanks that follow it.
+func expect(b []byte, i int, c byte) int {
+	if i = skipSpace(b, i); i < len(b) && b[i] == c {
+		return skipSpace(b, i+1)
 	}
 	return -1
 }
 
-// begins tells whether the text has c at i.
-func begins(b []byte, i int, c byte) bool { return i < len(b) && b[i] == c }
+// hasByte tells whether the text has c at i.
+func hasByte(b []byte, i int, c byte) bool { return i < len(b) && b[i] == c }
 
-// unplain gives the index of the first byte of a word that is a quote, a
+// specialIn gives the index of the first byte of a word that is a quote, a
 // backslash or a control character, 8 if there is none.
-func unplain(w uint64) int {
+func specialIn(w uint64) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	// A byte's high bit is set in found where the byte is one of those looked
 	// for. Borrows spoil only bits above the first such.
@@ -45,11 +45,11 @@ func unplain(w uint64) int {
 	return bits.TrailingZeros64(found&highs) / 8
 }
 
-// notPlain finds the first byte that ends a run of plain text inside a string:
+// nextSpecial finds the first byte that ends a run of plain text inside a string:
 // a quote, a backslash or a control character. It returns len(b) if there is none.
-func notPlain(b []byte, i int) int {
+func nextSpecial(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
-		if n := unplain(binary.LittleEndian.Uint64(b[i:])); n < 8 {
+		if n := specialIn(binary.LittleEndian.Uint64(b[i:])); n < 8 {
 			return i + n
 		}
 	}
@@ -59,13 +59,13 @@ func notPlain(b []byte, i int) int {
 	return i
 }
 
-// text reads a string with its quotes.
-func text(b []byte, i int) int {
-	if !begins(b, i, '"') {
+// scanString reads a string with its quotes.
+func scanString(b []byte, i int) int {
+	if !hasByte(b, i, '"') {
 		return -1
 	}
 	for i++; ; {
-		i = notPlain(b, i)
+		i = nextSpecial(b, i)
 		if i >= len(b) || b[i] < 0x20 {
 			return -1
 		}
@@ -79,7 +79,7 @@ func text(b []byte, i int) int {
 		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 			i += 2
 		case 'u':
-			if i+6 > len(b) || !hex(b[i+2]) || !hex(b[i+3]) || !hex(b[i+4]) || !hex(b[i+5]) {
+			if i+6 > len(b) || !isHex(b[i+2]) || !isHex(b[i+3]) || !isHex(b[i+4]) || !isHex(b[i+5]) {
 				return -1
 			}
 			i += 6
@@ -89,64 +89,64 @@ func text(b []byte, i int) int {
 	}
 }
 
-func hex(c byte) bool {
+func isHex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
-// scalar reads a value that is neither an object nor an array.
-func scalar(b []byte, i int) int {
+// scanScalar reads a value that is neither an object nor an array.
+func scanScalar(b []byte, i int) int {
 	if i >= len(b) {
 		return -1
 	}
 	switch b[i] {
 	case '"':
-		return text(b, i)
+		return scanString(b, i)
 	case 'n':
-		return word(b, i, "null")
+		return scanLiteral(b, i, "null")
 	case 't':
-		return word(b, i, "true")
+		return scanLiteral(b, i, "true")
 	case 'f':
-		return word(b, i, "false")
+		return scanLiteral(b, i, "false")
 	}
-	return number(b, i)
+	return scanNumber(b, i)
 }
 
-func word(b []byte, i int, want string) int {
+func scanLiteral(b []byte, i int, want string) int {
 	if len(b)-i < len(want) || string(b[i:i+len(want)]) != want {
 		return -1
 	}
 	return i + len(want)
 }
 
-func number(b []byte, i int) int {
-	if begins(b, i, '-') {
+func scanNumber(b []byte, i int) int {
+	if hasByte(b, i, '-') {
 		i++
 	}
 	switch {
-	case begins(b, i, '0'):
+	case hasByte(b, i, '0'):
 		i++
 	default:
-		if i = digits(b, i); i < 0 {
+		if i = scanDigits(b, i); i < 0 {
 			return -1
 		}
 	}
-	if begins(b, i, '.') {
-		if i = digits(b, i+1); i < 0 {
+	if hasByte(b, i, '.') {
+		if i = scanDigits(b, i+1); i < 0 {
 			return -1
 		}
 	}
-	if begins(b, i, 'e') || begins(b, i, 'E') {
+	if hasByte(b, i, 'e') || hasByte(b, i, 'E') {
 		i++
-		if begins(b, i, '+') || begins(b, i, '-') {
+		if hasByte(b, i, '+') || hasByte(b, i, '-') {
 			i++
 		}
-		i = digits(b, i)
+		i = scanDigits(b, i)
 	}
 	return i
 }
 
-// digits reads one digit or more.
-func digits(b []byte, i int) int {
+// scanDigits reads one digit or more.
+func scanDigits(b []byte, i int) int {
 	from := i
 	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
 		i++
@@ -157,55 +157,55 @@ func digits(b []byte, i int) int {
 	return i
 }
 
-// value reads any value.
-func value(b []byte, i, depth int) int {
+// scanValue reads any value.
+func scanValue(b []byte, i, depth int) int {
 	switch {
-	case begins(b, i, '{'):
-		return list(b, i, '}', func(i int) int {
-			if i = text(b, i); i >= 0 {
-				i = after(b, i, ':')
+	case hasByte(b, i, '{'):
+		return scanList(b, i, '}', func(i int) int {
+			if i = scanString(b, i); i >= 0 {
+				i = expect(b, i, ':')
 			}
 			if i < 0 || depth >= nestingLimit {
 				return -1
 			}
-			return value(b, i, depth+1)
+			return scanValue(b, i, depth+1)
 		})
-	case begins(b, i, '['):
-		return list(b, i, ']', func(i int) int {
+	case hasByte(b, i, '['):
+		return scanList(b, i, ']', func(i int) int {
 			if depth >= nestingLimit {
 				return -1
 			}
-			return value(b, i, depth+1)
+			return scanValue(b, i, depth+1)
 		})
 	}
-	return scalar(b, i)
+	return scanScalar(b, i)
 }
 
-// list reads the elements of an array, or the members of an object, from its
+// scanList reads the elements of an array, or the members of an object, from its
 // opening bracket to the closing one.
-func list(b []byte, i int, end byte, element func(i int) int) int {
-	i = space(b, i+1)
-	if begins(b, i, end) {
+func scanList(b []byte, i int, end byte, element func(i int) int) int {
+	i = skipSpace(b, i+1)
+	if hasByte(b, i, end) {
 		return i + 1
 	}
 	for {
 		if i = element(i); i < 0 {
 			return -1
 		}
-		i = space(b, i)
-		if begins(b, i, end) {
+		i = skipSpace(b, i)
+		if hasByte(b, i, end) {
 			return i + 1
 		}
-		if i = after(b, i, ','); i < 0 {
+		if i = expect(b, i, ','); i < 0 {
 			return -1
 		}
 	}
 }
 
-// decoded gives the text that a scalar stands for: the words and numbers as
+// unquote gives the text that a scalar stands for: the words and numbers as
 // they are, null as "". It may be a part of token, or of buf, which it may
 // overwrite.
-func decoded(token, buf []byte) []byte {
+func unquote(token, buf []byte) []byte {
 	switch token[0] {
 	case '"':
 	case 'n':

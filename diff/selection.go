@@ -3,10 +3,10 @@ package diff
 // Selection reads the same few statistics out of many images. It is not safe for
 // concurrent use.
 type Selection struct {
-	stats []string
-	names *names
-	of    []int8 // by statistic of names: which of the wanted ones it is, -1 for none
-	last  int    // the last of names that is wanted
+	stats      []string
+	fields     *fieldSet
+	wanted     []int8 // by statistic of names: which of the wanted ones it is, -1 for none
+	lastWanted int    // the last of names that is wanted
 }
 
 // NewSelection makes one that reads these statistics, 64 at most.
@@ -19,14 +19,14 @@ func (s *Selection) Read(m Image, texts []string) (known uint64) {
 	if m.IsZero() {
 		return 0
 	}
-	if s.names != m.names {
-		s.learn(m.names)
+	if s.fields != m.fields {
+		s.bind(m.fields)
 	}
 	at, pack := 1, m.pack
-	for _, n := range s.of[:s.last+1] {
+	for _, n := range s.wanted[:s.lastWanted+1] {
 		size := int(pack[at])
 		if size >= 0x80 { // seldom: a long text
-			text, _, rest := cutFirst(pack[at:])
+			text, _, rest := nextText(pack[at:])
 			if at = len(pack) - len(rest); n >= 0 {
 				texts[n] = text
 				known |= 1 << n
@@ -45,16 +45,16 @@ func (s *Selection) Read(m Image, texts []string) (known uint64) {
 	return known
 }
 
-// learn finds the wanted ones among the names that images of a kind share.
-func (s *Selection) learn(n *names) {
-	s.names, s.of, s.last = n, s.of[:0], -1
-	for i, name := range n.all {
+// bind finds the wanted ones among the names that images of a kind share.
+func (s *Selection) bind(n *fieldSet) {
+	s.fields, s.wanted, s.lastWanted = n, s.wanted[:0], -1
+	for i, name := range n.names {
 		at := int8(-1)
 		for w, stat := range s.stats {
 			if name == stat {
-				at, s.last = int8(w), i
+				at, s.lastWanted = int8(w), i
 			}
 		}
-		s.of = append(s.of, at)
+		s.wanted = append(s.wanted, at)
 	}
 }

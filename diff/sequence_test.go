@@ -30,15 +30,15 @@ func FuzzSequence(f *testing.F) {
 		`{"app":{"stats_totals":{"waiting":"1"},"agent_grids":[{"id":"b","values":[{"1":"x","2":"y"}]}]}}`,
 		`{"app":{"agent_grids":[{"ID":"a","Values":[{"1":"x"}]}],"stats_totals":null}}`)
 	f.Fuzz(func(t *testing.T, a, b, c []byte) {
-		l := floor()
+		l := layoutOf()
 		o := newOracle()
 		var s diff.State
 		options := diff.Options{DisappearAfter: 2, AcceptEmpty: true}
-		var held []byte // what the state reads
+		var prevBody []byte // what the state reads
 		for n, body := range [][]byte{a, b, b, c, a, c, b} {
 			// The memory of a body is used again when another was compared.
 			body = bytes.Clone(body)
-			_, want := floor().Parse(body)
+			_, want := layoutOf().Parse(body)
 			snap, err := s.Parse(l, body)
 			if (err == nil) != (want == nil) || err != nil && err.Error() != want.Error() {
 				t.Fatalf("body %d: error %v beside the last one, alone %v", n, err, want)
@@ -46,20 +46,20 @@ func FuzzSequence(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			seen, err := behold(l, body)
+			seen, err := parseReference(l, body)
 			if err != nil {
 				t.Fatalf("body %d is accepted, but encoding/json says %v", n, err)
 			}
 			if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
 				t.Errorf("body %d: counts (-oracle +package)\n%s", n, d)
 			}
-			changes, err := whole(s.Compare(l, snap, options))
+			changes, err := allChanges(s.Compare(l, snap, options))
 			if err != nil {
 				t.Fatal(err)
 			}
 			options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
-			foretold := o.foretell(l, seen)
-			if d := cmp.Diff(foretold, expectedOf(t, changes)); d != "" {
+			expected := o.expect(l, seen)
+			if d := cmp.Diff(expected, expectedOf(t, changes)); d != "" {
 				t.Fatalf("body %d: changes (-oracle +package)\n%s", n, d)
 			}
 			for i, change := range changes {
@@ -67,11 +67,11 @@ func FuzzSequence(f *testing.F) {
 					continue // left out, and to be found again
 				}
 				s.Set(change.Kind, change.ID, change.After, 1)
-				o.known.set(change.Kind, change.ID, foretold[string(change.Kind)+"/"+change.ID].After)
+				o.known.set(change.Kind, change.ID, expected[string(change.Kind)+"/"+change.ID].After)
 			}
-			s.Rest()
-			overwrite(held)
-			held = body
+			s.Release()
+			overwrite(prevBody)
+			prevBody = body
 			for kind, entities := range o.known {
 				for id, stats := range entities {
 					if d := cmp.Diff(stats, asMap(s.Image(kind, id))); d != "" {
@@ -87,7 +87,7 @@ func FuzzSequence(f *testing.F) {
 // taken, not even where its rows repeat those of the last one.
 func TestRefusedBodyChangesNothing(t *testing.T) {
 	t.Parallel()
-	l, o := floor(), diff.Options{DisappearAfter: 1}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 1}
 	first := body("anna ready 1; ben busy 1; carl ready 1", "dora busy 1")
 	second := body("anna ready 2; ben busy 1; carl busy 1", "dora busy 1")
 	var s diff.State
@@ -103,7 +103,7 @@ func TestRefusedBodyChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	if got := told(compare(t, &s, l, 1, second, o)); got != "changed carl state=busy" {
+	if got := describeChanges(compare(t, &s, l, 1, second, o)); got != "changed carl state=busy" {
 		t.Errorf("after all the refusals the whole body tells %q", got)
 	}
 }
@@ -128,7 +128,7 @@ func TestWildTexts(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := floor()
+			l := layoutOf()
 			var s diff.State
 			for n := range 3 {
 				text := rows(tt.state)
@@ -139,7 +139,7 @@ func TestWildTexts(t *testing.T) {
 				if got, want := countsOf(snap), (counts{Oversized: 1, Cut: tt.cut}); got != want {
 					t.Errorf("snapshot %d counts %+v, want %+v", n, got, want)
 				}
-				changes, err := whole(s.Compare(l, snap, diff.Options{DisappearAfter: 1}))
+				changes, err := allChanges(s.Compare(l, snap, diff.Options{DisappearAfter: 1}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -153,7 +153,7 @@ func TestWildTexts(t *testing.T) {
 			}
 			// What comes behind the cut is not seen.
 			if tt.cut > 0 {
-				if got := told(compare(t, &s, l, 3, rows(tt.state+"!"), diff.Options{})); got != "" {
+				if got := describeChanges(compare(t, &s, l, 3, rows(tt.state+"!"), diff.Options{})); got != "" {
 					t.Errorf("behind the cut something is told: %d bytes", len(got))
 				}
 			}

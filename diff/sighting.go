@@ -5,39 +5,39 @@ import (
 	"slices"
 )
 
-// Sighting is the latest picture of one entity, volatile statistics included.
+// EntityView is the latest picture of one entity, volatile statistics included.
 // It is good until the next Parse or Compare.
-type Sighting struct {
-	s *State
-	g *group
-	e *entity
+type EntityView struct {
+	state  *State
+	group  *group
+	entity *entity
 }
 
 // ID is the entity's.
-func (v Sighting) ID() string { return v.e.id }
+func (v EntityView) ID() string { return v.entity.id }
 
 // Text returns the text of a statistic, "" where it is not known.
-func (v Sighting) Text(stat string) string {
+func (v EntityView) Text(stat string) string {
 	i := -1
-	if v.g.plan != nil {
-		i = v.g.plan.index(stat)
+	if v.group.compiled != nil {
+		i = v.group.compiled.statIndex(stat)
 	}
-	if v.e.grid == nowhere || i < 0 {
-		return v.e.extra().seen.Text(stat)
+	if v.entity.grid == noGrid || i < 0 {
+		return v.entity.ensureRare().lastImage.Text(stat)
 	}
-	if token := v.token(i); token != nil {
-		return v.s.layout.rewrite(v.g.kind, stat, string(limited(decoded(token, nil))))
+	if token := v.findToken(i); token != nil {
+		return v.state.layout.rewrite(v.group.kind, stat, string(cutText(unquote(token, nil))))
 	}
-	text, _ := v.s.image(v.g, v.e, v.s.whole(v.g, v.e)).Get(stat)
+	text, _ := v.state.imageOf(v.group, v.entity, v.state.publishedPack(v.group, v.entity)).Get(stat)
 	return text
 }
 
 // OneOf tells whether the text of a statistic is one of these.
-func (v Sighting) OneOf(stat string, texts []string) bool {
-	if v.g.plan != nil && v.e.grid != nowhere && v.s.layout.Rewrite == nil {
-		if i := v.g.plan.index(stat); i >= 0 {
-			if token := v.token(i); token != nil {
-				text := limited(decoded(token, nil))
+func (v EntityView) OneOf(stat string, texts []string) bool {
+	if v.group.compiled != nil && v.entity.grid != noGrid && v.state.layout.Rewrite == nil {
+		if i := v.group.compiled.statIndex(stat); i >= 0 {
+			if token := v.findToken(i); token != nil {
+				text := cutText(unquote(token, nil))
 				return slices.ContainsFunc(texts, func(t string) bool { return t == string(text) })
 			}
 		}
@@ -45,14 +45,14 @@ func (v Sighting) OneOf(stat string, texts []string) bool {
 	return slices.Contains(texts, v.Text(stat))
 }
 
-// token finds the value of a statistic in the rows that show the entity, nil if
+// findToken finds the value of a statistic in the rows that show the entity, nil if
 // none tells it.
-func (v Sighting) token(stat int) []byte {
-	var buf [1]place
-	for _, p := range v.e.places(buf[:]) {
-		grid := &v.s.plan.grids[p.grid]
-		for _, m := range grid.tells[stat] {
-			if token := grid.value(v.s.last.body, int(v.s.last.grids[p.grid].rows[p.row].from), m); token != nil {
+func (v EntityView) findToken(stat int) []byte {
+	var buf [1]gridRow
+	for _, p := range v.entity.gridRows(buf[:]) {
+		grid := &v.state.compiled.grids[p.grid]
+		for _, m := range grid.statColumns[stat] {
+			if token := grid.findValue(v.state.last.body, int(v.state.last.grids[p.grid].rows[p.row].from), m); token != nil {
 				return token
 			}
 		}
@@ -62,37 +62,37 @@ func (v Sighting) token(stat int) []byte {
 
 // Latest gives the latest picture of an entity, as the last Compare saw it; one
 // whose absence is not yet believed is still there.
-func (s *State) Latest(kind Kind, id string) (Sighting, bool) {
-	e := s.entity(kind, id)
-	if e == nil || e.grid == nowhere && !e.more.present {
-		return Sighting{}, false
+func (s *State) Latest(kind Kind, id string) (EntityView, bool) {
+	e := s.findEntity(kind, id)
+	if e == nil || e.grid == noGrid && !e.rare.assumedPresent {
+		return EntityView{}, false
 	}
-	return Sighting{s, s.groups[kind], e}, true
+	return EntityView{s, s.groups[kind], e}, true
 }
 
-// Stirred gives the entities of a kind whose picture may be another than the
+// Touched gives the entities of a kind whose picture may be another than the
 // Compare before the last one saw, in no order.
-func (s *State) Stirred(kind Kind) iter.Seq[Sighting] {
-	return func(yield func(Sighting) bool) {
+func (s *State) Touched(kind Kind) iter.Seq[EntityView] {
+	return func(yield func(EntityView) bool) {
 		g := s.groups[kind]
 		if g == nil || s.last == nil {
 			return
 		}
-		for _, e := range g.touched {
-			if e.grid != nowhere && !yield(Sighting{s, g, e}) {
+		for _, e := range g.visited {
+			if e.grid != noGrid && !yield(EntityView{s, g, e}) {
 				return
 			}
 		}
 		for i := range s.last.grids {
-			if s.still || s.layout.Grids[i].Kind != kind {
+			if s.repeated || s.layout.Grids[i].Kind != kind {
 				continue
 			}
 			for r := range s.last.grids[i].rows {
 				at := &s.last.grids[i].rows[r]
-				if at.reading != ticked || at.entity.touched || at.entity.grid == everywhere && !s.firstTick(at.entity, i) {
+				if at.status != rowVolatileOnly || at.entity.visited || at.entity.grid == manyGrids && !s.isFirstVolatileGrid(at.entity, i) {
 					continue
 				}
-				if !yield(Sighting{s, g, at.entity}) {
+				if !yield(EntityView{s, g, at.entity}) {
 					return
 				}
 			}
@@ -100,10 +100,10 @@ func (s *State) Stirred(kind Kind) iter.Seq[Sighting] {
 	}
 }
 
-// firstTick tells whether a grid is the first whose row of the entity has ticked.
-func (s *State) firstTick(e *entity, grid int) bool {
-	for _, p := range e.more.places {
-		if s.last.grids[p.grid].rows[p.row].reading == ticked {
+// isFirstVolatileGrid tells whether a grid is the first whose row of the entity has ticked.
+func (s *State) isFirstVolatileGrid(e *entity, grid int) bool {
+	for _, p := range e.rare.gridRows {
+		if s.last.grids[p.grid].rows[p.row].status == rowVolatileOnly {
 			return p.grid == grid
 		}
 	}

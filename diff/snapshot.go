@@ -21,16 +21,16 @@ type Snapshot struct {
 	// text.
 	Lists [][]map[string]string
 
-	body   []byte
-	layout *Layout
-	grids  []table
-	listed int     // texts cut in the lists
-	unused []table // memory for grids, while those are another snapshot's
+	body       []byte
+	layout     *Layout
+	grids      []table
+	cutInLists int     // texts cut in the lists
+	spareGrids []table // memory for grids, while those are another snapshot's
 
 	// What follows tells how it stands beside an older snapshot; nil = beside none.
-	beside *Snapshot
-	again  bool // it is the same body
-	own    bool // it is a state's memory
+	prev       *Snapshot
+	repeated   bool // it is the same body
+	stateOwned bool // it is a state's memory
 }
 
 // table is a grid's rows in one snapshot.
@@ -38,22 +38,22 @@ type table struct {
 	rows []row
 	// keys name the rows that have nothing beside them, in the order of rows.
 	keys []rowKey
-	// differ tells what differs in the rows that have to be looked at and have one
+	// changedCols tells what differs in the rows that have to be looked at and have one
 	// beside them, in the order of rows.
-	differ []differing
-	// moved is the first row that has another index than the one beside it, or
+	changedCols []columnBits
+	// firstMoved is the first row that has another index than the one beside it, or
 	// none beside it; -1 if there is no such row.
-	moved int
-	// taken tells which of the older snapshot's rows have one beside them.
-	taken bitset
-	left  int // how many have none
-	anew  int // how many rows have to be looked at
+	firstMoved int
+	// matched tells which of the older snapshot's rows have one beside them.
+	matched      bitset
+	unmatched    int // how many have none
+	changedCount int // how many rows have to be looked at
 }
 
-// trim gives back memory for rows that the table does not have.
-func (t *table) trim() {
-	t.keys = trimmed(t.keys, 0, len(t.rows))[:0]
-	t.differ = trimmed(t.differ, len(t.differ), len(t.rows))[:0]
+// shrink gives back memory for rows that the table does not have.
+func (t *table) shrink() {
+	t.keys = shrink(t.keys, 0, len(t.rows))[:0]
+	t.changedCols = shrink(t.changedCols, len(t.changedCols), len(t.rows))[:0]
 	if cap(t.rows) > len(t.rows)+len(t.rows)/16+16 {
 		t.rows = append(make([]row, 0, len(t.rows)+len(t.rows)/32), t.rows...)
 	}
@@ -69,8 +69,8 @@ type bitset []uint64
 func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
 
-// sized gives an empty set for numbers below n, in the same memory if it can.
-func (s bitset) sized(n int) bitset {
+// resized gives an empty set for numbers below n, in the same memory if it can.
+func (s bitset) resized(n int) bitset {
 	words := (n + 63) / 64
 	if cap(s) < words {
 		return make(bitset, words)
@@ -83,9 +83,9 @@ func (s bitset) sized(n int) bitset {
 // Rows tells how many rows the grid with this index in the layout holds.
 func (s *Snapshot) Rows(grid int) int { return len(s.grids[grid].rows) }
 
-// Again tells whether the source has served the body of the snapshot before
+// Repeated tells whether the source has served the body of the snapshot before
 // once more. Only what [State.Parse] returns knows.
-func (s *Snapshot) Again() bool { return s.again }
+func (s *Snapshot) Repeated() bool { return s.repeated }
 
 // Parse reads a body into the rows of the layout's grids. It takes the whole
 // body or nothing. A grid that the body does not mention has no rows. The errors
@@ -99,54 +99,54 @@ type finder func(kind int, key []byte) *entity
 
 // parse reads a body into the memory of a snapshot. What an older snapshot
 // holds, byte by byte, is known to be well-formed and not read again.
-func (l *Layout) parse(body []byte, into, beside *Snapshot, find finder) (*Snapshot, error) {
+func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapshot, error) {
 	if len(body) > math.MaxInt32 {
 		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(body))
 	}
-	p := parser{layout: l, plan: l.plan(), snap: into, beside: beside, find: find}
-	if beside != nil && bytes.Equal(body, beside.body) {
+	p := parser{layout: l, compiled: l.compile(), snap: into, prev: prev, find: find}
+	if prev != nil && bytes.Equal(body, prev.body) {
 		*into = Snapshot{
-			Duplicates: beside.Duplicates, Unnamed: beside.Unnamed, Oversized: beside.Oversized, Cut: beside.Cut,
-			Lists: beside.Lists, layout: l, body: body, beside: beside, again: true,
-			grids: beside.grids, unused: into.memory(),
+			Duplicates: prev.Duplicates, Unnamed: prev.Unnamed, Oversized: prev.Oversized, Cut: prev.Cut,
+			Lists: prev.Lists, layout: l, body: body, prev: prev, repeated: true,
+			grids: prev.grids, spareGrids: into.gridMemory(),
 		}
 		return into, nil
 	}
-	if p.parse(body) {
+	if p.parseBody(body) {
 		return into, nil
 	}
-	body, err := l.rewritten(body)
+	body, err := l.normalize(body)
 	if err != nil {
 		return nil, err
 	}
-	if !p.parse(body) {
+	if !p.parseBody(body) {
 		return nil, fmt.Errorf("%w: a shape that cannot be read", ErrMalformed) // cannot be
 	}
-	into.again = beside != nil && bytes.Equal(body, beside.body)
+	into.repeated = prev != nil && bytes.Equal(body, prev.body)
 	return into, nil
 }
 
-// memory is the snapshot's own, for grids.
-func (s *Snapshot) memory() []table {
-	if s.beside != nil && s.again {
-		return s.unused
+// gridMemory is the snapshot's own, for grids.
+func (s *Snapshot) gridMemory() []table {
+	if s.prev != nil && s.repeated {
+		return s.spareGrids
 	}
 	return s.grids
 }
 
 // reset empties a snapshot for a body, and keeps its memory.
-func (s *Snapshot) reset(l *Layout, body []byte, beside *Snapshot) {
-	grids := s.memory()
+func (s *Snapshot) reset(l *Layout, body []byte, prev *Snapshot) {
+	grids := s.gridMemory()
 	if len(grids) != len(l.Grids) {
 		grids = make([]table, len(l.Grids))
 	}
 	for i := range grids {
 		t := &grids[i]
 		clear(t.keys)
-		*t = table{rows: t.rows[:0], keys: t.keys[:0], differ: t.differ[:0], taken: t.taken, moved: -1}
+		*t = table{rows: t.rows[:0], keys: t.keys[:0], changedCols: t.changedCols[:0], matched: t.matched, firstMoved: -1}
 	}
 	*s = Snapshot{
-		body: body, layout: l, beside: beside, grids: grids,
+		body: body, layout: l, prev: prev, grids: grids,
 		Lists: make([][]map[string]string, len(l.Lists)),
 	}
 }

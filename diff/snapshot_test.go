@@ -39,7 +39,7 @@ func TestParseTexts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var s diff.State
-			changes := compare(t, &s, floor(), 0, grid(`{"1":"anna","2":`+tt.value+`}`), diff.Options{})
+			changes := compare(t, &s, layoutOf(), 0, grid(`{"1":"anna","2":`+tt.value+`}`), diff.Options{})
 			if len(changes) != 1 {
 				t.Fatalf("%d changes, want 1", len(changes))
 			}
@@ -70,10 +70,10 @@ func TestParseKeys(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := floor()
+			l := layoutOf()
 			snap := parse(t, l, 0, grid(tt.rows))
 			var s diff.State
-			changes, err := whole(s.Compare(l, snap, diff.Options{}))
+			changes, err := allChanges(s.Compare(l, snap, diff.Options{}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,16 +91,16 @@ func TestParseKeys(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
-	whole := body("anna ready 1; ben busy 1", "carl ready 1")
+	validBody := body("anna ready 1; ben busy 1", "carl ready 1")
 	tests := map[string]struct {
 		body string
 		want error
 	}{
 		"nothing":                  {"", diff.ErrMalformed},
 		"HTML":                     {"<html><body>Please log in</body></html>", diff.ErrMalformed},
-		"cut JSON":                 {whole[:len(whole)/2], diff.ErrMalformed},
-		"two bodies":               {whole + whole, diff.ErrMalformed},
-		"an array":                 {"[" + whole + "]", diff.ErrMalformed},
+		"cut JSON":                 {validBody[:len(validBody)/2], diff.ErrMalformed},
+		"two bodies":               {validBody + validBody, diff.ErrMalformed},
+		"an array":                 {"[" + validBody + "]", diff.ErrMalformed},
 		"a text":                   {`"app"`, diff.ErrMalformed},
 		"an app that is an array":  {`{"app":[]}`, diff.ErrMalformed},
 		"grids in an object":       {`{"app":{"agent_grids":{"id":"a","values":[]}}}`, diff.ErrMalformed},
@@ -122,7 +122,7 @@ func TestParseRefuses(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			snap, err := floor().Parse([]byte(tt.body))
+			snap, err := layoutOf().Parse([]byte(tt.body))
 			if !errors.Is(err, tt.want) || snap != nil {
 				t.Errorf("%s gives %v, error %v; want %v", tt.body, snap, err, tt.want)
 			}
@@ -133,10 +133,10 @@ func TestParseRefuses(t *testing.T) {
 func TestParseNamesTheCause(t *testing.T) {
 	t.Parallel()
 	var syntax *json.SyntaxError
-	if _, err := floor().Parse([]byte("<html>")); !errors.As(err, &syntax) {
+	if _, err := layoutOf().Parse([]byte("<html>")); !errors.As(err, &syntax) {
 		t.Errorf("error %v does not hold the JSON error", err)
 	}
-	if _, err := floor().Parse([]byte(`{"app":{},"wallboard-7":{}}`)); !strings.Contains(fmt.Sprint(err), `"wallboard-7"`) {
+	if _, err := layoutOf().Parse([]byte(`{"app":{},"wallboard-7":{}}`)); !strings.Contains(fmt.Sprint(err), `"wallboard-7"`) {
 		t.Errorf("error %v does not name the foreign app", err)
 	}
 }
@@ -160,7 +160,7 @@ func TestParseSections(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			snap := parse(t, floor(), 0, tt.body)
+			snap := parse(t, layoutOf(), 0, tt.body)
 			if d := cmp.Diff(tt.want, []int{snap.Rows(0), snap.Rows(1), snap.Rows(2)}); d != "" {
 				t.Errorf("rows (-want +got)\n%s", d)
 			}
@@ -186,7 +186,7 @@ func TestParseLists(t *testing.T) {
 
 func TestRewrite(t *testing.T) {
 	t.Parallel()
-	l := floor()
+	l := layoutOf()
 	l.Rewrite = func(kind diff.Kind, stat, text string) string {
 		if kind == agent && (stat == "" || stat == "login") {
 			return "p-" + text
@@ -223,7 +223,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		l := floor()
+		l := layoutOf()
 		snap, err := l.Parse(body)
 		if err != nil {
 			if !errors.Is(err, diff.ErrMalformed) && !errors.Is(err, diff.ErrForeign) {
@@ -231,32 +231,32 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		seen, err := behold(l, body)
+		seen, err := parseReference(l, body)
 		if err != nil {
 			t.Fatalf("accepted, but encoding/json says %v", err)
 		}
 		var s diff.State
-		changes, err := whole(s.Compare(l, snap, diff.Options{}))
+		changes, err := allChanges(s.Compare(l, snap, diff.Options{}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := world{}
+		got := entityTexts{}
 		for _, c := range changes {
 			got.set(c.Kind, c.ID, asMap(c.After))
 		}
-		if d := cmp.Diff(seen.world, got); d != "" {
+		if d := cmp.Diff(seen.entityTexts, got); d != "" {
 			t.Errorf("entities (-encoding/json +package)\n%s", d)
 		}
 		if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
 			t.Errorf("counts (-encoding/json +package)\n%s", d)
 		}
-		again, err := whole(s.Compare(l, snap, diff.Options{}))
+		again, err := allChanges(s.Compare(l, snap, diff.Options{}))
 		if err != nil || len(again) != len(changes) {
 			t.Errorf("compared again: %d changes, %v; want the same %d", len(again), err, len(changes))
 		}
 		acknowledge(&s, changes)
-		if again, err := whole(s.Compare(l, snap, diff.Options{})); err != nil || len(again) > 0 {
-			t.Errorf("after all is known: %s, %v; want nothing", told(again), err)
+		if again, err := allChanges(s.Compare(l, snap, diff.Options{})); err != nil || len(again) > 0 {
+			t.Errorf("after all is known: %s, %v; want nothing", describeChanges(again), err)
 		}
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"bpcc-nats/diff"
 )
 
-// crowd writes n agents in the rows notation of these tests.
-func crowd(from, to int) string {
+// agentRows writes n agents in the rows notation of these tests.
+func agentRows(from, to int) string {
 	var all []string
 	for i := from; i < to; i++ {
 		all = append(all, fmt.Sprintf("agent%02d ready 1", i))
@@ -46,7 +46,7 @@ func TestSeenUntil(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := floor()
+			l := layoutOf()
 			l.Grids[0].Limit = tt.limit
 			var s diff.State
 			if tt.known {
@@ -66,14 +66,14 @@ func TestSeenUntil(t *testing.T) {
 				}
 				return
 			}
-			t.Errorf("ben's departure is not told: %s", told(last))
+			t.Errorf("ben's departure is not told: %s", describeChanges(last))
 		})
 	}
 }
 
 func TestKnownFromBefore(t *testing.T) {
 	t.Parallel()
-	l, o := floor(), diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: true}}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: true}}
 	var s diff.State
 	s.Set(agent, "anna", image("login", "anna", "state", "ready", "clock", "1"), 1)
 	s.Set(agent, "ben", image("login", "ben"), 1)
@@ -81,8 +81,8 @@ func TestKnownFromBefore(t *testing.T) {
 		t.Errorf("an empty first snapshot: error %v, want ErrEmpty", err)
 	}
 	got := []string{
-		told(compare(t, &s, l, 1, body("anna busy 1; carl ready 1", ""), o)),
-		told(compare(t, &s, l, 2, body("anna busy 1; carl ready 1", ""), o)),
+		describeChanges(compare(t, &s, l, 1, body("anna busy 1; carl ready 1", ""), o)),
+		describeChanges(compare(t, &s, l, 2, body("anna busy 1; carl ready 1", ""), o)),
 	}
 	want := []string{
 		"changed anna state=busy; appeared carl",
@@ -97,11 +97,11 @@ func TestKnownFromBefore(t *testing.T) {
 // that is cut keeps the entity.
 func TestKnownFromBeforeIsNotMissedInACutGrid(t *testing.T) {
 	t.Parallel()
-	l, o := floor(), diff.Options{DisappearAfter: 1}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 1}
 	l.Grids[1].Limit = 1
 	var s diff.State
 	s.Set(agent, "ben", image("login", "ben"), 1)
-	if got := told(compare(t, &s, l, 0, body("anna ready 1", "carl ready 1"), o)); strings.Contains(got, "ben") {
+	if got := describeChanges(compare(t, &s, l, 0, body("anna ready 1", "carl ready 1"), o)); strings.Contains(got, "ben") {
 		t.Errorf("told %q, want nothing of ben", got)
 	}
 }
@@ -111,11 +111,11 @@ func TestKnownFromBeforeIsNotMissedInACutGrid(t *testing.T) {
 func TestSeenUntilOfAChange(t *testing.T) {
 	t.Parallel()
 	both, one := body("anna ready 1; ben busy 1", ""), body("anna ready 1", "")
-	l, o := floor(), diff.Options{DisappearAfter: 3}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 3}
 	var s diff.State
 	for i, b := range []string{both, both, one, one} {
 		acknowledge(&s, compare(t, &s, l, i, b, o))
-		since, any := s.Missing()
+		since, any := s.MissingSince()
 		if missing := b == one; any != missing || missing && !since.Equal(second(1)) {
 			t.Errorf("snapshot %d: missing %v since %v", i, any, since)
 		}
@@ -128,7 +128,7 @@ func TestSeenUntilOfAChange(t *testing.T) {
 	if d := cmp.Diff(map[string]time.Time{"anna": second(3), "ben": second(1)}, got); d != "" {
 		t.Errorf("seen until (-want +got)\n%s", d)
 	}
-	if since, any := s.Missing(); any {
+	if since, any := s.MissingSince(); any {
 		t.Errorf("still missing since %v", since)
 	}
 }
@@ -139,10 +139,10 @@ func TestColumnsComeAndGo(t *testing.T) {
 	var s diff.State
 	s.Set(agent, "anna", known, 1)
 	// clock is newly asked for and volatile; team is not asked for any more.
-	if got := told(compare(t, &s, floor(), 0, body("anna ready 1", ""), diff.Options{})); got != "" {
+	if got := describeChanges(compare(t, &s, layoutOf(), 0, body("anna ready 1", ""), diff.Options{})); got != "" {
 		t.Errorf("told %q, want nothing: a column no longer asked for is dropped silently", got)
 	}
-	l := floor()
+	l := layoutOf()
 	l.Grids[0].Columns = append(l.Grids[0].Columns[:3:3], diff.Column{ID: "4", Stat: "extension"})
 	changes := compare(t, &s, l, 1, body("anna ready 1 77", ""), diff.Options{})
 	want := []diff.Change{{
@@ -159,7 +159,7 @@ func TestColumnsComeAndGo(t *testing.T) {
 // Grids of different columns each tell their part of one image.
 func TestGridsAreMergedByKey(t *testing.T) {
 	t.Parallel()
-	l := floor()
+	l := layoutOf()
 	l.Grids[1].Key = "9"
 	l.Grids[1].Columns = []diff.Column{{ID: "9"}, {ID: "8", Stat: "team"}, {ID: "7", Stat: "state"}}
 	text := `{"app":{"agent_grids":[{"id":"b","values":[{"9":"anna","8":"Sales","7":"other"},{"9":"ben","8":"Sales","7":"busy"}]},
@@ -180,7 +180,7 @@ func TestGridsAreMergedByKey(t *testing.T) {
 
 func TestTotals(t *testing.T) {
 	t.Parallel()
-	l, o := floor(), diff.Options{DisappearAfter: 1, Baseline: map[diff.Kind]bool{}}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 1, Baseline: map[diff.Kind]bool{}}
 	var s diff.State
 	steps := []struct{ section, want string }{
 		{`"stats_totals":{"waiting":"3"}`, "observed all"},
@@ -194,7 +194,7 @@ func TestTotals(t *testing.T) {
 	}
 	for i, step := range steps {
 		changes := compare(t, &s, l, i, `{"app":{`+step.section+`}}`, o)
-		if d := cmp.Diff(step.want, told(changes)); d != "" {
+		if d := cmp.Diff(step.want, describeChanges(changes)); d != "" {
 			t.Errorf("%s (-want +got)\n%s", step.section, d)
 		}
 		acknowledge(&s, changes)
@@ -206,7 +206,7 @@ func TestMassDepartureIsHeld(t *testing.T) {
 	tests := map[string]struct {
 		before, after int // how many agents
 		want          []string
-		held          []int
+		prevBody      []int
 	}{
 		"more than half":        {10, 4, []string{"", "", "", "disappeared"}, []int{6, 6, 0, 0}},
 		"half is no mass":       {10, 5, []string{"", "disappeared"}, []int{0, 0}},
@@ -216,17 +216,17 @@ func TestMassDepartureIsHeld(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, o := floor(), diff.Options{DisappearAfter: 2, MassHold: 2 * time.Second}
+			l, o := layoutOf(), diff.Options{DisappearAfter: 2, MassHold: 2 * time.Second}
 			var s diff.State
-			acknowledge(&s, compare(t, &s, l, 0, body(crowd(0, tt.before), ""), o))
+			acknowledge(&s, compare(t, &s, l, 0, body(agentRows(0, tt.before), ""), o))
 			for i, want := range tt.want {
-				changes := compare(t, &s, l, i+1, body(crowd(0, tt.after), ""), o)
-				op, _, _ := strings.Cut(told(changes), " ")
+				changes := compare(t, &s, l, i+1, body(agentRows(0, tt.after), ""), o)
+				op, _, _ := strings.Cut(describeChanges(changes), " ")
 				if gone := tt.before - tt.after; op != want || want != "" && len(changes) != gone {
 					t.Errorf("snapshot %d: %d changes, %q; want %d, %q", i+1, len(changes), op, gone, want)
 				}
-				if got := s.Held(agent); got != tt.held[i] {
-					t.Errorf("snapshot %d: %d held, want %d", i+1, got, tt.held[i])
+				if got := s.HeldBack(agent); got != tt.prevBody[i] {
+					t.Errorf("snapshot %d: %d held, want %d", i+1, got, tt.prevBody[i])
 				}
 				acknowledge(&s, changes)
 			}
@@ -236,42 +236,42 @@ func TestMassDepartureIsHeld(t *testing.T) {
 
 func TestMassReturnEndsTheHold(t *testing.T) {
 	t.Parallel()
-	l, o := floor(), diff.Options{DisappearAfter: 1, MassHold: 3 * time.Second}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 1, MassHold: 3 * time.Second}
 	var s diff.State
-	acknowledge(&s, compare(t, &s, l, 0, body(crowd(0, 20), ""), o))
+	acknowledge(&s, compare(t, &s, l, 0, body(agentRows(0, 20), ""), o))
 	for i, n := range []int{2, 2, 20, 2, 2, 2} {
-		if got := told(compare(t, &s, l, i+1, body(crowd(0, n), ""), o)); got != "" {
+		if got := describeChanges(compare(t, &s, l, i+1, body(agentRows(0, n), ""), o)); got != "" {
 			t.Errorf("snapshot %d of %d agents tells %q, want nothing", i+1, n, got)
 		}
 	}
-	if got := len(compare(t, &s, l, 7, body(crowd(0, 2), ""), o)); got != 18 {
+	if got := len(compare(t, &s, l, 7, body(agentRows(0, 2), ""), o)); got != 18 {
 		t.Errorf("%d changes when the second departure has lasted, want 18", got)
 	}
 }
 
 func TestNotable(t *testing.T) {
 	t.Parallel()
-	l := floor()
+	l := layoutOf()
 	var s diff.State
 	acknowledge(&s, compare(t, &s, l, 0, body("anna ready 9; ben ready 9", ""), diff.Options{}))
-	o := diff.Options{Notable: &diff.Notable{
+	o := diff.Options{ReentryTest: &diff.ReentryTest{
 		Clock: func(before, after int) bool { return before > after },
 		Images: func(kind diff.Kind, seen, now diff.Image) bool {
 			return kind == agent && seen.Text("clock") > now.Text("clock")
 		},
 	}}
 	changes := compare(t, &s, l, 1, body("anna ready 1; ben ready 9; carl ready 1", ""), o)
-	if d := cmp.Diff("changed anna; observed carl", told(changes)); d != "" {
+	if d := cmp.Diff("changed anna; observed carl", describeChanges(changes)); d != "" {
 		t.Errorf("changes (-want +got)\n%s", d)
 	}
-	if got := told(compare(t, &s, l, 2, body("anna ready 2; ben ready 9", ""), o)); got != "" {
+	if got := describeChanges(compare(t, &s, l, 2, body("anna ready 2; ben ready 9", ""), o)); got != "" {
 		t.Errorf("told %q; it is the snapshot before that counts, not what is known", got)
 	}
 }
 
 func TestPresentAndKnown(t *testing.T) {
 	t.Parallel()
-	l, o := floor(), diff.Options{DisappearAfter: 2}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 2}
 	var s diff.State
 	acknowledge(&s, compare(t, &s, l, 0, body("ben busy 1; anna ready 1", ""), o))
 	compare(t, &s, l, 1, body("anna ready 2; carl ready 1", ""), o) // carl is not acknowledged

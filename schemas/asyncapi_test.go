@@ -17,10 +17,10 @@ import (
 // "" where it has none.
 type address struct{ Subject, Key string }
 
-// contract is the table of subjects and of keys of the view that the bridge has
+// promisedAddresses is the table of subjects and of keys of the view that the bridge has
 // promised: the events, what begins their subjects before the last word of the
 // event's name, and the key.
-var contract = []struct{ events, subject, key string }{
+var promisedAddresses = []struct{ events, subject, key string }{
 	{"agent.observed agent.appeared agent.disappeared agent.state_changed agent.stats_changed", "agent.{agent}", "agent.{agent}"},
 	{"service.observed service.appeared service.disappeared service.stats_changed", "service.{service}", "service.{service}"},
 	{"availability.observed availability.changed", "availability.{service}", "availability.{service}"},
@@ -36,9 +36,9 @@ var contract = []struct{ events, subject, key string }{
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	want := map[string]address{}
-	for _, row := range contract {
+	for _, row := range promisedAddresses {
 		for _, name := range strings.Fields(row.events) {
-			a := address{Subject: "bpcc.v1.{tenant}." + row.subject + "." + verb(name)}
+			a := address{Subject: "bpcc.v1.{tenant}." + row.subject + "." + lastWord(name)}
 			if row.key != "" {
 				a.Key = "{tenant}." + row.key
 			}
@@ -87,17 +87,17 @@ func TestAsyncAPIChannels(t *testing.T) {
 	doc := asyncapi(t)
 	sent := map[string]int{}
 	for name, o := range object(t, doc, "/operations") {
-		if action := get(t, o, "/action"); action != "send" {
+		if action := valueAt(t, o, "/action"); action != "send" {
 			t.Errorf("operation %s: action %v; the bridge only sends", name, action)
 		}
-		sent[get(t, o, "/channel/$ref").(string)]++
+		sent[valueAt(t, o, "/channel/$ref").(string)]++
 	}
 	for name, c := range object(t, doc, "/channels") {
 		if n := sent["#/channels/"+name]; n != 1 {
 			t.Errorf("channel %s: %d operations", name, n)
 		}
 		var want []string
-		for _, m := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(get(t, c, "/address").(string), -1) {
+		for _, m := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(valueAt(t, c, "/address").(string), -1) {
 			want = append(want, m[1])
 		}
 		slices.Sort(want)
@@ -117,8 +117,8 @@ func TestAsyncAPIChannels(t *testing.T) {
 			}
 		}
 	}
-	kinds := get(t, schema(t, "directory.changed"), "/properties/data/properties/kind/enum")
-	if diff := cmp.Diff(kinds, get(t, doc, "/components/parameters/kind/enum")); diff != "" {
+	kinds := valueAt(t, schema(t, "directory.changed"), "/properties/data/properties/kind/enum")
+	if diff := cmp.Diff(kinds, valueAt(t, doc, "/components/parameters/kind/enum")); diff != "" {
 		t.Errorf("kinds of directory (-schema +asyncapi.yaml):\n%s", diff)
 	}
 }
@@ -129,14 +129,14 @@ func TestAsyncAPIReferences(t *testing.T) {
 	t.Parallel()
 	doc := asyncapi(t)
 	used := map[string]bool{}
-	walk(doc, "", func(at string, v any) {
+	walkValues(doc, "", func(at string, v any) {
 		ref, ok := v.(string)
 		if !ok || !strings.HasSuffix(at, "/$ref") {
 			return
 		}
 		used[ref] = true
 		if pointer, inside := strings.CutPrefix(ref, "#"); inside {
-			if get(t, doc, pointer) == nil {
+			if valueAt(t, doc, pointer) == nil {
 				t.Errorf("%s: there is no %s", at, ref)
 			}
 		} else if _, err := os.Stat(ref); err != nil {
@@ -178,8 +178,8 @@ func addresses(tb testing.TB) map[string]address {
 		a := address{}
 		a.Key, _ = m.(map[string]any)["x-view-key"].(string)
 		for _, c := range object(tb, doc, "/channels") {
-			if r, ok := object(tb, c, "/messages")[name]; ok && get(tb, r, "/$ref") == "#/components/messages/"+name {
-				a.Subject += strings.ReplaceAll(get(tb, c, "/address").(string), "{change}", verb(name))
+			if r, ok := object(tb, c, "/messages")[name]; ok && valueAt(tb, r, "/$ref") == "#/components/messages/"+name {
+				a.Subject += strings.ReplaceAll(valueAt(tb, c, "/address").(string), "{change}", lastWord(name))
 			}
 		}
 		found[name] = a
@@ -202,12 +202,12 @@ func asyncapi(tb testing.TB) any {
 
 func object(tb testing.TB, doc any, pointer string) map[string]any {
 	tb.Helper()
-	m, ok := get(tb, doc, pointer).(map[string]any)
+	m, ok := valueAt(tb, doc, pointer).(map[string]any)
 	if !ok {
 		tb.Fatalf("no mapping at %s", pointer)
 	}
 	return m
 }
 
-// verb is the last word of an event's name, and of its subject.
-func verb(name string) string { return name[strings.LastIndex(name, ".")+1:] }
+// lastWord is the last word of an event's name, and of its subject.
+func lastWord(name string) string { return name[strings.LastIndex(name, ".")+1:] }

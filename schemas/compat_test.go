@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// broken lists what the present schemas, by name, take from those who rely on
+// breakingChanges lists what the present schemas, by name, take from those who rely on
 // the released ones: readers of new events, and whoever judges stored ones.
 // What is new since the release breaks nothing.
-func broken(released, present map[string]any) []string {
+func breakingChanges(released, present map[string]any) []string {
 	var found []string
 	for _, name := range slices.Sorted(maps.Keys(released)) {
 		if present[name] == nil {
@@ -64,7 +64,7 @@ func (c *comparison) schemas(at string, was, is any) {
 			c.sets(at, "new among the types", "gone from the types", was, is)
 		case (keyword == "items" || keyword == "additionalProperties") && had && has:
 			c.schemas(at+"/*", was, is)
-		case !reflect.DeepEqual(plain(c.released, was), plain(c.present, is)):
+		case !reflect.DeepEqual(expandRules(c.released, was), expandRules(c.present, is)):
 			c.fault(at, "another %s", keyword)
 		}
 	}
@@ -94,7 +94,7 @@ func (c *comparison) properties(at string, old, new map[string]any) {
 
 // sets compares lists whose order means nothing, or one word with such a list.
 func (c *comparison) sets(at, more, less string, was, is any) {
-	old, new := words(was), words(is)
+	old, new := wordList(was), wordList(is)
 	for _, w := range new {
 		if !slices.Contains(old, w) {
 			c.fault(at, "%s: %s", more, w)
@@ -107,8 +107,8 @@ func (c *comparison) sets(at, more, less string, was, is any) {
 	}
 }
 
-// words writes a list, or the one word that may stand in its place, as text.
-func words(v any) []string {
+// wordList writes a list, or the one word that may stand in its place, as text.
+func wordList(v any) []string {
 	list, ok := v.([]any)
 	if !ok && v != nil {
 		list = []any{v}
@@ -146,20 +146,20 @@ func rules(root, schema any) map[string]any {
 	return out
 }
 
-// plain is rules all the way down, for what is compared as a whole.
-func plain(root, v any) any {
+// expandRules is rules all the way down, for what is compared as a whole.
+func expandRules(root, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := map[string]any{}
 		for key, value := range rules(root, v) {
 			named, ok := value.(map[string]any)
 			if key != "properties" || !ok {
-				out[key] = plain(root, value)
+				out[key] = expandRules(root, value)
 				continue
 			}
 			fields := map[string]any{} // whose names are no keywords
 			for name, field := range named {
-				fields[name] = plain(root, field)
+				fields[name] = expandRules(root, field)
 			}
 			out[key] = fields
 		}
@@ -167,7 +167,7 @@ func plain(root, v any) any {
 	case []any:
 		var out []any
 		for _, item := range v {
-			out = append(out, plain(root, item))
+			out = append(out, expandRules(root, item))
 		}
 		return out
 	}

@@ -63,13 +63,13 @@ func (d document) order(t *testing.T, dec *json.Decoder, at string) {
 // included. An image is not looked into, but linked to.
 func (d document) fields(t *testing.T, at, prefix, imageAnchor string) []field {
 	t.Helper()
-	s, _ := get(t, d.root, at).(map[string]any)
+	s, _ := valueAt(t, d.root, at).(map[string]any)
 	required, _ := s["required"].([]any)
 	var out []field
 	for _, key := range d.keys[at+"/properties"] {
 		target := at + "/properties/" + key
 		p := object(t, d.root, target)
-		f := field{Name: prefix + key, Present: "sometimes", Description: cell(p["description"].(string))}
+		f := field{Name: prefix + key, Present: "sometimes", Description: escapeCell(p["description"].(string))}
 		if slices.Contains(required, any(key)) {
 			f.Present = "always"
 		}
@@ -98,12 +98,12 @@ func (d document) fields(t *testing.T, at, prefix, imageAnchor string) []field {
 // typeText says what may stand in a field.
 func typeText(p map[string]any) string {
 	var all []string
-	for _, w := range words(p["type"]) {
+	for _, w := range wordList(p["type"]) {
 		switch {
 		case p["const"] != nil:
 			w = "`" + literal(p["const"]) + "`"
 		case p["enum"] != nil:
-			w = "`" + strings.Join(words(p["enum"]), "`, `") + "`"
+			w = "`" + strings.Join(wordList(p["enum"]), "`, `") + "`"
 		case w == "string" && p["format"] == "date-time":
 			w = "time"
 		case w == "string":
@@ -119,12 +119,12 @@ func typeText(p map[string]any) string {
 		}
 		all = append(all, w)
 	}
-	return cell(strings.Join(all, " or "))
+	return escapeCell(strings.Join(all, " or "))
 }
 
 var (
-	unitWord = regexp.MustCompile(`, (?:in )?(seconds|count|percent|the statistic's unit)\b`)
-	howMany  = regexp.MustCompile(`^How many\b`)
+	unitWord         = regexp.MustCompile(`, (?:in )?(seconds|count|percent|the statistic's unit)\b`)
+	countDescription = regexp.MustCompile(`^How many\b`)
 )
 
 // unit takes the unit out of the words that the descriptions use for it.
@@ -135,7 +135,7 @@ func unit(p map[string]any, description string) (unit, rest string) {
 		return "UTC", description
 	case strings.Contains(pattern, "ns|us"):
 		return "in the text", description
-	case howMany.MatchString(description):
+	case countDescription.MatchString(description):
 		return "count", description
 	}
 	if m := unitWord.FindStringSubmatchIndex(description); m != nil {
@@ -144,13 +144,13 @@ func unit(p map[string]any, description string) (unit, rest string) {
 	return "", description
 }
 
-func literal(v any) string { return strings.Join(words([]any{v}), "") }
+func literal(v any) string { return strings.Join(wordList([]any{v}), "") }
 
-// cell makes text fit into a table.
-func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+// escapeCell makes text fit into a table.
+func escapeCell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
-// angled writes the parameters of an address as people do.
-func angled(s string) string { return strings.NewReplacer("{", "<", "}", ">").Replace(s) }
+// withAngleBrackets writes the parameters of an address as people do.
+func withAngleBrackets(s string) string { return strings.NewReplacer("{", "<", "}", ">").Replace(s) }
 
 // slug is the anchor that a heading gets.
 func slug(heading string) string {

@@ -38,7 +38,7 @@ func TestExamples(t *testing.T) {
 	t.Parallel()
 	v := validator(t)
 	for _, name := range events() {
-		for _, e := range get(t, schema(t, name), "/examples").([]any) {
+		for _, e := range valueAt(t, schema(t, name), "/examples").([]any) {
 			body := marshal(t, e)
 			if err := v.Event(body); err != nil {
 				t.Error(err)
@@ -53,16 +53,16 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestExamplesAreTrue: the examples keep the rules of the stream that a schema
+// TestExamplesAreConsistent: the examples keep the rules of the stream that a schema
 // cannot state.
-func TestExamplesAreTrue(t *testing.T) {
+func TestExamplesAreConsistent(t *testing.T) {
 	t.Parallel()
 	volatile := regexp.MustCompile(`^(state_duration|login_time|active_item_.*|agent_total_.*_time|in_max_wait_time)$`)
 	for _, name := range events() {
 		e := example(t, name)
-		data := get(t, e, "/data").(map[string]any)
+		data := valueAt(t, e, "/data").(map[string]any)
 		id := fmt.Sprintf(`^%s-[0-9]+-%v-[0-9]+$`, data["tenant"], data["poll"])
-		if got := get(t, e, "/id").(string); !regexp.MustCompile(id).MatchString(got) {
+		if got := valueAt(t, e, "/id").(string); !regexp.MustCompile(id).MatchString(got) {
 			t.Errorf("%s: id %s does not match %s", name, got, id)
 		}
 		for _, side := range []string{"before", "after"} {
@@ -70,7 +70,7 @@ func TestExamplesAreTrue(t *testing.T) {
 			if !ok {
 				continue
 			}
-			known := get(t, schema(t, name), "/$defs/image/properties").(map[string]any)
+			known := valueAt(t, schema(t, name), "/$defs/image/properties").(map[string]any)
 			for stat := range image {
 				if known[stat] == nil {
 					t.Errorf("%s: the example has %s, which is not described", name, stat)
@@ -110,7 +110,7 @@ func TestRequired(t *testing.T) {
 			if regexp.MustCompile(`/[0-9]+$`).MatchString(at) {
 				continue // an item of a list
 			}
-			err := v.Event(marshal(t, set(t, example(t, name), at, nil, true)))
+			err := v.Event(marshal(t, setAt(t, example(t, name), at, nil, true)))
 			switch may := slices.Contains(optional[name], at) || inImage.MatchString(at); {
 			case may && err != nil:
 				t.Errorf("%s without %s: %v", name, at, err)
@@ -130,7 +130,7 @@ func TestTyped(t *testing.T) {
 	for _, name := range events() {
 		for _, at := range pointers(example(t, name)) {
 			for _, wrong := range []any{[]any{map[string]any{}}, 1.5, "", map[string]any{"": 1}} {
-				have := get(t, example(t, name), at)
+				have := valueAt(t, example(t, name), at)
 				if _, number := wrong.(float64); number && at == "/data/limit" {
 					continue
 				}
@@ -140,7 +140,7 @@ func TestTyped(t *testing.T) {
 				if _, text := wrong.(string); text && (fmt.Sprintf("%T", have) == "string") {
 					continue // text for text: see TestRefused
 				}
-				err := v.Event(marshal(t, set(t, example(t, name), at, wrong, false)))
+				err := v.Event(marshal(t, setAt(t, example(t, name), at, wrong, false)))
 				if !errors.Is(err, schemas.ErrInvalid) || !strings.Contains(err.Error(), `"`+at) {
 					t.Errorf("%s with %T at %s: %v, want ErrInvalid there", name, wrong, at, err)
 				}
@@ -149,16 +149,16 @@ func TestTyped(t *testing.T) {
 	}
 }
 
-// TestUnknownFieldsAreWelcome: the other half of the compatibility promise.
-func TestUnknownFieldsAreWelcome(t *testing.T) {
+// TestUnknownFieldsAreAccepted: the other half of the compatibility promise.
+func TestUnknownFieldsAreAccepted(t *testing.T) {
 	t.Parallel()
 	v := validator(t)
 	for _, name := range events() {
 		for _, at := range append(pointers(example(t, name)), "") {
-			if _, object := get(t, example(t, name), at).(map[string]any); !object {
+			if _, object := valueAt(t, example(t, name), at).(map[string]any); !object {
 				continue
 			}
-			if err := v.Event(marshal(t, set(t, example(t, name), at+"/of_the_future", "text", false))); err != nil {
+			if err := v.Event(marshal(t, setAt(t, example(t, name), at+"/of_the_future", "text", false))); err != nil {
 				t.Errorf("%s with a new field in %q: %v", name, at, err)
 			}
 		}
@@ -252,7 +252,7 @@ func TestRefused(t *testing.T) {
 		{"chat.message_posted", "/data/message/urgent", "1", "got string, want boolean"},
 		{"chat.message_posted", "/data/message/content", nil, "got null, want string"},
 	} {
-		err := v.Event(marshal(t, set(t, example(t, c.name), c.at, c.value, false)))
+		err := v.Event(marshal(t, setAt(t, example(t, c.name), c.at, c.value, false)))
 		want := fmt.Sprintf("validate %s: invalid: at %q: %s", schemas.Type(c.name), c.at, c.why)
 		if !errors.Is(err, schemas.ErrInvalid) {
 			t.Errorf("%s with %v at %s: %v, want ErrInvalid", c.name, c.value, c.at, err)
@@ -273,21 +273,21 @@ func TestBaseline(t *testing.T) {
 		example     int
 		put         map[string]any
 	}{
-		{"a list in one event", "", 1, map[string]any{"/data/part": drop{}, "/data/parts": drop{}}},
+		{"a list in one event", "", 1, map[string]any{"/data/part": removedField{}, "/data/parts": removedField{}}},
 		{"an empty list", "", 1, map[string]any{"/data/added": none}},
 		{"a list that somebody looked for before", `at "/data/observed/after": got string, want null`, 1, map[string]any{"/data/observed/after": "2026-11-22T05:00:00Z"}},
 		{"a list that lacks something", `at "/data/removed": want a list of at most 0`, 1, map[string]any{"/data/removed": []any{map[string]any{"id": "1", "name": "a"}}}},
-		{"a piece of unknown number", `at "/data/part": missing`, 1, map[string]any{"/data/part": drop{}}},
-		{"a piece of unknown many", `at "/data/parts": missing`, 1, map[string]any{"/data/parts": drop{}}},
+		{"a piece of unknown number", `at "/data/part": missing`, 1, map[string]any{"/data/part": removedField{}}},
+		{"a piece of unknown many", `at "/data/parts": missing`, 1, map[string]any{"/data/parts": removedField{}}},
 		{"a piece of number 0", `at "/data/part": want at least 1`, 1, map[string]any{"/data/part": 0}},
 		{"a piece of a change", `at "/data/baseline": missing`, 0, map[string]any{"/data/part": 1, "/data/parts": 2}},
 		{"a change of nothing", `at "/data/added": want a list of at least 1; at "/data/removed": want a list of at least 1; at "/data/renamed": want a list of at least 1`,
 			0, map[string]any{"/data/added": none, "/data/removed": none, "/data/renamed": none}},
 	} {
-		e := get(t, schema(t, "directory.changed"), fmt.Sprintf("/examples/%d", c.example))
+		e := valueAt(t, schema(t, "directory.changed"), fmt.Sprintf("/examples/%d", c.example))
 		for at, value := range c.put {
-			_, gone := value.(drop)
-			e = set(t, e, at, value, gone)
+			_, removed := value.(removedField)
+			e = setAt(t, e, at, value, removed)
 		}
 		err := v.Event(marshal(t, e))
 		if c.fault == "" && err != nil {
@@ -298,8 +298,8 @@ func TestBaseline(t *testing.T) {
 	}
 }
 
-// drop stands in a table for a field that is taken out.
-type drop struct{}
+// removedField stands in a table for a field that is taken out.
+type removedField struct{}
 
 func TestAccepted(t *testing.T) {
 	t.Parallel()
@@ -327,7 +327,7 @@ func TestAccepted(t *testing.T) {
 	} {
 		e := example(t, c.name)
 		for at, value := range c.put {
-			e = set(t, e, at, value, false)
+			e = setAt(t, e, at, value, false)
 		}
 		if err := v.Event(marshal(t, e)); err != nil {
 			t.Errorf("%s with %v: %v", c.name, c.put, err)

@@ -26,7 +26,7 @@ func validator(tb testing.TB) *schemas.Validator {
 	return v
 }
 
-func load(tb testing.TB, file string) any {
+func readDocument(tb testing.TB, file string) any {
 	tb.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -86,8 +86,8 @@ func marshal(tb testing.TB, v any) []byte {
 	return text
 }
 
-// walk calls visit for every value under doc with its pointer.
-func walk(doc any, at string, visit func(at string, v any)) {
+// walkValues calls visit for every value under doc with its pointer.
+func walkValues(doc any, at string, visit func(at string, v any)) {
 	children := map[string]any{}
 	switch d := doc.(type) {
 	case map[string]any:
@@ -99,18 +99,18 @@ func walk(doc any, at string, visit func(at string, v any)) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(children)) {
 		visit(at+"/"+key, children[key])
-		walk(children[key], at+"/"+key, visit)
+		walkValues(children[key], at+"/"+key, visit)
 	}
 }
 
 func pointers(doc any) []string {
 	var all []string
-	walk(doc, "", func(at string, _ any) { all = append(all, at) })
+	walkValues(doc, "", func(at string, _ any) { all = append(all, at) })
 	return slices.DeleteFunc(all, func(at string) bool { return at == "/type" }) // it picks the schema: see TestNotAnEvent
 }
 
-// get returns the value at a pointer; the keys here need no escapes.
-func get(tb testing.TB, doc any, pointer string) any {
+// valueAt returns the value at a pointer; the keys here need no escapes.
+func valueAt(tb testing.TB, doc any, pointer string) any {
 	tb.Helper()
 	for _, key := range strings.Split(pointer, "/")[1:] {
 		switch d := doc.(type) {
@@ -129,12 +129,12 @@ func get(tb testing.TB, doc any, pointer string) any {
 	return doc
 }
 
-// set changes doc at a pointer, or removes what is there, and returns doc.
-func set(tb testing.TB, doc any, pointer string, value any, remove bool) any {
+// setAt changes doc at a pointer, or removes what is there, and returns doc.
+func setAt(tb testing.TB, doc any, pointer string, value any, remove bool) any {
 	tb.Helper()
 	cut := strings.LastIndex(pointer, "/")
 	key := pointer[cut+1:]
-	switch parent := get(tb, doc, pointer[:cut]).(type) {
+	switch parent := valueAt(tb, doc, pointer[:cut]).(type) {
 	case map[string]any:
 		parent[key] = value
 		if remove {

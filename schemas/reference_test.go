@@ -95,11 +95,11 @@ func reference(t *testing.T) []byte {
 	p := page{Tokens: []struct{ ID, Token string }{
 		{"john.smith", "john=2Esmith"}, {"Voice Inbound", "Voice=20Inbound"}, {"jo@example.com", "jo=40example=2Ecom"}, {"Zoë", "Zo=C3=AB"},
 	}}
-	told := 0
+	described := 0
 	for _, kind := range kinds {
 		f := family{
-			Title:       get(t, doc, "/channels/"+kind+"/title").(string),
-			Description: get(t, doc, "/channels/"+kind+"/description").(string),
+			Title:       valueAt(t, doc, "/channels/"+kind+"/title").(string),
+			Description: valueAt(t, doc, "/channels/"+kind+"/description").(string),
 		}
 		stats := image{Title: "Statistics of " + strings.ToLower(f.Title)}
 		for _, word := range verbs {
@@ -107,13 +107,13 @@ func reference(t *testing.T) []byte {
 			if !slices.Contains(events(), name) {
 				continue
 			}
-			told++
+			described++
 			d := parseDocument(t, name)
 			e := eventPage{
 				Name: name, Type: schemas.Type(name), Example: d.example,
-				Description: get(t, d.root, "/description").(string),
-				About:       cell(get(t, d.root, "/properties/subject/description").(string)),
-				Subject:     angled(where[name].Subject), Key: angled(where[name].Key),
+				Description: valueAt(t, d.root, "/description").(string),
+				About:       escapeCell(valueAt(t, d.root, "/properties/subject/description").(string)),
+				Subject:     withAngleBrackets(where[name].Subject), Key: withAngleBrackets(where[name].Key),
 				Fields: d.fields(t, "/properties/data", "", slug(stats.Title)),
 			}
 			f.Events = append(f.Events, e)
@@ -133,8 +133,8 @@ func reference(t *testing.T) []byte {
 			p.Images = append(p.Images, stats)
 		}
 	}
-	if told != len(events()) {
-		t.Errorf("the reference tells %d of %d events; a first or last word is new: see kinds and verbs", told, len(events()))
+	if described != len(events()) {
+		t.Errorf("the reference tells %d of %d events; a first or last word is new: see kinds and verbs", described, len(events()))
 	}
 	text, err := os.ReadFile("testdata/reference.md.tmpl")
 	if err != nil {
@@ -153,9 +153,9 @@ func reference(t *testing.T) []byte {
 var (
 	personalField = regexp.MustCompile(`^(agent\.(id|login_id|user_id|name)|entity\.id|message\.(login_id|first_name|last_name|content)` +
 		`|(added|removed)\[\]\.(id|name)|renamed\[\]\.(id|from|to))$`)
-	personalStat = regexp.MustCompile(`^(login_id|user_id|firstname|lastname|first_last_name|last_first_name|extension)$`)
-	personalWord = regexp.MustCompile(`(?i)username|(first|last|display) name|guid of the user|phone|login id|of the (agent|sender)[.;]|personal`)
-	notPersonal  = regexp.MustCompile(`^is_agent$`)
+	personalStat     = regexp.MustCompile(`^(login_id|user_id|firstname|lastname|first_last_name|last_first_name|extension)$`)
+	personalWord     = regexp.MustCompile(`(?i)username|(first|last|display) name|guid of the user|phone|login id|of the (agent|sender)[.;]|personal`)
+	notPersonalField = regexp.MustCompile(`^is_agent$`)
 )
 
 // personal adds the fields of an event that name a person, beside events that
@@ -167,7 +167,7 @@ func (p *page) personal(t *testing.T, kind, name string, fields, stats []field) 
 		for _, f := range fields {
 			if personal.MatchString(f.Name) {
 				names = append(names, "`"+f.Name+"`")
-			} else if personalWord.MatchString(f.Description) && !notPersonal.MatchString(f.Name) {
+			} else if personalWord.MatchString(f.Description) && !notPersonalField.MatchString(f.Name) {
 				t.Errorf("%s: is %s personal? %s", name, f.Name, f.Description)
 			}
 		}

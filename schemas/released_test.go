@@ -25,12 +25,12 @@ func TestReleased(t *testing.T) { // not parallel: -release writes
 		t.Fatalf("%d released schemas: %v", len(files), err)
 	}
 	for _, file := range files {
-		released[strings.TrimSuffix(filepath.Base(file), ".json")] = load(t, file)
+		released[strings.TrimSuffix(filepath.Base(file), ".json")] = readDocument(t, file)
 	}
 	for _, name := range events() {
 		present[name] = schema(t, name)
 	}
-	for _, fault := range broken(released, present) {
+	for _, fault := range breakingChanges(released, present) {
 		t.Errorf("breaks who relies on the release: %s", fault)
 	}
 
@@ -41,7 +41,7 @@ func TestReleased(t *testing.T) { // not parallel: -release writes
 		if present[name] == nil {
 			continue
 		}
-		for _, e := range get(t, was, "/examples").([]any) {
+		for _, e := range valueAt(t, was, "/examples").([]any) {
 			if err := v.Event(marshal(t, e)); err != nil {
 				t.Errorf("a stored event is no longer valid: %v", err)
 			}
@@ -53,7 +53,7 @@ func TestReleased(t *testing.T) { // not parallel: -release writes
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range get(t, present[name], "/examples").([]any) {
+		for _, e := range valueAt(t, present[name], "/examples").([]any) {
 			if err := old.Validate(e); err != nil {
 				t.Errorf("a reader of the release refuses a new event: %v", err)
 			}
@@ -95,27 +95,27 @@ func TestBreaksAreRefused(t *testing.T) {
 		want     string // "" is fine
 	}{
 		// Readers miss what was there.
-		{"agent.state_changed", fields + "/since", drop{}, "/data/since: removed"},
-		{"agent.state_changed", "/properties/source", drop{}, "/source: removed"},
-		{"agent.state_changed", fields + "/agent/properties/team", drop{}, "/data/agent/team: removed"},
-		{"agent.state_changed", "/$defs/state/properties/reason", drop{}, "/data/from/reason: removed; /data/to/reason: removed"},
-		{"agent.state_changed", "/$defs/image/properties/extension", drop{}, "/data/after/extension: removed; /data/before/extension: removed"},
-		{"directory.changed", fields + "/renamed/items/properties/from", drop{}, "/data/renamed/*/from: removed"},
+		{"agent.state_changed", fields + "/since", removedField{}, "/data/since: removed"},
+		{"agent.state_changed", "/properties/source", removedField{}, "/source: removed"},
+		{"agent.state_changed", fields + "/agent/properties/team", removedField{}, "/data/agent/team: removed"},
+		{"agent.state_changed", "/$defs/state/properties/reason", removedField{}, "/data/from/reason: removed; /data/to/reason: removed"},
+		{"agent.state_changed", "/$defs/image/properties/extension", removedField{}, "/data/after/extension: removed; /data/before/extension: removed"},
+		{"directory.changed", fields + "/renamed/items/properties/from", removedField{}, "/data/renamed/*/from: removed"},
 		{"chat.message_posted", "/required", []any{"id"}, ": no longer required: specversion; : no longer required: source; : no longer required: type; " +
 			": no longer required: subject; : no longer required: time; : no longer required: datacontenttype; : no longer required: dataschema; : no longer required: data"},
-		{"availability.observed", data + "/required", drop{}, "/data: no longer required: tenant; /data: no longer required: poll; " +
+		{"availability.observed", data + "/required", removedField{}, "/data: no longer required: tenant; /data: no longer required: poll; " +
 			"/data: no longer required: revision; /data: no longer required: observed; /data: no longer required: service; /data: no longer required: available"},
 		{"directory.changed", fields + "/added/items/required", []any{"id"}, "/data/added/*: no longer required: name"},
 		// Readers meet what was never there.
 		{"feed.interrupted", fields + "/cause/enum", []any{"auth", "source", "subscription_lost", "truncated", "empty", "dns"}, "/data/cause: new in the enum: dns"},
-		{"feed.interrupted", fields + "/cause/enum", drop{}, "/data/cause: another enum"},
+		{"feed.interrupted", fields + "/cause/enum", removedField{}, "/data/cause: another enum"},
 		{"agent.state_changed", fields + "/since/type", []any{"string", "null"}, "/data/since: new among the types: null"},
-		{"agent.state_changed", fields + "/since/format", drop{}, "/data/since: another format"},
-		{"agent.state_changed", fields + "/since/pattern", drop{}, "/data/since: another pattern"},
+		{"agent.state_changed", fields + "/since/format", removedField{}, "/data/since: another format"},
+		{"agent.state_changed", fields + "/since/pattern", removedField{}, "/data/since: another pattern"},
 		{"feed.checkpoint", fields + "/events/minimum", -1, "/data/events: another minimum"},
-		{"agent.state_changed", fields + "/agent/properties/id/minLength", drop{}, "/data/agent/id: another minLength"},
-		{"agent.state_changed", data + "/else", drop{}, "/data: another else"},
-		{"agent.state_changed", "/$defs/image/additionalProperties", drop{}, "/data/after: another additionalProperties; /data/before: another additionalProperties"},
+		{"agent.state_changed", fields + "/agent/properties/id/minLength", removedField{}, "/data/agent/id: another minLength"},
+		{"agent.state_changed", data + "/else", removedField{}, "/data: another else"},
+		{"agent.state_changed", "/$defs/image/additionalProperties", removedField{}, "/data/after: another additionalProperties; /data/before: another additionalProperties"},
 		{"agent.state_changed", "/$defs/image/additionalProperties/type", "number", "/data/after/*: new among the types: number; /data/after/*: gone from the types: string; " +
 			"/data/before/*: new among the types: number; /data/before/*: gone from the types: string"},
 		{"agent.observed", "/$defs/image/properties/queue", map[string]any{"type": "integer"}, "/data/after/queue: new among the types: integer; /data/after/queue: gone from the types: string"},
@@ -156,28 +156,28 @@ func TestBreaksAreRefused(t *testing.T) {
 		{"agent.state_changed", fields + "/agent/$comment", "For who writes schemas.", ""},
 		{"agent.state_changed", fields + "/observed/required", []any{"by", "after"}, ""},
 		{"feed.interrupted", fields + "/cause/enum", []any{"empty", "truncated", "auth", "source", "subscription_lost"}, ""},
-		{"agent.state_changed", fields + "/to", get(t, schema(t, "agent.state_changed"), "/$defs/state"), ""}, // a reference written out
+		{"agent.state_changed", fields + "/to", valueAt(t, schema(t, "agent.state_changed"), "/$defs/state"), ""}, // a reference written out
 	} {
 		released := map[string]any{c.name: schema(t, c.name)}
-		_, gone := c.value.(drop)
-		present := map[string]any{c.name: set(t, schema(t, c.name), c.at, c.value, gone)}
+		_, removed := c.value.(removedField)
+		present := map[string]any{c.name: setAt(t, schema(t, c.name), c.at, c.value, removed)}
 		var want []string
 		if c.want != "" {
 			for _, fault := range strings.Split(c.want, "; ") {
 				want = append(want, c.name+" "+fault)
 			}
 		}
-		if got := strings.Join(broken(released, present), "; "); got != strings.Join(want, "; ") {
+		if got := strings.Join(breakingChanges(released, present), "; "); got != strings.Join(want, "; ") {
 			t.Errorf("%s, %v at %s:\n got %s\nwant %s", c.name, c.value, c.at, got, strings.Join(want, "; "))
 		}
 	}
 
 	all := map[string]any{"agent.observed": schema(t, "agent.observed"), "feed.stopped": schema(t, "feed.stopped")}
 	one := map[string]any{"agent.observed": schema(t, "agent.observed")}
-	if got := broken(all, one); len(got) != 1 || got[0] != "feed.stopped: the schema is gone" {
+	if got := breakingChanges(all, one); len(got) != 1 || got[0] != "feed.stopped: the schema is gone" {
 		t.Errorf("a schema removed: %v", got)
 	}
-	if got := broken(one, all); len(got) != 0 {
+	if got := breakingChanges(one, all); len(got) != 0 {
 		t.Errorf("a schema added: %v", got)
 	}
 }

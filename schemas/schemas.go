@@ -89,11 +89,11 @@ func ID(name string) string {
 // Names returns the names of all schemas: the events in order, then the
 // configuration files in order. The slice is the caller's.
 func Names() []string {
-	return append(list("v1", ""), list("config", configDir)...)
+	return append(listSchemas("v1", ""), listSchemas("config", configDir)...)
 }
 
-// list returns the schemas of one embedded folder, in order.
-func list(dir, prefix string) []string {
+// listSchemas returns the schemas of one embedded folder, in order.
+func listSchemas(dir, prefix string) []string {
 	found, _ := fs.Glob(files, dir+"/*.json") // fails only for a malformed pattern
 	for i, file := range found {
 		found[i] = prefix + strings.TrimSuffix(path.Base(file), ".json")
@@ -111,34 +111,34 @@ func Schema(name string) ([]byte, error) {
 	}
 	for _, known := range Names() {
 		if name == known || name == ID(known) || isEvent(known) && name == Type(known) {
-			return read(known)
+			return readSchema(known)
 		}
 	}
-	return nil, unknown(name, append(Names(), AsyncAPI))
+	return nil, unknownSchemaError(name, append(Names(), AsyncAPI))
 }
 
 func isEvent(name string) bool { return !strings.HasPrefix(name, configDir) }
 
-func read(name string) ([]byte, error) {
+func readSchema(name string) ([]byte, error) {
 	if isEvent(name) {
 		name = path.Join("v1", name)
 	}
 	return files.ReadFile(name + ".json")
 }
 
-// unknown says what was asked for and which of the names begin most like it.
-func unknown(asked string, names []string) error {
-	bare := strings.TrimPrefix(strings.TrimPrefix(asked, eventID), configID)
-	bare = clip(strings.TrimSuffix(strings.TrimPrefix(bare, typePrefix), typeSuffix))
+// unknownSchemaError says what was asked for and which of the names begin most like it.
+func unknownSchemaError(requested string, names []string) error {
+	shortName := strings.TrimPrefix(strings.TrimPrefix(requested, eventID), configID)
+	shortName = truncate(strings.TrimSuffix(strings.TrimPrefix(shortName, typePrefix), typeSuffix))
 	names = slices.SortedStableFunc(slices.Values(names), func(a, b string) int {
-		return cmp.Compare(alike(bare, b), alike(bare, a))
+		return cmp.Compare(commonPrefixLength(shortName, b), commonPrefixLength(shortName, a))
 	})
-	const offered = 3 // enough to hold the one that was meant, few enough to read
-	return fmt.Errorf("%w: %q (nearest: %s)", ErrUnknown, clip(asked), strings.Join(names[:min(offered, len(names))], ", "))
+	const maxSuggestions = 3 // enough to hold the one that was meant, few enough to read
+	return fmt.Errorf("%w: %q (nearest: %s)", ErrUnknown, truncate(requested), strings.Join(names[:min(maxSuggestions, len(names))], ", "))
 }
 
-// alike counts the letters with which a and b begin alike.
-func alike(a, b string) int {
+// commonPrefixLength counts the letters with which a and b begin alike.
+func commonPrefixLength(a, b string) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n] == b[n] {
 		n++
@@ -146,11 +146,11 @@ func alike(a, b string) int {
 	return n
 }
 
-// clip bounds what an error repeats of text that came from outside.
-func clip(s string) string {
-	const most = 120 // the longest name is a third of it, and a log line stays a line
-	if len(s) <= most {
+// truncate bounds what an error repeats of text that came from outside.
+func truncate(s string) string {
+	const limit = 120 // the longest name is a third of it, and a log line stays a line
+	if len(s) <= limit {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "..."
+	return strings.ToValidUTF8(s[:limit], "") + "..."
 }

@@ -45,10 +45,10 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestNamingLaw(t *testing.T) {
+func TestNamingRules(t *testing.T) {
 	t.Parallel()
 	for _, name := range events() {
-		s := load(t, filepath.Join("v1", name+".json"))
+		s := readDocument(t, filepath.Join("v1", name+".json"))
 		for _, c := range []struct{ pointer, want string }{
 			{"/$schema", "https://json-schema.org/draft/2020-12/schema"},
 			{"/$id", "urn:bpcc:schema:v1:" + name},
@@ -56,12 +56,12 @@ func TestNamingLaw(t *testing.T) {
 			{"/properties/type/const", "bpcc." + name + ".v1"},
 			{"/properties/dataschema/const", "urn:bpcc:schema:v1:" + name},
 		} {
-			if got := get(t, s, c.pointer); got != c.want {
+			if got := valueAt(t, s, c.pointer); got != c.want {
 				t.Errorf("%s: %s is %v, want %s", name, c.pointer, got, c.want)
 			}
 		}
 	}
-	if got := get(t, load(t, "config/thresholds.json"), "/$id"); got != schemas.ID("config/thresholds") {
+	if got := valueAt(t, readDocument(t, "config/thresholds.json"), "/$id"); got != schemas.ID("config/thresholds") {
 		t.Errorf("config/thresholds: $id is %v", got)
 	}
 }
@@ -96,11 +96,11 @@ func TestSchemaByNameTypeAndID(t *testing.T) {
 	}
 }
 
-// TestStandAlone: a consumer loads one file, so nothing may refer out of it.
-func TestStandAlone(t *testing.T) {
+// TestSchemasStandAlone: a consumer loads one file, so nothing may refer out of it.
+func TestSchemasStandAlone(t *testing.T) {
 	t.Parallel()
 	for _, name := range schemas.Names() {
-		walk(schema(t, name), "", func(at string, v any) {
+		walkValues(schema(t, name), "", func(at string, v any) {
 			if ref, ok := v.(string); ok && strings.HasSuffix(at, "/$ref") && !strings.HasPrefix(ref, "#/$defs/") {
 				t.Errorf("%s: %s refers to %s", name, at, ref)
 			}
@@ -113,11 +113,11 @@ func TestEverythingIsDescribed(t *testing.T) {
 	property, condition := regexp.MustCompile(`(^|/)properties/[^/]+$`), regexp.MustCompile(`/(if|then|else)/`)
 	for _, name := range schemas.Names() {
 		s := schema(t, name)
-		if get(t, s, "/description") == "" {
+		if valueAt(t, s, "/description") == "" {
 			t.Errorf("%s: no description", name)
 		}
 		delete(s.(map[string]any), "examples")
-		walk(s, "", func(at string, v any) {
+		walkValues(s, "", func(at string, v any) {
 			if !property.MatchString(at) || condition.MatchString(at) {
 				return
 			}

@@ -30,11 +30,11 @@ type Validator struct {
 // package is broken.
 func New() (*Validator, error) {
 	c := jsonschema.NewCompiler()
-	c.UseLoader(offline{})
+	c.UseLoader(noRemoteLoader{})
 	c.AssertFormat()
 	v := &Validator{schemas: make(map[string]*jsonschema.Schema)}
 	for _, name := range Names() {
-		text, err := read(name)
+		text, err := readSchema(name)
 		if err != nil {
 			return nil, fmt.Errorf("schema %s: %w", name, err)
 		}
@@ -52,10 +52,10 @@ func New() (*Validator, error) {
 	return v, nil
 }
 
-// offline refuses every reference out of a schema: each file stands alone.
-type offline struct{}
+// noRemoteLoader refuses every reference out of a schema: each file stands alone.
+type noRemoteLoader struct{}
 
-func (offline) Load(url string) (any, error) {
+func (noRemoteLoader) Load(url string) (any, error) {
 	return nil, fmt.Errorf("%w: %q, and nothing is fetched", ErrUnknown, url)
 }
 
@@ -63,7 +63,7 @@ func (offline) Load(url string) (any, error) {
 // ErrUnknown for a type without a schema and ErrInvalid for anything else that
 // is wrong with the body.
 func (v *Validator) Event(body []byte) error {
-	doc, err := decode("event", body)
+	doc, err := decodeJSON("event", body)
 	if err != nil {
 		return err
 	}
@@ -78,9 +78,9 @@ func (v *Validator) Event(body []byte) error {
 	name := strings.TrimSuffix(strings.TrimPrefix(typ, typePrefix), typeSuffix)
 	schema, ok := v.schemas[name]
 	if !ok || typ != Type(name) || !isEvent(name) {
-		return fmt.Errorf("validate event: at %q: %w", "/type", unknown(typ, list("v1", "")))
+		return fmt.Errorf("validate event: at %q: %w", "/type", unknownSchemaError(typ, listSchemas("v1", "")))
 	}
-	return judge(schema, typ, doc)
+	return validateDocument(schema, typ, doc)
 }
 
 // Config validates a configuration file, named as in Names or without the
@@ -90,21 +90,21 @@ func (v *Validator) Config(name string, body []byte) error {
 	full := configDir + strings.TrimPrefix(name, configDir)
 	schema, ok := v.schemas[full]
 	if !ok {
-		return fmt.Errorf("validate configuration: %w", unknown(name, list("config", configDir)))
+		return fmt.Errorf("validate configuration: %w", unknownSchemaError(name, listSchemas("config", configDir)))
 	}
-	doc, err := decode(full, body)
+	doc, err := decodeJSON(full, body)
 	if err != nil {
 		return err
 	}
-	return judge(schema, full, doc)
+	return validateDocument(schema, full, doc)
 }
 
-// shared is compiled at the first use and never again.
-var shared = sync.OnceValues(New)
+// sharedValidator is compiled at the first use and never again.
+var sharedValidator = sync.OnceValues(New)
 
 // Validate is Validator.Event by a validator that the package compiles once.
 func Validate(body []byte) error {
-	v, err := shared()
+	v, err := sharedValidator()
 	if err != nil {
 		return err
 	}
@@ -113,46 +113,46 @@ func Validate(body []byte) error {
 
 // ValidateConfig is Validator.Config by the same shared validator.
 func ValidateConfig(name string, body []byte) error {
-	v, err := shared()
+	v, err := sharedValidator()
 	if err != nil {
 		return err
 	}
 	return v.Config(name, body)
 }
 
-func decode(what string, body []byte) (any, error) {
+func decodeJSON(subject string, body []byte) (any, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("validate %s: %w: not JSON: %w", what, ErrInvalid, err)
+		return nil, fmt.Errorf("validate %s: %w: not JSON: %w", subject, ErrInvalid, err)
 	}
 	return doc, nil
 }
 
-func judge(schema *jsonschema.Schema, what string, doc any) error {
+func validateDocument(schema *jsonschema.Schema, subject string, doc any) error {
 	err := schema.Validate(doc)
 	if err == nil {
 		return nil
 	}
 	verr, ok := errors.AsType[*jsonschema.ValidationError](err)
 	if !ok {
-		return fmt.Errorf("validate %s: %w: %w", what, ErrInvalid, err)
+		return fmt.Errorf("validate %s: %w: %w", subject, ErrInvalid, err)
 	}
-	found := faults(verr)
+	found := validationFaults(verr)
 	slices.Sort(found) // the library walks maps; the same body must give the same text
 	found = slices.Compact(found)
-	const most = 8 // a body of another kind breaks every rule; these are enough to see it
-	if more := len(found) - most; more > 0 {
-		found = append(found[:most], fmt.Sprintf("and %d more", more))
+	const limit = 8 // a body of another kind breaks every rule; these are enough to see it
+	if more := len(found) - limit; more > 0 {
+		found = append(found[:limit], fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Errorf("validate %s: %w: %s", what, ErrInvalid, strings.Join(found, "; "))
+	return fmt.Errorf("validate %s: %w: %s", subject, ErrInvalid, strings.Join(found, "; "))
 }
 
-// faults returns the leaves of the library's tree, each with its JSON pointer.
-func faults(e *jsonschema.ValidationError) []string {
+// validationFaults returns the leaves of the library's tree, each with its JSON pointer.
+func validationFaults(e *jsonschema.ValidationError) []string {
 	if len(e.Causes) > 0 {
 		var all []string
 		for _, cause := range e.Causes {
-			all = append(all, faults(cause)...)
+			all = append(all, validationFaults(cause)...)
 		}
 		return all
 	}
@@ -160,34 +160,34 @@ func faults(e *jsonschema.ValidationError) []string {
 	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
 		for _, name := range k.Missing {
-			found = append(found, at(e.InstanceLocation, name)+": missing")
+			found = append(found, pointerText(e.InstanceLocation, name)+": missing")
 		}
 	case *kind.DependentRequired:
 		for _, name := range k.Missing {
-			found = append(found, at(e.InstanceLocation, name)+": missing")
+			found = append(found, pointerText(e.InstanceLocation, name)+": missing")
 		}
 	case *kind.AdditionalProperties:
 		for _, name := range k.Properties {
-			found = append(found, at(e.InstanceLocation, name)+": unknown key")
+			found = append(found, pointerText(e.InstanceLocation, name)+": unknown key")
 		}
 	default:
-		found = append(found, at(e.InstanceLocation)+": "+reason(k))
+		found = append(found, pointerText(e.InstanceLocation)+": "+faultReason(k))
 	}
 	return found
 }
 
-// at writes a JSON pointer (RFC 6901), quoted, for keys may hold anything.
-func at(location []string, more ...string) string {
+// pointerText writes a JSON pointer (RFC 6901), quoted, for keys may hold anything.
+func pointerText(location []string, more ...string) string {
 	var p strings.Builder
 	for _, token := range slices.Concat(location, more) {
 		p.WriteString("/" + strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1"))
 	}
-	return fmt.Sprintf("at %q", clip(p.String()))
+	return fmt.Sprintf("at %q", truncate(p.String()))
 }
 
-// reason says what the schema wanted. It stands in for the library's own text,
+// faultReason says what the schema wanted. It stands in for the library's own text,
 // which repeats the value found.
-func reason(k jsonschema.ErrorKind) string {
+func faultReason(k jsonschema.ErrorKind) string {
 	switch k := k.(type) {
 	case *kind.Type:
 		return fmt.Sprintf("got %s, want %s", k.Got, strings.Join(k.Want, " or "))

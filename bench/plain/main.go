@@ -89,7 +89,7 @@ func run(ctx context.Context) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		if err := p.step(ctx); err != nil {
+		if err := p.pollOnce(ctx); err != nil {
 			return err
 		}
 		select {
@@ -100,8 +100,8 @@ func run(ctx context.Context) error {
 	}
 }
 
-// step is one poll: get, decode, compare, publish, wait for the last ack.
-func (p *poller) step(ctx context.Context) error {
+// pollOnce is one poll: get, decode, compare, publish, wait for the last ack.
+func (p *poller) pollOnce(ctx context.Context) error {
 	p.poll++
 	rows, err := p.get(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (p *poller) step(ctx context.Context) error {
 		c := change{Op: "changed", Key: key, After: after}
 		if before, known := p.known[key]; known {
 			c.Before = before
-			if c.Changed = p.differ(key, before, after); c.Changed == nil {
+			if c.Changed = p.changedColumns(key, before, after); c.Changed == nil {
 				continue
 			}
 		} else {
@@ -191,8 +191,8 @@ func (p *poller) get(ctx context.Context) (map[string]row, error) {
 	return rows, nil
 }
 
-// differ lists the columns that differ and are no clocks, in order; nil if none.
-func (p *poller) differ(key string, before, after row) []string {
+// changedColumns lists the columns that differ and are no clocks, in order; nil if none.
+func (p *poller) changedColumns(key string, before, after row) []string {
 	if maps.Equal(before, after) {
 		return nil
 	}

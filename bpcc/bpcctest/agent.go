@@ -13,45 +13,45 @@ import (
 // agent is an Agent with what the tenant keeps about it.
 type agent struct {
 	Agent
-	teamID  string
-	since   time.Time // start of the state
-	settled time.Time // day holds the times up to here
-	day     agentDay
-	media   string        // of the active interaction; empty means voice
-	held    time.Duration // hold time of the active interaction
+	teamID       string
+	since        time.Time // start of the state
+	accruedUntil time.Time // day holds the times up to here
+	today        agentDay
+	media        string        // of the active interaction; empty means voice
+	holdTime     time.Duration // hold time of the active interaction
 }
 
 // agentDay is what an agent has done since the daily reset.
 type agentDay struct {
 	ready, busy, afterCall, pause, logged time.Duration
-	in, out                               int // calls handled
+	callsIn, callsOut                     int // calls handled
 	handling                              time.Duration
 	dispositions                          map[string]int
-	disposed                              int // all dispositions together
+	dispositionTotal                      int // all dispositions together
 }
 
-// settle books the time since the last settlement to the current state.
-func (a *agent) settle(now time.Time) {
-	a.day = a.dayAt(now)
-	a.settled = now
+// accrue books the time since the last settlement to the current state.
+func (a *agent) accrue(now time.Time) {
+	a.today = a.todayAt(now)
+	a.accruedUntil = now
 }
 
-// dayAt is the day so far.
-func (a *agent) dayAt(now time.Time) agentDay {
-	d, gone := a.day, max(now.Sub(a.settled), 0)
+// todayAt is the day so far.
+func (a *agent) todayAt(now time.Time) agentDay {
+	d, elapsed := a.today, max(now.Sub(a.accruedUntil), 0)
 	switch a.State {
 	case "":
 		return d
 	case "ready":
-		d.ready += gone
+		d.ready += elapsed
 	case "busy":
-		d.busy += gone
+		d.busy += elapsed
 	case "after_call_work":
-		d.afterCall += gone
+		d.afterCall += elapsed
 	case "not_ready":
-		d.pause += gone
+		d.pause += elapsed
 	}
-	d.logged += gone
+	d.logged += elapsed
 	return d
 }
 
@@ -63,8 +63,8 @@ func (a *agent) state() string {
 	return a.State
 }
 
-// skilled tells whether the agent has the skill for one of the services.
-func (a *agent) skilled(services map[string]bool) bool {
+// hasSkill tells whether the agent has the skill for one of the services.
+func (a *agent) hasSkill(services map[string]bool) bool {
 	return slices.ContainsFunc(a.Services, func(s string) bool { return services[s] })
 }
 
@@ -90,29 +90,31 @@ var agentStats = map[string]agentStat{
 		if a.State == "" {
 			return ""
 		}
-		return seconds(now.Sub(a.since))
+		return formatSeconds(now.Sub(a.since))
 	},
-	"login_time": func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).logged) },
+	"login_time": func(a *agent, _ *bpcc.Column, now time.Time) string { return formatSeconds(a.todayAt(now).logged) },
 	"active_item_talk_duration": func(a *agent, _ *bpcc.Column, now time.Time) string {
 		if a.State != "busy" {
 			return ""
 		}
-		return seconds(now.Sub(a.since) - a.held)
+		return formatSeconds(now.Sub(a.since) - a.holdTime)
 	},
-	"active_item_hold_duration":  whileBusy(func(a *agent) string { return seconds(a.held) }),
-	"active_item_media_type":     whileBusy(func(a *agent) string { return cmp.Or(a.media, "voice") }),
-	"in_calls_handled_per_day":   func(a *agent, _ *bpcc.Column, _ time.Time) string { return strconv.Itoa(a.day.in) },
-	"out_calls_handled_per_day":  func(a *agent, _ *bpcc.Column, _ time.Time) string { return strconv.Itoa(a.day.out) },
-	"agent_total_ready_time":     func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).ready) },
-	"agent_total_busy_time":      func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).busy) },
-	"agent_total_ACW_time":       func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).afterCall) },
-	"agent_total_break_time":     func(a *agent, _ *bpcc.Column, now time.Time) string { return seconds(a.dayAt(now).pause) },
-	"calls_dispositions_per_day": func(a *agent, c *bpcc.Column, _ time.Time) string { return strconv.Itoa(a.disposed(c.Dispositions)) },
+	"active_item_hold_duration": whileBusy(func(a *agent) string { return formatSeconds(a.holdTime) }),
+	"active_item_media_type":    whileBusy(func(a *agent) string { return cmp.Or(a.media, "voice") }),
+	"in_calls_handled_per_day":  func(a *agent, _ *bpcc.Column, _ time.Time) string { return strconv.Itoa(a.today.callsIn) },
+	"out_calls_handled_per_day": func(a *agent, _ *bpcc.Column, _ time.Time) string { return strconv.Itoa(a.today.callsOut) },
+	"agent_total_ready_time":    func(a *agent, _ *bpcc.Column, now time.Time) string { return formatSeconds(a.todayAt(now).ready) },
+	"agent_total_busy_time":     func(a *agent, _ *bpcc.Column, now time.Time) string { return formatSeconds(a.todayAt(now).busy) },
+	"agent_total_ACW_time":      func(a *agent, _ *bpcc.Column, now time.Time) string { return formatSeconds(a.todayAt(now).afterCall) },
+	"agent_total_break_time":    func(a *agent, _ *bpcc.Column, now time.Time) string { return formatSeconds(a.todayAt(now).pause) },
+	"calls_dispositions_per_day": func(a *agent, c *bpcc.Column, _ time.Time) string {
+		return strconv.Itoa(a.dispositionCount(c.Dispositions))
+	},
 	"calls_average_handling_time_per_day": func(a *agent, _ *bpcc.Column, _ time.Time) string {
-		if a.day.in+a.day.out == 0 {
+		if a.today.callsIn+a.today.callsOut == 0 {
 			return "" // an average over nothing has no value
 		}
-		return seconds(a.day.handling / time.Duration(a.day.in+a.day.out))
+		return formatSeconds(a.today.handling / time.Duration(a.today.callsIn+a.today.callsOut))
 	},
 }
 
@@ -125,16 +127,16 @@ func whileBusy(value func(*agent) string) agentStat {
 	}
 }
 
-// disposed counts the calls that ended with one of the dispositions, or with any
+// dispositionCount counts the calls that ended with one of the dispositions, or with any
 // when none are named.
-func (a *agent) disposed(dispositions []string) int {
+func (a *agent) dispositionCount(dispositions []string) int {
 	if len(dispositions) == 0 {
-		return a.day.disposed
+		return a.today.dispositionTotal
 	}
 	n := 0
 	for i, name := range dispositions {
 		if !slices.Contains(dispositions[:i], name) {
-			n += a.day.dispositions[name]
+			n += a.today.dispositions[name]
 		}
 	}
 	return n

@@ -22,9 +22,9 @@ type user struct {
 	inFlight   int // data requests under way
 }
 
-// who finds the user of a request, or nil. A token beats a cookie, and a token
+// userOf finds the user of a request, or nil. A token beats a cookie, and a token
 // that stands bare in Authorization is none. Needs t.mu.
-func (t *Tenant) who(r *http.Request) *user {
+func (t *Tenant) userOf(r *http.Request) *user {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		u := t.tokens[token]
 		if u == nil || !t.config.Now().Before(u.expires) {
@@ -46,8 +46,8 @@ func (t *Tenant) who(r *http.Request) *user {
 
 const sessionCookie = "X-BP-SESSION-ID"
 
-// signedIn lets h answer users only; all others get 401. h runs under t.mu.
-func (t *Tenant) signedIn(h func(u *user, r *http.Request, f Fault) reply) handler {
+// requireUser lets h answer users only; all others get 401. h runs under t.mu.
+func (t *Tenant) requireUser(h func(u *user, r *http.Request, f Fault) reply) handler {
 	return func(r *http.Request, f Fault) reply {
 		// Read what the client sends before others are kept waiting for it.
 		body, status, err := readBody(r)
@@ -57,9 +57,9 @@ func (t *Tenant) signedIn(h func(u *user, r *http.Request, f Fault) reply) handl
 		r.Body = body
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		u := t.who(r)
+		u := t.userOf(r)
 		if u == nil {
-			return refusal(http.StatusUnauthorized, "unauthorized")
+			return errorReply(http.StatusUnauthorized, "unauthorized")
 		}
 		return h(u, r, f)
 	}
@@ -74,20 +74,20 @@ func (t *Tenant) postToken(r *http.Request, _ Fault) reply {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.users[r.PostForm.Get("client_id")]
-	if u == nil || !same(u.secret, r.PostForm.Get("client_secret")) || r.PostForm.Get("grant_type") != "client_credentials" {
+	if u == nil || !constantTimeEqual(u.secret, r.PostForm.Get("client_secret")) || r.PostForm.Get("grant_type") != "client_credentials" {
 		t.counts.LoginsRefused++
 		return jsonReply(http.StatusUnauthorized, []byte(`{"error":"invalid_client","error_description":"Client authentication failed"}`))
 	}
-	left := u.expires.Sub(now)
+	remaining := u.expires.Sub(now)
 	// The life is told in whole seconds; less than one would be told as dead.
-	if u.token == "" || left < time.Second {
+	if u.token == "" || remaining < time.Second {
 		delete(t.tokens, u.token)
-		u.token, u.expires, left = newToken(), now.Add(t.config.TokenLife), t.config.TokenLife
+		u.token, u.expires, remaining = newToken(), now.Add(t.config.TokenTTL), t.config.TokenTTL
 		t.tokens[u.token] = u
 	}
-	body := quote([]byte(`{"access_token":`), u.token)
-	body = quote(append(body, `,"token_type":"Bearer","expires_in":`...), strconv.Itoa(int(left/time.Second)))
-	body = quote(append(body, `,"scope":`...), t.config.Tenant)
+	body := appendQuoted([]byte(`{"access_token":`), u.token)
+	body = appendQuoted(append(body, `,"token_type":"Bearer","expires_in":`...), strconv.Itoa(int(remaining/time.Second)))
+	body = appendQuoted(append(body, `,"scope":`...), t.config.Tenant)
 	return jsonReply(http.StatusOK, append(body, '}'))
 }
 
@@ -95,7 +95,7 @@ func (t *Tenant) postToken(r *http.Request, _ Fault) reply {
 // the next login takes it over, and the cookie of the one before is dead.
 func (t *Tenant) postAuth(r *http.Request, _ Fault) reply {
 	if !t.config.CookieLogin {
-		return refusal(http.StatusForbidden, "illegal login attempt")
+		return errorReply(http.StatusForbidden, "illegal login attempt")
 	}
 	var in struct{ Username, Password string }
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
@@ -104,16 +104,16 @@ func (t *Tenant) postAuth(r *http.Request, _ Fault) reply {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.users[in.Username]
-	if u == nil || !same(u.secret, in.Password) {
-		return refusal(http.StatusUnauthorized, "unauthorized")
+	if u == nil || !constantTimeEqual(u.secret, in.Password) {
+		return errorReply(http.StatusUnauthorized, "unauthorized")
 	}
 	t.endSession(u)
 	u.session = guid("session/" + rand.Text())
 	t.sessions[u.session] = u
 	cookie := &http.Cookie{Name: sessionCookie, Value: u.session, Path: "/"}
-	body := quote([]byte(`{"token":`), u.session)
+	body := appendQuoted([]byte(`{"token":`), u.session)
 	body = append(body, `,"privileges":["PUSH_PULL_GLOBAL_WALLBOARDS","CUSTOMIZE_WALLBOARDS","SYS_USE_AGENT_SEAT_MAPS"],"user_id":`...)
-	body = append(quote(body, UserID(u.id)), '}')
+	body = append(appendQuoted(body, UserID(u.id)), '}')
 	a := jsonReply(http.StatusOK, body)
 	a.header = http.Header{"Set-Cookie": {cookie.String()}}
 	return a
@@ -151,9 +151,11 @@ func (t *Tenant) StealSession() {
 	}
 }
 
-// same compares secrets in constant time: a simulator on a shared machine should
+// constantTimeEqual compares secrets in constant time: a simulator on a shared machine should
 // not teach bad habits.
-func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+func constantTimeEqual(a, b string) bool {
+	return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
+}
 
 func newToken() string {
 	b := make([]byte, 32)

@@ -17,64 +17,64 @@ type Disposition struct {
 
 // getTeams is Get Teams: those that the user supervises.
 func (t *Tenant) getTeams(u *user, _ *http.Request, _ Fault) reply {
-	var list []named
+	var list []ref
 	for _, team := range t.world.teams {
 		if u.scope.team(team) {
-			list = append(list, named{TeamID(team), team})
+			list = append(list, ref{TeamID(team), team})
 		}
 	}
-	return namedReply(list)
+	return refsReply(list)
 }
 
 // getServices lists the services that the user's teams have a skill for.
 func (t *Tenant) getServices(u *user, _ *http.Request, _ Fault) reply {
-	var list []named
+	var list []ref
 	for _, s := range t.world.servicesOf(u.scope) {
-		list = append(list, named{s.ID, s.Name})
+		list = append(list, ref{s.ID, s.Name})
 	}
-	return namedReply(list)
+	return refsReply(list)
 }
 
 // getAgents lists all users of the tenant by login id: a captured answer has
 // more of them than the grid has rows.
 func (t *Tenant) getAgents(_ *user, _ *http.Request, _ Fault) reply {
-	list := make([]named, 0, len(t.world.agents))
+	list := make([]ref, 0, len(t.world.agents))
 	for _, a := range t.world.agents {
-		list = append(list, named{a.UserID, a.Login})
+		list = append(list, ref{a.UserID, a.Login})
 	}
-	return namedReply(list)
+	return refsReply(list)
 }
 
-// named is one object of a configuration look-up.
-type named struct{ id, name string }
+// ref is one object of a configuration look-up.
+type ref struct{ id, name string }
 
-// namedReply puts a list in an order that looks arbitrary, as captured lists do,
+// refsReply puts a list in an order that looks arbitrary, as captured lists do,
 // and stays the same from call to call.
-func namedReply(list []named) reply {
-	slices.SortFunc(list, func(a, b named) int { return arbitrary(0, a.id, b.id) })
+func refsReply(list []ref) reply {
+	slices.SortFunc(list, func(a, b ref) int { return compareHashed(0, a.id, b.id) })
 	items := make([][]byte, len(list))
 	for i, n := range list {
-		b := quote([]byte("{\n  \"id\" : "), n.id)
-		b = quote(append(b, ",\n  \"name\" : "...), n.name)
+		b := appendQuoted([]byte("{\n  \"id\" : "), n.id)
+		b = appendQuoted(append(b, ",\n  \"name\" : "...), n.name)
 		items[i] = append(b, "\n}"...)
 	}
-	return jsonReply(http.StatusOK, pretty(items))
+	return jsonReply(http.StatusOK, indentJSON(items))
 }
 
 // getDispositions is Get Dispositions. Each filter that is 1 leaves those that
 // have the flag.
 func (t *Tenant) getDispositions(_ *user, r *http.Request, _ Fault) reply {
 	q := r.URL.Query()
-	asked := func(name string) bool { return q.Get(name) == "1" }
+	requested := func(name string) bool { return q.Get(name) == "1" }
 	items := [][]byte{}
 	for _, d := range t.world.dispositions {
-		if asked("agentCanSelect") && !d.AgentCanSelect || asked("inbound") && !d.Inbound ||
-			asked("outbound") && !d.Outbound || asked("preview") && !d.Preview {
+		if requested("agentCanSelect") && !d.AgentCanSelect || requested("inbound") && !d.Inbound ||
+			requested("outbound") && !d.Outbound || requested("preview") && !d.Preview {
 			continue
 		}
-		items = append(items, quote(nil, d.Name))
+		items = append(items, appendQuoted(nil, d.Name))
 	}
-	return jsonReply(http.StatusOK, pretty(items))
+	return jsonReply(http.StatusOK, indentJSON(items))
 }
 
 // getAvailability is Get Available Agents: open to everyone, without a login. A

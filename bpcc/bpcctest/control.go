@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// controls adds the control endpoints of the package comment.
-func (t *Tenant) controls() {
+// addControls adds the control endpoints of the package comment.
+func (t *Tenant) addControls() {
 	t.handle("GET /sim/counts", func(*http.Request, Fault) reply { return asJSON(t.Counts()) })
 	t.handle("PUT /sim/agents/{login}", t.putAgent)
 	t.handle("DELETE /sim/agents/{login}", func(r *http.Request, _ Fault) reply {
@@ -21,15 +21,15 @@ func (t *Tenant) controls() {
 	})
 	t.handle("PUT /sim/availability/{service}", t.putAvailability)
 	t.handle("POST /sim/faults", t.postFault)
-	t.handle("DELETE /sim/faults", t.command(t.ClearFaults))
-	t.handle("POST /sim/reset", t.command(t.ResetDaily))
-	t.handle("POST /sim/tokens/expire", t.command(t.ExpireTokens))
-	t.handle("POST /sim/subscriptions/drop", t.command(t.DropSubscriptions))
-	t.handle("POST /sim/subscriptions/replace", t.command(t.ReplaceSubscription))
-	t.handle("POST /sim/subscriptions/fill", t.command(t.FillSubscriptions))
+	t.handle("DELETE /sim/faults", t.controlHandler(t.ClearFaults))
+	t.handle("POST /sim/reset", t.controlHandler(t.ResetDaily))
+	t.handle("POST /sim/tokens/expire", t.controlHandler(t.ExpireTokens))
+	t.handle("POST /sim/subscriptions/drop", t.controlHandler(t.DropSubscriptions))
+	t.handle("POST /sim/subscriptions/replace", t.controlHandler(t.ReplaceSubscription))
+	t.handle("POST /sim/subscriptions/fill", t.controlHandler(t.FillSubscriptions))
 }
 
-func (t *Tenant) command(do func()) handler {
+func (t *Tenant) controlHandler(do func()) handler {
 	return func(*http.Request, Fault) reply {
 		do()
 		return noContent()
@@ -44,9 +44,9 @@ func asJSON(v any) reply {
 	return jsonReply(http.StatusOK, append(b, '\n'))
 }
 
-// read decodes a control request's body strictly: a misspelt field would
+// decodeBody decodes a control request's body strictly: a misspelt field would
 // otherwise silently do nothing.
-func read(r *http.Request, into any) error {
+func decodeBody(r *http.Request, into any) error {
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
@@ -57,7 +57,7 @@ func read(r *http.Request, into any) error {
 
 func (t *Tenant) putAgent(r *http.Request, _ Fault) reply {
 	login := r.PathValue("login")
-	return merge(t, r, func(w *World) Agent {
+	return mergeStored(t, r, func(w *World) Agent {
 		a, _ := w.Agent(login)
 		return a
 	}, func(w *World, a Agent) Agent {
@@ -70,7 +70,7 @@ func (t *Tenant) putAgent(r *http.Request, _ Fault) reply {
 
 func (t *Tenant) putService(r *http.Request, _ Fault) reply {
 	name := r.PathValue("name")
-	return merge(t, r, func(w *World) Service {
+	return mergeStored(t, r, func(w *World) Service {
 		s, _ := w.Service(name)
 		return s
 	}, func(w *World, s Service) Service {
@@ -81,9 +81,9 @@ func (t *Tenant) putService(r *http.Request, _ Fault) reply {
 	})
 }
 
-// merge reads the body over what is there already and sets the result, all
+// mergeStored reads the body over what is there already and sets the result, all
 // within one change.
-func merge[T any](t *Tenant, r *http.Request, get func(*World) T, set func(*World, T) T) reply {
+func mergeStored[T any](t *Tenant, r *http.Request, get func(*World) T, set func(*World, T) T) reply {
 	body, status, err := readBody(r)
 	if err != nil {
 		return jsonReply(status, badRequest(err).body)
@@ -92,7 +92,7 @@ func merge[T any](t *Tenant, r *http.Request, get func(*World) T, set func(*Worl
 	var answer reply
 	t.Update(func(w *World) {
 		v := get(w)
-		if err := read(r, &v); err != nil {
+		if err := decodeBody(r, &v); err != nil {
 			answer = badRequest(err)
 			return
 		}
@@ -105,7 +105,7 @@ func (t *Tenant) putAvailability(r *http.Request, _ Fault) reply {
 	var in struct {
 		Available *bool `json:"available"`
 	}
-	if err := read(r, &in); err != nil {
+	if err := decodeBody(r, &in); err != nil {
 		return badRequest(err)
 	}
 	t.SetAvailability(r.PathValue("service"), in.Available)
@@ -114,7 +114,7 @@ func (t *Tenant) putAvailability(r *http.Request, _ Fault) reply {
 
 func (t *Tenant) postFault(r *http.Request, _ Fault) reply {
 	var f Fault
-	if err := read(r, &f); err != nil {
+	if err := decodeBody(r, &f); err != nil {
 		return badRequest(err)
 	}
 	if f.Status != 0 && (f.Status < 200 || f.Status > 599) {

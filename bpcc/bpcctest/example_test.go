@@ -33,12 +33,12 @@ func Example() {
 		return
 	}
 	poll := func() {
-		answer, err := client.Data(ctx)
+		response, err := client.Data(ctx)
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		fmt.Printf("%s\n", answer.Body)
+		fmt.Printf("%s\n", response.Body)
 	}
 	poll() // the first collection is not done yet
 	poll()

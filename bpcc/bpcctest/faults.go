@@ -104,7 +104,7 @@ func (t *Tenant) Inject(f Fault) {
 func (t *Tenant) ClearFaults() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.faults, t.others = nil, 0
+	t.faults, t.otherSubscriptions = nil, 0
 }
 
 // nextFault takes the fault that a request for path meets, or none. Needs t.mu.

@@ -16,11 +16,11 @@ import (
 
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
-	people(x.Tenant)
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
+	smallCentre(x.Tenant)
 	x.subscribe(agents)
-	whole := x.data()
-	get := func() answer { t.Helper(); return x.do("GET", data, "") }
+	complete := x.data()
+	get := func() httpResponse { t.Helper(); return x.do("GET", data, "") }
 
 	x.Inject(bpcctest.Fault{Status: 503, RetryAfter: "7", Body: "<html>busy</html>"})
 	if a := get(); a.StatusCode != 503 || a.Header.Get("Retry-After") != "7" || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") || a.body != "<html>busy</html>" {
@@ -37,7 +37,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("body: %d %v %s", a.StatusCode, a.Header, a.body)
 	}
 	x.Inject(bpcctest.Fault{Close: true})
-	if a := get(); a.StatusCode != 200 || !errors.Is(a.err, io.ErrUnexpectedEOF) || a.body != whole[:len(whole)/2] {
+	if a := get(); a.StatusCode != 200 || !errors.Is(a.err, io.ErrUnexpectedEOF) || a.body != complete[:len(complete)/2] {
 		t.Errorf("close: %d, %v, %s", a.StatusCode, a.err, a.body)
 	}
 	x.Inject(bpcctest.Fault{Status: 204, Close: true})
@@ -45,7 +45,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("close without a body: %d", a.StatusCode)
 	}
 	x.Inject(bpcctest.Fault{Truncate: true})
-	if a := get(); a.StatusCode != 200 || a.err != nil || a.body != whole[:len(whole)/2] || a.ContentLength != int64(len(a.body)) {
+	if a := get(); a.StatusCode != 200 || a.err != nil || a.body != complete[:len(complete)/2] || a.ContentLength != int64(len(a.body)) {
 		t.Errorf("truncate: %d, %v, length %d, %s", a.StatusCode, a.err, a.ContentLength, a.body)
 	}
 	x.Inject(bpcctest.Fault{EmptyGrids: true})
@@ -58,12 +58,12 @@ func TestFaults(t *testing.T) {
 	}
 	began := time.Now()
 	x.Inject(bpcctest.Fault{Delay: 30 * time.Millisecond})
-	if a := get(); a.body != whole || time.Since(began) < 30*time.Millisecond {
+	if a := get(); a.body != complete || time.Since(began) < 30*time.Millisecond {
 		t.Errorf("delay: %s after %v", a.body, time.Since(began))
 	}
 	began = time.Now()
 	x.Inject(bpcctest.Fault{Drip: 100 * time.Microsecond})
-	if a := get(); a.body != whole || time.Since(began) < time.Duration(len(whole))*100*time.Microsecond {
+	if a := get(); a.body != complete || time.Since(began) < time.Duration(len(complete))*100*time.Microsecond {
 		t.Errorf("drip: %s after %v", a.body, time.Since(began))
 	}
 	// The client itself repeats a request whose used connection was reset.
@@ -71,7 +71,7 @@ func TestFaults(t *testing.T) {
 	if a := get(); a.err == nil {
 		t.Errorf("reset: %d %s", a.StatusCode, a.body)
 	}
-	if a := get(); a.body != whole {
+	if a := get(); a.body != complete {
 		t.Errorf("afterwards: %s", a.body)
 	}
 
@@ -83,13 +83,13 @@ func TestFaults(t *testing.T) {
 			t.Errorf("request %d: %d, want %d", i, a.StatusCode, want)
 		}
 	}
-	x.want(401, "POST", "/configapi/v2/oauth/token", "")
+	x.expectStatus(401, "POST", "/configapi/v2/oauth/token", "")
 	x.ClearFaults()
-	if a := get(); a.body != whole {
+	if a := get(); a.body != complete {
 		t.Errorf("cleared: %s", a.body)
 	}
 	x.Inject(bpcctest.Fault{Path: "/subscription", Status: 409})
-	x.want(409, "POST", "/statsapi/subscription", agents)
+	x.expectStatus(409, "POST", "/statsapi/subscription", agents)
 	x.Inject(bpcctest.Fault{Path: "/subscription", Close: true})
 	if a := x.do("POST", "/statsapi/subscription", agents); a.err == nil {
 		t.Errorf("subscribe over a cut connection: %d", a.StatusCode)
@@ -133,7 +133,7 @@ func TestFaultAsJSON(t *testing.T) {
 // being held up.
 func TestMaxInFlight(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
 	x.AddUser("other", "o")
 	other := x.login("other", "o").Token
 	x.token = ""
@@ -179,14 +179,14 @@ func TestLogHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var lines []string
-	x := start(t, bpcctest.Config{NotReadyPolls: -1, Log: func(format string, args ...any) {
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1, Log: func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
 		lines = append(lines, strings.TrimSpace(fmt.Sprintf(format, args...)))
 	}})
 	x.subscribe(agents)
 	x.data()
-	x.want(404, "GET", "/nowhere", "")
+	x.expectStatus(404, "GET", "/nowhere", "")
 	mu.Lock()
 	defer mu.Unlock()
 	text := strings.Join(lines, "\n")

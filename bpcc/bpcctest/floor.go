@@ -39,13 +39,13 @@ type Floor struct {
 	tenant *Tenant
 
 	// All below is guarded by the tenant's mutex.
-	world   *World
-	random  *rand.Rand
-	now     time.Time
-	agenda  agenda
-	planned int // events so far
-	workers []*worker
-	lines   []*line
+	world     *World
+	random    *rand.Rand
+	now       time.Time
+	schedule  eventHeap
+	lastEvent int // events so far
+	workers   []*worker
+	lines     []*line
 }
 
 // NewFloor puts a contact centre on a tenant. It stands still until
@@ -61,8 +61,8 @@ func NewFloor(t *Tenant, c FloorConfig) *Floor {
 	f := &Floor{config: c, tenant: t, now: c.Start, random: rand.New(rand.NewPCG(c.Seed, 0x6270_6363))}
 	t.Update(func(w *World) {
 		f.world = w
-		w.clock = func() time.Time { return f.now }
-		f.open()
+		w.now = func() time.Time { return f.now }
+		f.setUp()
 	})
 	return f
 }
@@ -71,8 +71,8 @@ func NewFloor(t *Tenant, c FloorConfig) *Floor {
 func (f *Floor) Step(d time.Duration) {
 	f.tenant.Update(func(*World) {
 		until := f.now.Add(d)
-		for len(f.agenda) > 0 && !f.agenda[0].at.After(until) {
-			e, ok := heap.Pop(&f.agenda).(event)
+		for len(f.schedule) > 0 && !f.schedule[0].at.After(until) {
+			e, ok := heap.Pop(&f.schedule).(event)
 			if !ok {
 				return // the agenda holds nothing but events
 			}
@@ -108,50 +108,50 @@ func (f *Floor) ResetDaily() { f.tenant.ResetDaily() }
 
 // event is something that will happen on the floor.
 type event struct {
-	at time.Time
-	n  int // decides between events of one instant: first planned, first done
-	do func()
+	at    time.Time
+	order int // decides between events of one instant: first planned, first done
+	do    func()
 }
 
-// agenda is a heap of events, the next one first.
-type agenda []event
+// eventHeap is a heap of events, the next one first.
+type eventHeap []event
 
-func (a agenda) Len() int      { return len(a) }
-func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-func (a agenda) Less(i, j int) bool {
-	return cmp.Or(a[i].at.Compare(a[j].at), cmp.Compare(a[i].n, a[j].n)) < 0
+func (a eventHeap) Len() int      { return len(a) }
+func (a eventHeap) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+func (a eventHeap) Less(i, j int) bool {
+	return cmp.Or(a[i].at.Compare(a[j].at), cmp.Compare(a[i].order, a[j].order)) < 0
 }
 
 // Push and Pop are for container/heap alone, which wants them in these types.
-func (a *agenda) Push(x any) {
+func (a *eventHeap) Push(x any) {
 	if e, ok := x.(event); ok {
 		*a = append(*a, e)
 	}
 }
 
 // Pop takes the last element, for container/heap.
-func (a *agenda) Pop() any {
+func (a *eventHeap) Pop() any {
 	last := len(*a) - 1
 	e := (*a)[last]
 	*a = (*a)[:last]
 	return e
 }
 
-// in plans do to happen after d.
-func (f *Floor) in(d time.Duration, do func()) {
-	f.planned++
-	heap.Push(&f.agenda, event{f.now.Add(max(d, 0)), f.planned, do})
+// scheduleAfter plans do to happen after d.
+func (f *Floor) scheduleAfter(d time.Duration, do func()) {
+	f.lastEvent++
+	heap.Push(&f.schedule, event{f.now.Add(max(d, 0)), f.lastEvent, do})
 }
 
-// about is a random time of an exponential distribution, never below least.
-func (f *Floor) about(mean, least time.Duration) time.Duration {
-	return max(time.Duration(f.random.ExpFloat64()*float64(mean)), least)
+// randomExp is a random time of an exponential distribution, never below least.
+func (f *Floor) randomExp(mean, minimum time.Duration) time.Duration {
+	return max(time.Duration(f.random.ExpFloat64()*float64(mean)), minimum)
 }
 
-// between is a random time, all in the range alike.
-func (f *Floor) between(least, most time.Duration) time.Duration {
-	return least + time.Duration(f.random.Int64N(int64(most-least)))
+// randomBetween is a random time, all in the range alike.
+func (f *Floor) randomBetween(lower, upper time.Duration) time.Duration {
+	return lower + time.Duration(f.random.Int64N(int64(upper-lower)))
 }
 
-// chance is true with probability p.
-func (f *Floor) chance(p float64) bool { return f.random.Float64() < p }
+// randomBool is true with probability p.
+func (f *Floor) randomBool(p float64) bool { return f.random.Float64() < p }

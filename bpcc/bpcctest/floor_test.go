@@ -33,7 +33,7 @@ func columnsOf(names []string) []bpcc.Column {
 	return list
 }
 
-func everything() bpcc.Subscription {
+func fullSubscription() bpcc.Subscription {
 	return bpcc.Subscription{"a": {
 		AgentGrids:   []bpcc.Grid{{ID: "a", Columns: columnsOf(agentColumns)}},
 		ServiceGrids: []bpcc.Grid{{ID: "s", Columns: columnsOf(serviceColumns)}},
@@ -41,19 +41,19 @@ func everything() bpcc.Subscription {
 	}}
 }
 
-var monday = time.Date(2026, 3, 2, 13, 0, 0, 0, time.UTC)
+var startTime = time.Date(2026, 3, 2, 13, 0, 0, 0, time.UTC)
 
 func newFloor(c bpcctest.FloorConfig) (*bpcctest.Tenant, *bpcctest.Floor) {
 	t := bpcctest.New(bpcctest.Config{})
 	if c.Start.IsZero() {
-		c.Start = monday
+		c.Start = startTime
 	}
 	return t, bpcctest.NewFloor(t, c)
 }
 
 func TestFloorIsDeterministic(t *testing.T) {
 	t.Parallel()
-	sub := everything()
+	sub := fullSubscription()
 	one, floorOne := newFloor(bpcctest.FloorConfig{Seed: 7})
 	two, floorTwo := newFloor(bpcctest.FloorConfig{Seed: 7})
 	other, floorOther := newFloor(bpcctest.FloorConfig{Seed: 8})
@@ -76,7 +76,7 @@ func TestFloorIsDeterministic(t *testing.T) {
 func TestFloorIsConsistent(t *testing.T) {
 	t.Parallel()
 	tenant, floor := newFloor(bpcctest.FloorConfig{Seed: 3})
-	sub := everything()
+	sub := fullSubscription()
 	last := map[string]float64{} // counters by row and column
 	for step := range 600 {
 		got := parse(t, tenant.Snapshot(sub))["a"]
@@ -104,9 +104,9 @@ func TestFloorIsConsistent(t *testing.T) {
 			if (row["active_item_media_type"] != "") != (state == "busy") || row["acd_next_state"] != "" && state != "busy" || row["reason"] != "" && state != "not_ready" {
 				t.Fatalf("step %d: agent %v", step, row)
 			}
-			grows(t, last, row["login_id"], row, agentColumns)
+			checkCounters(t, last, row["login_id"], row, agentColumns)
 		}
-		waiting, received, most := 0, 0, 0
+		waiting, received, limit := 0, 0, 0
 		for _, row := range got.Services[0].Values {
 			name := row["name"]
 			for _, c := range []string{"agents_logged", "agents_busy", "agents_ready"} {
@@ -122,11 +122,11 @@ func TestFloorIsConsistent(t *testing.T) {
 			if level, err := strconv.ParseFloat(row["service_level"], 64); err != nil || level <= 0 || level > 1 {
 				t.Fatalf("step %d: service level %q of %s", step, row["service_level"], name)
 			}
-			waiting, received, most = waiting+integer(row["in_calls_waiting"]), received+integer(row["in_calls_received_per_day"]), max(most, integer(row["in_max_wait_time"]))
-			grows(t, last, name, row, serviceColumns)
+			waiting, received, limit = waiting+integer(row["in_calls_waiting"]), received+integer(row["in_calls_received_per_day"]), max(limit, integer(row["in_max_wait_time"]))
+			checkCounters(t, last, name, row, serviceColumns)
 		}
 		if integer(got.Totals["in_calls_waiting"]) != waiting || integer(got.Totals["in_calls_received_per_day"]) != received ||
-			integer(got.Totals["in_max_wait_time"]) != most || integer(got.Totals["agents_busy"]) != count["agents_busy"] ||
+			integer(got.Totals["in_max_wait_time"]) != limit || integer(got.Totals["agents_busy"]) != count["agents_busy"] ||
 			integer(got.Totals["agents_logged"]) != count["agents_logged"] || integer(got.Totals["agents_ready"]) != count["agents_ready"] {
 			t.Fatalf("step %d: totals %v", step, got.Totals)
 		}
@@ -146,8 +146,8 @@ func isCounter(column string) bool {
 		!strings.Contains(column, "average") && !strings.Contains(column, "percent")
 }
 
-// grows fails if a counter of the day has fallen.
-func grows(t *testing.T, last map[string]float64, who string, row map[string]string, columns []string) {
+// checkCounters fails if a counter of the day has fallen.
+func checkCounters(t *testing.T, last map[string]float64, who string, row map[string]string, columns []string) {
 	t.Helper()
 	for _, c := range columns {
 		if !isCounter(c) {
@@ -165,7 +165,7 @@ func TestFloorResetsDaily(t *testing.T) {
 	t.Parallel()
 	tenant, floor := newFloor(bpcctest.FloorConfig{ResetAfter: 10 * time.Minute})
 	sums := func() (handled, received int) {
-		got := parse(t, tenant.Snapshot(everything()))["a"]
+		got := parse(t, tenant.Snapshot(fullSubscription()))["a"]
 		for _, row := range got.Agents[0].Values {
 			handled += integer(row["in_calls_handled_per_day"])
 		}
@@ -188,16 +188,16 @@ func TestFloorResetsDaily(t *testing.T) {
 	}
 }
 
-// life is what a viewer of a demo sees in one simulated span.
-type life struct {
-	changes, flips, queues, logins, logouts int
-	reasons                                 map[string]bool
-	firstChange, firstFlip, firstQueue      time.Duration
-	nextStates                              int
+// activity is what a viewer of a demo sees in one simulated span.
+type activity struct {
+	changes, flips, queues, logins, logouts  int
+	reasons                                  map[string]bool
+	firstChangeAt, firstFlipAt, firstQueueAt time.Duration
+	nextStates                               int
 }
 
-func watch(t *testing.T, tenant *bpcctest.Tenant, floor *bpcctest.Floor, span time.Duration) life {
-	l := life{reasons: map[string]bool{}}
+func observeActivity(t *testing.T, tenant *bpcctest.Tenant, floor *bpcctest.Floor, span time.Duration) activity {
+	l := activity{reasons: map[string]bool{}}
 	sub := bpcc.Subscription{"a": {
 		AgentGrids:   []bpcc.Grid{{ID: "a", Columns: columnsOf([]string{"login_id", "acd_state", "acd_next_state", "reason"})}},
 		ServiceGrids: []bpcc.Grid{{ID: "s", Columns: columnsOf([]string{"name", "in_calls_waiting", "agents_ready"})}},
@@ -213,7 +213,7 @@ func watch(t *testing.T, tenant *bpcctest.Tenant, floor *bpcctest.Floor, span ti
 		for _, row := range got.Agents[0].Values {
 			who, state := row["login_id"], row["acd_state"]
 			if was, known := states[who]; known && was != state {
-				note(&l.changes, &l.firstChange, at)
+				note(&l.changes, &l.firstChangeAt, at)
 				if was == "" {
 					l.logins++
 				}
@@ -230,10 +230,10 @@ func watch(t *testing.T, tenant *bpcctest.Tenant, floor *bpcctest.Floor, span ti
 		for _, row := range got.Services[0].Values {
 			name, available, long := row["name"], row["agents_ready"] != "0", integer(row["in_calls_waiting"]) > 5
 			if was, known := ready[name]; known && was != available {
-				note(&l.flips, &l.firstFlip, at)
+				note(&l.flips, &l.firstFlipAt, at)
 			}
 			if was, known := queued[name]; known && !was && long {
-				note(&l.queues, &l.firstQueue, at)
+				note(&l.queues, &l.firstQueueAt, at)
 			}
 			ready[name], queued[name] = available, long
 		}
@@ -243,11 +243,11 @@ func watch(t *testing.T, tenant *bpcctest.Tenant, floor *bpcctest.Floor, span ti
 }
 
 // A demo of forty agents has something to show every second.
-func TestFloorIsLively(t *testing.T) {
+func TestFloorIsActive(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
 		tenant, floor := newFloor(bpcctest.FloorConfig{Seed: seed})
-		l := watch(t, tenant, floor, 10*time.Minute)
+		l := observeActivity(t, tenant, floor, 10*time.Minute)
 		t.Logf("seed %d: %+v", seed, l)
 		switch {
 		case l.changes < 400 || l.changes > 1200:
@@ -256,8 +256,8 @@ func TestFloorIsLively(t *testing.T) {
 			t.Errorf("seed %d: %d flips of availability in 10 minutes", seed, l.flips)
 		case l.queues < 15 || l.queues > 60:
 			t.Errorf("seed %d: %d queues above five in 10 minutes", seed, l.queues)
-		case l.firstChange > 5*time.Second || l.firstFlip > 20*time.Second || l.firstQueue > 20*time.Second:
-			t.Errorf("seed %d: a slow start: change after %v, flip after %v, queue after %v", seed, l.firstChange, l.firstFlip, l.firstQueue)
+		case l.firstChangeAt > 5*time.Second || l.firstFlipAt > 20*time.Second || l.firstQueueAt > 20*time.Second:
+			t.Errorf("seed %d: a slow start: change after %v, flip after %v, queue after %v", seed, l.firstChangeAt, l.firstFlipAt, l.firstQueueAt)
 		case l.logins == 0 || l.logouts == 0 || l.nextStates == 0:
 			t.Errorf("seed %d: %d logins, %d logouts, %d seconds with a next state", seed, l.logins, l.logouts, l.nextStates)
 		}
@@ -276,7 +276,7 @@ func TestFloorOfAnySize(t *testing.T) {
 	} {
 		tenant, floor := newFloor(c)
 		floor.Step(5 * time.Minute)
-		got := parse(t, tenant.Snapshot(everything()))["a"]
+		got := parse(t, tenant.Snapshot(fullSubscription()))["a"]
 		if a, s := len(got.Agents[0].Values), len(got.Services[0].Values); a != c.Agents || s != c.Services {
 			t.Errorf("%+v: %d agents and %d services", c, a, s)
 		}
@@ -288,7 +288,7 @@ func TestFloorSurvivesScripts(t *testing.T) {
 	t.Parallel()
 	tenant, floor := newFloor(bpcctest.FloorConfig{Agents: 10, Services: 2})
 	floor.Step(time.Minute)
-	logins := parse(t, tenant.Snapshot(everything()))["a"].Agents[0].column("login_id")
+	logins := parse(t, tenant.Snapshot(fullSubscription()))["a"].Agents[0].column("login_id")
 	tenant.RemoveService("Sales")
 	tenant.SetDispositions()
 	for _, login := range logins[1:] {
@@ -296,7 +296,7 @@ func TestFloorSurvivesScripts(t *testing.T) {
 	}
 	tenant.SetState(logins[0], "supervising", "")
 	floor.Step(2 * time.Hour)
-	got := parse(t, tenant.Snapshot(everything()))["a"]
+	got := parse(t, tenant.Snapshot(fullSubscription()))["a"]
 	if a, s := got.Agents[0].column("login_id"), got.Services[0].column("name"); len(a) != 1 || !slices.Equal(s, []string{"Support"}) {
 		t.Errorf("agents %v, services %v", a, s)
 	}
@@ -311,7 +311,7 @@ func TestFloorRun(t *testing.T) {
 		floor.Run(ctx, time.Second)
 		stepped, by := newFloor(bpcctest.FloorConfig{})
 		by.Step(2 * time.Minute)
-		if !bytes.Equal(run.Snapshot(everything()), stepped.Snapshot(everything())) {
+		if !bytes.Equal(run.Snapshot(fullSubscription()), stepped.Snapshot(fullSubscription())) {
 			t.Error("a minute at speed 2 is not two minutes")
 		}
 	})

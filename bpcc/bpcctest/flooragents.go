@@ -6,42 +6,42 @@ import (
 
 // How agents behave.
 const (
-	meanTalk     = 55 * time.Second
-	meanWrapUp   = 13 * time.Second
-	meanShift    = 45 * time.Minute
-	meanTimeOff  = 7 * time.Minute
-	betweenOuts  = 12 * time.Minute // from ready to a call of one's own
-	betweenRests = 15 * time.Minute // from ready to a break
+	meanTalk         = 55 * time.Second
+	meanWrapUp       = 13 * time.Second
+	meanShift        = 45 * time.Minute
+	meanTimeOff      = 7 * time.Minute
+	outboundInterval = 12 * time.Minute // from ready to a call of one's own
+	breakInterval    = 15 * time.Minute // from ready to a break
 )
 
 // worker is an agent's life on the floor.
 type worker struct {
-	login      string
-	skills     []*line
-	readySince time.Time
-	shiftEnd   time.Time
-	rest       string // reason of the break asked for after this call
-	turn       int    // counts the states; what was planned in an older one is void
+	login       string
+	skills      []*line
+	readySince  time.Time
+	shiftEnd    time.Time
+	breakReason string // reason of the break asked for after this call
+	stateCount  int    // counts the states; what was planned in an older one is void
 }
 
-// enter puts an agent into a state. False means that a script has removed the
+// changeState puts an agent into a state. False means that a script has removed the
 // agent, whose life ends with that.
-func (f *Floor) enter(wk *worker, state, reason string) bool {
-	wk.turn++
+func (f *Floor) changeState(wk *worker, state, reason string) bool {
+	wk.stateCount++
 	a := f.world.agents[wk.login]
 	if a == nil {
 		return false
 	}
-	a.NextState, a.held = "", 0
+	a.NextState, a.holdTime = "", 0
 	f.world.SetState(wk.login, state, reason)
 	return true
 }
 
-// then plans what the agent does after d, unless something else comes first.
-func (f *Floor) then(wk *worker, d time.Duration, do func()) {
-	turn := wk.turn
-	f.in(d, func() {
-		if wk.turn == turn && f.world.agents[wk.login] != nil {
+// scheduleUnlessChanged plans what the agent does after d, unless something else comes first.
+func (f *Floor) scheduleUnlessChanged(wk *worker, d time.Duration, do func()) {
+	stateCount := wk.stateCount
+	f.scheduleAfter(d, func() {
+		if wk.stateCount == stateCount && f.world.agents[wk.login] != nil {
 			do()
 		}
 	})
@@ -55,39 +55,39 @@ func (f *Floor) isReady(wk *worker) bool {
 
 // logIn starts a shift: not ready at first, then ready.
 func (f *Floor) logIn(wk *worker) {
-	wk.shiftEnd = f.now.Add(f.about(meanShift, 5*time.Minute))
-	if f.enter(wk, "not_ready", "") {
-		f.then(wk, f.between(2*time.Second, 12*time.Second), func() { f.free(wk) })
+	wk.shiftEnd = f.now.Add(f.randomExp(meanShift, 5*time.Minute))
+	if f.changeState(wk, "not_ready", "") {
+		f.scheduleUnlessChanged(wk, f.randomBetween(2*time.Second, 12*time.Second), func() { f.nextTask(wk) })
 	}
 }
 
 func (f *Floor) logOut(wk *worker) {
-	if f.enter(wk, "", "") {
-		f.then(wk, f.about(meanTimeOff, time.Minute), func() { f.logIn(wk) })
+	if f.changeState(wk, "", "") {
+		f.scheduleUnlessChanged(wk, f.randomExp(meanTimeOff, time.Minute), func() { f.logIn(wk) })
 	}
 }
 
-// free is an agent with nothing to do: the shift is over, a call waits, or the
+// nextTask is an agent with nothing to do: the shift is over, a call waits, or the
 // agent is ready for the next one.
-func (f *Floor) free(wk *worker) {
+func (f *Floor) nextTask(wk *worker) {
 	if !f.now.Before(wk.shiftEnd) {
 		f.logOut(wk)
 		return
 	}
-	if c := f.oldest(wk); c != nil {
-		f.answer(wk, c)
+	if c := f.oldestCall(wk); c != nil {
+		f.connectCall(wk, c)
 		return
 	}
 	wk.readySince = f.now
-	if !f.enter(wk, "ready", "") {
+	if !f.changeState(wk, "ready", "") {
 		return
 	}
-	f.then(wk, f.about(betweenOuts, time.Second), func() { f.callOut(wk) })
-	f.then(wk, f.about(betweenRests, time.Second), func() { f.pause(wk, f.reason()) })
-	f.then(wk, wk.shiftEnd.Sub(f.now), func() { f.logOut(wk) })
+	f.scheduleUnlessChanged(wk, f.randomExp(outboundInterval, time.Second), func() { f.startOutboundCall(wk) })
+	f.scheduleUnlessChanged(wk, f.randomExp(breakInterval, time.Second), func() { f.takeBreak(wk, f.randomReason()) })
+	f.scheduleUnlessChanged(wk, wk.shiftEnd.Sub(f.now), func() { f.logOut(wk) })
 }
 
-func (f *Floor) callOut(wk *worker) {
+func (f *Floor) startOutboundCall(wk *worker) {
 	if len(wk.skills) == 0 {
 		return
 	}
@@ -95,74 +95,74 @@ func (f *Floor) callOut(wk *worker) {
 	if s := f.world.services[l.name]; s != nil {
 		s.day.outAnswered++
 	}
-	f.talk(wk, l, true, f.about(meanTalk, 5*time.Second))
+	f.startCall(wk, l, true, f.randomExp(meanTalk, 5*time.Second))
 }
 
-// talk is a call from its first word to its last.
-func (f *Floor) talk(wk *worker, l *line, out bool, d time.Duration) {
-	if !f.enter(wk, "busy", "") {
+// startCall is a call from its first word to its last.
+func (f *Floor) startCall(wk *worker, l *line, out bool, d time.Duration) {
+	if !f.changeState(wk, "busy", "") {
 		return
 	}
 	f.world.agents[wk.login].media = l.media
-	if f.chance(0.15) {
-		f.then(wk, d/2, func() {
-			wk.rest = f.reason()
+	if f.randomBool(0.15) {
+		f.scheduleUnlessChanged(wk, d/2, func() {
+			wk.breakReason = f.randomReason()
 			f.world.agents[wk.login].NextState = "not_ready"
 		})
 	}
-	if f.chance(0.2) {
-		hold := min(f.between(3*time.Second, 20*time.Second), d/4)
-		f.then(wk, d/4+hold, func() { f.world.agents[wk.login].held += hold })
+	if f.randomBool(0.2) {
+		holdTime := min(f.randomBetween(3*time.Second, 20*time.Second), d/4)
+		f.scheduleUnlessChanged(wk, d/4+holdTime, func() { f.world.agents[wk.login].holdTime += holdTime })
 	}
-	f.then(wk, d, func() { f.wrapUp(wk, out, d) })
+	f.scheduleUnlessChanged(wk, d, func() { f.wrapUp(wk, out, d) })
 }
 
 // wrapUp is the work after a call. The call counts as handled when it ends.
 func (f *Floor) wrapUp(wk *worker, out bool, talked time.Duration) {
-	d := f.about(meanWrapUp, 3*time.Second)
-	if !f.enter(wk, "after_call_work", "") {
+	d := f.randomExp(meanWrapUp, 3*time.Second)
+	if !f.changeState(wk, "after_call_work", "") {
 		return
 	}
 	a := f.world.agents[wk.login]
 	if out {
-		a.day.out++
+		a.today.callsOut++
 	} else {
-		a.day.in++
+		a.today.callsIn++
 	}
-	a.day.handling += talked + d
+	a.today.handling += talked + d
 	if list := f.world.dispositions; len(list) > 0 {
 		f.world.AddDisposition(wk.login, list[f.random.IntN(len(list))].Name)
 	}
-	f.then(wk, d, func() {
-		reason := wk.rest
-		wk.rest = ""
+	f.scheduleUnlessChanged(wk, d, func() {
+		reason := wk.breakReason
+		wk.breakReason = ""
 		switch {
 		case reason != "":
-			f.pause(wk, reason)
-		case f.chance(0.04):
-			f.pause(wk, f.reason())
+			f.takeBreak(wk, reason)
+		case f.randomBool(0.04):
+			f.takeBreak(wk, f.randomReason())
 		default:
-			f.free(wk)
+			f.nextTask(wk)
 		}
 	})
 }
 
-// pause is a break. Now and then its reason changes before it ends.
-func (f *Floor) pause(wk *worker, reason string) {
-	if !f.enter(wk, "not_ready", reason) {
+// takeBreak is a break. Now and then its reason changes before it ends.
+func (f *Floor) takeBreak(wk *worker, reason string) {
+	if !f.changeState(wk, "not_ready", reason) {
 		return
 	}
-	d := f.between(time.Minute, 2*time.Minute)
+	d := f.randomBetween(time.Minute, 2*time.Minute)
 	if reason != "Break" {
-		d = f.between(2*time.Minute, 6*time.Minute)
+		d = f.randomBetween(2*time.Minute, 6*time.Minute)
 	}
-	if f.chance(0.1) {
-		f.then(wk, d/2, func() { f.world.SetState(wk.login, "not_ready", f.reason()) })
+	if f.randomBool(0.1) {
+		f.scheduleUnlessChanged(wk, d/2, func() { f.world.SetState(wk.login, "not_ready", f.randomReason()) })
 	}
-	f.then(wk, d, func() { f.free(wk) })
+	f.scheduleUnlessChanged(wk, d, func() { f.nextTask(wk) })
 }
 
-// reason draws why an agent is not ready; short breaks are the most frequent.
-func (f *Floor) reason() string {
+// randomReason draws why an agent is not ready; short breaks are the most frequent.
+func (f *Floor) randomReason() string {
 	return [...]string{"Break", "Break", "Break", "Lunch", "Meeting", "Training"}[f.random.IntN(6)]
 }

@@ -9,13 +9,13 @@ import (
 // How customers behave. Calls are shorter than in life, so that forty agents
 // make about one change of state per second.
 const (
-	meanPatience = 30 * time.Second
+	meanQueueTime = 30 * time.Second
 	// shortAbandon is where giving up stops being "short".
 	shortAbandon = 10 * time.Second
 	// baseLoad is the waves' share of what the agents could handle. The rest of
 	// a busy day comes in surges.
-	baseLoad = 0.5
-	wave     = 4 * time.Minute
+	baseLoad       = 0.5
+	callRatePeriod = 4 * time.Minute
 	// surgeEvery is for a floor of surgeAgents or more; smaller ones could not
 	// work off that many.
 	surgeEvery  = 27 * time.Second
@@ -36,29 +36,29 @@ type line struct {
 type call struct {
 	line    *line
 	arrived time.Time
-	gone    bool // answered or given up
+	ended   bool // answered or given up
 }
 
-// calls plans the next call of a line. The rate follows a wave: calls are drawn
+// scheduleCalls plans the next call of a line. The rate follows a wave: calls are drawn
 // for its crest and thinned out elsewhere.
-func (f *Floor) calls(l *line) {
-	const crest = 1.6
+func (f *Floor) scheduleCalls(l *line) {
+	const peakFactor = 1.6
 	if l.rate <= 0 {
 		return
 	}
-	f.in(time.Duration(f.random.ExpFloat64()/(l.rate*crest)*float64(time.Second)), func() {
-		at := 2*math.Pi*f.now.Sub(f.config.Start).Seconds()/wave.Seconds() + l.phase
-		if f.chance((1 + (crest-1)*math.Sin(at)) / crest) {
-			f.arrive(l)
+	f.scheduleAfter(time.Duration(f.random.ExpFloat64()/(l.rate*peakFactor)*float64(time.Second)), func() {
+		at := 2*math.Pi*f.now.Sub(f.config.Start).Seconds()/callRatePeriod.Seconds() + l.phase
+		if f.randomBool((1 + (peakFactor-1)*math.Sin(at)) / peakFactor) {
+			f.callArrives(l)
 		}
-		f.calls(l)
+		f.scheduleCalls(l)
 	})
 }
 
-// surge lets a crowd call one service within seconds, enough of them to leave
+// scheduleSurge lets a crowd call one service within seconds, enough of them to leave
 // nobody ready and more than five waiting, and plans the next one.
-func (f *Floor) surge(after time.Duration) {
-	f.in(after, func() {
+func (f *Floor) scheduleSurge(after time.Duration) {
+	f.scheduleAfter(after, func() {
 		l := f.lines[f.random.IntN(len(f.lines))]
 		ready := 0
 		for _, wk := range l.workers {
@@ -67,16 +67,16 @@ func (f *Floor) surge(after time.Duration) {
 			}
 		}
 		for range ready + 7 + f.random.IntN(4) {
-			f.in(f.between(0, 4*time.Second), func() { f.arrive(l) })
+			f.scheduleAfter(f.randomBetween(0, 4*time.Second), func() { f.callArrives(l) })
 		}
-		quieter := max(1, float64(surgeAgents)/float64(len(f.workers)))
-		f.surge(time.Duration(quieter * float64(f.between(surgeEvery-7*time.Second, surgeEvery+7*time.Second))))
+		factor := max(1, float64(surgeAgents)/float64(len(f.workers)))
+		f.scheduleSurge(time.Duration(factor * float64(f.randomBetween(surgeEvery-7*time.Second, surgeEvery+7*time.Second))))
 	})
 }
 
-// arrive is a customer's call: the agent who has been ready longest takes it, or
+// callArrives is a customer's call: the agent who has been ready longest takes it, or
 // it waits until one is, or until the customer has had enough.
-func (f *Floor) arrive(l *line) {
+func (f *Floor) callArrives(l *line) {
 	s := f.world.services[l.name]
 	if s == nil {
 		return // a script has removed the service
@@ -90,17 +90,17 @@ func (f *Floor) arrive(l *line) {
 		}
 	}
 	if first != nil {
-		f.answer(first, c)
+		f.connectCall(first, c)
 		return
 	}
 	s.day.queued++
 	l.queue = append(l.queue, c)
-	f.showQueue(l)
-	f.in(f.about(meanPatience, 3*time.Second), func() {
-		if c.gone {
+	f.updateQueueStats(l)
+	f.scheduleAfter(f.randomExp(meanQueueTime, 3*time.Second), func() {
+		if c.ended {
 			return
 		}
-		f.leave(c)
+		f.removeFromQueue(c)
 		if s := f.world.services[l.name]; s != nil {
 			if f.now.Sub(c.arrived) < shortAbandon {
 				s.day.shortAbandoned++
@@ -111,17 +111,17 @@ func (f *Floor) arrive(l *line) {
 	})
 }
 
-// leave takes a call out of its queue.
-func (f *Floor) leave(c *call) {
-	c.gone = true
+// removeFromQueue takes a call out of its queue.
+func (f *Floor) removeFromQueue(c *call) {
+	c.ended = true
 	if i := slices.Index(c.line.queue, c); i >= 0 {
 		c.line.queue = slices.Delete(c.line.queue, i, i+1)
-		f.showQueue(c.line)
+		f.updateQueueStats(c.line)
 	}
 }
 
-// showQueue makes the queue what the service's statistics tell.
-func (f *Floor) showQueue(l *line) {
+// updateQueueStats makes the queue what the service's statistics tell.
+func (f *Floor) updateQueueStats(l *line) {
 	s := f.world.services[l.name]
 	if s == nil {
 		return
@@ -132,9 +132,9 @@ func (f *Floor) showQueue(l *line) {
 	}
 }
 
-// answer connects a call with an agent.
-func (f *Floor) answer(wk *worker, c *call) {
-	f.leave(c)
+// connectCall connects a call with an agent.
+func (f *Floor) connectCall(wk *worker, c *call) {
+	f.removeFromQueue(c)
 	if s := f.world.services[c.line.name]; s != nil {
 		waited := f.now.Sub(c.arrived)
 		s.day.answered++
@@ -143,11 +143,11 @@ func (f *Floor) answer(wk *worker, c *call) {
 			s.day.inTime++
 		}
 	}
-	f.talk(wk, c.line, false, f.about(meanTalk, 5*time.Second))
+	f.startCall(wk, c.line, false, f.randomExp(meanTalk, 5*time.Second))
 }
 
-// oldest finds the call that has waited longest for one of the agent's skills.
-func (f *Floor) oldest(wk *worker) *call {
+// oldestCall finds the call that has waited longest for one of the agent's skills.
+func (f *Floor) oldestCall(wk *worker) *call {
 	var first *call
 	for _, l := range wk.skills {
 		if len(l.queue) > 0 && (first == nil || l.queue[0].arrived.Before(first.arrived)) {

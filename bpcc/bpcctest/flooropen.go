@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// open hires agents, opens services and starts the day in its middle.
-func (f *Floor) open() {
+// setUp hires agents, opens services and starts the day in its middle.
+func (f *Floor) setUp() {
 	for i := range f.config.Services {
 		l := &line{name: serviceName(i), media: "voice", phase: f.random.Float64() * 2 * math.Pi}
 		if strings.Contains(l.name, "Chat") {
@@ -17,43 +17,43 @@ func (f *Floor) open() {
 		f.lines = append(f.lines, l)
 		f.world.SetService(Service{Name: l.name})
 	}
-	taken := map[string]bool{}
+	used := map[string]bool{}
 	teams := min(len(teamNames), (f.config.Agents+9)/10)
 	for i := range f.config.Agents {
-		f.hire(i, teamNames[i%max(teams, 1)], taken)
+		f.addWorker(i, teamNames[i%max(teams, 1)], used)
 	}
 	for _, wk := range f.workers {
 		// What an agent could handle goes in equal shares to the skills.
 		for _, l := range wk.skills {
 			l.rate += baseLoad / (meanTalk + meanWrapUp).Seconds() / float64(len(wk.skills))
 		}
-		f.begin(wk)
+		f.seedState(wk)
 	}
 	for _, l := range f.lines {
-		f.calls(l)
+		f.scheduleCalls(l)
 	}
 	if len(f.lines) > 0 && len(f.workers) > 0 {
-		f.surge(2 * time.Second)
+		f.scheduleSurge(2 * time.Second)
 	}
-	f.reset()
+	f.scheduleReset()
 }
 
-// reset plans the daily resets.
-func (f *Floor) reset() {
-	f.in(f.config.ResetAfter, func() {
+// scheduleReset plans the daily resets.
+func (f *Floor) scheduleReset() {
+	f.scheduleAfter(f.config.ResetAfter, func() {
 		f.world.ResetDaily()
-		f.reset()
+		f.scheduleReset()
 	})
 }
 
-// hire adds an agent with a name, one to three skills and a morning's work.
-func (f *Floor) hire(i int, team string, taken map[string]bool) {
+// addWorker adds an agent with a name, one to three skills and a morning's work.
+func (f *Floor) addWorker(i int, team string, used map[string]bool) {
 	first, last := firstNames[f.random.IntN(len(firstNames))], lastNames[f.random.IntN(len(lastNames))]
-	login := first.plain + "." + last.plain
-	for n := 2; taken[login]; n++ {
-		login = first.plain + "." + last.plain + strconv.Itoa(n)
+	login := first.ascii + "." + last.ascii
+	for n := 2; used[login]; n++ {
+		login = first.ascii + "." + last.ascii + strconv.Itoa(n)
 	}
-	taken[login] = true
+	used[login] = true
 	wk := &worker{login: login}
 	a := Agent{Login: login, First: first.text, Last: last.text, Team: team, Extension: strconv.Itoa(1001 + i)}
 	for _, k := range f.random.Perm(len(f.lines))[:min(1+f.random.IntN(3), len(f.lines))] {
@@ -64,75 +64,75 @@ func (f *Floor) hire(i int, team string, taken map[string]bool) {
 	}
 	f.world.SetAgent(a)
 	f.workers = append(f.workers, wk)
-	f.remember(wk)
+	f.seedHistory(wk)
 }
 
-// remember gives an agent and its services the calls of the morning, so that
+// seedHistory gives an agent and its services the calls of the morning, so that
 // counters, averages and ratios have plausible values from the first snapshot.
-func (f *Floor) remember(wk *worker) {
+func (f *Floor) seedHistory(wk *worker) {
 	a := f.world.agents[wk.login]
 	if len(wk.skills) == 0 {
 		return
 	}
 	for range 40 + f.random.IntN(80) {
 		s := f.world.services[wk.skills[f.random.IntN(len(wk.skills))].name]
-		took := f.about(meanTalk, 5*time.Second) + f.about(meanWrapUp, 3*time.Second)
-		a.day.in++
-		a.day.handling += took
-		a.day.busy += took * 4 / 5
-		a.day.afterCall += took / 5
-		a.day.ready += took / 3
+		duration := f.randomExp(meanTalk, 5*time.Second) + f.randomExp(meanWrapUp, 3*time.Second)
+		a.today.callsIn++
+		a.today.handling += duration
+		a.today.busy += duration * 4 / 5
+		a.today.afterCall += duration / 5
+		a.today.ready += duration / 3
 		if list := f.world.dispositions; len(list) > 0 {
 			f.world.AddDisposition(wk.login, list[f.random.IntN(len(list))].Name)
 		}
 		s.day.received++
 		s.day.answered++
 		waited := time.Duration(0)
-		if f.chance(0.35) {
-			waited = f.about(20*time.Second, time.Second)
+		if f.randomBool(0.35) {
+			waited = f.randomExp(20*time.Second, time.Second)
 			s.day.queued++
 		}
 		if s.day.waited += waited; waited <= levelThreshold {
 			s.day.inTime++
 		}
 		switch {
-		case f.chance(0.06):
+		case f.randomBool(0.06):
 			s.day.received, s.day.queued, s.day.abandoned = s.day.received+1, s.day.queued+1, s.day.abandoned+1
-		case f.chance(0.03):
+		case f.randomBool(0.03):
 			s.day.received, s.day.queued, s.day.shortAbandoned = s.day.received+1, s.day.queued+1, s.day.shortAbandoned+1
 		}
 	}
 	f.world.services[wk.skills[0].name].day.outAnswered++
-	a.day.out++
-	a.day.handling += meanTalk
-	a.day.busy += meanTalk
-	a.day.pause = f.between(5*time.Minute, 40*time.Minute)
-	a.day.logged = a.day.ready + a.day.busy + a.day.afterCall + a.day.pause
+	a.today.callsOut++
+	a.today.handling += meanTalk
+	a.today.busy += meanTalk
+	a.today.pause = f.randomBetween(5*time.Minute, 40*time.Minute)
+	a.today.logged = a.today.ready + a.today.busy + a.today.afterCall + a.today.pause
 }
 
-// begin puts an agent into what somebody does in the middle of a day, begun some
+// seedState puts an agent into what somebody does in the middle of a day, begun some
 // time ago.
-func (f *Floor) begin(wk *worker) {
-	if f.chance(0.1) {
+func (f *Floor) seedState(wk *worker) {
+	if f.randomBool(0.1) {
 		f.logOut(wk)
 		return
 	}
 	// A shift of such a distribution has as much before it at any time as it
 	// had at its start.
-	wk.shiftEnd = f.now.Add(f.about(meanShift, 30*time.Second))
+	wk.shiftEnd = f.now.Add(f.randomExp(meanShift, 30*time.Second))
 	since := time.Duration(0)
 	switch p := f.random.Float64(); {
 	case p < 0.6 && len(wk.skills) > 0:
-		since = f.about(meanTalk/2, 0)
-		f.talk(wk, wk.skills[f.random.IntN(len(wk.skills))], false, f.about(meanTalk, time.Second))
+		since = f.randomExp(meanTalk/2, 0)
+		f.startCall(wk, wk.skills[f.random.IntN(len(wk.skills))], false, f.randomExp(meanTalk, time.Second))
 	case p < 0.7:
-		since = f.between(0, 5*time.Second)
+		since = f.randomBetween(0, 5*time.Second)
 		f.wrapUp(wk, false, meanTalk)
 	case p < 0.8:
-		since = f.between(0, time.Minute)
-		f.pause(wk, f.reason())
+		since = f.randomBetween(0, time.Minute)
+		f.takeBreak(wk, f.randomReason())
 	default:
-		f.free(wk)
+		f.nextTask(wk)
 	}
 	a := f.world.agents[wk.login]
 	a.since = f.now.Add(-since)

@@ -13,8 +13,8 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// people is a small contact centre: two teams, two services.
-func people(t *bpcctest.Tenant) {
+// smallCentre is a small contact centre: two teams, two services.
+func smallCentre(t *bpcctest.Tenant) {
 	t.Update(func(w *bpcctest.World) {
 		w.SetTeams("North", "South", "Empty")
 		w.SetService(bpcctest.Service{Name: "Sales", Stats: map[string]string{"in_calls_waiting": "9"}})
@@ -29,7 +29,7 @@ func people(t *bpcctest.Tenant) {
 func TestRowsOfAgents(t *testing.T) {
 	t.Parallel()
 	tenant := bpcctest.New(bpcctest.Config{})
-	people(tenant)
+	smallCentre(tenant)
 	north, south, help := bpcctest.TeamID("North"), bpcctest.TeamID("South"), bpcctest.ServiceID("Help")
 	for _, c := range []struct {
 		name, grid string
@@ -62,7 +62,7 @@ func TestRowsOfAgents(t *testing.T) {
 		if c.grid != "" {
 			comma = ","
 		}
-		sub := parsed(t, `{"a":{"agent_grids":[{"id":"g","columns":[{"id":"l","stat_name":"login_id"},{"id":"s","stat_name":"acd_state"},{"id":"x","stat_name":"extension"}]`+comma+c.grid+`}]}}`)
+		sub := parseSubscription(t, `{"a":{"agent_grids":[{"id":"g","columns":[{"id":"l","stat_name":"login_id"},{"id":"s","stat_name":"acd_state"},{"id":"x","stat_name":"extension"}]`+comma+c.grid+`}]}}`)
 		got := parse(t, tenant.Snapshot(sub))["a"].Agents[0].column("l")
 		if !c.ordered {
 			slices.Sort(got)
@@ -75,14 +75,14 @@ func TestRowsOfAgents(t *testing.T) {
 
 // Rows come in an order that is neither sorted nor the same for all
 // subscriptions, and stays from poll to poll.
-func TestOrderOfRowsLooksArbitrary(t *testing.T) {
+func TestOrderOfRowsIsHashed(t *testing.T) {
 	t.Parallel()
 	tenant := bpcctest.New(bpcctest.Config{})
 	for i := range 20 {
 		tenant.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%02d", i)})
 	}
 	logins := func(app string) []string {
-		sub := parsed(t, strings.Replace(agents, `"a"`, `"`+app+`"`, 1))
+		sub := parseSubscription(t, strings.Replace(agents, `"a"`, `"`+app+`"`, 1))
 		return parse(t, tenant.Snapshot(sub))[app].Agents[0].column("1")
 	}
 	one, two := logins("one"), logins("two")
@@ -94,8 +94,8 @@ func TestOrderOfRowsLooksArbitrary(t *testing.T) {
 // What an API user supervises decides what it sees.
 func TestScope(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
-	people(x.Tenant)
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
+	smallCentre(x.Tenant)
 	x.AddUser("north", "n", "North")
 	x.AddUser("both", "b", "South", "North")
 	x.AddUser("lost", "l", "Empty")
@@ -114,7 +114,7 @@ func TestScope(t *testing.T) {
 		{"lost", "l", "", "", "", "Empty", "0/0"},
 	} {
 		x.login(c.user, c.secret)
-		x.want(200, "POST", "/statsapi/subscription", grids(c.more))
+		x.expectStatus(200, "POST", "/statsapi/subscription", grids(c.more))
 		got := parse(t, []byte(x.data()))["a"]
 		var services []string
 		for _, row := range got.Services[0].Values {
@@ -129,13 +129,13 @@ func TestScope(t *testing.T) {
 		if total := got.Totals["agents_logged"] + "/" + got.Totals["in_calls_waiting"]; total != c.total {
 			t.Errorf("%s%s: totals %s, want %s", c.user, c.more, total, c.total)
 		}
-		body := x.want(200, "GET", "/statsapi/cfg/teams", "").body
+		body := x.expectStatus(200, "GET", "/statsapi/cfg/teams", "").body
 		for _, team := range []string{"North", "South", "Empty"} {
 			if strings.Contains(body, bpcctest.TeamID(team)) != strings.Contains(c.teams, team) {
 				t.Errorf("%s: teams %s, want %s", c.user, body, c.teams)
 			}
 		}
-		body = x.want(200, "GET", "/statsapi/cfg/services", "").body
+		body = x.expectStatus(200, "GET", "/statsapi/cfg/services", "").body
 		if strings.Contains(body, `"Help"`) != (c.user == "sim" || c.user == "both") {
 			t.Errorf("%s: services %s", c.user, body)
 		}
@@ -176,8 +176,8 @@ func TestAllStatistics(t *testing.T) {
 	}
 	sub := bpcc.Subscription{"a": {StatsTotals: totals, AgentGrids: []bpcc.Grid{agent}, ServiceGrids: []bpcc.Grid{service}}}
 
-	now := &clock{time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
-	x := start(t, bpcctest.Config{Now: now.Now, RefuseUnknownStats: true, NotReadyPolls: -1})
+	now := &fakeClock{time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
+	x := startTester(t, bpcctest.Config{Now: now.Now, RefuseUnknownStats: true, NotReadyPolls: -1})
 	client, err := bpcc.New(bpcc.Config{URL: x.URL, ClientID: "sim", ClientSecret: "sim-secret"})
 	if err != nil {
 		t.Fatal(err)
@@ -191,14 +191,14 @@ func TestAllStatistics(t *testing.T) {
 	}
 	floor := bpcctest.NewFloor(x.Tenant, bpcctest.FloorConfig{})
 	floor.Step(time.Minute)
-	answer, err := client.Data(t.Context())
+	response, err := client.Data(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if snapshot := string(x.Snapshot(sub)); snapshot != string(answer.Body) {
+	if snapshot := string(x.Snapshot(sub)); snapshot != string(response.Body) {
 		t.Error("Snapshot differs from what the data request was answered")
 	}
-	got := parse(t, answer.Body)["a"]
+	got := parse(t, response.Body)["a"]
 	rows := append(slices.Concat(got.Agents[0].Values, got.Services[0].Values), got.Totals)
 	for name, unit := range units {
 		filled := 0
@@ -220,16 +220,16 @@ func TestAllStatistics(t *testing.T) {
 func TestUnknownStatistics(t *testing.T) {
 	t.Parallel()
 	strange := strings.Replace(agents, "acd_state", "mood", 1)
-	x := start(t, bpcctest.Config{RefuseUnknownStats: true})
+	x := startTester(t, bpcctest.Config{RefuseUnknownStats: true})
 	x.login("sim", "sim-secret")
-	if a := x.want(400, "POST", "/statsapi/subscription", strange); !strings.Contains(a.body, `\"mood\"`) {
+	if a := x.expectStatus(400, "POST", "/statsapi/subscription", strange); !strings.Contains(a.body, `\"mood\"`) {
 		t.Errorf("refused without saying what: %s", a.body)
 	}
-	x.want(400, "POST", "/statsapi/subscription", `{"a":{"stats_totals":["mood"]}}`)
-	x.want(400, "POST", "/statsapi/subscription", `{"a":{"service_grids":[{"id":"g","columns":[{"id":"1","stat_name":"acd_state"}]}]}}`)
+	x.expectStatus(400, "POST", "/statsapi/subscription", `{"a":{"stats_totals":["mood"]}}`)
+	x.expectStatus(400, "POST", "/statsapi/subscription", `{"a":{"service_grids":[{"id":"g","columns":[{"id":"1","stat_name":"acd_state"}]}]}}`)
 	x.SetAgentStat("ann", "mood", "sunny")
-	x.want(200, "POST", "/statsapi/subscription", strange)
-	if got := parse(t, x.Snapshot(parsed(t, strange)))["a"].Agents[0].column("2"); got[0] != "sunny" {
+	x.expectStatus(200, "POST", "/statsapi/subscription", strange)
+	if got := parse(t, x.Snapshot(parseSubscription(t, strange)))["a"].Agents[0].column("2"); got[0] != "sunny" {
 		t.Errorf("mood is %q", got)
 	}
 }

@@ -13,15 +13,15 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// tester is a hand-driven client of one tenant: it sends exactly what it is told.
-type tester struct {
+// rawClient is a hand-driven client of one tenant: it sends exactly what it is told.
+type rawClient struct {
 	testing.TB
 	*bpcctest.Server
 	token string
 	http  *http.Client
 }
 
-func start(tb testing.TB, c bpcctest.Config) *tester {
+func startTester(tb testing.TB, c bpcctest.Config) *rawClient {
 	tb.Helper()
 	s := bpcctest.NewServer(c)
 	// Connections of its own: a shared pool would outlive the server.
@@ -30,17 +30,17 @@ func start(tb testing.TB, c bpcctest.Config) *tester {
 		client.CloseIdleConnections()
 		s.Close()
 	})
-	return &tester{TB: tb, Server: s, http: client}
+	return &rawClient{TB: tb, Server: s, http: client}
 }
 
-// answer is a response read to its end; err is what reading it ended with.
-type answer struct {
+// httpResponse is a response read to its end; err is what reading it ended with.
+type httpResponse struct {
 	*http.Response
 	body string
 	err  error
 }
 
-func (x *tester) do(method, path, body string, header ...string) answer {
+func (x *rawClient) do(method, path, body string, header ...string) httpResponse {
 	x.Helper()
 	req, err := http.NewRequestWithContext(x.Context(), method, x.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -54,15 +54,15 @@ func (x *tester) do(method, path, body string, header ...string) answer {
 	}
 	resp, err := x.http.Do(req)
 	if err != nil {
-		return answer{Response: &http.Response{Header: http.Header{}}, err: err}
+		return httpResponse{Response: &http.Response{Header: http.Header{}}, err: err}
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return answer{resp, string(b), err}
+	return httpResponse{resp, string(b), err}
 }
 
-// want sends a request and fails unless it is answered with the status.
-func (x *tester) want(status int, method, path, body string, header ...string) answer {
+// expectStatus sends a request and fails unless it is answered with the status.
+func (x *rawClient) expectStatus(status int, method, path, body string, header ...string) httpResponse {
 	x.Helper()
 	a := x.do(method, path, body, header...)
 	if a.StatusCode != status {
@@ -71,18 +71,18 @@ func (x *tester) want(status int, method, path, body string, header ...string) a
 	return a
 }
 
-type tokenAnswer struct {
+type tokenResponse struct {
 	Token   string `json:"access_token"`
 	Type    string `json:"token_type"`
 	Expires string `json:"expires_in"`
 	Scope   string `json:"scope"`
 }
 
-func (x *tester) login(id, secret string) tokenAnswer {
+func (x *rawClient) login(id, secret string) tokenResponse {
 	x.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}, "scope": {"any"}}
-	a := x.want(200, "POST", "/configapi/v2/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
-	var t tokenAnswer
+	a := x.expectStatus(200, "POST", "/configapi/v2/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	var t tokenResponse
 	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
 		x.Fatalf("token: %v in %s", err, a.body)
 	}
@@ -92,17 +92,17 @@ func (x *tester) login(id, secret string) tokenAnswer {
 
 // subscribe logs in as the default user and subscribes; with NotReadyPolls of -1
 // the next data request has data.
-func (x *tester) subscribe(sub string) {
+func (x *rawClient) subscribe(sub string) {
 	x.Helper()
 	if x.token == "" {
 		x.login("sim", "sim-secret")
 	}
-	x.want(200, "POST", "/statsapi/subscription", sub)
+	x.expectStatus(200, "POST", "/statsapi/subscription", sub)
 }
 
-func (x *tester) data() string {
+func (x *rawClient) data() string {
 	x.Helper()
-	return x.want(200, "GET", "/statsapi/subscription/data", "").body
+	return x.expectStatus(200, "GET", "/statsapi/subscription/data", "").body
 }
 
 const data = "/statsapi/subscription/data"
@@ -140,13 +140,13 @@ func parse(tb testing.TB, body []byte) map[string]app {
 	return out
 }
 
-// clock is a clock that stands still until it is moved, by one goroutine.
-type clock struct{ now time.Time }
+// fakeClock is a clock that stands still until it is moved, by one goroutine.
+type fakeClock struct{ now time.Time }
 
-func (c *clock) Now() time.Time { return c.now }
+func (c *fakeClock) Now() time.Time { return c.now }
 
-// parsed reads a subscription that the test itself has written.
-func parsed(tb testing.TB, text string) bpcc.Subscription {
+// parseSubscription reads a subscription that the test itself has written.
+func parseSubscription(tb testing.TB, text string) bpcc.Subscription {
 	tb.Helper()
 	sub, err := bpcc.ParseSubscription([]byte(text))
 	if err != nil {

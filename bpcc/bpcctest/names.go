@@ -2,12 +2,12 @@ package bpcctest
 
 import "strconv"
 
-// name is a name as people write it, and as a login has it.
-type name struct{ text, plain string }
+// personName is a name as people write it, and as a login has it.
+type personName struct{ text, ascii string }
 
 // The people of a [Floor] are invented: any likeness is chance.
 var (
-	firstNames = []name{
+	firstNames = []personName{
 		{"Amara", "amara"}, {"Diego", "diego"}, {"Søren", "soren"}, {"Yuki", "yuki"}, {"Fatima", "fatima"},
 		{"Łukasz", "lukasz"}, {"Priya", "priya"}, {"Chloé", "chloe"}, {"Kwame", "kwame"}, {"Ingrid", "ingrid"},
 		{"Mateus", "mateus"}, {"Leila", "leila"}, {"Jürgen", "jurgen"}, {"Mei", "mei"}, {"Tomás", "tomas"},
@@ -15,7 +15,7 @@ var (
 		{"Grace", "grace"}, {"Omar", "omar"}, {"Eszter", "eszter"}, {"Thabo", "thabo"}, {"Linh", "linh"},
 		{"Mária", "maria"}, {"Ravi", "ravi"}, {"Élodie", "elodie"}, {"Ivo", "ivo"}, {"Noa", "noa"},
 	}
-	lastNames = []name{
+	lastNames = []personName{
 		{"Okafor", "okafor"}, {"Lindqvist", "lindqvist"}, {"Nakamura", "nakamura"}, {"García", "garcia"}, {"Haddad", "haddad"},
 		{"Wójcik", "wojcik"}, {"Iyer", "iyer"}, {"Dubois", "dubois"}, {"Mensah", "mensah"}, {"Bergström", "bergstrom"},
 		{"Silva", "silva"}, {"Rahimi", "rahimi"}, {"Köhler", "kohler"}, {"Chen", "chen"}, {"Novák", "novak"},

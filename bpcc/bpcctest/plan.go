@@ -41,8 +41,8 @@ type planTotal struct {
 
 func newPlan(sub bpcc.Subscription) *plan {
 	// A subscription is text and numbers all through, so it always encodes.
-	canon, _ := json.Marshal(sub)
-	p := &plan{seed: scatter(0, string(canon))}
+	canonical, _ := json.Marshal(sub)
+	p := &plan{seed: hash(0, string(canonical))}
 	for _, id := range slices.Sorted(maps.Keys(sub)) {
 		app := planApp{App: sub[id], id: id}
 		for _, g := range app.AgentGrids {
@@ -54,7 +54,7 @@ func newPlan(sub bpcc.Subscription) *plan {
 		for _, name := range app.StatsTotals {
 			// A name that is asked for twice is one key of the answer.
 			if !slices.ContainsFunc(app.totals, func(t planTotal) bool { return t.name == name }) {
-				app.totals = append(app.totals, planTotal{name, key(len(app.totals), name)})
+				app.totals = append(app.totals, planTotal{name, jsonKey(len(app.totals), name)})
 			}
 		}
 		p.apps = append(p.apps, app)
@@ -66,7 +66,7 @@ func newPlanGrid(g bpcc.Grid) planGrid {
 	p := planGrid{Grid: g, index: map[string]int{}}
 	for i := range g.Columns {
 		c := &g.Columns[i]
-		p.keys = append(p.keys, key(i, c.ID))
+		p.keys = append(p.keys, jsonKey(i, c.ID))
 		p.stats = append(p.stats, agentStats[c.StatName])
 		p.index[c.ID] = i
 		p.columns = append(p.columns, c)
@@ -74,23 +74,23 @@ func newPlanGrid(g bpcc.Grid) planGrid {
 	return p
 }
 
-// key is what stands before the i-th value of an object.
-func key(i int, name string) []byte {
+// jsonKey is what stands before the i-th value of an object.
+func jsonKey(i int, name string) []byte {
 	var b []byte
 	if i > 0 {
 		b = append(b, ',')
 	}
-	return append(quote(b, name), ':')
+	return append(appendQuoted(b, name), ':')
 }
 
-// narrow filters, sorts and cuts the rows of a grid as it asks.
-func narrow[T any](g planGrid, rows []T, cell func(row T, column int) string) []T {
+// applyQuery filters, sorts and cuts the rows of a grid as it asks.
+func applyQuery[T any](g planGrid, rows []T, cell func(row T, column int) string) []T {
 	if g.FilterBy != "" {
 		by := g.index[g.FilterBy]
-		rows = slices.DeleteFunc(rows, func(r T) bool { return !passes(cell(r, by), g.FilterOperation, g.FilterValue) })
+		rows = slices.DeleteFunc(rows, func(r T) bool { return !matchesFilter(cell(r, by), g.FilterOperation, g.FilterValue) })
 	}
 	if len(g.Order) > 0 {
-		rows = ordered(g, rows, cell)
+		rows = sortRows(g, rows, cell)
 	}
 	if g.Limit > 0 && len(rows) > g.Limit {
 		rows = rows[:g.Limit]
@@ -98,7 +98,7 @@ func narrow[T any](g planGrid, rows []T, cell func(row T, column int) string) []
 	return rows
 }
 
-func ordered[T any](g planGrid, rows []T, cell func(row T, column int) string) []T {
+func sortRows[T any](g planGrid, rows []T, cell func(row T, column int) string) []T {
 	type keyed struct {
 		row  T
 		keys []string
@@ -128,8 +128,8 @@ func ordered[T any](g planGrid, rows []T, cell func(row T, column int) string) [
 	return rows
 }
 
-// passes applies a filter to a value.
-func passes(value, operation, to string) bool {
+// matchesFilter applies a filter to a value.
+func matchesFilter(value, operation, to string) bool {
 	c := compare(value, to)
 	switch operation {
 	case "EQ":
@@ -149,8 +149,8 @@ func passes(value, operation, to string) bool {
 
 // compare orders values: no value first, then numbers by size, then text.
 func compare(a, b string) int {
-	x, xIsNumber := number(a)
-	y, yIsNumber := number(b)
+	x, xIsNumber := parseNumber(a)
+	y, yIsNumber := parseNumber(b)
 	switch {
 	case xIsNumber && yIsNumber:
 		return cmp.Compare(x, y)

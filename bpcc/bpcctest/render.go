@@ -16,11 +16,11 @@ const dispositionStat = "calls_dispositions_per_day"
 // render is the body of a data request: compact, only the sections asked for,
 // all values text. It is one look at the world at one instant.
 func (w *World) render(p *plan, s scope, emptyGrids bool) []byte {
-	v := &view{World: w, scope: s, seed: p.seed, now: w.clock(), empty: emptyGrids}
+	v := &view{World: w, scope: s, seed: p.seed, now: w.now(), emptyGrids: emptyGrids}
 	// A little room, so that an answer that grows by seconds need not move.
 	b := append(make([]byte, 0, p.size+p.size/64+64), '{')
 	for i, app := range p.apps {
-		b = append(b, key(i, app.id)...)
+		b = append(b, jsonKey(i, app.id)...)
 		b = append(v.app(append(b, '{'), app), '}')
 	}
 	b = append(b, '}')
@@ -32,12 +32,12 @@ func (w *World) render(p *plan, s scope, emptyGrids bool) []byte {
 type view struct {
 	*World
 	scope
-	seed  uint64
-	now   time.Time
-	empty bool
+	seed       uint64
+	now        time.Time
+	emptyGrids bool
 
-	heads  map[string]*headcount // by service, see census
-	agents []*agent              // supervised, in the order of this subscription
+	agentCounts map[string]*agentCount // by service, see census
+	agents      []*agent               // supervised, in the order of this subscription
 }
 
 func (v *view) app(b []byte, app planApp) []byte {
@@ -46,7 +46,7 @@ func (v *view) app(b []byte, app planApp) []byte {
 		if len(b) > start {
 			b = append(b, ',')
 		}
-		b = append(quote(b, name), ':')
+		b = append(appendQuoted(b, name), ':')
 	}
 	if len(app.agents) > 0 {
 		section("agent_grids")
@@ -79,38 +79,38 @@ func appendGrid[T any](b []byte, i int, g planGrid, rows []T, cell func(row T, c
 	if i > 0 {
 		b = append(b, ',')
 	}
-	b = append(quote(append(b, `{"id":`...), g.ID), `,"values":[`...)
+	b = append(appendQuoted(append(b, `{"id":`...), g.ID), `,"values":[`...)
 	for i, row := range rows {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(b, '{')
 		for column, key := range g.keys {
-			b = quote(append(b, key...), cell(row, column))
+			b = appendQuoted(append(b, key...), cell(row, column))
 		}
 		b = append(b, '}')
 	}
 	return append(b, "]}"...)
 }
 
-// supervised lists the agents that the user may see.
-func (v *view) supervised() []*agent {
+// visibleAgents lists the agents that the user may see.
+func (v *view) visibleAgents() []*agent {
 	if v.agents != nil {
 		return v.agents
 	}
-	type placed struct {
-		place uint64
+	type ranked struct {
+		hashValue uint64
 		*agent
 	}
-	list := make([]placed, 0, len(v.World.agents))
+	list := make([]ranked, 0, len(v.World.agents))
 	for _, a := range v.World.agents {
 		if v.team(a.Team) {
-			list = append(list, placed{scatter(v.seed, a.Login), a})
+			list = append(list, ranked{hash(v.seed, a.Login), a})
 		}
 	}
-	slices.SortFunc(list, func(a, b placed) int {
-		if a.place != b.place {
-			return cmp.Compare(a.place, b.place)
+	slices.SortFunc(list, func(a, b ranked) int {
+		if a.hashValue != b.hashValue {
+			return cmp.Compare(a.hashValue, b.hashValue)
 		}
 		return strings.Compare(a.Login, b.Login)
 	})
@@ -122,22 +122,22 @@ func (v *view) supervised() []*agent {
 }
 
 func (v *view) agentRows(g planGrid) []*agent {
-	if v.empty {
+	if v.emptyGrids {
 		return nil
 	}
-	teams, services := byID(g.TeamIDs), v.serviceNames(byID(g.ServiceIDs))
-	rows := make([]*agent, 0, len(v.supervised()))
-	for _, a := range v.supervised() {
+	teams, services := idSet(g.TeamIDs), v.serviceNames(idSet(g.ServiceIDs))
+	rows := make([]*agent, 0, len(v.visibleAgents()))
+	for _, a := range v.visibleAgents() {
 		switch {
 		case g.LoggedInAgentsOnly && a.state() == "",
 			g.MySubteamOnly && v.own != "" && a.Team != v.own,
 			teams != nil && !teams[a.teamID],
-			services != nil && !a.skilled(services):
+			services != nil && !a.hasSkill(services):
 			continue
 		}
 		rows = append(rows, a)
 	}
-	return narrow(g, rows, v.agentCell(g))
+	return applyQuery(g, rows, v.agentCell(g))
 }
 
 func (v *view) agentCell(g planGrid) func(*agent, int) string {
@@ -156,10 +156,10 @@ func (v *view) agentCell(g planGrid) func(*agent, int) string {
 }
 
 func (v *view) serviceRows(g planGrid) []*service {
-	if v.empty {
+	if v.emptyGrids {
 		return nil
 	}
-	teams, ids := byID(g.TeamIDs), byID(g.ServiceIDs)
+	teams, ids := idSet(g.TeamIDs), idSet(g.ServiceIDs)
 	rows := v.servicesOf(v.scope)
 	if teams != nil || g.MySubteamOnly && v.own != "" {
 		rows = v.servicesFor(func(a *agent) bool {
@@ -167,53 +167,53 @@ func (v *view) serviceRows(g planGrid) []*service {
 		}, false)
 	}
 	rows = slices.DeleteFunc(rows, func(s *service) bool { return ids != nil && !ids[strings.ToUpper(s.ID)] })
-	slices.SortFunc(rows, func(a, b *service) int { return arbitrary(v.seed, a.Name, b.Name) })
-	return narrow(g, rows, v.serviceCell(g))
+	slices.SortFunc(rows, func(a, b *service) int { return compareHashed(v.seed, a.Name, b.Name) })
+	return applyQuery(g, rows, v.serviceCell(g))
 }
 
 func (v *view) serviceCell(g planGrid) func(*service, int) string {
-	l := load{now: v.now, heads: v.census()}
-	return func(s *service, column int) string { return l.value(s, g.columns[column].StatName) }
+	l := serviceView{now: v.now, agentCounts: v.countAgents()}
+	return func(s *service, column int) string { return l.statText(s, g.columns[column].StatName) }
 }
 
-// census counts the agents of each service. It counts all of the tenant's: the
+// countAgents counts the agents of each service. It counts all of the tenant's: the
 // documents say that a service's agents may be outside of one's teams.
-func (v *view) census() map[string]*headcount {
-	if v.heads != nil {
-		return v.heads
+func (v *view) countAgents() map[string]*agentCount {
+	if v.agentCounts != nil {
+		return v.agentCounts
 	}
-	v.heads = map[string]*headcount{}
+	v.agentCounts = map[string]*agentCount{}
 	for _, a := range v.World.agents {
 		state := a.state()
 		if state == "" {
 			continue
 		}
 		for _, name := range a.Services {
-			h := v.heads[name]
+			h := v.agentCounts[name]
 			if h == nil {
-				h = &headcount{}
-				v.heads[name] = h
+				h = &agentCount{}
+				v.agentCounts[name] = h
 			}
-			h.add(state)
+			h.countState(state)
 		}
 	}
-	return v.heads
+	return v.agentCounts
 }
 
 // stats is the section stats_totals: over the services named, or all that the
 // user supervises; over their agents, or all that the user supervises.
 func (v *view) stats(b []byte, app planApp) []byte {
-	ids := byID(app.StatsTotalsServiceIDs)
-	l := load{now: v.now, heads: v.census(), services: v.servicesOf(v.scope)}
+	ids := idSet(app.StatsTotalsServiceIDs)
+	l := serviceView{now: v.now, agentCounts: v.countAgents(), services: v.servicesOf(v.scope)}
 	l.services = slices.DeleteFunc(l.services, func(s *service) bool { return ids != nil && !ids[strings.ToUpper(s.ID)] })
 	// Sums of fractions depend on the order of adding; a fixed one gives the
 	// same text every time.
 	slices.SortFunc(l.services, func(a, b *service) int { return strings.Compare(a.Name, b.Name) })
 	names, disposed := v.serviceNames(ids), 0
-	for _, a := range v.supervised() {
-		if names == nil || a.skilled(names) {
-			l.people.add(a.state())
-			disposed += a.disposed(app.StatsTotalsDispositions)
+	for _, a := range v.visibleAgents() {
+		if names == nil || a.hasSkill(names) {
+			l.allAgents.countState(a.state())
+			disposed += a.dispositionCount(app.StatsTotalsDispositions)
 		}
 	}
 	b = append(b, '{')
@@ -224,9 +224,9 @@ func (v *view) stats(b []byte, app planApp) []byte {
 		case t.name == dispositionStat:
 			value = strconv.Itoa(disposed)
 		default:
-			value = l.total(t.name)
+			value = l.totalText(t.name)
 		}
-		b = quote(append(b, t.key...), value)
+		b = appendQuoted(append(b, t.key...), value)
 	}
 	return append(b, '}')
 }
@@ -255,7 +255,7 @@ func (v *view) messages(b []byte, q bpcc.ChatQuery) []byte {
 			{"id", m.ID}, {"login_id", m.LoginID}, {"first_name", m.FirstName}, {"last_name", m.LastName},
 			{"send_time", m.Sent.UTC().Format(time.RFC3339)}, {"is_urgent", urgent}, {"content", m.Content},
 		} {
-			b = quote(append(b, key(i, f[0])...), f[1])
+			b = appendQuoted(append(b, jsonKey(i, f[0])...), f[1])
 		}
 		b = append(b, '}')
 	}

@@ -14,9 +14,9 @@ import (
 const (
 	dataPath = "/statsapi/subscription/data"
 	cfgPath  = "/statsapi/cfg/"
-	// mostBody caps a request's body. The largest subscription seen has a few
+	// maxBody caps a request's body. The largest subscription seen has a few
 	// kilobytes.
-	mostBody = 1 << 20
+	maxBody = 1 << 20
 )
 
 // reply is an answer before it is written, so that a fault can spoil it.
@@ -32,14 +32,14 @@ func jsonReply(status int, body []byte) reply {
 	return reply{status: status, contentType: "application/json", body: body}
 }
 
-// refusal is an error in the words of a sister API; this one's are not documented.
-func refusal(status int, text string) reply {
-	return jsonReply(status, append(quote([]byte(`{"error":`), text), '}'))
+// errorReply is an error in the words of a sister API; this one's are not documented.
+func errorReply(status int, text string) reply {
+	return jsonReply(status, append(appendQuoted([]byte(`{"error":`), text), '}'))
 }
 
 // badRequest opens with the key that old documents show before they break off.
 func badRequest(err error) reply {
-	body := quote([]byte(`{"error_code":"400","error_message":`), err.Error())
+	body := appendQuoted([]byte(`{"error_code":"400","error_message":`), err.Error())
 	return jsonReply(http.StatusBadRequest, append(body, '}'))
 }
 
@@ -47,46 +47,46 @@ func badRequest(err error) reply {
 // data; everything else about it is done for them.
 type handler func(r *http.Request, f Fault) reply
 
-// visit carries a fault, and the reply that met it, through the mux.
-type visit struct {
+// exchange carries a fault, and the reply that met it, through the mux.
+type exchange struct {
 	fault Fault
 	reply reply
 	done  bool // a handler of the API has answered into reply
 }
 
-// visitKey is the context key of the *visit.
-type visitKey struct{}
+// exchangeKey is the context key of the *visit.
+type exchangeKey struct{}
 
 func (t *Tenant) handle(pattern string, h handler) {
 	t.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
 		// Only ServeHTTP calls the mux, and it always brings a visit.
-		v := r.Context().Value(visitKey{}).(*visit)
+		v := r.Context().Value(exchangeKey{}).(*exchange)
 		v.reply, v.done = h(r, v.fault), true
 	})
 }
 
 // ServeHTTP answers one request of the API.
 func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	began := t.config.Now()
+	startedAt := t.config.Now()
 	path := r.URL.Path
-	v := &visit{}
-	who := ""
+	v := &exchange{}
+	userID := ""
 	t.mu.Lock()
 	t.counts.count(r.Method, path)
 	fault, faulty := t.nextFault(path)
 	v.fault = fault
-	u := t.who(r)
+	u := t.userOf(r)
 	if u != nil {
-		who = u.id
+		userID = u.id
 		if path == dataPath {
 			u.inFlight++
 			t.counts.MaxInFlightData = max(t.counts.MaxInFlightData, u.inFlight)
-			defer t.landed(u)
+			defer t.requestDone(u)
 		}
 	}
 	t.mu.Unlock()
 
-	if fault.Delay > 0 && !pause(r.Context(), fault.Delay) {
+	if fault.Delay > 0 && !sleep(r.Context(), fault.Delay) {
 		panic(http.ErrAbortHandler) // there is nobody left to answer
 	}
 	if fault.Reset {
@@ -95,18 +95,18 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			t.counts.Data[0]++
 			t.mu.Unlock()
 		}
-		reset(w)
+		resetConnection(w)
 	}
-	setHeaders(w.Header(), path, began)
+	setHeaders(w.Header(), path, startedAt)
 	switch {
 	case fault.Status != 0 || fault.Body != "":
 		v.reply, v.done = fault.reply(), true
 	default:
-		r.Body = http.MaxBytesReader(w, r.Body, mostBody)
-		t.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		t.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, v)))
 	}
 	if !v.done {
-		t.logf("%s %s %s: no such path or method", r.Method, path, who)
+		t.logf("%s %s %s: no such path or method", r.Method, path, userID)
 		return // the mux has answered 404 or 405
 	}
 	if path == dataPath {
@@ -114,12 +114,12 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		t.counts.Data[v.reply.status]++
 		t.mu.Unlock()
 	}
-	t.logf("%s %s %s: %d, %d bytes in %v%s", r.Method, path, who, v.reply.status, len(v.reply.body),
-		t.config.Now().Sub(began).Round(time.Microsecond), map[bool]string{true: ", faulty"}[faulty])
+	t.logf("%s %s %s: %d, %d bytes in %v%s", r.Method, path, userID, v.reply.status, len(v.reply.body),
+		t.config.Now().Sub(startedAt).Round(time.Microsecond), map[bool]string{true: ", faulty"}[faulty])
 	t.write(w, r, v.reply, fault)
 }
 
-func (t *Tenant) landed(u *user) {
+func (t *Tenant) requestDone(u *user) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u.inFlight--
@@ -189,7 +189,7 @@ func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault)
 		_ = http.NewResponseController(w).Flush()
 		return
 	}
-	if len(a.body) >= leastZip && acceptsGzip(r.Header.Get("Accept-Encoding")) {
+	if len(a.body) >= minZipSize && acceptsGzip(r.Header.Get("Accept-Encoding")) {
 		a.body = t.zip(a.body)
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Vary", "Accept-Encoding")
@@ -208,7 +208,7 @@ func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault)
 	}
 	w.WriteHeader(a.status)
 	if f.Drip > 0 {
-		drip(r.Context(), w, a.body, f.Drip)
+		writeSlowly(r.Context(), w, a.body, f.Drip)
 		return
 	}
 	if r.Method != http.MethodHead && len(a.body) > 0 {
@@ -217,10 +217,10 @@ func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault)
 	}
 }
 
-// drip sends a body a byte at a time, until all is sent or nobody listens.
-func drip(ctx context.Context, w http.ResponseWriter, body []byte, every time.Duration) {
+// writeSlowly sends a body a byte at a time, until all is sent or nobody listens.
+func writeSlowly(ctx context.Context, w http.ResponseWriter, body []byte, every time.Duration) {
 	for i := range body {
-		if !pause(ctx, every) {
+		if !sleep(ctx, every) {
 			panic(http.ErrAbortHandler)
 		}
 		// A client that has hung up ends ctx.
@@ -229,8 +229,8 @@ func drip(ctx context.Context, w http.ResponseWriter, body []byte, every time.Du
 	}
 }
 
-// reset cuts a connection as a crashed peer or a firewall does.
-func reset(w http.ResponseWriter) {
+// resetConnection cuts a connection as a crashed peer or a firewall does.
+func resetConnection(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler) // HTTP/2 has no connection of its own to cut
@@ -243,8 +243,8 @@ func reset(w http.ResponseWriter) {
 	panic(http.ErrAbortHandler)
 }
 
-// leastZip is nginx's default of the smallest body worth compressing.
-const leastZip = 20
+// minZipSize is nginx's default of the smallest body worth compressing.
+const minZipSize = 20
 
 func acceptsGzip(header string) bool {
 	for coding := range strings.SplitSeq(header, ",") {
@@ -270,8 +270,8 @@ func (t *Tenant) zip(body []byte) []byte {
 	return b.Bytes()
 }
 
-// pause waits for d, or until ctx ends, and tells which it was.
-func pause(ctx context.Context, d time.Duration) bool {
+// sleep waits for d, or until ctx ends, and tells which it was.
+func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -56,8 +56,8 @@ func (w *World) servicesFor(agents func(*agent) bool, all bool) []*service {
 	return list
 }
 
-// byID makes a set of GUIDs; nil when there are none, which is no restriction.
-func byID(ids []string) map[string]bool {
+// idSet makes a set of GUIDs; nil when there are none, which is no restriction.
+func idSet(ids []string) map[string]bool {
 	if len(ids) == 0 {
 		return nil
 	}

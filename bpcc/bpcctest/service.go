@@ -28,14 +28,14 @@ const (
 
 // serviceStats names the statistics of services and totals, which share one name
 // space, and says how a total comes from its services.
-var serviceStats = map[string]func(l load) (value float64, ok bool){
-	"name":                         func(load) (float64, bool) { return 0, false }, // text, and no total
-	"service_level_target":         mean("service_level_target"),
-	"service_level_threshold_time": mean("service_level_threshold_time"),
+var serviceStats = map[string]func(l serviceView) (value float64, ok bool){
+	"name":                         func(serviceView) (float64, bool) { return 0, false }, // text, and no total
+	"service_level_target":         average("service_level_target"),
+	"service_level_threshold_time": average("service_level_threshold_time"),
 	"service_level":                weighted("service_level", "in_calls_received_per_day"),
 	"in_average_speed_of_answer":   weighted("in_average_speed_of_answer", "in_calls_received_per_day"),
 	"in_calls_waiting":             sum("in_calls_waiting"),
-	"in_max_wait_time":             most("in_max_wait_time"),
+	"in_max_wait_time":             maximum("in_max_wait_time"),
 	"in_calls_queued_per_day":      sum("in_calls_queued_per_day"),
 	"in_calls_received_per_day":    sum("in_calls_received_per_day"),
 	"out_calls_answered_per_day":   sum("out_calls_answered_per_day"),
@@ -49,25 +49,25 @@ var serviceStats = map[string]func(l load) (value float64, ok bool){
 
 	// The agents of a total are people, not the sum over services: who has two
 	// skills is one agent.
-	"agents_logged": func(l load) (float64, bool) { return float64(l.people.logged), true },
-	"agents_busy":   func(l load) (float64, bool) { return float64(l.people.busy), true },
-	"agents_ready":  func(l load) (float64, bool) { return float64(l.people.ready), true },
+	"agents_logged": func(l serviceView) (float64, bool) { return float64(l.allAgents.logged), true },
+	"agents_busy":   func(l serviceView) (float64, bool) { return float64(l.allAgents.busy), true },
+	"agents_ready":  func(l serviceView) (float64, bool) { return float64(l.allAgents.ready), true },
 }
 
-// text prints a number as its statistic travels: durations in whole seconds,
+// formatStat prints a number as its statistic travels: durations in whole seconds,
 // all else with up to four decimals.
-func text(stat string, v float64) string {
+func formatStat(stat string, v float64) string {
 	switch stat {
 	case "in_average_speed_of_answer", "in_max_wait_time", "service_level_threshold_time":
 		v = math.Floor(v)
 	}
-	return decimal(v)
+	return formatDecimal(v)
 }
 
-// headcount counts agents by what they do.
-type headcount struct{ logged, busy, ready int }
+// agentCount counts agents by what they do.
+type agentCount struct{ logged, busy, ready int }
 
-func (h *headcount) add(state string) {
+func (h *agentCount) countState(state string) {
 	switch state {
 	case "":
 		return
@@ -79,33 +79,33 @@ func (h *headcount) add(state string) {
 	h.logged++
 }
 
-// load is one look at a number of services.
-type load struct {
-	services []*service
-	now      time.Time
-	heads    map[string]*headcount // by service
-	people   headcount             // over all services together
+// serviceView is one look at a number of services.
+type serviceView struct {
+	services    []*service
+	now         time.Time
+	agentCounts map[string]*agentCount // by service
+	allAgents   agentCount             // over all services together
 }
 
-// value is one cell of a service grid.
-func (l load) value(s *service, stat string) string {
+// statText is one cell of a service grid.
+func (l serviceView) statText(s *service, stat string) string {
 	if v, ok := s.Stats[stat]; ok {
 		return v
 	}
 	if stat == "name" {
 		return s.Name
 	}
-	if v, ok := l.count(s, stat); ok {
-		return text(stat, v)
+	if v, ok := l.statNumber(s, stat); ok {
+		return formatStat(stat, v)
 	}
 	return ""
 }
 
-// total is a total over the services.
-func (l load) total(stat string) string {
+// totalText is a total over the services.
+func (l serviceView) totalText(stat string) string {
 	if of := serviceStats[stat]; of != nil {
 		if v, ok := of(l); ok {
-			return text(stat, v)
+			return formatStat(stat, v)
 		}
 		return ""
 	}
@@ -113,17 +113,17 @@ func (l load) total(stat string) string {
 	for _, s := range l.services {
 		if _, ok := s.Stats[stat]; ok {
 			v, _ := sum(stat)(l)
-			return decimal(v)
+			return formatDecimal(v)
 		}
 	}
 	return ""
 }
 
-// count is the number behind a cell, false when there is none: the statistic is
+// statNumber is the number behind a cell, false when there is none: the statistic is
 // unknown, an average is over nothing, or somebody has overridden it with text.
-func (l load) count(s *service, stat string) (float64, bool) {
+func (l serviceView) statNumber(s *service, stat string) (float64, bool) {
 	if v, ok := s.Stats[stat]; ok {
-		return number(v)
+		return parseNumber(v)
 	}
 	d := &s.day
 	switch stat {
@@ -132,9 +132,9 @@ func (l load) count(s *service, stat string) (float64, bool) {
 	case "service_level_target":
 		return levelTarget, true
 	case "service_level":
-		return share(d.inTime, d.answered+d.abandoned)
+		return ratioOf(d.inTime, d.answered+d.abandoned)
 	case "in_average_speed_of_answer":
-		return share(int(d.waited/time.Second), d.answered)
+		return ratioOf(int(d.waited/time.Second), d.answered)
 	case "in_calls_waiting":
 		return float64(len(s.waiting)), true
 	case "in_max_wait_time":
@@ -151,15 +151,15 @@ func (l load) count(s *service, stat string) (float64, bool) {
 	case "in_calls_short_abandoned_in_queue_per_day":
 		return float64(d.shortAbandoned), true
 	case "in_calls_abandoned_total_per_day":
-		long, _ := l.count(s, "in_calls_abandoned_in_queue_per_day")
-		short, _ := l.count(s, "in_calls_short_abandoned_in_queue_per_day")
+		long, _ := l.statNumber(s, "in_calls_abandoned_in_queue_per_day")
+		short, _ := l.statNumber(s, "in_calls_short_abandoned_in_queue_per_day")
 		return long + short, true
 	case "out_calls_answered_per_day":
 		return float64(d.outAnswered), true
 	}
-	heads := l.heads[s.Name]
+	heads := l.agentCounts[s.Name]
 	if heads == nil {
-		heads = &headcount{}
+		heads = &agentCount{}
 	}
 	switch stat {
 	case "agents_logged":
@@ -170,7 +170,7 @@ func (l load) count(s *service, stat string) (float64, bool) {
 		return float64(heads.ready), true
 	}
 	if part, ok := ratios[stat]; ok {
-		return ratio(part)(load{services: []*service{s}, now: l.now, heads: l.heads})
+		return ratio(part)(serviceView{services: []*service{s}, now: l.now, agentCounts: l.agentCounts})
 	}
 	return 0, false
 }
@@ -182,29 +182,29 @@ var ratios = map[string]string{
 	"in_calls_abandoned_percent_per_day":              "in_calls_abandoned_total_per_day",
 }
 
-func share(part, whole int) (float64, bool) {
-	if whole == 0 {
+func ratioOf(part, total int) (float64, bool) {
+	if total == 0 {
 		return 0, false
 	}
-	return float64(part) / float64(whole), true
+	return float64(part) / float64(total), true
 }
 
-func sum(stat string) func(load) (float64, bool) {
-	return func(l load) (float64, bool) {
+func sum(stat string) func(serviceView) (float64, bool) {
+	return func(l serviceView) (float64, bool) {
 		total := 0.0
 		for _, s := range l.services {
-			v, _ := l.count(s, stat)
+			v, _ := l.statNumber(s, stat)
 			total += v
 		}
 		return total, true
 	}
 }
 
-func most(stat string) func(load) (float64, bool) {
-	return func(l load) (float64, bool) {
+func maximum(stat string) func(serviceView) (float64, bool) {
+	return func(l serviceView) (float64, bool) {
 		top := 0.0
 		for _, s := range l.services {
-			v, _ := l.count(s, stat)
+			v, _ := l.statNumber(s, stat)
 			top = max(top, v)
 		}
 		return top, true
@@ -212,10 +212,10 @@ func most(stat string) func(load) (float64, bool) {
 }
 
 // ratio is a count's share of the calls received.
-func ratio(stat string) func(load) (float64, bool) {
-	part, whole := sum(stat), sum("in_calls_received_per_day")
-	return func(l load) (float64, bool) {
-		of, _ := whole(l)
+func ratio(stat string) func(serviceView) (float64, bool) {
+	part, total := sum(stat), sum("in_calls_received_per_day")
+	return func(l serviceView) (float64, bool) {
+		of, _ := total(l)
 		if of == 0 {
 			return 0, false
 		}
@@ -224,12 +224,12 @@ func ratio(stat string) func(load) (float64, bool) {
 	}
 }
 
-// mean is the plain average over the services that have a value.
-func mean(stat string) func(load) (float64, bool) {
-	return func(l load) (float64, bool) {
+// average is the plain average over the services that have a value.
+func average(stat string) func(serviceView) (float64, bool) {
+	return func(l serviceView) (float64, bool) {
 		total, n := 0.0, 0
 		for _, s := range l.services {
-			if v, ok := l.count(s, stat); ok {
+			if v, ok := l.statNumber(s, stat); ok {
 				total += v
 				n++
 			}
@@ -240,13 +240,13 @@ func mean(stat string) func(load) (float64, bool) {
 
 // weighted is the average over the services that have a value, by a count; the
 // plain one while that count is nil everywhere.
-func weighted(stat, by string) func(load) (float64, bool) {
-	plain := mean(stat)
-	return func(l load) (float64, bool) {
+func weighted(stat, by string) func(serviceView) (float64, bool) {
+	plain := average(stat)
+	return func(l serviceView) (float64, bool) {
 		total, weights := 0.0, 0.0
 		for _, s := range l.services {
-			if v, ok := l.count(s, stat); ok {
-				weight, _ := l.count(s, by)
+			if v, ok := l.statNumber(s, stat); ok {
+				weight, _ := l.statNumber(s, by)
 				total += v * weight
 				weights += weight
 			}

@@ -13,11 +13,11 @@ import (
 )
 
 // What was captured of an answer to Create Subscription: nothing at all, chunked.
-func TestSubscribeAnswersNothing(t *testing.T) {
+func TestSubscribeHasNoBody(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{})
+	x := startTester(t, bpcctest.Config{})
 	x.login("sim", "sim-secret")
-	a := x.want(200, "POST", "/statsapi/subscription", agents)
+	a := x.expectStatus(200, "POST", "/statsapi/subscription", agents)
 	_, typed := a.Header["Content-Type"]
 	if a.body != "" || typed || a.ContentLength != -1 || !slices.Equal(a.TransferEncoding, []string{"chunked"}) {
 		t.Errorf("body %q, typed %v, length %d, encoding %v; want an empty chunked body without type",
@@ -27,11 +27,11 @@ func TestSubscribeAnswersNothing(t *testing.T) {
 
 func TestHeaders(t *testing.T) {
 	t.Parallel()
-	afternoon := &clock{time.Date(2026, 3, 1, 17, 23, 21, 0, time.UTC)}
-	x := start(t, bpcctest.Config{Now: afternoon.Now, NotReadyPolls: -1})
+	afternoon := &fakeClock{time.Date(2026, 3, 1, 17, 23, 21, 0, time.UTC)}
+	x := startTester(t, bpcctest.Config{Now: afternoon.Now, NotReadyPolls: -1})
 	x.subscribe(agents)
 	for _, path := range []string{data, "/statsapi/cfg/teams"} {
-		a := x.want(200, "GET", path, "")
+		a := x.expectStatus(200, "GET", path, "")
 		for name, want := range map[string]string{
 			"Content-Type":                     "application/json",
 			"Server":                           "nginx/1.15.12",
@@ -52,14 +52,14 @@ func TestHeaders(t *testing.T) {
 
 func TestGzip(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
 	x.SetAgent(bpcctest.Agent{Login: "diana.yeh"})
 	x.subscribe(agents)
 	plain := x.data()
 	for header, zipped := range map[string]bool{
 		"gzip": true, "br, gzip": true, "gzip;q=0.5": true, "gzip;q=0": false, "br": false, "": false,
 	} {
-		a := x.want(200, "GET", data, "", "Accept-Encoding", header)
+		a := x.expectStatus(200, "GET", data, "", "Accept-Encoding", header)
 		body := a.body
 		if got := a.Header.Get("Content-Encoding") == "gzip"; got != zipped {
 			t.Errorf("accepting %q: compressed %v, want %v", header, got, zipped)
@@ -85,7 +85,7 @@ func TestGzip(t *testing.T) {
 // Captured: https://github.com/sergey-lozhkin/statsapi-samples, 3-data.sh.
 func TestDataIsCompact(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
 	x.SetAgent(bpcctest.Agent{Login: "diana.yeh", First: "Diana", Last: "Yeh"})
 	x.subscribe(`{"1":{"agent_grids":[{"id":"1","columns":[{"id":"1","stat_name":"login_id"},{"id":"3","stat_name":"lastname"},` +
 		`{"id":"4","stat_name":"firstname"},{"id":"5","stat_name":"acd_state"},{"id":"6","stat_name":"reason"}],"logged_in_agents_only":"false"}]}}`)
@@ -95,9 +95,9 @@ func TestDataIsCompact(t *testing.T) {
 	}
 }
 
-func TestSectionsAndSpellings(t *testing.T) {
+func TestSectionsAndVariants(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
 	x.SetAgent(bpcctest.Agent{Login: "a", State: "ready"})
 	x.SetService(bpcctest.Service{Name: `Böse "Tricks" \ <&>` + "\n\x01\u2028"})
 	x.AddChatMessage(bpcctest.ChatMessage{ID: "1", LoginID: "boss", FirstName: "Bo", LastName: "Ss", Content: "old", Sent: time.Unix(0, 0)})
@@ -124,10 +124,10 @@ func TestSectionsAndSpellings(t *testing.T) {
 // Captured configuration answers are laid out by Jackson's pretty printer.
 func TestConfigurationIsPretty(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{})
+	x := startTester(t, bpcctest.Config{})
 	x.login("sim", "sim-secret")
 	for _, path := range []string{"teams", "services", "agents"} {
-		if a := x.want(200, "GET", "/statsapi/cfg/"+path, ""); a.body != "[ ]" {
+		if a := x.expectStatus(200, "GET", "/statsapi/cfg/"+path, ""); a.body != "[ ]" {
 			t.Errorf("%s of an empty tenant: %s", path, a.body)
 		}
 	}
@@ -142,7 +142,7 @@ func TestConfigurationIsPretty(t *testing.T) {
 		"services": {"[ " + item("B0D5A5F0-0000-4000-8000-000000000001", "Callback") + " ]"},
 		"agents":   {"[ " + one + ", " + two + " ]", "[ " + two + ", " + one + " ]"},
 	} {
-		if a := x.want(200, "GET", "/statsapi/cfg/"+path, ""); !slices.Contains(want, a.body) {
+		if a := x.expectStatus(200, "GET", "/statsapi/cfg/"+path, ""); !slices.Contains(want, a.body) {
 			t.Errorf("%s:\n%s\nwant\n%s", path, a.body, want[0])
 		}
 	}
@@ -157,7 +157,7 @@ func TestConfigurationIsPretty(t *testing.T) {
 		"?outbound=1&inbound=1":       `[ ]`,
 		"?inbound=0":                  `[ "Product sold", "Silence", "Wrong number" ]`,
 	} {
-		if a := x.want(200, "GET", "/statsapi/cfg/dispositions"+query, ""); a.body != want {
+		if a := x.expectStatus(200, "GET", "/statsapi/cfg/dispositions"+query, ""); a.body != want {
 			t.Errorf("dispositions%s: %s, want %s", query, a.body, want)
 		}
 	}
@@ -165,10 +165,10 @@ func TestConfigurationIsPretty(t *testing.T) {
 
 func TestAvailability(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{})
+	x := startTester(t, bpcctest.Config{})
 	check := func(service string, want bool) {
 		t.Helper()
-		a := x.want(200, "GET", "/statsapi/info/check_available_agents?tenantUrl=acme&service="+service, "")
+		a := x.expectStatus(200, "GET", "/statsapi/info/check_available_agents?tenantUrl=acme&service="+service, "")
 		if got := a.body == `{"availability": true}`; got != want || !got && a.body != `{"availability": false}` {
 			t.Errorf("%s: %s, want %v", service, a.body, want)
 		}

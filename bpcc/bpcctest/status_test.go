@@ -12,7 +12,7 @@ import (
 // The vendor's table of status codes, walked in the order of a conversation.
 func TestStatusCodes(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{})
+	x := startTester(t, bpcctest.Config{})
 	x.login("sim", "sim-secret")
 	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
 	right := "grant_type=client_credentials&client_id=sim&client_secret=sim-secret&scope=acme"
@@ -62,7 +62,7 @@ func TestStatusCodes(t *testing.T) {
 			if !c.signedIn {
 				y.token = ""
 			}
-			a := y.want(c.status, c.method, c.path, c.body, c.header...)
+			a := y.expectStatus(c.status, c.method, c.path, c.body, c.header...)
 			if !strings.Contains(a.body, c.bodyHas) {
 				t.Errorf("body %s, want %s in it", a.body, c.bodyHas)
 			}
@@ -72,8 +72,8 @@ func TestStatusCodes(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	t.Parallel()
-	now := &clock{time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
-	x := start(t, bpcctest.Config{Now: now.Now, Tenant: "acme.brightpattern.com"})
+	now := &fakeClock{time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
+	x := startTester(t, bpcctest.Config{Now: now.Now, Tenant: "acme.brightpattern.com"})
 	first := x.login("sim", "sim-secret")
 	if !regexp.MustCompile(`^[0-9A-F]{64}$`).MatchString(first.Token) || first.Type != "Bearer" ||
 		first.Expires != "3600" || first.Scope != "acme.brightpattern.com" {
@@ -84,16 +84,16 @@ func TestToken(t *testing.T) {
 	if again.Token != first.Token || again.Expires != "3264" {
 		t.Errorf("asked again: %+v, want the same token with 3264 left", again)
 	}
-	x.want(404, "GET", data, "", "Authorization", "Bearer "+first.Token)
-	x.want(401, "GET", data, "", "Authorization", first.Token)
+	x.expectStatus(404, "GET", data, "", "Authorization", "Bearer "+first.Token)
+	x.expectStatus(401, "GET", data, "", "Authorization", first.Token)
 	now.now = now.now.Add(3264 * time.Second)
-	x.want(401, "GET", data, "")
+	x.expectStatus(401, "GET", data, "")
 	renewed := x.login("sim", "sim-secret")
 	if renewed.Token == first.Token || renewed.Expires != "3600" {
 		t.Errorf("after its end: %+v, want another token", renewed)
 	}
 	x.ExpireTokens()
-	x.want(401, "GET", data, "")
+	x.expectStatus(401, "GET", data, "")
 	if x.login("sim", "sim-secret").Token == renewed.Token {
 		t.Error("ExpireTokens has left the token alive")
 	}
@@ -102,7 +102,7 @@ func TestToken(t *testing.T) {
 // The subscription belongs to the user, so it outlives the token.
 func TestSubscriptionOutlivesToken(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
 	x.subscribe(agents)
 	x.ExpireTokens()
 	x.login("sim", "sim-secret")
@@ -111,10 +111,10 @@ func TestSubscriptionOutlivesToken(t *testing.T) {
 
 func TestCookieLogin(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{CookieLogin: true})
+	x := startTester(t, bpcctest.Config{CookieLogin: true})
 	login := `{"tenant_url":"acme","username":"sim","password":"sim-secret"}`
 	shape := regexp.MustCompile(`^\{"token":"([0-9A-F-]{36})","privileges":\["PUSH_PULL_GLOBAL_WALLBOARDS","CUSTOMIZE_WALLBOARDS","SYS_USE_AGENT_SEAT_MAPS"\],"user_id":"[0-9A-F-]{36}"\}$`)
-	a := x.want(200, "POST", "/statsapi/auth", login)
+	a := x.expectStatus(200, "POST", "/statsapi/auth", login)
 	m := shape.FindStringSubmatch(a.body)
 	if m == nil {
 		t.Fatalf("answer %s", a.body)
@@ -122,16 +122,16 @@ func TestCookieLogin(t *testing.T) {
 	if got, want := a.Header.Get("Set-Cookie"), "X-BP-SESSION-ID="+m[1]+"; Path=/"; got != want {
 		t.Errorf("cookie %q, want %q", got, want)
 	}
-	x.want(404, "GET", data, "", "Cookie", "X-BP-SESSION-ID="+m[1])
-	x.want(404, "GET", data, "", "Cookie", "X-STATSAPI-TOKEN="+m[1]+"; X-STATSAPI-TENANT=acme; X-STATSAPI-LOGIN=sim")
-	x.want(401, "GET", data, "", "Cookie", "X-BP-SESSION-ID=00000000-0000-0000-0000-000000000000")
+	x.expectStatus(404, "GET", data, "", "Cookie", "X-BP-SESSION-ID="+m[1])
+	x.expectStatus(404, "GET", data, "", "Cookie", "X-STATSAPI-TOKEN="+m[1]+"; X-STATSAPI-TENANT=acme; X-STATSAPI-LOGIN=sim")
+	x.expectStatus(401, "GET", data, "", "Cookie", "X-BP-SESSION-ID=00000000-0000-0000-0000-000000000000")
 
-	next := shape.FindStringSubmatch(x.want(200, "POST", "/statsapi/auth", login).body)
-	x.want(401, "GET", data, "", "Cookie", "X-BP-SESSION-ID="+m[1])
-	x.want(404, "GET", data, "", "Cookie", "X-BP-SESSION-ID="+next[1])
+	next := shape.FindStringSubmatch(x.expectStatus(200, "POST", "/statsapi/auth", login).body)
+	x.expectStatus(401, "GET", data, "", "Cookie", "X-BP-SESSION-ID="+m[1])
+	x.expectStatus(404, "GET", data, "", "Cookie", "X-BP-SESSION-ID="+next[1])
 	x.StealSession()
-	x.want(401, "GET", data, "", "Cookie", "X-BP-SESSION-ID="+next[1])
-	x.want(401, "POST", "/statsapi/auth", strings.Replace(login, "sim-secret", "guess", 1))
+	x.expectStatus(401, "GET", data, "", "Cookie", "X-BP-SESSION-ID="+next[1])
+	x.expectStatus(401, "POST", "/statsapi/auth", strings.Replace(login, "sim-secret", "guess", 1))
 	if got := x.Counts().CookieLogins; got != 3 {
 		t.Errorf("counted %d cookie logins, want 3", got)
 	}
@@ -139,7 +139,7 @@ func TestCookieLogin(t *testing.T) {
 
 func TestPoolOfSubscriptions(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{SubscriptionLimit: 2})
+	x := startTester(t, bpcctest.Config{SubscriptionLimit: 2})
 	x.AddUser("b", "b")
 	x.AddUser("c", "c")
 	tokens := map[string]string{}
@@ -150,37 +150,37 @@ func TestPoolOfSubscriptions(t *testing.T) {
 	x.subscribe(agents)
 	post := func(status int, user string) {
 		t.Helper()
-		x.want(status, "POST", "/statsapi/subscription", agents, "Authorization", tokens[user])
+		x.expectStatus(status, "POST", "/statsapi/subscription", agents, "Authorization", tokens[user])
 	}
 	post(200, "b")
 	post(409, "c")
-	x.want(200, "POST", "/statsapi/subscription", agents) // one's own is replaced
-	x.want(200, "DELETE", "/statsapi/subscription/active", "")
+	x.expectStatus(200, "POST", "/statsapi/subscription", agents) // one's own is replaced
+	x.expectStatus(200, "DELETE", "/statsapi/subscription/active", "")
 	post(200, "c")
 
 	x.FillSubscriptions()
-	x.want(409, "POST", "/statsapi/subscription", agents)
+	x.expectStatus(409, "POST", "/statsapi/subscription", agents)
 	post(200, "b")
 	x.ClearFaults()
 	x.DropSubscriptions()
-	x.want(404, "GET", data, "", "Authorization", tokens["b"])
-	x.want(200, "POST", "/statsapi/subscription", agents)
+	x.expectStatus(404, "GET", data, "", "Authorization", tokens["b"])
+	x.expectStatus(200, "POST", "/statsapi/subscription", agents)
 }
 
 func TestIdleExpiry(t *testing.T) {
 	t.Parallel()
-	now := &clock{time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
-	x := start(t, bpcctest.Config{Now: now.Now, NotReadyPolls: -1, IdleExpiry: time.Minute, SubscriptionLimit: 1})
+	now := &fakeClock{time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
+	x := startTester(t, bpcctest.Config{Now: now.Now, NotReadyPolls: -1, IdleExpiry: time.Minute, SubscriptionLimit: 1})
 	x.subscribe(agents)
 	now.now = now.now.Add(59 * time.Second)
 	x.data()
 	now.now = now.now.Add(time.Minute)
-	x.want(404, "GET", data, "")
+	x.expectStatus(404, "GET", data, "")
 }
 
 func TestReplacedByAnotherProgram(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
 	x.subscribe(agents)
 	x.ReplaceSubscription()
 	if apps := parse(t, []byte(x.data())); len(apps) != 1 || apps["wallboard-7"].Totals == nil {

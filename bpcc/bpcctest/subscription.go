@@ -51,7 +51,7 @@ func (t *Tenant) postSubscription(u *user, r *http.Request, _ Fault) reply {
 		}
 	}
 	if u.sub == nil && t.active() >= t.config.SubscriptionLimit {
-		return refusal(http.StatusConflict, "limit of active subscriptions exceeded for tenant")
+		return errorReply(http.StatusConflict, "limit of active subscriptions exceeded for tenant")
 	}
 	u.sub = &subscription{plan: newPlan(sub), notReady: t.config.NotReadyPolls, used: t.config.Now()}
 	return reply{status: http.StatusOK, chunked: true}
@@ -59,7 +59,7 @@ func (t *Tenant) postSubscription(u *user, r *http.Request, _ Fault) reply {
 
 // active is how much of the pool is in use.
 func (t *Tenant) active() int {
-	n := t.others
+	n := t.otherSubscriptions
 	for _, u := range t.users {
 		if t.idle(u); u.sub != nil {
 			n++
@@ -85,7 +85,7 @@ func (t *Tenant) deleteSubscription(u *user, _ *http.Request, _ Fault) reply {
 func (t *Tenant) getData(u *user, _ *http.Request, f Fault) reply {
 	t.idle(u)
 	if u.sub == nil {
-		return refusal(http.StatusNotFound, "there is no active subscription")
+		return errorReply(http.StatusNotFound, "there is no active subscription")
 	}
 	u.sub.used = t.config.Now()
 	if u.sub.notReady > 0 {
@@ -94,7 +94,7 @@ func (t *Tenant) getData(u *user, _ *http.Request, f Fault) reply {
 	}
 	p := u.sub.plan
 	if f.Foreign {
-		p = newPlan(foreign())
+		p = newPlan(foreignSubscription())
 	}
 	return jsonReply(http.StatusOK, t.world.render(p, u.scope, f.EmptyGrids))
 }
@@ -113,7 +113,7 @@ func (t *Tenant) Snapshot(sub bpcc.Subscription) []byte {
 func (t *Tenant) DropSubscriptions() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.others = 0
+	t.otherSubscriptions = 0
 	for _, u := range t.users {
 		u.sub = nil
 	}
@@ -123,7 +123,7 @@ func (t *Tenant) DropSubscriptions() {
 func (t *Tenant) Subscriptions() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.active() - t.others
+	return t.active() - t.otherSubscriptions
 }
 
 // FillSubscriptions lets strangers use up the pool: whoever has no subscription
@@ -131,7 +131,7 @@ func (t *Tenant) Subscriptions() int {
 func (t *Tenant) FillSubscriptions() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.others = t.config.SubscriptionLimit
+	t.otherSubscriptions = t.config.SubscriptionLimit
 }
 
 // ReplaceSubscription puts another program's subscription in the place of every
@@ -143,16 +143,16 @@ func (t *Tenant) ReplaceSubscription() {
 	replaced := false
 	for _, u := range t.users {
 		if u.sub != nil {
-			u.sub, replaced = &subscription{plan: newPlan(foreign()), used: t.config.Now()}, true
+			u.sub, replaced = &subscription{plan: newPlan(foreignSubscription()), used: t.config.Now()}, true
 		}
 	}
 	if u := t.users[t.config.ClientID]; !replaced {
-		u.sub = &subscription{plan: newPlan(foreign()), used: t.config.Now()}
+		u.sub = &subscription{plan: newPlan(foreignSubscription()), used: t.config.Now()}
 	}
 }
 
-// foreign is what another program, a small wallboard, asks for.
-func foreign() bpcc.Subscription {
+// foreignSubscription is what another program, a small wallboard, asks for.
+func foreignSubscription() bpcc.Subscription {
 	return bpcc.Subscription{"wallboard-7": {
 		StatsTotals: []string{"in_calls_waiting", "agents_ready"},
 		AgentGrids: []bpcc.Grid{{ID: "w1", Columns: []bpcc.Column{

@@ -23,9 +23,9 @@ type Config struct {
 	// NotReadyPolls is how many data requests after a subscription answer 204;
 	// 0 means 1, negative means none.
 	NotReadyPolls int
-	// TokenLife is how long a token lives; 0 means an hour. Asking again hands
+	// TokenTTL is how long a token lives; 0 means an hour. Asking again hands
 	// out the same token with what is left of its life.
-	TokenLife time.Duration
+	TokenTTL time.Duration
 	// SubscriptionLimit is the tenant's pool of active subscriptions, which all
 	// users share; 0 means 5. A subscription beyond it answers 409.
 	SubscriptionLimit int
@@ -52,14 +52,14 @@ type Tenant struct {
 	mux    *http.ServeMux
 	zips   sync.Pool // of *gzip.Writer; they are dear to make
 
-	mu       sync.Mutex // guards everything below, the world included
-	world    *World
-	users    map[string]*user
-	tokens   map[string]*user // by OAuth token
-	sessions map[string]*user // by cookie
-	others   int              // subscriptions of the pool that strangers hold
-	faults   []*Fault
-	counts   Counts
+	mu                 sync.Mutex // guards everything below, the world included
+	world              *World
+	users              map[string]*user
+	tokens             map[string]*user // by OAuth token
+	sessions           map[string]*user // by cookie
+	otherSubscriptions int              // subscriptions of the pool that strangers hold
+	faults             []*Fault
+	counts             Counts
 }
 
 // New makes a tenant that listens nowhere: mount it as an http.Handler.
@@ -82,8 +82,8 @@ func New(c Config) *Tenant {
 	case c.NotReadyPolls < 0:
 		c.NotReadyPolls = 0
 	}
-	if c.TokenLife == 0 {
-		c.TokenLife = time.Hour
+	if c.TokenTTL == 0 {
+		c.TokenTTL = time.Hour
 	}
 	if c.SubscriptionLimit == 0 {
 		c.SubscriptionLimit = 5
@@ -111,17 +111,17 @@ func New(c Config) *Tenant {
 func (t *Tenant) routes() {
 	t.handle("POST /configapi/v2/oauth/token", t.postToken)
 	t.handle("POST /statsapi/auth", t.postAuth)
-	t.handle("DELETE /statsapi/auth", t.signedIn(t.deleteAuth))
-	t.handle("POST /statsapi/subscription", t.signedIn(t.postSubscription))
-	t.handle("DELETE /statsapi/subscription/active", t.signedIn(t.deleteSubscription))
-	t.handle("GET "+dataPath, t.signedIn(t.getData))
-	t.handle("GET /statsapi/cfg/teams", t.signedIn(t.getTeams))
-	t.handle("GET /statsapi/cfg/services", t.signedIn(t.getServices))
-	t.handle("GET /statsapi/cfg/agents", t.signedIn(t.getAgents))
-	t.handle("GET /statsapi/cfg/dispositions", t.signedIn(t.getDispositions))
+	t.handle("DELETE /statsapi/auth", t.requireUser(t.deleteAuth))
+	t.handle("POST /statsapi/subscription", t.requireUser(t.postSubscription))
+	t.handle("DELETE /statsapi/subscription/active", t.requireUser(t.deleteSubscription))
+	t.handle("GET "+dataPath, t.requireUser(t.getData))
+	t.handle("GET /statsapi/cfg/teams", t.requireUser(t.getTeams))
+	t.handle("GET /statsapi/cfg/services", t.requireUser(t.getServices))
+	t.handle("GET /statsapi/cfg/agents", t.requireUser(t.getAgents))
+	t.handle("GET /statsapi/cfg/dispositions", t.requireUser(t.getDispositions))
 	t.handle("GET /statsapi/info/check_available_agents", t.getAvailability)
 	if t.config.Control {
-		t.controls()
+		t.addControls()
 	}
 }
 

@@ -27,8 +27,8 @@ func guid(of string) string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
 }
 
-// scatter is a cheap hash; its order looks like none.
-func scatter(seed uint64, s string) uint64 {
+// hash is a cheap hash; its order looks like none.
+func hash(seed uint64, s string) uint64 {
 	h := seed ^ 14695981039346656037
 	for i := range len(s) {
 		h = (h ^ uint64(s[i])) * 1099511628211
@@ -38,16 +38,16 @@ func scatter(seed uint64, s string) uint64 {
 	return h ^ h>>32
 }
 
-// arbitrary compares in an order that depends on the seed alone.
-func arbitrary(seed uint64, a, b string) int {
-	return cmp.Or(cmp.Compare(scatter(seed, a), scatter(seed, b)), cmp.Compare(a, b))
+// compareHashed compares in an order that depends on the seed alone.
+func compareHashed(seed uint64, a, b string) int {
+	return cmp.Or(cmp.Compare(hash(seed, a), hash(seed, b)), cmp.Compare(a, b))
 }
 
 const hexDigits = "0123456789ABCDEF"
 
-// quote appends s as a JSON string in the manner of Jackson: nothing escaped
+// appendQuoted appends s as a JSON string in the manner of Jackson: nothing escaped
 // that need not be, UTF-8 as it is.
-func quote(dst []byte, s string) []byte {
+func appendQuoted(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
@@ -88,9 +88,9 @@ func quote(dst []byte, s string) []byte {
 	return append(append(dst, s[start:]...), '"')
 }
 
-// pretty makes an array of finished items in the layout of Jackson's default
+// indentJSON makes an array of finished items in the layout of Jackson's default
 // pretty printer.
-func pretty(items [][]byte) []byte {
+func indentJSON(items [][]byte) []byte {
 	if len(items) == 0 {
 		return []byte("[ ]")
 	}
@@ -104,17 +104,19 @@ func pretty(items [][]byte) []byte {
 	return append(b, " ]"...)
 }
 
-// seconds is how durations travel: whole seconds as text.
-func seconds(d time.Duration) string { return strconv.FormatInt(int64(max(d, 0)/time.Second), 10) }
+// formatSeconds is how durations travel: whole seconds as text.
+func formatSeconds(d time.Duration) string {
+	return strconv.FormatInt(int64(max(d, 0)/time.Second), 10)
+}
 
-// decimal is how sums and ratios travel: up to four decimals, none if whole.
-func decimal(v float64) string {
+// formatDecimal is how sums and ratios travel: up to four decimals, none if whole.
+func formatDecimal(v float64) string {
 	return strconv.FormatFloat(math.Round(v*10000)/10000, 'f', -1, 64)
 }
 
-// number reads a value that is one. Text that only a Go parser takes for a
+// parseNumber reads a value that is one. Text that only a Go parser takes for a
 // number, such as "Infinity", is none.
-func number(s string) (float64, bool) {
+func parseNumber(s string) (float64, bool) {
 	if s == "" || s[0] != '-' && s[0] != '.' && (s[0] < '0' || s[0] > '9') {
 		return 0, false
 	}

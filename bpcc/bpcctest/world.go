@@ -51,7 +51,7 @@ type ChatMessage struct {
 // World is what a tenant's statistics are about. It is handed to the callback of
 // [Tenant.Update] and is not for use outside of it.
 type World struct {
-	clock        func() time.Time
+	now          func() time.Time
 	agents       map[string]*agent
 	services     map[string]*service
 	teams        []string
@@ -63,7 +63,7 @@ type World struct {
 
 func newWorld(clock func() time.Time) *World {
 	return &World{
-		clock:        clock,
+		now:          clock,
 		agents:       map[string]*agent{},
 		services:     map[string]*service{},
 		totals:       map[string]string{},
@@ -90,12 +90,12 @@ func (w *World) SetAgent(a Agent) {
 		a.UserID = UserID(a.Login)
 	}
 	in := w.agents[a.Login]
-	now := w.clock()
+	now := w.now()
 	if in == nil {
-		in = &agent{since: now, settled: now}
+		in = &agent{since: now, accruedUntil: now}
 		w.agents[a.Login] = in
 	}
-	in.settle(now)
+	in.accrue(now)
 	if in.State != a.State {
 		in.since = now
 	}
@@ -117,8 +117,8 @@ func teamID(name string) string {
 // agent that does not exist is added.
 func (w *World) SetState(login, state, reason string) {
 	a := w.agent(login)
-	now := w.clock()
-	a.settle(now)
+	now := w.now()
+	a.accrue(now)
 	if a.State != state {
 		a.since = now
 	}
@@ -254,7 +254,7 @@ func (w *World) SetDispositions(list ...Disposition) { w.dispositions = slices.C
 // time gets them.
 func (w *World) AddChatMessage(m ChatMessage) {
 	if m.Sent.IsZero() {
-		m.Sent = w.clock()
+		m.Sent = w.now()
 	}
 	if m.ID == "" {
 		m.ID = guid("chat/" + m.Sent.String() + m.LoginID + m.Content)
@@ -265,31 +265,31 @@ func (w *World) AddChatMessage(m ChatMessage) {
 // AddDisposition counts a call that an agent has ended with a disposition.
 func (w *World) AddDisposition(login, disposition string) {
 	a := w.agent(login)
-	if a.day.dispositions == nil {
-		a.day.dispositions = map[string]int{}
+	if a.today.dispositions == nil {
+		a.today.dispositions = map[string]int{}
 	}
-	a.day.dispositions[disposition]++
-	a.day.disposed++
+	a.today.dispositions[disposition]++
+	a.today.dispositionTotal++
 }
 
 // ResetDaily is the tenant's daily reset: what counts from the start of the day
 // starts again, overridden counters included.
 func (w *World) ResetDaily() {
-	now := w.clock()
+	now := w.now()
 	for _, a := range w.agents {
-		a.settle(now)
-		a.day = agentDay{}
-		restart(a.Stats)
+		a.accrue(now)
+		a.today = agentDay{}
+		resetDaily(a.Stats)
 	}
 	for _, s := range w.services {
 		// Who still waits is the new day's call, or shares of it could exceed all.
 		s.day = serviceDay{received: len(s.waiting), queued: len(s.waiting)}
-		restart(s.Stats)
+		resetDaily(s.Stats)
 	}
-	restart(w.totals)
+	resetDaily(w.totals)
 }
 
-func restart(stats map[string]string) {
+func resetDaily(stats map[string]string) {
 	for name, v := range stats {
 		if strings.HasSuffix(name, "_per_day") || strings.HasPrefix(name, "agent_total_") {
 			if v != "" {

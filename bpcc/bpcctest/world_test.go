@@ -11,8 +11,8 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// columns reads the named statistics of the only agent or service.
-func columns(tb testing.TB, t *bpcctest.Tenant, service bool, stats ...string) string {
+// statTexts reads the named statistics of the only agent or service.
+func statTexts(tb testing.TB, t *bpcctest.Tenant, service bool, stats ...string) string {
 	tb.Helper()
 	var g bpcc.Grid
 	for _, s := range stats {
@@ -31,7 +31,7 @@ func columns(tb testing.TB, t *bpcctest.Tenant, service bool, stats ...string) s
 	return strings.Join(out, "|")
 }
 
-func totals(tb testing.TB, t *bpcctest.Tenant, stats ...string) string {
+func totalTexts(tb testing.TB, t *bpcctest.Tenant, stats ...string) string {
 	tb.Helper()
 	got := parse(tb, t.Snapshot(bpcc.Subscription{"a": {StatsTotals: stats}}))["a"].Totals
 	var out []string
@@ -43,11 +43,11 @@ func totals(tb testing.TB, t *bpcctest.Tenant, stats ...string) string {
 
 func TestTimesOfAnAgent(t *testing.T) {
 	t.Parallel()
-	now := &clock{time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
+	now := &fakeClock{time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
 	tenant := bpcctest.New(bpcctest.Config{Now: now.Now})
 	want := func(want string) {
 		t.Helper()
-		got := columns(t, tenant, false, "acd_state", "reason", "state_duration", "login_time", "agent_total_ready_time",
+		got := statTexts(t, tenant, false, "acd_state", "reason", "state_duration", "login_time", "agent_total_ready_time",
 			"agent_total_busy_time", "agent_total_ACW_time", "agent_total_break_time")
 		if got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -90,7 +90,7 @@ func TestServicesAndTotals(t *testing.T) {
 	tenant.SetService(bpcctest.Service{Name: "A"})
 	stats := []string{"in_calls_waiting", "in_max_wait_time", "in_calls_received_per_day", "in_calls_abandoned_total_per_day",
 		"in_calls_abandoned_percent_per_day", "service_level", "service_level_target", "service_level_threshold_time", "agents_logged", "agents_busy"}
-	if got, want := columns(t, tenant, true, stats...), "0|0|0|0|||0.8|20|0|0"; got != want {
+	if got, want := statTexts(t, tenant, true, stats...), "0|0|0|0|||0.8|20|0|0"; got != want {
 		t.Errorf("a service that nobody has called: %s, want %s", got, want)
 	}
 	tenant.Update(func(w *bpcctest.World) {
@@ -103,7 +103,7 @@ func TestServicesAndTotals(t *testing.T) {
 		w.SetAgent(bpcctest.Agent{Login: "x", State: "busy", Services: []string{"A", "B"}})
 		w.SetAgent(bpcctest.Agent{Login: "y", State: "after_call_work", Services: []string{"A"}})
 	})
-	if got, want := columns(t, tenant, true, stats...), "3|41|30|3|0.1|0.9|0.8|20|2|1"; got != want {
+	if got, want := statTexts(t, tenant, true, stats...), "3|41|30|3|0.1|0.9|0.8|20|2|1"; got != want {
 		t.Errorf("a service: %s, want %s", got, want)
 	}
 	tenant.SetService(bpcctest.Service{Name: "B", Stats: map[string]string{
@@ -111,7 +111,7 @@ func TestServicesAndTotals(t *testing.T) {
 		"in_average_speed_of_answer": "", "my_own": "1.5",
 	}})
 	stats = append(stats, "agents_ready", "in_average_speed_of_answer", "in_calls_abandoned_in_queue_ratio_per_day", "my_own", "name")
-	if got, want := totals(t, tenant, stats...), "7|41|40|3|0.075|0.8|0.8|20|2|1|0|10|0.05|1.5|"; got != want {
+	if got, want := totalTexts(t, tenant, stats...), "7|41|40|3|0.075|0.8|0.8|20|2|1|0|10|0.05|1.5|"; got != want {
 		t.Errorf("totals: %s, want %s", got, want)
 	}
 	one := bpcc.Subscription{"a": {StatsTotals: []string{"in_calls_waiting", "agents_logged"}, StatsTotalsServiceIDs: []string{bpcctest.ServiceID("B")}}}
@@ -120,11 +120,11 @@ func TestServicesAndTotals(t *testing.T) {
 	}
 	tenant.SetTotal("in_calls_waiting", "")
 	tenant.RemoveService("A")
-	if got, want := totals(t, tenant, "in_calls_waiting", "in_max_wait_time"), "|12"; got != want {
+	if got, want := totalTexts(t, tenant, "in_calls_waiting", "in_max_wait_time"), "|12"; got != want {
 		t.Errorf("after an override and a removal: %s, want %s", got, want)
 	}
 	tenant.ResetDaily()
-	if got, want := totals(t, tenant, "in_calls_received_per_day", "in_max_wait_time"), "0|12"; got != want {
+	if got, want := totalTexts(t, tenant, "in_calls_received_per_day", "in_max_wait_time"), "0|12"; got != want {
 		t.Errorf("after the daily reset: %s, want %s", got, want)
 	}
 }
@@ -137,7 +137,7 @@ func TestDispositions(t *testing.T) {
 		w.AddDisposition("a", "Product sold")
 		w.AddDisposition("a", "Silence")
 	})
-	sub := parsed(t, `{"a":{"stats_totals":["calls_dispositions_per_day"],"stats_totals_dispositions":["Silence"],"agent_grids":[{"id":"g","columns":[
+	sub := parseSubscription(t, `{"a":{"stats_totals":["calls_dispositions_per_day"],"stats_totals_dispositions":["Silence"],"agent_grids":[{"id":"g","columns":[
 		{"id":"1","stat_name":"calls_dispositions_per_day"},
 		{"id":"2","stat_name":"calls_dispositions_per_day","dispositions":["Product sold","Wrong number"]}]}]}}`)
 	if got, want := string(tenant.Snapshot(sub)), `{"a":{"agent_grids":[{"id":"g","values":[{"1":"3","2":"2"}]}],"stats_totals":{"calls_dispositions_per_day":"1"}}}`; got != want {
@@ -165,11 +165,11 @@ func TestWorldCopies(t *testing.T) {
 			t.Error("there is a service that nobody has added")
 		}
 	})
-	if got := columns(t, tenant, false, "extension"); got != "1" {
+	if got := statTexts(t, tenant, false, "extension"); got != "1" {
 		t.Errorf("extension %s, want 1", got)
 	}
 	tenant.RemoveAgent("a")
-	if got := string(tenant.Snapshot(parsed(t, agents))); got != `{"a":{"agent_grids":[{"id":"g","values":[]}]}}` {
+	if got := string(tenant.Snapshot(parseSubscription(t, agents))); got != `{"a":{"agent_grids":[{"id":"g","values":[]}]}}` {
 		t.Errorf("removed agent: %s", got)
 	}
 }
@@ -177,8 +177,8 @@ func TestWorldCopies(t *testing.T) {
 // A data request sees an update whole or not at all.
 func TestUpdateIsAtomic(t *testing.T) {
 	t.Parallel()
-	x := start(t, bpcctest.Config{NotReadyPolls: -1})
-	people(x.Tenant)
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
+	smallCentre(x.Tenant)
 	x.subscribe(agents)
 	all := func(state string) {
 		x.Update(func(w *bpcctest.World) {

@@ -130,6 +130,6 @@ func (e *Engine) Ack(c *Chunk) {
 	if c.Part < c.Parts {
 		return
 	}
-	e.published.state.Rest()
+	e.published.state.Release()
 	e.observed.until, e.observed.missingSince = c.batch.observedUntil, c.batch.missingSince
 }

@@ -254,8 +254,8 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	}
 	snap.Sent, snap.Received = o.Sent, o.Received
 	options := diff.Options{DisappearAfter: e.options.DisappearAfter, MassHold: e.options.MassHold, Baseline: e.published.observing}
-	if !gap && seen.polledOnce && !snap.Again() {
-		options.Notable = e.reentryTest(o)
+	if !gap && seen.polledOnce && !snap.Repeated() {
+		options.ReentryTest = e.reentryTest(o)
 	}
 	changes, err := state.Compare(layout, snap, options)
 	if errors.Is(err, diff.ErrEmpty) {
@@ -286,7 +286,7 @@ func (e *Engine) EndsGap(received time.Time) bool {
 
 // missing is since when rows are missing whose departure is not believed yet.
 func (e *Engine) missing() time.Time {
-	since, any := e.published.state.Missing()
+	since, any := e.published.state.MissingSince()
 	if any && since.IsZero() {
 		return e.observed.recoveredUntil
 	}
@@ -309,7 +309,7 @@ func (e *Engine) problems(snap *diff.Snapshot) []string {
 		out = append(out, fmt.Sprintf("%d text(s) of more than 4096 bytes truncated", snap.Cut))
 	}
 	for _, kind := range e.options.Layout.Kinds() {
-		if n := e.published.state.Held(kind); n > 0 {
+		if n := e.published.state.HeldBack(kind); n > 0 {
 			out = append(out, fmt.Sprintf("%d %s rows missing at once; treated as departures after %v", n, kind, e.options.MassHold))
 		}
 	}
@@ -326,7 +326,7 @@ func (e *Engine) NeedsCommit(b *Batch) bool {
 // stream holds, so that the next change happened after it.
 func (e *Engine) Skip(b *Batch) {
 	e.observed.until, e.observed.missingSince = b.observedUntil, b.missingSince
-	e.published.state.Rest()
+	e.published.state.Release()
 }
 
 // Blocked takes note that the stream kept the bridge from polling until now: that

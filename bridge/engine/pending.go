@@ -39,7 +39,7 @@ func (e *Engine) addChanges(b *Batch, kind diff.Kind) {
 		switch {
 		case changes.Kind(i) != kind:
 		case kind == event.Agent && changes.Op(i) == diff.Changed:
-			e.addAgentChange(b, i, clocksCount && changes.Notable(i))
+			e.addAgentChange(b, i, clocksCount && changes.Reentry(i))
 		default:
 			b.pending = append(b.pending, pendingEvent{change: int32(i), revision: changes.Revision(i)})
 		}

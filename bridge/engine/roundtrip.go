@@ -18,12 +18,12 @@ const roundTripTolerance = 2 * time.Second
 // between two polls: the clock of the state has gone back, or is younger than
 // the poll before. It is not asked over a gap, nor when the source served the
 // same body again, nor where the daily reset has set clocks back.
-func (e *Engine) reentryTest(o Observation) *diff.Notable {
+func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 	elapsed := o.Sent.Sub(e.observed.lastGoodPoll)
 	restarted := func(before, after time.Duration) bool {
 		return before-after > roundTripTolerance || elapsed-after > roundTripTolerance
 	}
-	return &diff.Notable{
+	return &diff.ReentryTest{
 		Clock: func(before, after int) bool {
 			return restarted(time.Duration(before)*time.Second, time.Duration(after)*time.Second)
 		},
@@ -78,7 +78,7 @@ func showsReset(changes *diff.Changes) bool {
 // showsReentry reports whether one of the changes may be a round trip.
 func showsReentry(changes *diff.Changes) bool {
 	for i := range changes.Len() {
-		if changes.Notable(i) {
+		if changes.Reentry(i) {
 			return true
 		}
 	}
@@ -88,7 +88,7 @@ func showsReentry(changes *diff.Changes) bool {
 // sameState reports whether an agent's state is the same in other words: "" and "0"
 // both say logged out. Of the statistics that differ, n are of the state.
 func (e *Engine) sameState(changes *diff.Changes, i int, stats []string, n int) bool {
-	if n > 1 || !changes.Brief(i) || !slices.Contains(stats, event.ACDState) || !changes.Now(i).OneOf(event.ACDState, event.LoggedOutTexts()) {
+	if n > 1 || !changes.ShortTexts(i) || !slices.Contains(stats, event.ACDState) || !changes.EntityView(i).OneOf(event.ACDState, event.LoggedOutTexts()) {
 		return false
 	}
 	c := changes.At(i)

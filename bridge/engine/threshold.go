@@ -71,7 +71,7 @@ func (e *Engine) thresholdEvents(o Observation, gap bool) []event.Event {
 func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.Event {
 	r, state := &e.rules.all[i], &e.published.state
 	var out []event.Event
-	evaluate := func(latest diff.Sighting) {
+	evaluate := func(latest diff.EntityView) {
 		if ev, ok := e.evaluateOne(i, latest, now); ok {
 			out = append(out, ev)
 		}
@@ -84,7 +84,7 @@ func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.E
 			evaluate(latest)
 		}
 	}
-	for latest := range state.Stirred(r.Kind) {
+	for latest := range state.Touched(r.Kind) {
 		key := alertKey{r.Name, event.EntityRef{Kind: string(r.Kind), ID: latest.ID()}}
 		if _, pending := e.observed.pending[key]; !pending && e.published.firing[key] == nil {
 			evaluate(latest)
@@ -98,7 +98,7 @@ func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.E
 
 // evaluateOne reports whether a rule raises or clears on an entity now, and the
 // event. Only the pending alerts move; what fires follows the acknowledgement.
-func (e *Engine) evaluateOne(i int, latest diff.Sighting, now time.Time) (event.Event, bool) {
+func (e *Engine) evaluateOne(i int, latest diff.EntityView, now time.Time) (event.Event, bool) {
 	r := &e.rules.all[i]
 	text := latest.Text(r.Stat)
 	value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
@@ -139,7 +139,7 @@ func (e *Engine) evaluateOne(i int, latest diff.Sighting, now time.Time) (event.
 }
 
 // appliesTo reports whether a rule is about entities that look like this.
-func appliesTo(r *rule.Rule, latest diff.Sighting) bool {
+func appliesTo(r *rule.Rule, latest diff.EntityView) bool {
 	for stat, texts := range r.When {
 		if !slices.Contains(texts, latest.Text(stat)) {
 			return false

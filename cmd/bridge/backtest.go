@@ -28,7 +28,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 	})
 	events := f.String("events", "", "all prints checkpoints too, thresholds prints threshold events alone (default: all but checkpoints)")
 	human := f.Bool("human", false, "print lines for people instead of NDJSON")
-	if err := parse(f, args, math.MaxInt); err != nil {
+	if err := parseFlags(f, args, math.MaxInt); err != nil {
 		return err
 	}
 	if !slices.Contains([]string{"", "all", "thresholds"}, *events) {
@@ -38,7 +38,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 		return fmt.Errorf("%w: name the recordings to run", errUsage)
 	}
 	out := bufio.NewWriter(p.stdout)
-	b := bridge.Backtest{Emit: printer(out, *events, *human, colours(p.stdout, p.env))}
+	b := bridge.Backtest{Emit: newPrinter(out, *events, *human, colourEnabled(p.stdout, p.env))}
 	for _, name := range files {
 		set, err := readRules(name)
 		if err != nil {
@@ -61,12 +61,12 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 	sum, err := b.Run(ctx)
 	err = errors.Join(err, out.Flush())
 	switch {
-	case errors.Is(err, rule.ErrInvalid), errors.Is(err, bridge.ErrApart):
+	case errors.Is(err, rule.ErrInvalid), errors.Is(err, bridge.ErrNotContiguous):
 		return fmt.Errorf("%w: %w", errUsage, err)
 	case err != nil:
-		return stopped(ctx, err)
+		return stopCause(ctx, err)
 	}
-	return summarize(p.stderr, sum)
+	return writeSummary(p.stderr, sum)
 }
 
 func readRules(name string) (bridge.RuleSet, error) {
@@ -81,8 +81,8 @@ func readRules(name string) (bridge.RuleSet, error) {
 	return bridge.RuleSet{Name: name, Rules: rules}, nil
 }
 
-// printer prints the events that are asked for.
-func printer(w io.Writer, events string, human, colour bool) func(subject string, body []byte) error {
+// newPrinter prints the events that are asked for.
+func newPrinter(w io.Writer, events string, human, colour bool) func(subject string, body []byte) error {
 	lines := &renderer{w: w, colour: colour}
 	return func(subject string, body []byte) error {
 		tokens := strings.Split(subject, ".") // bpcc.v1.<tenant>.threshold.…
@@ -100,26 +100,26 @@ func printer(w io.Writer, events string, human, colour bool) func(subject string
 	}
 }
 
-// summarize writes what a backtest found.
-func summarize(w io.Writer, s *bridge.Summary) error {
+// writeSummary writes what a backtest found.
+func writeSummary(w io.Writer, s *bridge.Summary) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, text := range s.Warnings {
 		fmt.Fprintf(t, "warning: %s\n", text)
 	}
-	fmt.Fprintf(t, "%s, %s to %s (%v)\n", s.Tenant, instant(s.From), instant(s.To), span(s.To.Sub(s.From)))
-	fmt.Fprintf(t, "polls %d, good %d, gaps %d\n", s.Polls, s.Good, len(s.Gaps))
+	fmt.Fprintf(t, "%s, %s to %s (%v)\n", s.Tenant, formatTime(s.From), formatTime(s.To), roundDuration(s.To.Sub(s.From)))
+	fmt.Fprintf(t, "polls %d, good %d, gaps %d\n", s.Polls, s.GoodPolls, len(s.Gaps))
 	for _, g := range s.Gaps {
 		switch {
 		case g.To.IsZero() && g.From.IsZero():
 			fmt.Fprint(t, "  nothing was ever seen\n")
 		case g.To.IsZero():
-			fmt.Fprintf(t, "  %s to the end\n", instant(g.From))
+			fmt.Fprintf(t, "  %s to the end\n", formatTime(g.From))
 		default:
-			fmt.Fprintf(t, "  %s to %s (%v)\n", instant(g.From), instant(g.To), span(g.To.Sub(g.From)))
+			fmt.Fprintf(t, "  %s to %s (%v)\n", formatTime(g.From), formatTime(g.To), roundDuration(g.To.Sub(g.From)))
 		}
 	}
 	fmt.Fprint(t, "\nEVENTS\n")
-	for _, name := range sorted(s.Events) {
+	for _, name := range sortedKeys(s.Events) {
 		fmt.Fprintf(t, "  %s\t%d\n", schemas.Type(name), s.Events[name])
 	}
 	for _, set := range s.Sets {
@@ -127,17 +127,17 @@ func summarize(w io.Writer, s *bridge.Summary) error {
 			fmt.Fprintf(t, "\nRULES of %s\traised\tcleared\topen\tentities\ttotal\tlongest\n", set.Name)
 		}
 		for _, r := range set.Rules {
-			fmt.Fprintf(t, "  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.Open, r.Entities, span(r.Total), span(r.Longest))
+			fmt.Fprintf(t, "  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.StillRaised, r.Entities, roundDuration(r.Total), roundDuration(r.Longest))
 		}
 	}
 	if len(s.Sets) > 1 {
-		compareSets(t, s.Sets)
+		writeComparison(t, s.Sets)
 	}
 	return t.Flush()
 }
 
-// compareSets writes the rule sets side by side, rule by rule.
-func compareSets(w io.Writer, sets []bridge.SetSummary) {
+// writeComparison writes the rule sets side by side, rule by rule.
+func writeComparison(w io.Writer, sets []bridge.SetSummary) {
 	fmt.Fprint(w, "\nCOMPARED")
 	rules := map[string]bool{}
 	for _, set := range sets {
@@ -147,7 +147,7 @@ func compareSets(w io.Writer, sets []bridge.SetSummary) {
 		}
 	}
 	fmt.Fprintf(w, "\n  rule%s\n", strings.Repeat("\traised\ttotal", len(sets)))
-	for _, name := range sorted(rules) {
+	for _, name := range sortedKeys(rules) {
 		fmt.Fprintf(w, "  %s", name)
 		for _, set := range sets {
 			i := slices.IndexFunc(set.Rules, func(r bridge.RuleSummary) bool { return r.Name == name })
@@ -155,18 +155,18 @@ func compareSets(w io.Writer, sets []bridge.SetSummary) {
 				fmt.Fprint(w, "\t–\t–")
 				continue
 			}
-			fmt.Fprintf(w, "\t%d\t%v", set.Rules[i].Raised, span(set.Rules[i].Total))
+			fmt.Fprintf(w, "\t%d\t%v", set.Rules[i].Raised, roundDuration(set.Rules[i].Total))
 		}
 		fmt.Fprintln(w)
 	}
 }
 
-func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// span rounds a duration to what a person reads.
-func span(d time.Duration) time.Duration {
+// roundDuration rounds a duration to what a person reads.
+func roundDuration(d time.Duration) time.Duration {
 	if d.Abs() < time.Minute {
 		return d.Round(time.Millisecond)
 	}

@@ -29,7 +29,7 @@ type record struct {
 	Time time.Time
 	Data struct {
 		Poll, Revision, Epoch uint64
-		Observed              *sightRange
+		Observed              *timeRange
 		AfterGap              bool `json:"after_gap"`
 		Reentered             bool
 		Before, After         map[string]string
@@ -41,8 +41,8 @@ type record struct {
 	}
 }
 
-// sightRange is an event's observed window, or a time without sight.
-type sightRange struct {
+// timeRange is an event's observed window, or a time without sight.
+type timeRange struct {
 	After *time.Time
 	By    time.Time
 }
@@ -149,19 +149,19 @@ func decodeToken(token string) string {
 
 // What can be wrong with a stream.
 const (
-	lost     = "lost"              // the tenant showed it and no event tells it
-	doubled  = "doubled"           // told twice, or told and never shown
-	disorder = "out of order"      // per entity, per poll, or over polls
-	broken   = "broken chains"     // a revision or an image is missing in between
-	fenced   = "fenced writers"    // events of a writer that another had followed
-	unsealed = "broken batches"    // events that no checkpoint closes, or that it does not count
-	window   = "untrue windows"    // the change did not happen within observed
-	blind    = "untold blindness"  // a time without sight that is not told, or changes over it without a word
-	falsely  = "false blindness"   // told to be without sight where there was sight
-	differs  = "differs from view" // the view or the last snapshot is not the replay
+	missingEvent    = "lost"              // the tenant showed it and no event tells it
+	duplicateEvent  = "doubled"           // told twice, or told and never shown
+	outOfOrder      = "out of order"      // per entity, per poll, or over polls
+	brokenChain     = "broken chains"     // a revision or an image is missing in between
+	fencedWriter    = "fenced writers"    // events of a writer that another had followed
+	brokenBatch     = "broken batches"    // events that no checkpoint closes, or that it does not count
+	wrongWindow     = "untrue windows"    // the change did not happen within observed
+	unreportedGap   = "untold blindness"  // a time without sight that is not told, or changes over it without a word
+	falseGap        = "false blindness"   // told to be without sight where there was sight
+	viewDiffersKind = "differs from view" // the view or the last snapshot is not the replay
 )
 
-var allKinds = []string{lost, doubled, disorder, broken, fenced, unsealed, window, blind, falsely, differs}
+var findingKinds = []string{missingEvent, duplicateEvent, outOfOrder, brokenChain, fencedWriter, brokenBatch, wrongWindow, unreportedGap, falseGap, viewDiffersKind}
 
 // finding is one thing that is wrong.
 type finding struct {
@@ -174,106 +174,106 @@ type finding struct {
 func auditStream(all []record) []finding {
 	a := streamAudit{ids: map[string]uint64{}, revisions: map[string]uint64{}, images: map[string]map[string]string{}, batches: map[string]bool{}}
 	for i := range all {
-		a.one(&all[i])
+		a.addRecord(&all[i])
 	}
-	if len(a.open) > 0 {
-		a.find(unsealed, a.open[0], "%d events at the end have no checkpoint", len(a.open))
+	if len(a.uncommitted) > 0 {
+		a.addFinding(brokenBatch, a.uncommitted[0], "%d events at the end have no checkpoint", len(a.uncommitted))
 	}
 	return a.findings
 }
 
 type streamAudit struct {
-	findings  []finding
-	ids       map[string]uint64
-	revisions map[string]uint64
-	images    map[string]map[string]string
-	batches   map[string]bool
-	open      []*record // events since the last checkpoint
+	findings    []finding
+	ids         map[string]uint64
+	revisions   map[string]uint64
+	images      map[string]map[string]string
+	batches     map[string]bool
+	uncommitted []*record // events since the last checkpoint
 
-	epoch, poll, index uint64
-	instance           string
-	part, parts        int
-	until              time.Time
-	interrupted        bool
+	epoch, poll, nextIndex uint64
+	instance               string
+	part, parts            int
+	until                  time.Time
+	interrupted            bool
 }
 
-func (a *streamAudit) find(kind string, r *record, format string, args ...any) {
+func (a *streamAudit) addFinding(kind string, r *record, format string, args ...any) {
 	a.findings = append(a.findings, finding{kind, r.seq, fmt.Sprintf("%s %s: %s", r.ID, r.subject, fmt.Sprintf(format, args...))})
 }
 
-func (a *streamAudit) one(r *record) {
+func (a *streamAudit) addRecord(r *record) {
 	if before, twice := a.ids[r.ID]; twice || r.ID == "" || r.ID != r.msgID {
-		a.find(doubled, r, "the id is empty, not the message id %q, or that of sequence %d", r.msgID, before)
+		a.addFinding(duplicateEvent, r, "the id is empty, not the message id %q, or that of sequence %d", r.msgID, before)
 	}
 	a.ids[r.ID] = r.seq
-	a.position(r)
+	a.checkPosition(r)
 	if entity := r.entity(); entity != "" {
-		a.chain(r, entity)
+		a.checkChain(r, entity)
 	}
 	switch r.subject {
 	case "feed.checkpoint":
-		a.checkpoint(r)
+		a.addCheckpoint(r)
 		return
 	case "feed.interrupted":
 		if a.interrupted {
-			a.find(falsely, r, "interrupted while interrupted")
+			a.addFinding(falseGap, r, "interrupted while interrupted")
 		}
 		a.interrupted = true
 	case "feed.resumed":
 		if !a.interrupted {
-			a.find(falsely, r, "resumed without an interruption")
+			a.addFinding(falseGap, r, "resumed without an interruption")
 		}
 		a.interrupted = false
 	}
-	a.open = append(a.open, r)
+	a.uncommitted = append(a.uncommitted, r)
 }
 
-// position checks epoch, poll and index, which the id holds.
-func (a *streamAudit) position(r *record) {
+// checkPosition checks epoch, poll and index, which the id holds.
+func (a *streamAudit) checkPosition(r *record) {
 	var epoch, poll, index uint64
 	if _, err := fmt.Sscanf(r.ID, "acme-%d-%d-%d", &epoch, &poll, &index); err != nil || poll != r.Data.Poll {
-		a.find(disorder, r, "the id does not hold tenant, epoch, poll %d and index", r.Data.Poll)
+		a.addFinding(outOfOrder, r, "the id does not hold tenant, epoch, poll %d and index", r.Data.Poll)
 		return
 	}
 	switch {
 	case epoch < a.epoch:
-		a.find(fenced, r, "epoch %d after epoch %d", epoch, a.epoch)
+		a.addFinding(fencedWriter, r, "epoch %d after epoch %d", epoch, a.epoch)
 		return
 	case epoch > a.epoch:
 		if r.subject != "feed.started" {
-			a.find(fenced, r, "the first event of epoch %d is not feed.started", epoch)
+			a.addFinding(fencedWriter, r, "the first event of epoch %d is not feed.started", epoch)
 		}
 		a.epoch, a.instance = epoch, r.Data.Instance
-	case poll < a.poll || poll == a.poll && index != a.index+1:
-		a.find(disorder, r, "poll %d index %d after poll %d index %d", poll, index, a.poll, a.index)
-	case poll > a.poll && len(a.open) > 0:
-		a.find(unsealed, r, "poll %d begins before poll %d has its checkpoint", poll, a.poll)
+	case poll < a.poll || poll == a.poll && index != a.nextIndex+1:
+		a.addFinding(outOfOrder, r, "poll %d index %d after poll %d index %d", poll, index, a.poll, a.nextIndex)
+	case poll > a.poll && len(a.uncommitted) > 0:
+		a.addFinding(brokenBatch, r, "poll %d begins before poll %d has its checkpoint", poll, a.poll)
 	}
 	if poll != a.poll && index != 1 {
-		a.find(lost, r, "poll %d begins with index %d", poll, index)
+		a.addFinding(missingEvent, r, "poll %d begins with index %d", poll, index)
 	}
 	if poll <= a.poll && index == 1 {
-		a.find(disorder, r, "poll %d begins after poll %d", poll, a.poll)
+		a.addFinding(outOfOrder, r, "poll %d begins after poll %d", poll, a.poll)
 	}
-	a.poll, a.index = poll, index
+	a.poll, a.nextIndex = poll, index
 }
 
-// chain checks that an entity's revisions count on and its images join.
-func (a *streamAudit) chain(r *record, entity string) {
+// checkChain checks that an entity's revisions count on and its images join.
+func (a *streamAudit) checkChain(r *record, entity string) {
 	last := a.revisions[entity]
 	switch {
 	case r.Data.Revision <= last:
-		a.find(disorder, r, "revision %d after %d", r.Data.Revision, last)
+		a.addFinding(outOfOrder, r, "revision %d after %d", r.Data.Revision, last)
 	case r.Data.Revision > last+1:
-		a.find(broken, r, "revision %d after %d", r.Data.Revision, last)
+		a.addFinding(brokenChain, r, "revision %d after %d", r.Data.Revision, last)
 	}
 	a.revisions[entity] = r.Data.Revision
 	if !mapsEqual(a.images[entity], r.Data.Before) {
-		a.find(broken, r, "before is %v, the last after %v", r.Data.Before, a.images[entity])
+		a.addFinding(brokenChain, r, "before is %v, the last after %v", r.Data.Before, a.images[entity])
 	}
 	a.images[entity] = r.Data.After
 	if r.removal != (r.verb() == "disappeared") {
-		a.find(broken, r, "the view's key goes: %v", r.removal)
+		a.addFinding(brokenChain, r, "the view's key goes: %v", r.removal)
 	}
 }
 
@@ -289,36 +289,36 @@ func mapsEqual(a, b map[string]string) bool {
 	return true
 }
 
-// checkpoint closes the events since the one before.
-func (a *streamAudit) checkpoint(r *record) {
-	if r.Data.Events != len(a.open) {
-		a.find(unsealed, r, "it counts %d events, there are %d", r.Data.Events, len(a.open))
+// addCheckpoint closes the events since the one before.
+func (a *streamAudit) addCheckpoint(r *record) {
+	if r.Data.Events != len(a.uncommitted) {
+		a.addFinding(brokenBatch, r, "it counts %d events, there are %d", r.Data.Events, len(a.uncommitted))
 	}
-	for _, e := range a.open {
+	for _, e := range a.uncommitted {
 		if e.batch != r.batch || e.Data.Poll != r.Data.Poll {
-			a.find(unsealed, e, "it is not of the batch of checkpoint %s", r.ID)
+			a.addFinding(brokenBatch, e, "it is not of the batch of checkpoint %s", r.ID)
 		}
 	}
 	if a.batches[r.batch] && r.batch != "" {
-		a.find(unsealed, r, "a second checkpoint in one batch")
+		a.addFinding(brokenBatch, r, "a second checkpoint in one batch")
 	}
 	a.batches[r.batch] = true
-	a.open = a.open[:0]
+	a.uncommitted = a.uncommitted[:0]
 	if r.Data.Epoch != a.epoch || r.Data.Instance != a.instance {
-		a.find(fenced, r, "epoch %d of %s within epoch %d of %s", r.Data.Epoch, r.Data.Instance, a.epoch, a.instance)
+		a.addFinding(fencedWriter, r, "epoch %d of %s within epoch %d of %s", r.Data.Epoch, r.Data.Instance, a.epoch, a.instance)
 	}
 	if a.part < a.parts && r.Data.Part != a.part+1 && r.Data.Part != 1 {
-		a.find(lost, r, "part %d of %d after part %d of %d", r.Data.Part, r.Data.Parts, a.part, a.parts)
+		a.addFinding(missingEvent, r, "part %d of %d after part %d of %d", r.Data.Part, r.Data.Parts, a.part, a.parts)
 	}
 	a.part, a.parts = r.Data.Part, r.Data.Parts
 	if until := r.Data.ObservedUntil; until != nil {
 		if until.Before(a.until) {
-			a.find(disorder, r, "observed until %v, after %v", until, a.until)
+			a.addFinding(outOfOrder, r, "observed until %v, after %v", until, a.until)
 		}
 		a.until = *until
 	}
 	if r.Data.Status == "live" && a.interrupted {
-		a.find(blind, r, "live while interrupted")
+		a.addFinding(unreportedGap, r, "live while interrupted")
 	}
 }
 
@@ -346,8 +346,8 @@ func replay(all []record) (ids map[string]string, images map[string]map[string]s
 	return ids, images
 }
 
-// count counts findings by kind.
-func count(findings []finding) map[string]int {
+// countByKind counts findings by kind.
+func countByKind(findings []finding) map[string]int {
 	n := map[string]int{}
 	for _, f := range findings {
 		n[f.kind]++
@@ -355,12 +355,12 @@ func count(findings []finding) map[string]int {
 	return n
 }
 
-// first are the first findings of each kind, as text.
-func first(findings []finding, most int) string {
+// firstFindings are the first findings of each kind, as text.
+func firstFindings(findings []finding, limit int) string {
 	n := map[string]int{}
 	var lines []string
 	for _, f := range findings {
-		if n[f.kind]++; n[f.kind] <= most {
+		if n[f.kind]++; n[f.kind] <= limit {
 			lines = append(lines, fmt.Sprintf("%s: sequence %d: %s", f.kind, f.seq, f.text))
 		}
 	}

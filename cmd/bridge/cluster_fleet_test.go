@@ -22,9 +22,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// fleet is all that runs beside the test: three NATS servers that are one
+// testFleet is all that runs beside the test: three NATS servers that are one
 // cluster, and the bridges of one tenant. Everything listens on 127.0.0.1.
-type fleet struct {
+type testFleet struct {
 	t       *testing.T
 	dir     string
 	servers []*node
@@ -35,27 +35,27 @@ type fleet struct {
 
 // node is one program of the fleet, over all its restarts.
 type node struct {
-	name  string
-	args  []string
-	env   []string
-	probe string // URL that answers how it is
-	log   string // file
-	wire  *wire  // between a bridge and the NATS servers; nil for a server
+	name     string
+	args     []string
+	env      []string
+	probeURL string     // URL that answers how it is
+	log      string     // file
+	proxy    *natsProxy // between a bridge and the NATS servers; nil for a server
 
-	mu      sync.Mutex
-	cmd     *exec.Cmd     // guarded by mu; nil while it does not run
-	ended   chan struct{} // guarded by mu; closed when cmd has ended
-	asked   bool          // guarded by mu; it was told to end
-	starts  int           // guarded by mu
-	unasked []string      // guarded by mu; how it ended without being told to
-	over    bool          // guarded by mu; the test ends, it must not start again
+	mu              sync.Mutex
+	cmd             *exec.Cmd     // guarded by mu; nil while it does not run
+	ended           chan struct{} // guarded by mu; closed when cmd has ended
+	stopRequested   bool          // guarded by mu; it was told to end
+	starts          int           // guarded by mu
+	unexpectedExits []string      // guarded by mu; how it ended without being told to
+	testOver        bool          // guarded by mu; the test ends, it must not start again
 }
 
 // start runs the program. It dies with the test process, whatever happens to that.
 func (n *node) start() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.cmd != nil || n.over {
+	if n.cmd != nil || n.testOver {
 		return nil
 	}
 	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -70,7 +70,7 @@ func (n *node) start() error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", n.name, err)
 	}
-	n.cmd, n.ended, n.asked = cmd, make(chan struct{}), false
+	n.cmd, n.ended, n.stopRequested = cmd, make(chan struct{}), false
 	n.starts++
 	go n.wait(cmd, n.ended)
 	return nil
@@ -82,8 +82,8 @@ func (n *node) wait(cmd *exec.Cmd, ended chan struct{}) {
 	defer n.mu.Unlock()
 	defer close(ended)
 	n.cmd = nil
-	if !n.asked {
-		n.unasked = append(n.unasked, fmt.Sprintf("%s ended by itself at %s: %v: %s", n.name, time.Now().Format("15:04:05.000"), err, tail(n.log, 1)))
+	if !n.stopRequested {
+		n.unexpectedExits = append(n.unexpectedExits, fmt.Sprintf("%s ended by itself at %s: %v: %s", n.name, time.Now().Format("15:04:05.000"), err, lastLines(n.log, 1)))
 		// A supervisor would start it again, and so what follows can be seen.
 		time.AfterFunc(time.Second, func() { _ = n.start() })
 	}
@@ -97,15 +97,15 @@ func (n *node) signal(s syscall.Signal) {
 		return
 	}
 	if s == syscall.SIGKILL || s == syscall.SIGTERM {
-		n.asked = true
+		n.stopRequested = true
 	}
 	// A group that is gone already needs no signal.
 	_ = syscall.Kill(-n.cmd.Process.Pid, s)
 }
 
-// end sends a signal and waits for the program's end; it is killed if it takes
+// stop sends a signal and waits for the program's end; it is killed if it takes
 // longer than patience.
-func (n *node) end(s syscall.Signal, patience time.Duration) (inTime bool) {
+func (n *node) stop(s syscall.Signal, timeout time.Duration) (inTime bool) {
 	n.mu.Lock()
 	ended, running := n.ended, n.cmd != nil
 	n.mu.Unlock()
@@ -116,7 +116,7 @@ func (n *node) end(s syscall.Signal, patience time.Duration) (inTime bool) {
 	select {
 	case <-ended:
 		return true
-	case <-time.After(patience):
+	case <-time.After(timeout):
 	}
 	n.signal(syscall.SIGCONT)
 	n.signal(syscall.SIGKILL)
@@ -130,21 +130,21 @@ func (n *node) running() bool {
 	return n.cmd != nil
 }
 
-// endedByThemselves lists the programs that ended without being told to.
-func (f *fleet) endedByThemselves() []string {
+// unexpectedExits lists the programs that ended without being told to.
+func (f *testFleet) unexpectedExits() []string {
 	var out []string
 	for _, n := range append(f.servers, f.bridges...) {
 		n.mu.Lock()
-		out = append(out, n.unasked...)
+		out = append(out, n.unexpectedExits...)
 		n.mu.Unlock()
 	}
 	return out
 }
 
-// newFleet starts the servers and waits until they are a cluster.
-func newFleet(t *testing.T, programs programs) *fleet {
+// newTestFleet starts the servers and waits until they are a cluster.
+func newTestFleet(t *testing.T, programs programs) *testFleet {
 	t.Helper()
-	f := &fleet{t: t, dir: t.TempDir()}
+	f := &testFleet{t: t, dir: t.TempDir()}
 	t.Cleanup(f.close)
 	ports := freePorts(t, 9)
 	var routes, urls []string
@@ -166,7 +166,7 @@ cluster { name: fleet, listen: 127.0.0.1:%d, no_advertise: true, routes: [%s] }
 		}
 		f.servers = append(f.servers, &node{
 			name: name, args: []string{programs.server, "-c", conf}, log: filepath.Join(f.dir, name+".log"),
-			probe: fmt.Sprintf("http://127.0.0.1:%d/healthz", ports[i*3+2]),
+			probeURL: fmt.Sprintf("http://127.0.0.1:%d/healthz", ports[i*3+2]),
 		})
 	}
 	for _, s := range f.servers {
@@ -184,14 +184,14 @@ cluster { name: fleet, listen: 127.0.0.1:%d, no_advertise: true, routes: [%s] }
 	if f.js, err = jetstream.New(nc); err != nil {
 		t.Fatal(err)
 	}
-	if !f.until(30*time.Second, f.serversHealthy) {
+	if !f.waitUntil(30*time.Second, f.serversHealthy) {
 		t.Fatal("the NATS cluster does not come up")
 	}
 	return f
 }
 
 // addBridge adds a bridge that reaches the servers through a wire of its own.
-func (f *fleet) addBridge(name, program string, env ...string) *node {
+func (f *testFleet) addBridge(name, program string, env ...string) *node {
 	f.t.Helper()
 	var backends []string
 	for _, s := range f.servers {
@@ -205,11 +205,11 @@ func (f *fleet) addBridge(name, program string, env ...string) *node {
 			}
 		}
 	}
-	w := newWire(f.t, backends)
+	w := newNATSProxy(f.t, backends)
 	port := freePorts(f.t, 1)[0]
 	n := &node{
-		name: name, args: []string{program, "run"}, log: filepath.Join(f.dir, name+".log"), wire: w,
-		probe: fmt.Sprintf("http://127.0.0.1:%d/readyz", port),
+		name: name, args: []string{program, "run"}, log: filepath.Join(f.dir, name+".log"), proxy: w,
+		probeURL: fmt.Sprintf("http://127.0.0.1:%d/readyz", port),
 		env: append(env, "NATS_URL="+w.url(), fmt.Sprintf("BRIDGE_HTTP=127.0.0.1:%d", port),
 			"BRIDGE_LOG_FORMAT=text", "PATH="+os.Getenv("PATH"), "HOME="+f.dir),
 	}
@@ -217,22 +217,22 @@ func (f *fleet) addBridge(name, program string, env ...string) *node {
 	return n
 }
 
-// role is how a bridge says that it is.
-type role struct {
+// healthStatus is how a bridge says that it is.
+type healthStatus struct {
 	Role  string
 	Epoch uint64
 	Ready bool
 	Warm  bool
 }
 
-// ask reads a bridge's own word; the zero role if it gives none.
-func (n *node) ask() role {
-	var r role
+// readHealth reads a bridge's own word; the zero role if it gives none.
+func (n *node) readHealth() healthStatus {
+	var r healthStatus
 	if !n.running() {
 		return r
 	}
 	client := http.Client{Timeout: 500 * time.Millisecond}
-	resp, err := client.Get(n.probe)
+	resp, err := client.Get(n.probeURL)
 	if err != nil {
 		return r
 	}
@@ -243,10 +243,10 @@ func (n *node) ask() role {
 }
 
 // leader is the bridge that leads with the highest epoch, nil if none does.
-func (f *fleet) leader() (leader, standby *node) {
-	best := role{}
+func (f *testFleet) leader() (leader, standby *node) {
+	best := healthStatus{}
 	for _, b := range f.bridges {
-		if r := b.ask(); r.Role == "leader" && r.Epoch > best.Epoch {
+		if r := b.readHealth(); r.Role == "leader" && r.Epoch > best.Epoch {
 			best, leader = r, b
 		}
 	}
@@ -260,7 +260,7 @@ func (f *fleet) leader() (leader, standby *node) {
 
 func (n *node) healthy() bool {
 	client := http.Client{Timeout: time.Second}
-	resp, err := client.Get(n.probe)
+	resp, err := client.Get(n.probeURL)
 	if err != nil {
 		return false
 	}
@@ -268,7 +268,7 @@ func (n *node) healthy() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-func (f *fleet) serversHealthy() bool {
+func (f *testFleet) serversHealthy() bool {
 	for _, s := range f.servers {
 		if !s.healthy() {
 			return false
@@ -277,15 +277,15 @@ func (f *fleet) serversHealthy() bool {
 	return true
 }
 
-// settled tells whether the fleet could bear the next fault: all servers are
+// healthy tells whether the fleet could bear the next fault: all servers are
 // well, one bridge leads a live feed and the others are ready to take over.
-func (f *fleet) settled() bool {
+func (f *testFleet) healthy() bool {
 	if !f.serversHealthy() {
 		return false
 	}
 	leads := 0
 	for _, b := range f.bridges {
-		r := b.ask()
+		r := b.readHealth()
 		if !r.Ready {
 			return false
 		}
@@ -296,13 +296,13 @@ func (f *fleet) settled() bool {
 	return leads == 1
 }
 
-// until waits for a condition, no longer than patience.
-func (f *fleet) until(patience time.Duration, holds func() bool) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		if holds() {
+// waitUntil waits for a condition, no longer than patience.
+func (f *testFleet) waitUntil(timeout time.Duration, condition func() bool) bool {
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); {
+		if condition() {
 			return true
 		}
-		if !rest(f.t.Context(), 100*time.Millisecond) {
+		if !sleep(f.t.Context(), 100*time.Millisecond) {
 			return false
 		}
 	}
@@ -310,7 +310,7 @@ func (f *fleet) until(patience time.Duration, holds func() bool) bool {
 }
 
 // streamLeader is the server that leads a stream, nil if none does.
-func (f *fleet) streamLeader(stream string) *node {
+func (f *testFleet) streamLeader(stream string) *node {
 	ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Second)
 	defer cancel()
 	s, err := f.js.Stream(ctx, stream)
@@ -326,22 +326,22 @@ func (f *fleet) streamLeader(stream string) *node {
 }
 
 // close ends all programs and, if the test has failed, prints the ends of their logs.
-func (f *fleet) close() {
+func (f *testFleet) close() {
 	for _, n := range append(f.bridges, f.servers...) {
 		n.mu.Lock()
-		n.over = true
+		n.testOver = true
 		n.mu.Unlock()
-		n.end(syscall.SIGKILL, time.Second)
-		if n.wire != nil {
-			n.wire.close()
+		n.stop(syscall.SIGKILL, time.Second)
+		if n.proxy != nil {
+			n.proxy.close()
 		}
 		if f.t.Failed() || os.Getenv("KEEP") != "" {
-			f.t.Logf("the end of %s:\n%s", filepath.Base(n.log), tail(n.log, 60))
+			f.t.Logf("the end of %s:\n%s", filepath.Base(n.log), lastLines(n.log, 60))
 		}
 	}
 }
 
-func tail(file string, lines int) string {
+func lastLines(file string, lines int) string {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()
@@ -367,8 +367,8 @@ func freePorts(t *testing.T, n int) []int {
 	return ports
 }
 
-// rest waits for d and tells whether ctx let it.
-func rest(ctx context.Context, d time.Duration) bool {
+// sleep waits for d and tells whether ctx let it.
+func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false

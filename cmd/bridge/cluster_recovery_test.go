@@ -30,16 +30,16 @@ func TestClusterRecovery(t *testing.T) {
 			w.SetAgent(bpcctest.Agent{Login: fmt.Sprintf("agent%05d", i), First: "A", Last: strconv.Itoa(i), Team: "Sales", State: "ready", Services: []string{"Voice"}})
 		}
 	})
-	door := httptest.NewServer(tenant)
-	t.Cleanup(door.Close)
-	f := newFleet(t, programs)
+	handler := httptest.NewServer(tenant)
+	t.Cleanup(handler.Close)
+	f := newTestFleet(t, programs)
 	for _, name := range []string{"a", "b"} {
-		f.addBridge(name, programs.bridge, append(clusterEnv(door.URL, *clusterTTL), "BPCC_SERVICES=none", "BPCC_POLL_INTERVAL=1s", "BPCC_TIMEOUT=10s")...)
+		f.addBridge(name, programs.bridge, append(clusterEnv(handler.URL, *clusterTTL), "BPCC_SERVICES=none", "BPCC_POLL_INTERVAL=1s", "BPCC_TIMEOUT=10s")...)
 	}
-	s := &storm{fleet: f}
+	s := &faultInjector{fleet: f}
 	table := fmt.Sprintf("\n| %d agents, lease %v | leads again | sees again |\n|---|---|---|\n", recoveryAgents, *clusterTTL)
 	measure := func(what string, from time.Time, epoch uint64) {
-		led, live, ok := f.awaitLive(epoch)
+		led, live, ok := f.waitLive(epoch)
 		if !ok {
 			t.Fatalf("%s: no live checkpoint after epoch %d within a minute", what, epoch)
 		}
@@ -49,7 +49,7 @@ func TestClusterRecovery(t *testing.T) {
 	began := time.Now()
 	s.start(f.bridges...)
 	measure("first start, all told as observed", began, 0)
-	f.until(time.Minute, f.settled)
+	f.waitUntil(time.Minute, f.healthy)
 
 	tenant.SetState("agent00000", "busy", "")
 	epoch := f.epoch()
@@ -58,24 +58,24 @@ func TestClusterRecovery(t *testing.T) {
 		t.Fatal("nobody leads")
 	}
 	killed := time.Now()
-	leader.end(syscall.SIGKILL, time.Second)
+	leader.stop(syscall.SIGKILL, time.Second)
 	measure("leading bridge killed", killed, epoch)
 	s.start(leader)
-	f.until(time.Minute, f.settled)
+	f.waitUntil(time.Minute, f.healthy)
 
 	epoch = f.epoch()
 	killed = time.Now()
 	for _, b := range f.bridges {
-		b.end(syscall.SIGKILL, time.Second)
+		b.stop(syscall.SIGKILL, time.Second)
 	}
 	s.start(f.bridges...)
 	measure("both killed and started again at once", killed, epoch)
-	f.until(time.Minute, f.settled)
+	f.waitUntil(time.Minute, f.healthy)
 
 	epoch = f.epoch()
 	leader, _ = f.leader()
 	stopped := time.Now()
-	leader.end(syscall.SIGTERM, 12*time.Second)
+	leader.stop(syscall.SIGTERM, 12*time.Second)
 	measure("leading bridge stopped in good order", stopped, epoch)
 
 	all, err := readStream(t.Context(), f.js)
@@ -83,7 +83,7 @@ func TestClusterRecovery(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found := auditStream(all); len(found) > 0 {
-		t.Errorf("the stream is not sound:\n%s", first(found, 5))
+		t.Errorf("the stream is not sound:\n%s", firstFindings(found, 5))
 	}
 	if n := len(all); n > recoveryAgents+200 {
 		t.Errorf("%d events are stored: agents have been told again", n)
@@ -92,13 +92,13 @@ func TestClusterRecovery(t *testing.T) {
 }
 
 // epoch is that of the last checkpoint.
-func (f *fleet) epoch() uint64 {
+func (f *testFleet) epoch() uint64 {
 	epoch, _, _ := f.lastCheckpoint()
 	return epoch
 }
 
 // lastCheckpoint reads epoch, status and time of storage of the last checkpoint.
-func (f *fleet) lastCheckpoint() (epoch uint64, status string, stored time.Time) {
+func (f *testFleet) lastCheckpoint() (epoch uint64, status string, stored time.Time) {
 	r, err := readLast(f.t.Context(), f.js, "feed.checkpoint")
 	if err != nil {
 		return 0, "", stored
@@ -106,10 +106,10 @@ func (f *fleet) lastCheckpoint() (epoch uint64, status string, stored time.Time)
 	return r.Data.Epoch, r.Data.Status, r.stored
 }
 
-// awaitLive waits for the first live checkpoint after an epoch, and tells when
+// waitLive waits for the first live checkpoint after an epoch, and tells when
 // that epoch's successor began and when it was live.
-func (f *fleet) awaitLive(after uint64) (led, live time.Time, ok bool) {
-	ok = f.until(time.Minute, func() bool {
+func (f *testFleet) waitLive(after uint64) (led, live time.Time, ok bool) {
+	ok = f.waitUntil(time.Minute, func() bool {
 		epoch, status, stored := f.lastCheckpoint()
 		if epoch > after && led.IsZero() {
 			if r, err := readLast(f.t.Context(), f.js, "feed.started"); err == nil {

@@ -13,37 +13,37 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// script makes the tenant live: agents and queues change, come and go. Every
+// tenantScript makes the tenant live: agents and queues change, come and go. Every
 // version of an agent or a queue carries a number of its own, in a counter of
 // the day, so that it can be told from all others.
-type script struct {
-	truth    *truth
+type tenantScript struct {
+	history  *tenantHistory
 	random   *rand.Rand
 	agents   []string
 	services []string
 	version  map[string]int
-	away     map[string]bpcctest.Agent
-	later    []later // what is to be done later
+	absent   map[string]bpcctest.Agent
+	pending  []scheduledChange // what is to be done later
 	changes  int
 }
 
-type later struct {
+type scheduledChange struct {
 	at time.Time
 	do func()
 }
 
 const scriptStep = 150 * time.Millisecond
 
-func newScript(tr *truth, seed uint64, agents int) *script {
-	s := &script{
-		truth: tr, random: rand.New(rand.NewPCG(seed, 1)), version: map[string]int{}, away: map[string]bpcctest.Agent{},
+func newTenantScript(tr *tenantHistory, seed uint64, agents int) *tenantScript {
+	s := &tenantScript{
+		history: tr, random: rand.New(rand.NewPCG(seed, 1)), version: map[string]int{}, absent: map[string]bpcctest.Agent{},
 		services: []string{"Voice", "Chat", "Mail & Fax", "Überlauf"},
 	}
 	for i := range agents {
 		s.agents = append(s.agents, fmt.Sprintf("agent.%02d", i))
 	}
 	available := map[string]string{}
-	tr.change(func(w *bpcctest.World) {
+	tr.update(func(w *bpcctest.World) {
 		for _, name := range s.services {
 			w.SetService(bpcctest.Service{Name: name, Stats: map[string]string{"in_calls_waiting": "0"}})
 			yes := true
@@ -61,120 +61,120 @@ func newScript(tr *truth, seed uint64, agents int) *script {
 }
 
 // run lives until ctx ends; then everybody is back.
-func (s *script) run(ctx context.Context) {
+func (s *tenantScript) run(ctx context.Context) {
 	tick := time.NewTicker(scriptStep)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			for _, l := range s.later {
+			for _, l := range s.pending {
 				l.do()
 			}
 			return
 		case now := <-tick.C:
-			var rest []later
-			for _, l := range s.later {
+			var rest []scheduledChange
+			for _, l := range s.pending {
 				if now.Before(l.at) {
 					rest = append(rest, l)
 				} else {
 					l.do()
 				}
 			}
-			s.later = rest
+			s.pending = rest
 			s.step()
 		}
 	}
 }
 
-func (s *script) change(do func(*bpcctest.World)) {
+func (s *tenantScript) updateTenant(do func(*bpcctest.World)) {
 	s.changes++
-	s.truth.change(do, nil)
+	s.history.update(do, nil)
 }
 
-func (s *script) after(least, most time.Duration, do func()) {
-	s.later = append(s.later, later{time.Now().Add(least + time.Duration(s.random.Int64N(int64(most-least)))), do})
+func (s *tenantScript) schedule(minimum, limit time.Duration, do func()) {
+	s.pending = append(s.pending, scheduledChange{time.Now().Add(minimum + time.Duration(s.random.Int64N(int64(limit-minimum)))), do})
 }
 
-func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
+func pickRandom[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-func (s *script) step() {
-	login := pick(s.random, s.agents)
-	_, gone := s.away[login]
+func (s *tenantScript) step() {
+	login := pickRandom(s.random, s.agents)
+	_, absent := s.absent[login]
 	switch n := s.random.IntN(20); {
 	case n < 3:
-		s.queue(pick(s.random, s.services))
+		s.setQueue(pickRandom(s.random, s.services))
 	case n < 5:
-		s.flip(pick(s.random, s.services))
-	case gone:
-	case n < 6 && len(s.away) < 4:
-		s.leave(login)
+		s.flipAvailability(pickRandom(s.random, s.services))
+	case absent:
+	case n < 6 && len(s.absent) < 4:
+		s.removeForAWhile(login)
 	case n < 8:
-		s.roundTrip(login)
+		s.reenterState(login)
 	case n < 11:
-		s.change(func(w *bpcctest.World) { s.mark(w, login) })
+		s.updateTenant(func(w *bpcctest.World) { s.nextVersion(w, login) })
 	case n < 12:
-		s.state(login, "", "")
+		s.setState(login, "", "")
 	default:
-		state := pick(s.random, []string{"ready", "not_ready", "busy", "after_call_work"})
+		state := pickRandom(s.random, []string{"ready", "not_ready", "busy", "after_call_work"})
 		reason := ""
 		if state == "not_ready" {
-			reason = pick(s.random, []string{"Lunch", "Break", ""})
+			reason = pickRandom(s.random, []string{"Lunch", "Break", ""})
 		}
-		s.state(login, state, reason)
+		s.setState(login, state, reason)
 	}
 }
 
-// mark gives an agent its next version.
-func (s *script) mark(w *bpcctest.World, login string) {
+// nextVersion gives an agent its next version.
+func (s *tenantScript) nextVersion(w *bpcctest.World, login string) {
 	s.version[login]++
 	w.SetAgentStat(login, "in_calls_handled_per_day", strconv.Itoa(s.version[login]))
 }
 
-func (s *script) state(login, state, reason string) {
-	s.change(func(w *bpcctest.World) {
+func (s *tenantScript) setState(login, state, reason string) {
+	s.updateTenant(func(w *bpcctest.World) {
 		w.SetState(login, state, reason)
-		s.mark(w, login)
+		s.nextVersion(w, login)
 	})
 }
 
-// roundTrip is A→B→A, sometimes within one poll and sometimes over several.
-func (s *script) roundTrip(login string) {
+// reenterState is A→B→A, sometimes within one poll and sometimes over several.
+func (s *tenantScript) reenterState(login string) {
 	var was bpcctest.Agent
-	s.change(func(w *bpcctest.World) {
+	s.updateTenant(func(w *bpcctest.World) {
 		was, _ = w.Agent(login)
 		w.SetState(login, map[bool]string{true: "ready", false: "busy"}[was.State != "ready"], "")
-		s.mark(w, login)
+		s.nextVersion(w, login)
 	})
-	s.after(50*time.Millisecond, 2*time.Second, func() {
-		if _, gone := s.away[login]; !gone {
-			s.state(login, was.State, was.Reason)
+	s.schedule(50*time.Millisecond, 2*time.Second, func() {
+		if _, absent := s.absent[login]; !absent {
+			s.setState(login, was.State, was.Reason)
 		}
 	})
 }
 
-// leave takes a row away, for less than a poll or for many. Who comes back has changed.
-func (s *script) leave(login string) {
-	s.change(func(w *bpcctest.World) {
-		s.away[login], _ = w.Agent(login)
+// removeForAWhile takes a row away, for less than a poll or for many. Who comes back has changed.
+func (s *tenantScript) removeForAWhile(login string) {
+	s.updateTenant(func(w *bpcctest.World) {
+		s.absent[login], _ = w.Agent(login)
 		w.RemoveAgent(login)
 	})
 	back := func() {
-		a := s.away[login]
-		delete(s.away, login)
-		s.change(func(w *bpcctest.World) {
+		a := s.absent[login]
+		delete(s.absent, login)
+		s.updateTenant(func(w *bpcctest.World) {
 			w.SetAgent(a)
-			s.mark(w, login)
+			s.nextVersion(w, login)
 		})
 	}
 	if s.random.IntN(2) == 0 {
-		s.after(100*time.Millisecond, 1100*time.Millisecond, back)
+		s.schedule(100*time.Millisecond, 1100*time.Millisecond, back)
 	} else {
-		s.after(2*time.Second, 12*time.Second, back)
+		s.schedule(2*time.Second, 12*time.Second, back)
 	}
 }
 
-func (s *script) queue(name string) {
-	s.change(func(w *bpcctest.World) {
+func (s *tenantScript) setQueue(name string) {
+	s.updateTenant(func(w *bpcctest.World) {
 		s.version[name]++
 		count := strconv.Itoa(s.version[name])
 		w.SetServiceStat(name, "in_calls_waiting", strconv.Itoa(s.random.IntN(9)))
@@ -183,30 +183,30 @@ func (s *script) queue(name string) {
 	})
 }
 
-// flip changes a service's availability, at most every 3 s so that checks see it.
-func (s *script) flip(name string) {
-	if at, there := s.truth.lastFlip(name); there && time.Since(at) < 3*time.Second {
+// flipAvailability changes a service's availability, at most every 3 s so that checks see it.
+func (s *tenantScript) flipAvailability(name string) {
+	if at, there := s.history.lastAvailabilityChange(name); there && time.Since(at) < 3*time.Second {
 		return
 	}
 	s.changes++
-	available := !s.truth.available(name)
-	s.truth.change(func(w *bpcctest.World) { w.SetAvailability(name, &available) },
+	available := !s.history.available(name)
+	s.history.update(func(w *bpcctest.World) { w.SetAvailability(name, &available) },
 		map[string]string{name: strconv.FormatBool(available)})
 }
 
-func (tr *truth) lastFlip(service string) (time.Time, bool) {
+func (tr *tenantHistory) lastAvailabilityChange(service string) (time.Time, bool) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	list := tr.spans["availability."+service]
+	list := tr.versions["availability."+service]
 	if len(list) < 2 {
 		return time.Time{}, false
 	}
 	return list[len(list)-1].since, true
 }
 
-func (tr *truth) available(service string) bool {
+func (tr *tenantHistory) available(service string) bool {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	list := tr.spans["availability."+service]
+	list := tr.versions["availability."+service]
 	return strings.HasPrefix(list[len(list)-1].image, "true")
 }

@@ -10,118 +10,118 @@ import (
 	"time"
 )
 
-// sightAudit holds a stream to the truth: what the tenant showed to the bridge
+// historyAudit holds a stream to the truth: what the tenant showed to the bridge
 // that led, answer by answer, and when it changed.
-type sightAudit struct {
-	truth   *truth
-	silence time.Duration // longest time without sight that need not be told
-	absence int           // BRIDGE_DISAPPEAR_AFTER
+type historyAudit struct {
+	history        *tenantHistory
+	maxSilence     time.Duration // longest time without sight that need not be told
+	disappearAfter int           // BRIDGE_DISAPPEAR_AFTER
 
-	findings []finding
-	told     map[string]string // the replay: images by entity
-	want     map[string]string // what must be told by now
-	missed   map[string]int    // answers in a row without the entity
-	versions map[string]map[string]bool
+	findings  []finding
+	published map[string]string // the replay: images by entity
+	expected  map[string]string // what must be told by now
+	missed    map[string]int    // answers in a row without the entity
+	versions  map[string]map[string]bool
 
-	term    []answer    // of the bridge that leads
-	next    int         // the first of them that is not yet accounted for
-	begun   bool        // one of them is accounted for
-	seen    *answer     // the last good answer accounted for, of any term
-	sights  []time.Time // when all of those came in
-	until   time.Time
-	batch   map[string]*change
-	resumed []sightRange
+	termResponses []response  // of the bridge that leads
+	next          int         // the first of them that is not yet accounted for
+	started       bool        // one of them is accounted for
+	lastResponse  *response   // the last good answer accounted for, of any term
+	responseTimes []time.Time // when all of those came in
+	until         time.Time
+	batch         map[string]*entityChange
+	resumed       []timeRange
 
-	tally tally
+	totals auditTotals
 }
 
-// change is what one poll tells of one entity, over one or two events.
-type change struct {
+// entityChange is what one poll tells of one entity, over one or two events.
+type entityChange struct {
 	before, after string
-	observed      sightRange
+	observed      timeRange
 	gap, first    bool // after_gap; an observed event
 	removal       bool
-	only          bool // nothing but a round trip that no statistic shows
+	reentryOnly   bool // nothing but a round trip that no statistic shows
 	record        *record
 }
 
-// tally counts what was held against the truth.
-type tally struct {
-	answers, changes, windows, unseen int
-	blind                             []sightRange // told
-	trueBlind                         int          // that the truth asks for
-	blindTime                         time.Duration
-	sights                            []time.Time // when each of the answers came in
+// auditTotals counts what was held against the truth.
+type auditTotals struct {
+	responses, changes, windows, unseen int
+	gaps                                []timeRange // told
+	expectedGaps                        int         // that the truth asks for
+	gapTime                             time.Duration
+	responseTimes                       []time.Time // when each of the answers came in
 }
 
-func auditTruth(all []record, tr *truth, silence time.Duration, absence int) ([]finding, tally) {
-	a := &sightAudit{
-		truth: tr, silence: silence, absence: absence, told: map[string]string{}, want: map[string]string{}, missed: map[string]int{},
-		versions: map[string]map[string]bool{}, batch: map[string]*change{},
+func auditHistory(all []record, history *tenantHistory, maxSilence time.Duration, disappearAfter int) ([]finding, auditTotals) {
+	a := &historyAudit{
+		history: history, maxSilence: maxSilence, disappearAfter: disappearAfter, published: map[string]string{}, expected: map[string]string{}, missed: map[string]int{},
+		versions: map[string]map[string]bool{}, batch: map[string]*entityChange{},
 	}
 	for i := range all {
-		a.one(&all[i])
+		a.addRecord(&all[i])
 	}
-	a.longVersions(all)
-	a.tally.sights = a.sights
-	return a.findings, a.tally
+	a.checkLongVersions(all)
+	a.totals.responseTimes = a.responseTimes
+	return a.findings, a.totals
 }
 
-func (a *sightAudit) find(kind string, r *record, format string, args ...any) {
+func (a *historyAudit) addFinding(kind string, r *record, format string, args ...any) {
 	a.findings = append(a.findings, finding{kind, r.seq, fmt.Sprintf("%s %s: %s", r.ID, r.subject, fmt.Sprintf(format, args...))})
 }
 
-func (a *sightAudit) one(r *record) {
+func (a *historyAudit) addRecord(r *record) {
 	entity := r.entity()
 	switch {
 	case r.subject == "feed.started":
-		a.term = slices.DeleteFunc(a.truth.answersOf(r.Data.Instance), func(x answer) bool { return x.arrived.Before(r.Time.Add(-time.Millisecond)) })
-		a.next, a.begun = 0, false
+		a.termResponses = slices.DeleteFunc(a.history.responsesOf(r.Data.Instance), func(x response) bool { return x.arrived.Before(r.Time.Add(-time.Millisecond)) })
+		a.next, a.started = 0, false
 		clear(a.missed)
 	case r.subject == "feed.resumed":
 		a.resumed = append(a.resumed, *r.Data.Observed)
 	case r.subject == "feed.checkpoint":
-		a.checkpoint(r)
+		a.addCheckpoint(r)
 	case strings.HasPrefix(entity, "availability."):
-		a.availability(r, entity)
+		a.addAvailability(r, entity)
 	case entity != "" && !strings.HasPrefix(entity, "threshold."):
-		a.event(r, entity)
+		a.addEvent(r, entity)
 	}
 }
 
-// event adds an event to what its poll tells of the entity.
-func (a *sightAudit) event(r *record, entity string) {
-	before, after := a.truth.imageOf(entity, r.Data.Before), a.truth.imageOf(entity, r.Data.After)
-	a.tell(entity, after)
+// addEvent adds an event to what its poll tells of the entity.
+func (a *historyAudit) addEvent(r *record, entity string) {
+	before, after := a.history.imageOf(entity, r.Data.Before), a.history.imageOf(entity, r.Data.After)
+	a.addVersion(entity, after)
 	c := a.batch[entity]
 	if c == nil {
-		c = &change{before: before, observed: *r.Data.Observed, gap: r.Data.AfterGap, first: r.verb() == "observed", removal: r.removal, record: r, only: true}
+		c = &entityChange{before: before, observed: *r.Data.Observed, gap: r.Data.AfterGap, first: r.verb() == "observed", removal: r.removal, record: r, reentryOnly: true}
 		a.batch[entity] = c
 	} else if !sameRange(c.observed, *r.Data.Observed) {
-		a.find(window, r, "two windows for one change")
+		a.addFinding(wrongWindow, r, "two windows for one change")
 	}
 	c.after = after
-	c.only = c.only && r.Data.Reentered && before == after
-	a.told[entity] = after
+	c.reentryOnly = c.reentryOnly && r.Data.Reentered && before == after
+	a.published[entity] = after
 	if after == "" {
-		delete(a.told, entity)
+		delete(a.published, entity)
 	}
 }
 
-func sameRange(a, b sightRange) bool {
+func sameRange(a, b timeRange) bool {
 	return a.By.Equal(b.By) && (a.After == nil) == (b.After == nil) && (a.After == nil || a.After.Equal(*b.After))
 }
 
-func (a *sightAudit) tell(entity, image string) {
+func (a *historyAudit) addVersion(entity, image string) {
 	if a.versions[entity] == nil {
 		a.versions[entity] = map[string]bool{}
 	}
 	a.versions[entity][image] = true
 }
 
-// availability is asked on its own; of it the window alone is judged, and later
+// addAvailability is asked on its own; of it the window alone is judged, and later
 // whether all that lasted is told.
-func (a *sightAudit) availability(r *record, entity string) {
+func (a *historyAudit) addAvailability(r *record, entity string) {
 	text := func(v *bool) string {
 		if v == nil {
 			return "unknown"
@@ -129,24 +129,24 @@ func (a *sightAudit) availability(r *record, entity string) {
 		return fmt.Sprint(*v)
 	}
 	after := text(r.Data.Available)
-	a.tell(entity, after)
+	a.addVersion(entity, after)
 	if r.verb() == "observed" || after == "unknown" || r.Data.Previous == nil {
 		return
 	}
 	if after == text(r.Data.Previous) {
-		a.find(doubled, r, "available %s again", after)
+		a.addFinding(duplicateEvent, r, "available %s again", after)
 	}
-	a.honest(r, entity, text(r.Data.Previous), after, *r.Data.Observed)
+	a.checkWindow(r, entity, text(r.Data.Previous), after, *r.Data.Observed)
 }
 
-// refusedThen tells whether an answer without a picture came in the very millisecond
+// refusedAt tells whether an answer without a picture came in the very millisecond
 // that a checkpoint names, rounded down: the bridge logged in and asked again in it.
-func (a *sightAudit) refusedThen(at int, until time.Time) bool {
-	return a.term[at].picture == nil && a.term[at].arrived.Before(until.Add(time.Millisecond))
+func (a *historyAudit) refusedAt(at int, until time.Time) bool {
+	return a.termResponses[at].snapshot == nil && a.termResponses[at].arrived.Before(until.Add(time.Millisecond))
 }
 
-// checkpoint vouches for all that the bridge had seen until then.
-func (a *sightAudit) checkpoint(r *record) {
+// addCheckpoint vouches for all that the bridge had seen until then.
+func (a *historyAudit) addCheckpoint(r *record) {
 	if r.Data.Part < r.Data.Parts {
 		return
 	}
@@ -154,147 +154,147 @@ func (a *sightAudit) checkpoint(r *record) {
 	until := r.Data.ObservedUntil
 	if until == nil || !until.After(a.until) {
 		for entity := range a.batch {
-			a.find(doubled, r, "%s is told without a poll that showed it", entity)
+			a.addFinding(duplicateEvent, r, "%s is told without a poll that showed it", entity)
 		}
 		return
 	}
 	a.until = *until
 	at := a.next
-	for at < len(a.term) && (a.term[at].arrived.Before(*until) || a.refusedThen(at, *until)) {
+	for at < len(a.termResponses) && (a.termResponses[at].arrived.Before(*until) || a.refusedAt(at, *until)) {
 		at++
 	}
-	if at == len(a.term) || a.term[at].picture == nil {
-		a.find(doubled, r, "it vouches for a poll at %v that the tenant has not answered well", until)
+	if at == len(a.termResponses) || a.termResponses[at].snapshot == nil {
+		a.addFinding(duplicateEvent, r, "it vouches for a poll at %v that the tenant has not answered well", until)
 		return
 	}
 	for i := a.next; i < at; i++ {
-		if a.term[i].sure {
-			changed := a.account(r, &a.term[i], false)
+		if a.termResponses[i].certain {
+			changed := a.addResponse(r, &a.termResponses[i], false)
 			for _, entity := range changed {
-				a.find(lost, r, "%s: the tenant showed %q at %v, and no event of that poll tells it", entity, a.want[entity], a.term[i].arrived)
+				a.addFinding(missingEvent, r, "%s: the tenant showed %q at %v, and no event of that poll tells it", entity, a.expected[entity], a.termResponses[i].arrived)
 			}
 		}
 	}
-	changed := a.account(r, &a.term[at], true)
-	a.compare(r, changed)
+	changed := a.addResponse(r, &a.termResponses[at], true)
+	a.compareBatch(r, changed)
 	a.next = at + 1
 }
 
-// account takes note of a good answer: what it shows must be told by now. It
+// addResponse takes note of a good answer: what it shows must be told by now. It
 // returns the entities that it shows changed.
-func (a *sightAudit) account(r *record, x *answer, last bool) []string {
-	a.tally.answers++
-	gap := a.hole(r, x, last)
-	a.sights = append(a.sights, x.arrived)
+func (a *historyAudit) addResponse(r *record, x *response, last bool) []string {
+	a.totals.responses++
+	gap := a.checkGap(r, x, last)
+	a.responseTimes = append(a.responseTimes, x.arrived)
 	var changed []string
-	for entity := range a.want {
-		if x.picture[entity] != "" {
+	for entity := range a.expected {
+		if x.snapshot[entity] != "" {
 			continue
 		}
-		if a.missed[entity]++; a.missed[entity] >= a.absence {
-			delete(a.want, entity)
+		if a.missed[entity]++; a.missed[entity] >= a.disappearAfter {
+			delete(a.expected, entity)
 			changed = append(changed, entity)
 		}
 	}
-	for entity, image := range x.picture {
+	for entity, image := range x.snapshot {
 		delete(a.missed, entity)
-		if a.want[entity] != image {
-			a.want[entity] = image
+		if a.expected[entity] != image {
+			a.expected[entity] = image
 			changed = append(changed, entity)
 		}
 	}
 	for entity, c := range a.batch {
 		if last && gap && !c.first && !c.gap {
-			a.find(blind, c.record, "%s changed over a gap, and the event does not say so", entity)
+			a.addFinding(unreportedGap, c.record, "%s changed over a gap, and the event does not say so", entity)
 		}
 	}
-	a.tally.changes += len(changed)
-	a.seen, a.begun = x, true
+	a.totals.changes += len(changed)
+	a.lastResponse, a.started = x, true
 	slices.Sort(changed)
 	return changed
 }
 
-// hole judges the time without sight that an answer ends. It tells whether the
+// checkGap judges the time without sight that an answer ends. It tells whether the
 // changes of that poll are changes over a gap.
-func (a *sightAudit) hole(r *record, x *answer, last bool) (gap bool) {
-	if a.seen == nil {
+func (a *historyAudit) checkGap(r *record, x *response, last bool) (gap bool) {
+	if a.lastResponse == nil {
 		return false
 	}
 	const slack = 100 * time.Millisecond
-	surely := x.arrived.Sub(a.seen.done)
-	gap = !a.begun || surely > a.silence+slack
-	told := last && len(a.resumed) > 0
-	if surely > a.silence+slack {
-		a.tally.trueBlind++
-		if !told {
-			a.find(blind, r, "nobody saw the tenant from %v for %v, and it is not told", a.seen.done, surely)
+	duration := x.arrived.Sub(a.lastResponse.done)
+	gap = !a.started || duration > a.maxSilence+slack
+	reported := last && len(a.resumed) > 0
+	if duration > a.maxSilence+slack {
+		a.totals.expectedGaps++
+		if !reported {
+			a.addFinding(unreportedGap, r, "nobody saw the tenant from %v for %v, and it is not told", a.lastResponse.done, duration)
 		}
 	}
-	if !told {
+	if !reported {
 		return gap
 	}
 	for _, s := range a.resumed {
-		a.tally.blind = append(a.tally.blind, s)
-		a.tally.blindTime += s.By.Sub(*s.After)
-		if width := s.By.Sub(*s.After); width < a.silence-10*time.Millisecond {
-			a.find(falsely, r, "blind for %v is told, which is no interruption", width)
+		a.totals.gaps = append(a.totals.gaps, s)
+		a.totals.gapTime += s.By.Sub(*s.After)
+		if width := s.By.Sub(*s.After); width < a.maxSilence-10*time.Millisecond {
+			a.addFinding(falseGap, r, "blind for %v is told, which is no interruption", width)
 		}
-		if s.After.After(a.seen.arrived) {
-			a.find(blind, r, "blind since %v is told, the last sight was at %v", s.After, a.seen.arrived)
+		if s.After.After(a.lastResponse.arrived) {
+			a.addFinding(unreportedGap, r, "blind since %v is told, the last sight was at %v", s.After, a.lastResponse.arrived)
 		}
-		if n := a.sightsSince(*s.After); n > 1 {
-			a.find(falsely, r, "blind since %v is told, and %d polls saw the tenant after it, the last at %v", s.After, n-1, a.seen.arrived)
+		if n := a.responsesSince(*s.After); n > 1 {
+			a.addFinding(falseGap, r, "blind since %v is told, and %d polls saw the tenant after it, the last at %v", s.After, n-1, a.lastResponse.arrived)
 		}
 	}
 	return gap
 }
 
-// sightsSince counts the good answers that came in from an instant on.
-func (a *sightAudit) sightsSince(at time.Time) int {
+// responsesSince counts the good answers that came in from an instant on.
+func (a *historyAudit) responsesSince(at time.Time) int {
 	n := 0
-	for i := len(a.sights) - 1; i >= 0 && !a.sights[i].Before(at); i-- {
+	for i := len(a.responseTimes) - 1; i >= 0 && !a.responseTimes[i].Before(at); i-- {
 		n++
 	}
 	return n
 }
 
-// compare holds what a poll tells against what it must tell.
-func (a *sightAudit) compare(r *record, changed []string) {
+// compareBatch holds what a poll tells against what it must tell.
+func (a *historyAudit) compareBatch(r *record, changed []string) {
 	for _, entity := range changed {
 		if a.batch[entity] == nil {
-			a.find(lost, r, "%s: the poll shows %q, no event tells it", entity, a.want[entity])
+			a.addFinding(missingEvent, r, "%s: the poll shows %q, no event tells it", entity, a.expected[entity])
 		}
 	}
 	for _, entity := range slices.Sorted(maps.Keys(a.batch)) {
 		c := a.batch[entity]
-		if !slices.Contains(changed, entity) && !c.only {
-			a.find(doubled, c.record, "%s is told to be %q again", entity, c.after)
+		if !slices.Contains(changed, entity) && !c.reentryOnly {
+			a.addFinding(duplicateEvent, c.record, "%s is told to be %q again", entity, c.after)
 		}
-		if !c.only {
-			a.honest(c.record, entity, c.before, c.after, c.observed)
-		}
-	}
-	for _, entity := range slices.Sorted(maps.Keys(a.want)) {
-		if a.told[entity] != a.want[entity] {
-			a.find(lost, r, "%s: the poll shows %q, the replay %q", entity, a.want[entity], a.told[entity])
+		if !c.reentryOnly {
+			a.checkWindow(c.record, entity, c.before, c.after, c.observed)
 		}
 	}
-	for _, entity := range slices.Sorted(maps.Keys(a.told)) {
-		if _, ok := a.want[entity]; !ok {
-			a.find(lost, r, "%s: the poll does not show it, the replay %q", entity, a.told[entity])
+	for _, entity := range slices.Sorted(maps.Keys(a.expected)) {
+		if a.published[entity] != a.expected[entity] {
+			a.addFinding(missingEvent, r, "%s: the poll shows %q, the replay %q", entity, a.expected[entity], a.published[entity])
 		}
 	}
-	a.want = maps.Clone(a.told) // one fault is told once
+	for _, entity := range slices.Sorted(maps.Keys(a.published)) {
+		if _, ok := a.expected[entity]; !ok {
+			a.addFinding(missingEvent, r, "%s: the poll does not show it, the replay %q", entity, a.published[entity])
+		}
+	}
+	a.expected = maps.Clone(a.published) // one fault is told once
 }
 
-// honest checks that the change happened within its window: before was true in
+// checkWindow checks that the change happened within its window: before was true in
 // it at some instant, and after at a later one.
-func (a *sightAudit) honest(r *record, entity, before, after string, w sightRange) {
-	a.tally.windows++
-	list := a.truth.spansOf(entity)
+func (a *historyAudit) checkWindow(r *record, entity, before, after string, w timeRange) {
+	a.totals.windows++
+	list := a.history.versionsOf(entity)
 	if w.After == nil {
-		if !slices.ContainsFunc(list, func(s span) bool { return s.image == after && !s.from.After(w.By) }) {
-			a.find(window, r, "%q was not there by %v", after, w.By)
+		if !slices.ContainsFunc(list, func(s version) bool { return s.image == after && !s.from.After(w.By) }) {
+			a.addFinding(wrongWindow, r, "%q was not there by %v", after, w.By)
 		}
 		return
 	}
@@ -309,19 +309,19 @@ func (a *sightAudit) honest(r *record, entity, before, after string, w sightRang
 		}
 		was = was || !over && s.image == before
 	}
-	a.find(window, r, "%s changed from %q to %q, which did not happen between %v and %v", entity, before, after, w.After, w.By)
+	a.addFinding(wrongWindow, r, "%s changed from %q to %q, which did not happen between %v and %v", entity, before, after, w.After, w.By)
 }
 
-// longVersions looks at the truth alone: what lasted for long outside of all
+// checkLongVersions looks at the truth alone: what lasted for long outside of all
 // times without sight must be in the stream, whoever looked when.
-func (a *sightAudit) longVersions(all []record) {
-	if a.seen == nil || a.until.IsZero() {
+func (a *historyAudit) checkLongVersions(all []record) {
+	if a.lastResponse == nil || a.until.IsZero() {
 		return
 	}
 	begin := all[0].Time
-	for _, entity := range a.truth.entities() {
-		long := a.silence + 1500*time.Millisecond
-		list := a.truth.spansOf(entity)
+	for _, entity := range a.history.entities() {
+		long := a.maxSilence + 1500*time.Millisecond
+		list := a.history.versionsOf(entity)
 		for i, s := range list {
 			from, to := s.since, a.until
 			if i+1 < len(list) && list[i+1].from.Before(to) {
@@ -333,18 +333,18 @@ func (a *sightAudit) longVersions(all []record) {
 			if a.versions[entity][s.image] {
 				continue
 			}
-			a.tally.unseen++
-			if at, lasts := a.seenFor(from, to, long); lasts {
-				a.findings = append(a.findings, finding{lost, 0, fmt.Sprintf("%s was %q from %v for %v, and no event tells it", entity, s.image, at, to.Sub(at))})
+			a.totals.unseen++
+			if at, lasts := a.observedFor(from, to, long); lasts {
+				a.findings = append(a.findings, finding{missingEvent, 0, fmt.Sprintf("%s was %q from %v for %v, and no event tells it", entity, s.image, at, to.Sub(at))})
 			}
 		}
 	}
 }
 
-// seenFor tells whether a stretch of time has a part longer than long outside
+// observedFor tells whether a stretch of time has a part longer than long outside
 // of all told times without sight.
-func (a *sightAudit) seenFor(from, to time.Time, long time.Duration) (time.Time, bool) {
-	for _, s := range a.tally.blind { // in order of time
+func (a *historyAudit) observedFor(from, to time.Time, long time.Duration) (time.Time, bool) {
+	for _, s := range a.totals.gaps { // in order of time
 		if s.By.Before(from) || s.After.After(to) {
 			continue
 		}
@@ -356,22 +356,22 @@ func (a *sightAudit) seenFor(from, to time.Time, long time.Duration) (time.Time,
 	return from, to.Sub(from) > long
 }
 
-func (tr *truth) answersOf(instance string) []answer {
+func (tr *tenantHistory) responsesOf(instance string) []response {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	list := slices.Clone(tr.answers[instance[strings.LastIndexByte(instance, '-')+1:]])
-	slices.SortFunc(list, func(a, b answer) int { return a.arrived.Compare(b.arrived) })
+	list := slices.Clone(tr.responses[instance[strings.LastIndexByte(instance, '-')+1:]])
+	slices.SortFunc(list, func(a, b response) int { return a.arrived.Compare(b.arrived) })
 	return list
 }
 
-func (tr *truth) spansOf(entity string) []span {
+func (tr *tenantHistory) versionsOf(entity string) []version {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	return slices.Clone(tr.spans[entity])
+	return slices.Clone(tr.versions[entity])
 }
 
-func (tr *truth) entities() []string {
+func (tr *tenantHistory) entities() []string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	return slices.Sorted(maps.Keys(tr.spans))
+	return slices.Sorted(maps.Keys(tr.versions))
 }

@@ -29,10 +29,10 @@ var (
 )
 
 const (
-	clusterPoll    = 500 * time.Millisecond
-	clusterTimeout = 2 * time.Second
-	clusterSilence = 5 * time.Second // of a poll interval below 5/3 s
-	clusterAgents  = 30
+	clusterPoll       = 500 * time.Millisecond
+	clusterTimeout    = 2 * time.Second
+	clusterMaxSilence = 5 * time.Second // of a poll interval below 5/3 s
+	clusterAgents     = 30
 )
 
 // TestCluster runs a pair of bridges and a cluster of three NATS servers, as
@@ -47,54 +47,54 @@ func TestCluster(t *testing.T) {
 	programs := findPrograms(t)
 	end := time.Now().Add(*clusterFor)
 
-	tr := newTruth(t, clusterTimeout)
-	s := newScript(tr, seed, clusterAgents)
-	f := newFleet(t, programs)
+	tr := newTenantHistory(t, clusterTimeout)
+	s := newTenantScript(tr, seed, clusterAgents)
+	f := newTestFleet(t, programs)
 	for _, name := range []string{"a", "b"} {
-		door := httptest.NewServer(tr.front(name))
-		t.Cleanup(door.Close)
-		f.addBridge(name, programs.bridge, clusterEnv(door.URL, *clusterTTL)...)
+		handler := httptest.NewServer(tr.handlerFor(name))
+		t.Cleanup(handler.Close)
+		f.addBridge(name, programs.bridge, clusterEnv(handler.URL, *clusterTTL)...)
 	}
-	living, stopLiving := context.WithCancel(t.Context())
+	scriptCtx, stopScript := context.WithCancel(t.Context())
 	var life sync.WaitGroup
-	life.Go(func() { s.run(living) })
+	life.Go(func() { s.run(scriptCtx) })
 	defer life.Wait()
-	defer stopLiving()
+	defer stopScript()
 	for _, b := range f.bridges {
 		if err := b.start(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if !f.until(30*time.Second, f.settled) {
+	if !f.waitUntil(30*time.Second, f.healthy) {
 		t.Fatal("the bridges do not come up")
 	}
 
-	storm := &storm{fleet: f, tenant: tr.tenant, random: rand.New(rand.NewPCG(seed, 2)), ttl: *clusterTTL}
-	striking, stopStriking := context.WithDeadline(t.Context(), end.Add(-closingTime))
-	storm.run(striking, *clusterFaults)
-	stopStriking()
-	rest(t.Context(), time.Second)
-	stopLiving()
+	injector := &faultInjector{fleet: f, tenant: tr.tenant, rand: rand.New(rand.NewPCG(seed, 2)), ttl: *clusterTTL}
+	injectCtx, stopInjecting := context.WithDeadline(t.Context(), end.Add(-settleTime))
+	injector.run(injectCtx, *clusterFaults)
+	stopInjecting()
+	sleep(t.Context(), time.Second)
+	stopScript()
 	life.Wait()
 
-	r := report{seed: seed, storm: storm, script: s}
-	r.close(t, f, tr)
-	for i := 1; i < len(r.tally.sights); i++ {
-		if d := r.tally.sights[i].Sub(r.tally.sights[i-1]); d > 2*clusterPoll {
-			t.Logf("no poll told from %s for %.1f s", r.tally.sights[i-1].Format("15:04:05.000"), d.Seconds())
+	r := clusterReport{seed: seed, injector: injector, script: s}
+	r.stopAndAudit(t, f, tr)
+	for i := 1; i < len(r.totals.responseTimes); i++ {
+		if d := r.totals.responseTimes[i].Sub(r.totals.responseTimes[i-1]); d > 2*clusterPoll {
+			t.Logf("no poll told from %s for %.1f s", r.totals.responseTimes[i-1].Format("15:04:05.000"), d.Seconds())
 		}
 	}
-	fmt.Print(r.table())
-	for kind, n := range count(r.findings) {
+	fmt.Print(r.render())
+	for kind, n := range countByKind(r.findings) {
 		t.Errorf("%s: %d", kind, n)
 	}
 	if t.Failed() {
-		t.Log("\n" + first(r.findings, 8))
+		t.Log("\n" + firstFindings(r.findings, 8))
 	}
 }
 
-// closingTime is what remains of the run after the last fault.
-const closingTime = 15 * time.Second
+// settleTime is what remains of the run after the last fault.
+const settleTime = 15 * time.Second
 
 func clusterEnv(url string, ttl time.Duration) []string {
 	return []string{
@@ -105,39 +105,39 @@ func clusterEnv(url string, ttl time.Duration) []string {
 	}
 }
 
-// report is what a run has shown.
-type report struct {
-	seed     uint64
-	storm    *storm
-	script   *script
-	events   int
-	polls    int // checkpoints
-	epochs   uint64
-	tally    tally
-	findings []finding
-	takeover []time.Duration
-	caughtUp time.Duration // the view, after the last event
+// clusterReport is what a run has shown.
+type clusterReport struct {
+	seed      uint64
+	injector  *faultInjector
+	script    *tenantScript
+	events    int
+	polls     int // checkpoints
+	epochs    uint64
+	totals    auditTotals
+	findings  []finding
+	takeover  []time.Duration
+	viewDelay time.Duration // the view, after the last event
 }
 
-// close waits for calm, stops the bridges, and audits.
-func (r *report) close(t *testing.T, f *fleet, tr *truth) {
+// stopAndAudit waits for calm, stops the bridges, and audits.
+func (r *clusterReport) stopAndAudit(t *testing.T, f *testFleet, tr *tenantHistory) {
 	t.Helper()
-	if !f.until(time.Minute, f.settled) {
-		r.find(differs, "the fleet does not come to rest")
+	if !f.waitUntil(time.Minute, f.healthy) {
+		r.addFinding(viewDiffersKind, "the fleet does not come to rest")
 	}
 	still := time.Now()
 	var all []record
 	var err error
-	if !f.until(30*time.Second, func() bool { // until a poll after all changes is told
+	if !f.waitUntil(30*time.Second, func() bool { // until a poll after all changes is told
 		all, err = readStream(t.Context(), f.js)
-		return err == nil && len(all) > 0 && vouchesFor(all, still)
+		return err == nil && len(all) > 0 && covers(all, still)
 	}) {
-		r.find(differs, fmt.Sprintf("no checkpoint vouches for the end of the run: %v", err))
+		r.addFinding(viewDiffersKind, fmt.Sprintf("no checkpoint vouches for the end of the run: %v", err))
 	}
 	r.compareWithTenant(all, tr)
 	for _, b := range f.bridges {
-		if !b.end(syscall.SIGTERM, 12*time.Second) {
-			r.find(differs, b.name+" does not stop within 12 s")
+		if !b.stop(syscall.SIGTERM, 12*time.Second) {
+			r.addFinding(viewDiffersKind, b.name+" does not stop within 12 s")
 		}
 	}
 	stopped := time.Now()
@@ -145,18 +145,18 @@ func (r *report) close(t *testing.T, f *fleet, tr *truth) {
 		t.Fatal(err)
 	}
 	diff := "not read"
-	if f.until(time.Minute, func() bool { diff = viewDiffers(t.Context(), f.js, all); return diff == "" }) {
-		r.caughtUp = time.Since(stopped)
+	if f.waitUntil(time.Minute, func() bool { diff = viewDiffers(t.Context(), f.js, all); return diff == "" }) {
+		r.viewDelay = time.Since(stopped)
 	} else {
-		r.find(differs, "the view after a minute: "+diff)
+		r.addFinding(viewDiffersKind, "the view after a minute: "+diff)
 	}
 	r.findings = append(r.findings, auditStream(all)...)
-	found, tally := auditTruth(all, tr, clusterSilence, 2)
-	r.findings, r.tally = append(r.findings, found...), tally
-	for _, text := range append(f.endedByThemselves(), r.storm.unfit...) {
-		r.find(differs, text)
+	found, totals := auditHistory(all, tr, clusterMaxSilence, 2)
+	r.findings, r.totals = append(r.findings, found...), totals
+	for _, text := range append(f.unexpectedExits(), r.injector.unrecovered...) {
+		r.addFinding(viewDiffersKind, text)
 	}
-	r.takeover = r.storm.takeovers(all)
+	r.takeover = r.injector.takeovers(all)
 	for _, e := range all {
 		if e.subject == "feed.checkpoint" {
 			r.polls++
@@ -166,26 +166,28 @@ func (r *report) close(t *testing.T, f *fleet, tr *truth) {
 	r.events = len(all) - r.polls
 }
 
-func (r *report) find(kind, text string) { r.findings = append(r.findings, finding{kind, 0, text}) }
+func (r *clusterReport) addFinding(kind, text string) {
+	r.findings = append(r.findings, finding{kind, 0, text})
+}
 
-func vouchesFor(all []record, at time.Time) bool {
+func covers(all []record, at time.Time) bool {
 	last := all[len(all)-1]
 	return last.Data.ObservedUntil != nil && last.Data.ObservedUntil.After(at) && last.Data.Status == "live"
 }
 
 // compareWithTenant holds the replay against what the tenant shows at the end.
-func (r *report) compareWithTenant(all []record, tr *truth) {
+func (r *clusterReport) compareWithTenant(all []record, tr *tenantHistory) {
 	_, images := replay(all)
-	shown := tr.now()
-	for entity, image := range shown {
+	tenantImage := tr.current()
+	for entity, image := range tenantImage {
 		if got := tr.imageOf(entity, images[entity]); got != image {
-			r.find(differs, fmt.Sprintf("%s: the tenant shows %q, the replay %q", entity, image, got))
+			r.addFinding(viewDiffersKind, fmt.Sprintf("%s: the tenant shows %q, the replay %q", entity, image, got))
 		}
 	}
 	for entity, stats := range images {
 		known := stats == nil || strings.HasPrefix(entity, "threshold.")
-		if _, there := shown[entity]; !there && !known {
-			r.find(differs, entity+" is in the replay, and the tenant does not show it")
+		if _, there := tenantImage[entity]; !there && !known {
+			r.addFinding(viewDiffersKind, entity+" is in the replay, and the tenant does not show it")
 		}
 	}
 }
@@ -232,38 +234,38 @@ func viewDiffers(ctx context.Context, js jetstream.JetStream, all []record) stri
 	}
 }
 
-// table says it all.
-func (r *report) table() string {
+// render says it all.
+func (r *clusterReport) render() string {
 	var b strings.Builder
 	line := func(what string, value any) { fmt.Fprintf(&b, "| %s | %v |\n", what, value) }
 	kinds := map[string]int{}
-	for _, s := range r.storm.struck {
+	for _, s := range r.injector.injected {
 		kinds[s.kind]++
 	}
-	worst := r.storm.longestBlind(r.tally.sights)
+	worst := r.injector.longestGap(r.totals.responseTimes)
 	b.WriteString("\n| fault | times | longest time between two polls told |\n|---|---|---|\n")
-	for _, f := range slices.Concat(must, more) {
+	for _, f := range slices.Concat(requiredFaults, optionalFaults) {
 		if kinds[f.kind] > 0 {
 			fmt.Fprintf(&b, "| %s | %d | %.1f s |\n", f.kind, kinds[f.kind], worst[f.kind].Seconds())
 		}
 	}
-	fmt.Fprintf(&b, "\n| seed %d, lease %v | %d faults in %v |\n|---|---|\n", r.seed, *clusterTTL, len(r.storm.struck), clusterFor.Round(time.Second))
+	fmt.Fprintf(&b, "\n| seed %d, lease %v | %d faults in %v |\n|---|---|\n", r.seed, *clusterTTL, len(r.injector.injected), clusterFor.Round(time.Second))
 	line("changes made by the tenant", r.script.changes)
-	line("answers that the bridge in charge got and told", r.tally.answers)
-	line("differences that these show", r.tally.changes)
+	line("answers that the bridge in charge got and told", r.totals.responses)
+	line("differences that these show", r.totals.changes)
 	line("events stored", r.events)
 	line("checkpoints", r.polls)
 	line("epochs", r.epochs)
-	n := count(r.findings)
-	for _, kind := range allKinds {
+	n := countByKind(r.findings)
+	for _, kind := range findingKinds {
 		line("**"+kind+"**", n[kind])
 	}
-	line("windows held against the true instant", r.tally.windows)
-	line("times without sight, true / told", fmt.Sprintf("%d / %d, %v in all", r.tally.trueBlind, len(r.tally.blind), r.tally.blindTime.Round(time.Second)))
-	line("versions that came and went unseen", r.tally.unseen)
+	line("windows held against the true instant", r.totals.windows)
+	line("times without sight, true / told", fmt.Sprintf("%d / %d, %v in all", r.totals.expectedGaps, len(r.totals.gaps), r.totals.gapTime.Round(time.Second)))
+	line("versions that came and went unseen", r.totals.unseen)
 	if n := len(r.takeover); n > 0 {
 		line("takeover, median / worst", fmt.Sprintf("%.1f s / %.1f s of %d", r.takeover[n/2].Seconds(), r.takeover[n-1].Seconds(), n))
 	}
-	line("view equal to the replay after", r.caughtUp.Round(time.Millisecond))
+	line("view equal to the replay after", r.viewDelay.Round(time.Millisecond))
 	return b.String()
 }

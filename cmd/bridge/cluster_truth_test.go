@@ -19,39 +19,39 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// picture is what a snapshot shows: under "agent.anna", "service.Voice" or
+// snapshot is what a snapshot shows: under "agent.anna", "service.Voice" or
 // "totals.bridge" the entity's image, which is its columns in their order less
 // the running clocks.
-type picture map[string]string
+type snapshot map[string]string
 
-// span is an image of one entity and since when the tenant shows it: not before
+// version is an image of one entity and since when the tenant shows it: not before
 // from, surely at since. The image "" says that it is not there.
-type span struct {
+type version struct {
 	from, since time.Time
 	image       string
 }
 
-// answer is a data request as the tenant has seen it.
-type answer struct {
+// response is a data request as the tenant has seen it.
+type response struct {
 	arrived, done time.Time
-	picture       picture // nil if the bridge that asked could not use it
-	sure          bool    // the whole of it was sent well within the bridge's patience
+	snapshot      snapshot // nil if the bridge that asked could not use it
+	certain       bool     // the whole of it was sent well within the bridge's patience
 }
 
-// truth is the tenant, and all that it has ever shown to whom. The test knows
+// tenantHistory is the tenant, and all that it has ever shown to whom. The test knows
 // from it what the stream must hold.
-type truth struct {
+type tenantHistory struct {
 	tenant  *bpcctest.Tenant
 	sub     bpcc.Subscription
 	timeout time.Duration // the bridges' patience with a request
 
-	mu      sync.Mutex
-	owner   map[string]string   // by front: the suffix of the app ids it has asked for last
-	answers map[string][]answer // by that suffix, as the requests came in
-	spans   map[string][]span   // by entity; "availability.Voice" too
+	mu        sync.Mutex
+	appSuffix map[string]string     // by front: the suffix of the app ids it has asked for last
+	responses map[string][]response // by that suffix, as the requests came in
+	versions  map[string][]version  // by entity; "availability.Voice" too
 }
 
-func newTruth(t *testing.T, timeout time.Duration) *truth {
+func newTenantHistory(t *testing.T, timeout time.Duration) *tenantHistory {
 	t.Helper()
 	body, err := os.ReadFile("../../deploy/subscription.json")
 	if err != nil {
@@ -61,30 +61,30 @@ func newTruth(t *testing.T, timeout time.Duration) *truth {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &truth{
+	return &tenantHistory{
 		tenant: bpcctest.New(bpcctest.Config{}), sub: sub, timeout: timeout,
-		owner: map[string]string{}, answers: map[string][]answer{}, spans: map[string][]span{},
+		appSuffix: map[string]string{}, responses: map[string][]response{}, versions: map[string][]version{},
 	}
 }
 
-// front is the door through which one bridge sees the tenant.
-func (tr *truth) front(name string) http.Handler {
+// handlerFor is the door through which one bridge sees the tenant.
+func (tr *tenantHistory) handlerFor(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Accept-Encoding")
 		switch {
 		case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/subscription"):
-			tr.subscribed(name, r)
+			tr.recordSubscription(name, r)
 			tr.tenant.ServeHTTP(w, r)
 		case strings.HasSuffix(r.URL.Path, "/subscription/data"):
-			tr.answer(name, w, r)
+			tr.recordResponse(name, w, r)
 		default:
 			tr.tenant.ServeHTTP(w, r)
 		}
 	})
 }
 
-// subscribed notes whose app ids a subscription asks for.
-func (tr *truth) subscribed(name string, r *http.Request) {
+// recordSubscription notes whose app ids a subscription asks for.
+func (tr *tenantHistory) recordSubscription(name string, r *http.Request) {
 	// A body that cannot be read is the tenant's to refuse.
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -94,55 +94,55 @@ func (tr *truth) subscribed(name string, r *http.Request) {
 	}
 	for app := range apps {
 		tr.mu.Lock()
-		_, tr.owner[name], _ = strings.Cut(app, "~")
+		_, tr.appSuffix[name], _ = strings.Cut(app, "~")
 		tr.mu.Unlock()
 	}
 }
 
-// answer lets the tenant answer and writes down what it said.
-func (tr *truth) answer(name string, w http.ResponseWriter, r *http.Request) {
+// recordResponse lets the tenant answer and writes down what it said.
+func (tr *tenantHistory) recordResponse(name string, w http.ResponseWriter, r *http.Request) {
 	tr.mu.Lock()
-	owner := tr.owner[name]
+	owner := tr.appSuffix[name]
 	tr.mu.Unlock()
-	a := answer{arrived: time.Now()}
-	spy := &spy{ResponseWriter: w}
-	whole := false
+	a := response{arrived: time.Now()}
+	recorder := &responseRecorder{ResponseWriter: w}
+	complete := false
 	defer func() { // a fault may end the handler by a panic
 		a.done = time.Now()
-		if spy.status == http.StatusOK && whole {
-			a.picture = tr.read(spy.body.Bytes(), owner)
+		if recorder.status == http.StatusOK && complete {
+			a.snapshot = tr.parseSnapshot(recorder.body.Bytes(), owner)
 		}
-		a.sure = a.picture != nil && r.Context().Err() == nil && a.done.Sub(a.arrived) < tr.timeout-300*time.Millisecond
+		a.certain = a.snapshot != nil && r.Context().Err() == nil && a.done.Sub(a.arrived) < tr.timeout-300*time.Millisecond
 		tr.mu.Lock()
-		tr.answers[owner] = append(tr.answers[owner], a)
+		tr.responses[owner] = append(tr.responses[owner], a)
 		tr.mu.Unlock()
 	}()
-	tr.tenant.ServeHTTP(spy, r)
-	whole = true
+	tr.tenant.ServeHTTP(recorder, r)
+	complete = true
 }
 
-// spy keeps what is answered.
-type spy struct {
+// responseRecorder keeps what is answered.
+type responseRecorder struct {
 	http.ResponseWriter
 	status int
 	body   bytes.Buffer
 }
 
-func (s *spy) WriteHeader(status int) {
+func (s *responseRecorder) WriteHeader(status int) {
 	s.status = status
 	s.ResponseWriter.WriteHeader(status)
 }
 
-func (s *spy) Write(b []byte) (int, error) {
+func (s *responseRecorder) Write(b []byte) (int, error) {
 	s.body.Write(b)
 	return s.ResponseWriter.Write(b)
 }
 
-func (s *spy) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+func (s *responseRecorder) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// read makes a picture of a body, nil unless it is whole, the owner's own and
+// parseSnapshot makes a picture of a body, nil unless it is whole, the owner's own and
 // has rows in every grid.
-func (tr *truth) read(body []byte, owner string) picture {
+func (tr *tenantHistory) parseSnapshot(body []byte, owner string) snapshot {
 	var apps map[string]struct {
 		Totals   map[string]string `json:"stats_totals"`
 		Agents   []grid            `json:"agent_grids"`
@@ -151,35 +151,35 @@ func (tr *truth) read(body []byte, owner string) picture {
 	if json.Unmarshal(body, &apps) != nil || len(apps) != 1 {
 		return nil
 	}
-	p := picture{}
+	p := snapshot{}
 	for id, app := range apps {
 		name, suffix, _ := strings.Cut(id, "~")
-		asked := tr.sub[name]
+		requested := tr.sub[name]
 		if suffix != owner || len(app.Agents) != 1 || len(app.Services) != 1 || len(app.Agents[0].Values) == 0 || len(app.Services[0].Values) == 0 {
 			return nil
 		}
-		p.add("agent.", "login_id", app.Agents[0], asked.AgentGrids[0])
-		p.add("service.", "name", app.Services[0], asked.ServiceGrids[0])
-		p["totals."+name] = image(asked.StatsTotals, app.Totals)
+		p.addGrid("agent.", "login_id", app.Agents[0], requested.AgentGrids[0])
+		p.addGrid("service.", "name", app.Services[0], requested.ServiceGrids[0])
+		p["totals."+name] = statImage(requested.StatsTotals, app.Totals)
 	}
 	return p
 }
 
 type grid struct{ Values []map[string]string }
 
-func (p picture) add(prefix, key string, shown grid, asked bpcc.Grid) {
-	for _, row := range shown.Values {
+func (p snapshot) addGrid(prefix, key string, responseGrid grid, requested bpcc.Grid) {
+	for _, row := range responseGrid.Values {
 		stats := map[string]string{}
-		for _, c := range asked.Columns {
+		for _, c := range requested.Columns {
 			if text, ok := row[c.ID]; ok {
 				stats[c.StatName] = text
 			}
 		}
-		p[prefix+stats[key]] = image(columns(asked), stats)
+		p[prefix+stats[key]] = statImage(columnNames(requested), stats)
 	}
 }
 
-func columns(g bpcc.Grid) []string {
+func columnNames(g bpcc.Grid) []string {
 	var names []string
 	for _, c := range g.Columns {
 		names = append(names, c.StatName)
@@ -187,14 +187,14 @@ func columns(g bpcc.Grid) []string {
 	return names
 }
 
-// clocks are the statistics that run by themselves; they trigger no event.
-var clocks = []string{"state_duration", "login_time", "active_item_talk_duration", "active_item_hold_duration", "agent_total_*_time", "in_max_wait_time"}
+// clockStats are the statistics that run by themselves; they trigger no event.
+var clockStats = []string{"state_duration", "login_time", "active_item_talk_duration", "active_item_hold_duration", "agent_total_*_time", "in_max_wait_time"}
 
-// image writes statistics in the order of names, clocks left out.
-func image(names []string, stats map[string]string) string {
+// statImage writes statistics in the order of names, clocks left out.
+func statImage(names []string, stats map[string]string) string {
 	var b strings.Builder
 	for _, name := range names {
-		clock := slices.ContainsFunc(clocks, func(pattern string) bool {
+		clock := slices.ContainsFunc(clockStats, func(pattern string) bool {
 			matched, _ := path.Match(pattern, name) // the patterns are sound
 			return matched
 		})
@@ -206,46 +206,46 @@ func image(names []string, stats map[string]string) string {
 }
 
 // imageOf is the image that an event tells of an entity; nil is "".
-func (tr *truth) imageOf(entity string, stats map[string]string) string {
+func (tr *tenantHistory) imageOf(entity string, stats map[string]string) string {
 	if stats == nil {
 		return ""
 	}
-	asked := tr.sub["bridge"]
+	requested := tr.sub["bridge"]
 	switch kind, _, _ := strings.Cut(entity, "."); kind {
 	case "agent":
-		return image(columns(asked.AgentGrids[0]), stats)
+		return statImage(columnNames(requested.AgentGrids[0]), stats)
 	case "service":
-		return image(columns(asked.ServiceGrids[0]), stats)
+		return statImage(columnNames(requested.ServiceGrids[0]), stats)
 	}
-	return image(asked.StatsTotals, stats)
+	return statImage(requested.StatsTotals, stats)
 }
 
-// change changes the tenant and notes since when it shows what. It is called
+// update changes the tenant and notes since when it shows what. It is called
 // by one goroutine alone.
-func (tr *truth) change(do func(*bpcctest.World), availability map[string]string) {
+func (tr *tenantHistory) update(do func(*bpcctest.World), availability map[string]string) {
 	var from, since time.Time
 	tr.tenant.Update(func(w *bpcctest.World) {
 		from = time.Now()
 		do(w)
 		since = time.Now()
 	})
-	now := tr.read(tr.tenant.Snapshot(tr.sub), "")
+	now := tr.parseSnapshot(tr.tenant.Snapshot(tr.sub), "")
 	for service, available := range availability {
 		now["availability."+service] = available
 	}
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	for entity, list := range tr.spans {
+	for entity, list := range tr.versions {
 		if _, there := now[entity]; !there && list[len(list)-1].image != "" && !strings.HasPrefix(entity, "availability.") {
-			tr.spans[entity] = append(list, span{from, since, ""})
+			tr.versions[entity] = append(list, version{from, since, ""})
 		}
 	}
-	for entity, shown := range now {
-		if list := tr.spans[entity]; len(list) == 0 || list[len(list)-1].image != shown {
-			tr.spans[entity] = append(list, span{from, since, shown})
+	for entity, image := range now {
+		if list := tr.versions[entity]; len(list) == 0 || list[len(list)-1].image != image {
+			tr.versions[entity] = append(list, version{from, since, image})
 		}
 	}
 }
 
-// now is what the tenant shows.
-func (tr *truth) now() picture { return tr.read(tr.tenant.Snapshot(tr.sub), "") }
+// current is what the tenant shows.
+func (tr *tenantHistory) current() snapshot { return tr.parseSnapshot(tr.tenant.Snapshot(tr.sub), "") }

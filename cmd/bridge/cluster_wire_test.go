@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// wire is what lies between a bridge and the NATS servers. A test can cut it,
+// natsProxy is what lies between a bridge and the NATS servers. A test can cut it,
 // or make it deaf: what the bridge sends arrives, and no answer comes back.
-type wire struct {
+type natsProxy struct {
 	listeners []net.Listener
 	addresses []string
 	running   sync.WaitGroup
 
-	mu    sync.Mutex
-	cut   bool          // guarded by mu
-	deaf  chan struct{} // guarded by mu; nil, or closed when it hears again
-	conns map[net.Conn]bool
+	mu             sync.Mutex
+	disconnected   bool          // guarded by mu
+	repliesDropped chan struct{} // guarded by mu; nil, or closed when it hears again
+	conns          map[net.Conn]bool
 }
 
-// newWire listens once for every server.
-func newWire(t *testing.T, backends []string) *wire {
+// newNATSProxy listens once for every server.
+func newNATSProxy(t *testing.T, backends []string) *natsProxy {
 	t.Helper()
-	w := &wire{conns: map[net.Conn]bool{}}
+	w := &natsProxy{conns: map[net.Conn]bool{}}
 	for _, backend := range backends {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -39,32 +39,32 @@ func newWire(t *testing.T, backends []string) *wire {
 	return w
 }
 
-func (w *wire) url() string { return strings.Join(w.addresses, ",") }
+func (w *natsProxy) url() string { return strings.Join(w.addresses, ",") }
 
-func (w *wire) serve(l net.Listener, backend string) {
+func (w *natsProxy) serve(l net.Listener, backend string) {
 	for {
 		bridge, err := l.Accept()
 		if err != nil {
 			return // closed
 		}
 		server, err := net.DialTimeout("tcp", backend, time.Second)
-		if err != nil || !w.keep(bridge, server) {
+		if err != nil || !w.addConns(bridge, server) {
 			bridge.Close()
 			if err == nil {
 				server.Close()
 			}
 			continue
 		}
-		w.running.Go(func() { w.carry(server, bridge, false) })
-		w.running.Go(func() { w.carry(bridge, server, true) })
+		w.running.Go(func() { w.copyConn(server, bridge, false) })
+		w.running.Go(func() { w.copyConn(bridge, server, true) })
 	}
 }
 
-// keep notes two ends of a connection; false while the wire is cut.
-func (w *wire) keep(ends ...net.Conn) bool {
+// addConns notes two ends of a connection; false while the wire is cut.
+func (w *natsProxy) addConns(ends ...net.Conn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.cut {
+	if w.disconnected {
 		return false
 	}
 	for _, c := range ends {
@@ -73,8 +73,8 @@ func (w *wire) keep(ends ...net.Conn) bool {
 	return true
 }
 
-// carry copies until one end is closed, and closes the other.
-func (w *wire) carry(to, from net.Conn, answers bool) {
+// copyConn copies until one end is closed, and closes the other.
+func (w *natsProxy) copyConn(to, from net.Conn, answers bool) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 64<<10)
@@ -82,10 +82,10 @@ func (w *wire) carry(to, from net.Conn, answers bool) {
 		n, err := from.Read(buffer)
 		if answers {
 			w.mu.Lock()
-			deaf := w.deaf
+			repliesDropped := w.repliesDropped
 			w.mu.Unlock()
-			if deaf != nil {
-				<-deaf
+			if repliesDropped != nil {
+				<-repliesDropped
 				return // what was not heard is lost
 			}
 		}
@@ -100,47 +100,47 @@ func (w *wire) carry(to, from net.Conn, answers bool) {
 	}
 }
 
-// sever cuts all connections and refuses new ones until mend.
-func (w *wire) sever() {
+// disconnect cuts all connections and refuses new ones until mend.
+func (w *natsProxy) disconnect() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.cut = true
-	w.drop()
+	w.disconnected = true
+	w.closeConns()
 }
 
-// drop needs mu.
-func (w *wire) drop() {
+// closeConns needs mu.
+func (w *natsProxy) closeConns() {
 	for c := range w.conns {
 		c.Close()
 	}
 	clear(w.conns)
 }
 
-// deafen lets no answer through until mend; then the connections end.
-func (w *wire) deafen() {
+// dropReplies lets no answer through until mend; then the connections end.
+func (w *natsProxy) dropReplies() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.deaf == nil {
-		w.deaf = make(chan struct{})
+	if w.repliesDropped == nil {
+		w.repliesDropped = make(chan struct{})
 	}
 }
 
-func (w *wire) mend() {
+func (w *natsProxy) restore() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.cut = false
-	if w.deaf != nil {
-		close(w.deaf)
-		w.deaf = nil
-		w.drop()
+	w.disconnected = false
+	if w.repliesDropped != nil {
+		close(w.repliesDropped)
+		w.repliesDropped = nil
+		w.closeConns()
 	}
 }
 
-func (w *wire) close() {
+func (w *natsProxy) close() {
 	for _, l := range w.listeners {
 		l.Close()
 	}
-	w.mend()
-	w.sever()
+	w.restore()
+	w.disconnect()
 	w.running.Wait()
 }

@@ -56,10 +56,10 @@ complete -c bridge -f -n 'test (count (__bridge_words)) -gt 0' -a '(__bridge_wor
 
 func (p *program) completion(_ context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "words" {
-		return p.offer(args[1:])
+		return p.complete(args[1:])
 	}
 	f := p.flags("completion")
-	if err := parse(f, args, 1); err != nil {
+	if err := parseFlags(f, args, 1); err != nil {
 		return err
 	}
 	script, ok := shells[f.Arg(0)]
@@ -70,8 +70,8 @@ func (p *program) completion(_ context.Context, args []string) error {
 	return err
 }
 
-// offer prints what the last of words may become, given those before it.
-func (p *program) offer(words []string) error {
+// complete prints what the last of words may become, given those before it.
+func (p *program) complete(words []string) error {
 	if len(words) == 0 {
 		words = []string{""}
 	}
@@ -93,7 +93,7 @@ func candidates(before []string, dashed bool) []string {
 	if len(before) == 0 || len(before) == 1 && before[0] == "help" {
 		var out []string
 		for _, c := range commands() {
-			out = append(out, c.name+"\t"+c.about)
+			out = append(out, c.name+"\t"+c.summary)
 		}
 		return out
 	}
@@ -107,7 +107,7 @@ func candidates(before []string, dashed bool) []string {
 	case name == "schemas" && len(before) == 1:
 		return append(schemas.Names(), schemas.AsyncAPI)
 	case name == "completion" && len(before) == 1:
-		return sorted(shells)
+		return sortedKeys(shells)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (p *program) demo(ctx context.Context, args []string) error {
 	agents := f.Int("agents", 40, "number of agents")
 	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "decides everything that happens")
 	limit := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
-	if err := parse(f, args, 0); err != nil {
+	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
 	if *limit > 0 {
@@ -37,15 +37,15 @@ func (p *program) demo(ctx context.Context, args []string) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, *limit, context.Canceled)
 		defer cancel()
 	}
-	err := p.show(ctx, *agents, *seed)
+	err := p.runDemo(ctx, *agents, *seed)
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-// show runs the whole of it: tenant, server, bridge, and the events as they come.
-func (p *program) show(ctx context.Context, agents int, seed uint64) error {
+// runDemo runs the whole of it: tenant, server, bridge, and the events as they come.
+func (p *program) runDemo(ctx context.Context, agents int, seed uint64) error {
 	dir, err := os.MkdirTemp("", "bridge-demo-")
 	if err != nil {
 		return fmt.Errorf("make a store for the demo: %w", err)
@@ -64,35 +64,35 @@ func (p *program) show(ctx context.Context, agents int, seed uint64) error {
 	}
 	// What the demo needs goes down in the order in which it came up, the
 	// bridge first, so that it can say goodbye to both its neighbours.
-	living, die := context.WithCancel(context.WithoutCancel(ctx))
-	var ground errgroup.Group
-	ground.Go(func() error { return live(living, tenant, floor, listener) })
+	simCtx, stopSim := context.WithCancel(context.WithoutCancel(ctx))
+	var sim errgroup.Group
+	sim.Go(func() error { return serveTenant(simCtx, tenant, floor, listener) })
 	defer func() {
-		die()
-		if err := ground.Wait(); err != nil {
+		stopSim()
+		if err := sim.Wait(); err != nil {
 			log.Error("the simulated tenant failed", "err", err)
 		}
 	}()
-	front, err := serveHTTP(c, log)
+	server, err := serveHTTP(c, log)
 	if err != nil {
 		return err
 	}
-	defer front.close()
-	linked, l, err := open(ctx, c, log)
+	defer server.close()
+	sessionCtx, l, err := openNATS(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	p.welcome(c, l.server.URL(), agents)
+	p.printBanner(c, l.server.URL(), agents)
 
-	if err := provision(linked, c, l.js, slog.New(slog.DiscardHandler)); err != nil {
+	if err := provisionStreams(sessionCtx, c, l.js, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(linked)
-	group.Go(func() error { return carry(ctx, []*bridge.Config{c}, l.js, front, log) })
+	group, ctx := errgroup.WithContext(sessionCtx)
+	group.Go(func() error { return runFleet(ctx, []*bridge.Config{c}, l.js, server, log) })
 	group.Go(func() error {
-		r := renderer{w: p.stdout, colour: colours(p.stdout, p.env), width: terminalWidth(p.stdout)}
-		return stopped(ctx, read(ctx, l.js, c.Stream, stretch{follow: true}, func(m message) error { return r.event(m.body) }))
+		r := renderer{w: p.stdout, colour: colourEnabled(p.stdout, p.env), width: terminalWidth(p.stdout)}
+		return stopCause(ctx, readStream(ctx, l.js, c.Stream, streamRange{follow: true}, func(m message) error { return r.event(m.body) }))
 	})
 	return group.Wait()
 }
@@ -128,7 +128,7 @@ func freeAddress(want string) string {
 	return l.Addr().String()
 }
 
-func (p *program) welcome(c *bridge.Config, url string, agents int) {
+func (p *program) printBanner(c *bridge.Config, url string, agents int) {
 	fmt.Fprintf(p.stdout, `A contact centre of %d agents is simulated, polled every %v, and what changes is published.
 
   simulated BPCC   %s

@@ -18,7 +18,7 @@ const healthTimeout = 3 * time.Second
 // health asks the bridge that runs with the same environment whether it is
 // ready: for containers, which have no other program to ask with.
 func (p *program) health(ctx context.Context, args []string) error {
-	if err := parse(p.flags("health"), args, 0); err != nil {
+	if err := parseFlags(p.flags("health"), args, 0); err != nil {
 		return err
 	}
 	c, _, err := p.configure(bridge.ForStream)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestHealthAsksTheBridge(t *testing.T) {
+func TestHealthQueriesTheBridge(t *testing.T) {
 	t.Parallel()
 	status := map[string]int{"ready": http.StatusOK, "not ready": http.StatusServiceUnavailable}
 	tests := map[string]struct {
@@ -39,7 +39,7 @@ func TestHealthAsksTheBridge(t *testing.T) {
 			case "off":
 				listen = "off"
 			}
-			r := exec(t, t.Context(), []string{"BRIDGE_HTTP=" + listen}, "health")
+			r := runCommand(t, t.Context(), []string{"BRIDGE_HTTP=" + listen}, "health")
 			if r.status != test.status || !strings.Contains(r.stdout+r.stderr, test.want) {
 				t.Errorf("status %d, want %d and %q in\n%s%s", r.status, test.status, test.want, r.stdout, r.stderr)
 			}

@@ -13,9 +13,9 @@ import (
 
 // command is one subcommand.
 type command struct {
-	name, args, about string
-	examples          string // for people to copy, one a line
-	run               func(p *program, ctx context.Context, args []string) error
+	name, args, summary string
+	examples            string // for people to copy, one a line
+	run                 func(p *program, ctx context.Context, args []string) error
 }
 
 func commands() []command {
@@ -71,14 +71,14 @@ bridge version`, (*program).version},
 func usage(w io.Writer) {
 	fmt.Fprint(w, "bridge carries the changes of a Bright Pattern contact centre to NATS JetStream.\n\nCommands:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  bridge %-11s %s\n", c.name, c.about)
+		fmt.Fprintf(w, "  bridge %-11s %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\nbridge COMMAND --help tells more. Try it without any configuration:\n\n  bridge demo\n")
 }
 
 // help tells how to use one command.
 func (c *command) help(w io.Writer, f *flag.FlagSet) {
-	fmt.Fprintf(w, "bridge %s %s\n    %s\n", c.name, c.args, c.about)
+	fmt.Fprintf(w, "bridge %s %s\n    %s\n", c.name, c.args, c.summary)
 	heading := "\nFlags:\n"
 	f.VisitAll(func(v *flag.Flag) {
 		word, about := flag.UnquoteUsage(v)
@@ -96,8 +96,8 @@ func (c *command) help(w io.Writer, f *flag.FlagSet) {
 	}
 }
 
-// nearest is the command that a mistyped word most looks like.
-func nearest(word string) string {
+// closestName is the command that a mistyped word most looks like.
+func closestName(word string) string {
 	best := slices.MinFunc(commands(), func(a, b command) int {
 		return levenshtein.ComputeDistance(word, a.name) - levenshtein.ComputeDistance(word, b.name)
 	})

@@ -12,16 +12,16 @@ func TestHelp(t *testing.T) {
 	for _, c := range commands() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := exec(t, t.Context(), nil, c.name, "--help")
+			r := runCommand(t, t.Context(), nil, c.name, "--help")
 			if r.status != exitOK || r.stderr != "" {
 				t.Errorf("status %d\n%s", r.status, r.stderr)
 			}
-			for _, want := range []string{"bridge " + c.name, c.about, "Examples:\n  "} {
+			for _, want := range []string{"bridge " + c.name, c.summary, "Examples:\n  "} {
 				if !strings.Contains(r.stdout, want) {
 					t.Errorf("no %q in\n%s", want, r.stdout)
 				}
 			}
-			if again := exec(t, t.Context(), nil, "help", c.name); again.stdout != r.stdout {
+			if again := runCommand(t, t.Context(), nil, "help", c.name); again.stdout != r.stdout {
 				t.Errorf("bridge help %s says\n%s", c.name, again.stdout)
 			}
 			for line := range strings.Lines(c.examples) {
@@ -52,7 +52,7 @@ func TestCompletionWords(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := exec(t, t.Context(), nil, append([]string{"completion", "words"}, test.words...)...)
+			r := runCommand(t, t.Context(), nil, append([]string{"completion", "words"}, test.words...)...)
 			var lines []string
 			if r.stdout != "" {
 				lines = strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
@@ -67,7 +67,7 @@ func TestCompletionWords(t *testing.T) {
 			}
 		})
 	}
-	if r := exec(t, t.Context(), nil, "completion", "tcsh"); r.status != exitUsage {
+	if r := runCommand(t, t.Context(), nil, "completion", "tcsh"); r.status != exitUsage {
 		t.Errorf("tcsh: status %d", r.status)
 	}
 }
@@ -77,7 +77,7 @@ func TestCompletionWords(t *testing.T) {
 func TestCompletionScripts(t *testing.T) {
 	t.Parallel()
 	for shell := range shells {
-		r := exec(t, t.Context(), nil, "completion", shell)
+		r := runCommand(t, t.Context(), nil, "completion", shell)
 		if r.status != exitOK || !strings.Contains(r.stdout, "completion words") {
 			t.Errorf("%s: status %d\n%s", shell, r.status, r.stdout)
 		}
@@ -96,13 +96,13 @@ func TestCompletionScripts(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	r := exec(t, t.Context(), nil, "version")
+	r := runCommand(t, t.Context(), nil, "version")
 	for _, want := range []string{"bridge ", "go1.", "/"} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("no %q in\n%s", want, r.stdout)
 		}
 	}
-	if short := exec(t, t.Context(), nil, "version", "--short"); strings.Count(short.stdout, "\n") != 1 || strings.Contains(short.stdout, " ") {
+	if short := runCommand(t, t.Context(), nil, "version", "--short"); strings.Count(short.stdout, "\n") != 1 || strings.Contains(short.stdout, " ") {
 		t.Errorf("--short: %q", short.stdout)
 	}
 }

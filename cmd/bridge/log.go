@@ -21,7 +21,7 @@ func newLogger(w io.Writer, level, format string, env []string) *slog.Logger {
 		l = slog.LevelInfo
 	}
 	if format == "text" || format == "auto" && isTerminal(w) {
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !colours(w, env)}))
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !colourEnabled(w, env)}))
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l}))
 }
@@ -29,7 +29,7 @@ func newLogger(w io.Writer, level, format string, env []string) *slog.Logger {
 // painter returns what colours text for w: nothing, unless w is a terminal whose
 // user has not asked for plain text (NO_COLOR, TERM=dumb).
 func painter(w any, env []string) func(colour, text string) string {
-	if !colours(w, env) {
+	if !colourEnabled(w, env) {
 		return func(_, text string) string { return text }
 	}
 	return func(colour, text string) string {
@@ -40,7 +40,7 @@ func painter(w any, env []string) func(colour, text string) string {
 	}
 }
 
-func colours(w any, env []string) bool {
+func colourEnabled(w any, env []string) bool {
 	plain := slices.ContainsFunc(env, func(v string) bool {
 		name, value, _ := strings.Cut(v, "=")
 		return name == "NO_COLOR" && value != "" || v == "TERM=dumb"

@@ -53,14 +53,14 @@ type program struct {
 	current *flag.FlagSet // of the command that runs; nil before it has any
 }
 
-// heapGrowth is by how much, in percent, the heap may grow before it is collected.
+// gcPercent is by how much, in percent, the heap may grow before it is collected.
 // A poll allocates little beside what is kept: a fifth of Go's own 100 costs a few
 // hundredths of the processor time, and saves a tenth of the memory. GOGC rules, if set.
-const heapGrowth = 20
+const gcPercent = 20
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(heapGrowth)
+		debug.SetGCPercent(gcPercent)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -76,11 +76,11 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if named {
 		name, args = args[0], args[1:]
 	}
-	asked := len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help")
+	requested := len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help")
 	switch {
-	case name == "help" && len(args) > 0 && !asked:
+	case name == "help" && len(args) > 0 && !requested:
 		name, args = args[0], []string{"--help"} // bridge help COMMAND
-	case name == "help", asked && !named:
+	case name == "help", requested && !named:
 		usage(stdout)
 		return exitOK
 	}
@@ -103,7 +103,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 			return exitFailed
 		}
 	}
-	fmt.Fprintf(stderr, "bridge: there is no command %q; did you mean %s? bridge help lists all\n", name, nearest(name))
+	fmt.Fprintf(stderr, "bridge: there is no command %q; did you mean %s? bridge help lists all\n", name, closestName(name))
 	return exitUsage
 }
 
@@ -117,16 +117,16 @@ func (p *program) flags(name string) *flag.FlagSet {
 	return f
 }
 
-// parse reads a command's flags and refuses what is left over.
-func parse(f *flag.FlagSet, args []string, most int) error {
+// parseFlags reads a command's flags and refuses what is left over.
+func parseFlags(f *flag.FlagSet, args []string, limit int) error {
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
 		return fmt.Errorf("%w: %w; bridge %s --help tells more", errUsage, err, f.Name())
 	}
-	if f.NArg() > most {
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(most))
+	if f.NArg() > limit {
+		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(limit))
 	}
 	return nil
 }

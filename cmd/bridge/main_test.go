@@ -23,33 +23,33 @@ type result struct {
 	stdout, stderr string
 }
 
-// exec runs the program as a shell would.
-func exec(t *testing.T, ctx context.Context, env []string, args ...string) result {
+// runCommand runs the program as a shell would.
+func runCommand(t *testing.T, ctx context.Context, env []string, args ...string) result {
 	t.Helper()
-	var stdout, stderr output
+	var stdout, stderr syncBuffer
 	status := run(ctx, args, env, &stdout, &stderr)
 	return result{status, stdout.String(), stderr.String()}
 }
 
-// output is what several goroutines of a command write to.
-type output struct {
+// syncBuffer is what several goroutines of a command write to.
+type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (o *output) Write(b []byte) (int, error) {
+func (o *syncBuffer) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.Write(b)
 }
 
-func (o *output) String() string {
+func (o *syncBuffer) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.String()
 }
 
-func tenant(t *testing.T, c bpcctest.Config) *bpcctest.Server {
+func startTenant(t *testing.T, c bpcctest.Config) *bpcctest.Server {
 	t.Helper()
 	s := bpcctest.NewServer(c)
 	t.Cleanup(s.Close)
@@ -100,7 +100,7 @@ func TestUsage(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := exec(t, t.Context(), test.env, test.args...)
+			r := runCommand(t, t.Context(), test.env, test.args...)
 			text := r.stderr
 			if test.status == exitOK {
 				text = r.stdout
@@ -181,7 +181,7 @@ func TestCheck(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := tenant(t, bpcctest.Config{})
+			s := startTenant(t, bpcctest.Config{})
 			if test.prepare != nil {
 				test.prepare(s)
 			}
@@ -189,7 +189,7 @@ func TestCheck(t *testing.T) {
 			if test.env != nil {
 				env = test.env(s.URL)
 			}
-			r := exec(t, t.Context(), env, append([]string{"check"}, test.args...)...)
+			r := runCommand(t, t.Context(), env, append([]string{"check"}, test.args...)...)
 			if r.status != test.status {
 				t.Errorf("status %d, want %d\n%s%s", r.status, test.status, r.stdout, r.stderr)
 			}
@@ -207,13 +207,13 @@ func TestCheck(t *testing.T) {
 
 func TestCheckNamesAnUnknownStatistic(t *testing.T) {
 	t.Parallel()
-	s := tenant(t, bpcctest.Config{RefuseUnknownStats: true})
+	s := startTenant(t, bpcctest.Config{RefuseUnknownStats: true})
 	file := filepath.Join(t.TempDir(), "subscription.json")
 	body := `{"x":{"agent_grids":[{"id":"a","columns":[{"id":"1","stat_name":"login_id"},{"id":"2","stat_name":"mood"}]}]}}`
 	if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := exec(t, t.Context(), append(sourceEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file), "check")
+	r := runCommand(t, t.Context(), append(sourceEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file), "check")
 	if r.status != exitFailed || !strings.Contains(r.stdout, `FAIL  subscribe     the server does not know "mood" (app "x", agent grid "a", column "2")`) ||
 		!strings.Contains(r.stdout, "ok    snapshot") {
 		t.Errorf("status %d\n%s", r.status, r.stdout)
@@ -224,7 +224,7 @@ func TestCheckNamesAnUnknownStatistic(t *testing.T) {
 // from a second command, stops it, and reads the stream again from the disk.
 func TestRunAndReplay(t *testing.T) {
 	t.Parallel()
-	s := tenant(t, bpcctest.Config{})
+	s := startTenant(t, bpcctest.Config{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestRunAndReplay(t *testing.T) {
 	env := append(sourceEnv(s.URL), "BRIDGE_STORE_DIR="+t.TempDir(), "BRIDGE_EMBEDDED_LISTEN="+listen, "BRIDGE_TENANT=acme", "BRIDGE_LOG_LEVEL=debug", "BRIDGE_HTTP=off")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan result, 1)
-	go func() { done <- exec(t, ctx, env, "run") }()
+	go func() { done <- runCommand(t, ctx, env, "run") }()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
 		// A replay that came before the bridge would open the store itself.
 		if nc, err := net.Dial("tcp", listen); err == nil {
@@ -244,7 +244,7 @@ func TestRunAndReplay(t *testing.T) {
 	}
 	var live result
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
-		if live = exec(t, t.Context(), env, "replay"); strings.Contains(live.stdout, "bpcc.totals.observed.v1") {
+		if live = runCommand(t, t.Context(), env, "replay"); strings.Contains(live.stdout, "bpcc.totals.observed.v1") {
 			break
 		}
 	}
@@ -256,7 +256,7 @@ func TestRunAndReplay(t *testing.T) {
 	if strings.Contains(r.stderr, "sim-secret") {
 		t.Error("the secret is in the log")
 	}
-	stored := exec(t, t.Context(), env, "replay")
+	stored := runCommand(t, t.Context(), env, "replay")
 	if stored.status != exitOK || !strings.Contains(stored.stdout, "bpcc.feed.stopped.v1") || !strings.HasPrefix(stored.stdout, live.stdout) {
 		t.Errorf("replay from the disk: status %d\n%s\n%s", stored.status, stored.stdout, stored.stderr)
 	}
@@ -265,19 +265,19 @@ func TestRunAndReplay(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	agents := exec(t, t.Context(), env, "replay", "--subject", "bpcc.v1.acme.agent.>")
+	agents := runCommand(t, t.Context(), env, "replay", "--subject", "bpcc.v1.acme.agent.>")
 	if n := strings.Count(agents.stdout, "\n"); n != 2 {
 		t.Errorf("%d agent events, want 2\n%s", n, agents.stdout)
 	}
-	old := exec(t, t.Context(), env, "replay", "--since", "1h")
+	old := runCommand(t, t.Context(), env, "replay", "--since", "1h")
 	if old.stdout != stored.stdout {
 		t.Error("--since 1h is not all of a stream that is seconds old")
 	}
-	sound := exec(t, t.Context(), env, "verify")
-	if sound.status != exitOK || !strings.Contains(sound.stdout, "SOUND") || !strings.Contains(sound.stdout, "stopped") {
-		t.Errorf("verify: status %d\n%s%s", sound.status, sound.stdout, sound.stderr)
+	valid := runCommand(t, t.Context(), env, "verify")
+	if valid.status != exitOK || !strings.Contains(valid.stdout, "SOUND") || !strings.Contains(valid.stdout, "stopped") {
+		t.Errorf("verify: status %d\n%s%s", valid.status, valid.stdout, valid.stderr)
 	}
-	again := exec(t, t.Context(), env, "provision")
+	again := runCommand(t, t.Context(), env, "provision")
 	if again.status != exitOK || strings.Count(again.stdout, "as it should be") != 4 {
 		t.Errorf("provision: status %d\n%s%s", again.status, again.stdout, again.stderr)
 	}
@@ -291,7 +291,7 @@ func TestStoreHasOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	r := exec(t, t.Context(), []string{"BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0"}, "provision")
+	r := runCommand(t, t.Context(), []string{"BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0"}, "provision")
 	if r.status != exitFailed || !strings.Contains(r.stderr, "in use by another process") {
 		t.Errorf("status %d\n%s", r.status, r.stderr)
 	}
@@ -299,7 +299,7 @@ func TestStoreHasOneProcess(t *testing.T) {
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	r := exec(t, t.Context(), nil, "demo", "--for", "4s", "--seed", "1")
+	r := runCommand(t, t.Context(), nil, "demo", "--for", "4s", "--seed", "1")
 	if r.status != exitOK || r.stderr != "" {
 		t.Errorf("status %d\n%s", r.status, r.stderr)
 	}

@@ -16,7 +16,7 @@ func (p *program) record(ctx context.Context, args []string) error {
 	f := p.flags("record")
 	out := f.String("out", "", "file to write, which must not be there yet; - is standard output (default recording-<tenant>-<time>.ndjson.gz)")
 	limit := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
-	if err := parse(f, args, 0); err != nil {
+	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
 	if *limit < 0 {

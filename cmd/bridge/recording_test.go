@@ -20,7 +20,7 @@ import (
 // runs both through every kind of backtest.
 func TestRecordAndBacktest(t *testing.T) {
 	t.Parallel()
-	s := tenant(t, bpcctest.Config{})
+	s := startTenant(t, bpcctest.Config{})
 	dir := t.TempDir()
 	file, second := filepath.Join(dir, "one.ndjson.gz"), filepath.Join(dir, "two")
 	env := append(sourceEnv(s.URL), "BRIDGE_TENANT=acme")
@@ -33,7 +33,7 @@ func TestRecordAndBacktest(t *testing.T) {
 		}
 		s.SetServiceStat("Voice", "in_calls_waiting", "7")
 	})
-	r := exec(t, t.Context(), env, "record", "--out", file, "--for", "4s")
+	r := runCommand(t, t.Context(), env, "record", "--out", file, "--for", "4s")
 	busy.Wait()
 	if r.status != exitOK || !strings.Contains(r.stderr, "personal data") || strings.Contains(r.stderr, "sim-secret") {
 		t.Fatalf("record: status %d\n%s", r.status, r.stderr)
@@ -41,13 +41,13 @@ func TestRecordAndBacktest(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file is for everyone: %v, %v", info, err)
 	}
-	if again := exec(t, t.Context(), env, "record", "--out", file, "--for", "1s"); again.status != exitUsage {
+	if again := runCommand(t, t.Context(), env, "record", "--out", file, "--for", "1s"); again.status != exitUsage {
 		t.Errorf("a second recording over the first: status %d\n%s", again.status, again.stderr)
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	r = exec(t, ctx, env, "record", "--out", "-")
+	r = runCommand(t, ctx, env, "record", "--out", "-")
 	zip, err := gzip.NewReader(strings.NewReader(r.stdout))
 	if r.status != exitOK || err != nil {
 		t.Fatalf("record to standard output: status %d, %v\n%s", r.status, err, r.stderr)
@@ -60,15 +60,15 @@ func TestRecordAndBacktest(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	loose, tight := filepath.Join(dir, "loose.json"), filepath.Join(dir, "tight.json")
-	for name, limit := range map[string]string{loose: "9", tight: "5"} {
+	wide, narrow := filepath.Join(dir, "loose.json"), filepath.Join(dir, "tight.json")
+	for name, limit := range map[string]string{wide: "9", narrow: "5"} {
 		rule := `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":` + limit + `}}]`
 		if err := os.WriteFile(name, []byte(rule), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// A backtest needs no configuration: nothing of the environment is given.
-	all := exec(t, t.Context(), nil, "backtest", "--events", "all", "--rules", tight, "--rules", loose, second, file)
+	all := runCommand(t, t.Context(), nil, "backtest", "--events", "all", "--rules", narrow, "--rules", wide, second, file)
 	if all.status != exitOK {
 		t.Fatalf("backtest: status %d\n%s", all.status, all.stderr)
 	}
@@ -82,7 +82,7 @@ func TestRecordAndBacktest(t *testing.T) {
 			t.Errorf("no %s in the events", want)
 		}
 	}
-	for _, want := range []string{"acme, ", "polls ", "gaps 1", "RULES of " + tight, "RULES of " + loose, "COMPARED", "bpcc.agent.observed.v1"} {
+	for _, want := range []string{"acme, ", "polls ", "gaps 1", "RULES of " + narrow, "RULES of " + wide, "COMPARED", "bpcc.agent.observed.v1"} {
 		if !strings.Contains(all.stderr, want) {
 			t.Errorf("no %q in the summary\n%s", want, all.stderr)
 		}
@@ -93,14 +93,14 @@ func TestRecordAndBacktest(t *testing.T) {
 		with   string
 		absent string
 	}{
-		"as a rule":       {[]string{"--rules", tight, file}, func(n int) bool { return n > 4 }, "bpcc.feed.started.v1", "feed.checkpoint"},
-		"thresholds":      {[]string{"--events", "thresholds", "--rules", tight, file}, func(n int) bool { return n == 1 }, "bpcc.threshold.raised.v1", "agent"},
+		"as a rule":       {[]string{"--rules", narrow, file}, func(n int) bool { return n > 4 }, "bpcc.feed.started.v1", "feed.checkpoint"},
+		"thresholds":      {[]string{"--events", "thresholds", "--rules", narrow, file}, func(n int) bool { return n == 1 }, "bpcc.threshold.raised.v1", "agent"},
 		"without rules":   {[]string{"--events", "thresholds", file}, func(n int) bool { return n == 0 }, "", "threshold"},
-		"for people":      {[]string{"--human", "--rules", tight, file}, func(n int) bool { return n > 2 }, "raised backlog: in_calls_waiting is 7", "{"},
-		"rules of people": {[]string{"--human", "--events", "thresholds", "--rules", tight, file}, func(n int) bool { return n == 1 }, "raised backlog", "picture"},
+		"for people":      {[]string{"--human", "--rules", narrow, file}, func(n int) bool { return n > 2 }, "raised backlog: in_calls_waiting is 7", "{"},
+		"rules of people": {[]string{"--human", "--events", "thresholds", "--rules", narrow, file}, func(n int) bool { return n == 1 }, "raised backlog", "picture"},
 	}
 	for name, test := range tests {
-		r := exec(t, t.Context(), nil, append([]string{"backtest"}, test.args...)...)
+		r := runCommand(t, t.Context(), nil, append([]string{"backtest"}, test.args...)...)
 		if r.status != exitOK || !test.lines(strings.Count(r.stdout, "\n")) || !strings.Contains(r.stdout, test.with) || strings.Contains(r.stdout, test.absent) {
 			t.Errorf("%s: status %d\n%s%s", name, r.status, r.stdout, r.stderr)
 		}
@@ -134,7 +134,7 @@ func TestRecordingUsage(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := exec(t, t.Context(), test.env, test.args...)
+			r := runCommand(t, t.Context(), test.env, test.args...)
 			if r.status != test.status || !strings.Contains(r.stderr, test.want) {
 				t.Errorf("status %d, want %d and %q\n%s", r.status, test.status, test.want, r.stderr)
 			}

@@ -21,14 +21,14 @@ type renderer struct {
 	observed map[string]int // by kind, since the last checkpoint
 }
 
-// told is what a line needs of an event.
-type told struct {
+// decodedEvent is what a line needs of an event.
+type decodedEvent struct {
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
-	Data details   `json:"data"`
+	Data eventData `json:"data"`
 }
 
-type details struct {
+type eventData struct {
 	Agent struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
@@ -60,8 +60,8 @@ type details struct {
 	Instance  string  `json:"instance"`
 	Kind      string  `json:"kind"`
 	Baseline  bool    `json:"baseline"`
-	Added     []named `json:"added"`
-	Removed   []named `json:"removed"`
+	Added     []ref   `json:"added"`
+	Removed   []ref   `json:"removed"`
 	Renamed   []struct {
 		From string `json:"from"`
 		To   string `json:"to"`
@@ -72,12 +72,12 @@ type details struct {
 	} `json:"message"`
 }
 
-type named struct {
+type ref struct {
 	Name string `json:"name"`
 }
 
-// directory says what changed in one, or how many it lists.
-func (d *details) directory() string {
+// directoryText says what changed in one, or how many it lists.
+func (d *eventData) directoryText() string {
 	if d.Baseline {
 		return fmt.Sprintf("lists %d", len(d.Added))
 	}
@@ -102,11 +102,11 @@ type agentState struct {
 
 // Terminal colours.
 const (
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-	cyan   = "36"
-	faint  = "2"
+	colourRed    = "31"
+	colourGreen  = "32"
+	colourYellow = "33"
+	colourCyan   = "36"
+	colourFaint  = "2"
 )
 
 func (r *renderer) paint(colour, text string) string {
@@ -119,13 +119,13 @@ func (r *renderer) paint(colour, text string) string {
 // event writes one event's line. What is no event has one too: whoever may publish
 // to the stream can put anything there, and nothing is ever deleted from it.
 func (r *renderer) event(body []byte) error {
-	var e told
+	var e decodedEvent
 	err := json.Unmarshal(body, &e)
 	if err == nil && e.Type == "" {
 		err = errors.New("it has no type")
 	}
 	if err != nil {
-		return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), "no event of the bridge: "+err.Error(), red)
+		return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), "no event of the bridge: "+err.Error(), colourRed)
 	}
 	kind, verb, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(e.Type, "bpcc."), ".v1"), ".")
 	if verb == "checkpoint" {
@@ -154,7 +154,7 @@ func (r *renderer) summary(at time.Time) error {
 		}
 	}
 	r.observed = nil
-	return r.line(at, "feed", "first picture", strings.Join(parts, ", "), cyan)
+	return r.line(at, "feed", "first picture", strings.Join(parts, ", "), colourCyan)
 }
 
 // line writes one; a zero time is not known.
@@ -165,23 +165,23 @@ func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
 	}
 	const before = 8 + 2 + 12 + 2 + 22 + 2 // the columns left of what
 	if r.width > before {
-		what = clip(what, r.width-before)
+		what = truncate(what, r.width-before)
 	}
 	_, err := fmt.Fprintf(r.w, "%s  %-12s  %s  %s\n",
-		r.paint(faint, clock), kind, pad(who, 22), r.paint(colour, what))
+		r.paint(colourFaint, clock), kind, padRight(who, 22), r.paint(colour, what))
 	return err
 }
 
-// columns is how many columns of a terminal a text takes: wide letters take two.
-func columns(s string) int {
+// displayWidth is how many columns of a terminal a text takes: wide letters take two.
+func displayWidth(s string) int {
 	n := 0
 	for _, r := range s {
-		n += runeColumns(r)
+		n += runeWidth(r)
 	}
 	return n
 }
 
-func runeColumns(r rune) int {
+func runeWidth(r rune) int {
 	switch width.LookupRune(r).Kind() {
 	case width.EastAsianWide, width.EastAsianFullwidth:
 		return 2
@@ -189,27 +189,27 @@ func runeColumns(r rune) int {
 	return 1
 }
 
-// clip keeps a text within a number of columns.
-func clip(s string, most int) string {
-	if columns(s) <= most {
+// truncate keeps a text within a number of columns.
+func truncate(s string, limit int) string {
+	if displayWidth(s) <= limit {
 		return s
 	}
 	n := 0
 	for i, r := range s {
-		if n += runeColumns(r); n >= most { // one column is the dots'
+		if n += runeWidth(r); n >= limit { // one column is the dots'
 			return s[:i] + "…"
 		}
 	}
 	return s
 }
 
-// pad makes a text exactly so many columns wide.
-func pad(s string, to int) string {
-	s = clip(s, to)
-	return s + strings.Repeat(" ", max(0, to-columns(s)))
+// padRight makes a text exactly so many columns wide.
+func padRight(s string, to int) string {
+	s = truncate(s, to)
+	return s + strings.Repeat(" ", max(0, to-displayWidth(s)))
 }
 
-func (e *told) describe(kind, verb string) (who, what string) {
+func (e *decodedEvent) describe(kind, verb string) (who, what string) {
 	d := &e.Data
 	switch {
 	case kind == "feed" && d.Cause != "":
@@ -217,13 +217,13 @@ func (e *told) describe(kind, verb string) (who, what string) {
 	case kind == "feed":
 		return verb, d.Instance
 	case kind == "directory":
-		return d.Kind, d.directory()
+		return d.Kind, d.directoryText()
 	case kind == "chat":
 		return d.Message.LoginID, d.Message.Content
 	case verb == "state_changed" && d.Reentered:
-		return e.name(kind), fmt.Sprintf("left %v and came back", d.To)
+		return e.entityName(kind), fmt.Sprintf("left %v and came back", d.To)
 	case verb == "appeared" && kind == "agent":
-		return e.name(kind), fmt.Sprintf("appeared, %v", d.To)
+		return e.entityName(kind), fmt.Sprintf("appeared, %v", d.To)
 	case kind == "threshold":
 		what = fmt.Sprintf("%s %s: %s is %s", verb, d.Rule, d.Stat, d.Value)
 		if d.Value == "" {
@@ -233,18 +233,18 @@ func (e *told) describe(kind, verb string) (who, what string) {
 	case kind == "availability":
 		return d.Service, fmt.Sprintf("available: %s → %s", yesNo(d.Previous), yesNo(d.Available))
 	case verb == "state_changed":
-		return e.name(kind), fmt.Sprintf("%v → %v", d.From, d.To)
+		return e.entityName(kind), fmt.Sprintf("%v → %v", d.From, d.To)
 	case verb == "stats_changed":
 		var parts []string
 		for _, stat := range d.Changed {
-			parts = append(parts, fmt.Sprintf("%s %s→%s", stat, text(d.Before[stat]), text(d.After[stat])))
+			parts = append(parts, fmt.Sprintf("%s %s→%s", stat, displayText(d.Before[stat]), displayText(d.After[stat])))
 		}
-		return e.name(kind), strings.Join(parts, ", ")
+		return e.entityName(kind), strings.Join(parts, ", ")
 	}
-	return e.name(kind), verb
+	return e.entityName(kind), verb
 }
 
-func (e *told) name(kind string) string {
+func (e *decodedEvent) entityName(kind string) string {
 	switch kind {
 	case "agent":
 		if e.Data.Agent.Name != "" {
@@ -268,7 +268,7 @@ func (s agentState) String() string {
 	return out
 }
 
-func text(s string) string {
+func displayText(s string) string {
 	if s == "" {
 		return "–"
 	}
@@ -285,21 +285,21 @@ func yesNo(b *bool) string {
 	return "no"
 }
 
-func colourOf(kind, verb string, e *told) string {
+func colourOf(kind, verb string, e *decodedEvent) string {
 	switch {
 	case verb == "interrupted", verb == "raised":
-		return red
+		return colourRed
 	case verb == "resumed", verb == "cleared":
-		return green
+		return colourGreen
 	case kind == "availability":
 		if e.Data.Available != nil && *e.Data.Available {
-			return green
+			return colourGreen
 		}
-		return red
+		return colourRed
 	case verb == "state_changed":
-		return yellow
+		return colourYellow
 	case verb == "stats_changed":
-		return faint
+		return colourFaint
 	}
-	return cyan
+	return colourCyan
 }

@@ -18,8 +18,8 @@ import (
 
 func (p *program) replay(ctx context.Context, args []string) error {
 	f := p.flags("replay")
-	var s stretch
-	s.bounds(f)
+	var s streamRange
+	s.addFlags(f)
 	r := replayer{program: p}
 	subject := f.String("subject", event.SubjectPrefix+".>", "which subjects, with NATS wildcards; several with commas")
 	f.Func("type", "which `types` of event, such as agent.state_changed or 'agent.*'; several with commas", r.addTypes)
@@ -28,17 +28,17 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage around each event, for bridge verify")
 	into := f.String("into", "", "publish again under this subject `prefix` instead of printing, as PREFIX.<tenant>.…")
 	f.Func("speed", "`1` is as it happened, 10 ten times as fast, max as fast as it goes (default max, with --into 1)", r.setSpeed)
-	if err := parse(f, args, 0); err != nil {
+	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
-	if err := s.check(); err != nil {
+	if err := s.validate(); err != nil {
 		return err
 	}
 	if r.human && r.meta || *into != "" && (r.human || r.meta) {
 		return fmt.Errorf("%w: --human, --with-meta and --into exclude each other", errUsage)
 	}
 	s.subjects = strings.Split(*subject, ",")
-	linked, c, l, _, err := p.reading(ctx)
+	sessionCtx, c, l, _, err := p.openReadOnly(ctx)
 	if err != nil || l == nil {
 		return err
 	}
@@ -49,31 +49,31 @@ func (p *program) replay(ctx context.Context, args []string) error {
 		if !r.paced {
 			r.speed = 1
 		}
-		again, err := newRepublisher(linked, c, l, *into)
+		again, err := newRepublisher(sessionCtx, c, l, *into)
 		if err != nil {
 			return err
 		}
 		r.emit, done = again.publish, func() error { return again.close(p.stderr) }
 	case r.human:
-		lines := renderer{w: p.stdout, colour: colours(p.stdout, p.env), width: terminalWidth(p.stdout)}
+		lines := renderer{w: p.stdout, colour: colourEnabled(p.stdout, p.env), width: terminalWidth(p.stdout)}
 		r.emit = func(_ context.Context, m message) error { return lines.event(m.body) }
 	default:
 		out := bufio.NewWriterSize(p.stdout, 64<<10)
-		r.emit = func(_ context.Context, m message) error { return r.print(out, m) }
+		r.emit = func(_ context.Context, m message) error { return r.writeLine(out, m) }
 		done = out.Flush
 	}
 	// On one terminal the bar and the events would write over each other.
 	if isTerminal(p.stderr) && !s.follow && (*into != "" || !isTerminal(p.stdout)) {
-		r.bar = newProgress(p.stderr, s)
+		r.progress = newProgress(p.stderr, s)
 	}
-	err = read(linked, l.js, c.Stream, s, func(m message) error { return r.visit(linked, m) })
-	if r.bar != nil {
-		r.bar.close()
+	err = readStream(sessionCtx, l.js, c.Stream, s, func(m message) error { return r.handle(sessionCtx, m) })
+	if r.progress != nil {
+		r.progress.close()
 	}
 	if flushed := done(); err == nil {
 		err = flushed
 	}
-	return stopped(linked, err)
+	return stopCause(sessionCtx, err)
 }
 
 // replayer hands on messages, those that are asked for and when it is time.
@@ -84,9 +84,9 @@ type replayer struct {
 	paced       bool    // --speed was given
 	speed       float64 // 0 = as fast as it goes
 	emit        func(context.Context, message) error
-	bar         *progress // may be nil
+	progress    *progress // may be nil
 
-	began, first time.Time // of the replay, and of the first message's storage
+	startedAt, firstStored time.Time // of the replay, and of the first message's storage
 }
 
 func (r *replayer) addTypes(list string) error {
@@ -114,9 +114,9 @@ func (r *replayer) setSpeed(text string) error {
 	return nil
 }
 
-// wants tells whether a message is of a type that is asked for. What is no event
+// wanted tells whether a message is of a type that is asked for. What is no event
 // is of none; `bridge verify` complains of it.
-func (r *replayer) wants(m message) bool {
+func (r *replayer) wanted(m message) bool {
 	if len(r.types) == 0 {
 		return true
 	}
@@ -133,31 +133,31 @@ func (r *replayer) wants(m message) bool {
 	})
 }
 
-func (r *replayer) visit(ctx context.Context, m message) error {
-	if r.first.IsZero() {
-		r.began, r.first = time.Now(), m.stored
+func (r *replayer) handle(ctx context.Context, m message) error {
+	if r.firstStored.IsZero() {
+		r.startedAt, r.firstStored = time.Now(), m.stored
 	}
-	if !r.wants(m) {
+	if !r.wanted(m) {
 		return nil
 	}
-	if err := r.wait(ctx, m); err != nil {
+	if err := r.pace(ctx, m); err != nil {
 		return err
 	}
 	if err := r.emit(ctx, m); err != nil {
 		return err
 	}
-	if r.bar != nil {
-		r.bar.step(m)
+	if r.progress != nil {
+		r.progress.update(m)
 	}
 	return nil
 }
 
-// wait lets as much time pass as passed in the stream, at the chosen speed.
-func (r *replayer) wait(ctx context.Context, m message) error {
+// pace lets as much time pass as passed in the stream, at the chosen speed.
+func (r *replayer) pace(ctx context.Context, m message) error {
 	if r.speed == 0 {
 		return nil
 	}
-	due := r.began.Add(time.Duration(float64(m.stored.Sub(r.first)) / r.speed))
+	due := r.startedAt.Add(time.Duration(float64(m.stored.Sub(r.firstStored)) / r.speed))
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -166,8 +166,8 @@ func (r *replayer) wait(ctx context.Context, m message) error {
 	}
 }
 
-// print writes a message as one line; while more wait, lines are buffered.
-func (r *replayer) print(out *bufio.Writer, m message) error {
+// writeLine writes a message as one line; while more wait, lines are buffered.
+func (r *replayer) writeLine(out *bufio.Writer, m message) error {
 	line := m.body
 	// What is no event of the bridge must neither end a replay nor break its lines.
 	if bytes.IndexByte(line, '\n') >= 0 || !json.Valid(line) {
@@ -175,7 +175,7 @@ func (r *replayer) print(out *bufio.Writer, m message) error {
 	}
 	if r.meta {
 		var err error
-		if line, err = json.Marshal(exported{m.seq, m.subject, m.stored.UTC(), m.header, line}); err != nil {
+		if line, err = json.Marshal(exportedMessage{m.seq, m.subject, m.stored.UTC(), m.header, line}); err != nil {
 			return fmt.Errorf("sequence %d: %w", m.seq, err)
 		}
 	}
@@ -190,41 +190,43 @@ func (r *replayer) print(out *bufio.Writer, m message) error {
 
 // progress is a bar on a terminal: how far a long replay has come.
 type progress struct {
-	w     io.Writer
-	s     stretch
-	began time.Time
-	drawn time.Time
-	first message
-	n     int
+	w            io.Writer
+	streamRange  streamRange
+	startedAt    time.Time
+	drawnAt      time.Time
+	firstMessage message
+	count        int
 }
 
-func newProgress(w io.Writer, s stretch) *progress { return &progress{w: w, s: s, began: time.Now()} }
+func newProgress(w io.Writer, s streamRange) *progress {
+	return &progress{w: w, streamRange: s, startedAt: time.Now()}
+}
 
-// step takes note of a message and draws, not too often, and not for what takes
+// update takes note of a message and draws, not too often, and not for what takes
 // no time.
-func (b *progress) step(m message) {
-	if b.n++; b.n == 1 {
-		b.first = m
+func (b *progress) update(m message) {
+	if b.count++; b.count == 1 {
+		b.firstMessage = m
 	}
 	now := time.Now()
-	if now.Sub(b.began) < time.Second || now.Sub(b.drawn) < 200*time.Millisecond {
+	if now.Sub(b.startedAt) < time.Second || now.Sub(b.drawnAt) < 200*time.Millisecond {
 		return
 	}
-	b.drawn = now
+	b.drawnAt = now
 	const width = 30
-	full := int(b.share(m) * width)
+	full := int(b.doneShare(m) * width)
 	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
-		100*b.share(m), b.n, float64(b.n)/now.Sub(b.began).Seconds(), instant(m.stored))
+		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), formatTime(m.stored))
 }
 
-// share is how much of the stretch lies behind m, from 0 to 1.
-func (b *progress) share(m message) float64 {
-	done, all := float64(b.n), float64(b.n)+float64(m.pending)
+// doneShare is how much of the stretch lies behind m, from 0 to 1.
+func (b *progress) doneShare(m message) float64 {
+	done, all := float64(b.count), float64(b.count)+float64(m.pending)
 	switch {
-	case b.s.to > 0:
-		done, all = float64(m.seq-b.first.seq), float64(b.s.to-b.first.seq)
-	case !b.s.until.IsZero():
-		done, all = m.stored.Sub(b.first.stored).Seconds(), b.s.until.Sub(b.first.stored).Seconds()
+	case b.streamRange.to > 0:
+		done, all = float64(m.seq-b.firstMessage.seq), float64(b.streamRange.to-b.firstMessage.seq)
+	case !b.streamRange.until.IsZero():
+		done, all = m.stored.Sub(b.firstMessage.stored).Seconds(), b.streamRange.until.Sub(b.firstMessage.stored).Seconds()
 	}
 	if all <= 0 {
 		return 1
@@ -234,7 +236,7 @@ func (b *progress) share(m message) float64 {
 
 // close leaves the line as it was.
 func (b *progress) close() {
-	if !b.drawn.IsZero() {
+	if !b.drawnAt.IsZero() {
 		fmt.Fprint(b.w, "\r\x1b[K")
 	}
 }

@@ -20,9 +20,9 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// storedDay is a server whose stream holds the golden day, as a bridge would
+// serverWithDay is a server whose stream holds the golden day, as a bridge would
 // have stored it.
-func storedDay(t *testing.T) (js jetstream.JetStream, env []string) {
+func serverWithDay(t *testing.T) (js jetstream.JetStream, env []string) {
 	t.Helper()
 	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
@@ -38,10 +38,10 @@ func storedDay(t *testing.T) (js jetstream.JetStream, env []string) {
 		t.Fatal(err)
 	}
 	env = []string{"NATS_URL=" + server.URL()}
-	if r := exec(t, t.Context(), env, "provision"); r.status != exitOK {
+	if r := runCommand(t, t.Context(), env, "provision"); r.status != exitOK {
 		t.Fatal(r.stderr)
 	}
-	for _, event := range golden(t) {
+	for _, event := range goldenDay(t) {
 		var e struct {
 			ID, Type, Subject string
 		}
@@ -75,8 +75,8 @@ func subjectOf(typ, about string) string {
 
 func TestReplayFilters(t *testing.T) {
 	t.Parallel()
-	_, env := storedDay(t)
-	all := golden(t)
+	_, env := serverWithDay(t)
+	all := goldenDay(t)
 	count := func(substring string) int {
 		n := 0
 		for _, e := range all {
@@ -107,13 +107,13 @@ func TestReplayFilters(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := exec(t, t.Context(), env, append([]string{"replay"}, test.args...)...)
+			r := runCommand(t, t.Context(), env, append([]string{"replay"}, test.args...)...)
 			if n := strings.Count(r.stdout, "\n"); r.status != exitOK || n != test.want {
 				t.Errorf("status %d, %d events, want %d\n%s", r.status, n, test.want, r.stderr)
 			}
 		})
 	}
-	lines := exec(t, t.Context(), env, "replay", "--human", "--type", "agent.*,feed.*")
+	lines := runCommand(t, t.Context(), env, "replay", "--human", "--type", "agent.*,feed.*")
 	if !strings.Contains(lines.stdout, "→") || strings.Contains(lines.stdout, "\x1b") {
 		t.Errorf("lines for people:\n%s", lines.stdout)
 	}
@@ -123,23 +123,23 @@ func TestReplayFilters(t *testing.T) {
 // stays, ends no replay and breaks no line, and verify finds it in an export.
 func TestReplayOverForeignMessages(t *testing.T) {
 	t.Parallel()
-	js, env := storedDay(t)
+	js, env := serverWithDay(t)
 	foreign := []string{"", "hello", "{\n}", "\xff", "7"}
 	for _, body := range foreign {
 		if _, err := js.Publish(t.Context(), "bpcc.v1.acme.hello", []byte(body)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	all := len(golden(t))
-	if r := exec(t, t.Context(), env, "replay", "--type", "*"); r.status != exitOK || strings.Count(r.stdout, "\n") < all {
+	all := len(goldenDay(t))
+	if r := runCommand(t, t.Context(), env, "replay", "--type", "*"); r.status != exitOK || strings.Count(r.stdout, "\n") < all {
 		t.Errorf("by type: status %d\n%s", r.status, r.stderr)
 	}
-	r := exec(t, t.Context(), env, "replay", "--human", "--subject", "bpcc.v1.acme.hello")
+	r := runCommand(t, t.Context(), env, "replay", "--human", "--subject", "bpcc.v1.acme.hello")
 	if r.status != exitOK || strings.Count(r.stdout, "no event of the bridge") != len(foreign) {
 		t.Errorf("for people: status %d\n%s%s", r.status, r.stdout, r.stderr)
 	}
 	for _, args := range [][]string{{"replay"}, {"replay", "--with-meta"}} {
-		r := exec(t, t.Context(), env, args...)
+		r := runCommand(t, t.Context(), env, args...)
 		lines := strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
 		if r.status != exitOK || len(lines) != all+len(foreign) {
 			t.Fatalf("%v: status %d, %d lines, want %d\n%s", args, r.status, len(lines), all+len(foreign), r.stderr)
@@ -153,13 +153,13 @@ func TestReplayOverForeignMessages(t *testing.T) {
 		if err := os.WriteFile(file, []byte(r.stdout), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		verdict := exec(t, t.Context(), nil, "verify", file)
+		result := runCommand(t, t.Context(), nil, "verify", file)
 		code := "schema"
 		if len(args) > 1 {
 			code = "stray" // since it is known that they have no headers
 		}
-		if want := fmt.Sprintf("%s %d", code, len(foreign)); verdict.status != exitFailed || !strings.Contains(verdict.stdout, want) {
-			t.Errorf("%v: verify has status %d, want %q\n%s%s", args, verdict.status, want, verdict.stdout, verdict.stderr)
+		if want := fmt.Sprintf("%s %d", code, len(foreign)); result.status != exitFailed || !strings.Contains(result.stdout, want) {
+			t.Errorf("%v: verify has status %d, want %q\n%s%s", args, result.status, want, result.stdout, result.stderr)
 		}
 	}
 }
@@ -167,19 +167,19 @@ func TestReplayOverForeignMessages(t *testing.T) {
 // TestReplayWithMeta: an export keeps what the stream knows, and verify reads it.
 func TestReplayWithMeta(t *testing.T) {
 	t.Parallel()
-	_, env := storedDay(t)
-	r := exec(t, t.Context(), env, "replay", "--with-meta")
+	_, env := serverWithDay(t)
+	r := runCommand(t, t.Context(), env, "replay", "--with-meta")
 	if r.status != exitOK {
 		t.Fatal(r.stderr)
 	}
 	file := writeFile(t, "export.ndjson", []byte(r.stdout))
-	if v := exec(t, t.Context(), nil, "verify", file); v.status != exitOK || !strings.Contains(v.stdout, "sequences 1 to 65") {
+	if v := runCommand(t, t.Context(), nil, "verify", file); v.status != exitOK || !strings.Contains(v.stdout, "sequences 1 to 65") {
 		t.Errorf("status %d\n%s%s", v.status, v.stdout, v.stderr)
 	}
 	lines := strings.SplitAfter(r.stdout, "\n")
 	lines = slices.Delete(lines, 30, 31)
 	file = writeFile(t, "export.ndjson", []byte(strings.Join(lines, "")))
-	if v := exec(t, t.Context(), nil, "verify", file); v.status != exitFailed || !strings.Contains(v.stdout, "sequence 32") {
+	if v := runCommand(t, t.Context(), nil, "verify", file); v.status != exitFailed || !strings.Contains(v.stdout, "sequence 32") {
 		t.Errorf("status %d\n%s%s", v.status, v.stdout, v.stderr)
 	}
 }
@@ -188,8 +188,8 @@ func TestReplayWithMeta(t *testing.T) {
 // bodies and order stay, nothing is swallowed, and the truth is not touched.
 func TestReplayInto(t *testing.T) {
 	t.Parallel()
-	js, env := storedDay(t)
-	heard, err := js.Conn().SubscribeSync("again.v1.>")
+	js, env := serverWithDay(t)
+	received, err := js.Conn().SubscribeSync("again.v1.>")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,13 +197,13 @@ func TestReplayInto(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		r := exec(t, t.Context(), env, "replay", "--into", "again.v1", "--speed", "max")
+		r := runCommand(t, t.Context(), env, "replay", "--into", "again.v1", "--speed", "max")
 		if r.status != exitOK || !strings.Contains(r.stderr, "published 65 events under again.v1.>, into stream AGAIN") || r.stdout != "" {
 			t.Fatalf("status %d\n%s%s", r.status, r.stdout, r.stderr)
 		}
 		var got []string
-		for i := range golden(t) {
-			m, err := heard.NextMsg(10 * time.Second)
+		for i := range goldenDay(t) {
+			m, err := received.NextMsg(10 * time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -219,7 +219,7 @@ func TestReplayInto(t *testing.T) {
 			}
 			got = append(got, string(m.Data))
 		}
-		if diff := cmp.Diff(golden(t), got); diff != "" {
+		if diff := cmp.Diff(goldenDay(t), got); diff != "" {
 			t.Fatalf("bodies (-stored +replayed)\n%s", diff)
 		}
 	}
@@ -241,7 +241,7 @@ func TestReplayInto(t *testing.T) {
 		"bpcc.v1": "BPCC_EVENTS captures it", "bpcc.v1.acme.agent": "BPCC_EVENTS captures it", "bpcc": "captures it",
 		"bpcc.watchdog": "BPCC_EVENTS_WATCHDOG captures it", "a.*": "no subject prefix", "a..b": "no subject prefix", "$KV.bpcc_state": "no subject prefix",
 	} {
-		if r := exec(t, t.Context(), env, "replay", "--into", into); r.status != exitUsage || !strings.Contains(r.stderr, want) {
+		if r := runCommand(t, t.Context(), env, "replay", "--into", into); r.status != exitUsage || !strings.Contains(r.stderr, want) {
 			t.Errorf("--into %s: status %d, %s", into, r.status, r.stderr)
 		}
 	}
@@ -251,9 +251,9 @@ func TestReplayInto(t *testing.T) {
 func TestReplayPace(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	var told []uint64
+	var emitted []uint64
 	r := replayer{speed: 1, emit: func(_ context.Context, m message) error {
-		if told = append(told, m.seq); len(told) == 2 {
+		if emitted = append(emitted, m.seq); len(emitted) == 2 {
 			cancel()
 		}
 		return nil
@@ -262,19 +262,19 @@ func TestReplayPace(t *testing.T) {
 	at := func(seq uint64, after time.Duration) message {
 		return message{seq: seq, stored: begin.Add(after - time.Hour)}
 	}
-	if err := r.visit(ctx, at(1, 0)); err != nil {
+	if err := r.handle(ctx, at(1, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.visit(ctx, at(2, 30*time.Millisecond)); err != nil {
+	if err := r.handle(ctx, at(2, 30*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	if passed := time.Since(begin); passed < 30*time.Millisecond {
 		t.Errorf("30 ms of the stream passed in %v", passed)
 	}
-	if err := r.visit(ctx, at(3, time.Hour)); err == nil {
+	if err := r.handle(ctx, at(3, time.Hour)); err == nil {
 		t.Error("the end did not interrupt an hour's wait")
 	}
-	if diff := cmp.Diff([]uint64{1, 2}, told); diff != "" {
+	if diff := cmp.Diff([]uint64{1, 2}, emitted); diff != "" {
 		t.Errorf("told (-want +got)\n%s", diff)
 	}
 }
@@ -284,31 +284,31 @@ func TestProgress(t *testing.T) {
 	now := time.Now()
 	first := message{seq: 11, stored: now}
 	tests := map[string]struct {
-		s    stretch
+		s    streamRange
 		m    message
 		n    int
 		want float64
 	}{
-		"open":        {stretch{}, message{seq: 20, pending: 30}, 10, 0.25},
-		"to sequence": {stretch{to: 31}, message{seq: 16, pending: 900}, 6, 0.25},
-		"until":       {stretch{until: moment{now.Add(time.Hour)}}, message{seq: 16, stored: now.Add(30 * time.Minute), pending: 9}, 6, 0.5},
-		"one message": {stretch{to: 11}, first, 1, 1},
+		"open":        {streamRange{}, message{seq: 20, pending: 30}, 10, 0.25},
+		"to sequence": {streamRange{to: 31}, message{seq: 16, pending: 900}, 6, 0.25},
+		"until":       {streamRange{until: timeFlag{now.Add(time.Hour)}}, message{seq: 16, stored: now.Add(30 * time.Minute), pending: 9}, 6, 0.5},
+		"one message": {streamRange{to: 11}, first, 1, 1},
 	}
 	for name, test := range tests {
-		b := progress{s: test.s, n: test.n, first: first}
-		if got := b.share(test.m); got != test.want {
+		b := progress{streamRange: test.s, count: test.n, firstMessage: first}
+		if got := b.doneShare(test.m); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}
 	var out bytes.Buffer
-	b := newProgress(&out, stretch{})
-	b.step(first)
+	b := newProgress(&out, streamRange{})
+	b.update(first)
 	b.close()
 	if out.Len() > 0 {
 		t.Errorf("what takes no time draws %q", out.String())
 	}
-	b.began = now.Add(-time.Minute)
-	b.step(message{seq: 12, pending: 2, stored: now})
+	b.startedAt = now.Add(-time.Minute)
+	b.update(message{seq: 12, pending: 2, stored: now})
 	b.close()
 	if text := out.String(); !strings.Contains(text, " 50%  2 events") || !strings.HasSuffix(text, "\r\x1b[K") {
 		t.Errorf("the bar is %q", text)

@@ -26,15 +26,15 @@ const replaySequence = "Bpcc-Replay-Sequence"
 // stream captures that root it waits for its acknowledgements. It leaves out
 // Nats-Msg-Id: a second replay within the stream's window would be swallowed.
 type republisher struct {
-	nc       *nats.Conn
-	js       jetstream.JetStream // nil if no stream captures the root
-	root     string
-	stream   string
-	n        int
-	inFlight []jetstream.PubAckFuture
+	nc        *nats.Conn
+	js        jetstream.JetStream // nil if no stream captures the root
+	root      string
+	stream    string
+	published int
+	inFlight  []jetstream.PubAckFuture
 }
 
-func newRepublisher(ctx context.Context, c *bridge.Config, l *link, root string) (*republisher, error) {
+func newRepublisher(ctx context.Context, c *bridge.Config, l *natsSession, root string) (*republisher, error) {
 	if l.server != nil {
 		return nil, fmt.Errorf("%w: nobody could hear it: no bridge runs with the server inside, and NATS_URL is not set", errUsage)
 	}
@@ -42,7 +42,7 @@ func newRepublisher(ctx context.Context, c *bridge.Config, l *link, root string)
 	if bad := slices.ContainsFunc(tokens, func(t string) bool { return t == "" || strings.ContainsAny(t, "*> \t\r\n") }); bad || strings.HasPrefix(root, "$") || strings.HasPrefix(root, "_") {
 		return nil, fmt.Errorf("%w: --into %q is no subject prefix; bpcc-replay.v1 is one", errUsage, root)
 	}
-	ctx, cancel := context.WithTimeout(ctx, openingPatience)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	r := &republisher{nc: l.nc, root: root}
 	names := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(root+".>"))
@@ -71,7 +71,7 @@ func (r *republisher) publish(ctx context.Context, m message) error {
 		}
 	}
 	out.Header.Set(replaySequence, strconv.FormatUint(m.seq, 10))
-	r.n++
+	r.published++
 	if r.js == nil {
 		return r.nc.PublishMsg(out)
 	}
@@ -82,12 +82,12 @@ func (r *republisher) publish(ctx context.Context, m message) error {
 	if r.inFlight = append(r.inFlight, future); len(r.inFlight) < ackWindow {
 		return nil
 	}
-	return r.settle(ctx)
+	return r.waitAcks(ctx)
 }
 
-// settle waits until the stream has taken all that was sent.
-func (r *republisher) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, openingPatience)
+// waitAcks waits until the stream has taken all that was sent.
+func (r *republisher) waitAcks(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	for _, future := range r.inFlight {
 		select {
@@ -104,13 +104,13 @@ func (r *republisher) settle(ctx context.Context) error {
 
 // close waits until everything is on its way and says how much it was.
 func (r *republisher) close(w io.Writer) error {
-	err := errors.Join(r.settle(context.Background()), r.nc.FlushTimeout(5*time.Second))
+	err := errors.Join(r.waitAcks(context.Background()), r.nc.FlushTimeout(5*time.Second))
 	where := "to whoever listens"
 	if r.js != nil {
 		where = "into stream " + r.stream
 	}
 	if err == nil {
-		fmt.Fprintf(w, "published %d events under %s.>, %s\n", r.n, r.root, where)
+		fmt.Fprintf(w, "published %d events under %s.>, %s\n", r.published, r.root, where)
 	}
 	return err
 }

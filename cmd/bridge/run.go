@@ -44,15 +44,15 @@ func (p *program) logger(all []*bridge.Config, warnings []string) *slog.Logger {
 	return log
 }
 
-// link is an open way to JetStream.
-type link struct {
+// natsSession is an open way to JetStream.
+type natsSession struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	server *bridge.Server // nil if it is somebody else's
 	cancel context.CancelCauseFunc
 }
 
-func (l *link) close() {
+func (l *natsSession) close() {
 	l.cancel(nil)
 	if l.nc != nil {
 		l.nc.Close()
@@ -62,11 +62,11 @@ func (l *link) close() {
 	}
 }
 
-// open connects to the configured server, or starts the embedded one. The
+// openNATS connects to the configured server, or starts the embedded one. The
 // returned context ends, with the cause, when the connection is lost for good.
-func open(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.Context, *link, error) {
+func openNATS(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.Context, *natsSession, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	l := &link{cancel: cancel}
+	l := &natsSession{cancel: cancel}
 	if c.Embedded() {
 		server, err := bridge.StartServer(c.StoreDir, c.EmbeddedListen)
 		if err != nil {
@@ -90,61 +90,61 @@ func open(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.Cont
 }
 
 func (p *program) runBridge(ctx context.Context, args []string) error {
-	if err := parse(p.flags("run"), args, 0); err != nil {
+	if err := parseFlags(p.flags("run"), args, 0); err != nil {
 		return err
 	}
 	all, log, err := p.configureAll(bridge.ForBridge)
 	if err != nil {
 		return err
 	}
-	front, err := serveHTTP(all[0], log)
+	server, err := serveHTTP(all[0], log)
 	if err != nil {
 		return err
 	}
-	defer front.close()
-	linked, l, err := open(ctx, all[0], log)
+	defer server.close()
+	sessionCtx, l, err := openNATS(ctx, all[0], log)
 	if err != nil {
-		return stopped(ctx, err)
+		return stopCause(ctx, err)
 	}
 	defer l.close()
-	return stopped(linked, carry(linked, all, l.js, front, log))
+	return stopCause(sessionCtx, runFleet(sessionCtx, all, l.js, server, log))
 }
 
-// linked runs a command that takes no arguments and works on JetStream.
-func (p *program) linked(ctx context.Context, name string, args []string, purpose bridge.Purpose,
+// runWithNATS runs a command that takes no arguments and works on JetStream.
+func (p *program) runWithNATS(ctx context.Context, name string, args []string, purpose bridge.Purpose,
 	do func(context.Context, *bridge.Config, jetstream.JetStream, *slog.Logger) error) error {
-	if err := parse(p.flags(name), args, 0); err != nil {
+	if err := parseFlags(p.flags(name), args, 0); err != nil {
 		return err
 	}
 	c, log, err := p.configure(purpose)
 	if err != nil {
 		return err
 	}
-	linked, l, err := open(ctx, c, log)
+	linked, l, err := openNATS(ctx, c, log)
 	if err != nil {
-		return stopped(ctx, err)
+		return stopCause(ctx, err)
 	}
 	defer l.close()
-	return stopped(linked, do(linked, c, l.js, log))
+	return stopCause(linked, do(linked, c, l.js, log))
 }
 
-// carry provisions the streams and runs the bridges of all tenants until ctx
+// runFleet provisions the streams and runs the bridges of all tenants until ctx
 // ends.
-func carry(ctx context.Context, all []*bridge.Config, js jetstream.JetStream, front *endpoint, log *slog.Logger) error {
+func runFleet(ctx context.Context, all []*bridge.Config, js jetstream.JetStream, server *httpServer, log *slog.Logger) error {
 	fleet, err := bridge.NewFleet(all, js, log)
 	if err != nil {
 		return err
 	}
-	front.show(fleet.Handler())
-	if err := provision(ctx, all[0], js, log); err != nil {
-		return stopped(ctx, err)
+	server.SetHandler(fleet.Handler())
+	if err := provisionStreams(ctx, all[0], js, log); err != nil {
+		return stopCause(ctx, err)
 	}
-	return stopped(ctx, fleet.Run(ctx))
+	return stopCause(ctx, fleet.Run(ctx))
 }
 
-// stopped turns the error of work that ended with ctx into why ctx ended: nil
+// stopCause turns the error of work that ended with ctx into why ctx ended: nil
 // if somebody asked for it.
-func stopped(ctx context.Context, err error) error {
+func stopCause(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
@@ -157,13 +157,13 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// provision makes the streams, trying again while that may pass by itself: no
+// provisionStreams makes the streams, trying again while that may pass by itself: no
 // leader, too few servers for the replicas.
-func provision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
-	told := map[string]bool{}
+func provisionStreams(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
+	lastLogged := map[string]bool{}
 	warn := func(text string, args ...any) {
-		if key := fmt.Sprint(text, args); !told[key] {
-			told[key] = true
+		if key := fmt.Sprint(text, args); !lastLogged[key] {
+			lastLogged[key] = true
 			log.Warn(text, args...)
 		}
 	}
@@ -177,7 +177,7 @@ func provision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, lo
 				warn("stream is not as this bridge would make it; leaving it so", "stream", p.Stream, "differs", d)
 			}
 		}
-		if err == nil || ctx.Err() != nil || !bridge.Passing(err) {
+		if err == nil || ctx.Err() != nil || !bridge.IsTransient(err) {
 			return err
 		}
 		warn("JetStream is not ready for the streams; trying again", "err", err)
@@ -190,11 +190,11 @@ func provision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, lo
 }
 
 func (p *program) provision(ctx context.Context, args []string) error {
-	return p.linked(ctx, "provision", args, bridge.ForStream, p.tellProvision)
+	return p.runWithNATS(ctx, "provision", args, bridge.ForStream, p.writeProvisioned)
 }
 
-// tellProvision makes the streams and says what it did to each.
-func (p *program) tellProvision(ctx context.Context, c *bridge.Config, js jetstream.JetStream, _ *slog.Logger) error {
+// writeProvisioned makes the streams and says what it did to each.
+func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, js jetstream.JetStream, _ *slog.Logger) error {
 	done, err := bridge.Provision(ctx, js, c)
 	for _, s := range done {
 		switch {

@@ -10,7 +10,7 @@ import (
 
 func (p *program) schemas(_ context.Context, args []string) error {
 	f := p.flags("schemas")
-	if err := parse(f, args, 1); err != nil {
+	if err := parseFlags(f, args, 1); err != nil {
 		return err
 	}
 	if f.NArg() == 1 {

@@ -14,17 +14,17 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// endpoint is what answers at BRIDGE_HTTP. It is there before anything else: a
+// httpServer is what answers at BRIDGE_HTTP. It is there before anything else: a
 // process that waits for NATS is alive, and a probe that found nobody would end
 // it.
-type endpoint struct {
+type httpServer struct {
 	handler atomic.Pointer[http.Handler] // nil while the program is starting
 	close   func()
 }
 
 // serveHTTP answers probes and shows the live page until it is closed.
-func serveHTTP(c *bridge.Config, log *slog.Logger) (*endpoint, error) {
-	e := &endpoint{close: func() {}}
+func serveHTTP(c *bridge.Config, log *slog.Logger) (*httpServer, error) {
+	e := &httpServer{close: func() {}}
 	if c.HTTP == bridge.Off {
 		return e, nil
 	}
@@ -43,11 +43,11 @@ func serveHTTP(c *bridge.Config, log *slog.Logger) (*endpoint, error) {
 	return e, nil
 }
 
-// show hands over to what answers from now on.
-func (e *endpoint) show(h http.Handler) { e.handler.Store(&h) }
+// SetHandler hands over to what answers from now on.
+func (e *httpServer) SetHandler(h http.Handler) { e.handler.Store(&h) }
 
 // ServeHTTP answers a request, or that the program is starting.
-func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h := e.handler.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
 		return

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestProbesAnswerBeforeNATS starts a bridge whose NATS server is not there: it
+// TestProbesRespondBeforeNATS starts a bridge whose NATS server is not there: it
 // is alive, and not ready.
-func TestProbesAnswerBeforeNATS(t *testing.T) {
+func TestProbesRespondBeforeNATS(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

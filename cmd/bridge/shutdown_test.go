@@ -21,14 +21,14 @@ import (
 type process struct {
 	t      *testing.T
 	cmd    *osexec.Cmd
-	stderr *output
+	stderr *syncBuffer
 	ended  chan error
 }
 
 // startProcess runs the program; it is killed when the test ends, if not before.
 func startProcess(t *testing.T, binary string, env []string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: osexec.Command(binary, "run"), stderr: &output{}, ended: make(chan error, 1)}
+	p := &process{t: t, cmd: osexec.Command(binary, "run"), stderr: &syncBuffer{}, ended: make(chan error, 1)}
 	p.cmd.Env, p.cmd.Stderr = append(env, "BRIDGE_HTTP=off", "BRIDGE_LOG_FORMAT=json"), p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -38,8 +38,8 @@ func startProcess(t *testing.T, binary string, env []string) *process {
 	return p
 }
 
-// says waits until the log holds text.
-func (p *process) says(text string) {
+// waitForLog waits until the log holds text.
+func (p *process) waitForLog(text string) {
 	p.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.stderr.String(), text); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -55,8 +55,8 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// end waits for the process; the status is -1 if a signal has killed it.
-func (p *process) end(within time.Duration) (status int) {
+// waitExit waits for the process; the status is -1 if a signal has killed it.
+func (p *process) waitExit(within time.Duration) (status int) {
 	p.t.Helper()
 	select {
 	case err := <-p.ended:
@@ -71,17 +71,17 @@ func (p *process) end(within time.Duration) (status int) {
 	}
 }
 
-// scene is a tenant and a NATS server for one process.
-type scene struct {
+// processTest is a tenant and a NATS server for one process.
+type processTest struct {
 	tenant *bpcctest.Server
 	server *bridge.Server
 	js     jetstream.JetStream
 	env    []string
 }
 
-func newScene(t *testing.T) *scene {
+func newProcessTest(t *testing.T) *processTest {
 	t.Helper()
-	s := &scene{tenant: tenant(t, bpcctest.Config{})}
+	s := &processTest{tenant: startTenant(t, bpcctest.Config{})}
 	var err error
 	if s.server, err = bridge.StartServer(t.TempDir(), "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -99,8 +99,8 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// goodbyes counts feed.stopped in the stream.
-func (s *scene) goodbyes(t *testing.T) uint64 {
+// stoppedEvents counts feed.stopped in the stream.
+func (s *processTest) stoppedEvents(t *testing.T) uint64 {
 	t.Helper()
 	stream, err := s.js.Stream(t.Context(), "BPCC_EVENTS")
 	if err != nil {
@@ -121,10 +121,10 @@ func TestTermination(t *testing.T) {
 	if out, err := osexec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	lead := func(t *testing.T, s *scene) *process {
+	lead := func(t *testing.T, s *processTest) *process {
 		t.Helper()
 		p := startProcess(t, binary, s.env)
-		p.says(`"msg":"subscribed"`)
+		p.waitForLog(`"msg":"subscribed"`)
 		for deadline := time.Now().Add(30 * time.Second); s.tenant.Counts().Data[200] < 2; <-time.After(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("no polls\n%s", p.stderr)
@@ -133,13 +133,13 @@ func TestTermination(t *testing.T) {
 		return p
 	}
 	tests := map[string]struct {
-		begin    func(t *testing.T, s *scene) *process
-		status   int
-		says     string
-		goodbyes uint64
+		begin   func(t *testing.T, s *processTest) *process
+		status  int
+		wantLog string
+		stopped uint64
 	}{
 		"at work": {lead, exitOK, `"msg":"stopped"`, 1},
-		"while the source hangs": {func(t *testing.T, s *scene) *process {
+		"while the source hangs": {func(t *testing.T, s *processTest) *process {
 			p := lead(t, s)
 			for _, path := range []string{"", "/active"} {
 				s.tenant.Inject(bpcctest.Fault{Path: path, Delay: time.Hour, Times: -1})
@@ -147,69 +147,69 @@ func TestTermination(t *testing.T) {
 			<-time.After(300 * time.Millisecond) // three intervals
 			return p
 		}, exitOK, `"msg":"stopped"`, 1},
-		"while standing by": {func(t *testing.T, s *scene) *process {
+		"while standing by": {func(t *testing.T, s *processTest) *process {
 			lead(t, s)
 			p := startProcess(t, binary, s.env)
-			p.says(" leads")
+			p.waitForLog(" leads")
 			return p
 		}, exitOK, "standing by", 0},
-		"while NATS is away": {func(t *testing.T, s *scene) *process {
+		"while NATS is away": {func(t *testing.T, s *processTest) *process {
 			p := lead(t, s)
 			s.server.Close()
 			s.tenant.SetState("anna", "busy", "")
-			p.says("holding the batch")
+			p.waitForLog("holding the batch")
 			return p
 		}, exitFailed, "shutdown: last batch was not acknowledged", 0},
-		"while it waits for NATS": {func(t *testing.T, s *scene) *process {
+		"while it waits for NATS": {func(t *testing.T, s *processTest) *process {
 			p := startProcess(t, binary, append(s.env, "NATS_URL=nats://127.0.0.1:1"))
-			p.says("waiting for it")
+			p.waitForLog("waiting for it")
 			return p
 		}, exitOK, "", 0},
-		"while it waits for a leader": {func(t *testing.T, s *scene) *process {
-			p := startProcess(t, binary, append(s.env, "NATS_URL="+leaderless(t)))
-			p.says("JetStream is not ready")
+		"while it waits for a leader": {func(t *testing.T, s *processTest) *process {
+			p := startProcess(t, binary, append(s.env, "NATS_URL="+serverWithoutQuorum(t)))
+			p.waitForLog("JetStream is not ready")
 			return p
 		}, exitOK, "", 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
+			s := newProcessTest(t)
 			p := test.begin(t, s)
 			p.signal(syscall.SIGTERM)
-			if got := p.end(10 * time.Second); got != test.status {
+			if got := p.waitExit(10 * time.Second); got != test.status {
 				t.Errorf("status %d, want %d\n%s", got, test.status, p.stderr)
 			}
-			if !strings.Contains(p.stderr.String(), test.says) {
-				t.Errorf("did not say %q\n%s", test.says, p.stderr)
+			if !strings.Contains(p.stderr.String(), test.wantLog) {
+				t.Errorf("did not say %q\n%s", test.wantLog, p.stderr)
 			}
 			if strings.HasPrefix(name, "while NATS") || strings.HasPrefix(name, "while it") {
 				return // there is no stream to ask
 			}
-			if got := s.goodbyes(t); got != test.goodbyes {
-				t.Errorf("said goodbye %d times, want %d", got, test.goodbyes)
+			if got := s.stoppedEvents(t); got != test.stopped {
+				t.Errorf("said goodbye %d times, want %d", got, test.stopped)
 			}
 		})
 	}
 	t.Run("a second signal ends it at once", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t)
+		s := newProcessTest(t)
 		p := lead(t, s)
 		s.server.Close() // the first signal would take seconds
 		s.tenant.SetState("anna", "busy", "")
-		p.says("holding the batch")
+		p.waitForLog("holding the batch")
 		p.signal(syscall.SIGTERM)
 		<-time.After(200 * time.Millisecond) // the program must have heard the first one
 		p.signal(syscall.SIGTERM)
-		if got := p.end(2 * time.Second); got != -1 {
+		if got := p.waitExit(2 * time.Second); got != -1 {
 			t.Errorf("status %d, want an end by the signal\n%s", got, p.stderr)
 		}
 	})
 }
 
-// leaderless runs one server of a cluster of three: JetStream does not answer
+// serverWithoutQuorum runs one server of a cluster of three: JetStream does not answer
 // before there is a second.
-func leaderless(t *testing.T) string {
+func serverWithoutQuorum(t *testing.T) string {
 	t.Helper()
 	o := &server.Options{
 		ServerName: "one", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,

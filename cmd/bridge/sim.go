@@ -29,7 +29,7 @@ func (p *program) sim(ctx context.Context, args []string) error {
 	still := f.Bool("still", false, "an empty floor without a life of its own, moved through /sim/ alone")
 	cookie := f.Bool("cookie", false, "answer the cookie login of older releases")
 	unknown := f.Bool("refuse-unknown", false, "answer 400 to statistics that are not known, instead of an empty value")
-	if err := parse(f, args, 0); err != nil {
+	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
 	tenant := bpcctest.New(bpcctest.Config{CookieLogin: *cookie, RefuseUnknownStats: *unknown, Control: true})
@@ -48,11 +48,11 @@ func (p *program) sim(ctx context.Context, args []string) error {
   export BPCC_URL=http://%[1]s BPCC_CLIENT_ID=%[3]s BPCC_CLIENT_SECRET=%[4]s
 
 `, l.Addr(), life, simUser, simSecret)
-	return live(ctx, tenant, floor, l)
+	return serveTenant(ctx, tenant, floor, l)
 }
 
-// live serves the tenant and lets its floor live until ctx ends.
-func live(ctx context.Context, tenant *bpcctest.Tenant, floor *bpcctest.Floor, l net.Listener) error {
+// serveTenant serves the tenant and lets its floor live until ctx ends.
+func serveTenant(ctx context.Context, tenant *bpcctest.Tenant, floor *bpcctest.Floor, l net.Listener) error {
 	server := &http.Server{Handler: tenant, ReadHeaderTimeout: 10 * time.Second}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {

@@ -16,60 +16,60 @@ func (p *program) state(ctx context.Context, args []string) error {
 	tenant := f.String("tenant", "", "show this tenant alone; default all")
 	all := f.Bool("all", false, "list agents that are logged out, too")
 	asJSON := f.Bool("json", false, "print the whole picture as JSON")
-	if err := parse(f, args, 0); err != nil {
+	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
-	linked, c, l, _, err := p.reading(ctx)
+	sessionCtx, c, l, _, err := p.openReadOnly(ctx)
 	if err != nil || l == nil {
 		return err
 	}
 	defer l.close()
-	picture, err := look(linked, l.js, c, *tenant)
+	view, err := readView(sessionCtx, l.js, c, *tenant)
 	if err != nil {
-		return stopped(linked, err)
+		return stopCause(sessionCtx, err)
 	}
-	for _, s := range picture.Strays {
+	for _, s := range view.Unreadable {
 		fmt.Fprintf(p.stderr, "left out, since it cannot be read: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Fault)
 	}
 	if *asJSON {
 		e := json.NewEncoder(p.stdout)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
-		return e.Encode(picture)
+		return e.Encode(view)
 	}
-	return p.tellPicture(picture, *all)
+	return p.writeView(view, *all)
 }
 
-// picture is what the view holds.
-type picture struct {
+// viewSnapshot is what the view holds.
+type viewSnapshot struct {
 	At time.Time `json:"at"`
 	// Behind is how many messages of the stream the view has not yet taken.
-	Behind  uint64     `json:"view_behind"`
-	Tenants []*present `json:"tenants"`
-	// Strays are the entries that are no events of the bridge.
-	Strays []strayEntry `json:"unreadable,omitempty"`
+	Behind  uint64        `json:"view_behind"`
+	Tenants []*tenantView `json:"tenants"`
+	// Unreadable are the entries that are no events of the bridge.
+	Unreadable []unreadableKey `json:"unreadable,omitempty"`
 }
 
-// strayEntry is a key of the view, and why its value cannot be read.
-type strayEntry struct {
+// unreadableKey is a key of the view, and why its value cannot be read.
+type unreadableKey struct {
 	Tenant string `json:"tenant"`
 	Key    string `json:"key"`
 	Fault  string `json:"fault"`
 }
 
-// present is what the view holds of one tenant.
-type present struct {
-	Tenant       string   `json:"tenant"`
-	Feed         feed     `json:"feed"`
-	Agents       []entity `json:"agents"`
-	Services     []entity `json:"services"`
-	Totals       []entity `json:"totals"`
-	Availability []entity `json:"availability"`
-	Thresholds   []entity `json:"thresholds_raised"`
+// tenantView is what the view holds of one tenant.
+type tenantView struct {
+	Tenant       string      `json:"tenant"`
+	Feed         feedState   `json:"feed"`
+	Agents       []viewEntry `json:"agents"`
+	Services     []viewEntry `json:"services"`
+	Totals       []viewEntry `json:"totals"`
+	Availability []viewEntry `json:"availability"`
+	Thresholds   []viewEntry `json:"thresholds_raised"`
 }
 
-// feed tells how far a picture is to be trusted.
-type feed struct {
+// feedState tells how far a picture is to be trusted.
+type feedState struct {
 	Status        string     `json:"status"`
 	ObservedUntil *time.Time `json:"observed_until"`
 	// Fresh tells that the feed is live and not older than a healthy one is.
@@ -80,51 +80,51 @@ type feed struct {
 	Instance   string  `json:"instance"`
 }
 
-// entity is the last word of the view on one key.
-type entity struct {
+// viewEntry is the last word of the view on one key.
+type viewEntry struct {
 	ID       string          `json:"id"`
 	Revision uint64          `json:"revision"`
 	Time     time.Time       `json:"time"`
 	Data     json.RawMessage `json:"data"`
 
-	told told
+	event decodedEvent
 }
 
-// look reads the view.
-func look(ctx context.Context, js jetstream.JetStream, c *bridge.Config, only string) (*picture, error) {
-	ctx, cancel := context.WithTimeout(ctx, openingPatience)
+// readView reads the view.
+func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, only string) (*viewSnapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	behind, err := bridge.ViewBehind(ctx, js, c)
 	if err != nil {
 		return nil, err
 	}
-	pic := &picture{At: time.Now().UTC(), Behind: behind, Tenants: []*present{}}
+	view := &viewSnapshot{At: time.Now().UTC(), Behind: behind, Tenants: []*tenantView{}}
 	err = bridge.ReadView(ctx, js, c, only, func(e bridge.ViewEntry) error {
 		fault := e.Fault
 		if fault == nil {
-			fault = pic.add(e, c)
+			fault = view.addEntry(e, c)
 		}
 		if fault != nil {
-			pic.Strays = append(pic.Strays, strayEntry{e.Tenant, e.Key, fault.Error()})
+			view.Unreadable = append(view.Unreadable, unreadableKey{e.Tenant, e.Key, fault.Error()})
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(pic.Tenants) == 0 && len(pic.Strays) == 0 {
+	if len(view.Tenants) == 0 && len(view.Unreadable) == 0 {
 		return nil, fmt.Errorf("the view %s holds nothing yet%s", c.StateBucket, map[bool]string{true: " of tenant " + only}[only != ""])
 	}
-	return pic, nil
+	return view, nil
 }
 
-// add takes an entry into the picture, or leaves it out if it cannot be read.
-func (pic *picture) add(e bridge.ViewEntry, c *bridge.Config) error {
+// addEntry takes an entry into the picture, or leaves it out if it cannot be read.
+func (view *viewSnapshot) addEntry(e bridge.ViewEntry, c *bridge.Config) error {
 	var s struct {
 		Time time.Time
 		Data json.RawMessage
 	}
-	var t told
+	var t decodedEvent
 	err := json.Unmarshal(e.Value, &s)
 	if err == nil {
 		err = json.Unmarshal(e.Value, &t)
@@ -132,12 +132,12 @@ func (pic *picture) add(e bridge.ViewEntry, c *bridge.Config) error {
 	if err != nil {
 		return err
 	}
-	if n := len(pic.Tenants); n == 0 || pic.Tenants[n-1].Tenant != e.Tenant {
-		pic.Tenants = append(pic.Tenants, &present{Tenant: e.Tenant, Agents: []entity{}, Services: []entity{},
-			Totals: []entity{}, Availability: []entity{}, Thresholds: []entity{}})
+	if n := len(view.Tenants); n == 0 || view.Tenants[n-1].Tenant != e.Tenant {
+		view.Tenants = append(view.Tenants, &tenantView{Tenant: e.Tenant, Agents: []viewEntry{}, Services: []viewEntry{},
+			Totals: []viewEntry{}, Availability: []viewEntry{}, Thresholds: []viewEntry{}})
 	}
-	p := pic.Tenants[len(pic.Tenants)-1]
-	x := entity{Time: s.Time, Data: s.Data, told: t, Revision: t.Data.Revision}
+	p := view.Tenants[len(view.Tenants)-1]
+	x := viewEntry{Time: s.Time, Data: s.Data, event: t, Revision: t.Data.Revision}
 	switch e.Kind {
 	case "agent":
 		x.ID = t.Data.Agent.ID
@@ -157,13 +157,13 @@ func (pic *picture) add(e bridge.ViewEntry, c *bridge.Config) error {
 			p.Thresholds = append(p.Thresholds, x)
 		}
 	case "feed":
-		return p.feed(s.Data, pic.At, c)
+		return p.readFeed(s.Data, view.At, c)
 	}
 	return nil // the view has only the last change of a directory
 }
 
-// feed reads the checkpoint. A healthy feed shows one at least every interval.
-func (p *present) feed(data json.RawMessage, now time.Time, c *bridge.Config) error {
+// readFeed reads the checkpoint. A healthy feed shows one at least every interval.
+func (p *tenantView) readFeed(data json.RawMessage, now time.Time, c *bridge.Config) error {
 	if err := json.Unmarshal(data, &p.Feed); err != nil {
 		return err
 	}

@@ -13,8 +13,8 @@ import (
 // TestState shows the end of the golden day, which is stopped and long ago.
 func TestState(t *testing.T) {
 	t.Parallel()
-	js, env := storedDay(t)
-	r := exec(t, t.Context(), env, "state")
+	js, env := serverWithDay(t)
+	r := runCommand(t, t.Context(), env, "state")
 	if r.status != exitOK {
 		t.Fatalf("status %d\n%s", r.status, r.stderr)
 	}
@@ -26,24 +26,24 @@ func TestState(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, r.stdout)
 		}
 	}
-	for _, gone := range []string{"bob", "RAISED", "BEHIND", "\x1b"} {
-		if strings.Contains(r.stdout, gone) {
-			t.Errorf("%q in\n%s", gone, r.stdout)
+	for _, absent := range []string{"bob", "RAISED", "BEHIND", "\x1b"} {
+		if strings.Contains(r.stdout, absent) {
+			t.Errorf("%q in\n%s", absent, r.stdout)
 		}
 	}
-	var pic picture
-	j := exec(t, t.Context(), env, "state", "--json", "--tenant", "acme")
-	if err := json.Unmarshal([]byte(j.stdout), &pic); err != nil || len(pic.Tenants) != 1 || len(pic.Tenants[0].Agents) != 2 || pic.Tenants[0].Feed.Fresh {
+	var view viewSnapshot
+	j := runCommand(t, t.Context(), env, "state", "--json", "--tenant", "acme")
+	if err := json.Unmarshal([]byte(j.stdout), &view); err != nil || len(view.Tenants) != 1 || len(view.Tenants[0].Agents) != 2 || view.Tenants[0].Feed.Fresh {
 		t.Errorf("%v\n%s", err, j.stdout)
 	}
-	if other := exec(t, t.Context(), env, "state", "--tenant", "umbrella"); other.status != exitFailed || !strings.Contains(other.stderr, "umbrella") {
+	if other := runCommand(t, t.Context(), env, "state", "--tenant", "umbrella"); other.status != exitFailed || !strings.Contains(other.stderr, "umbrella") {
 		t.Errorf("status %d\n%s", other.status, other.stderr)
 	}
 	// A view that lags is worse than none: it looks like the present.
 	if err := js.DeleteStream(t.Context(), "KV_bpcc_state"); err != nil {
 		t.Fatal(err)
 	}
-	if none := exec(t, t.Context(), env, "state"); none.status != exitFailed || !strings.Contains(none.stderr, "bpcc_state") {
+	if none := runCommand(t, t.Context(), env, "state"); none.status != exitFailed || !strings.Contains(none.stderr, "bpcc_state") {
 		t.Errorf("status %d\n%s", none.status, none.stderr)
 	}
 }
@@ -53,17 +53,17 @@ func TestFeedLine(t *testing.T) {
 	plain := func(_, text string) string { return text }
 	now := time.Now()
 	tests := map[string]struct {
-		feed feed
+		feed feedState
 		want string
 	}{
-		"fresh":       {feed{Status: "live", Fresh: true, ObservedUntil: &now, AgeSeconds: 3}, "LIVE"},
-		"old":         {feed{Status: "live", ObservedUntil: &now, AgeSeconds: 300}, "OLD  it says live, but as of"},
-		"stale":       {feed{Status: "stale", ObservedUntil: &now, AgeSeconds: 90}, "STALE"},
-		"interrupted": {feed{Status: "interrupted"}, "INTERRUPTED  nothing has been seen yet: do not trust"},
-		"none":        {feed{}, "NO FEED"},
+		"fresh":       {feedState{Status: "live", Fresh: true, ObservedUntil: &now, AgeSeconds: 3}, "LIVE"},
+		"old":         {feedState{Status: "live", ObservedUntil: &now, AgeSeconds: 300}, "OLD  it says live, but as of"},
+		"stale":       {feedState{Status: "stale", ObservedUntil: &now, AgeSeconds: 90}, "STALE"},
+		"interrupted": {feedState{Status: "interrupted"}, "INTERRUPTED  nothing has been seen yet: do not trust"},
+		"none":        {feedState{}, "NO FEED"},
 	}
 	for name, test := range tests {
-		got := test.feed.line(plain)
+		got := test.feed.statusLine(plain)
 		if !strings.HasPrefix(got, test.want) || test.feed.Fresh == strings.Contains(got, "do not trust") {
 			t.Errorf("%s: %s", name, got)
 		}
@@ -73,39 +73,39 @@ func TestFeedLine(t *testing.T) {
 func TestTableWidths(t *testing.T) {
 	t.Parallel()
 	plain := func(_, text string) string { return text }
-	var out output
+	var out syncBuffer
 	tab := table{head: []string{"NAME", "STATE"}}
 	tab.add("", "서연 Whitfield", "ready")
 	tab.add("", "Łukasz", strings.Repeat("long ", 20))
 	tab.write(&out, plain, 30)
 	for line := range strings.Lines(out.String()) {
 		line = strings.TrimSuffix(line, "\n")
-		if columns(line) > 30 {
-			t.Errorf("%d columns: %q", columns(line), line)
+		if displayWidth(line) > 30 {
+			t.Errorf("%d columns: %q", displayWidth(line), line)
 		}
-		if at := strings.Index(line, "ready"); at >= 0 && columns(line[:at]) != 16 {
-			t.Errorf("the second column begins at %d: %q", columns(line[:at]), line)
+		if at := strings.Index(line, "ready"); at >= 0 && displayWidth(line[:at]) != 16 {
+			t.Errorf("the second column begins at %d: %q", displayWidth(line[:at]), line)
 		}
 	}
 }
 
-func TestRoughly(t *testing.T) {
+func TestHumanDuration(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m01s", 3*time.Hour + 5*time.Minute: "3h05m", 72 * time.Hour: "3d",
 	} {
-		if got := roughly(d); got != want {
+		if got := humanDuration(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)
 		}
 	}
 }
 
-// TestStrayMessages: what somebody else has published on the tenant's subjects is
+// TestForeignMessages: what somebody else has published on the tenant's subjects is
 // left out of the picture and named, and the rest is shown; verify names each
 // with its sequence and blames nothing else for it.
-func TestStrayMessages(t *testing.T) {
+func TestForeignMessages(t *testing.T) {
 	t.Parallel()
-	js, env := storedDay(t)
+	js, env := serverWithDay(t)
 	var sequences []string
 	for _, m := range []*nats.Msg{
 		{Subject: "bpcc.v1.acme.agent.anna=2Elopez.state_changed", Data: []byte("junk")},
@@ -120,7 +120,7 @@ func TestStrayMessages(t *testing.T) {
 		}
 		sequences = append(sequences, fmt.Sprintf("sequence %d ", ack.Sequence))
 	}
-	r := exec(t, t.Context(), env, "state")
+	r := runCommand(t, t.Context(), env, "state")
 	if r.status != exitOK || !strings.Contains(r.stdout, "Voice Inbound") || !strings.Contains(r.stdout, "NO FEED") || strings.Contains(r.stdout, "beta") {
 		t.Errorf("status %d\n%s%s", r.status, r.stdout, r.stderr)
 	}
@@ -129,12 +129,12 @@ func TestStrayMessages(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, r.stderr)
 		}
 	}
-	var pic picture
-	j := exec(t, t.Context(), env, "state", "--json", "--tenant", "acme")
-	if err := json.Unmarshal([]byte(j.stdout), &pic); err != nil || len(pic.Strays) != 3 || len(pic.Tenants) != 1 || len(pic.Tenants[0].Agents) != 1 {
+	var view viewSnapshot
+	j := runCommand(t, t.Context(), env, "state", "--json", "--tenant", "acme")
+	if err := json.Unmarshal([]byte(j.stdout), &view); err != nil || len(view.Unreadable) != 3 || len(view.Tenants) != 1 || len(view.Tenants[0].Agents) != 1 {
 		t.Errorf("%v\n%s", err, j.stdout)
 	}
-	v := exec(t, t.Context(), env, "verify")
+	v := runCommand(t, t.Context(), env, "verify")
 	if v.status != exitFailed || !strings.Contains(v.stdout, "UNSOUND  stray 5\n") {
 		t.Errorf("status %d\n%s%s", v.status, v.stdout, v.stderr)
 	}
@@ -143,7 +143,7 @@ func TestStrayMessages(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, v.stdout)
 		}
 	}
-	if own := exec(t, t.Context(), env, "verify", "--tenant", "acme"); !strings.Contains(own.stdout, "UNSOUND  stray 3\n") {
+	if own := runCommand(t, t.Context(), env, "verify", "--tenant", "acme"); !strings.Contains(own.stdout, "UNSOUND  stray 3\n") {
 		t.Errorf("the tenant alone:\n%s", own.stdout)
 	}
 }

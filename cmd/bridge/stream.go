@@ -28,25 +28,25 @@ type message struct {
 	pending uint64 // how many more there are by now
 }
 
-// stretch is the part of a stream that a command reads.
-type stretch struct {
-	since, until moment
-	from, to     uint64
-	subjects     []string
-	follow       bool
-	whole        bool // read on to the end of the batch in which the stretch ends
+// streamRange is the part of a stream that a command reads.
+type streamRange struct {
+	since, until  timeFlag
+	from, to      uint64
+	subjects      []string
+	follow        bool
+	completeBatch bool // read on to the end of the batch in which the stretch ends
 }
 
-// bounds adds the flags that bound a stretch.
-func (s *stretch) bounds(f *flag.FlagSet) {
+// addFlags adds the flags that bound a stretch.
+func (s *streamRange) addFlags(f *flag.FlagSet) {
 	f.Var(&s.since, "since", "begin this long ago (1h, 90m) or at a time (2026-11-23T10:00:00Z)")
 	f.Var(&s.until, "until", "end this long ago, or at a time")
 	f.Uint64Var(&s.from, "from-seq", 0, "begin at this stream sequence")
 	f.Uint64Var(&s.to, "to-seq", 0, "end with this stream sequence")
 }
 
-// check refuses bounds that contradict each other.
-func (s *stretch) check() error {
+// validate refuses bounds that contradict each other.
+func (s *streamRange) validate() error {
 	switch {
 	case s.from > 0 && !s.since.IsZero():
 		return fmt.Errorf("%w: --since and --from-seq both say where to begin; keep one", errUsage)
@@ -60,15 +60,15 @@ func (s *stretch) check() error {
 	return nil
 }
 
-// ends tells whether a message lies beyond the stretch.
-func (s *stretch) ends(m message) bool {
+// isPast tells whether a message lies beyond the stretch.
+func (s *streamRange) isPast(m message) bool {
 	return s.to > 0 && m.seq > s.to || !s.until.IsZero() && m.stored.After(s.until.Time)
 }
 
-// moment is an instant on the command line: how long ago, or when.
-type moment struct{ time.Time }
+// timeFlag is an instant on the command line: how long ago, or when.
+type timeFlag struct{ time.Time }
 
-func (m *moment) Set(text string) error {
+func (m *timeFlag) Set(text string) error {
 	if ago, err := time.ParseDuration(text); err == nil {
 		m.Time = time.Time{}
 		if ago != 0 { // 0 has always meant: all there is
@@ -85,17 +85,17 @@ func (m *moment) Set(text string) error {
 	return errors.New("want a duration (1h, 90m) or a time (2026-11-23T10:00:00Z, 2026-11-23)")
 }
 
-func (m *moment) String() string {
+func (m *timeFlag) String() string {
 	if m.IsZero() {
 		return ""
 	}
 	return m.Format(time.RFC3339)
 }
 
-// reading opens the way to the stream for a command that changes nothing: to the
+// openReadOnly opens the way to the stream for a command that changes nothing: to the
 // configured server, to the one inside a running bridge, or to the store that a
 // stopped one has left behind.
-func (p *program) reading(ctx context.Context) (context.Context, *bridge.Config, *link, *slog.Logger, error) {
+func (p *program) openReadOnly(ctx context.Context) (context.Context, *bridge.Config, *natsSession, *slog.Logger, error) {
 	c, log, err := p.configure(bridge.ForStream)
 	if err != nil {
 		return ctx, nil, nil, nil, err
@@ -110,25 +110,25 @@ func (p *program) reading(ctx context.Context) (context.Context, *bridge.Config,
 		}
 		c.EmbeddedListen = "127.0.0.1:0" // nobody else needs to find it
 	}
-	linked, l, err := open(ctx, c, log)
+	sessionCtx, l, err := openNATS(ctx, c, log)
 	if errors.Is(err, bridge.ErrStoreInUse) {
 		// A bridge with the embedded server runs: ask it.
 		c.NATSURL = "nats://" + listen
-		linked, l, err = open(ctx, c, log)
+		sessionCtx, l, err = openNATS(ctx, c, log)
 	}
 	if err != nil {
-		return ctx, nil, nil, nil, stopped(ctx, err)
+		return ctx, nil, nil, nil, stopCause(ctx, err)
 	}
-	return linked, c, l, log, nil
+	return sessionCtx, c, l, log, nil
 }
 
-// openingPatience bounds how long a reader waits for the stream to answer.
-const openingPatience = 10 * time.Second
+// openTimeout bounds how long a reader waits for the stream to answer.
+const openTimeout = 10 * time.Second
 
-// read hands the messages of a stretch to visit, in order; io.EOF from visit
+// readStream hands the messages of a stretch to visit, in order; io.EOF from visit
 // ends it.
-func read(ctx context.Context, js jetstream.JetStream, name string, s stretch, visit func(message) error) error {
-	err := readStretch(ctx, js, name, s, visit)
+func readStream(ctx context.Context, js jetstream.JetStream, name string, s streamRange, handle func(message) error) error {
+	err := readRange(ctx, js, name, s, handle)
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil
@@ -136,17 +136,17 @@ func read(ctx context.Context, js jetstream.JetStream, name string, s stretch, v
 		return ctx.Err()
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("read stream %s: it is not there; is BRIDGE_STREAM right, and NATS_URL or BRIDGE_STORE_DIR?", name)
-	case err != nil && !errors.Is(err, errVisit):
+	case err != nil && !errors.Is(err, errHandler):
 		return fmt.Errorf("read stream %s: %w", name, err)
 	}
 	return err
 }
 
-// errVisit marks errors of the visitor, which are not the stream's.
-var errVisit = errors.New("cannot go on")
+// errHandler marks errors of the visitor, which are not the stream's.
+var errHandler = errors.New("cannot go on")
 
-func readStretch(ctx context.Context, js jetstream.JetStream, name string, s stretch, visit func(message) error) error {
-	opening, cancel := context.WithTimeout(ctx, openingPatience)
+func readRange(ctx context.Context, js jetstream.JetStream, name string, s streamRange, handle func(message) error) error {
+	openCtx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	config := jetstream.OrderedConsumerConfig{FilterSubjects: s.subjects}
 	switch {
@@ -155,11 +155,11 @@ func readStretch(ctx context.Context, js jetstream.JetStream, name string, s str
 	case !s.since.IsZero():
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.since.Time
 	}
-	consumer, err := js.OrderedConsumer(opening, name, config)
+	consumer, err := js.OrderedConsumer(openCtx, name, config)
 	if err != nil {
 		return err
 	}
-	info, err := consumer.Info(opening)
+	info, err := consumer.Info(openCtx)
 	if err != nil {
 		return err
 	}
@@ -173,29 +173,29 @@ func readStretch(ctx context.Context, js jetstream.JetStream, name string, s str
 	defer messages.Stop()
 	inBatch := false // whether the message before is one that others of its batch follow
 	for {
-		m, err := next(ctx, messages, inBatch && !s.follow)
+		m, err := nextMessage(ctx, messages, inBatch && !s.follow)
 		if err != nil {
 			return err
 		}
-		if s.ends(m) && !(s.whole && inBatch) {
+		if s.isPast(m) && !(s.completeBatch && inBatch) {
 			return nil
 		}
-		if err := visit(m); err != nil {
+		if err := handle(m); err != nil {
 			if errors.Is(err, io.EOF) {
 				return err
 			}
-			return fmt.Errorf("%w: %w", errVisit, err)
+			return fmt.Errorf("%w: %w", errHandler, err)
 		}
-		inBatch = s.whole && !strings.HasSuffix(m.subject, ".feed.checkpoint")
+		inBatch = s.completeBatch && !strings.HasSuffix(m.subject, ".feed.checkpoint")
 		if m.pending == 0 && !s.follow && !inBatch {
 			return nil
 		}
 	}
 }
 
-// next waits for the next message. Inside a batch it does not wait for long: the
+// nextMessage waits for the next message. Inside a batch it does not wait for long: the
 // rest of it is being stored, or was never written by a bridge.
-func next(ctx context.Context, messages jetstream.MessagesContext, inBatch bool) (message, error) {
+func nextMessage(ctx context.Context, messages jetstream.MessagesContext, inBatch bool) (message, error) {
 	if inBatch {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, 2*time.Second, io.EOF)

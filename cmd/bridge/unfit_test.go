@@ -16,10 +16,10 @@ import (
 // why and what to do about it.
 func refuse(t *testing.T, url, why, cure string) {
 	t.Helper()
-	s := tenant(t, bpcctest.Config{})
+	s := startTenant(t, bpcctest.Config{})
 	env := append(sourceEnv(s.URL), "NATS_URL="+url, "BRIDGE_TENANT=acme", "BRIDGE_HTTP=off")
 	for _, command := range []string{"run", "provision", "check"} {
-		r := exec(t, t.Context(), env, command)
+		r := runCommand(t, t.Context(), env, command)
 		said := r.stderr
 		if command == "check" {
 			said = r.stdout

@@ -19,20 +19,20 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// errUnsound is returned when a stream does not hold what was promised.
-var errUnsound = errors.New("unsound")
+// errFaults is returned when a stream does not hold what was promised.
+var errFaults = errors.New("unsound")
 
 func (p *program) verify(ctx context.Context, args []string) error {
 	f := p.flags("verify")
-	s := stretch{whole: true}
-	s.bounds(f)
+	s := streamRange{completeBatch: true}
+	s.addFlags(f)
 	var o audit.Options
 	f.StringVar(&o.Tenant, "tenant", "", "judge this tenant alone; default all")
 	asJSON := f.Bool("json", false, "print the report as JSON")
-	if err := parse(f, args, 1); err != nil {
+	if err := parseFlags(f, args, 1); err != nil {
 		return err
 	}
-	if err := s.check(); err != nil {
+	if err := s.validate(); err != nil {
 		return err
 	}
 	report, err := p.auditOf(ctx, f.Arg(0), s, o)
@@ -45,20 +45,20 @@ func (p *program) verify(ctx context.Context, args []string) error {
 		e.SetIndent("", "  ")
 		err = e.Encode(report)
 	} else {
-		err = p.tellAudit(report)
+		err = p.writeAudit(report)
 	}
 	if err == nil && !report.OK {
 		n := 0
 		for _, count := range report.ByCode {
 			n += count
 		}
-		err = fmt.Errorf("%w: %d fault(s)", errUnsound, n)
+		err = fmt.Errorf("%w: %d fault(s)", errFaults, n)
 	}
 	return err
 }
 
 // auditOf judges an exported file, or a stretch of the stream if file is "".
-func (p *program) auditOf(ctx context.Context, file string, s stretch, o audit.Options) (audit.Report, error) {
+func (p *program) auditOf(ctx context.Context, file string, s streamRange, o audit.Options) (audit.Report, error) {
 	if file != "" {
 		if s.from > 0 || s.to > 0 || !s.since.IsZero() || !s.until.IsZero() {
 			return audit.Report{}, fmt.Errorf("%w: an exported file is judged whole; the bounds are for the stream", errUsage)
@@ -72,7 +72,7 @@ func (p *program) auditOf(ctx context.Context, file string, s stretch, o audit.O
 		}
 		return a.Report(), nil
 	}
-	linked, c, l, _, err := p.reading(ctx)
+	sessionCtx, c, l, _, err := p.openReadOnly(ctx)
 	if err != nil || l == nil {
 		return audit.Report{}, err
 	}
@@ -86,16 +86,16 @@ func (p *program) auditOf(ctx context.Context, file string, s stretch, o audit.O
 	if err != nil {
 		return audit.Report{}, err
 	}
-	err = read(linked, l.js, c.Stream, s, func(m message) error {
+	err = readStream(sessionCtx, l.js, c.Stream, s, func(m message) error {
 		a.Add(m.seq, m.subject, m.header, m.body)
 		return nil
 	})
 	return a.Report(), err
 }
 
-// exported is a line of an export: an event alone, or one with what the stream
+// exportedMessage is a line of an export: an event alone, or one with what the stream
 // knows of it.
-type exported struct {
+type exportedMessage struct {
 	Seq     uint64          `json:"sequence"`
 	Subject string          `json:"subject"`
 	Stored  time.Time       `json:"stored"`
@@ -103,8 +103,8 @@ type exported struct {
 	Event   json.RawMessage `json:"event"`
 }
 
-// lineLimit is longer than any message that NATS takes.
-const lineLimit = 64 << 20
+// maxLine is longer than any message that NATS takes.
+const maxLine = 64 << 20
 
 // auditFile adds every line of an export, plain or compressed; - is standard input.
 func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
@@ -126,13 +126,13 @@ func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 		in = buffered
 	}
 	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, lineLimit)
+	lines.Buffer(nil, maxLine)
 	for lines.Scan() && ctx.Err() == nil {
 		line := bytes.TrimSpace(lines.Bytes())
 		if len(line) == 0 {
 			continue
 		}
-		var e exported
+		var e exportedMessage
 		if json.Unmarshal(line, &e) == nil && len(e.Event) > 0 {
 			a.Add(e.Seq, e.Subject, e.Header, e.Event)
 			continue
@@ -145,8 +145,8 @@ func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 	return ctx.Err()
 }
 
-// tellAudit writes the report for people.
-func (p *program) tellAudit(r audit.Report) error {
+// writeAudit writes the report for people.
+func (p *program) writeAudit(r audit.Report) error {
 	paint := painter(p.stdout, p.env)
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	what := fmt.Sprintf("%d events", r.Events)
@@ -154,34 +154,34 @@ func (p *program) tellAudit(r audit.Report) error {
 		what += fmt.Sprintf(", sequences %d to %d", r.FirstSeq, r.LastSeq)
 	}
 	if !r.From.IsZero() {
-		what += fmt.Sprintf(", %s to %s", instant(r.From), instant(r.To))
+		what += fmt.Sprintf(", %s to %s", formatTime(r.From), formatTime(r.To))
 	}
 	fmt.Fprintf(w, "%s\n\n", what)
 	fmt.Fprint(w, "TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tIN ALL\n")
 	for _, t := range r.Tenants {
 		until := "–"
 		if !t.ObservedUntil.IsZero() {
-			until = instant(t.ObservedUntil)
+			until = formatTime(t.ObservedUntil)
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
-			text(t.Status), until, t.GapCount, span(time.Duration(t.GapSeconds*float64(time.Second))))
+			displayText(t.Status), until, t.GapCount, roundDuration(time.Duration(t.GapSeconds*float64(time.Second))))
 	}
 	for _, t := range r.Tenants {
 		if len(t.Gaps) > 0 {
 			fmt.Fprintf(w, "\nGAPS of %s\tfrom\tto\tlasted\tnet changes\ttold by\n", t.Tenant)
 		}
 		for _, g := range t.Gaps {
-			from, to, lasted := "–", "open", "–"
+			from, to, duration := "–", "open", "–"
 			if !g.From.IsZero() {
-				from = instant(g.From)
+				from = formatTime(g.From)
 			}
 			if !g.To.IsZero() {
-				to = instant(g.To)
+				to = formatTime(g.To)
 			}
 			if !g.From.IsZero() && !g.To.IsZero() {
-				lasted = span(g.To.Sub(g.From)).String()
+				duration = roundDuration(g.To.Sub(g.From)).String()
 			}
-			fmt.Fprintf(w, "  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, lasted, g.Changes, g.ID)
+			fmt.Fprintf(w, "  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, duration, g.Changes, g.ID)
 		}
 		if more := t.GapCount - len(t.Gaps); more > 0 {
 			fmt.Fprintf(w, "  and %d more\n", more)
@@ -190,21 +190,21 @@ func (p *program) tellAudit(r audit.Report) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	tellFindings(p.stdout, "NOTES", r.Notes, func(s string) string { return paint(yellow, s) })
-	tellFindings(p.stdout, "FAULTS", r.Faults, func(s string) string { return paint(red, s) })
+	writeFindings(p.stdout, "NOTES", r.Notes, func(s string) string { return paint(colourYellow, s) })
+	writeFindings(p.stdout, "FAULTS", r.Faults, func(s string) string { return paint(colourRed, s) })
 	if r.OK {
-		_, err := fmt.Fprintf(p.stdout, "\n%s every event is valid, once, in its order, and covered by its checkpoint\n", paint(green, "SOUND"))
+		_, err := fmt.Fprintf(p.stdout, "\n%s every event is valid, once, in its order, and covered by its checkpoint\n", paint(colourGreen, "SOUND"))
 		return err
 	}
-	fmt.Fprintf(p.stdout, "\n%s", paint(red, "UNSOUND"))
-	for _, code := range sorted(r.ByCode) {
+	fmt.Fprintf(p.stdout, "\n%s", paint(colourRed, "UNSOUND"))
+	for _, code := range sortedKeys(r.ByCode) {
 		fmt.Fprintf(p.stdout, "  %s %d", code, r.ByCode[code])
 	}
 	_, err := fmt.Fprintln(p.stdout)
 	return err
 }
 
-func tellFindings(w io.Writer, title string, list []audit.Finding, paint func(string) string) {
+func writeFindings(w io.Writer, title string, list []audit.Finding, paint func(string) string) {
 	if len(list) > 0 {
 		fmt.Fprintf(w, "\n%s\n", title)
 	}
@@ -217,6 +217,6 @@ func tellFindings(w io.Writer, title string, list []audit.Finding, paint func(st
 		if f.Entity != "" {
 			about += " " + f.Entity
 		}
-		fmt.Fprintf(w, "  %s  %s  %s  %s\n      %s\n", paint(fmt.Sprintf("%-9s", f.Code)), where, about, text(f.ID), f.Text)
+		fmt.Fprintf(w, "  %s  %s  %s  %s\n      %s\n", paint(fmt.Sprintf("%-9s", f.Code)), where, about, displayText(f.ID), f.Text)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"bpcc-nats/bridge/audit"
 )
 
-// golden is a day's events as an export has them, one a line.
-func golden(t *testing.T) []string {
+// goldenDay is a day's events as an export has them, one a line.
+func goldenDay(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../bridge/testdata/golden/events.ndjson")
 	if err != nil {
@@ -38,17 +38,17 @@ func writeFile(t *testing.T, name string, content []byte) string {
 
 func TestVerifyExport(t *testing.T) {
 	t.Parallel()
-	day := golden(t)
-	whole := strings.Join(day, "\n") + "\n"
+	day := goldenDay(t)
+	complete := strings.Join(day, "\n") + "\n"
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
-	if _, err := z.Write([]byte(whole)); err != nil {
+	if _, err := z.Write([]byte(complete)); err != nil {
 		t.Fatal(err)
 	}
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	hole := strings.Join(append(day[:20:20], day[21:]...), "\n")
+	gap := strings.Join(append(day[:20:20], day[21:]...), "\n")
 	meta := `{"sequence":7,"subject":"bpcc.v1.acme.agent.bob.observed","headers":{"Nats-Msg-Id":["x"]},"event":` + day[0] + `}` + "\n"
 	tests := map[string]struct {
 		content []byte
@@ -56,20 +56,20 @@ func TestVerifyExport(t *testing.T) {
 		status  int
 		want    []string
 	}{
-		"sound":            {[]byte(whole), nil, exitOK, []string{"SOUND", "acme", "65 events", "interrupted: source"}},
+		"sound":            {[]byte(complete), nil, exitOK, []string{"SOUND", "acme", "65 events", "interrupted: source"}},
 		"compressed":       {zipped.Bytes(), nil, exitOK, []string{"SOUND"}},
-		"a hole":           {[]byte(hole), nil, exitFailed, []string{"UNSOUND", "line 21", "acme-1-", "lost 1"}},
-		"cut short":        {[]byte(whole[:len(whole)-900]), nil, exitFailed, []string{"UNSOUND", "not JSON", "uncovered"}},
+		"a hole":           {[]byte(gap), nil, exitFailed, []string{"UNSOUND", "line 21", "acme-1-", "lost 1"}},
+		"cut short":        {[]byte(complete[:len(complete)-900]), nil, exitFailed, []string{"UNSOUND", "not JSON", "uncovered"}},
 		"empty":            {nil, nil, exitFailed, []string{"nothing to judge"}},
 		"with sequences":   {[]byte(meta), nil, exitFailed, []string{"sequence 7", "it lies on bpcc.v1.acme.agent.bob.observed", `Nats-Msg-Id is "x"`}},
-		"another tenant":   {[]byte(whole), []string{"--tenant", "umbrella"}, exitFailed, []string{"nothing to judge"}},
-		"bounds of a file": {[]byte(whole), []string{"--since", "1h"}, exitUsage, nil},
+		"another tenant":   {[]byte(complete), []string{"--tenant", "umbrella"}, exitFailed, []string{"nothing to judge"}},
+		"bounds of a file": {[]byte(complete), []string{"--since", "1h"}, exitUsage, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			file := writeFile(t, "export", test.content)
-			r := exec(t, t.Context(), nil, append(append([]string{"verify"}, test.args...), file)...)
+			r := runCommand(t, t.Context(), nil, append(append([]string{"verify"}, test.args...), file)...)
 			if r.status != test.status {
 				t.Errorf("status %d, want %d\n%s%s", r.status, test.status, r.stdout, r.stderr)
 			}
@@ -83,8 +83,8 @@ func TestVerifyExport(t *testing.T) {
 			}
 		})
 	}
-	file := writeFile(t, "export", []byte(hole))
-	r := exec(t, t.Context(), nil, "verify", "--json", file)
+	file := writeFile(t, "export", []byte(gap))
+	r := runCommand(t, t.Context(), nil, "verify", "--json", file)
 	var report audit.Report
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || r.status != exitFailed || report.OK || len(report.Faults) == 0 {
 		t.Errorf("status %d, %v\n%s", r.status, err, r.stdout)
@@ -108,7 +108,7 @@ func TestRangeUsage(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := exec(t, t.Context(), []string{"BRIDGE_STORE_DIR=/no/such/store"}, test.args...)
+			r := runCommand(t, t.Context(), []string{"BRIDGE_STORE_DIR=/no/such/store"}, test.args...)
 			if r.status != exitUsage || !strings.Contains(r.stderr, test.want) {
 				t.Errorf("status %d\n%s", r.status, r.stderr)
 			}

@@ -20,7 +20,7 @@ func buildVersion() string {
 func (p *program) version(_ context.Context, args []string) error {
 	f := p.flags("version")
 	short := f.Bool("short", false, "print the version alone")
-	if err := parse(f, args, 0); err != nil {
+	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
 	if *short {

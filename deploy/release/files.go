@@ -51,29 +51,29 @@ func archive(dir string, at time.Time, files ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func sum(content []byte) string {
+func sha256Hex(content []byte) string {
 	hash := sha256.Sum256(content)
 	return hex.EncodeToString(hash[:])
 }
 
 // component is a part of a bill of materials.
 type component struct {
-	Type       string     `json:"type"`
-	Ref        string     `json:"bom-ref,omitempty"`
-	Name       string     `json:"name"`
-	Version    string     `json:"version"`
-	Hashes     []hashed   `json:"hashes,omitempty"`
-	Licenses   []licensed `json:"licenses,omitempty"`
-	PURL       string     `json:"purl,omitempty"`
-	Properties []property `json:"properties,omitempty"`
+	Type       string             `json:"type"`
+	Ref        string             `json:"bom-ref,omitempty"`
+	Name       string             `json:"name"`
+	Version    string             `json:"version"`
+	Hashes     []componentHash    `json:"hashes,omitempty"`
+	Licenses   []componentLicense `json:"licenses,omitempty"`
+	PURL       string             `json:"purl,omitempty"`
+	Properties []property         `json:"properties,omitempty"`
 }
 
-type hashed struct {
+type componentHash struct {
 	Alg     string `json:"alg"`
 	Content string `json:"content"`
 }
 
-type licensed struct {
+type componentLicense struct {
 	License struct {
 		ID string `json:"id"`
 	} `json:"license"`
@@ -103,21 +103,21 @@ func bom(program, version string, at time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	digest := sum(content)
-	apache := licensed{}
+	digest := sha256Hex(content)
+	apache := componentLicense{}
 	apache.License.ID = "Apache-2.0"
-	main := module(info.Main)
-	main.Type, main.Name, main.Hashes, main.Licenses = "application", product, []hashed{{"SHA-256", digest}}, []licensed{apache}
+	main := moduleComponent(info.Main)
+	main.Type, main.Name, main.Hashes, main.Licenses = "application", product, []componentHash{{"SHA-256", digest}}, []componentLicense{apache}
 	for _, s := range info.Settings {
 		main.Properties = append(main.Properties, property{"go:build:" + s.Key, s.Value})
 	}
 	std := debug.Module{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}
-	parts := []component{module(std)}
+	parts := []component{moduleComponent(std)}
 	for _, m := range info.Deps {
 		if m.Replace != nil {
 			m = m.Replace
 		}
-		parts = append(parts, module(*m))
+		parts = append(parts, moduleComponent(*m))
 	}
 	slices.SortFunc(parts, func(a, b component) int { return cmp.Compare(a.Ref, b.Ref) })
 	uses := dependency{Ref: main.Ref}
@@ -136,7 +136,7 @@ func bom(program, version string, at time.Time) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-func module(m debug.Module) component {
+func moduleComponent(m debug.Module) component {
 	purl := "pkg:golang/" + m.Path + "@" + url.QueryEscape(m.Version)
 	c := component{Type: "library", Ref: purl, Name: m.Path, Version: m.Version, PURL: purl}
 	if m.Sum != "" {

@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	r.source, r.scratch = filepath.Join(scratch, "source"), scratch
+	r.source, r.tempDir = filepath.Join(scratch, "source"), scratch
 	if err := r.checkout(ctx); err != nil {
 		return err
 	}
@@ -76,14 +76,14 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("%s: %w", target, err)
 		}
 	}
-	return r.sums()
+	return r.writeChecksums()
 }
 
 // release is one version in the making.
 type release struct {
 	version string
 	out     string    // where the files go
-	scratch string    // is removed at the end
+	tempDir string    // is removed at the end
 	source  string    // a clone of the commit
 	at      time.Time // the time that files and bills bear
 	files   []string  // what was made, as names in out
@@ -92,20 +92,20 @@ type release struct {
 // checkout clones the commit and puts the version's tag on it, from which the Go
 // toolchain takes what the program tells of itself.
 func (r *release) checkout(ctx context.Context) error {
-	top, err := command(ctx, "", nil, "git", "rev-parse", "--show-toplevel")
+	top, err := runCommand(ctx, "", nil, "git", "rev-parse", "--show-toplevel")
 	if err != nil {
 		return err
 	}
-	head, err := command(ctx, "", nil, "git", "rev-parse", "HEAD")
+	head, err := runCommand(ctx, "", nil, "git", "rev-parse", "HEAD")
 	if err != nil {
 		return err
 	}
-	if tagged, err := command(ctx, "", nil, "git", "rev-parse", "--verify", "--quiet", "refs/tags/"+r.version+"^{commit}"); err == nil && tagged != head {
+	if tagged, err := runCommand(ctx, "", nil, "git", "rev-parse", "--verify", "--quiet", "refs/tags/"+r.version+"^{commit}"); err == nil && tagged != head {
 		return fmt.Errorf("%s is another commit, %s; check that out, or choose another version", r.version, tagged)
 	}
 	epoch := os.Getenv("SOURCE_DATE_EPOCH")
 	if epoch == "" {
-		if epoch, err = command(ctx, "", nil, "git", "log", "-1", "--format=%ct"); err != nil {
+		if epoch, err = runCommand(ctx, "", nil, "git", "log", "-1", "--format=%ct"); err != nil {
 			return err
 		}
 	}
@@ -119,7 +119,7 @@ func (r *release) checkout(ctx context.Context) error {
 		{"-C", r.source, "checkout", "--quiet", "--detach", head},
 		{"-C", r.source, "tag", r.version},
 	} {
-		if _, err := command(ctx, "", nil, "git", args...); err != nil {
+		if _, err := runCommand(ctx, "", nil, "git", args...); err != nil {
 			return err
 		}
 	}
@@ -128,12 +128,12 @@ func (r *release) checkout(ctx context.Context) error {
 
 // build makes the files of one system.
 func (r *release) build(ctx context.Context, goos, goarch string) error {
-	program := filepath.Join(r.scratch, goos+"-"+goarch, "bridge")
+	program := filepath.Join(r.tempDir, goos+"-"+goarch, "bridge")
 	// Nothing of this machine's settings may find its way into the program. An
 	// older Go gives way to that of go.mod's toolchain line.
 	env := append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "GOAMD64=v1", "GOARM64=v8.0",
 		"CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off", "GOTOOLCHAIN=auto")
-	if _, err := command(ctx, r.source, env, "go", "build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w", "-o", program, "./cmd/bridge"); err != nil {
+	if _, err := runCommand(ctx, r.source, env, "go", "build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w", "-o", program, "./cmd/bridge"); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("%s_%s_%s_%s", product, r.version, goos, goarch)
@@ -141,31 +141,31 @@ func (r *release) build(ctx context.Context, goos, goarch string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.keep(name+".cdx.json", bill); err != nil {
+	if err := r.addFile(name+".cdx.json", bill); err != nil {
 		return err
 	}
 	packed, err := archive(name, r.at, program, filepath.Join(r.source, "LICENSE"), filepath.Join(r.source, "README.md"))
 	if err != nil {
 		return err
 	}
-	return r.keep(name+".tar.gz", packed)
+	return r.addFile(name+".tar.gz", packed)
 }
 
-// keep writes a file of the release.
-func (r *release) keep(name string, content []byte) error {
+// addFile writes a file of the release.
+func (r *release) addFile(name string, content []byte) error {
 	r.files = append(r.files, name)
 	return os.WriteFile(filepath.Join(r.out, name), content, 0o644)
 }
 
-// sums writes SHA256SUMS, and prints it.
-func (r *release) sums() error {
+// writeChecksums writes SHA256SUMS, and prints it.
+func (r *release) writeChecksums() error {
 	var text bytes.Buffer
 	for _, name := range r.files {
 		content, err := os.ReadFile(filepath.Join(r.out, name))
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&text, "%s  %s\n", sum(content), name)
+		fmt.Fprintf(&text, "%s  %s\n", sha256Hex(content), name)
 	}
 	if _, err := os.Stdout.Write(text.Bytes()); err != nil {
 		return err
@@ -173,8 +173,8 @@ func (r *release) sums() error {
 	return os.WriteFile(filepath.Join(r.out, "SHA256SUMS"), text.Bytes(), 0o644)
 }
 
-// command runs a program and returns what it prints, trimmed.
-func command(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+// runCommand runs a program and returns what it prints, trimmed.
+func runCommand(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = dir, env
 	var stderr bytes.Buffer

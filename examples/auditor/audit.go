@@ -19,26 +19,26 @@ type Audit struct {
 	Gaps []string
 	// Events, Polls and Afterwards count events, the polls that brought them, and
 	// changes that are net of a gap.
-	Events, Polls, Afterwards int
+	Events, Polls, AfterGap int
 
-	tenants map[string]*progress
-	chains  map[string]link
+	tenants  map[string]*tenantProgress
+	entities map[string]entityState
 }
 
-// progress is how far a tenant's history has been read.
-type progress struct {
+// tenantProgress is how far a tenant's history has been read.
+type tenantProgress struct {
 	epoch, poll, index int
-	batch              int // events since the last checkpoint
-	cut                bool
+	uncommitted        int // events since the last checkpoint
+	startedMidPoll     bool
 	part, parts        int
 	observedUntil      time.Time
-	last               string
+	lastID             string
 }
 
-// link is the end of an entity's chain.
-type link struct {
+// entityState is the end of an entity's chain.
+type entityState struct {
 	revision uint64
-	after    map[string]string // nil once it is gone, or if it has no image
+	image    map[string]string // nil once it is gone, or if it has no image
 }
 
 // event is what an auditor needs of an event.
@@ -60,10 +60,10 @@ type event struct {
 
 // NewAudit begins an audit.
 func NewAudit() *Audit {
-	return &Audit{tenants: map[string]*progress{}, chains: map[string]link{}}
+	return &Audit{tenants: map[string]*tenantProgress{}, entities: map[string]entityState{}}
 }
 
-func (a *Audit) fault(e event, format string, args ...any) {
+func (a *Audit) addFault(e event, format string, args ...any) {
 	a.Faults = append(a.Faults, fmt.Sprintf("%s (%s): %s", e.ID, e.Type, fmt.Sprintf(format, args...)))
 }
 
@@ -72,33 +72,33 @@ func (a *Audit) Read(body []byte) {
 	a.Events++
 	var e event
 	if err := json.Unmarshal(body, &e); err != nil {
-		a.fault(e, "unreadable: %v", err)
+		a.addFault(e, "unreadable: %v", err)
 		return
 	}
 	e.Type = strings.TrimSuffix(strings.TrimPrefix(e.Type, "bpcc."), ".v1")
-	a.position(e)
+	a.checkPosition(e)
 	if e.Data.Revision > 0 {
-		a.chain(e)
+		a.checkChain(e)
 	}
 	if e.Data.AfterGap {
-		a.Afterwards++
+		a.AfterGap++
 	}
 	if e.Type == "feed.resumed" {
 		a.Gaps = append(a.Gaps, fmt.Sprintf("%s: %s, nothing is known between %s and %s",
-			e.Data.Tenant, e.Data.Cause, stamp(e.Data.Observed.After), stamp(e.Data.Observed.By)))
+			e.Data.Tenant, e.Data.Cause, formatTime(e.Data.Observed.After), formatTime(e.Data.Observed.By)))
 	}
 }
 
 var idEnd = regexp.MustCompile(`-(\d+)-(\d+)-(\d+)$`)
 
-// position proves that nothing is lost or doubled: an id ends in epoch, poll and
+// checkPosition proves that nothing is lost or doubled: an id ends in epoch, poll and
 // index, the index counts the events of a poll, and its checkpoint counts them
 // too. A history that begins where older events have aged out may begin within
 // a poll.
-func (a *Audit) position(e event) {
+func (a *Audit) checkPosition(e event) {
 	m := idEnd.FindStringSubmatch(e.ID)
 	if m == nil {
-		a.fault(e, "its id does not end in epoch, poll and index")
+		a.addFault(e, "its id does not end in epoch, poll and index")
 		return
 	}
 	epoch, _ := strconv.Atoi(m[1])
@@ -107,70 +107,70 @@ func (a *Audit) position(e event) {
 	t := a.tenants[e.Data.Tenant]
 	switch {
 	case t == nil:
-		t = &progress{cut: index > 1, index: index - 1}
+		t = &tenantProgress{startedMidPoll: index > 1, index: index - 1}
 		a.tenants[e.Data.Tenant] = t
 		a.Polls++
 	case epoch == t.epoch && poll == t.poll:
-		if t.batch == 0 && t.part == t.parts {
-			a.fault(e, "it follows the last checkpoint of its own poll")
+		if t.uncommitted == 0 && t.part == t.parts {
+			a.addFault(e, "it follows the last checkpoint of its own poll")
 		}
 	default:
-		if t.batch > 0 || t.part < t.parts {
-			a.fault(e, "a poll begins before the checkpoint of the one before, after %s", t.last)
-			t.batch = 0
+		if t.uncommitted > 0 || t.part < t.parts {
+			a.addFault(e, "a poll begins before the checkpoint of the one before, after %s", t.lastID)
+			t.uncommitted = 0
 		}
 		if epoch < t.epoch || poll <= t.poll {
-			a.fault(e, "it stands after %s", t.last)
+			a.addFault(e, "it stands after %s", t.lastID)
 		}
 		t.index = 0
 		a.Polls++
 	}
 	if index != t.index+1 {
-		a.fault(e, "it follows %s: %d event(s) are missing or doubled", t.last, index-t.index-1)
+		a.addFault(e, "it follows %s: %d event(s) are missing or doubled", t.lastID, index-t.index-1)
 	}
-	t.epoch, t.poll, t.index, t.last = epoch, poll, index, e.ID
+	t.epoch, t.poll, t.index, t.lastID = epoch, poll, index, e.ID
 	if e.Type != "feed.checkpoint" {
-		t.batch++
+		t.uncommitted++
 		return
 	}
-	if t.batch != e.Data.Events && !t.cut {
-		a.fault(e, "it vouches for %d event(s), there are %d", e.Data.Events, t.batch)
+	if t.uncommitted != e.Data.Events && !t.startedMidPoll {
+		a.addFault(e, "it vouches for %d event(s), there are %d", e.Data.Events, t.uncommitted)
 	}
 	if e.Data.ObservedUntil.Before(t.observedUntil) {
-		a.fault(e, "what was observed goes back from %v", t.observedUntil)
+		a.addFault(e, "what was observed goes back from %v", t.observedUntil)
 	}
-	t.batch, t.cut, t.part, t.parts, t.observedUntil = 0, false, e.Data.Part, e.Data.Parts, e.Data.ObservedUntil
+	t.uncommitted, t.startedMidPoll, t.part, t.parts, t.observedUntil = 0, false, e.Data.Part, e.Data.Parts, e.Data.ObservedUntil
 }
 
-// chain proves that every change of an entity is there: revisions count on, and
+// checkChain proves that every change of an entity is there: revisions count on, and
 // each picture before is the last picture after.
-func (a *Audit) chain(e event) {
+func (a *Audit) checkChain(e event) {
 	key := e.Data.Tenant + "/" + e.Subject
-	last, known := a.chains[key]
-	a.chains[key] = link{e.Data.Revision, e.Data.After}
+	last, known := a.entities[key]
+	a.entities[key] = entityState{e.Data.Revision, e.Data.After}
 	if !known {
 		return // its first event here; older ones may have aged out
 	}
 	if e.Data.Revision != last.revision+1 {
-		a.fault(e, "%s: revision %d follows %d", key, e.Data.Revision, last.revision)
+		a.addFault(e, "%s: revision %d follows %d", key, e.Data.Revision, last.revision)
 	}
-	if e.Data.Before != nil && !maps.Equal(e.Data.Before, last.after) {
-		a.fault(e, "%s: its picture before is not the last picture after", key)
+	if e.Data.Before != nil && !maps.Equal(e.Data.Before, last.image) {
+		a.addFault(e, "%s: its picture before is not the last picture after", key)
 	}
 }
 
 // Close ends the audit: what is open now is a fault.
 func (a *Audit) Close() {
 	for tenant, t := range a.tenants {
-		if t.batch > 0 || t.part < t.parts {
-			a.Faults = append(a.Faults, fmt.Sprintf("%s: no checkpoint closes the events up to %s", tenant, t.last))
+		if t.uncommitted > 0 || t.part < t.parts {
+			a.Faults = append(a.Faults, fmt.Sprintf("%s: no checkpoint closes the events up to %s", tenant, t.lastID))
 		}
 	}
 }
 
 // Report tells what was found.
 func (a *Audit) Report(w io.Writer) {
-	fmt.Fprintf(w, "%d events of %d polls, %d entities, %d changes told after a gap\n", a.Events, a.Polls, len(a.chains), a.Afterwards)
+	fmt.Fprintf(w, "%d events of %d polls, %d entities, %d changes told after a gap\n", a.Events, a.Polls, len(a.entities), a.AfterGap)
 	for _, gap := range a.Gaps {
 		fmt.Fprintln(w, "gap   ", gap)
 	}
@@ -182,7 +182,7 @@ func (a *Audit) Report(w io.Writer) {
 	}
 }
 
-func stamp(t *time.Time) string {
+func formatTime(t *time.Time) string {
 	if t == nil {
 		return "the beginning"
 	}

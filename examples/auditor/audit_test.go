@@ -32,14 +32,14 @@ func audit(events [][]byte) *Audit {
 	return a
 }
 
-func TestAWholeHistoryIsFoundWhole(t *testing.T) {
+func TestCompleteHistoryHasNoFault(t *testing.T) {
 	events := day(t)
 	a := audit(events)
 	if len(a.Faults) > 0 {
 		t.Errorf("faults in a good history:\n%s", strings.Join(a.Faults, "\n"))
 	}
-	if a.Events != len(events) || a.Polls == 0 || len(a.chains) == 0 {
-		t.Errorf("%d events of %d polls, %d entities; there are %d events", a.Events, a.Polls, len(a.chains), len(events))
+	if a.Events != len(events) || a.Polls == 0 || len(a.entities) == 0 {
+		t.Errorf("%d events of %d polls, %d entities; there are %d events", a.Events, a.Polls, len(a.entities), len(events))
 	}
 	// What has aged out at the front is no fault, even within a poll.
 	if a := audit(events[3:]); len(a.Faults) > 0 {
@@ -47,7 +47,7 @@ func TestAWholeHistoryIsFoundWhole(t *testing.T) {
 	}
 }
 
-func TestEveryTamperingIsFound(t *testing.T) {
+func TestEveryManipulationIsFound(t *testing.T) {
 	// find gives the place of the n-th event of a type, from 0.
 	find := func(events [][]byte, typ string, n int) int {
 		for i, body := range events {

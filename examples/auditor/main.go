@@ -26,8 +26,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errAmiss ends a run whose report told what was wrong.
-var errAmiss = errors.New("the history is not whole")
+// errFaults ends a run whose report told what was wrong.
+var errFaults = errors.New("the history is not whole")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -45,20 +45,20 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	audit, err := judge(ctx, *in, *to)
+	audit, err := runAudit(ctx, *in, *to)
 	if err != nil {
 		return err
 	}
 	audit.Close()
 	audit.Report(out)
 	if len(audit.Faults) > 0 {
-		return errAmiss
+		return errFaults
 	}
 	return nil
 }
 
-// judge audits the file in, or the stream, which it copies to the file to.
-func judge(ctx context.Context, in, to string) (*Audit, error) {
+// runAudit audits the file in, or the stream, which it copies to the file to.
+func runAudit(ctx context.Context, in, to string) (*Audit, error) {
 	audit := NewAudit()
 	if in != "" {
 		file, err := os.Open(in)
@@ -78,19 +78,19 @@ func judge(ctx context.Context, in, to string) (*Audit, error) {
 		return nil, err
 	}
 	defer file.Close()
-	copied := bufio.NewWriter(file)
-	if err := replay(ctx, func(body []byte) error {
+	outFile := bufio.NewWriter(file)
+	if err := eachEvent(ctx, func(body []byte) error {
 		audit.Read(body)
-		_, err := fmt.Fprintf(copied, "%s\n", body)
+		_, err := fmt.Fprintf(outFile, "%s\n", body)
 		return err
 	}); err != nil {
 		return nil, err
 	}
-	return audit, errors.Join(copied.Flush(), file.Close())
+	return audit, errors.Join(outFile.Flush(), file.Close())
 }
 
-// replay hands over every event that the stream holds now, in order.
-func replay(ctx context.Context, visit func(body []byte) error) error {
+// eachEvent hands over every event that the stream holds now, in order.
+func eachEvent(ctx context.Context, handle func(body []byte) error) error {
 	nc, err := nats.Connect(cmp.Or(os.Getenv("NATS_URL"), nats.DefaultURL), nats.Name("auditor"))
 	if err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
@@ -120,7 +120,7 @@ func replay(ctx context.Context, visit func(body []byte) error) error {
 		if err != nil {
 			return fmt.Errorf("read the stream: %w", err)
 		}
-		if err := visit(msg.Data()); err != nil {
+		if err := handle(msg.Data()); err != nil {
 			return err
 		}
 		meta, err := msg.Metadata()

@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	router, err := Open(ctx, js, *tenant, *limit)
+	router, err := OpenRouter(ctx, js, *tenant, *limit)
 	if err != nil {
 		return err
 	}

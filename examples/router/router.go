@@ -38,14 +38,14 @@ type feed struct {
 	stored        time.Time
 }
 
-// availability is the data of an availability event.
-type availability struct {
+// availabilityEntry is the data of an availability event.
+type availabilityEntry struct {
 	Service   string `json:"service"`
 	Available *bool  `json:"available"`
 }
 
-// Open binds the view and the stream of events of a tenant.
-func Open(ctx context.Context, js jetstream.JetStream, tenant string, limit time.Duration) (*Router, error) {
+// OpenRouter binds the view and the stream of events of a tenant.
+func OpenRouter(ctx context.Context, js jetstream.JetStream, tenant string, limit time.Duration) (*Router, error) {
 	stream, err := js.Stream(ctx, "BPCC_EVENTS")
 	if err != nil {
 		return nil, fmt.Errorf("open the stream: %w", err)
@@ -54,7 +54,7 @@ func Open(ctx context.Context, js jetstream.JetStream, tenant string, limit time
 	if err != nil {
 		return nil, fmt.Errorf("open the view: %w", err)
 	}
-	return &Router{stream: stream, kv: kv, tenant: token(tenant), limit: limit, available: map[string]*bool{}}, nil
+	return &Router{stream: stream, kv: kv, tenant: encodeToken(tenant), limit: limit, available: map[string]*bool{}}, nil
 }
 
 // Follow keeps the router up to date until ctx ends; then it returns nil.
@@ -79,14 +79,14 @@ func (r *Router) Follow(ctx context.Context) error {
 			if entry == nil {
 				continue // all that was there has been told; from here on it is news
 			}
-			if err := r.take(entry); err != nil {
+			if err := r.apply(entry); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (r *Router) take(entry jetstream.KeyValueEntry) error {
+func (r *Router) apply(entry jetstream.KeyValueEntry) error {
 	if entry.Operation() != jetstream.KeyValuePut {
 		return nil // the bridge deletes neither key: a service that is gone is told to be unknown
 	}
@@ -98,7 +98,7 @@ func (r *Router) take(entry jetstream.KeyValueEntry) error {
 		r.feed = f
 		return err
 	}
-	a, err := decode[availability](entry.Value())
+	a, err := decode[availabilityEntry](entry.Value())
 	r.available[a.Service] = a.Available
 	return err
 }
@@ -108,14 +108,14 @@ func (r *Router) Decide(ctx context.Context, service string) Decision {
 	r.mu.Lock()
 	known, available := r.feed, r.available[service]
 	r.mu.Unlock()
-	stale := known.stale(time.Now(), r.limit)
+	stale := known.staleReason(time.Now(), r.limit)
 	if stale == "" {
 		return decide(available)
 	}
 	// The view is filled by the server a moment after the stream, and after the
 	// loss of a server it may stand still for seconds. Before refusing, ask the
 	// stream itself, which is the truth.
-	available, err := r.ask(ctx, service, known)
+	available, err := r.readFromStream(ctx, service, known)
 	if err != nil {
 		return Decision{Reason: fmt.Sprintf("%s, and %v", stale, err)}
 	}
@@ -132,9 +132,9 @@ func decide(available *bool) Decision {
 	return Decision{Route: true, Reason: "somebody is available"}
 }
 
-// stale says why the feed cannot be trusted, "" if it can. The clocks of this
+// staleReason says why the feed cannot be trusted, "" if it can. The clocks of this
 // machine and the bridge's must agree to much less than the limit.
-func (f feed) stale(now time.Time, limit time.Duration) string {
+func (f feed) staleReason(now time.Time, limit time.Duration) string {
 	switch {
 	case f.Status == "":
 		return "the feed has not been seen"
@@ -146,11 +146,11 @@ func (f feed) stale(now time.Time, limit time.Duration) string {
 	return ""
 }
 
-// ask reads a service's availability from the stream, if the stream has later
+// readFromStream reads a service's availability from the stream, if the stream has later
 // and better news of the feed than the view. "stale" stands in the view alone:
 // the server itself writes it there when a bridge has died, so an older
 // checkpoint of the stream must not overrule it.
-func (r *Router) ask(ctx context.Context, service string, known feed) (*bool, error) {
+func (r *Router) readFromStream(ctx context.Context, service string, known feed) (*bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	msg, err := r.stream.GetLastMsgForSubject(ctx, "bpcc.v1."+r.tenant+".feed.checkpoint")
@@ -164,12 +164,12 @@ func (r *Router) ask(ctx context.Context, service string, known feed) (*bool, er
 	if !msg.Time.After(known.stored) {
 		return nil, errors.New("the stream knows no better")
 	}
-	if stale := last.stale(time.Now(), r.limit); stale != "" {
+	if stale := last.staleReason(time.Now(), r.limit); stale != "" {
 		return nil, errors.New("so says the stream")
 	}
 	var latest *jetstream.RawStreamMsg
 	for _, verb := range []string{"observed", "changed"} {
-		msg, err := r.stream.GetLastMsgForSubject(ctx, "bpcc.v1."+r.tenant+".availability."+token(service)+"."+verb)
+		msg, err := r.stream.GetLastMsgForSubject(ctx, "bpcc.v1."+r.tenant+".availability."+encodeToken(service)+"."+verb)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
@@ -183,7 +183,7 @@ func (r *Router) ask(ctx context.Context, service string, known feed) (*bool, er
 	if latest == nil {
 		return nil, nil // nothing is known of it
 	}
-	a, err := decode[availability](latest.Data)
+	a, err := decode[availabilityEntry](latest.Data)
 	return a.Available, err
 }
 
@@ -196,9 +196,9 @@ func decode[T any](body []byte) (T, error) {
 	return event.Data, nil
 }
 
-// token writes a name as it stands in subjects and keys: bytes other than
+// encodeToken writes a name as it stands in subjects and keys: bytes other than
 // A-Za-z0-9_- become =XX, so that "Voice Inbound" is Voice=20Inbound.
-func token(name string) string {
+func encodeToken(name string) string {
 	var b strings.Builder
 	for _, c := range []byte(name) {
 		if c == '_' || c == '-' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {

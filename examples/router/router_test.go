@@ -32,7 +32,7 @@ func TestOnlyAFreshLiveFeedIsTrusted(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := test.feed.stale(now, time.Minute)
+			got := test.feed.staleReason(now, time.Minute)
 			if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 				t.Errorf("stale is %q, want %q in it", got, test.want)
 			}
@@ -53,7 +53,7 @@ func TestToken(t *testing.T) {
 	for name, want := range map[string]string{
 		"sales-1_x": "sales-1_x", "Voice Inbound": "Voice=20Inbound", "a.b": "a=2Eb", "é=*": "=C3=A9=3D=2A",
 	} {
-		if got := token(name); got != want {
+		if got := encodeToken(name); got != want {
 			t.Errorf("token(%q) is %q, want %q", name, got, want)
 		}
 	}
@@ -99,7 +99,7 @@ func TestALaggingView(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	router, err := Open(ctx, js, "acme", time.Minute)
+	router, err := OpenRouter(ctx, js, "acme", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

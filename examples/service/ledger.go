@@ -40,7 +40,7 @@ func OpenLedger(name string) (*Ledger, error) {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
 	l := &Ledger{file: file, done: map[string]bool{}}
-	whole, lines := int64(0), bufio.NewReader(file)
+	complete, lines := int64(0), bufio.NewReader(file)
 	for {
 		text, err := lines.ReadBytes('\n')
 		if err != nil {
@@ -52,9 +52,9 @@ func OpenLedger(name string) (*Ledger, error) {
 			return nil, fmt.Errorf("read the ledger: %q: %w", bytes.TrimSpace(text), err)
 		}
 		l.done[line.ID] = true
-		whole += int64(len(text))
+		complete += int64(len(text))
 	}
-	if err := file.Truncate(whole); err != nil {
+	if err := file.Truncate(complete); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("cut off the unfinished line of the ledger: %w", err)
 	}

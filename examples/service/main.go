@@ -94,14 +94,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("read the consumer %s: %w", *durable, err)
 		}
-		if err := handle(ledger, msg); err != nil {
+		if err := handleMessage(ledger, msg); err != nil {
 			return err
 		}
 	}
 }
 
-// handle does the work of one event, and acknowledges it only then.
-func handle(ledger *Ledger, msg jetstream.Msg) error {
+// handleMessage does the work of one event, and acknowledges it only then.
+func handleMessage(ledger *Ledger, msg jetstream.Msg) error {
 	err := ledger.Write(msg.Data())
 	switch {
 	case errors.Is(err, errUnreadable):
