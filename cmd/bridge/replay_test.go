@@ -156,7 +156,7 @@ func TestReplayOverForeignMessages(t *testing.T) {
 		result := runCommand(t, t.Context(), nil, "verify", file)
 		code := "schema"
 		if len(args) > 1 {
-			code = "stray" // since it is known that they have no headers
+			code = "foreign" // since it is known that they have no headers
 		}
 		if want := fmt.Sprintf("%s %d", code, len(foreign)); result.status != exitFailed || !strings.Contains(result.stdout, want) {
 			t.Errorf("%v: verify has status %d, want %q\n%s%s", args, result.status, want, result.stdout, result.stderr)

@@ -157,12 +157,12 @@ func TestTermination(t *testing.T) {
 			p := lead(t, s)
 			s.server.Close()
 			s.tenant.SetState("anna", "busy", "")
-			p.waitForLog("holding the batch")
+			p.waitForLog("retrying the same batch")
 			return p
 		}, exitFailed, "shutdown: last batch was not acknowledged", 0},
 		"while it waits for NATS": {func(t *testing.T, s *processTest) *process {
 			p := startProcess(t, binary, append(s.env, "NATS_URL=nats://127.0.0.1:1"))
-			p.waitForLog("waiting for it")
+			p.waitForLog("does not answer, retrying")
 			return p
 		}, exitOK, "", 0},
 		"while it waits for a leader": {func(t *testing.T, s *processTest) *process {
@@ -197,7 +197,7 @@ func TestTermination(t *testing.T) {
 		p := lead(t, s)
 		s.server.Close() // the first signal would take seconds
 		s.tenant.SetState("anna", "busy", "")
-		p.waitForLog("holding the batch")
+		p.waitForLog("retrying the same batch")
 		p.signal(syscall.SIGTERM)
 		<-time.After(200 * time.Millisecond) // the program must have heard the first one
 		p.signal(syscall.SIGTERM)

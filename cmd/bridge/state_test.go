@@ -135,7 +135,7 @@ func TestForeignMessages(t *testing.T) {
 		t.Errorf("%v\n%s", err, j.stdout)
 	}
 	v := runCommand(t, t.Context(), env, "verify")
-	if v.status != exitFailed || !strings.Contains(v.stdout, "UNSOUND  stray 5\n") {
+	if v.status != exitFailed || !strings.Contains(v.stdout, "UNSOUND  foreign 5\n") {
 		t.Errorf("status %d\n%s%s", v.status, v.stdout, v.stderr)
 	}
 	for _, want := range sequences {
@@ -143,7 +143,7 @@ func TestForeignMessages(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, v.stdout)
 		}
 	}
-	if own := runCommand(t, t.Context(), env, "verify", "--tenant", "acme"); !strings.Contains(own.stdout, "UNSOUND  stray 3\n") {
+	if own := runCommand(t, t.Context(), env, "verify", "--tenant", "acme"); !strings.Contains(own.stdout, "UNSOUND  foreign 3\n") {
 		t.Errorf("the tenant alone:\n%s", own.stdout)
 	}
 }
