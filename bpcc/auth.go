@@ -23,6 +23,10 @@ type Token struct {
 // 401 ends it earlier.
 const defaultTokenTTL = 10 * time.Minute
 
+// longestLife is more than any token lives. What is said to live longer is no number
+// of seconds.
+const longestLife = 100 * 365 * 24 * time.Hour
+
 // currentSecret is the secret to log in with now; fixed is that of the configuration.
 func (c *Client) currentSecret(fixed string) string {
 	if c.config.Secret != nil {
@@ -74,7 +78,7 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 		return Token{}, err
 	}
 	seconds, err := t.ExpiresIn.asInt()
-	if err != nil || t.AccessToken == "" {
+	if err != nil || t.AccessToken == "" || seconds < 0 || seconds > int(longestLife/time.Second) {
 		return Token{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no access_token, or an expires_in that is not in seconds", Err: err}
 	}
 	ttl := time.Duration(seconds) * time.Second

@@ -219,19 +219,20 @@ func (b *progress) update(m message) {
 		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), formatTime(m.stored))
 }
 
-// doneShare is how much of the stretch lies behind m, from 0 to 1.
+// doneShare is how much of the stretch lies behind m, from 0 to 1. Of two messages the
+// later one may bear the earlier time: servers' clocks differ.
 func (b *progress) doneShare(m message) float64 {
 	done, all := float64(b.count), float64(b.count)+float64(m.pending)
 	switch {
 	case b.streamRange.to > 0:
-		done, all = float64(m.seq-b.firstMessage.seq), float64(b.streamRange.to-b.firstMessage.seq)
+		done, all = float64(m.seq)-float64(b.firstMessage.seq), float64(b.streamRange.to)-float64(b.firstMessage.seq)
 	case !b.streamRange.until.IsZero():
 		done, all = m.stored.Sub(b.firstMessage.stored).Seconds(), b.streamRange.until.Sub(b.firstMessage.stored).Seconds()
 	}
 	if all <= 0 {
 		return 1
 	}
-	return min(done/all, 1)
+	return min(max(done/all, 0), 1)
 }
 
 // close leaves the line as it was.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -312,5 +313,41 @@ func TestProgress(t *testing.T) {
 	b.close()
 	if text := out.String(); !strings.Contains(text, " 50%  2 events") || !strings.HasSuffix(text, "\r\x1b[K") {
 		t.Errorf("the bar is %q", text)
+	}
+}
+
+// TestProgressBounds draws the bar of a replay for whatever a stream may tell: times that go
+// back, and counts that are not true.
+func TestProgressBounds(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		s    streamRange
+		m    message // after one of sequence 10, stored at 10:00
+		want string
+	}{
+		"half":             {streamRange{}, message{seq: 11, stored: at, pending: 2}, " 50%"},
+		"to a sequence":    {streamRange{to: 30}, message{seq: 15, stored: at}, " 25%"},
+		"beyond its end":   {streamRange{to: 30}, message{seq: 99, stored: at}, "100%"},
+		"before its start": {streamRange{to: 30}, message{seq: 5, stored: at}, "  0%"},
+		"end before start": {streamRange{to: 5}, message{seq: 11, stored: at}, "100%"},
+		"until a time":     {streamRange{until: timeFlag{at.Add(4 * time.Minute)}}, message{seq: 11, stored: at.Add(time.Minute)}, " 25%"},
+		"a time before":    {streamRange{until: timeFlag{at.Add(time.Minute)}}, message{seq: 11, stored: at.Add(-time.Hour)}, "  0%"},
+		"until that time":  {streamRange{until: timeFlag{at}}, message{seq: 11, stored: at.Add(-time.Hour)}, "100%"},
+		"no time":          {streamRange{until: timeFlag{at.Add(time.Minute)}}, message{seq: 11}, "  0%"},
+		"the most pending": {streamRange{}, message{seq: 11, stored: at, pending: math.MaxUint64}, "  0%"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			b := newProgress(&out, test.s)
+			b.update(message{seq: 10, stored: at})
+			b.startedAt = b.startedAt.Add(-time.Minute) // what takes no time has no bar
+			b.update(test.m)
+			if !strings.Contains(out.String(), "] "+test.want) {
+				t.Errorf("want %s in %q", test.want, out.String())
+			}
+		})
 	}
 }

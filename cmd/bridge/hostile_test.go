@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"runtime/debug"
+	"testing"
+	"time"
+
+	"bpcc-nats/bridge"
+	"bpcc-nats/internal/hostile"
+)
+
+// TestHostileEvents puts every kind of wrong value in every place of an event of each
+// type, as the stream and the view may hold them: no command panics that prints them.
+func TestHostileEvents(t *testing.T) {
+	t.Parallel()
+	c := &bridge.Config{CheckpointInterval: 30 * time.Second}
+	types, n := map[string]bool{}, 0
+	for _, event := range goldenDay(t) {
+		var e struct{ Type string }
+		if err := json.Unmarshal([]byte(event), &e); err != nil {
+			t.Fatal(err)
+		}
+		if types[e.Type] {
+			continue
+		}
+		types[e.Type] = true
+		for change := range hostile.Changes([]byte(event)) {
+			n++
+			showAll(t, e.Type+" "+change.String(), change.Apply([]byte(event)), c)
+		}
+	}
+	if len(types) < 15 {
+		t.Errorf("%d types of events only", len(types))
+	}
+	t.Logf("%d events", n)
+}
+
+// showAll prints an event in all ways that there are.
+func showAll(t *testing.T, what string, body []byte, c *bridge.Config) {
+	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			t.Errorf("%s: panic: %v\n%s", what, p, debug.Stack())
+		}
+	}()
+	r := renderer{w: io.Discard, colour: true, width: 60}
+	if err := r.event(body); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	p := &program{stdout: io.Discard, stderr: io.Discard}
+	pic := &viewSnapshot{At: time.Now()}
+	for _, kind := range []string{"agent", "service", "availability", "totals", "threshold", "feed", "else"} {
+		// Of an entry that cannot be read the picture says so.
+		_ = pic.addEntry(bridge.ViewEntry{Tenant: "acme", Key: kind + ".x", Kind: kind, Value: body}, c)
+	}
+	if err := p.writeView(pic, true); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	if _, err := json.Marshal(pic); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	out := bufio.NewWriter(io.Discard)
+	for _, meta := range []bool{false, true} {
+		replay := replayer{types: []string{"agent.*"}, meta: meta}
+		replay.wanted(message{body: body})
+		if err := replay.writeLine(out, message{seq: 1, body: body}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+// Package hostile makes wrong answers out of right ones, for tests of programs that
+// read what a server says: whatever that is, they must not panic.
+package hostile
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// values are put in the place of each value, one after the other.
+var values = [...]any{
+	nil, json.Number("0"), json.Number("-1"), json.Number("1e99"), json.Number("9223372036854775807"), json.Number("18446744073709551615"), "", "x", "-1", "0001-01-01T00:00:00Z",
+	true, []any{}, []any{nil}, map[string]any{}, map[string]any{"x": nil},
+}
+
+// Change puts another value in one place of a JSON text.
+type Change struct {
+	path  []string
+	value any
+}
+
+// Changes are all changes of a JSON text: every wrong value in every place, an array
+// standing for its elements by the first of them. Of what is no JSON there are none.
+func Changes(body []byte) iter.Seq[Change] {
+	return func(yield func(Change) bool) {
+		v, err := parse(body)
+		if err != nil {
+			return
+		}
+		for _, path := range paths(v) {
+			for _, value := range values {
+				if !yield(Change{path, value}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// String names the place and the value.
+func (c Change) String() string {
+	value, err := json.Marshal(c.value)
+	if err != nil {
+		value = []byte(err.Error())
+	}
+	return fmt.Sprintf("%s = %s", strings.Join(c.path, "."), value)
+}
+
+// Apply changes a JSON text that need not be the one that the change is of. A text
+// without such a place is returned as it is.
+func (c Change) Apply(body []byte) []byte {
+	v, err := parse(body)
+	if err != nil {
+		return body
+	}
+	out, err := json.Marshal(put(v, c.path, c.value))
+	if err != nil {
+		return body
+	}
+	return out
+}
+
+func parse(body []byte) (v any, err error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	err = d.Decode(&v)
+	return v, err
+}
+
+// paths are the places of all values, the whole one first.
+func paths(v any, at ...string) [][]string {
+	out := [][]string{slices.Clone(at)}
+	switch v := v.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			out = append(out, paths(v[name], append(at, name)...)...)
+		}
+	case []any:
+		if len(v) > 0 {
+			out = append(out, paths(v[0], append(at, "0")...)...)
+		}
+	}
+	return out
+}
+
+// put is v with another value at a path.
+func put(v any, path []string, value any) any {
+	if len(path) == 0 {
+		return value
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		if _, there := v[path[0]]; there {
+			v[path[0]] = put(v[path[0]], path[1:], value)
+		}
+	case []any:
+		if len(v) > 0 {
+			v[0] = put(v[0], path[1:], value)
+		}
+	}
+	return v
+}
