@@ -39,7 +39,7 @@ func (c *Client) currentSecret(fixed string) string {
 	return fixed
 }
 
-// SecretChanged tells whether the secret is another by now than that of the last
+// SecretChanged reports whether the secret is another by now than that of the last
 // login: a reason to try again soon if that was refused.
 func (c *Client) SecretChanged() bool {
 	if c.config.Secret == nil {
@@ -144,7 +144,7 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	return Session{Privileges: s.Privileges, UserID: s.UserID}, nil
 }
 
-// LoggedIn tells whether the client holds a session that, as far as it can
+// LoggedIn reports whether the client holds a session that, as far as it can
 // know, still lives. Only a request can tell for sure.
 func (c *Client) LoggedIn() bool {
 	c.mu.Lock()

@@ -92,7 +92,7 @@ func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string
 	return names, nil
 }
 
-// Available tells whether at least one agent is ready for the service (Get
+// Available reports whether at least one agent is ready for the service (Get
 // Available Agents). It needs no login and no subscription; how the server
 // answers for a service it does not know is not documented.
 func (c *Client) Available(ctx context.Context, service string) (bool, error) {

@@ -166,7 +166,7 @@ func syntaxFault(body []byte) (at int, text string) {
 	return at, err.Error()
 }
 
-// isTruncated tells whether a body is the beginning of some JSON text.
+// isTruncated reports whether a body is the beginning of some JSON text.
 func isTruncated(body []byte) bool {
 	err := json.NewDecoder(bytes.NewReader(body)).Decode(new(json.RawMessage))
 	var syntax *json.SyntaxError

@@ -56,7 +56,7 @@ type fields struct {
 
 func (f fields) has(name string) bool { _, ok := f.values[name]; return ok }
 
-// missing tells whether a name is missing for no reason found before.
+// missing reports whether a name is missing for no reason found before.
 func (f fields) missing(name string) bool { return !f.has(name) && !f.suppressed[name] }
 
 // text is the text of a scalar, "" when there is none.
@@ -151,7 +151,7 @@ func (c *checker) checkApp(m member) {
 	}
 }
 
-// checkGrids checks a section of grids and tells whether there is any.
+// checkGrids checks a section of grids and reports whether there is any.
 func (c *checker) checkGrids(f fields, name, where, kind string) bool {
 	grids := c.readArray(f, name, where)
 	first := map[flexString]int{}
@@ -377,7 +377,7 @@ func (c *checker) readArray(f fields, name, where string) []node {
 	return n.items
 }
 
-// checkScalar tells whether a member is of one of the kinds, or not there.
+// checkScalar reports whether a member is of one of the kinds, or not there.
 func (c *checker) checkScalar(f fields, name, where, kinds, want string) bool {
 	n, ok := f.values[name]
 	if !ok || strings.IndexByte(kinds, n.kind) >= 0 {

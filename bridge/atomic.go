@@ -15,7 +15,7 @@ import (
 )
 
 // A line carries one atomic batch after the other, as long as all are answered. It hears the server's answers to
-// the first message of each, which tells whether the batch was taken on, and to the
+// the first message of each, which reports whether the batch was taken on, and to the
 // last one, which closes it.
 //
 // On the wire it is what jetstreamext.PublishMsgBatch does. But that makes texts and

@@ -37,7 +37,7 @@ func newRebalancer(instance string, tenants int, log *slog.Logger) *rebalancer {
 	return &rebalancer{instance: instance, tenants: tenants, log: log}
 }
 
-// atCapacity tells whether this instance should let others take a free lease first.
+// atCapacity reports whether this instance should let others take a free lease first.
 func (s *rebalancer) atCapacity() bool {
 	share := s.share.Load()
 	return share > 0 && s.leading.Load() >= share

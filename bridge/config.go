@@ -151,7 +151,7 @@ const (
 	ForBridge
 )
 
-// Embedded tells whether no NATS server is named, so that one runs inside.
+// Embedded reports whether no NATS server is named, so that one runs inside.
 func (c *Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == "" }
 
 // interruptAfter is how long the source may go unseen before the feed is interrupted.

@@ -84,14 +84,14 @@ func (c *Config) dial(options []nats.Option) (*nats.Conn, error) {
 	return nats.Connect(c.NATSURL, options...)
 }
 
-// refusedCredentials tells whether the server knows who asks, or nobody such,
+// refusedCredentials reports whether the server knows who asks, or nobody such,
 // and refuses.
 func refusedCredentials(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
 		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
-// isTransientConnect tells whether a failure to connect may pass by itself: nobody listens,
+// isTransientConnect reports whether a failure to connect may pass by itself: nobody listens,
 // no name is found, the server goes down while it answers.
 func isTransientConnect(err error) bool {
 	var network net.Error

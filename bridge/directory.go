@@ -73,7 +73,7 @@ func (p *directoryPoller) runDirectories(ctx context.Context) {
 	}
 }
 
-// pollDirectories lists each directory once and tells whether all of them answered.
+// pollDirectories lists each directory once and reports whether all of them answered.
 func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
 	byID := func(fetch func(context.Context) ([]bpcc.Ref, error)) func(context.Context) (map[string]string, error) {
 		return func(ctx context.Context) (map[string]string, error) {

@@ -140,7 +140,7 @@ func (f *Fleet) Health() []Health {
 
 // fleetHealth is what the probes of a process with many tenants answer.
 type fleetHealth struct {
-	// Ready tells whether any tenant is: one with wrong credentials must not
+	// Ready reports whether any tenant is: one with wrong credentials must not
 	// take the others' probes down.
 	Ready   bool     `json:"ready"`
 	Tenants []Health `json:"tenants"`

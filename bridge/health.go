@@ -33,7 +33,7 @@ type Health struct {
 	ObservedUntil *time.Time `json:"observed_until,omitempty"`
 	// Committed is when the stream last acknowledged anything.
 	Committed *time.Time `json:"committed,omitempty"`
-	// Ready tells whether traffic may rely on this instance: a leader with a
+	// Ready reports whether traffic may rely on this instance: a leader with a
 	// fresh feed, or a warm standby.
 	Ready bool `json:"ready"`
 	// Reason says why it is not ready.
@@ -55,7 +55,7 @@ type leaderStats struct {
 	raised   map[engine.FiringRule]int
 }
 
-// set tells whether the role has changed, or the term.
+// set reports whether the role has changed, or the term.
 func (h *healthState) set(v Health, f leaderStats) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

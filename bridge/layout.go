@@ -159,7 +159,7 @@ func subscribedStats(sub bpcc.Subscription) map[diff.Kind][]string {
 	return asked
 }
 
-// globMatcher tells whether a name matches one of the globs; without any, none does.
+// globMatcher reports whether a name matches one of the globs; without any, none does.
 // It remembers what it was asked, since the names are few and asked for at every
 // poll, and so is for one goroutine.
 func globMatcher(patterns []string) func(string) bool {

@@ -107,7 +107,7 @@ func (l *lease) tryAcquire(ctx context.Context) error {
 	return l.createKey(ctx)
 }
 
-// unclaimed tells whether the lease has been free for so long that nobody with
+// unclaimed reports whether the lease has been free for so long that nobody with
 // room will take it.
 func (l *lease) unclaimed(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

@@ -214,7 +214,7 @@ func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err
 	return snapshotSeq, batch.flush()
 }
 
-// belongsTo tells whether a page can show a message: it is an event, and of the
+// belongsTo reports whether a page can show a message: it is an event, and of the
 // tenant, by its token. The rest is not the bridge's.
 func belongsTo(tenant string, body []byte) bool {
 	v, err := event.ReadEnvelope(body)

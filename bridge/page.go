@@ -128,7 +128,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mux.ServeHTTP(w, r)
 }
 
-// allowedHost tells whether a request's Host may be this server's.
+// allowedHost reports whether a request's Host may be this server's.
 func (p *Page) allowedHost(host string) bool {
 	listen, _, err := net.SplitHostPort(p.config.HTTP)
 	if err != nil || !isLoopback(listen) {

@@ -91,7 +91,7 @@ func (r *Recorder) acknowledge(result *engine.Batch) {
 	}
 }
 
-// redacts tells whether there is something to be kept out of the recording.
+// redacts reports whether there is something to be kept out of the recording.
 func (r *Recorder) redacts() bool {
 	c := r.bridge.config
 	return len(c.RedactStats) > 0 || c.PseudonymKey != ""

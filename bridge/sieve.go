@@ -90,7 +90,7 @@ func (v *bisector) bisect(ctx context.Context, list []statRef) error {
 	return v.bisect(ctx, list[half:])
 }
 
-// probe tells whether the server takes a subscription to a list of statistics.
+// probe reports whether the server takes a subscription to a list of statistics.
 func (v *bisector) probe(ctx context.Context, list []statRef) (bool, error) {
 	probeKey := fmt.Sprintf("%q with %q", list, v.accepted)
 	if ok, known := v.probeResults[probeKey]; known {

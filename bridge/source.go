@@ -248,7 +248,7 @@ func (s *source) subscribeAndFetch(ctx context.Context) (bpcc.Response, error) {
 // repeated in haste.
 var errLogin = errors.New("log in")
 
-// refusedLogin tells whether the server has refused the secret.
+// refusedLogin reports whether the server has refused the secret.
 func refusedLogin(err error) bool { return errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth) }
 
 func (s *source) login(ctx context.Context) error {

@@ -145,7 +145,7 @@ const (
 	serverErrorClass                     = 500   // the class of answers that may be others later
 )
 
-// IsTransient tells whether what kept [Provision] from its work may pass by itself:
+// IsTransient reports whether what kept [Provision] from its work may pass by itself:
 // no answer, no leader, fewer servers than replicas. Else a person must mend it.
 func IsTransient(err error) bool {
 	var api *jetstream.APIError
@@ -176,7 +176,7 @@ func provision(ctx context.Context, js jetstream.JetStream, c *Config, want jets
 	return p, err
 }
 
-// judge tells whether a stream can serve: the error is [ErrServerVersion] or
+// judge reports whether a stream can serve: the error is [ErrServerVersion] or
 // [ErrStream] if not, and differs is what the bridge can live with.
 func judge(c *Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
 	if err := checkLeader(info); err != nil {

@@ -175,7 +175,7 @@ func (b *Bridge) leaseRetryInterval(ttl time.Duration) time.Duration {
 	return min(b.config.PollInterval, time.Second, ttl/4)
 }
 
-// atCapacity tells whether this process leads its share of many tenants.
+// atCapacity reports whether this process leads its share of many tenants.
 func (b *Bridge) atCapacity() bool { return b.rebalancer != nil && b.rebalancer.atCapacity() }
 
 // countLeading counts this tenant among those that the process leads, until undone.

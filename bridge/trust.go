@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// isLoopback tells whether a host is this machine for sure. What a name other than
+// isLoopback reports whether a host is this machine for sure. What a name other than
 // localhost leads to can change.
 func isLoopback(host string) bool {
 	if ip, err := netip.ParseAddr(host); err == nil {

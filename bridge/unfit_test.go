@@ -137,7 +137,7 @@ func (w *testEnv) pair() (every func(what string, so func(bridge.Health) bool), 
 
 func builtEvents(h bridge.Health) bool { return h.Ready }
 
-// refused tells whether a bridge stands by, and its probe says why.
+// refused reports whether a bridge stands by, and its probe says why.
 func refused(why string) func(bridge.Health) bool {
 	return func(h bridge.Health) bool {
 		return h.Role == "standby" && !h.Ready && strings.Contains(h.Reason, why)
@@ -271,7 +271,7 @@ func TestOldServer(t *testing.T) {
 	}
 
 	stopOld()
-	s = natsServer(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
+	natsServer(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
 	w.waitFor("agent.anna.state_changed", 2)
 	every("be ready again", builtEvents)
 	w.auditStream()

@@ -163,7 +163,7 @@ func startCluster(t *testing.T) string {
 	return servers[0].ClientURL()
 }
 
-// hasMetaLeader tells whether one of the servers leads the cluster's metadata.
+// hasMetaLeader reports whether one of the servers leads the cluster's metadata.
 func hasMetaLeader(servers []*server.Server) bool {
 	for _, s := range servers {
 		if s.JetStreamIsLeader() {

@@ -63,7 +63,7 @@ func (c *Changes) Stats(i int) []string {
 	return c.state.changedStats(int(c.list[i].entity.grid), c.list[i].changedCols)
 }
 
-// ShortTexts tells whether a statistic that differs may have a text of one byte at most,
+// ShortTexts reports whether a statistic that differs may have a text of one byte at most,
 // both before the ith change and after it.
 func (c *Changes) ShortTexts(i int) bool {
 	return c.list[i].builtIndex >= 0 || c.list[i].changedCols&shortBit != 0

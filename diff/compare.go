@@ -354,7 +354,7 @@ func gridsOf(places []gridRow) gridSet {
 	return set
 }
 
-// countAbsence counts an absence, unless it is held, and tells whether it is now to be
+// countAbsence counts an absence, unless it is held, and reports whether it is now to be
 // believed.
 func (c *comparison) countAbsence(e *entity, heldBack bool) bool {
 	if heldBack {
@@ -364,7 +364,7 @@ func (c *comparison) countAbsence(e *entity, heldBack bool) bool {
 	return e.rare.missedSnapshots >= c.options.DisappearAfter
 }
 
-// provesAbsence tells whether the snapshot would show the entity if it were there.
+// provesAbsence reports whether the snapshot would show the entity if it were there.
 func (c *comparison) provesAbsence(g *group, e *entity) bool {
 	grids := e.rare.lastGrids
 	if grids == nil {
@@ -374,7 +374,7 @@ func (c *comparison) provesAbsence(g *group, e *entity) bool {
 	return !c.anyCut(c.snap, grids) && !slices.ContainsFunc(grids, func(i int) bool { return c.layout.Grids[i].ID == "" })
 }
 
-// holdMassDeparture tells whether the absences of a kind are a mass departure that has not
+// holdMassDeparture reports whether the absences of a kind are a mass departure that has not
 // lasted long enough to be believed.
 func (c *comparison) holdMassDeparture(g *group) bool {
 	missing := 0

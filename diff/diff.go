@@ -74,15 +74,15 @@ type Options struct {
 
 // ReentryTest is a test for changes that no statistic tells.
 type ReentryTest struct {
-	// Clock tells whether the layout's clock, which went from one number of
+	// Clock reports whether the layout's clock, which went from one number of
 	// seconds to another, is worth a look at the images. It is asked of every
 	// entity that has a clock, and must not say no where Images would say yes.
 	Clock func(before, after int) bool
-	// Images tells whether it is a change.
+	// Images reports whether it is a change.
 	Images func(kind Kind, seen, now Image) bool
 }
 
-// needsImages tells whether the images of a row must be looked at.
+// needsImages reports whether the images of a row must be looked at.
 func (n *ReentryTest) needsImages(before, after int32) bool {
 	if before == noClock || after == noClock {
 		return false
@@ -166,12 +166,12 @@ func (s *State) checkEmptied(snap *Snapshot, o Options) error {
 	return nil
 }
 
-// allEmpty tells whether no grid of the kind has a row.
+// allEmpty reports whether no grid of the kind has a row.
 func (s *State) allEmpty(snap *Snapshot, kind Kind) bool {
 	return !slices.ContainsFunc(s.layout.gridsOf(kind), func(i int) bool { return snap.Rows(i) > 0 })
 }
 
-// anyCut tells whether one of the grids is as long as its limit.
+// anyCut reports whether one of the grids is as long as its limit.
 func (s *State) anyCut(snap *Snapshot, grids gridSet) bool {
 	return slices.ContainsFunc(grids, func(i int) bool {
 		return s.layout.Grids[i].Limit > 0 && snap.Rows(i) >= s.layout.Grids[i].Limit

@@ -56,7 +56,7 @@ func (e *entity) ensureRare() *rareState {
 	return e.rare
 }
 
-// unpackable tells whether the published image cannot be packed.
+// unpackable reports whether the published image cannot be packed.
 func (e *entity) unpackable() bool { return e.rare != nil && !e.rare.image.IsZero() }
 
 // gridRows lists where the last snapshot shows the entity, in the order of the

@@ -65,14 +65,14 @@ func NewImage(stats ...Stat) Image {
 	return Image{newFieldSet(all), string(pack)}
 }
 
-// IsZero tells whether this is the image of no entity; one that knows nothing
+// IsZero reports whether this is the image of no entity; one that knows nothing
 // is not.
 func (m Image) IsZero() bool { return m.fields == nil }
 
-// Plain tells whether JSON can hold all texts as they are, for sure.
+// Plain reports whether JSON can hold all texts as they are, for sure.
 func (m Image) Plain() bool { return !m.IsZero() && m.pack[0] == asciiPack }
 
-// Equal tells whether two images know the same texts in the same order.
+// Equal reports whether two images know the same texts in the same order.
 func (m Image) Equal(other Image) bool {
 	if m.fields == other.fields {
 		return packBody(m.pack) == packBody(other.pack)

@@ -76,7 +76,7 @@ func (p *parser) addSameRun(g, i int, old []row, next int) (end, nextPrev int) {
 	return i, next
 }
 
-// sameBytes tells whether the row at i has the same bytes as an older one. What
+// sameBytes reports whether the row at i has the same bytes as an older one. What
 // was a whole row is one.
 func (p *parser) sameBytes(i int, old *row) bool {
 	was := p.prev.body[old.from:old.to]

@@ -165,7 +165,7 @@ func newOracle() *oracle {
 	return &oracle{known: entityTexts{}, grids: map[string][]int{}, missed: map[string]int{}}
 }
 
-// empty tells whether a grid has lost all its rows.
+// empty reports whether a grid has lost all its rows.
 func (o *oracle) empty(l *diff.Layout, s parsedBody) bool {
 	for kind, entities := range o.known {
 		for id := range entities {

@@ -9,7 +9,7 @@ import (
 
 // A pack holds texts one behind the other, each with its length before it. It
 // is how images are kept: without the names, which all of a kind share, and
-// without a pointer to each text. Its first byte tells whether JSON can hold all
+// without a pointer to each text. Its first byte reports whether JSON can hold all
 // the texts as they are.
 const (
 	asciiPack = 'p' // they are ASCII that needs no escapes, and less than 127 bytes each
@@ -76,7 +76,7 @@ func rawText(pack string) string {
 	return pack[:len(pack)-len(rest)]
 }
 
-// packImage packs an image of a kind, and tells whether that can be done: whether
+// packImage packs an image of a kind, and reports whether that can be done: whether
 // it has no other statistics than those of the kind, in their order.
 func (k *compiledKind) packImage(image Image) (string, bool) {
 	if image.fields == k.fields {
@@ -211,7 +211,7 @@ func isPlainWord(s string, i int) bool {
 	return w&0x8080808080808080 == 0 && specialIn(w) == 8
 }
 
-// isPlain tells whether JSON can hold all of a text as it is, and it is ASCII.
+// isPlain reports whether JSON can hold all of a text as it is, and it is ASCII.
 func isPlain(s string) bool { return PlainPrefix(s) == len(s) }
 
 // AppendText writes s as a JSON string, as encoding/json does where it need not

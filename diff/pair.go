@@ -165,7 +165,7 @@ func (g *compiledGrid) newMatchers(k *compiledKind) []columnMatcher {
 	return steps
 }
 
-// matchesAt tells whether a column begins at i, with room to look at its text.
+// matchesAt reports whether a column begins at i, with room to look at its text.
 func (c *columnMatcher) matchesAt(b []byte, i int) bool {
 	return i+24 <= len(b) && binary.LittleEndian.Uint64(b[i:])&c.mask == c.word
 }

@@ -17,7 +17,7 @@ type parser struct {
 	newKeys      map[string]bool // keys of a grid's rows that have nothing beside them
 }
 
-// parseBody tells whether it could read the body.
+// parseBody reports whether it could read the body.
 func (p *parser) parseBody(body []byte) bool {
 	p.body = body
 	p.snap.reset(p.layout, body, p.prev)

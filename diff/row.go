@@ -42,7 +42,7 @@ const (
 	rowVolatileOnly                  // other bytes, but nothing that is told differs
 )
 
-// noEscapes tells whether there is no backslash in a row.
+// noEscapes reports whether there is no backslash in a row.
 func noEscapes(row []byte) bool { return bytes.IndexByte(row, '\\') < 0 }
 
 // span is where a value stands in a body; the zero span is none.
@@ -149,14 +149,14 @@ func (g *compiledGrid) readFast(b []byte, i, n int, values []span) (int, int) {
 // highBits are the highest bits of the bytes of a word.
 const highBits = 0x8080808080808080
 
-// matchesAt tells whether the member's name stands at i, as most bodies write it.
+// matchesAt reports whether the member's name stands at i, as most bodies write it.
 // There must be eight bytes to look at.
 func (m *member) matchesAt(b []byte, i int) bool {
 	return m.mask != 0 && binary.LittleEndian.Uint64(b[i:])&m.mask == m.word
 }
 
 // scanShortString measures a string without escapes that begins at i, in bytes with its
-// quotes, and tells whether it is ASCII and which byte stands right behind it. It
+// quotes, and reports whether it is ASCII and which byte stands right behind it. It
 // sees only strings with a few bytes more behind them; 0 stands behind none.
 func scanShortString(b []byte, i int) (length int, ascii bool, follower byte) {
 	if b[i] != '"' {
@@ -327,7 +327,7 @@ func (g *compiledGrid) compareFast(b []byte, i int, old []byte, j, n int, r *row
 	return n, i, j
 }
 
-// isPlainToken tells whether a value is a string that stands for just the bytes
+// isPlainToken reports whether a value is a string that stands for just the bytes
 // between its quotes, and is not cut.
 func isPlainToken(token []byte) bool {
 	return token[0] == '"' && len(token) <= textLimit && isPlain(string(token[1:len(token)-1]))

@@ -31,7 +31,7 @@ func expect(b []byte, i int, c byte) int {
 	return -1
 }
 
-// hasByte tells whether the text has c at i.
+// hasByte reports whether the text has c at i.
 func hasByte(b []byte, i int, c byte) bool { return i < len(b) && b[i] == c }
 
 // specialIn gives the index of the first byte of a word that is a quote, a

@@ -13,7 +13,7 @@ type Selection struct {
 func NewSelection(stats ...string) Selection { return Selection{stats: stats} }
 
 // Read puts the text of each statistic into texts, in the order of the selection.
-// The nth bit of known tells whether the image knows the nth of them.
+// The nth bit of known reports whether the image knows the nth of them.
 func (s *Selection) Read(m Image, texts []string) (known uint64) {
 	clear(texts)
 	if m.IsZero() {

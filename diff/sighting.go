@@ -32,7 +32,7 @@ func (v EntityView) Text(stat string) string {
 	return text
 }
 
-// OneOf tells whether the text of a statistic is one of these.
+// OneOf reports whether the text of a statistic is one of these.
 func (v EntityView) OneOf(stat string, texts []string) bool {
 	if v.group.compiled != nil && v.entity.grid != noGrid && v.state.layout.Rewrite == nil {
 		if i := v.group.compiled.statIndex(stat); i >= 0 {
@@ -100,7 +100,7 @@ func (s *State) Touched(kind Kind) iter.Seq[EntityView] {
 	}
 }
 
-// isFirstVolatileGrid tells whether a grid is the first whose row of the entity has ticked.
+// isFirstVolatileGrid reports whether a grid is the first whose row of the entity has ticked.
 func (s *State) isFirstVolatileGrid(e *entity, grid int) bool {
 	for _, p := range e.rare.gridRows {
 		if s.last.grids[p.grid].rows[p.row].status == rowVolatileOnly {

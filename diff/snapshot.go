@@ -83,7 +83,7 @@ func (s bitset) resized(n int) bitset {
 // Rows tells how many rows the grid with this index in the layout holds.
 func (s *Snapshot) Rows(grid int) int { return len(s.grids[grid].rows) }
 
-// Repeated tells whether the source has served the body of the snapshot before
+// Repeated reports whether the source has served the body of the snapshot before
 // once more. Only what [State.Parse] returns knows.
 func (s *Snapshot) Repeated() bool { return s.repeated }
 

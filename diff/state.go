@@ -76,7 +76,7 @@ func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
 	return snap, err
 }
 
-// MissingSince tells whether entities were left out by the last snapshot whose
+// MissingSince reports whether entities were left out by the last snapshot whose
 // departure is not believed yet, and when the last request that showed the first
 // of them was sent; zero if this State has not seen it.
 func (s *State) MissingSince() (seenUntil time.Time, any bool) {

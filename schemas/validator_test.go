@@ -126,7 +126,7 @@ func FuzzEvent(f *testing.F) {
 	})
 }
 
-// BenchmarkEvent tells whether a bridge can afford to judge all it publishes.
+// BenchmarkEvent reports whether a bridge can afford to judge all it publishes.
 func BenchmarkEvent(b *testing.B) {
 	v, err := schemas.New()
 	if err != nil {

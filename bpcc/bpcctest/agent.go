@@ -63,7 +63,7 @@ func (a *agent) state() string {
 	return a.State
 }
 
-// hasSkill tells whether the agent has the skill for one of the services.
+// hasSkill reports whether the agent has the skill for one of the services.
 func (a *agent) hasSkill(services map[string]bool) bool {
 	return slices.ContainsFunc(a.Services, func(s string) bool { return services[s] })
 }

@@ -47,7 +47,7 @@ func (f *Floor) scheduleUnlessChanged(wk *worker, d time.Duration, do func()) {
 	})
 }
 
-// isReady tells whether an agent can take a call, scripts' word included.
+// isReady reports whether an agent can take a call, scripts' word included.
 func (f *Floor) isReady(wk *worker) bool {
 	a := f.world.agents[wk.login]
 	return a != nil && a.State == "ready"

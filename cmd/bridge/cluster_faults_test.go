@@ -33,7 +33,7 @@ type injectedFault struct {
 }
 
 // fault is one kind of fault. It returns when what it has broken is running
-// again, and tells whether the bridge that led could not go on.
+// again, and reports whether the bridge that led could not go on.
 type fault struct {
 	kind   string
 	inject func(*faultInjector, context.Context) (leaderGone bool)

@@ -277,7 +277,7 @@ func (f *testFleet) serversHealthy() bool {
 	return true
 }
 
-// healthy tells whether the fleet could bear the next fault: all servers are
+// healthy reports whether the fleet could bear the next fault: all servers are
 // well, one bridge leads a live feed and the others are ready to take over.
 func (f *testFleet) healthy() bool {
 	if !f.serversHealthy() {
@@ -367,7 +367,7 @@ func freePorts(t *testing.T, n int) []int {
 	return ports
 }
 
-// sleep waits for d and tells whether ctx let it.
+// sleep waits for d and reports whether ctx let it.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():

@@ -139,7 +139,7 @@ func (a *historyAudit) addAvailability(r *record, entity string) {
 	a.checkWindow(r, entity, text(r.Data.Previous), after, *r.Data.Observed)
 }
 
-// refusedAt tells whether an answer without a picture came in the very millisecond
+// refusedAt reports whether an answer without a picture came in the very millisecond
 // that a checkpoint names, rounded down: the bridge logged in and asked again in it.
 func (a *historyAudit) refusedAt(at int, until time.Time) bool {
 	return a.termResponses[at].snapshot == nil && a.termResponses[at].arrived.Before(until.Add(time.Millisecond))
@@ -214,7 +214,7 @@ func (a *historyAudit) addResponse(r *record, x *response, last bool) []string {
 	return changed
 }
 
-// checkGap judges the time without sight that an answer ends. It tells whether the
+// checkGap judges the time without sight that an answer ends. It reports whether the
 // changes of that poll are changes over a gap.
 func (a *historyAudit) checkGap(r *record, x *response, last bool) (gap bool) {
 	if a.lastResponse == nil {
@@ -341,7 +341,7 @@ func (a *historyAudit) checkLongVersions(all []record) {
 	}
 }
 
-// observedFor tells whether a stretch of time has a part longer than long outside
+// observedFor reports whether a stretch of time has a part longer than long outside
 // of all told times without sight.
 func (a *historyAudit) observedFor(from, to time.Time, long time.Duration) (time.Time, bool) {
 	for _, s := range a.totals.gaps { // in order of time

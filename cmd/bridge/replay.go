@@ -114,7 +114,7 @@ func (r *replayer) setSpeed(text string) error {
 	return nil
 }
 
-// wanted tells whether a message is of a type that is asked for. What is no event
+// wanted reports whether a message is of a type that is asked for. What is no event
 // is of none; `bridge verify` complains of it.
 func (r *replayer) wanted(m message) bool {
 	if len(r.types) == 0 {

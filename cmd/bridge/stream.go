@@ -60,7 +60,7 @@ func (s *streamRange) validate() error {
 	return nil
 }
 
-// isPast tells whether a message lies beyond the stretch.
+// isPast reports whether a message lies beyond the stretch.
 func (s *streamRange) isPast(m message) bool {
 	return s.to > 0 && m.seq > s.to || !s.until.IsZero() && m.stored.After(s.until.Time)
 }

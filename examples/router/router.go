@@ -103,7 +103,7 @@ func (r *Router) apply(entry jetstream.KeyValueEntry) error {
 	return err
 }
 
-// Decide tells whether a call may be sent to a service now.
+// Decide reports whether a call may be sent to a service now.
 func (r *Router) Decide(ctx context.Context, service string) Decision {
 	r.mu.Lock()
 	known, available := r.feed, r.available[service]
