@@ -36,7 +36,7 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 	}
 	lastLogged := ""
 	for {
-		nc, err := c.dial(options)
+		nc, err := c.dial(ctx, options)
 		switch hint := natsHint(err); {
 		case err == nil:
 			r.conn.Store(nc)
@@ -46,6 +46,8 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 			return nil, fmt.Errorf("%w: %w; %s", ErrNATSAuth, err, hint)
 		case hint != "":
 			return nil, fmt.Errorf("connect to NATS: %w; %s", err, hint)
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("connect to NATS: %w", err)
 		case !isTransientConnect(err):
 			// A file, a context or an option is wrong; waiting mends nothing.
 			return nil, fmt.Errorf("connect to NATS: %w", err)
@@ -56,7 +58,7 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to NATS: %w", err)
+			return nil, fmt.Errorf("connect to NATS: %w: %w", context.Cause(ctx), err)
 		case <-time.After(reconnectWait):
 		}
 	}
@@ -76,7 +78,33 @@ func OpenJetStream(c *Config, nc *nats.Conn) (js jetstream.JetStream, err error)
 	return js, nil
 }
 
-func (c *Config) dial(options []nats.Option) (*nats.Conn, error) {
+// dial connects, or returns when ctx ends. The library connects without a context: a
+// connection that is made later is closed.
+func (c *Config) dial(ctx context.Context, options []nats.Option) (*nats.Conn, error) {
+	type dialed struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan dialed)
+	go func() {
+		nc, err := c.dialNow(options)
+		select {
+		case done <- dialed{nc, err}:
+		case <-ctx.Done():
+			if nc != nil {
+				nc.Close()
+			}
+		}
+	}()
+	select {
+	case d := <-done:
+		return d.nc, d.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (c *Config) dialNow(options []nats.Option) (*nats.Conn, error) {
 	if c.NATSContext != "" && c.NATSURL == "" {
 		nc, _, err := natscontext.Connect(c.NATSContext, options...)
 		return nc, err

@@ -165,7 +165,7 @@ func readAll(ctx context.Context, js jetstream.JetStream, c *Config) {
 	tenant := *c
 	tenant.Tenant = "acme"
 	_, _ = recoverState(ctx, js, &tenant, engine.New(engine.Options{}), discardForeign())
-	_ = ReadView(ctx, js, c, "", func(ViewEntry) error { return nil })
+	_ = ReadView(ctx, js, c, "", time.Second, func(ViewEntry) error { return nil })
 }
 
 // discardForeign logs no foreign message.

@@ -248,7 +248,7 @@ func TestForeignEntryInTheView(t *testing.T) {
 		good, bad = map[string]bool{}, map[string]bool{}
 		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		defer cancel()
-		err := bridge.ReadView(ctx, w.js, w.config(), "", func(e bridge.ViewEntry) error {
+		err := bridge.ReadView(ctx, w.js, w.config(), "", 10*time.Second, func(e bridge.ViewEntry) error {
 			if e.Fault == nil {
 				good[e.Key] = true
 			} else {
@@ -296,7 +296,7 @@ func TestForeignMessageOnThePage(t *testing.T) {
 	}
 	w.waitUntil("the view to take the junk", func() bool {
 		bad := 0
-		err := bridge.ReadView(t.Context(), w.js, w.config(), "", func(e bridge.ViewEntry) error {
+		err := bridge.ReadView(t.Context(), w.js, w.config(), "", 10*time.Second, func(e bridge.ViewEntry) error {
 			if e.Fault != nil {
 				bad++
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/event"
@@ -30,10 +31,21 @@ type ViewEntry struct {
 
 // ReadView hands every key of the view to visit, ordered by tenant and key, also
 // those that hold no event of the bridge; only is the tenant to read, "" for all.
-func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant string, handle func(ViewEntry) error) error {
+// It returns [context.DeadlineExceeded] when the server sends nothing for the timeout.
+func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant string, timeout time.Duration, handle func(ViewEntry) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) })
+	defer silence.Stop()
+	fail := func(doing string, err error) error {
+		return fmt.Errorf("%s the view %s: %w", doing, c.StateBucket, cmp.Or(context.Cause(ctx), err))
+	}
 	kv, err := js.KeyValue(ctx, c.StateBucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return fmt.Errorf("%w; no bridge has created it yet", fail("open", err))
+	}
 	if err != nil {
-		return fmt.Errorf("open the view %s: %w; no bridge has created it yet", c.StateBucket, err)
+		return fail("open", err)
 	}
 	keys := ">"
 	if onlyTenant != "" {
@@ -41,16 +53,20 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 	}
 	watcher, err := kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
-		return fmt.Errorf("read the view %s: %w", c.StateBucket, err)
+		return fail("read", err)
 	}
 	defer watcher.Stop()
 	var all []ViewEntry
 	for {
 		var entry jetstream.KeyValueEntry
+		open := false // a closed channel gives nil too, but is not the end of the keys
 		select {
-		case entry = <-watcher.Updates():
+		case entry, open = <-watcher.Updates():
+			silence.Reset(timeout)
 		case <-ctx.Done():
-			return fmt.Errorf("read the view %s: %w", c.StateBucket, ctx.Err())
+		}
+		if !open {
+			return fail("read", nats.ErrConnectionClosed)
 		}
 		if entry == nil { // all that is there now
 			break
@@ -78,8 +94,8 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 }
 
 // ViewBehind tells how many messages of the stream the view has not taken yet. It
-// gives a view that is merely busy a moment: 0 is up to date, and what is left
-// then is behind for longer than a reader should bear.
+// gives a view that is merely busy a moment, while ctx lasts: 0 is up to date, and
+// what is left then is behind for longer than a reader should bear.
 func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64, error) {
 	const timeout = 2 * time.Second
 	_, streamSeq, err := streamEnd(ctx, js, c.Stream)
@@ -106,7 +122,7 @@ func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64,
 		}
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return streamSeq - sourcedSeq, nil
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"bpcc-nats/bridge"
@@ -37,8 +36,12 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 	if f.NArg() == 0 {
 		return fmt.Errorf("%w: name the recordings to run", errUsage)
 	}
-	out := bufio.NewWriter(p.stdout)
-	b := bridge.Backtest{Emit: newPrinter(out, *events, *human, colourEnabled(p.stdout, p.env))}
+	out := bufio.NewWriter(p.data)
+	emit := newPrinter(out, *events)
+	if *human {
+		emit = humanPrinter(p.out.over(out), *events)
+	}
+	b := bridge.Backtest{Emit: emit}
 	for _, name := range files {
 		set, err := readRules(name)
 		if err != nil {
@@ -64,9 +67,9 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 	case errors.Is(err, rule.ErrInvalid), errors.Is(err, bridge.ErrNotContiguous):
 		return fmt.Errorf("%w: %w", errUsage, err)
 	case err != nil:
-		return stopCause(ctx, err)
+		return unfinished(ctx, err)
 	}
-	return writeSummary(p.stderr, sum)
+	return writeSummary(p.err, sum)
 }
 
 func readRules(name string) (bridge.RuleSet, error) {
@@ -82,17 +85,9 @@ func readRules(name string) (bridge.RuleSet, error) {
 }
 
 // newPrinter prints the events that are asked for.
-func newPrinter(w io.Writer, events string, human, colour bool) func(subject string, body []byte) error {
-	lines := &renderer{w: w, colour: colour}
+func newPrinter(w io.Writer, events string) func(subject string, body []byte) error {
 	return func(subject string, body []byte) error {
-		tokens := strings.Split(subject, ".") // bpcc.v1.<tenant>.threshold.…
-		checkpoint := strings.HasSuffix(subject, ".feed.checkpoint")
-		switch {
-		case events == "thresholds" && tokens[3] != "threshold":
-			return nil
-		case human: // which counts at checkpoints what it has not listed
-			return lines.event(body)
-		case checkpoint && events != "all":
+		if events == "thresholds" && !isThreshold(subject) || events != "all" && strings.HasSuffix(subject, ".feed.checkpoint") {
 			return nil
 		}
 		_, err := fmt.Fprintf(w, "%s\n", body)
@@ -100,64 +95,83 @@ func newPrinter(w io.Writer, events string, human, colour bool) func(subject str
 	}
 }
 
-// writeSummary writes what a backtest found.
-func writeSummary(w io.Writer, s *bridge.Summary) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, text := range s.Warnings {
-		fmt.Fprintf(t, "warning: %s\n", text)
+// humanPrinter prints them for people. It needs all checkpoints, at which the renderer
+// prints what it has counted.
+func humanPrinter(c *console, events string) func(subject string, body []byte) error {
+	lines := &renderer{c: c}
+	return func(subject string, body []byte) error {
+		if events == "thresholds" && !isThreshold(subject) {
+			return nil
+		}
+		return lines.event(body)
 	}
-	fmt.Fprintf(t, "%s, %s to %s (%v)\n", s.Tenant, formatTime(s.From), formatTime(s.To), roundDuration(s.To.Sub(s.From)))
-	fmt.Fprintf(t, "polls %d, good %d, gaps %d\n", s.Polls, s.GoodPolls, len(s.Gaps))
+}
+
+// isThreshold reports whether a subject is bpcc.v1.<tenant>.threshold.…
+func isThreshold(subject string) bool { return strings.Split(subject, ".")[3] == "threshold" }
+
+// writeSummary writes what a backtest found.
+func writeSummary(c *console, s *bridge.Summary) error {
+	t, flush := c.aligned()
+	for _, text := range s.Warnings {
+		t.printf("warning: %s\n", text)
+	}
+	t.printf("%s, %s to %s (%v)\n", s.Tenant, formatTime(s.From), formatTime(s.To), roundDuration(s.To.Sub(s.From)))
+	t.printf("polls %d, good %d, gaps %d\n", s.Polls, s.GoodPolls, len(s.Gaps))
 	for _, g := range s.Gaps {
 		switch {
 		case g.To.IsZero() && g.From.IsZero():
-			fmt.Fprint(t, "  nothing was ever seen\n")
+			t.printf("  nothing was ever seen\n")
 		case g.To.IsZero():
-			fmt.Fprintf(t, "  %s to the end\n", formatTime(g.From))
+			t.printf("  %s to the end\n", formatTime(g.From))
 		default:
-			fmt.Fprintf(t, "  %s to %s (%v)\n", formatTime(g.From), formatTime(g.To), roundDuration(g.To.Sub(g.From)))
+			t.printf("  %s to %s (%v)\n", formatTime(g.From), formatTime(g.To), roundDuration(g.To.Sub(g.From)))
 		}
 	}
-	fmt.Fprint(t, "\nEVENTS\n")
+	t.printf("\nEVENTS\n")
 	for _, name := range sortedKeys(s.Events) {
-		fmt.Fprintf(t, "  %s\t%d\n", schemas.Type(name), s.Events[name])
+		t.printf("  %s\t%d\n", schemas.Type(name), s.Events[name])
 	}
 	for _, set := range s.Sets {
 		if set.Name != "" {
-			fmt.Fprintf(t, "\nRULES of %s\traised\tcleared\topen\tentities\ttotal\tlongest\n", set.Name)
+			t.printf("\nRULES of %s\traised\tcleared\topen\tentities\ttotal\tlongest\n", set.Name)
 		}
 		for _, r := range set.Rules {
-			fmt.Fprintf(t, "  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.StillRaised, r.Entities, roundDuration(r.Total), roundDuration(r.Longest))
+			t.printf("  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.StillRaised, r.Entities, roundDuration(r.Total), roundDuration(r.Longest))
 		}
 	}
 	if len(s.Sets) > 1 {
 		writeComparison(t, s.Sets)
 	}
-	return t.Flush()
+	return flush()
 }
 
 // writeComparison writes the rule sets side by side, rule by rule.
-func writeComparison(w io.Writer, sets []bridge.SetSummary) {
-	fmt.Fprint(w, "\nCOMPARED")
+func writeComparison(t *console, sets []bridge.SetSummary) {
+	t.printf("\nCOMPARED")
 	rules := map[string]bool{}
 	for _, set := range sets {
-		fmt.Fprintf(w, "\t%s\t", set.Name)
+		t.printf("\t%s\t", set.Name)
 		for _, r := range set.Rules {
 			rules[r.Name] = true
 		}
 	}
-	fmt.Fprintf(w, "\n  rule%s\n", strings.Repeat("\traised\ttotal", len(sets)))
+	t.printf("\n  rule")
+	for range sets {
+		t.printf("\traised\ttotal")
+	}
+	t.printf("\n")
 	for _, name := range sortedKeys(rules) {
-		fmt.Fprintf(w, "  %s", name)
+		t.printf("  %s", name)
 		for _, set := range sets {
 			i := slices.IndexFunc(set.Rules, func(r bridge.RuleSummary) bool { return r.Name == name })
 			if i < 0 {
-				fmt.Fprint(w, "\t–\t–")
+				t.printf("\t–\t–")
 				continue
 			}
-			fmt.Fprintf(w, "\t%d\t%v", set.Rules[i].Raised, roundDuration(set.Rules[i].Total))
+			t.printf("\t%d\t%v", set.Rules[i].Raised, roundDuration(set.Rules[i].Total))
 		}
-		fmt.Fprintln(w)
+		t.printf("\n")
 	}
 }
 

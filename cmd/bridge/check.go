@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,7 +24,7 @@ func (p *program) check(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	d := checkReport{program: p, paint: painter(p.stdout, p.env), json: *asJSON}
+	d := checkReport{program: p, json: *asJSON}
 	for _, c := range all {
 		d.startTarget(fmt.Sprintf("%s as tenant %q", c.URL, c.Tenant), c.Tenant)
 		if err := bridge.Check(ctx, c, d.writeStep); err != nil && !errors.Is(err, bridge.ErrCheck) {
@@ -39,7 +40,6 @@ func (p *program) check(ctx context.Context, args []string) error {
 // checkReport writes the report of a check.
 type checkReport struct {
 	program *program
-	paint   func(colour, text string) string
 	json    bool
 
 	target             string // the tenant, or NATS
@@ -57,9 +57,7 @@ func (d *checkReport) startTarget(title, target string) {
 }
 
 func (d *checkReport) printf(format string, args ...any) {
-	if _, err := fmt.Fprintf(d.program.stdout, format, args...); err != nil && d.writeErr == nil {
-		d.writeErr = err
-	}
+	d.writeErr = cmp.Or(d.writeErr, d.program.out.printf(format, args...))
 }
 
 // writeStep writes one step: what was looked at, what was seen, what to mend.
@@ -81,26 +79,31 @@ func (d *checkReport) writeStep(s bridge.Step) {
 			Found   string `json:"saw"`
 			Hint    string `json:"mend,omitempty"`
 		}{d.target, s.Name, string(s.Outcome), s.Found, s.Hint})
-		d.writeErr = errors.Join(d.writeErr, err)
-		d.printf("%s\n", line)
+		if err == nil {
+			_, err = fmt.Fprintf(d.program.data, "%s\n", line)
+		}
+		d.writeErr = cmp.Or(d.writeErr, err)
 		return
 	}
 	const indent = 2 + 4 + 2 + 13 + 1
-	d.printf("  %s  %-13s %s\n", d.paint(colour, fmt.Sprintf("%-4s", s.Outcome)), s.Name, d.wrapText(s.Found, indent))
+	c := d.program.out
+	d.printf("  %s  %-13s %s\n", c.paint(colour, fmt.Sprintf("%-4s", s.Outcome)), s.Name, d.wrapText(s.Found, indent))
 	if s.Hint != "" {
-		d.printf("%s%s %s\n", strings.Repeat(" ", indent), d.paint(colour, "→"), d.wrapText(s.Hint, indent+2))
+		d.printf("%s%s %s\n", strings.Repeat(" ", indent), c.paint(colour, "→"), d.wrapText(s.Hint, indent+2))
 	}
 }
 
-// wrapText breaks a text at words to fit the terminal, if there is one.
-func (d *checkReport) wrapText(text string, indent int) string {
-	limit := terminalWidth(d.program.stdout) - indent
+// wrapText breaks a text at words to fit the terminal, if there is one. Only whitespace
+// of ASCII separates words: all other is made visible.
+func (d *checkReport) wrapText(text string, indent int) safe {
+	limit := d.program.out.width - indent
 	if limit < 20 {
-		return text
+		return safef("%s", text)
 	}
 	var b strings.Builder
 	n := 0
-	for i, word := range strings.Fields(text) {
+	for i, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) }) {
+		word = visible(word)
 		if w := displayWidth(word); i > 0 && n+1+w > limit {
 			b.WriteString("\n" + strings.Repeat(" ", indent))
 			n = w
@@ -113,7 +116,7 @@ func (d *checkReport) wrapText(text string, indent int) string {
 		}
 		b.WriteString(word)
 	}
-	return b.String()
+	return safe(b.String())
 }
 
 // natsTimeout bounds how long a check waits for the NATS server.
@@ -135,12 +138,10 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 		return err
 	}
 	d.startTarget("NATS", "NATS")
-	connectCtx, cancel := context.WithTimeout(ctx, natsTimeout)
-	defer cancel()
-	_, l, err := openNATS(connectCtx, c, slog.New(slog.DiscardHandler))
+	_, l, err := openNATS(ctx, c, natsTimeout, slog.New(slog.DiscardHandler))
 	if err != nil {
 		d.writeStep(bridge.Step{Name: "connect", Outcome: bridge.Failure, Found: err.Error(),
-			Hint: "is NATS_URL right, does the server run, and does this machine reach it?"})
+			Hint: hintUnreachable})
 		return nil
 	}
 	defer l.close()
@@ -152,12 +153,13 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 
 // finish writes the diagnosis.
 func (d *checkReport) finish() error {
-	summary := d.paint(colourGreen, "all is well") + ": bridge run can work with this"
+	c := d.program.out
+	summary := safef("%s: bridge run can work with this", c.paint(colourGreen, "all is well"))
 	switch {
 	case d.failures > 0:
-		summary = fmt.Sprintf("%s: %d thing(s) to mend, %d to look at", d.paint(colourRed, "not well"), d.failures, d.warnings)
+		summary = safef("%s: %d thing(s) to mend, %d to look at", c.paint(colourRed, "not well"), d.failures, d.warnings)
 	case d.warnings > 0:
-		summary = fmt.Sprintf("%s: bridge run can work with this; %d thing(s) to look at", d.paint(colourYellow, "well enough"), d.warnings)
+		summary = safef("%s: bridge run can work with this; %d thing(s) to look at", c.paint(colourYellow, "well enough"), d.warnings)
 	}
 	if !d.json {
 		d.printf("\n%s\n", summary)

@@ -66,7 +66,7 @@ func (p *program) completion(_ context.Context, args []string) error {
 	if !ok {
 		return fmt.Errorf("%w: bash, zsh or fish?", errUsage)
 	}
-	_, err := io.WriteString(p.stdout, script)
+	_, err := io.WriteString(p.data, script)
 	return err
 }
 
@@ -80,7 +80,7 @@ func (p *program) complete(words []string) error {
 		if !strings.HasPrefix(c, last) {
 			continue
 		}
-		if _, err := fmt.Fprintln(p.stdout, c); err != nil {
+		if _, err := fmt.Fprintln(p.data, c); err != nil {
 			return err
 		}
 	}
@@ -125,6 +125,8 @@ func valuesOf(command, name string) ([]string, bool) {
 			}
 		}
 		return types, true
+	case "state timeout", "replay timeout", "verify timeout":
+		return []string{"10s", "1m"}, true
 	case "replay speed":
 		return []string{"1\tas it happened", "10\tten times as fast", "max\tas fast as it goes"}, true
 	}
@@ -138,7 +140,7 @@ func flagsOf(name string) []string {
 		if c.name != name {
 			continue
 		}
-		p := &program{stdout: io.Discard, stderr: io.Discard}
+		p := newProgram(nil, io.Discard, io.Discard)
 		if err := c.run(p, context.Background(), []string{"--help"}); errors.Is(err, flag.ErrHelp) {
 			p.current.VisitAll(func(f *flag.Flag) {
 				_, usage := flag.UnquoteUsage(f)

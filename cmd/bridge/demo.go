@@ -78,7 +78,7 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64) error {
 		return err
 	}
 	defer server.close()
-	sessionCtx, l, err := openNATS(ctx, c, log)
+	sessionCtx, l, err := openNATS(ctx, c, 0, log)
 	if err != nil {
 		return err
 	}
@@ -91,8 +91,9 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64) error {
 	group, ctx := errgroup.WithContext(sessionCtx)
 	group.Go(func() error { return runFleet(ctx, []*bridge.Config{c}, l.js, server, log) })
 	group.Go(func() error {
-		r := renderer{w: p.stdout, colour: colourEnabled(p.stdout, p.env), width: terminalWidth(p.stdout)}
-		return stopCause(ctx, readStream(ctx, l.js, c.Stream, streamRange{follow: true}, func(m message) error { return r.event(m.body) }))
+		r := renderer{c: p.out}
+		events := reader{streamRange: streamRange{follow: true}, js: l.js, stream: c.Stream, timeout: time.Minute, visit: func(m message) error { return r.event(m.body) }}
+		return stopCause(ctx, events.read(ctx))
 	})
 	return group.Wait()
 }
@@ -112,7 +113,7 @@ func (p *program) demoConfig(url, dir string) (*bridge.Config, *slog.Logger, err
 			env = append(env, v)
 		}
 	}
-	demo := &program{env: env, stdout: p.stdout, stderr: p.stderr}
+	demo := &program{env: env, out: p.out, err: p.err, data: p.data}
 	return demo.configure(bridge.ForBridge)
 }
 
@@ -129,7 +130,7 @@ func freeAddress(want string) string {
 }
 
 func (p *program) printBanner(c *bridge.Config, url string, agents int) {
-	fmt.Fprintf(p.stdout, `A contact centre of %d agents is simulated, polled every %v, and what changes is published.
+	p.out.printf(`A contact centre of %d agents is simulated, polled every %v, and what changes is published.
 
   simulated BPCC   %s
   NATS JetStream   %s

@@ -40,7 +40,11 @@ func (p *program) health(ctx context.Context, args []string) error {
 		return fmt.Errorf("ask the bridge: %w", err)
 	}
 	defer answer.Body.Close()
-	if _, err := io.Copy(p.stdout, io.LimitReader(answer.Body, 64<<10)); err != nil {
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+	if err == nil { // for people: it may be another program that listens there
+		err = p.out.printf("%s", visibleLines(string(body)))
+	}
+	if err != nil {
 		return fmt.Errorf("ask the bridge: %w", err)
 	}
 	if answer.StatusCode != http.StatusOK {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -30,17 +29,17 @@ bridge demo --agents 200 --seed 7 --for 1m`, (*program).demo},
 BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge check`, (*program).check},
 		{"provision", "", "make the streams and say what differs", `
 NATS_URL=nats://nats.example.com:4222 BRIDGE_REPLICAS=3 bridge provision`, (*program).provision},
-		{"state", "[--tenant NAME] [--all] [--json]", "show the present picture", `
+		{"state", "[--tenant NAME] [--all] [--json] [--timeout 10s]", "show the present picture", `
 bridge state
 bridge state --tenant acme --all
 bridge state --json | jq '.tenants[].feed.fresh'`, (*program).state},
-		{"replay", "[--since 1h] [--subject FILTER] [--type GLOB] [--human] [--follow] [--into PREFIX]",
+		{"replay", "[--since 1h] [--subject FILTER] [--type GLOB] [--human] [--follow] [--into PREFIX] [--timeout 10s]",
 			"print stored events as NDJSON, or publish them again under another root", `
 bridge replay --since 1h --type 'agent.*' --human
 bridge replay --subject 'bpcc.v1.*.threshold.>' --follow
 bridge replay --since 2026-11-17 --until 2026-11-18 --with-meta | gzip > tuesday.ndjson.gz
 bridge replay --since 2026-11-17 --until 2026-11-18 --into bpcc-replay.v1 --speed 10`, (*program).replay},
-		{"verify", "[--since 1h] [--tenant NAME] [--json] [FILE]", "judge the stream, or an export of it, as an auditor would", `
+		{"verify", "[--since 1h] [--tenant NAME] [--json] [--timeout 10s] [FILE]", "judge the stream, or an export of it, as an auditor would", `
 bridge verify
 bridge verify --since 24h --json
 bridge verify tuesday.ndjson.gz
@@ -68,18 +67,18 @@ bridge version`, (*program).version},
 }
 
 // usage tells what commands there are.
-func usage(w io.Writer) {
-	fmt.Fprint(w, "bridge carries the changes of a Bright Pattern contact centre to NATS JetStream.\n\nCommands:\n")
-	for _, c := range commands() {
-		fmt.Fprintf(w, "  bridge %-11s %s\n", c.name, c.summary)
+func usage(c *console) {
+	c.printf("bridge carries the changes of a Bright Pattern contact centre to NATS JetStream.\n\nCommands:\n")
+	for _, each := range commands() {
+		c.printf("  bridge %-11s %s\n", each.name, each.summary)
 	}
-	fmt.Fprint(w, "\nbridge COMMAND --help tells more. Try it without any configuration:\n\n  bridge demo\n")
+	c.printf("\nbridge COMMAND --help tells more. Try it without any configuration:\n\n  bridge demo\n")
 }
 
 // help tells how to use one command.
-func (c *command) help(w io.Writer, f *flag.FlagSet) {
-	fmt.Fprintf(w, "bridge %s %s\n    %s\n", c.name, c.args, c.summary)
-	heading := "\nFlags:\n"
+func (c *command) help(w *console, f *flag.FlagSet) {
+	w.printf("bridge %s %s\n    %s\n", c.name, c.args, c.summary)
+	heading := safe("\nFlags:\n")
 	f.VisitAll(func(v *flag.Flag) {
 		word, about := flag.UnquoteUsage(v)
 		if word == "value" {
@@ -88,11 +87,11 @@ func (c *command) help(w io.Writer, f *flag.FlagSet) {
 		if v.DefValue != "" && v.DefValue != "0" && v.DefValue != "0s" && v.DefValue != "false" && v.Name != "seed" {
 			about += fmt.Sprintf(" (default %s)", v.DefValue)
 		}
-		fmt.Fprintf(w, "%s  %-22s %s\n", heading, strings.TrimSpace("--"+v.Name+" "+word), about)
+		w.printf("%s  %-22s %s\n", heading, strings.TrimSpace("--"+v.Name+" "+word), about)
 		heading = ""
 	})
 	if c.examples != "" {
-		fmt.Fprintf(w, "\nExamples:\n%s\n", strings.ReplaceAll(c.examples, "\n", "\n  ")[1:])
+		w.printf("\nExamples:%s\n", visibleLines(strings.ReplaceAll(c.examples, "\n", "\n  ")))
 	}
 }
 

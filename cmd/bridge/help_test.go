@@ -43,6 +43,7 @@ func TestCompletionWords(t *testing.T) {
 		"help":         {[]string{"help", "ver"}, []string{"verify\t", "version\t"}},
 		"flags":        {[]string{"replay", "--fol"}, []string{"--follow\t"}},
 		"flag's words": {[]string{"replay", "--speed", "m"}, []string{"max\t"}},
+		"timeouts":     {[]string{"state", "--timeout", ""}, []string{"10s", "1m"}},
 		"types":        {[]string{"replay", "--type", "agent.s"}, []string{"agent.state_changed", "agent.stats_changed"}},
 		"schemas":      {[]string{"schemas", "threshold"}, []string{"threshold.cleared", "threshold.raised"}},
 		"shells":       {[]string{"completion", ""}, []string{"bash", "fish", "zsh"}},

@@ -46,11 +46,11 @@ func showAll(t *testing.T, what string, body []byte, c *bridge.Config) {
 			t.Errorf("%s: panic: %v\n%s", what, p, debug.Stack())
 		}
 	}()
-	r := renderer{w: io.Discard, colour: true, width: 60}
+	r := renderer{c: &console{w: io.Discard, colour: true, width: 60}}
 	if err := r.event(body); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	p := &program{stdout: io.Discard, stderr: io.Discard}
+	p := &program{out: newConsole(io.Discard, nil), err: newConsole(io.Discard, nil), data: io.Discard}
 	pic := &viewSnapshot{At: time.Now()}
 	for _, kind := range []string{"agent", "service", "availability", "totals", "threshold", "feed", "else"} {
 		// Of an entry that cannot be read the picture says so.

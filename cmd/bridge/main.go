@@ -47,10 +47,17 @@ var errUsage = errors.New("wrong usage")
 
 // program is what a command may touch of the world outside.
 type program struct {
-	env            []string
-	stdout, stderr io.Writer
+	env []string
+	// out and err write to standard output and standard error for people.
+	out, err *console
+	// data is standard output for programs.
+	data io.Writer
 
 	current *flag.FlagSet // of the command that runs; nil before it has any
+}
+
+func newProgram(env []string, stdout, stderr io.Writer) *program {
+	return &program{env: env, out: newConsole(stdout, env), err: newConsole(stderr, env), data: stdout}
 }
 
 // gcPercent is by how much, in percent, the heap may grow before it is collected.
@@ -71,7 +78,7 @@ func main() {
 
 // run is the program: it picks the command and turns its error into a status.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
-	p := &program{env: env, stdout: stdout, stderr: stderr}
+	p := newProgram(env, stdout, stderr)
 	name, named := "run", len(args) > 0 && args[0] != "" && args[0][0] != '-'
 	if named {
 		name, args = args[0], args[1:]
@@ -81,7 +88,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	case name == "help" && len(args) > 0 && !requested:
 		name, args = args[0], []string{"--help"} // bridge help COMMAND
 	case name == "help", requested && !named:
-		usage(stdout)
+		usage(p.out)
 		return exitOK
 	}
 	for _, c := range commands() {
@@ -93,17 +100,16 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		case err == nil:
 			return exitOK
 		case errors.Is(err, flag.ErrHelp):
-			c.help(stdout, p.current)
+			c.help(p.out, p.current)
 			return exitOK
-		case errors.Is(err, errUsage):
-			fmt.Fprintf(stderr, "bridge %s: %v\n", name, err)
-			return exitUsage
-		default:
-			fmt.Fprintf(stderr, "bridge %s: %v\n", name, err)
-			return exitFailed
 		}
+		p.err.printf("bridge %s: %s\n", name, visibleLines(err.Error()))
+		if errors.Is(err, errUsage) {
+			return exitUsage
+		}
+		return exitFailed
 	}
-	fmt.Fprintf(stderr, "bridge: there is no command %q; did you mean %s? bridge help lists all\n", name, closestName(name))
+	p.err.printf("bridge: there is no command %q; did you mean %s? bridge help lists all\n", name, closestName(name))
 	return exitUsage
 }
 

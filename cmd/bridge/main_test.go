@@ -314,7 +314,7 @@ func TestDemo(t *testing.T) {
 func TestRenderer(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	r := renderer{w: &out}
+	r := renderer{c: newConsole(&out, nil)}
 	for _, name := range schemas.Names() {
 		body, err := schemas.Schema(name)
 		if err != nil {

@@ -32,10 +32,10 @@ func (p *program) record(ctx context.Context, args []string) error {
 		defer cancel()
 	}
 	if *out == "-" {
-		if isTerminal(p.stdout) {
+		if p.out.terminal {
 			return fmt.Errorf("%w: a recording is compressed and nothing for a terminal; redirect it or name a file", errUsage)
 		}
-		return recordTo(ctx, c, p.stdout, log)
+		return recordTo(ctx, c, p.data, log)
 	}
 	if *out == "" {
 		*out = "recording-" + event.Token(c.Tenant) + "-" + time.Now().UTC().Format("20060102T150405Z") + ".ndjson.gz"

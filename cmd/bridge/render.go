@@ -4,19 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
-
-	"golang.org/x/text/width"
 )
 
 // renderer writes events as lines for people. First pictures are counted, not
 // listed, and checkpoints show only as the end of such a count.
 type renderer struct {
-	w      io.Writer
-	colour bool
-	width  int // columns to stay within; 0 = any
+	c *console
 
 	observed map[string]int // by kind, since the last checkpoint
 }
@@ -100,22 +95,6 @@ type agentState struct {
 	Reason    string `json:"reason"`
 }
 
-// Terminal colours.
-const (
-	colourRed    = "31"
-	colourGreen  = "32"
-	colourYellow = "33"
-	colourCyan   = "36"
-	colourFaint  = "2"
-)
-
-func (r *renderer) paint(colour, text string) string {
-	if !r.colour || colour == "" {
-		return text
-	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
-}
-
 // event writes one event's line. What is no event has one too: whoever may publish
 // to the stream can put anything there, and nothing is ever deleted from it.
 func (r *renderer) event(body []byte) error {
@@ -163,50 +142,12 @@ func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
 	if !at.IsZero() {
 		clock = at.Local().Format(time.TimeOnly)
 	}
+	what = visible(what)
 	const before = 8 + 2 + 12 + 2 + 22 + 2 // the columns left of what
-	if r.width > before {
-		what = truncate(what, r.width-before)
+	if r.c.width > before {
+		what = truncate(what, r.c.width-before)
 	}
-	_, err := fmt.Fprintf(r.w, "%s  %-12s  %s  %s\n",
-		r.paint(colourFaint, clock), kind, padRight(who, 22), r.paint(colour, what))
-	return err
-}
-
-// displayWidth is how many columns of a terminal a text takes: wide letters take two.
-func displayWidth(s string) int {
-	n := 0
-	for _, r := range s {
-		n += runeWidth(r)
-	}
-	return n
-}
-
-func runeWidth(r rune) int {
-	switch width.LookupRune(r).Kind() {
-	case width.EastAsianWide, width.EastAsianFullwidth:
-		return 2
-	}
-	return 1
-}
-
-// truncate keeps a text within a number of columns.
-func truncate(s string, limit int) string {
-	if displayWidth(s) <= limit {
-		return s
-	}
-	n := 0
-	for i, r := range s {
-		if n += runeWidth(r); n >= limit { // one column is the dots'
-			return s[:i] + "…"
-		}
-	}
-	return s
-}
-
-// padRight makes a text exactly so many columns wide.
-func padRight(s string, to int) string {
-	s = truncate(s, to)
-	return s + strings.Repeat(" ", max(0, to-displayWidth(s)))
+	return r.c.printf("%s  %-12s  %s  %s\n", r.c.paint(colourFaint, clock), kind, padRight(visible(who), 22), r.c.paint(colour, what))
 }
 
 func (e *decodedEvent) describe(kind, verb string) (who, what string) {

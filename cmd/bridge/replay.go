@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -28,6 +27,7 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage around each event, for bridge verify")
 	into := f.String("into", "", "publish again under this subject `prefix` instead of printing, as PREFIX.<tenant>.…")
 	f.Func("speed", "`1` is as it happened, 10 ten times as fast, max as fast as it goes (default max, with --into 1)", r.setSpeed)
+	timeout := timeoutFlag(f)
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
@@ -38,9 +38,13 @@ func (p *program) replay(ctx context.Context, args []string) error {
 		return fmt.Errorf("%w: --human, --with-meta and --into exclude each other", errUsage)
 	}
 	s.subjects = strings.Split(*subject, ",")
-	sessionCtx, c, l, _, err := p.openReadOnly(ctx)
-	if err != nil || l == nil {
-		return err
+	ended := unfinished
+	if s.follow { // which only a signal ends
+		ended = stopCause
+	}
+	sessionCtx, c, l, err := p.openReadOnly(ctx, *timeout)
+	if err != nil {
+		return ended(ctx, err)
 	}
 	defer l.close()
 	done := func() error { return nil }
@@ -49,31 +53,32 @@ func (p *program) replay(ctx context.Context, args []string) error {
 		if !r.paced {
 			r.speed = 1
 		}
-		again, err := newRepublisher(sessionCtx, c, l, *into)
+		again, err := newRepublisher(sessionCtx, c, l, *into, *timeout)
 		if err != nil {
-			return err
+			return ended(sessionCtx, err)
 		}
-		r.emit, done = again.publish, func() error { return again.close(p.stderr) }
+		r.emit, done = again.publish, func() error { return again.close(p.err) }
 	case r.human:
-		lines := renderer{w: p.stdout, colour: colourEnabled(p.stdout, p.env), width: terminalWidth(p.stdout)}
+		lines := renderer{c: p.out}
 		r.emit = func(_ context.Context, m message) error { return lines.event(m.body) }
 	default:
-		out := bufio.NewWriterSize(p.stdout, 64<<10)
+		out := bufio.NewWriterSize(p.data, 64<<10)
 		r.emit = func(_ context.Context, m message) error { return r.writeLine(out, m) }
 		done = out.Flush
 	}
 	// On one terminal the bar and the events would write over each other.
-	if isTerminal(p.stderr) && !s.follow && (*into != "" || !isTerminal(p.stdout)) {
-		r.progress = newProgress(p.stderr, s)
+	if p.err.terminal && !s.follow && (*into != "" || !p.out.terminal) {
+		r.progress = newProgress(p.err, s)
 	}
-	err = readStream(sessionCtx, l.js, c.Stream, s, func(m message) error { return r.handle(sessionCtx, m) })
+	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: *timeout, visit: func(m message) error { return r.handle(sessionCtx, m) }}
+	err = events.read(sessionCtx)
 	if r.progress != nil {
 		r.progress.close()
 	}
 	if flushed := done(); err == nil {
 		err = flushed
 	}
-	return stopCause(sessionCtx, err)
+	return ended(sessionCtx, err)
 }
 
 // replayer hands on messages, those that are asked for and when it is time.
@@ -169,8 +174,9 @@ func (r *replayer) pace(ctx context.Context, m message) error {
 // writeLine writes a message as one line; while more wait, lines are buffered.
 func (r *replayer) writeLine(out *bufio.Writer, m message) error {
 	line := m.body
-	// What is no event of the bridge must neither end a replay nor break its lines.
-	if bytes.IndexByte(line, '\n') >= 0 || !json.Valid(line) {
+	// What is no event of the bridge must neither end a replay nor break its lines,
+	// nor overwrite them on a terminal.
+	if bytes.ContainsAny(line, "\n\r") || !json.Valid(line) {
 		line, _ = json.Marshal(string(line)) // text always can be
 	}
 	if r.meta {
@@ -190,7 +196,7 @@ func (r *replayer) writeLine(out *bufio.Writer, m message) error {
 
 // progress is a bar on a terminal: how far a long replay has come.
 type progress struct {
-	w            io.Writer
+	c            *console
 	streamRange  streamRange
 	startedAt    time.Time
 	drawnAt      time.Time
@@ -198,8 +204,8 @@ type progress struct {
 	count        int
 }
 
-func newProgress(w io.Writer, s streamRange) *progress {
-	return &progress{w: w, streamRange: s, startedAt: time.Now()}
+func newProgress(c *console, s streamRange) *progress {
+	return &progress{c: c, streamRange: s, startedAt: time.Now()}
 }
 
 // update takes note of a message and draws, not too often, and not for what takes
@@ -215,7 +221,7 @@ func (b *progress) update(m message) {
 	b.drawnAt = now
 	const width = 30
 	full := int(b.doneShare(m) * width)
-	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
+	b.c.printf("\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
 		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), formatTime(m.stored))
 }
 
@@ -238,6 +244,6 @@ func (b *progress) doneShare(m message) float64 {
 // close leaves the line as it was.
 func (b *progress) close() {
 	if !b.drawnAt.IsZero() {
-		fmt.Fprint(b.w, "\r\x1b[K")
+		b.c.printf("\r\x1b[K")
 	}
 }

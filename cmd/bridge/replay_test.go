@@ -302,7 +302,7 @@ func TestProgress(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	b := newProgress(&out, streamRange{})
+	b := newProgress(newConsole(&out, nil), streamRange{})
 	b.update(first)
 	b.close()
 	if out.Len() > 0 {
@@ -341,7 +341,7 @@ func TestProgressBounds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			b := newProgress(&out, test.s)
+			b := newProgress(newConsole(&out, nil), test.s)
 			b.update(message{seq: 10, stored: at})
 			b.startedAt = b.startedAt.Add(-time.Minute) // what takes no time has no bar
 			b.update(test.m)

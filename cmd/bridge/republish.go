@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,10 +30,11 @@ type republisher struct {
 	root      string
 	stream    string
 	published int
+	timeout   time.Duration // how long it waits for the server
 	inFlight  []jetstream.PubAckFuture
 }
 
-func newRepublisher(ctx context.Context, c *bridge.Config, l *natsSession, root string) (*republisher, error) {
+func newRepublisher(ctx context.Context, c *bridge.Config, l *natsSession, root string, timeout time.Duration) (*republisher, error) {
 	if l.server != nil {
 		return nil, fmt.Errorf("%w: nobody could hear it: no bridge runs with the server inside, and NATS_URL is not set", errUsage)
 	}
@@ -42,19 +42,25 @@ func newRepublisher(ctx context.Context, c *bridge.Config, l *natsSession, root 
 	if bad := slices.ContainsFunc(tokens, func(t string) bool { return t == "" || strings.ContainsAny(t, "*> \t\r\n") }); bad || strings.HasPrefix(root, "$") || strings.HasPrefix(root, "_") {
 		return nil, fmt.Errorf("%w: --into %q is no subject prefix; bpcc-replay.v1 is one", errUsage, root)
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	r := &republisher{nc: l.nc, root: root}
-	names := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(root+".>"))
-	for name := range names.Name() {
+	var names []string
+	err := retry(ctx, l.nc, timeout, func(ctx context.Context) error {
+		names = nil
+		list := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(root+".>"))
+		for name := range list.Name() {
+			names = append(names, name)
+		}
+		return list.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for streams that capture %s: %w", root, err)
+	}
+	r := &republisher{nc: l.nc, root: root, timeout: timeout}
+	for _, name := range names {
 		if slices.Contains(bridge.StreamNames(c), name) {
 			return nil, fmt.Errorf("%w: --into %s: stream %s captures it, and would hold the replay for the truth; choose another, such as bpcc-replay.v1",
 				errUsage, root, name)
 		}
 		r.stream, r.js = name, l.js
-	}
-	if err := names.Err(); err != nil {
-		return nil, fmt.Errorf("look for streams that capture %s: %w", root, err)
 	}
 	return r, nil
 }
@@ -72,12 +78,19 @@ func (r *republisher) publish(ctx context.Context, m message) error {
 	}
 	out.Header.Set(replaySequence, strconv.FormatUint(m.seq, 10))
 	r.published++
-	if r.js == nil {
-		return r.nc.PublishMsg(out)
-	}
-	future, err := r.js.PublishMsgAsync(out)
+	var future jetstream.PubAckFuture
+	err := retry(ctx, r.nc, r.timeout, func(context.Context) (err error) {
+		if r.js == nil {
+			return r.nc.PublishMsg(out)
+		}
+		future, err = r.js.PublishMsgAsync(out)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("publish sequence %d into %s: %w", m.seq, r.stream, err)
+		return fmt.Errorf("publish sequence %d: %w", m.seq, err)
+	}
+	if r.js == nil {
+		return nil
 	}
 	if r.inFlight = append(r.inFlight, future); len(r.inFlight) < ackWindow {
 		return nil
@@ -87,7 +100,7 @@ func (r *republisher) publish(ctx context.Context, m message) error {
 
 // waitAcks waits until the stream has taken all that was sent.
 func (r *republisher) waitAcks(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	for _, future := range r.inFlight {
 		select {
@@ -95,7 +108,7 @@ func (r *republisher) waitAcks(ctx context.Context) error {
 		case err := <-future.Err():
 			return fmt.Errorf("publish into %s: %w", r.stream, err)
 		case <-ctx.Done():
-			return fmt.Errorf("publish into %s: no acknowledgement: %w", r.stream, ctx.Err())
+			return noAnswer(r.timeout, fmt.Errorf("publish into %s: no acknowledgement: %w", r.stream, ctx.Err()), hintNoAnswer(r.nc))
 		}
 	}
 	r.inFlight = r.inFlight[:0]
@@ -103,14 +116,14 @@ func (r *republisher) waitAcks(ctx context.Context) error {
 }
 
 // close waits until everything is on its way and says how much it was.
-func (r *republisher) close(w io.Writer) error {
-	err := errors.Join(r.waitAcks(context.Background()), r.nc.FlushTimeout(5*time.Second))
+func (r *republisher) close(c *console) error {
+	err := errors.Join(r.waitAcks(context.Background()), r.nc.FlushTimeout(r.timeout))
 	where := "to whoever listens"
 	if r.js != nil {
 		where = "into stream " + r.stream
 	}
 	if err == nil {
-		fmt.Fprintf(w, "published %d events under %s.>, %s\n", r.published, r.root, where)
+		c.printf("published %d events under %s.>, %s\n", r.published, r.root, where)
 	}
 	return err
 }

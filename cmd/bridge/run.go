@@ -34,7 +34,7 @@ func (p *program) configureAll(purpose bridge.Purpose) ([]*bridge.Config, *slog.
 // logger makes the logger that the configuration asks for, and logs what its
 // reading gave cause to warn of.
 func (p *program) logger(all []*bridge.Config, warnings []string) *slog.Logger {
-	log := newLogger(p.stderr, all[0].LogLevel, all[0].LogFormat, p.env)
+	log := newLogger(p.err, all[0].LogLevel, all[0].LogFormat)
 	for _, c := range all {
 		c.Version = buildVersion()
 	}
@@ -62,9 +62,10 @@ func (l *natsSession) close() {
 	}
 }
 
-// openNATS connects to the configured server, or starts the embedded one. The
-// returned context ends, with the cause, when the connection is lost for good.
-func openNATS(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.Context, *natsSession, error) {
+// openNATS connects to the configured server, for which it waits no longer than timeout
+// if that is not 0, or starts the embedded one. The returned context ends, with the
+// cause, when the connection is lost for good.
+func openNATS(ctx context.Context, c *bridge.Config, timeout time.Duration, log *slog.Logger) (context.Context, *natsSession, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := &natsSession{cancel: cancel}
 	if c.Embedded() {
@@ -76,7 +77,13 @@ func openNATS(ctx context.Context, c *bridge.Config, log *slog.Logger) (context.
 		l.server, c.NATSURL = server, server.URL()
 		log.Info("no NATS_URL: a NATS server runs inside", "url", server.URL(), "store", c.StoreDir)
 	}
-	nc, err := bridge.Connect(ctx, c, log, cancel)
+	waiting := ctx
+	if timeout > 0 {
+		var stop context.CancelFunc
+		waiting, stop = context.WithTimeout(ctx, timeout)
+		defer stop()
+	}
+	nc, err := bridge.Connect(waiting, c, log, cancel)
 	if err != nil {
 		l.close()
 		return ctx, nil, err
@@ -102,7 +109,7 @@ func (p *program) runBridge(ctx context.Context, args []string) error {
 		return err
 	}
 	defer server.close()
-	sessionCtx, l, err := openNATS(ctx, all[0], log)
+	sessionCtx, l, err := openNATS(ctx, all[0], 0, log)
 	if err != nil {
 		return stopCause(ctx, err)
 	}
@@ -120,7 +127,7 @@ func (p *program) runWithNATS(ctx context.Context, name string, args []string, p
 	if err != nil {
 		return err
 	}
-	linked, l, err := openNATS(ctx, c, log)
+	linked, l, err := openNATS(ctx, c, 0, log)
 	if err != nil {
 		return stopCause(ctx, err)
 	}
@@ -199,13 +206,13 @@ func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, js jet
 	for _, s := range done {
 		switch {
 		case s.Created:
-			fmt.Fprintf(p.stdout, "%s: created\n", s.Stream)
+			p.out.printf("%s: created\n", s.Stream)
 		case len(s.Differs) == 0:
-			fmt.Fprintf(p.stdout, "%s: as it should be\n", s.Stream)
+			p.out.printf("%s: as it should be\n", s.Stream)
 		default:
-			fmt.Fprintf(p.stdout, "%s: usable, but left with\n", s.Stream)
+			p.out.printf("%s: usable, but left with\n", s.Stream)
 			for _, d := range s.Differs {
-				fmt.Fprintf(p.stdout, "    %s\n", d)
+				p.out.printf("    %s\n", d)
 			}
 		}
 	}

@@ -18,14 +18,14 @@ func (p *program) schemas(_ context.Context, args []string) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}
-		_, err = p.stdout.Write(schema)
+		_, err = p.data.Write(schema)
 		return err
 	}
 	for _, name := range append(schemas.Names(), schemas.AsyncAPI) {
 		if name != schemas.AsyncAPI && !strings.Contains(name, "/") {
 			name = schemas.Type(name)
 		}
-		if _, err := fmt.Fprintln(p.stdout, name); err != nil {
+		if _, err := fmt.Fprintln(p.data, name); err != nil {
 			return err
 		}
 	}

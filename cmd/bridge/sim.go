@@ -43,7 +43,7 @@ func (p *program) sim(ctx context.Context, args []string) error {
 		floor = bpcctest.NewFloor(tenant, bpcctest.FloorConfig{Agents: *agents, Services: *services, Seed: *seed, Speed: *speed})
 		life = fmt.Sprintf("%d agents, %d services, seed %d", *agents, *services, *seed)
 	}
-	fmt.Fprintf(p.stdout, `A simulated contact centre listens on http://%[1]s (%[2]s).
+	p.out.printf(`A simulated contact centre listens on http://%[1]s (%[2]s).
 
   export BPCC_URL=http://%[1]s BPCC_CLIENT_ID=%[3]s BPCC_CLIENT_SECRET=%[4]s
 

@@ -16,23 +16,24 @@ func (p *program) state(ctx context.Context, args []string) error {
 	tenant := f.String("tenant", "", "show this tenant alone; default all")
 	all := f.Bool("all", false, "list agents that are logged out, too")
 	asJSON := f.Bool("json", false, "print the whole picture as JSON")
+	timeout := timeoutFlag(f)
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
-	sessionCtx, c, l, _, err := p.openReadOnly(ctx)
-	if err != nil || l == nil {
-		return err
+	sessionCtx, c, l, err := p.openReadOnly(ctx, *timeout)
+	if err != nil {
+		return unfinished(ctx, err)
 	}
 	defer l.close()
-	view, err := readView(sessionCtx, l.js, c, *tenant)
+	view, err := readView(sessionCtx, l.js, c, *tenant, *timeout)
 	if err != nil {
-		return stopCause(sessionCtx, err)
+		return unfinished(sessionCtx, err)
 	}
 	for _, s := range view.Unreadable {
-		fmt.Fprintf(p.stderr, "left out, since it cannot be read: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Fault)
+		p.err.printf("left out, since it cannot be read: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Fault)
 	}
 	if *asJSON {
-		e := json.NewEncoder(p.stdout)
+		e := json.NewEncoder(p.data)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
 		return e.Encode(view)
@@ -91,15 +92,17 @@ type viewEntry struct {
 }
 
 // readView reads the view.
-func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, only string) (*viewSnapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	behind, err := bridge.ViewBehind(ctx, js, c)
+func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, only string, timeout time.Duration) (*viewSnapshot, error) {
+	view := &viewSnapshot{Tenants: []*tenantView{}}
+	err := retry(ctx, js.Conn(), timeout, func(ctx context.Context) (err error) {
+		view.Behind, err = bridge.ViewBehind(ctx, js, c)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	view := &viewSnapshot{At: time.Now().UTC(), Behind: behind, Tenants: []*tenantView{}}
-	err = bridge.ReadView(ctx, js, c, only, func(e bridge.ViewEntry) error {
+	view.At = time.Now().UTC()
+	err = bridge.ReadView(ctx, js, c, only, timeout, func(e bridge.ViewEntry) error {
 		fault := e.Fault
 		if fault == nil {
 			fault = view.addEntry(e, c)
@@ -109,6 +112,9 @@ func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, onl
 		}
 		return nil
 	})
+	if mayAnswer(err) {
+		err = noAnswer(timeout, err, hintNoAnswer(js.Conn()))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,6 @@ func TestState(t *testing.T) {
 
 func TestFeedLine(t *testing.T) {
 	t.Parallel()
-	plain := func(_, text string) string { return text }
 	now := time.Now()
 	tests := map[string]struct {
 		feed feedState
@@ -63,7 +62,7 @@ func TestFeedLine(t *testing.T) {
 		"none":        {feedState{}, "NO FEED"},
 	}
 	for name, test := range tests {
-		got := test.feed.statusLine(plain)
+		got := string(test.feed.statusLine(newConsole(&syncBuffer{}, nil)))
 		if !strings.HasPrefix(got, test.want) || test.feed.Fresh == strings.Contains(got, "do not trust") {
 			t.Errorf("%s: %s", name, got)
 		}
@@ -72,12 +71,11 @@ func TestFeedLine(t *testing.T) {
 
 func TestTableWidths(t *testing.T) {
 	t.Parallel()
-	plain := func(_, text string) string { return text }
 	var out syncBuffer
 	tab := table{head: []string{"NAME", "STATE"}}
 	tab.add("", "서연 Whitfield", "ready")
 	tab.add("", "Łukasz", strings.Repeat("long ", 20))
-	tab.write(&out, plain, 30)
+	tab.write(&console{w: &out, width: 30})
 	for line := range strings.Lines(out.String()) {
 		line = strings.TrimSuffix(line, "\n")
 		if displayWidth(line) > 30 {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -11,31 +10,29 @@ import (
 
 // writeView writes the picture for people.
 func (p *program) writeView(view *viewSnapshot, all bool) error {
-	paint := painter(p.stdout, p.env)
+	c := p.out
 	if view.Behind > 0 {
-		fmt.Fprintf(p.stdout, "%s the view is %d message(s) behind the stream: what follows is not the present\n\n",
-			paint(colourRed, "BEHIND"), view.Behind)
+		c.printf("%s the view is %d message(s) behind the stream: what follows is not the present\n\n",
+			c.paint(colourRed, "BEHIND"), view.Behind)
 	}
 	for i, t := range view.Tenants {
 		if i > 0 {
-			fmt.Fprintln(p.stdout)
+			c.printf("\n")
 		}
-		t.write(p.stdout, paint, view.At, all, terminalWidth(p.stdout))
+		t.write(c, view.At, all)
 	}
 	return nil
 }
 
-type paintFunc = func(colour, text string) string
-
-func (p *tenantView) write(w io.Writer, paint paintFunc, now time.Time, all bool, width int) {
-	fmt.Fprintf(w, "%s  %s\n", p.Tenant, p.Feed.statusLine(paint))
-	p.writeThresholds(w, paint, now, width)
-	p.writeServices(w, paint, width)
-	p.writeAgents(w, paint, now, all, width)
+func (p *tenantView) write(c *console, now time.Time, all bool) {
+	c.printf("%s  %s\n", p.Tenant, p.Feed.statusLine(c))
+	p.writeThresholds(c, now)
+	p.writeServices(c)
+	p.writeAgents(c, now, all)
 }
 
 // statusLine says whether the picture is to be trusted, loudly if not.
-func (f *feedState) statusLine(paint paintFunc) string {
+func (f *feedState) statusLine(c *console) safe {
 	age := "nothing has been seen yet"
 	if f.ObservedUntil != nil {
 		age = fmt.Sprintf("as of %s, %v ago", formatTime(*f.ObservedUntil), humanDuration(time.Duration(f.AgeSeconds*float64(time.Second))))
@@ -43,16 +40,16 @@ func (f *feedState) statusLine(paint paintFunc) string {
 	who := fmt.Sprintf("epoch %d, poll %d, %s", f.Epoch, f.Poll, f.Instance)
 	switch {
 	case f.Fresh:
-		return fmt.Sprintf("%s  %s  (%s)", paint(colourGreen, "LIVE"), age, who)
+		return safef("%s  %s  (%s)", c.paint(colourGreen, "LIVE"), age, who)
 	case f.Status == "live":
-		return fmt.Sprintf("%s  it says live, but %s: do not trust what follows  (%s)", paint(colourRed, "OLD"), age, who)
+		return safef("%s  it says live, but %s: do not trust what follows  (%s)", c.paint(colourRed, "OLD"), age, who)
 	case f.Status == "":
-		return paint(colourRed, "NO FEED") + "  the view has no checkpoint: do not trust what follows"
+		return safef("%s  the view has no checkpoint: do not trust what follows", c.paint(colourRed, "NO FEED"))
 	}
-	return fmt.Sprintf("%s  %s: do not trust what follows  (%s)", paint(colourRed, strings.ToUpper(f.Status)), age, who)
+	return safef("%s  %s: do not trust what follows  (%s)", c.paint(colourRed, strings.ToUpper(f.Status)), age, who)
 }
 
-func (p *tenantView) writeThresholds(w io.Writer, paint paintFunc, now time.Time, width int) {
+func (p *tenantView) writeThresholds(c *console, now time.Time) {
 	if len(p.Thresholds) == 0 {
 		return
 	}
@@ -65,7 +62,7 @@ func (p *tenantView) writeThresholds(w io.Writer, paint paintFunc, now time.Time
 		}
 		t.add(colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+displayText(d.Value), fmt.Sprintf("%s %v", d.Op, d.Limit), humanDuration(now.Sub(x.Time)))
 	}
-	t.write(w, paint, width)
+	t.write(c)
 }
 
 // mainStats are the statistics of services and totals that a table shows, with
@@ -102,7 +99,7 @@ func columnsOf(list []viewEntry) (stats, headings []string) {
 	return stats, headings
 }
 
-func (p *tenantView) writeServices(w io.Writer, paint paintFunc, width int) {
+func (p *tenantView) writeServices(c *console) {
 	available := map[string]*bool{}
 	known := map[string]bool{}
 	for _, x := range p.Availability {
@@ -128,7 +125,7 @@ func (p *tenantView) writeServices(w io.Writer, paint paintFunc, width int) {
 			}
 			t.add(colour, append([]string{x.ID, can}, x.statTexts(stats)...)...)
 		}
-		t.write(w, paint, width)
+		t.write(c)
 	}
 	if len(p.Totals) > 0 {
 		stats, headings := columnsOf(p.Totals)
@@ -136,7 +133,7 @@ func (p *tenantView) writeServices(w io.Writer, paint paintFunc, width int) {
 		for _, x := range p.Totals {
 			t.add("", append([]string{x.ID}, x.statTexts(stats)...)...)
 		}
-		t.write(w, paint, width)
+		t.write(c)
 	}
 }
 
@@ -151,7 +148,7 @@ func (x *viewEntry) statTexts(stats []string) []string {
 // stateOrder orders states for people: those who work first.
 var stateOrder = []string{"ready", "busy", "after_call_work", "not_ready"}
 
-func (p *tenantView) writeAgents(w io.Writer, paint paintFunc, now time.Time, all bool, width int) {
+func (p *tenantView) writeAgents(c *console, now time.Time, all bool) {
 	count := map[string]int{}
 	t := table{head: []string{"AGENT", "NAME", "STATE", "FOR", "TEAM"}}
 	rows := slices.SortedStableFunc(slices.Values(p.Agents), func(a, b viewEntry) int {
@@ -170,9 +167,9 @@ func (p *tenantView) writeAgents(w io.Writer, paint paintFunc, now time.Time, al
 	for _, state := range slices.SortedFunc(slices.Values(sortedKeys(count)), func(a, b string) int { return stateRank(a) - stateRank(b) }) {
 		parts = append(parts, fmt.Sprintf("%d %s", count[state], cmp.Or(state, "in a state that is not asked for")))
 	}
-	fmt.Fprintf(w, "\n%d agents: %s\n", len(p.Agents), cmp.Or(strings.Join(parts, ", "), "none"))
+	c.printf("\n%d agents: %s\n", len(p.Agents), cmp.Or(strings.Join(parts, ", "), "none"))
 	if len(t.rows) > 0 {
-		t.write(w, paint, width)
+		t.write(c)
 	}
 }
 
@@ -235,11 +232,12 @@ func (t *table) add(colour string, cells ...string) {
 	t.rows, t.colours = append(t.rows, cells), append(t.colours, colour)
 }
 
-func (t *table) write(w io.Writer, paint paintFunc, limit int) {
+func (t *table) write(c *console) {
 	widths := make([]int, len(t.head))
 	for _, row := range append([][]string{t.head}, t.rows...) {
 		for i, cell := range row {
-			widths[i] = max(widths[i], min(displayWidth(cell), maxCellWidth))
+			row[i] = visible(cell)
+			widths[i] = max(widths[i], min(displayWidth(row[i]), maxCellWidth))
 		}
 	}
 	line := func(row []string) string {
@@ -251,14 +249,14 @@ func (t *table) write(w io.Writer, paint paintFunc, limit int) {
 				b.WriteString(truncate(cell, widths[i]))
 			}
 		}
-		if limit > 0 {
-			return truncate(b.String(), limit)
+		if c.width > 0 {
+			return truncate(b.String(), c.width)
 		}
 		return b.String()
 	}
-	fmt.Fprintf(w, "\n%s\n", paint(colourFaint, line(t.head)))
+	c.printf("\n%s\n", c.paint(colourFaint, line(t.head)))
 	for i, row := range t.rows {
-		fmt.Fprintln(w, paint(t.colours[i], line(row)))
+		c.printf("%s\n", c.paint(t.colours[i], line(row)))
 	}
 }
 

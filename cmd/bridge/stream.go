@@ -1,19 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge"
 )
@@ -92,126 +87,72 @@ func (m *timeFlag) String() string {
 	return m.Format(time.RFC3339)
 }
 
+// defaultTimeout is how long a command that reads waits for the server.
+const defaultTimeout = 10 * time.Second
+
+// timeoutFlag adds the flag that limits the wait for the server. It does not limit
+// the reading, which continues as long as the server answers.
+func timeoutFlag(f *flag.FlagSet) *time.Duration {
+	return f.Duration("timeout", defaultTimeout, "end with an error when the NATS server has not answered for this long")
+}
+
+// errNoAnswer is returned when the NATS server has not answered within --timeout.
+var errNoAnswer = errors.New("no answer from the NATS server")
+
+// hintUnreachable says what to examine without a connection.
+const hintUnreachable = "is NATS_URL right, does the server run, and does this machine reach it?"
+
+// noAnswer wraps the error of a call that the server has not answered in time.
+func noAnswer(timeout time.Duration, err error, hint string) error {
+	return fmt.Errorf("%w (--timeout %v): %w; %s", errNoAnswer, timeout, err, hint)
+}
+
+// errUnfinished is returned by a command that a signal ended before its work was
+// done.
+var errUnfinished = errors.New("did not finish")
+
+// unfinished turns the error of work that ended with ctx into why ctx ended. Unlike
+// stopped it returns an error for a signal: work that has an end was not done.
+func unfinished(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.Canceled) {
+		return fmt.Errorf("%w: %w", errUnfinished, cause)
+	}
+	return cause
+}
+
 // openReadOnly opens the way to the stream for a command that changes nothing: to the
 // configured server, to the one inside a running bridge, or to the store that a
 // stopped one has left behind.
-func (p *program) openReadOnly(ctx context.Context) (context.Context, *bridge.Config, *natsSession, *slog.Logger, error) {
+func (p *program) openReadOnly(ctx context.Context, timeout time.Duration) (context.Context, *bridge.Config, *natsSession, error) {
+	if timeout <= 0 {
+		return ctx, nil, nil, fmt.Errorf("%w: --timeout %v is not above 0", errUsage, timeout)
+	}
 	c, log, err := p.configure(bridge.ForStream)
 	if err != nil {
-		return ctx, nil, nil, nil, err
+		return ctx, nil, nil, err
 	}
 	if c.LogLevel == "info" { // the result is what was asked for
-		log = newLogger(p.stderr, "warn", c.LogFormat, p.env)
+		log = newLogger(p.err, "warn", c.LogFormat)
 	}
 	listen := c.EmbeddedListen
 	if c.Embedded() {
 		if _, err := os.Stat(c.StoreDir); errors.Is(err, os.ErrNotExist) {
-			return ctx, nil, nil, nil, fmt.Errorf("%w: NATS_URL is not set and there is no store in %s (BRIDGE_STORE_DIR): nothing to read", errUsage, c.StoreDir)
+			return ctx, nil, nil, fmt.Errorf("%w: NATS_URL is not set and there is no store in %s (BRIDGE_STORE_DIR): nothing to read", errUsage, c.StoreDir)
 		}
 		c.EmbeddedListen = "127.0.0.1:0" // nobody else needs to find it
 	}
-	sessionCtx, l, err := openNATS(ctx, c, log)
+	sessionCtx, l, err := openNATS(ctx, c, timeout, log)
 	if errors.Is(err, bridge.ErrStoreInUse) {
 		// A bridge with the embedded server runs: ask it.
 		c.NATSURL = "nats://" + listen
-		sessionCtx, l, err = openNATS(ctx, c, log)
+		sessionCtx, l, err = openNATS(ctx, c, timeout, log)
 	}
-	if err != nil {
-		return ctx, nil, nil, nil, stopCause(ctx, err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = noAnswer(timeout, err, hintUnreachable)
 	}
-	return sessionCtx, c, l, log, nil
-}
-
-// openTimeout bounds how long a reader waits for the stream to answer.
-const openTimeout = 10 * time.Second
-
-// readStream hands the messages of a stretch to visit, in order; io.EOF from visit
-// ends it.
-func readStream(ctx context.Context, js jetstream.JetStream, name string, s streamRange, handle func(message) error) error {
-	err := readRange(ctx, js, name, s, handle)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("read stream %s: it is not there; is BRIDGE_STREAM right, and NATS_URL or BRIDGE_STORE_DIR?", name)
-	case err != nil && !errors.Is(err, errHandler):
-		return fmt.Errorf("read stream %s: %w", name, err)
-	}
-	return err
-}
-
-// errHandler marks errors of the visitor, which are not the stream's.
-var errHandler = errors.New("cannot go on")
-
-func readRange(ctx context.Context, js jetstream.JetStream, name string, s streamRange, handle func(message) error) error {
-	openCtx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	config := jetstream.OrderedConsumerConfig{FilterSubjects: s.subjects}
-	switch {
-	case s.from > 0:
-		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.from
-	case !s.since.IsZero():
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.since.Time
-	}
-	consumer, err := js.OrderedConsumer(openCtx, name, config)
-	if err != nil {
-		return err
-	}
-	info, err := consumer.Info(openCtx)
-	if err != nil {
-		return err
-	}
-	if info.NumPending == 0 && !s.follow {
-		return nil
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	inBatch := false // whether the message before is one that others of its batch follow
-	for {
-		m, err := nextMessage(ctx, messages, inBatch && !s.follow)
-		if err != nil {
-			return err
-		}
-		if s.isPast(m) && !(s.completeBatch && inBatch) {
-			return nil
-		}
-		if err := handle(m); err != nil {
-			if errors.Is(err, io.EOF) {
-				return err
-			}
-			return fmt.Errorf("%w: %w", errHandler, err)
-		}
-		inBatch = s.completeBatch && !strings.HasSuffix(m.subject, ".feed.checkpoint")
-		if m.pending == 0 && !s.follow && !inBatch {
-			return nil
-		}
-	}
-}
-
-// nextMessage waits for the next message. Inside a batch it does not wait for long: the
-// rest of it is being stored, or was never written by a bridge.
-func nextMessage(ctx context.Context, messages jetstream.MessagesContext, inBatch bool) (message, error) {
-	if inBatch {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, 2*time.Second, io.EOF)
-		defer cancel()
-	}
-	msg, err := messages.Next(jetstream.NextContext(ctx))
-	if err != nil {
-		return message{}, cmp.Or(context.Cause(ctx), err)
-	}
-	meta, err := msg.Metadata()
-	if err != nil {
-		return message{}, err
-	}
-	header := msg.Headers()
-	if header == nil {
-		header = nats.Header{} // it has none: that is known
-	}
-	return message{meta.Sequence.Stream, meta.Timestamp, msg.Subject(), header, msg.Data(), meta.NumPending}, nil
+	return sessionCtx, c, l, err
 }

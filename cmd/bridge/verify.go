@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,18 +28,19 @@ func (p *program) verify(ctx context.Context, args []string) error {
 	var o audit.Options
 	f.StringVar(&o.Tenant, "tenant", "", "judge this tenant alone; default all")
 	asJSON := f.Bool("json", false, "print the report as JSON")
+	timeout := timeoutFlag(f)
 	if err := parseFlags(f, args, 1); err != nil {
 		return err
 	}
 	if err := s.validate(); err != nil {
 		return err
 	}
-	report, err := p.auditOf(ctx, f.Arg(0), s, o)
+	report, err := p.auditOf(ctx, f.Arg(0), s, o, *timeout)
 	if err != nil {
 		return err
 	}
 	if *asJSON {
-		e := json.NewEncoder(p.stdout)
+		e := json.NewEncoder(p.data)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
 		err = e.Encode(report)
@@ -58,7 +58,7 @@ func (p *program) verify(ctx context.Context, args []string) error {
 }
 
 // auditOf judges an exported file, or a stretch of the stream if file is "".
-func (p *program) auditOf(ctx context.Context, file string, s streamRange, o audit.Options) (audit.Report, error) {
+func (p *program) auditOf(ctx context.Context, file string, s streamRange, o audit.Options, timeout time.Duration) (audit.Report, error) {
 	if file != "" {
 		if s.from > 0 || s.to > 0 || !s.since.IsZero() || !s.until.IsZero() {
 			return audit.Report{}, fmt.Errorf("%w: an exported file is judged whole; the bounds are for the stream", errUsage)
@@ -68,13 +68,13 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 			err = auditFile(ctx, file, a)
 		}
 		if err != nil {
-			return audit.Report{}, err
+			return audit.Report{}, unfinished(ctx, err)
 		}
 		return a.Report(), nil
 	}
-	sessionCtx, c, l, _, err := p.openReadOnly(ctx)
-	if err != nil || l == nil {
-		return audit.Report{}, err
+	sessionCtx, c, l, err := p.openReadOnly(ctx, timeout)
+	if err != nil {
+		return audit.Report{}, unfinished(ctx, err)
 	}
 	defer l.close()
 	o.CheckpointInterval, o.Retention = c.CheckpointInterval, c.Retention
@@ -86,11 +86,14 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 	if err != nil {
 		return audit.Report{}, err
 	}
-	err = readStream(sessionCtx, l.js, c.Stream, s, func(m message) error {
+	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: timeout, visit: func(m message) error {
 		a.Add(m.seq, m.subject, m.header, m.body)
 		return nil
-	})
-	return a.Report(), err
+	}}
+	if err := events.read(sessionCtx); err != nil {
+		return audit.Report{}, unfinished(sessionCtx, err)
+	}
+	return a.Report(), nil
 }
 
 // exportedMessage is a line of an export: an event alone, or one with what the stream
@@ -117,15 +120,23 @@ func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 		defer file.Close()
 		in = file
 	}
-	buffered := bufio.NewReader(in)
+	// A signal does not end a read of a terminal or a pipe. The goroutine then ends
+	// with the program.
+	text, pipe := io.Pipe()
+	defer text.Close()
+	go func() {
+		_, err := io.Copy(pipe, in)
+		pipe.CloseWithError(err)
+	}()
+	defer context.AfterFunc(ctx, func() { text.CloseWithError(ctx.Err()) })()
+	buffered := bufio.NewReader(text)
+	plain := io.Reader(buffered)
 	if magic, err := buffered.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
-		if in, err = gzip.NewReader(buffered); err != nil {
+		if plain, err = gzip.NewReader(buffered); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-	} else {
-		in = buffered
 	}
-	lines := bufio.NewScanner(in)
+	lines := bufio.NewScanner(plain)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() && ctx.Err() == nil {
 		line := bytes.TrimSpace(lines.Bytes())
@@ -147,8 +158,8 @@ func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 
 // writeAudit writes the report for people.
 func (p *program) writeAudit(r audit.Report) error {
-	paint := painter(p.stdout, p.env)
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	c := p.out
+	w, flush := c.aligned()
 	what := fmt.Sprintf("%d events", r.Events)
 	if r.LastSeq > 0 {
 		what += fmt.Sprintf(", sequences %d to %d", r.FirstSeq, r.LastSeq)
@@ -156,19 +167,19 @@ func (p *program) writeAudit(r audit.Report) error {
 	if !r.From.IsZero() {
 		what += fmt.Sprintf(", %s to %s", formatTime(r.From), formatTime(r.To))
 	}
-	fmt.Fprintf(w, "%s\n\n", what)
-	fmt.Fprint(w, "TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tIN ALL\n")
+	w.printf("%s\n\n", what)
+	w.printf("TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tIN ALL\n")
 	for _, t := range r.Tenants {
 		until := "–"
 		if !t.ObservedUntil.IsZero() {
 			until = formatTime(t.ObservedUntil)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
+		w.printf("%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
 			displayText(t.Status), until, t.GapCount, roundDuration(time.Duration(t.GapSeconds*float64(time.Second))))
 	}
 	for _, t := range r.Tenants {
 		if len(t.Gaps) > 0 {
-			fmt.Fprintf(w, "\nGAPS of %s\tfrom\tto\tlasted\tnet changes\ttold by\n", t.Tenant)
+			w.printf("\nGAPS of %s\tfrom\tto\tlasted\tnet changes\ttold by\n", t.Tenant)
 		}
 		for _, g := range t.Gaps {
 			from, to, duration := "–", "open", "–"
@@ -181,32 +192,30 @@ func (p *program) writeAudit(r audit.Report) error {
 			if !g.From.IsZero() && !g.To.IsZero() {
 				duration = roundDuration(g.To.Sub(g.From)).String()
 			}
-			fmt.Fprintf(w, "  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, duration, g.Changes, g.ID)
+			w.printf("  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, duration, g.Changes, g.ID)
 		}
 		if more := t.GapCount - len(t.Gaps); more > 0 {
-			fmt.Fprintf(w, "  and %d more\n", more)
+			w.printf("  and %d more\n", more)
 		}
 	}
-	if err := w.Flush(); err != nil {
+	if err := flush(); err != nil {
 		return err
 	}
-	writeFindings(p.stdout, "NOTES", r.Notes, func(s string) string { return paint(colourYellow, s) })
-	writeFindings(p.stdout, "FAULTS", r.Faults, func(s string) string { return paint(colourRed, s) })
+	writeFindings(c, "NOTES", colourYellow, r.Notes)
+	writeFindings(c, "FAULTS", colourRed, r.Faults)
 	if r.OK {
-		_, err := fmt.Fprintf(p.stdout, "\n%s every event is valid, once, in its order, and covered by its checkpoint\n", paint(colourGreen, "SOUND"))
-		return err
+		return c.printf("\n%s every event is valid, once, in its order, and covered by its checkpoint\n", c.paint(colourGreen, "SOUND"))
 	}
-	fmt.Fprintf(p.stdout, "\n%s", paint(colourRed, "UNSOUND"))
+	c.printf("\n%s", c.paint(colourRed, "UNSOUND"))
 	for _, code := range sortedKeys(r.ByCode) {
-		fmt.Fprintf(p.stdout, "  %s %d", code, r.ByCode[code])
+		c.printf("  %s %d", code, r.ByCode[code])
 	}
-	_, err := fmt.Fprintln(p.stdout)
-	return err
+	return c.printf("\n")
 }
 
-func writeFindings(w io.Writer, title string, list []audit.Finding, paint func(string) string) {
+func writeFindings(c *console, title, colour string, list []audit.Finding) {
 	if len(list) > 0 {
-		fmt.Fprintf(w, "\n%s\n", title)
+		c.printf("\n%s\n", title)
 	}
 	for _, f := range list {
 		where := fmt.Sprintf("line %d", f.N)
@@ -217,6 +226,6 @@ func writeFindings(w io.Writer, title string, list []audit.Finding, paint func(s
 		if f.Entity != "" {
 			about += " " + f.Entity
 		}
-		fmt.Fprintf(w, "  %s  %s  %s  %s\n      %s\n", paint(fmt.Sprintf("%-9s", f.Code)), where, about, displayText(f.ID), f.Text)
+		c.printf("  %s  %s  %s  %s\n      %s\n", c.paint(colour, fmt.Sprintf("%-9s", f.Code)), where, about, displayText(f.ID), f.Text)
 	}
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"runtime/debug"
-	"text/tabwriter"
 )
 
 // buildVersion is the module's version as the Go toolchain recorded it.
@@ -24,11 +22,10 @@ func (p *program) version(_ context.Context, args []string) error {
 		return err
 	}
 	if *short {
-		_, err := fmt.Fprintln(p.stdout, buildVersion())
-		return err
+		return p.out.printf("%s\n", buildVersion())
 	}
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "bridge %s\n", buildVersion())
+	w, flush := p.out.aligned()
+	w.printf("bridge %s\n", buildVersion())
 	if info, ok := debug.ReadBuildInfo(); ok {
 		settings := map[string]string{}
 		for _, s := range info.Settings {
@@ -39,14 +36,14 @@ func (p *program) version(_ context.Context, args []string) error {
 			if settings["vcs.modified"] == "true" {
 				dirty = ", with changes that are not committed"
 			}
-			fmt.Fprintf(w, "  revision\t%s%s\n  committed\t%s\n", revision, dirty, settings["vcs.time"])
+			w.printf("  revision\t%s%s\n  committed\t%s\n", revision, dirty, settings["vcs.time"])
 		}
 		for _, m := range info.Deps {
 			if m.Path == "github.com/nats-io/nats-server/v2" {
-				fmt.Fprintf(w, "  nats-server\t%s (the one inside)\n", m.Version)
+				w.printf("  nats-server\t%s (the one inside)\n", m.Version)
 			}
 		}
 	}
-	fmt.Fprintf(w, "  go\t%s\n  platform\t%s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return w.Flush()
+	w.printf("  go\t%s\n  platform\t%s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return flush()
 }
