@@ -62,7 +62,7 @@ func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want je
 		return
 	}
 	info := stream.CachedInfo()
-	switch differs, err := judge(c, want, info); {
+	switch differs, err := checkFit(c, want, info); {
 	case err != nil:
 		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), c.hint(err))
 	case len(differs) > 0:

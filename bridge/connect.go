@@ -168,7 +168,7 @@ func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, 
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.logOnce(err) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			r.resetLogged()
-			r.log.Info("reconnected to NATS", "url", nc.ConnectedUrlRedacted())
+			r.log.Info("reconnected to NATS", "version", nc.ConnectedServerVersion(), "url", nc.ConnectedUrlRedacted())
 		}),
 		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
 			r.logOnce(err)

@@ -53,7 +53,7 @@ func (l *lease) wake() {
 var errLeaseLost = errors.New("the lease is lost")
 
 // acquire waits until the lease is this instance's or ctx ends. The error is
-// errAway if the bucket is gone, and [unfit] if leases cannot be had from it.
+// errAway if the bucket is gone, and [unusable] if leases cannot be had from it.
 func (l *lease) acquire(ctx context.Context) error {
 	lastLogged := ""
 	for {
@@ -67,7 +67,7 @@ func (l *lease) acquire(ctx context.Context) error {
 		if missingErr := l.bucketMissing(ctx, err); missingErr != nil {
 			return missingErr
 		}
-		if err := l.unfit(ctx); err != nil {
+		if err := l.check(ctx); err != nil {
 			return err
 		}
 		// Who leads is news when it changes, not at every try.

@@ -10,12 +10,19 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// leaseTTLLeast is the shortest TTL of a lease: a shorter one ends before an answer
-// that is a little late is in.
+// leaseTTLLeast is the shortest TTL of a lease. A shorter lease would expire while
+// an answer is only a little late.
 const leaseTTLLeast = time.Second
 
+// The TTL of a bucket of leases is checked again after recheckEvery TTLs, and before
+// each term unless the last check is younger than recheckPause.
+const (
+	recheckEvery = 2
+	recheckPause = time.Second
+)
+
 var (
-	// errNoTTL tells of a bucket of leases without a TTL, or with too short a one.
+	// errNoTTL is returned for a bucket of leases without a TTL, or with too short a one.
 	errNoTTL = errors.New("a lease needs a TTL")
 	// errTTLChanged ends a term whose lease was counted by another TTL.
 	errTTLChanged = errors.New("the TTL of leases has changed")
@@ -24,12 +31,12 @@ var (
 func leaseStream(c *Config) string { return "KV_" + c.LeaseBucket }
 
 // leaseTTL is how long a lease lasts that is not renewed, by the configuration of
-// its bucket. Where no lease would ever end by itself, or none could be held, the
-// error is [ErrStream].
+// the bucket's stream. The error is [ErrStream] if leases would not expire, or would
+// expire too early to be held.
 func leaseTTL(config jetstream.StreamConfig) (time.Duration, error) {
 	switch ttl := config.MaxAge; {
 	case ttl <= 0:
-		return 0, fmt.Errorf("%w: %w: stream %s has no max_age, so that the lease of a bridge that died would never end", ErrStream, errNoTTL, config.Name)
+		return 0, fmt.Errorf("%w: %w: stream %s has no max_age, so the lease of a crashed bridge would never end", ErrStream, errNoTTL, config.Name)
 	case ttl < leaseTTLLeast:
 		return 0, fmt.Errorf("%w: %w: max_age of stream %s is %v, the least is %v", ErrStream, errNoTTL, config.Name, ttl, leaseTTLLeast)
 	default:
@@ -37,16 +44,16 @@ func leaseTTL(config jetstream.StreamConfig) (time.Duration, error) {
 	}
 }
 
-// leaseBucket is the bucket of leases as the server last described it. Tenants of a
-// process share it, so that the server is asked once for all of them.
+// leaseBucket checks the bucket of leases. The tenants of a process share one, so
+// that the process sends one request for all of them.
 type leaseBucket struct {
 	js     jetstream.JetStream
 	stream string
 	now    func() time.Time
 
-	asking     *semaphore.Weighted // of one, which guards what follows
-	asked      time.Time           // when ttl was seen; zero = never
-	reconnects uint64              // of the connection, by then
+	asking     *semaphore.Weighted // of one; guards what follows
+	asked      time.Time           // when ttl was read; zero = never
+	reconnects uint64              // of the connection, at that time
 	ttl        time.Duration
 }
 
@@ -54,14 +61,14 @@ func newLeaseBucket(js jetstream.JetStream, c *Config) *leaseBucket {
 	return &leaseBucket{js: js, stream: leaseStream(c), now: time.Now, asking: semaphore.NewWeighted(1)}
 }
 
-// check is the TTL of leases, as it was seen no longer than within ago and since the
-// last reconnect. The error is [ErrStream] or [ErrServerVersion] where the bucket
-// cannot serve, else that of the request.
+// check returns the TTL of leases. What was read within this time, on the same
+// connection to a server, is not read again. The error is [ErrStream] or
+// [ErrServerVersion] if the bucket cannot serve, else that of the request.
 func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := k.asking.Acquire(ctx, 1); err != nil {
-		return 0, fmt.Errorf("wait for another tenant's look at the bucket of leases: %w", err)
+		return 0, fmt.Errorf("wait for the check of the bucket of leases: %w", err)
 	}
 	defer k.asking.Release(1)
 	reconnects := k.js.Conn().Stats().Reconnects
@@ -84,36 +91,29 @@ func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Dur
 	return ttl, nil
 }
 
-// A bucket that is in use is looked at again after lookEvery TTLs, and before each
-// term, unless that was done a moment ago for another tenant.
-const (
-	checkInterval = 2
-	maxCheckAge   = time.Second
-)
-
-// unfit is why the lease cannot be held or waited for any longer: the server is too
-// old, or the bucket is another one by now. It is nil while that is not known.
-func (l *lease) unfit(ctx context.Context) error {
+// check returns why the lease can no longer be held or waited for: the server is too
+// old, or the bucket has changed. It returns nil if that is unknown.
+func (l *lease) check(ctx context.Context) error {
 	if err := checkServer(l.conn); err != nil {
-		return &unfit{err}
+		return &unusable{err}
 	}
-	ttl, err := l.bucket.check(ctx, checkInterval*l.ttl)
+	ttl, err := l.bucket.check(ctx, recheckEvery*l.ttl)
 	if err == nil && ttl != l.ttl {
 		err = fmt.Errorf("%w: from %v to %v", errTTLChanged, l.ttl, ttl)
 	}
-	return fitting(err)
+	return asUnusable(err)
 }
 
-// guard waits until the lease cannot be held any longer for what has become of
-// NATS, and returns why; nil when ctx ends.
+// guard checks the lease's bucket and the server until ctx ends, and returns why the
+// lease can no longer be held; nil when ctx ends.
 func (l *lease) guard(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(l.ttl): // soon after a reconnect, too
+		case <-time.After(l.ttl): // so that a reconnect is noticed soon
 		}
-		if err := l.unfit(ctx); err != nil {
+		if err := l.check(ctx); err != nil {
 			return err
 		}
 	}

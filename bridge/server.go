@@ -11,8 +11,8 @@ import (
 )
 
 // ErrServerVersion is returned when a NATS server is too old for the bridge. Such a
-// server stores the messages of an atomic batch one by one and ignores schedules,
-// both without an error, so that nothing which the bridge promises would hold.
+// server stores the messages of an atomic batch one by one and ignores schedules. It
+// returns no error for either, so the bridge could not keep any of its guarantees.
 var ErrServerVersion = errors.New("the NATS server is too old")
 
 // oldestServer is the first release of the NATS server with all that the bridge
@@ -20,7 +20,7 @@ var ErrServerVersion = errors.New("the NATS server is too old")
 const oldestServer = "2.12.0"
 
 // supported reports whether a server of this version has what the bridge needs. A
-// pre-release comes before its release. What is no version is not supported.
+// pre-release comes before its release. A text that is no version is not supported.
 func supported(version string) bool {
 	v := "v" + strings.TrimPrefix(version, "v")
 	return semver.IsValid(v) && semver.Compare(v, "v"+oldestServer) >= 0
@@ -37,7 +37,7 @@ func checkServer(nc *nats.Conn) error {
 	return fmt.Errorf("%w: server %s has release %s, the bridge needs %s or later", ErrServerVersion, nc.ConnectedServerName(), version, oldestServer)
 }
 
-// checkLeader checks the server that leads a stream, which need not be the one that
+// checkLeader checks the server that leads a stream, which may be another one than
 // the client is connected to; the error is [ErrServerVersion].
 func checkLeader(info *jetstream.StreamInfo) error {
 	version := info.Config.Metadata["_nats.ver"]
@@ -45,7 +45,7 @@ func checkLeader(info *jetstream.StreamInfo) error {
 		return nil
 	}
 	if version == "" {
-		version = "2.10 or earlier" // later ones tell their release in each answer
+		version = "2.10 or earlier" // later releases put their version into each answer
 	}
 	leader := ""
 	if info.Cluster != nil && info.Cluster.Leader != "" {
@@ -55,25 +55,25 @@ func checkLeader(info *jetstream.StreamInfo) error {
 		ErrServerVersion, leader, info.Config.Name, version, oldestServer)
 }
 
-// unfit is why the NATS side cannot serve until a person changes it, or the
-// connection gets to another server: it ends a term, or the wait for one.
-type unfit struct{ cause error }
+// unusable is why the bridge cannot work with NATS until an operator changes
+// something, or the connection moves to another server. It ends a term, or the wait
+// for one.
+type unusable struct{ cause error }
 
-func (u *unfit) Error() string { return "NATS does not fit: " + u.cause.Error() }
+func (u *unusable) Error() string { return "NATS is unusable: " + u.cause.Error() }
 
-func (u *unfit) Unwrap() error { return u.cause }
+func (u *unusable) Unwrap() error { return u.cause }
 
-// fitting is err as the reason to end a term, if it is one that does not pass by
-// waiting; else nil.
-func fitting(err error) error {
+// asUnusable wraps errors that waiting does not cure; for all others it returns nil.
+func asUnusable(err error) error {
 	if errors.Is(err, ErrServerVersion) || errors.Is(err, ErrStream) || errors.Is(err, errTTLChanged) {
-		return &unfit{err}
+		return &unusable{err}
 	}
 	return nil
 }
 
-// hint says what a person can do about a server or a stream that does not fit; ""
-// for any other error.
+// hint says what an operator can do about a server or a stream that is unusable; it
+// is empty for any other error.
 func (c *Config) hint(err error) string {
 	switch {
 	case errors.Is(err, ErrServerVersion):

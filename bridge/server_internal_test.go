@@ -11,8 +11,8 @@ import (
 	"bpcc-nats/internal/natstest"
 )
 
-// TestSupported tells the releases that have what the bridge needs from those that
-// do not.
+// TestSupported checks which releases are supported: final ones, pre-releases, builds
+// from source, and texts that are no versions.
 func TestSupported(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]bool{
@@ -22,7 +22,7 @@ func TestSupported(t *testing.T) {
 		"2.12.0-RC.1": false, "2.12.0-preview.2": false, "2.12.0-dev": false, "2.12.1-RC.1": true,
 		"2.14.0-preview": true, "2.15.0-RC.3": true, "2.15.0-dev": true, "2.16.0-beta.1": true,
 		"2.11.9": false, "2.11.17": false, "2.11.99-RC.2": false, "2.10.29": false, "2.9.0": false, "1.4.1": false, "0.0.0": false,
-		// No server tells these.
+		// No server reports these.
 		"": false, "dev": false, "latest": false, "2.x": false, "2.12.0.1": false, "02.12.0": false, "2.12.0 ": false, "-2.12.0": false, "vv2.12.0": false,
 	} {
 		if got := supported(version); got != want {
@@ -48,7 +48,7 @@ func TestLeaderVersion(t *testing.T) {
 	}
 	none := &jetstream.StreamInfo{Config: jetstream.StreamConfig{Name: "S"}, Cluster: &jetstream.ClusterInfo{Leader: "n1"}}
 	if err := checkLeader(none); !errors.Is(err, ErrServerVersion) || !strings.Contains(err.Error(), "server n1") || !strings.Contains(err.Error(), "2.10 or earlier") {
-		t.Errorf("a leader that does not tell its release: %v", err)
+		t.Errorf("a leader that does not report its release: %v", err)
 	}
 
 	url, _ := natstest.StartOld(t, t.TempDir(), 0)

@@ -171,14 +171,15 @@ func provision(ctx context.Context, js jetstream.JetStream, c *Config, want jets
 	if err != nil {
 		return p, err
 	}
-	// What was just made is compared too: a server leaves out what it does not know.
-	p.Differs, err = judge(c, want, stream.CachedInfo())
+	// A stream that was just made is compared too: servers omit settings that they do
+	// not know.
+	p.Differs, err = checkFit(c, want, stream.CachedInfo())
 	return p, err
 }
 
-// judge reports whether a stream can serve: the error is [ErrServerVersion] or
-// [ErrStream] if not, and differs is what the bridge can live with.
-func judge(c *Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
+// checkFit reports whether a stream can serve: the error is [ErrServerVersion] or
+// [ErrStream] if it cannot, and differs lists what the bridge can work with.
+func checkFit(c *Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
 	if err := checkLeader(info); err != nil {
 		return nil, err
 	}

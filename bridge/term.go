@@ -36,7 +36,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	for staleReads := 0; ; {
 		b.setStandby()
 		err := b.term(ctx)
-		var u *unfit
+		var u *unusable
 		switch {
 		case ctx.Err() != nil && errors.Is(err, errLeaseLost):
 			return nil // it was to stop, and another instance leads already
@@ -56,7 +56,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			b.setBlocked(strings.TrimSuffix(u.Error()+"; "+hint, "; "))
 			if text := u.Error(); text != lastLogged {
 				lastLogged = text
-				b.log.Error("NATS cannot serve, standing by", "err", u.cause, "hint", hint)
+				b.log.Error("NATS unusable, standing by", "err", u.cause, "hint", hint)
 			}
 			b.pauseAndRecreate(ctx, err)
 			continue
@@ -96,7 +96,7 @@ var errUnavailable = errors.New("NATS unavailable")
 
 // away is err as the reason why a term does not begin or go on.
 func away(err error) error {
-	if u := fitting(err); u != nil {
+	if u := asUnusable(err); u != nil {
 		return u
 	}
 	return fmt.Errorf("%w: %w", errUnavailable, err)
@@ -148,8 +148,8 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	prevErr := b.js.Conn().LastError()
-	ttl, err := b.shared.bucket.check(ctx, maxCheckAge)
-	if fitting(err) != nil {
+	ttl, err := b.shared.bucket.check(ctx, recheckPause)
+	if asUnusable(err) != nil {
 		return nil, err
 	}
 	var kv jetstream.KeyValue
@@ -192,7 +192,7 @@ func (b *Bridge) countLeading() (undo func()) {
 }
 
 // lead is one term: from the lease's taking to its release or loss. The error
-// is errLeaseLost, errMemoryLost, errTTLChanged, errStale, errAway or [unfit] where another term may
+// is errLeaseLost, errMemoryLost, errTTLChanged, errStale, errAway or [unusable] where another term may
 // follow. m is what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 	defer b.countLeading()()
@@ -231,7 +231,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 		b.source.abandonSession()
 		return errors.Join(cause, dropFenced(err))
 	}
-	var u *unfit
+	var u *unusable
 	if errors.As(cause, &u) {
 		err = errors.Join(err, u) // so that nothing is published any more
 	}

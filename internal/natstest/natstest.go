@@ -41,7 +41,7 @@ func StartOld(t *testing.T, dir string, port int) (url string, stop func()) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	stop = sync.OnceFunc(func() {
-		// A server that has ended by itself is told of by whoever needs it.
+		// A server that has already ended cannot be signalled, and need not be.
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		<-ended
 	})

@@ -84,7 +84,7 @@ func TestLeaseBucketWithoutTTL(t *testing.T) {
 			w.leaseTTL(time.Second)
 			w.waitFor("agent.anna.observed", 1)
 			every("be ready", builtEvents)
-			if n := strings.Count(w.log.String(), "NATS cannot serve, standing by"); n != 2 {
+			if n := strings.Count(w.log.String(), "NATS unusable, standing by"); n != 2 {
 				t.Errorf("two bridges have said %d times what is wrong, want once each", n)
 			}
 		})
@@ -145,7 +145,7 @@ func refused(why string) func(bridge.Health) bool {
 }
 
 // TestLeaseBucketChanges takes the TTL of leases away under bridges that run, and
-// gives them another one. Nobody leads without one, and nothing is lost.
+// gives them another one. No bridge leads without a TTL, and no change is lost.
 func TestLeaseBucketChanges(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -202,8 +202,8 @@ func TestLeaseBucketChanges(t *testing.T) {
 }
 
 // TestOldServer meets a server of an old release: at the start, in a check, and when
-// a bridge that leads and one that stands by get connected to it. It is used for
-// nothing, and what is wrong is said; when there is a newer server again, all goes on.
+// the connections of a leader and of a standby move to it. They publish nothing there
+// and report why. When a newer server is back, they go on.
 func TestOldServer(t *testing.T) {
 	t.Parallel()
 	const cure = "upgrade all NATS servers to release 2.12.0 or later"
@@ -266,7 +266,7 @@ func TestOldServer(t *testing.T) {
 			t.Errorf("%d message(s) were published to stream %s of the old server", got, name)
 		}
 	}
-	if n := strings.Count(w.log.String(), "NATS cannot serve, standing by"); n != 2 {
+	if n := strings.Count(w.log.String(), "NATS unusable, standing by"); n != 2 {
 		t.Errorf("two bridges have said %d times what is wrong, want once each", n)
 	}
 
