@@ -72,16 +72,19 @@ export const table = [
 
   // deploy
   [/: (kubectl create secret|helm install) /, { left: ["the chart, the compose file and the bill of materials", ".ci/deploy/readme_test.go", "func TestReadme"] }],
-  [/compose\.yaml: docker compose /, { left: ["the chart, the compose file and the bill of materials", ".ci/deploy/deploy_test.go", "func TestCompose"] }],
-  [/Dockerfile: docker build .*--target prebuilt/, { left: ["the container image", ".ci/image.mjs", '"--target", "prebuilt"'] }],
-  [/Dockerfile: docker build /, { not: "its base image comes from a registry" }],
-  [/Dockerfile: docker run /, { left: ["the container image", ".ci/image.mjs", '"/bridge", "demo"'] }],
+  [/compose\.yaml: docker compose .*sim\.env up --build$/, { left: ["Docker and Compose, as documented", ".ci/docker.mjs", "sim\\.env up --build$"] }],
+  [/compose\.yaml: docker compose .*bridge\.env up --build$/, { left: ["the chart, the compose file and the bill of materials", ".ci/deploy/deploy_test.go", "func TestCompose"] }],
+  [/compose\.secret\.yaml: docker compose /, { left: ["Docker and Compose, as documented", ".ci/docker.mjs", "bridge\\.env up --build$"] }],
+  [/prebuilt\.Dockerfile: docker build /, { left: ["the container image", ".ci/image.mjs", "prebuilt.Dockerfile"] }],
+  [/: docker build -f deploy\/container\/Dockerfile /, { left: ["Docker and Compose, as documented", ".ci/docker.mjs", "/^docker build /"] }],
+  [/: docker run .* bpcc-bridge demo /, { left: ["Docker and Compose, as documented", ".ci/docker.mjs", "bpcc-bridge demo/"] }],
   [/server\.conf: .* nats-server --config /, { left: ["tests, with the race detector", "bridge/roles_test.go", "deploy/nats"] }],
   [/bpcc-bridge\.service: systemctl /, { left: ["the systemd unit", ".ci/run", "systemd-analyze verify"] }],
 
   // The examples in the help of the bridge.
   [/: bridge demo$/, { env: alone, until: /agent +\S+/ }],
-  [/: bridge demo .*--for 1m$/, { as: (c) => c.replace("--for 1m", "--for 5s"), says: /200 agents/ }],
+  [/: bridge demo .*--for 1m$/, { as: (c) => c.replace("--for 1m", "--for 5s"), env: alone, says: /200 agents/ }],
+  [/: bridge demo --http \S+ --listen \S+$/, { as: (c) => c.replaceAll(/:\d+/g, ":0"), until: /agent +\S+/ }],
   [/: bridge sim --listen 127\.0\.0\.1:8090$/, { as: (c) => c.replace(":8090", ":0"), until: /BPCC_URL=/ }],
   [/: bridge sim /, { as: (c) => `${c} --listen 127.0.0.1:0`, until: /BPCC_URL=/ }],
   [/: bridge state --tenant acme --all$/, { as: (c) => c.replace("acme", "demo"), says: /^demo +LIVE/m }],

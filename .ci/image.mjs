@@ -4,7 +4,7 @@
 //	node .ci/image.mjs
 
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { bridge, root, scratch, sleep, start, startNATS, startSim } from "./process.mjs";
 
@@ -31,11 +31,13 @@ function files(dir, below = "") {
 }
 
 const context = path.join(scratch, "context");
-mkdirSync(context);
-copyFileSync(bridge(), path.join(context, "bridge"));
-copyFileSync(roots, path.join(context, "ca-certificates.crt"));
-const dockerfile = path.join(root, "deploy", "container", "Dockerfile");
-buildah(["bud", "--format", "docker", ...isolated, "--target", "prebuilt", "-f", dockerfile, "-t", "bpcc-bridge", context]);
+const dockerfile = path.join(root, "deploy", "container", "prebuilt.Dockerfile");
+// The commands of the Dockerfile that prepare the directory.
+const before = readFileSync(dockerfile, "utf8").split("\n").map((line) => line.replace(/^# +/, "")).filter((line) => /^(mkdir|cp) /.test(line));
+const prepared = `umask 022; ${before.join(" && ")}`.replace("cp bridge ", `cp ${bridge()} `).replaceAll("image", context);
+const made = spawnSync("bash", ["-euo", "pipefail", "-c", prepared], { encoding: "utf8" });
+if (before.length < 2 || made.status !== 0) throw new Error(`${prepared}: ${made.stderr}`);
+buildah(["bud", "--format", "docker", ...isolated, "-f", dockerfile, "-t", "bpcc-bridge", context]);
 
 const { config } = JSON.parse(buildah(["inspect", "bpcc-bridge"])).Docker;
 expect("it runs as nobody", config.User === "65532:65532", config.User);
@@ -44,11 +46,16 @@ const container = buildah(["from", "bpcc-bridge"]);
 const mount = buildah(["mount", container]);
 const there = files(mount);
 expect("the program and its roots are all that is in it", JSON.stringify(there) === JSON.stringify(["/bridge", roots]), there);
+for (const [dir, mode] of [["data", 0o755], ["tmp", 0o1777]]) {
+  const { uid, gid, mode: has } = statSync(path.join(mount, dir));
+  expect(`its user may write to /${dir}`, uid === 65532 && gid === 65532 && (has & 0o7777) === mode, { uid, gid, has });
+}
 buildah(["umount", container]);
 const version = buildah(["run", ...isolated, container, "--", "/bridge", "version"]);
 expect("it tells its version", version.startsWith("bridge "), version);
-// The only place to write to is one of memory, as the Dockerfile says.
-const demo = buildah(["run", ...isolated, "--mount", "type=tmpfs,target=/tmp", container, "--", "/bridge", "demo", "--for", "5s"]);
+// It shares the network of this machine, where the image's own port may be taken.
+const free = ["--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
+const demo = buildah(["run", ...isolated, container, "--", "/bridge", "demo", "--for", "5s", ...free]);
 expect("it runs the demo", /^\d\d:\d\d:\d\d +agent /m.test(demo), demo);
 
 const nats = await startNATS();

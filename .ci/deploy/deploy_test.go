@@ -6,7 +6,6 @@ package deploy
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"maps"
 	"os"
@@ -69,9 +68,13 @@ func judgeEnvironment(t *testing.T, env, files map[string]string) {
 	}
 }
 
-func TestCompose(t *testing.T) {
-	const dir = "../../deploy"
-	text, err := os.ReadFile(dir + "/sim.env")
+const composeDir = "../../deploy"
+
+// loadCompose reads files of deploy/ as one project, with the variables of sim.env
+// and those that are given.
+func loadCompose(t *testing.T, more map[string]string, files ...string) *types.Project {
+	t.Helper()
+	text, err := os.ReadFile(composeDir + "/sim.env")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,12 +82,22 @@ func TestCompose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	project, err := loader.LoadWithContext(context.Background(), types.ConfigDetails{
-		WorkingDir: dir, ConfigFiles: []types.ConfigFile{{Filename: dir + "/compose.yaml"}}, Environment: env,
-	}, func(o *loader.Options) { o.Profiles = []string{env["COMPOSE_PROFILES"]} })
+	maps.Copy(env, more)
+	details := types.ConfigDetails{WorkingDir: composeDir, Environment: env}
+	for _, file := range files {
+		details.ConfigFiles = append(details.ConfigFiles, types.ConfigFile{Filename: composeDir + "/" + file})
+	}
+	project, err := loader.LoadWithContext(t.Context(), details, func(o *loader.Options) { o.Profiles = []string{env["COMPOSE_PROFILES"]} })
 	if err != nil {
 		t.Fatal(err)
 	}
+	return project
+}
+
+// judgeServices holds what Compose would start to what the bridge reads, to what
+// Compose can do, and to what may be reached from other machines.
+func judgeServices(t *testing.T, project *types.Project) {
+	t.Helper()
 	want := []string{"bridge-a", "bridge-b", "nats-1", "nats-2", "nats-3", "tenant"}
 	if got := slices.Sorted(maps.Keys(project.Services)); !slices.Equal(got, want) {
 		t.Fatalf("services %v, want %v", got, want)
@@ -100,12 +113,30 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s may be killed too early, or write, or has capabilities", name)
 			}
 		}
+		// Compose mounts files, and copies all else into a container, which a
+		// read-only one refuses.
+		for _, secret := range s.Secrets {
+			if s.ReadOnly && project.Secrets[secret.Source].File == "" {
+				t.Errorf("%s is read-only, and its secret %s is no file", name, secret.Source)
+			}
+		}
+		for _, config := range s.Configs {
+			if s.ReadOnly && project.Configs[config.Source].File == "" {
+				t.Errorf("%s is read-only, and its config %s is no file", name, config.Source)
+			}
+		}
 		for _, p := range s.Ports {
 			if p.HostIP != "127.0.0.1" {
 				t.Errorf("%s is open to other machines at port %s", name, p.Published)
 			}
 		}
 	}
+}
+
+func TestCompose(t *testing.T) {
+	project := loadCompose(t, nil, "compose.yaml")
+	judgeServices(t, project)
+	judgeServices(t, loadCompose(t, map[string]string{"BPCC_CLIENT_SECRET": "", "BPCC_CLIENT_SECRET_FILE": "/etc/bpcc/secret"}, "compose.yaml", "compose.secret.yaml"))
 
 	server := program(t, "CI_NATS_SERVER")
 	config := filepath.Join(t.TempDir(), "nats.conf")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caarlos0/env/v11"
 	"golang.org/x/sync/errgroup"
 
 	"bpcc-nats/bpcc/bpcctest"
@@ -29,6 +30,8 @@ func (p *program) demo(ctx context.Context, args []string) error {
 	agents := f.Int("agents", 40, "number of agents")
 	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "decides everything that happens")
 	limit := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
+	page := f.String("http", "", "`address` of the live page, or off (BRIDGE_HTTP; default 127.0.0.1:8080, or a free port)")
+	listen := f.String("listen", "", "`address` of the NATS server (BRIDGE_EMBEDDED_LISTEN; default 127.0.0.1:4222, or a free port)")
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
@@ -37,18 +40,21 @@ func (p *program) demo(ctx context.Context, args []string) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, *limit, context.Canceled)
 		defer cancel()
 	}
-	err := p.runDemo(ctx, *agents, *seed)
+	err := p.runDemo(ctx, *agents, *seed, demoAddresses{http: *page, nats: *listen})
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return nil
 	}
 	return err
 }
 
+// demoAddresses are the addresses that the command line gives; "" if it does not.
+type demoAddresses struct{ http, nats string }
+
 // runDemo runs the whole of it: tenant, server, bridge, and the events as they come.
-func (p *program) runDemo(ctx context.Context, agents int, seed uint64) error {
+func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given demoAddresses) error {
 	dir, err := os.MkdirTemp("", "bridge-demo-")
 	if err != nil {
-		return fmt.Errorf("make a store for the demo: %w", err)
+		return fmt.Errorf("make a store for the demo: %w; TMPDIR names the directory to make it in", err)
 	}
 	defer os.RemoveAll(dir)
 	tenant := bpcctest.New(bpcctest.Config{})
@@ -57,7 +63,7 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64) error {
 	if err != nil {
 		return fmt.Errorf("listen for the simulated tenant: %w", err)
 	}
-	c, log, err := p.demoConfig("http://"+listener.Addr().String(), dir)
+	c, log, err := p.demoConfig("http://"+listener.Addr().String(), dir, given)
 	if err != nil {
 		listener.Close()
 		return err
@@ -83,7 +89,7 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64) error {
 		return err
 	}
 	defer l.close()
-	p.printBanner(c, l.server.URL(), agents)
+	p.printBanner(c, l.server.URL(), server.address, agents)
 
 	if err := provisionStreams(sessionCtx, c, l.js, slog.New(slog.DiscardHandler)); err != nil {
 		return err
@@ -98,23 +104,36 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64) error {
 	return group.Wait()
 }
 
-// demoConfig is the configuration of the demo: none of it is the user's, save
-// how to log.
-func (p *program) demoConfig(url, dir string) (*bridge.Config, *slog.Logger, error) {
-	env := []string{
+// demoConfig is the configuration of the demo. The user decides where it listens
+// and how it logs, and nothing else.
+func (p *program) demoConfig(url, dir string, given demoAddresses) (*bridge.Config, *slog.Logger, error) {
+	vars := []string{
 		"BPCC_URL=" + url, "BPCC_CLIENT_ID=" + simUser, "BPCC_CLIENT_SECRET=" + simSecret,
 		"BPCC_POLL_INTERVAL=1s", "BPCC_AVAILABILITY_INTERVAL=1s",
-		"BRIDGE_TENANT=demo", "BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=" + freeAddress("127.0.0.1:4222"),
+		"BRIDGE_TENANT=demo", "BRIDGE_STORE_DIR=" + dir,
+		"BRIDGE_EMBEDDED_LISTEN=" + p.demoAddress(given.nats, "BRIDGE_EMBEDDED_LISTEN", "127.0.0.1:4222"),
 		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_LOG_LEVEL=warn",
-		"BRIDGE_HTTP=" + freeAddress("127.0.0.1:8080"),
+		"BRIDGE_HTTP=" + p.demoAddress(given.http, "BRIDGE_HTTP", "127.0.0.1:8080"),
 	}
 	for _, v := range p.env {
 		if strings.HasPrefix(v, "BRIDGE_LOG_") {
-			env = append(env, v)
+			vars = append(vars, v)
 		}
 	}
-	demo := &program{env: env, out: p.out, err: p.err, data: p.data}
+	demo := &program{env: vars, out: p.out, err: p.err, data: p.data}
 	return demo.configure(bridge.ForBridge)
+}
+
+// demoAddress is the address from the command line, else that of the variable,
+// else the usual one or, if that is taken, one with a free port.
+func (p *program) demoAddress(given, variable, usual string) string {
+	if given != "" {
+		return given
+	}
+	if address := env.ToMap(p.env)[variable]; address != "" {
+		return address
+	}
+	return freeAddress(usual)
 }
 
 // freeAddress is the wanted address, or one with a free port if it is taken.
@@ -129,20 +148,26 @@ func freeAddress(want string) string {
 	return l.Addr().String()
 }
 
-func (p *program) printBanner(c *bridge.Config, url string, agents int) {
+// printBanner says where everything is. What listens on all addresses is named by its
+// address on this machine; a page that is off has no line.
+func (p *program) printBanner(c *bridge.Config, natsURL, page string, agents int) {
+	natsURL = "nats://" + dialAddress(strings.TrimPrefix(natsURL, "nats://"))
 	p.out.printf(`A contact centre of %d agents is simulated, polled every %v, and what changes is published.
 
   simulated BPCC   %s
   NATS JetStream   %s
-  live page        http://%s/
-
+`, agents, c.PollInterval, c.URL, natsURL)
+	if page != "" {
+		p.out.printf("  live page        http://%s/\n", dialAddress(page))
+	}
+	p.out.printf(`
 Look in from another terminal with the nats CLI:
 
-  nats -s %[4]s sub 'bpcc.v1.>'            every event as it comes
-  nats -s %[4]s kv watch bpcc_state        the present state, key by key
-  nats -s %[4]s stream view BPCC_EVENTS    what is stored
+  nats -s %[1]s sub 'bpcc.v1.>'            every event as it comes
+  nats -s %[1]s kv watch bpcc_state        the present state, key by key
+  nats -s %[1]s stream view BPCC_EVENTS    what is stored
 
 Ctrl-C ends it and removes what it stored.
 
-`, agents, c.PollInterval, c.URL, url, c.HTTP)
+`, natsURL)
 }

@@ -22,9 +22,10 @@ func commands() []command {
 		{"run", "", "poll BPCC and publish what changes", `
 BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge run
 NATS_URL=nats://nats.example.com:4222 NATS_CREDS=/run/secrets/bridge.creds BRIDGE_REPLICAS=3 bridge run`, (*program).runBridge},
-		{"demo", "[--agents N] [--for DURATION]", "all of it at once on this machine, without configuration", `
+		{"demo", "[--agents N] [--for DURATION] [--http ADDRESS] [--listen ADDRESS]", "all of it at once on this machine, without configuration", `
 bridge demo
-bridge demo --agents 200 --seed 7 --for 1m`, (*program).demo},
+bridge demo --agents 200 --seed 7 --for 1m
+bridge demo --http 127.0.0.1:8180 --listen 127.0.0.1:4322`, (*program).demo},
 		{"check", "[--json]", "examine BPCC and NATS step by step; publish nothing", `
 BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge check`, (*program).check},
 		{"provision", "", "make the streams and say what differs", `

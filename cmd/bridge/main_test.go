@@ -297,19 +297,6 @@ func TestStoreHasOneProcess(t *testing.T) {
 	}
 }
 
-func TestDemo(t *testing.T) {
-	t.Parallel()
-	r := runCommand(t, t.Context(), nil, "demo", "--for", "4s", "--seed", "1")
-	if r.status != exitOK || r.stderr != "" {
-		t.Errorf("status %d\n%s", r.status, r.stderr)
-	}
-	for _, want := range []string{"agent: 40, service: 6", "agent  ", "→", "live page        http://127.0.0.1:"} {
-		if !strings.Contains(r.stdout, want) {
-			t.Errorf("no %q in\n%s", want, r.stdout)
-		}
-	}
-}
-
 // TestRenderer keeps the lines for people readable for every example event.
 func TestRenderer(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,7 @@ import (
 // it.
 type httpServer struct {
 	handler atomic.Pointer[http.Handler] // nil while the program is starting
+	address string                       // where it listens; "" if it is off
 	close   func()
 }
 
@@ -32,6 +33,11 @@ func serveHTTP(c *bridge.Config, log *slog.Logger) (*httpServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for probes and the live page: %w; choose another BRIDGE_HTTP, or off", err)
 	}
+	// The port is the listener's, for 0 picks one; the host is the configured one,
+	// which the listener may name in another family of addresses.
+	host, _, _ := net.SplitHostPort(c.HTTP)
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	e.address = net.JoinHostPort(host, port)
 	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
 	var serving sync.WaitGroup
 	serving.Go(func() {
