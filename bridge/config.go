@@ -119,6 +119,9 @@ type Config struct {
 	DisappearAfter     int           `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
 	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s"`
 	LeaseTTL           time.Duration `env:"BRIDGE_LEASE_TTL" envDefault:"5s"`
+	// StoreMax is the most that the streams of the embedded server hold, in bytes
+	// before compression; 0 follows the disk.
+	StoreMax Size `env:"BRIDGE_STORE_MAX"`
 	// TenantsFile names the tenants of a process that runs several; see
 	// [ParseConfigs].
 	TenantsFile string `env:"BRIDGE_TENANTS_FILE"`
@@ -136,7 +139,8 @@ type Config struct {
 	// RootCAs are the trusted roots for BPCC; nil means the system's.
 	RootCAs *x509.CertPool
 
-	files map[string]string // by NAME, of what was given as NAME_FILE
+	files  map[string]string // by NAME, of what was given as NAME_FILE
+	server *Server           // the embedded one, while it runs
 }
 
 // Purpose says which part of the configuration a command needs.
@@ -186,7 +190,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 		for _, err := range all.Errors {
 			var p env.ParseError
 			if errors.As(err, &p) {
-				fault(envName(p.Name), "%v (want a %s such as %s)", p.Err, p.Type, exampleOf(p.Type.String()))
+				fault(envName(p.Name), "%v (want a %s)", p.Err, wantOf(p.Type.String()))
 				continue
 			}
 			faults = append(faults, err)
@@ -286,6 +290,9 @@ func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
 		fault("BRIDGE_REPLICAS", "the embedded server keeps one copy; name a cluster in NATS_URL for %d", c.Replicas)
 	}
 	requirePositive(fault, "BRIDGE_RETENTION", c.Retention)
+	if c.StoreMax != 0 && c.StoreMax < storeMaxLeast {
+		fault("BRIDGE_STORE_MAX", "%d bytes is below %v; give a size with its unit, such as 50GB or 50GiB", int64(c.StoreMax), storeMaxLeast)
+	}
 	for name, v := range map[string]string{
 		"BRIDGE_STREAM": c.Stream, "BRIDGE_STATE_BUCKET": c.StateBucket, "BRIDGE_LEASE_BUCKET": c.LeaseBucket,
 	} {

@@ -1,12 +1,15 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -20,15 +23,32 @@ var ErrStoreInUse = errors.New("store directory is in use by another process")
 // Server is a NATS server with JetStream inside this process, for a bridge that
 // was given none. Every NATS client on this machine can attach to it.
 type Server struct {
-	server *server.Server
-	lock   *os.File
+	options server.Options
+	max     Size // of what is stored; 0 follows the disk
+	log     *slog.Logger
+	said    *serverLog
+	lock    *os.File
+
+	end  context.CancelFunc
+	done sync.WaitGroup
+
+	mu     sync.Mutex
+	server *server.Server // guarded by mu; a store that could not be written needs another
+	status storeStatus    // guarded by mu
 }
 
 // StartServer starts a server on listen (host:port; port 0 picks a free one)
 // that keeps its streams below dir and is ready when it returns. An empty dir
-// is refused.
+// is refused. What is stored follows the disk, and nothing is logged.
 func StartServer(dir, listen string) (*Server, error) {
-	host, portText, err := net.SplitHostPort(listen)
+	return StartEmbedded(&Config{StoreDir: dir, EmbeddedListen: listen}, discardLogger())
+}
+
+// StartEmbedded is [StartServer] as the configuration asks for it. It puts the
+// server's address into NATSURL, and the server's warnings and errors into log.
+// A bridge with that configuration keeps the store below its limit.
+func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
+	host, portText, err := net.SplitHostPort(c.EmbeddedListen)
 	if err != nil {
 		return nil, fmt.Errorf("listen address of the embedded server: %w", err)
 	}
@@ -39,32 +59,131 @@ func StartServer(dir, listen string) (*Server, error) {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	lock, err := lockDir(dir)
+	lock, err := lockDir(c.StoreDir)
 	if err != nil {
 		return nil, err
 	}
-	s, err := server.NewServer(&server.Options{
+	s := &Server{max: c.StoreMax, log: log, said: newServerLog(log), lock: lock, options: server.Options{
 		ServerName: "bpcc-bridge-embedded",
 		Host:       host, Port: port,
-		JetStream: true, StoreDir: dir,
-		// Without limits the server reserves three quarters of memory and disk.
-		JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: 64 << 30,
+		JetStream: true, StoreDir: c.StoreDir,
+		// Without a limit the server reserves three quarters of memory.
+		JetStreamMaxMemory: 256 << 20,
+		// At a limit of its own the server refuses all that is written, leases
+		// first. What is stored is limited by the stream of events instead.
+		JetStreamMaxStore: 1 << 62,
 		// An acknowledged event must survive the loss of power; at one batch a
 		// poll, syncing each costs nothing that matters.
 		SyncAlways: true,
 		NoSigs:     true, NoLog: true,
-	})
+	}}
+	if err := s.start(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	if s.status.limit, err = s.storeMax(s.Used()); err != nil {
+		s.shutdown()
+		lock.Close()
+		return nil, err
+	}
+	ctx, end := context.WithCancel(context.Background())
+	s.end = end
+	s.done.Go(func() { s.tend(ctx) })
+	c.NATSURL, c.server = s.URL(), s
+	return s, nil
+}
+
+// start starts a server on the store, on the same port as the one before.
+func (s *Server) start() error {
+	options := s.options
+	ns, err := server.NewServer(&options)
 	if err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("make the embedded NATS server: %w", err)
+		return fmt.Errorf("make the embedded NATS server: %w", err)
 	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		s.Shutdown()
-		lock.Close()
-		return nil, fmt.Errorf("start the embedded NATS server: it does not listen on %s; is the port in use? Choose another with BRIDGE_EMBEDDED_LISTEN", listen)
+	ns.SetLogger(s.said, false, false)
+	s.said.begin()
+	ns.Start()
+	fatal := s.said.begun()
+	if fatal == "" && ns.ReadyForConnections(10*time.Second) {
+		address, ok := ns.Addr().(*net.TCPAddr)
+		if ok {
+			s.options.Port = address.Port
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.server = ns
+			return nil
+		}
 	}
-	return &Server{s, lock}, nil
+	ns.Shutdown()
+	ns.WaitForShutdown()
+	if fatal == "" {
+		fatal = "it does not listen on " + net.JoinHostPort(options.Host, strconv.Itoa(options.Port))
+	}
+	return fmt.Errorf("start the embedded NATS server: %s (BRIDGE_EMBEDDED_LISTEN, BRIDGE_STORE_DIR)", fatal)
+}
+
+const (
+	// restartRoom is how much of the disk must be free before a server that could
+	// not write is started again.
+	restartRoom = 16 << 20
+	// restartWait is how long to wait before the next try.
+	restartWait = time.Second
+)
+
+// tend starts the server again after it could not write, since a stream that was
+// not written once takes nothing more until then.
+func (s *Server) tend(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.said.broken:
+		}
+		s.log.Error("store cannot be written", "dir", s.options.StoreDir,
+			"hint", fmt.Sprintf("make room on its disk, %v or more; the embedded server then starts again by itself", Size(restartRoom)))
+		if !s.restart(ctx) {
+			return
+		}
+		s.log.Info("embedded server started again", "url", s.URL())
+	}
+}
+
+// restart waits until the store can be written and replaces the server. It reports
+// whether it did so before ctx ended.
+func (s *Server) restart(ctx context.Context) bool {
+	told := ""
+	for {
+		if s.writable() {
+			s.shutdown()
+			err := s.start()
+			if err == nil {
+				return true
+			}
+			if err.Error() != told {
+				told = err.Error()
+				s.log.Error("embedded server not started", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(restartWait):
+		}
+	}
+}
+
+// writable reports whether the store's directory has room and can be written to.
+func (s *Server) writable() bool {
+	if free, err := freeBytes(s.options.StoreDir); err != nil || free < restartRoom {
+		return false
+	}
+	probe, err := os.CreateTemp(s.options.StoreDir, "probe-")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(probe.Name())
+	_, err = probe.Write(make([]byte, 4096))
+	return errors.Join(err, probe.Sync(), probe.Close()) == nil
 }
 
 // lockDir takes the directory for this process, which loses it when it ends,
@@ -90,12 +209,25 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
+// current is the server that runs now.
+func (s *Server) current() *server.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server
+}
+
 // URL is where clients connect.
-func (s *Server) URL() string { return s.server.ClientURL() }
+func (s *Server) URL() string { return s.current().ClientURL() }
+
+func (s *Server) shutdown() {
+	s.current().Shutdown()
+	s.current().WaitForShutdown()
+}
 
 // Close stops the server and waits until all is on disk.
 func (s *Server) Close() {
-	s.server.Shutdown()
-	s.server.WaitForShutdown()
+	s.end()
+	s.done.Wait()
+	s.shutdown()
 	s.lock.Close()
 }

@@ -54,14 +54,17 @@ func envName(field string) string {
 	return f.Tag.Get("env")
 }
 
-func exampleOf(typ string) string {
+// wantOf describes what a variable of a type holds.
+func wantOf(typ string) string {
 	switch typ {
 	case "time.Duration":
-		return "2s or 5m"
+		return typ + " such as 2s or 5m"
 	case "bool":
-		return "true"
+		return typ + " such as true"
+	case "bridge.Size":
+		return "size such as 50GB or 50GiB"
 	}
-	return "3"
+	return typ + " such as 3"
 }
 
 // unknownNames warns of variables that begin as ours do and are not known.

@@ -72,6 +72,7 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 	}
 	f.shared = newSharedResources(js, processConfig)
 	for _, c := range configs {
+		c.server = processConfig.server // that of the process
 		b, err := newBridge(c, js, log, self, f.metrics, f.shared)
 		if err != nil {
 			return nil, fmt.Errorf("tenant %s: %w", c.Tenant, err)
@@ -96,6 +97,9 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer cancel()
 	background.Go(func() { f.viewMonitor.runMonitor(sideCtx) })
 	background.Go(func() { f.announce(sideCtx) })
+	if s := f.config.server; s != nil {
+		background.Go(func() { s.watchStore(sideCtx, f.js, f.config) })
+	}
 	if f.rebalancer == nil {
 		return f.bridges[0].Run(ctx)
 	}

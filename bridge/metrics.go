@@ -112,6 +112,7 @@ func (m *metrics) countStored(tenant string, events []event.Event) {
 // gauges describe what the bridges are, asked at each scrape.
 type gauges struct {
 	connected, viewLag, viewStalled, leader, ready, epoch, status, observed, committed, entities, raised *prometheus.Desc
+	storeUsed, storeLimit, oldest, retention                                                             *prometheus.Desc
 }
 
 func newGauges() gauges {
@@ -119,6 +120,10 @@ func newGauges() gauges {
 		connected:   newDesc("nats_connected", "Whether the connection to NATS is up."),
 		viewLag:     newDesc("view_lag_events", "Messages of the stream that the view has not taken yet."),
 		viewStalled: newDesc("view_stalled_seconds", "How long the view has been behind without taking any; 0 = it moves."),
+		storeUsed:   newDesc("store_used_bytes", "Bytes in the streams of the embedded server, before compression."),
+		storeLimit:  newDesc("store_limit_bytes", "How many bytes they may hold: BRIDGE_STORE_MAX, or what the disk allows."),
+		oldest:      newDesc("oldest_event_timestamp_seconds", "When the oldest event in the embedded server was stored, as Unix time."),
+		retention:   newDesc("retention_seconds", "For how long the embedded server keeps events, if its store has room."),
 		leader:      newDesc("leader", "Whether this instance leads the tenant.", "tenant"),
 		ready:       newDesc("ready", "Whether /readyz counts the tenant as ready.", "tenant"),
 		epoch:       newDesc("epoch", "The leader's term; 0 for a standby.", "tenant"),
@@ -147,6 +152,15 @@ func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 	gauge(g.connected, boolGauge(f.js.Conn().IsConnected()))
 	gauge(g.viewLag, float64(lag.Events))
 	gauge(g.viewStalled, lag.StalledFor.Seconds())
+	if s := f.config.server; s != nil {
+		status := s.storeStatus()
+		gauge(g.storeUsed, float64(s.Used()))
+		gauge(g.storeLimit, float64(status.limit))
+		if !status.oldest.IsZero() {
+			gauge(g.oldest, float64(status.oldest.UnixMilli())/1000)
+			gauge(g.retention, status.retention.Seconds())
+		}
+	}
 	for _, b := range f.bridges {
 		h, stats := b.Health(), b.leaderStats()
 		gauge(g.leader, boolGauge(h.Role == roleLeader), h.Tenant)

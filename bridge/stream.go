@@ -113,12 +113,16 @@ type Provisioned struct {
 	// Differs lists settings that are not as the bridge would make them, and
 	// that it can live with.
 	Differs []string
+	// Changed says what was changed in it: the limit of the events in the embedded
+	// server, and never anything else.
+	Changed string
 }
 
 // Provision makes the streams that are missing and compares those that are
-// there; it never changes one. The error is [ErrServerVersion] where a server is too
-// old, [ErrStream] where a stream cannot serve, [ErrNATSPermission] where the user may
-// not look at a stream or make it, else that of the server.
+// there. It changes none, save max_bytes of the events in the embedded server, where
+// the bridge has set it. The error is [ErrServerVersion] where a server is too old,
+// [ErrStream] where a stream cannot serve, [ErrNATSPermission] where the user may not
+// look at a stream or make it, else that of the server.
 func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provisioned, error) {
 	if err := checkServer(js.Conn()); err != nil {
 		return nil, fmt.Errorf("provision streams: %w; %s", err, c.hint(err))
@@ -134,6 +138,15 @@ func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provis
 			return provisioned, fmt.Errorf("provision stream %s: %w", want.Name, err)
 		}
 		provisioned = append(provisioned, p)
+	}
+	if c.server != nil {
+		prevErr, after, err := c.server.fitEvents(ctx, js, c)
+		if err != nil {
+			return provisioned, fmt.Errorf("provision stream %s: %w", c.Stream, err)
+		}
+		if prevErr != after && !provisioned[0].Created {
+			provisioned[0].Changed = fmt.Sprintf("max_bytes is %d, not %d", after, prevErr)
+		}
 	}
 	return provisioned, nil
 }
@@ -222,7 +235,7 @@ func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string)
 	compare(&differs, "allow_msg_ttl", want.AllowMsgTTL, have.AllowMsgTTL)
 	compare(&differs, "deny_delete", want.DenyDelete, have.DenyDelete)
 	compare(&differs, "deny_purge", want.DenyPurge, have.DenyPurge)
-	if have.MaxBytes > 0 || have.MaxMsgs > 0 {
+	if have.MaxBytes > 0 && !ownMaxBytes(have) || have.MaxMsgs > 0 {
 		differs = append(differs, fmt.Sprintf("max_bytes %d or max_msgs %d may drop events before max_age", have.MaxBytes, have.MaxMsgs))
 	}
 	if have.MaxMsgSize > 0 {

@@ -159,6 +159,9 @@ func (c *Config) configWarnings(purpose Purpose) (warnings []string) {
 		warnings = append(warnings, fmt.Sprintf("BRIDGE_EMBEDDED_LISTEN=%s can be reached from other machines, and the embedded server asks for no password: "+
 			"whoever reaches it can read and write everything; name a server of your own in NATS_URL instead", c.EmbeddedListen))
 	}
+	if purpose != ForSource && c.StoreMax != 0 && !c.Embedded() {
+		warnings = append(warnings, "BRIDGE_STORE_MAX is not used: it limits the embedded server, and NATS_URL or NATS_CONTEXT names another")
+	}
 	if purpose != ForSource && c.NATSContext != "" && c.NATSURL != "" {
 		warnings = append(warnings, "NATS_CONTEXT is not used, and neither are its credentials, for NATS_URL is set")
 	}

@@ -89,9 +89,10 @@ func TestUsage(t *testing.T) {
 		"all faults at once": {[]string{"run"}, []string{
 			"BPCC_URL=ftp://x", "BPCC_AUTH=basic", "BPCC_POLL_INTERVAL=10ms", "BPCC_TIMEOUT=fast", "BRIDGE_REPLICAS=many", "BRIDGE_AGENT_KEY=name",
 			"BRIDGE_LOG_LEVEL=loud", "BRIDGE_THRESHOLDS=[{\"name\":\"x\"}]", "BPCC_CA_FILE=/no/such/file", "BRIDGE_STREAM=a.b", "NATS_CERT=/no/cert",
+			"BRIDGE_STORE_MAX=much",
 		}, exitUsage, []string{
 			"BPCC_URL", "BPCC_AUTH", "BPCC_POLL_INTERVAL", "BPCC_TIMEOUT", "BRIDGE_REPLICAS", "BRIDGE_AGENT_KEY", "BRIDGE_LOG_LEVEL",
-			"BRIDGE_THRESHOLDS", "BPCC_CA_FILE", "BRIDGE_STREAM", "NATS_CERT",
+			"BRIDGE_THRESHOLDS", "BPCC_CA_FILE", "BRIDGE_STREAM", "NATS_CERT", "BRIDGE_STORE_MAX",
 		}},
 		"secret twice":     {[]string{"check"}, []string{"BPCC_URL=http://127.0.0.1:1", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_CLIENT_SECRET_FILE=" + secret}, exitUsage, []string{"set twice"}},
 		"secret file gone": {[]string{"check"}, []string{"BPCC_URL=http://127.0.0.1:1", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET_FILE=/no/such/file"}, exitUsage, []string{"BPCC_CLIENT_SECRET_FILE"}},
@@ -168,6 +169,22 @@ func TestCheck(t *testing.T) {
 		"NATS is away": {
 			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL=nats://"+refused) },
 			status: exitFailed, want: []string{"FAIL  connect", "is NATS_URL right", "1 thing(s) to mend"},
+		},
+		"the store follows the disk": {
+			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_DIR=there/is/none") },
+			status: exitOK, want: []string{"ok    store         there/is/none takes 0 B on a disk with ", " free; keeps about ", "BRIDGE_STORE_MAX follows the disk"},
+		},
+		"the store has a limit": {
+			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_MAX=64MiB") },
+			status: exitOK, want: []string{" free; keeps 64 MiB of streams", "all is well"},
+		},
+		"the store's limit is beyond the disk": {
+			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_MAX=4EiB") },
+			status: exitOK, want: []string{"warn  store", "full before BRIDGE_STORE_MAX=4.0 EiB", "lower BRIDGE_STORE_MAX", "1 thing(s) to look at"},
+		},
+		"the store is a file": {
+			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_DIR=main_test.go") },
+			status: exitFailed, want: []string{"FAIL  store         main_test.go is not a directory", "set BRIDGE_STORE_DIR"},
 		},
 		"as JSON": {
 			env:  func(url string) []string { return sourceEnv(url) },

@@ -69,13 +69,14 @@ func openNATS(ctx context.Context, c *bridge.Config, timeout time.Duration, log 
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := &natsSession{cancel: cancel}
 	if c.Embedded() {
-		server, err := bridge.StartServer(c.StoreDir, c.EmbeddedListen)
+		server, err := bridge.StartEmbedded(c, log)
 		if err != nil {
 			cancel(err)
 			return ctx, nil, err
 		}
-		l.server, c.NATSURL = server, server.URL()
-		log.Info("no NATS_URL: a NATS server runs inside", "url", server.URL(), "store", c.StoreDir)
+		l.server = server
+		log.Info("no NATS_URL: a NATS server runs inside", "url", server.URL(), "store", c.StoreDir,
+			"used_bytes", int64(server.Used()), "limit_bytes", int64(server.StoreMax()))
 	}
 	waiting := ctx
 	if timeout > 0 {
@@ -180,6 +181,9 @@ func provisionStreams(ctx context.Context, c *bridge.Config, js jetstream.JetStr
 			if p.Created {
 				log.Info("stream created", "stream", p.Stream)
 			}
+			if p.Changed != "" {
+				log.Info("stream limit changed", "stream", p.Stream, "changed", p.Changed)
+			}
 			for _, d := range p.Differs {
 				warn("stream is not as this bridge would make it; leaving it so", "stream", p.Stream, "differs", d)
 			}
@@ -207,6 +211,8 @@ func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, js jet
 		switch {
 		case s.Created:
 			p.out.printf("%s: created\n", s.Stream)
+		case s.Changed != "":
+			p.out.printf("%s: %s\n", s.Stream, s.Changed)
 		case len(s.Differs) == 0:
 			p.out.printf("%s: as it should be\n", s.Stream)
 		default:

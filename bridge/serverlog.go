@@ -1,0 +1,127 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"regexp"
+	"slices"
+	"sync"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
+)
+
+// clientBytes is where the server quotes what a client has sent, which may be a
+// password.
+var clientBytes = regexp.MustCompile(`(proto=|snip: ).*`)
+
+// serverLog is the logger of the embedded server. Warnings and errors go to the
+// bridge's log; what else the server says is left out.
+type serverLog struct {
+	log    *slog.Logger
+	broken chan struct{} // holds one when the server could not write to its store
+
+	mu       sync.Mutex
+	starting bool   // until the server is ready; guarded by mu
+	fatal    string // why it cannot start; guarded by mu
+}
+
+func newServerLog(log *slog.Logger) *serverLog {
+	return &serverLog{log: log, broken: make(chan struct{}, 1)}
+}
+
+// begin is called before a server starts.
+func (l *serverLog) begin() {
+	select {
+	case <-l.broken: // of the server before
+	default:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.starting, l.fatal = true, ""
+}
+
+// begun is called when it has started, and returns why it could not; "" if it could.
+func (l *serverLog) begun() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.starting = false
+	return l.fatal
+}
+
+func (l *serverLog) isStarting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.starting
+}
+
+func missesStream(arg any) bool {
+	err, ok := arg.(error)
+	return ok && server.IsNatsErr(err, server.JSStreamNotFoundErr)
+}
+
+func serverText(format string, args []any) string {
+	return clientBytes.ReplaceAllString(fmt.Sprintf(format, args...), "${1}[left out]")
+}
+
+// Warnf logs a warning of the server. While it starts, a stream may miss one that it
+// sources, which is read from the disk after it: that is no cause for a warning.
+func (l *serverLog) Warnf(format string, args ...any) {
+	if l.isStarting() && slices.ContainsFunc(args, missesStream) {
+		return
+	}
+	l.log.Warn("NATS server warning", "err", serverText(format, args))
+	l.note(args)
+}
+
+// Errorf logs an error of the server.
+func (l *serverLog) Errorf(format string, args ...any) {
+	l.log.Error("NATS server error", "err", serverText(format, args))
+	l.note(args)
+}
+
+// note looks for a failed write among what the server says.
+func (l *serverLog) note(args []any) {
+	for _, arg := range args {
+		if err, ok := arg.(error); ok && failedWrite(err) {
+			select {
+			case l.broken <- struct{}{}:
+			default: // noted already
+			}
+		}
+	}
+}
+
+// failedWrite reports whether an error of the server is one after which a stream,
+// or JetStream as a whole, takes nothing more: the disk is full, broken or not the
+// server's to write to.
+func failedWrite(err error) bool {
+	var file *fs.PathError
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) ||
+		errors.As(err, &file) && file.Op == "write"
+}
+
+// Fatalf notes why a server cannot start, for whoever starts it; afterwards it
+// logs as Errorf does. It does not end the process.
+func (l *serverLog) Fatalf(format string, args ...any) {
+	l.mu.Lock()
+	starting := l.starting
+	if starting && l.fatal == "" {
+		l.fatal = serverText(format, args)
+	}
+	l.mu.Unlock()
+	if !starting {
+		l.Errorf(format, args...)
+	}
+}
+
+// Noticef leaves a notice out.
+func (*serverLog) Noticef(string, ...any) {}
+
+// Debugf leaves a detail out.
+func (*serverLog) Debugf(string, ...any) {}
+
+// Tracef leaves a protocol line out.
+func (*serverLog) Tracef(string, ...any) {}

@@ -1,0 +1,28 @@
+package bridge
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/dustin/go-humanize"
+)
+
+// Size is a number of bytes. As text it may have a decimal or a binary unit, such
+// as 50GB or 50GiB; without a unit it is bytes.
+type Size int64
+
+// UnmarshalText reads a size such as 50GB, 50 GiB or 1.5TB.
+func (s *Size) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a size", text)
+	}
+	if n > math.MaxInt64 {
+		return fmt.Errorf("%q is too large", text)
+	}
+	*s = Size(n)
+	return nil
+}
+
+// String writes the size rounded, with a binary unit.
+func (s Size) String() string { return humanize.IBytes(uint64(max(s, 0))) }

@@ -1,0 +1,355 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// storeMaxLeast is the smallest BRIDGE_STORE_MAX: a smaller one is a unit that
+	// was forgotten.
+	storeMaxLeast Size = 1 << 20
+	// storeDefaultLeast is the smallest default, on whatever disk.
+	storeDefaultLeast Size = 16 << 20
+
+	// The server counts bytes before compression, the disk holds them compressed.
+	// Measured, events of the built-in subscription take a seventh on disk. A store
+	// with enough events shows how well its own compress; any other is taken to
+	// compress half as well as that. No store is taken to compress better.
+	compressionAssumed = 3
+	compressionMost    = 6
+	compressionFrom    = 1 << 30
+)
+
+// storeUse is what the default limit of a store follows, in bytes.
+type storeUse struct {
+	free int64 // on the store's file system, for this user
+	disk int64 // what the store takes there
+	held int64 // what it holds by the server's count, before compression
+}
+
+// defaultMax is the limit of a store whose operator has set none. The store may
+// take three quarters of what it has on disk and what is free. Where less than a
+// quarter is left the store grows no further, and never has to shrink.
+func (u storeUse) defaultMax() Size {
+	room := max(u.free-(u.free+u.disk)/4, 0)
+	return max(u.grown(room), storeDefaultLeast)
+}
+
+// mostOnDisk is the limit at which the store is expected to fill the disk.
+func (u storeUse) mostOnDisk() Size { return u.grown(u.free) }
+
+// grown is what the store holds when it takes that much more of the disk.
+func (u storeUse) grown(room int64) Size {
+	return Size(u.held) + Size(float64(room)*u.compression())
+}
+
+// compression is how many bytes, as the server counts, are one byte on disk.
+func (u storeUse) compression() float64 {
+	if u.held < compressionFrom || u.disk == 0 {
+		return compressionAssumed
+	}
+	return min(max(float64(u.held)/float64(u.disk), 1), compressionMost)
+}
+
+// eventsMax is how much of a store's limit the events may take when other streams
+// hold that much, the view among them: the view, the leases and the watchdog keep
+// room to grow. It moves in steps, so that it does not follow every byte of the
+// others.
+//
+// Whatever the limit, the events may take three times what the view takes, which
+// holds one event of every entity: events that leave before the view has them are
+// missing there.
+func eventsMax(limit Size, others, view int64) int64 {
+	step := max(int64(limit)/16, 1)
+	reserve := max(2*step, (max(others, 0)+step-1)/step*step+step)
+	grain := int64(1) << max(bits.Len64(uint64(view))-3, 0)
+	return max(int64(limit)-reserve, 2*step, 3*((view+grain-1)/grain*grain))
+}
+
+// leastStoreMax is the smallest limit by which a store with a view of that size can
+// abide.
+func leastStoreMax(view int64) Size { return Size(5 * view) }
+
+// freeBytes is what this user can still write to the file system of dir, or of
+// its nearest parent that exists.
+func freeBytes(dir string) (int64, error) {
+	var stat unix.Statfs_t
+	err := unix.Statfs(dir, &stat)
+	if errors.Is(err, fs.ErrNotExist) {
+		absolute, err := filepath.Abs(dir)
+		if err != nil || absolute == filepath.Dir(absolute) {
+			return 0, fmt.Errorf("find the disk of %s: %w", dir, errors.Join(err, fs.ErrNotExist))
+		}
+		return freeBytes(filepath.Dir(absolute))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("measure free space of %s: %w", dir, err)
+	}
+	return int64(stat.Bavail) * int64(stat.Bsize), nil
+}
+
+// diskBytes is what the files below dir take on disk. A directory that is not
+// there takes nothing.
+func diskBytes(dir string) (int64, error) {
+	var total int64
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = entry.Info()
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the server removes files while they are counted
+		}
+		if err != nil {
+			return err
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			total += stat.Blocks * 512
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("measure store directory: %w", err)
+	}
+	return total, nil
+}
+
+// measureStore is how a store with held bytes uses its disk.
+func measureStore(dir string, held int64) (storeUse, error) {
+	free, err := freeBytes(dir)
+	if err != nil {
+		return storeUse{}, err
+	}
+	disk, err := diskBytes(dir)
+	return storeUse{free: free, disk: disk, held: held}, err
+}
+
+// maxBytesKey names, in a stream's metadata, the max_bytes that the bridge has set.
+// A max_bytes that differs from it is someone else's.
+const maxBytesKey = "bpcc_bridge_max_bytes"
+
+// ownMaxBytes reports whether the bridge has set the stream's max_bytes.
+func ownMaxBytes(c jetstream.StreamConfig) bool {
+	return c.MaxBytes > 0 && c.Metadata[maxBytesKey] == strconv.FormatInt(c.MaxBytes, 10)
+}
+
+// storeStatus is what is known of the embedded server's store.
+type storeStatus struct {
+	limit     Size
+	tooLow    bool          // the limit cannot be kept
+	oldest    time.Time     // when the oldest event was stored; zero = there is none
+	retention time.Duration // of the events
+}
+
+// Used is what all streams of the server hold, in bytes before compression.
+func (s *Server) Used() Size {
+	info, err := s.current().Jsz(nil)
+	if err != nil || info.Disabled {
+		return 0
+	}
+	return Size(info.Store)
+}
+
+// StoreMax is how much they may hold: BRIDGE_STORE_MAX, or what the disk allows.
+func (s *Server) StoreMax() Size { return s.storeStatus().limit }
+
+func (s *Server) storeStatus() storeStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// storeMax is the limit of a store with held bytes.
+func (s *Server) storeMax(held Size) (Size, error) {
+	if s.max > 0 {
+		return s.max, nil
+	}
+	use, err := measureStore(s.options.StoreDir, int64(held))
+	if err != nil {
+		return 0, err
+	}
+	return use.defaultMax(), nil
+}
+
+// fitEvents gives the stream of events the max_bytes that leaves room for the
+// other streams, so that its oldest events go before the store is full. It returns
+// the max_bytes before and after. One that someone else has set stays.
+func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *Config) (before, after int64, err error) {
+	looking, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := js.Stream(looking, c.Stream)
+	if err != nil {
+		return 0, 0, fmt.Errorf("look at stream %s: %w", c.Stream, err)
+	}
+	state, config := stream.CachedInfo().State, stream.CachedInfo().Config
+	held := holding{used: int64(s.Used()), events: int64(state.Bytes)}
+	if view, err := js.Stream(looking, viewStream(c)); err == nil {
+		held.view = int64(view.CachedInfo().State.Bytes)
+	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, 0, fmt.Errorf("look at stream %s: %w", viewStream(c), err)
+	}
+	limit, err := s.storeMax(Size(held.used))
+	if err != nil {
+		return 0, 0, err
+	}
+	least := leastStoreMax(held.view)
+	if s.note(limit, least, state, config.MaxAge) {
+		s.log.Warn("store limit too low", "limit_bytes", int64(limit), "view_bytes", held.view,
+			"hint", fmt.Sprintf("the store takes more; raise BRIDGE_STORE_MAX to %v or more, or the view may miss events that leave the stream at once", least))
+	}
+	before, after = config.MaxBytes, s.wantedMaxBytes(limit, held, config.MaxBytes)
+	if after == before || before > 0 && !ownMaxBytes(config) || config.Discard != jetstream.DiscardOld {
+		return before, before, nil
+	}
+	if over := held.events - after; over > 0 {
+		s.log.Warn("dropping the oldest events", "stream", c.Stream, "bytes", over, "max_bytes", after,
+			"hint", "BRIDGE_STORE_MAX leaves them no room; raise it to keep more")
+	}
+	return before, after, setMaxBytes(ctx, js, config, after)
+}
+
+// eventsAtFirst is what the events may take at least while they hold less than half of
+// what is theirs. The first snapshot may be larger than a small limit, and the view
+// that it makes is not there yet to tell.
+const eventsAtFirst = 32 << 20
+
+// holding is what the streams of a store hold, in bytes before compression.
+type holding struct{ used, events, view int64 }
+
+// wantedMaxBytes is the max_bytes of the stream of events, which has that one.
+func (s *Server) wantedMaxBytes(limit Size, held holding, have int64) int64 {
+	want := eventsMax(limit, held.used-held.events, held.view)
+	if held.events < want/2 {
+		want = max(want, eventsAtFirst)
+	}
+	if s.max > 0 {
+		return want
+	}
+	// Only a limit that an operator has set removes what is there. What is free on
+	// the disk changes all the time; the stream is changed when it matters, and
+	// sooner when the events need it.
+	want = max(want, held.events)
+	slack := have / 16
+	if held.events > have/2 {
+		slack = have / 64
+	}
+	if have > 0 && max(want-have, have-want) <= slack {
+		return have
+	}
+	return want
+}
+
+// droppingTimeout bounds how long the server may take to drop what is beyond a new
+// max_bytes. It drops some hundred megabytes a second.
+const droppingTimeout = 30 * time.Minute
+
+// setMaxBytes sets the max_bytes of a stream with that configuration, as the
+// bridge's own.
+func setMaxBytes(ctx context.Context, js jetstream.JetStream, config jetstream.StreamConfig, maxBytes int64) error {
+	ctx, cancel := context.WithTimeout(ctx, droppingTimeout)
+	defer cancel()
+	config.MaxBytes, config.Metadata = maxBytes, maps.Clone(config.Metadata)
+	if config.Metadata == nil {
+		config.Metadata = map[string]string{}
+	}
+	config.Metadata[maxBytesKey] = strconv.FormatInt(maxBytes, 10)
+	if _, err := js.UpdateStream(ctx, config); err != nil {
+		return fmt.Errorf("set max_bytes of stream %s: %w", config.Name, err)
+	}
+	return nil
+}
+
+// note keeps what was seen of the store, for metrics. It reports whether the limit
+// is below the least, and was not before.
+func (s *Server) note(limit, least Size, events jetstream.StreamState, retention time.Duration) (tooLow bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tooLow = limit < least && !s.status.tooLow
+	s.status = storeStatus{limit: limit, tooLow: limit < least, retention: retention}
+	if events.Msgs > 0 {
+		s.status.oldest = events.FirstTime
+	}
+	return tooLow
+}
+
+// storeInterval is how often the store is compared with its limit; when little is
+// left of it, storeSoon.
+const (
+	storeInterval = 30 * time.Second
+	storeSoon     = 5 * time.Second
+)
+
+// watchStore keeps the events within the store's limit until ctx ends.
+func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *Config) {
+	told := ""
+	for {
+		next := storeInterval
+		before, after, err := s.fitEvents(ctx, js, c)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && err.Error() != told:
+			s.log.Warn("store limit not applied", "stream", c.Stream, "err", err)
+			told = err.Error()
+		case err == nil:
+			told = ""
+			if before != after {
+				s.log.Info("stream limit changed", "stream", c.Stream, "max_bytes", after, "before", before)
+			}
+		}
+		if status := s.storeStatus(); status.oldest.IsZero() || s.Used() > status.limit/2 {
+			next = storeSoon
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(next):
+		}
+	}
+}
+
+// CheckStore tells how much the embedded server's store may hold and what its disk
+// has room for. It does not open the store, which a running bridge may use.
+func CheckStore(c *Config, tell func(Step)) error {
+	x := &checkRun{report: tell}
+	if err := checkStore(c, x); err != nil {
+		x.failed = true
+		x.report(Step{"store", Failure, err.Error(), "set BRIDGE_STORE_DIR to a directory that this user may write to"})
+	}
+	return x.result()
+}
+
+func checkStore(c *Config, x *checkRun) error {
+	use, err := measureStore(c.StoreDir, 0)
+	if err != nil {
+		return err
+	}
+	use.held = use.disk * compressionAssumed // what it is exactly, the server alone knows
+	if info, err := os.Stat(c.StoreDir); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", c.StoreDir)
+	}
+	place := fmt.Sprintf("%s takes %v on a disk with %v free", c.StoreDir, Size(use.disk), Size(use.free))
+	switch {
+	case c.StoreMax == 0:
+		x.reportOK("store", "%s; keeps about %v of streams, counted before compression (BRIDGE_STORE_MAX follows the disk)", place, use.defaultMax())
+	case c.StoreMax > use.mostOnDisk():
+		x.reportWarning("store", "lower BRIDGE_STORE_MAX, or give the store a larger disk",
+			"%s, which may be full before BRIDGE_STORE_MAX=%v of streams, counted before compression", place, c.StoreMax)
+	default:
+		x.reportOK("store", "%s; keeps %v of streams, counted before compression (BRIDGE_STORE_MAX)", place, c.StoreMax)
+	}
+	return nil
+}

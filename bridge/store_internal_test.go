@@ -1,0 +1,173 @@
+package bridge
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
+)
+
+func TestSizeText(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		want Size
+		ok   bool
+	}{
+		"1048576": {1 << 20, true}, "50GB": {50e9, true}, "50 GiB": {50 << 30, true}, "1.5TB": {1.5e12, true}, "64mib": {64 << 20, true},
+		"": {}, "much": {}, "-5GB": {}, "50 parsecs": {}, "9EiB": {}, "99999999999999999999": {},
+	}
+	for text, test := range tests {
+		var got Size
+		if err := got.UnmarshalText([]byte(text)); (err == nil) != test.ok || got != test.want {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+	}
+}
+
+func TestDefaultStoreMax(t *testing.T) {
+	t.Parallel()
+	const mib, gib = 1 << 20, 1 << 30
+	tests := map[string]struct {
+		use  storeUse
+		want Size
+	}{
+		"an empty store: three quarters of the disk, a third of the counted bytes on it": {storeUse{free: 80 * gib}, 180 * gib},
+		"little is held yet, so how it compresses is not known":                          {storeUse{free: 80 * gib, disk: 10 * mib, held: 500 * mib}, 500*mib + 3*(80*gib-(80*gib+10*mib)/4)},
+		"its own events compress to a fifth":                                             {storeUse{free: 60 * gib, disk: 20 * gib, held: 100 * gib}, 300 * gib},
+		"they compress to a twentieth, which may not last":                               {storeUse{free: 60 * gib, disk: 20 * gib, held: 400 * gib}, 640 * gib},
+		"they do not compress":                                                           {storeUse{free: 60 * gib, disk: 20 * gib, held: 10 * gib}, 50 * gib},
+		"the former limit is reached":                                                    {storeUse{free: 10 * gib, disk: 10 * gib, held: 64 * gib}, 64*gib + 5*6*gib},
+		"less than a quarter is left: it grows no further, and keeps what is there":      {storeUse{free: 2 * gib, disk: 30 * gib, held: 200 * gib}, 200 * gib},
+		"the disk is full":                     {storeUse{disk: 30 * gib, held: 200 * gib}, 200 * gib},
+		"the disk is full and nothing is held": {storeUse{}, storeDefaultLeast},
+		"an enormous disk":                     {storeUse{free: 1 << 60}, 9 << 58},
+	}
+	for name, test := range tests {
+		if got := test.use.defaultMax(); got != test.want {
+			t.Errorf("%s: %d, want %d (%v, %v)", name, got, test.want, got, test.want)
+		}
+	}
+}
+
+func TestEventsMax(t *testing.T) {
+	t.Parallel()
+	const gib = 1 << 30
+	tests := map[string]struct {
+		limit        Size
+		others, view int64
+		want         int64
+	}{
+		"an eighth is the others'":           {16 * gib, 0, 0, 14 * gib},
+		"they hold less than half of it":     {16 * gib, gib, gib, 14 * gib},
+		"they hold more, and need to grow":   {16 * gib, gib + 1, gib, 13 * gib},
+		"it does not follow every byte":      {16 * gib, 2 * gib, gib, 13 * gib},
+		"they hold half":                     {16 * gib, 8 * gib, gib, 7 * gib},
+		"they leave nothing":                 {16 * gib, 20 * gib, 0, 2 * gib},
+		"the view needs more than there is":  {gib, gib, gib, 3 * gib},
+		"counted while the stream has grown": {16 * gib, -5, 0, 14 * gib},
+		"no limit to speak of":               {math.MaxInt64, 0, 0, math.MaxInt64 - 2*(math.MaxInt64/16)},
+	}
+	for name, test := range tests {
+		if got := eventsMax(test.limit, test.others, test.view); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+	for view := int64(1); view < 1<<40; view = view*3 + 1 {
+		least := leastStoreMax(view)
+		if got := eventsMax(least, view, view) + view; got > int64(least) {
+			t.Errorf("a store of %d with a view of %d takes %d", least, view, got)
+		}
+	}
+}
+
+func TestWantedMaxBytes(t *testing.T) {
+	t.Parallel()
+	const limit, full = 1600 << 20, 1400 << 20 // what of the limit is the events'
+	const mib = 1 << 20
+	tests := map[string]struct {
+		max              Size  // what the operator has set
+		used, held, have int64 // by all streams, by the events; max_bytes
+		want             int64
+	}{
+		"a new stream":                         {limit, 0, 0, -1, full},
+		"as it is":                             {limit, 1000 * mib, 1000 * mib, full, full},
+		"a byte less":                          {limit, 1000 * mib, 1000 * mib, full - 1, full},
+		"what is beyond the limit goes":        {limit, 2000 * mib, 2000 * mib, -1, full},
+		"the others need room":                 {limit, 1600 * mib, 1300 * mib, full, 1200 * mib},
+		"a small one, before the first events": {limit / 100, 0, 0, -1, eventsAtFirst},
+		"a small one, when it is half full":    {limit / 100, 7 * mib, 7 * mib, eventsAtFirst, full / 100},
+		"by the disk, a new stream":            {0, 0, 0, -1, full},
+		"by the disk, about as it is":          {0, 100 * mib, 100 * mib, full - 50*mib, full - 50*mib},
+		"by the disk, when it matters":         {0, 100 * mib, 100 * mib, full - 200*mib, full},
+		"by the disk, when little is left":     {0, full - 60*mib, full - 60*mib, full - 50*mib, full},
+		"by the disk, which is smaller by now": {0, 100 * mib, 100 * mib, full + 200*mib, full},
+		"by the disk, what is there stays":     {0, 3000 * mib, 2900 * mib, -1, 2900 * mib},
+		"by the disk, and the others grow":     {0, 3000 * mib, 2000 * mib, 2500 * mib, 2000 * mib},
+	}
+	for name, test := range tests {
+		s := &Server{max: test.max}
+		if got := s.wantedMaxBytes(cmp.Or(test.max, limit), holding{used: test.used, events: test.held}, test.have); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+// TestFailedWrite reads errors as the server hands them to its logger. After some
+// of them a stream takes nothing more.
+func TestFailedWrite(t *testing.T) {
+	t.Parallel()
+	on := func(op string, errno unix.Errno) error {
+		return fmt.Errorf("1.blk: %w", &fs.PathError{Op: op, Path: "msgs/1.blk", Err: errno})
+	}
+	tests := map[string]struct {
+		err  error
+		want bool
+	}{
+		"disk full":                   {on("write", unix.ENOSPC), true},
+		"disk full for another file":  {on("open", unix.ENOSPC), true},
+		"quota used up":               {on("write", unix.EDQUOT), true},
+		"read-only by now":            {on("open", unix.EROFS), true},
+		"not the server's any more":   {on("open", unix.EACCES), true},
+		"a disk that fails":           {on("write", unix.EIO), true},
+		"a disk that fails to read":   {on("read", unix.EIO), false},
+		"a file that is gone":         {on("open", unix.ENOENT), false},
+		"a client that went":          {unix.ECONNRESET, false},
+		"what a stream does not take": {errors.New("maximum bytes exceeded"), false},
+	}
+	for name, test := range tests {
+		l := newServerLog(discardLogger())
+		l.Errorf("JetStream failed to store a msg on stream '%s > %s': %v", "$G", "S", test.err)
+		l.Errorf("again: %v", test.err) // waits for nothing
+		if got := len(l.broken) == 1; got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestServerLogAtTheStart warns of a stream that is not read from the disk yet, as
+// the server does at every start, and of one that is gone.
+func TestServerLogAtTheStart(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	l := newServerLog(slog.New(slog.NewTextHandler(&text, nil)))
+	warn := func(err error) bool {
+		text.Reset()
+		l.Warnf("JetStream error response for stream %s create source consumer %s: %+v", "KV_bpcc_state", "BPCC_EVENTS", err)
+		return text.Len() > 0
+	}
+	gone, other := server.NewJSStreamNotFoundError(), server.NewJSInsufficientResourcesError()
+	l.begin()
+	if warn(gone) || !warn(other) {
+		t.Error("while it starts, it must warn of everything but a stream that is not there")
+	}
+	if why := l.begun(); why != "" || !warn(gone) {
+		t.Errorf("it has started (%q), and must warn of a stream that is not there", why)
+	}
+}
