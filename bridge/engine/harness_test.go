@@ -28,15 +28,28 @@ type snapshot struct {
 	chat             []row
 }
 
-// clone copies a snapshot, so that a test can change the copy.
-func (s snapshot) clone() snapshot {
-	out := snapshot{agents: map[string]row{}, services: map[string]row{}, totals: maps.Clone(s.totals), chat: slices.Clone(s.chat)}
-	for id, r := range s.agents {
-		out.agents[id] = maps.Clone(r)
+// set gives the snapshot with another text of an agent's statistic. An agent that is
+// not there enters.
+func (s snapshot) set(id, stat, text string) snapshot {
+	s.agents = withText(s.agents, id, stat, text)
+	return s
+}
+
+// setService is set for a service.
+func (s snapshot) setService(id, stat, text string) snapshot {
+	s.services = withText(s.services, id, stat, text)
+	return s
+}
+
+func withText(rows map[string]row, id, stat, text string) map[string]row {
+	out := map[string]row{}
+	for key, r := range rows {
+		out[key] = maps.Clone(r)
 	}
-	for id, r := range s.services {
-		out.services[id] = maps.Clone(r)
+	if out[id] == nil {
+		out[id] = row{}
 	}
+	out[id][stat] = text
 	return out
 }
 
@@ -114,7 +127,7 @@ func layout(agentLimit int) *diff.Layout {
 			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "name", Columns: columns(
 				"name", "in_calls_waiting", "in_calls_received_per_day", "group",
 			)},
-			{Kind: event.Totals, App: "app", Section: "stats_totals", Entity: "bridge", Columns: columns("in_calls_waiting", "service_level")},
+			{Kind: event.Totals, App: "app", Section: "stats_totals", Entity: "bridge", Columns: columns("in_calls_waiting", "service_level", "in_calls_queued_per_day")},
 		},
 		Lists:    []diff.List{{App: "app", Section: "chat_messages"}},
 		Clock:    event.StateDuration,
@@ -137,8 +150,9 @@ type bridge struct {
 	size    int           // most events in a chunk
 }
 
-// start begins a term over an empty stream. At the end of the test the stream,
-// folded from empty, must be what the engine believes to be published.
+// start begins a term over an empty stream. At the end of the test the stream must
+// hold what is promised of any stream, and, folded from empty, be what the engine
+// believes to be published.
 func start(t *testing.T, change ...func(*engine.Options)) *bridge {
 	t.Helper()
 	b := &bridge{t: t, now: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), size: 1000, options: engine.Options{
@@ -150,7 +164,10 @@ func start(t *testing.T, change ...func(*engine.Options)) *bridge {
 	}
 	b.engine = engine.New(b.options)
 	b.commit(b.engine.Start(b.now))
-	t.Cleanup(b.checkFold)
+	t.Cleanup(func() {
+		b.checkStream()
+		b.checkFold()
+	})
 	return b
 }
 
@@ -178,6 +195,12 @@ func (b *bridge) restart(change ...func(*engine.Options)) {
 	b.commit(b.engine.Start(b.now))
 }
 
+// stop ends the term in good order.
+func (b *bridge) stop() []event.Event {
+	b.t.Helper()
+	return b.commit(b.engine.Stop(b.now, "shutdown"))
+}
+
 // checkFold compares the stream, folded from empty, with what the engine believes.
 func (b *bridge) checkFold() {
 	b.t.Helper()
@@ -190,29 +213,37 @@ func (b *bridge) checkFold() {
 	}
 }
 
-// commit stores a batch as the stream would, by the bytes of its events, and gives
-// its events without checkpoints.
+// commit stores a batch and gives its events without checkpoints.
 func (b *bridge) commit(batch *engine.Batch) []event.Event {
 	b.t.Helper()
 	var out []event.Event
-	encoder := event.NewEncoder("https://acme.example/statsapi")
 	for c := range b.engine.Chunks(batch, b.size) {
-		for i := range c.Events {
-			body, err := encoder.Append(nil, &c.Events[i])
-			if err != nil {
-				b.t.Fatal(err)
-			}
-			stored, err := event.Parse("acme", c.Events[i].Subject(), c.Events[i].MsgID(), body)
-			if err != nil {
-				b.t.Fatalf("%s: %v", body, err)
-			}
-			b.stream = append(b.stream, stored)
-			if stored.Name != event.Checkpoint {
-				out = append(out, stored)
-			}
-		}
-		b.engine.Ack(c)
+		out = append(out, b.store(c)...)
 	}
+	return out
+}
+
+// store stores a chunk as the stream would, by the bytes of its events, acknowledges
+// it and gives its events without the checkpoint.
+func (b *bridge) store(c *engine.Chunk) []event.Event {
+	b.t.Helper()
+	var out []event.Event
+	encoder := event.NewEncoder("https://acme.example/statsapi")
+	for i := range c.Events {
+		body, err := encoder.Append(nil, &c.Events[i])
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		stored, err := event.Parse("acme", c.Events[i].Subject(), c.Events[i].MsgID(), body)
+		if err != nil {
+			b.t.Fatalf("%s: %v", body, err)
+		}
+		b.stream = append(b.stream, stored)
+		if stored.Name != event.Checkpoint {
+			out = append(out, stored)
+		}
+	}
+	b.engine.Ack(c)
 	return out
 }
 
@@ -234,10 +265,15 @@ func (b *bridge) answer(s snapshot) engine.Observation {
 	return engine.Observation{Body: s.body(b.t), Sent: b.now.Add(-10 * time.Millisecond), Received: b.now, At: b.now}
 }
 
-// poll shows the engine a snapshot, an interval after the one before.
-func (b *bridge) poll(s snapshot) []event.Event {
+// poll shows the engine a snapshot, an interval after the one before, with what else
+// was found out.
+func (b *bridge) poll(s snapshot, more ...func(*engine.Observation)) []event.Event {
 	b.t.Helper()
-	events := b.observe(b.answer(s))
+	o := b.answer(s)
+	for _, add := range more {
+		add(&o)
+	}
+	events := b.observe(o)
 	if b.batch.Err != nil {
 		b.t.Fatalf("poll: %v", b.batch.Err)
 	}
@@ -248,45 +284,25 @@ func (b *bridge) poll(s snapshot) []event.Event {
 var errSource = errors.New("source is away")
 
 // fail lets a poll fail, an interval after the one before.
-func (b *bridge) fail(cause string) []event.Event {
+func (b *bridge) fail(cause string, more ...func(*engine.Observation)) []event.Event {
 	b.t.Helper()
 	b.now = b.now.Add(interval)
-	return b.observe(engine.Observation{Err: fmt.Errorf("poll: %w", errSource), Cause: cause, At: b.now})
-}
-
-// names gives events as "agent/anna state_changed".
-func names(events []event.Event) []string {
-	out := []string{}
-	for i := range events {
-		out = append(out, events[i].CESubject()+" "+events[i].Verb())
+	o := engine.Observation{Err: fmt.Errorf("poll: %w", errSource), Cause: cause, At: b.now}
+	for _, add := range more {
+		add(&o)
 	}
-	return out
+	return b.observe(o)
 }
 
-// expect compares the names of events with those wanted, separated by commas.
-func (b *bridge) expect(what string, events []event.Event, want string) {
+// interrupt lets polls fail until the feed is interrupted.
+func (b *bridge) interrupt(cause string) event.Event {
 	b.t.Helper()
-	wanted := []string{}
-	if want != "" {
-		wanted = strings.Split(want, ", ")
-	}
-	if d := cmp.Diff(wanted, names(events)); d != "" {
-		b.t.Errorf("%s: events (-want +got)\n%s", what, d)
-	}
-}
-
-// last is the data of the last stored event of an entity's key in the view.
-func last[T event.Data](b *bridge, key string) T {
-	b.t.Helper()
-	for i := range slices.Backward(b.stream) {
-		if e := &b.stream[i]; e.ViewKey() == key {
-			d, ok := e.Data.(T)
-			if !ok {
-				b.t.Fatalf("last event of %s is %s", key, e.Name)
-			}
-			return d
+	for range 10 {
+		if events := b.fail(cause); len(events) > 0 {
+			b.expect("interruption", events, "feed interrupted")
+			return events[0]
 		}
 	}
-	b.t.Fatalf("no event of %s", key)
+	b.t.Fatal("the feed is not interrupted")
 	panic("unreachable")
 }
