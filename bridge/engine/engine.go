@@ -101,7 +101,7 @@ type observed struct {
 	lastCause      string
 	availability   map[string]availabilityPoll
 	directories    map[string]directoryPoll
-	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet
+	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet; zero = since the next good poll
 }
 
 // New makes an engine that believes nothing to be published.
@@ -190,7 +190,7 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 		return b
 	}
 	if gap {
-		clear(e.observed.pending) // what was not seen does not count
+		e.restartPending()
 	}
 	b.received, b.gap, b.changes = o.Received, gap, changes
 	b.pending = slices.Grow(b.pending, changes.Len())

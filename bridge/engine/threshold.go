@@ -67,6 +67,15 @@ func (e *Engine) thresholdEvents(o Observation, gap bool) []event.Event {
 	return out
 }
 
+// restartPending lets conditions that hold begin to hold now: a time without sight
+// does not count. They stay pending, for a row that has not changed is evaluated for
+// no other reason.
+func (e *Engine) restartPending() {
+	for key := range e.observed.pending {
+		e.observed.pending[key] = time.Time{}
+	}
+}
+
 // evaluateRule gives the events of one rule, in order of its entities.
 func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.Event {
 	r, state := &e.rules.all[i], &e.published.state
@@ -126,7 +135,7 @@ func (e *Engine) evaluateOne(i int, latest diff.EntityView, now time.Time) (even
 		delete(e.observed.pending, key)
 		return event.Event{}, false
 	}
-	if !pending {
+	if since.IsZero() {
 		since = now
 		e.observed.pending[key] = since
 	}
