@@ -121,7 +121,7 @@ func layout(agentLimit int) *diff.Layout {
 	return &diff.Layout{
 		Grids: []diff.Grid{
 			{Kind: event.Agent, App: "app", Section: "agent_grids", ID: "agents", Key: "login_id", Limit: agentLimit, Columns: columns(
-				"login_id", "first_last_name", "team_name", "acd_state", "acd_next_state", "reason", "state_duration",
+				"login_id", "user_id", "first_last_name", "team_name", "acd_state", "acd_next_state", "reason", "state_duration",
 				"in_calls_handled_per_day", "login_time", "extension",
 			)},
 			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "name", Columns: columns(
@@ -251,6 +251,12 @@ func (b *bridge) store(c *engine.Chunk) []event.Event {
 func (b *bridge) observe(o engine.Observation) []event.Event {
 	b.t.Helper()
 	b.batch = b.engine.OnPoll(o)
+	return b.commitIfNeeded()
+}
+
+// commitIfNeeded commits the last batch if that must be, and else passes it.
+func (b *bridge) commitIfNeeded() []event.Event {
+	b.t.Helper()
 	if !b.engine.NeedsCommit(b.batch) {
 		b.engine.Skip(b.batch)
 		return nil
