@@ -192,10 +192,14 @@ func (s *State) Len(kind Kind) int {
 	return 0
 }
 
-// imageOf gives an image out of a pack, or the one that cannot be packed.
+// imageOf gives an image out of a pack, or the one that cannot be packed. Without a
+// pack nothing is known of the entity.
 func (s *State) imageOf(g *group, e *entity, pack string) Image {
-	if e.unpackable() {
+	switch {
+	case e.unpackable():
 		return e.rare.image
+	case pack == "":
+		return Image{}
 	}
 	return Image{g.compiled.fields, pack}
 }

@@ -274,18 +274,19 @@ func TestPresentAndKnown(t *testing.T) {
 	l, o := layoutOf(), diff.Options{DisappearAfter: 2}
 	var s diff.State
 	acknowledge(&s, compare(t, &s, l, 0, body("ben busy 1; anna ready 1", ""), o))
-	compare(t, &s, l, 1, body("anna ready 2; carl ready 1", ""), o) // carl is not acknowledged
+	compare(t, &s, l, 1, body("anna ready 2; carl ready 1; dora ready", ""), o) // carl and dora are not acknowledged
 	clocks := func() map[string]string {
 		all := map[string]string{}
-		for _, id := range []string{"anna", "ben", "carl"} {
+		for _, id := range []string{"anna", "ben", "carl", "dora"} {
 			if latest, present := s.Latest(agent, id); present {
 				all[latest.ID()] = latest.Text("clock")
 			}
 		}
 		return all
 	}
-	// ben's absence is not yet believed, and clocks are those of the snapshot.
-	if d := cmp.Diff(map[string]string{"anna": "2", "ben": "1", "carl": "1"}, clocks()); d != "" {
+	// ben's absence is not yet believed, and clocks are those of the snapshot. dora has
+	// none, and nothing is known of her.
+	if d := cmp.Diff(map[string]string{"anna": "2", "ben": "1", "carl": "1", "dora": ""}, clocks()); d != "" {
 		t.Errorf("present (-want +got)\n%s", d)
 	}
 	if got := s.Image(agent, "anna").Text("clock"); got != "1" {

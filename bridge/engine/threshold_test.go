@@ -218,6 +218,22 @@ func TestTotalsThreshold(t *testing.T) {
 	b.expect("good again", b.poll(show("0.8")), "totals/bridge stats_changed, threshold/low/bridge cleared")
 }
 
+// TestThresholdWithoutColumn: a row that is new and lacks the column of a rule has no
+// value.
+func TestThresholdWithoutColumn(t *testing.T) {
+	t.Parallel()
+	b := start(t, rules(t, `[
+		{"name":"hold","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":0}},
+		{"name":"clear","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":0},"missing":"clear"},
+		{"name":"when","kind":"totals","stat":"service_level","when":{"in_calls_waiting":["0"]},"raise":{"op":">=","value":0}}]`))
+	show := snapshot{services: map[string]row{"Voice": {"group": "A"}}, totals: row{}}
+	b.expect("new", b.poll(show), "service/Voice observed, totals/bridge observed")
+	b.expect("changed", b.poll(show.setService("Voice", "group", "B")), "service/Voice stats_changed")
+	b.expect("with it", b.poll(show.setService("Voice", "in_calls_waiting", "0")),
+		"service/Voice stats_changed, threshold/hold/Voice raised, threshold/clear/Voice raised")
+	b.expect("without it again, it keeps its value", b.poll(show), "")
+}
+
 // TestThresholdAfterGap: an alert that a time without sight hides says so.
 func TestThresholdAfterGap(t *testing.T) {
 	t.Parallel()
