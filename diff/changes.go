@@ -6,30 +6,29 @@ import (
 	"time"
 )
 
-// Changes are what one comparison has found, ordered by kind as the layout names
-// them, then by id. They are good until [State.Rest], or the next Parse or
-// Compare.
+// Changes are what one comparison found, ordered by kind as the layout lists the kinds, then by id.
+// They are valid until [State.Release], or the next Parse or Compare.
 //
-// Most are kept as a few words: what differs, and where the old row stood. Their
-// images are made when somebody asks for them.
+// Most changes are stored compactly: which columns differ, and where the old row begins. Their
+// images are built when they are read.
 type Changes struct {
 	state    *State
 	list     []compactChange
 	built    []Change
-	prevSent time.Time // when the request of the snapshot before was sent
-	setHint  int       // the one that Set is likely to be called for
+	prevSent time.Time // when the request of the previous snapshot was sent
+	setHint  int       // index of the change that Set is likely to be called for next
 }
 
-// compactChange is a change before its images are made.
+// compactChange is a change before its images are built.
 type compactChange struct {
 	entity      *entity
 	changedCols columnBits
-	builtIndex  int32 // index of Changes.full; -1 = the rows tell all of it
+	builtIndex  int32 // index of Changes.built; -1 = the rows hold all of it
 	kind        uint16
 	op          Op
 }
 
-// Len tells how many there are.
+// Len returns the number of changes.
 func (c *Changes) Len() int {
 	if c == nil {
 		return 0
@@ -37,7 +36,7 @@ func (c *Changes) Len() int {
 	return len(c.list)
 }
 
-// All gives them, whole.
+// All yields the changes with their images.
 func (c *Changes) All() iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		for i := range c.Len() {
@@ -55,7 +54,7 @@ func (c *Changes) Op(i int) Op     { return c.list[i].op }
 
 func (c *Changes) compiledKind(i int) *compiledKind { return &c.state.compiled.kinds[c.list[i].kind] }
 
-// Stats are those of the ith change. The caller must not change them.
+// Stats names the statistics of the ith change that differ. The caller must not modify the slice.
 func (c *Changes) Stats(i int) []string {
 	if full := c.list[i].builtIndex; full >= 0 {
 		return c.built[full].Stats
@@ -63,13 +62,14 @@ func (c *Changes) Stats(i int) []string {
 	return c.state.changedStats(int(c.list[i].entity.grid), c.list[i].changedCols)
 }
 
-// ShortTexts reports whether a statistic that differs may have a text of one byte at most,
-// both before the ith change and after it.
+// ShortTexts reports whether a statistic that differs may have a text of at most one byte, both
+// before and after the ith change.
 func (c *Changes) ShortTexts(i int) bool {
 	return c.list[i].builtIndex >= 0 || c.list[i].changedCols&shortBit != 0
 }
 
-// Revision is that of the ith change, as long as nothing new was set.
+// Revision is the revision of the ith change's published image, as long as Set was not called for
+// its entity.
 func (c *Changes) Revision(i int) uint64 {
 	if full := c.list[i].builtIndex; full >= 0 {
 		return c.built[full].Revision
@@ -77,19 +77,19 @@ func (c *Changes) Revision(i int) uint64 {
 	return c.list[i].entity.revision
 }
 
-// Reentry is that of the ith change.
+// Reentry reports whether the ReentryTest found the ith change.
 func (c *Changes) Reentry(i int) bool {
 	full := c.list[i].builtIndex
 	return full >= 0 && c.built[full].Reentry
 }
 
-// EntityView is what the snapshot shows of the ith change's entity, if it is not gone.
+// EntityView is the view of the ith change's entity, if the snapshot shows it.
 func (c *Changes) EntityView(i int) EntityView {
 	return EntityView{c.state, c.state.kinds[c.list[i].kind], c.list[i].entity}
 }
 
-// At gives the ith change, whole. If something was set for its entity meanwhile,
-// it is a change from that.
+// At returns the ith change with its images. If Set was called for its entity since the comparison,
+// the change starts at the image that was set.
 func (c *Changes) At(i int) Change {
 	at := &c.list[i]
 	if at.builtIndex >= 0 {
@@ -114,8 +114,8 @@ func (c *Changes) At(i int) Change {
 	return change
 }
 
-// beforeAfterPacks gives the pack of what is published of an entity and of what its row
-// shows, and whether the row alone tells all of that.
+// beforeAfterPacks returns the pack of an entity's published image and the pack of its current
+// image, and whether a single row holds all of the current one.
 func (s *State) beforeAfterPacks(g *group, e *entity, cols columnBits) (before, after string, singleRow bool) {
 	if e.oldRowBacked {
 		if before, after, ok := s.pairedPacks(g, e, cols); ok {
@@ -127,20 +127,20 @@ func (s *State) beforeAfterPacks(g *group, e *entity, cols columnBits) (before, 
 	return before, after, singleRow
 }
 
-// currentPack gives the pack of what the last snapshot shows of an entity, and whether
-// one row alone tells all of it.
+// currentPack returns the pack of an entity's image in the last snapshot, and whether a single row
+// holds all of it.
 func (s *State) currentPack(g *group, e *entity) (pack string, singleRow bool) {
 	var buf [1]rowRef
 	published := entity{pack: e.pack, rare: e.rare}
 	if e.rowBacked {
-		// What the rows show is not what is published, but tells all of it.
+		// The rows differ from what is published, but hold all of it.
 		published.pack = ""
 	}
 	return s.packRows(g, &published, s.appendRowRefs(buf[:0], e))
 }
 
-// Release ends the use of the last comparison's changes. After it nobody looks any
-// more at the body of the snapshot before, and its memory may be used again.
+// Release ends the use of the last comparison's changes. The body of the previous snapshot is not
+// read after it, so its memory may be used again.
 func (s *State) Release() {
 	entities := 0
 	for _, g := range s.groups {
@@ -158,8 +158,8 @@ func (s *State) Release() {
 	c.built, c.list, c.setHint = shrink(c.built[:0], 0, entities), shrink(c.list[:0], 0, entities), 0
 }
 
-// changedStats names what differs in a row of a grid, as the layout orders them. Few
-// combinations are met, and most rows of a snapshot share theirs.
+// changedStats names the statistics that differ in a row of a grid, in the order of the layout. Few
+// combinations occur, and most rows of a snapshot share theirs.
 func (s *State) changedStats(grid int, cols columnBits) []string {
 	compiled := &s.compiled.grids[grid]
 	cols &^= shortBit
@@ -185,7 +185,7 @@ func (s *State) changedStats(grid int, cols columnBits) []string {
 	return compiled.changedStats[cols]
 }
 
-// addNewRow is touch for an entity that a row shows which has none beside it.
+// addNewRow adds an entity whose row has no previous row.
 func (c *comparison) addNewRow(g *group, grid int, e *entity) {
 	if e.visited || e.published || e.grid != noGrid || e.rare != nil {
 		c.addCandidate(g, e, false)
@@ -201,8 +201,8 @@ func (c *comparison) addDeferred(cand candidate) {
 	c.candidates = append(c.candidates, cand)
 }
 
-// addCompact adds the change of a plain entity, unless it turns out that a closer look
-// is needed: it stands in another grid too.
+// addCompact adds the change of a deferred candidate. It returns false if the rows must be read:
+// the entity is in another grid too.
 func (c *comparison) addCompact(cand *candidate, kind int) bool {
 	g, e := cand.group, cand.entity
 	if !cand.deferred {
@@ -225,5 +225,5 @@ func (c *comparison) addCompact(cand *candidate, kind int) bool {
 	return true
 }
 
-// compareIDs orders changes.
+// compareIDs orders changes by id.
 func compareIDs(a, b compactChange) int { return strings.Compare(a.entity.id, b.entity.id) }

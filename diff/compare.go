@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// comparison is one Compare under way. It goes in three steps: gather the
-// entities to be looked at while their old rows still stand, settle where the
-// new snapshot shows each, tell what differs.
+// comparison is one Compare in progress. It has three steps: collect the candidates while their old
+// rows are still there, advance to the new snapshot, emit the differences.
 type comparison struct {
 	*State
 	snap     *Snapshot
@@ -17,28 +16,27 @@ type comparison struct {
 	namesBuf []string
 }
 
-// candidate is an entity to be looked at.
+// candidate is an entity that may have changed.
 type candidate struct {
 	group    *group
 	entity   *entity
-	previous *previousView // nil if the last snapshot showed it, and that is all there is to it
-	// A plain one is known by what differs between its only row and the one beside
-	// that, or is new and known by its only row; it need not be read yet.
+	previous *previousView // nil if it is in one row of the last snapshot and nothing else is needed
+	// The rows of a deferred candidate need not be read yet: its change is given by the columns in
+	// which its only row differs from the previous one, or by its only row if it is new.
 	deferred    bool
 	grid        int16      // of the row
-	prevFrom    uint32     // where the row beside begins
+	prevFrom    uint32     // where the previous row begins
 	changedCols columnBits // 0 = it is new
 }
 
-// previousView is how an entity was shown before.
+// previousView is how the previous snapshots showed an entity.
 type previousView struct {
-	image     Image     // zero if it was not
-	grids     gridSet   // where the last snapshot showed it
+	image     Image     // zero if they did not
+	grids     gridSet   // the grids of the last snapshot that showed it
 	seenUntil time.Time // when the last request that showed it was sent; zero if none did
 }
 
-// collect finds the entities to be looked at. It reads the last snapshot's rows,
-// and moves nothing yet.
+// collect finds the candidates. It reads the last snapshot's rows, so it changes no entity yet.
 func (c *comparison) collect() {
 	for _, g := range c.groups {
 		for _, e := range g.visited {
@@ -48,14 +46,14 @@ func (c *comparison) collect() {
 		g.visited = g.visited[:0]
 	}
 	if !c.repeated {
-		works := 0
+		total := 0
 		for i := range c.snap.grids {
 			t := &c.snap.grids[i]
-			works += t.changedCount
+			total += t.changedCount
 			g := c.kinds[c.compiled.grids[i].kind]
 			g.visited = slices.Grow(g.visited, t.changedCount)
 		}
-		c.candidates = slices.Grow(c.candidates, works)
+		c.candidates = slices.Grow(c.candidates, total)
 		for i := range c.snap.grids {
 			c.collectRows(i)
 		}
@@ -75,7 +73,7 @@ func (c *comparison) collect() {
 	}
 }
 
-// collectRows finds them among the rows of a grid.
+// collectRows finds the candidates among the rows of a grid.
 func (c *comparison) collectRows(i int) {
 	t := &c.snap.grids[i]
 	g := c.kinds[c.compiled.grids[i].kind]
@@ -83,9 +81,9 @@ func (c *comparison) collectRows(i int) {
 	if c.last != nil {
 		old = c.last.grids[i].rows
 	}
-	notable := c.options.ReentryTest
+	reentry := c.options.ReentryTest
 	if c.compiled.grids[i].clock < 0 {
-		notable = nil
+		reentry = nil
 	}
 	keys, colsLeft := t.keys, t.changedCols
 	for n := range t.rows {
@@ -99,14 +97,14 @@ func (c *comparison) collectRows(i int) {
 				continue
 			}
 			cols, colsLeft = colsLeft[0], colsLeft[1:]
-		} else if notable == nil {
+		} else if reentry == nil {
 			continue
 		}
 		j := n
 		if t.firstMoved >= 0 && n >= t.firstMoved {
 			j = r.entity.rowIn(i)
 		}
-		suspect := notable != nil && notable.needsImages(old[j].clock, r.clock)
+		suspect := reentry != nil && reentry.needsImages(old[j].clock, r.clock)
 		switch e := r.entity; {
 		case !suspect && r.status != rowChanged:
 		case !suspect && cols != 0 && e.rowBacked && int(e.grid) == i && !e.visited && c.compiled.grids[i].simple:
@@ -122,7 +120,7 @@ func (c *comparison) collectRows(i int) {
 	}
 }
 
-// internEntity gives the entity with a key in a grid, made if there is none.
+// internEntity returns the entity with a key in a grid. It creates a missing one.
 func (c *comparison) internEntity(g *group, grid int, key string) *entity {
 	id := key
 	if c.layout.Grids[grid].ID != "" {
@@ -139,7 +137,7 @@ func (c *comparison) internEntity(g *group, grid int, key string) *entity {
 	return e
 }
 
-// addCandidate adds an entity to those to be looked at, with what its old rows tell.
+// addCandidate adds a candidate, with what its old rows hold.
 func (c *comparison) addCandidate(g *group, e *entity, present bool) {
 	if e.visited {
 		return
@@ -158,7 +156,7 @@ func (c *comparison) addCandidate(g *group, e *entity, present bool) {
 	c.candidates = append(c.candidates, cand)
 }
 
-// advance moves on to the new snapshot.
+// advance moves the entities to the new snapshot.
 func (c *comparison) advance() {
 	if c.repeated {
 		if c.snap != c.last {
@@ -172,7 +170,7 @@ func (c *comparison) advance() {
 	for _, cand := range c.candidates {
 		switch e, g := cand.entity, cand.group; {
 		case e.grid != noGrid && e.rare != nil:
-			// Whether it was absent is seen below.
+			// Whether it was absent is checked in advanceRows.
 		case e.grid == noGrid && !e.published:
 			g.removeEntity(e)
 		case e.grid == noGrid:
@@ -194,7 +192,7 @@ func (c *comparison) advance() {
 	c.swapSnapshots()
 }
 
-// advanceRows notes where the rows of a grid show each entity.
+// advanceRows stores the row of each entity in a grid.
 func (c *comparison) advanceRows(i int) {
 	t := &c.snap.grids[i]
 	if t.unmatched > 0 {
@@ -212,7 +210,7 @@ func (c *comparison) advanceRows(i int) {
 	}
 }
 
-// swapSnapshots makes the snapshot the last one, and the last one memory for the next.
+// swapSnapshots makes the snapshot the last one, and keeps the memory of the last one for the next.
 func (c *comparison) swapSnapshots() {
 	s := c.State
 	s.repeated = c.repeated
@@ -236,7 +234,7 @@ func (c *comparison) swapSnapshots() {
 	}
 }
 
-// emit tells what differs of a kind.
+// emit finds the changes of a kind.
 func (c *comparison) emit(kind int) {
 	g := c.kinds[kind]
 	changes := &c.changes
@@ -254,7 +252,7 @@ func (c *comparison) emit(kind int) {
 		}
 		sorted = sorted && (n == from || n == len(changes.list) || compareIDs(changes.list[n-1], changes.list[n]) < 0)
 	}
-	if !sorted { // many a source sends its rows in order
+	if !sorted { // many sources send their rows in order
 		slices.SortFunc(changes.list[from:], compareIDs)
 	}
 	from = len(changes.list)
@@ -274,13 +272,13 @@ func (c *comparison) emit(kind int) {
 	slices.SortFunc(changes.list[from:], compareIDs)
 }
 
-// appendBuilt adds a change that is made whole at once.
+// appendBuilt adds a change whose images are built at once.
 func (c *comparison) appendBuilt(kind int, e *entity, change Change) {
 	c.changes.list = append(c.changes.list, compactChange{entity: e, builtIndex: int32(len(c.changes.built)), kind: uint16(kind), op: change.Op})
 	c.changes.built = append(c.changes.built, change)
 }
 
-// appearOp is what happened to an entity that nobody knew.
+// appearOp returns the Op for an entity that has no published image.
 func (c *comparison) appearOp(g *group, places []gridRow) Op {
 	if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(places)) {
 		return Observed
@@ -327,7 +325,7 @@ func (c *comparison) compareEntity(cand *candidate, kind int) {
 	c.appendBuilt(kind, e, change)
 }
 
-// diffPacks names what differs between two packs, nil if nothing does.
+// diffPacks names the statistics that differ between two packs, nil if none does.
 func (c *comparison) diffPacks(k *compiledKind, before, after string) []string {
 	names := k.appendDifferences(c.reserveNames(len(k.volatile)), before, after)
 	if len(names) == 0 {
@@ -337,8 +335,8 @@ func (c *comparison) diffPacks(k *compiledKind, before, after string) []string {
 	return names[:len(names):len(names)]
 }
 
-// reserveNames gives room for so many names at the end of c.differ, where those of many
-// changes lie in one piece of memory.
+// reserveNames returns room for that many names at the end of c.differ. The names of many changes
+// share one allocation.
 func (c *comparison) reserveNames(limit int) []string {
 	if cap(c.namesBuf)-len(c.namesBuf) < limit {
 		c.namesBuf = make([]string, 0, max(256, limit))
@@ -354,8 +352,8 @@ func gridsOf(places []gridRow) gridSet {
 	return set
 }
 
-// countAbsence counts an absence, unless it is held, and reports whether it is now to be
-// believed.
+// countAbsence counts an absence, unless it is held back, and reports whether the entity has now
+// disappeared.
 func (c *comparison) countAbsence(e *entity, heldBack bool) bool {
 	if heldBack {
 		return false
@@ -370,12 +368,12 @@ func (c *comparison) provesAbsence(g *group, e *entity) bool {
 	if grids == nil {
 		grids = c.layout.gridsOf(g.kind)
 	}
-	// A section that is one row cannot lose it; it is not known this time.
+	// A section that is one row cannot lose it: this snapshot says nothing about the row.
 	return !c.anyCut(c.snap, grids) && !slices.ContainsFunc(grids, func(i int) bool { return c.layout.Grids[i].ID == "" })
 }
 
-// holdMassDeparture reports whether the absences of a kind are a mass departure that has not
-// lasted long enough to be believed.
+// holdMassDeparture reports whether the absences of a kind are a mass departure that has not lasted
+// for MassHold yet.
 func (c *comparison) holdMassDeparture(g *group) bool {
 	missing := 0
 	for _, e := range g.absent {

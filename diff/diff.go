@@ -1,11 +1,9 @@
-// Package diff compares successive snapshots of tables and tells what changed:
-// which entities came and went, and which of their statistics differ. It is
-// pure: no clock, no I/O, no goroutine. It knows the syntax of the snapshots,
-// not their meaning.
+// Package diff compares successive snapshots of tables and finds the changes: which entities
+// appeared and disappeared, and which of their statistics differ. It is pure: no clock, no I/O, no
+// goroutine. It knows the syntax of the snapshots, not their meaning.
 //
-// Rows are matched by key, never by position. The rules that keep a stream of
-// differences honest live here: a missing column is not a change, a missing row
-// is believed only when it stays away, and never where the table may be cut.
+// Rows are matched by key, never by position. A missing column is not a change. A missing row is a
+// disappearance only when it stays missing, and never where the table may be cut.
 package diff
 
 import (
@@ -15,16 +13,16 @@ import (
 	"time"
 )
 
-// ErrEmpty is returned by [State.Compare] when a grid that had rows comes back
-// without any. It looks like everybody left at once and hardly ever is.
-var ErrEmpty = errors.New("a grid is suddenly empty")
+// ErrEmpty is returned by [State.Compare] when a grid that had rows comes back without any. Such a
+// response is nearly always a fault of the source, not the departure of every entity.
+var ErrEmpty = errors.New("a grid that had rows is empty")
 
 // Op is what happened to an entity.
 type Op string
 
 const (
-	// Observed is the first sight of an entity that may have been there
-	// before: the first snapshot of its kind, or a row entering a cut grid.
+	// Observed is the first observation of an entity that may have existed before: the first
+	// snapshot of its kind, or a row entering a cut grid.
 	Observed Op = "observed"
 	// Appeared is a row that entered.
 	Appeared Op = "appeared"
@@ -34,55 +32,54 @@ const (
 	Changed Op = "changed"
 )
 
-// Change is one entity's difference between what was known and a snapshot.
+// Change is one entity's difference between its published image and a snapshot.
 type Change struct {
 	Op   Op
 	Kind Kind
 	ID   string
-	// Before is the image that was known, After the present one. Before is zero
-	// for Observed and Appeared, After for Disappeared.
+	// Before is the published image, After the current one. Before is zero for Observed and
+	// Appeared, After for Disappeared.
 	Before, After Image
 	// Revision is the number that was set with Before.
 	Revision uint64
-	// Stats names what differs, for Changed.
+	// Stats names the statistics that differ, for Changed.
 	Stats []string
-	// Reentry tells that [Options.Notable] found a change, for Changed.
+	// Reentry reports whether the ReentryTest found a change, for Changed.
 	Reentry bool
-	// SeenUntil is, for Changed and Disappeared, when the last request before
-	// this one that showed the entity was sent: that may be some snapshots ago,
-	// where it was missing for a while. Zero if this State had never seen it.
+	// SeenUntil is, for Changed and Disappeared, when the last earlier request that showed the
+	// entity was sent. That may be some snapshots ago if the entity was missing for a while. It is
+	// zero if no snapshot of this State has shown the entity.
 	SeenUntil time.Time
 }
 
 // Options are the rules of a comparison.
 type Options struct {
-	// DisappearAfter is how many snapshots in a row a row must be missing from.
+	// DisappearAfter is the number of successive snapshots that a row must be missing from.
 	DisappearAfter int
-	// AcceptEmpty believes a grid that is suddenly empty.
+	// AcceptEmpty accepts a grid that had rows and is empty now.
 	AcceptEmpty bool
-	// MassHold is how long a mass departure must last to be believed: more than
-	// half of at least ten entities of a kind gone at once. 0 believes it like
-	// any other.
+	// MassHold is how long a mass departure must last until it is reported: more than half of at
+	// least ten entities of a kind missing at once. 0 reports it like any other.
 	MassHold time.Duration
-	// Baseline holds the kinds whose first picture was taken before: only
-	// their new entities appear, those of other kinds are observed.
+	// Baseline holds the kinds that have been observed before: their new entities appear, those of
+	// other kinds are observed.
 	Baseline map[Kind]bool
-	// ReentryTest may find a change where no statistic tells one, in how two
-	// snapshots in a row showed an entity. nil finds none.
+	// ReentryTest may find a change where no statistic differs, in how two successive snapshots
+	// showed an entity. nil finds none.
 	ReentryTest *ReentryTest
 }
 
-// ReentryTest is a test for changes that no statistic tells.
+// ReentryTest is a test for changes that no statistic shows.
 type ReentryTest struct {
-	// Clock reports whether the layout's clock, which went from one number of
-	// seconds to another, is worth a look at the images. It is asked of every
-	// entity that has a clock, and must not say no where Images would say yes.
+	// Clock reports whether the images must be compared, given the layout's clock before and after
+	// in seconds. It is called for every entity that has a clock, and must return true wherever
+	// Images would.
 	Clock func(before, after int) bool
-	// Images reports whether it is a change.
+	// Images reports whether the two images show a change.
 	Images func(kind Kind, seen, now Image) bool
 }
 
-// needsImages reports whether the images of a row must be looked at.
+// needsImages reports whether the images of a row must be compared.
 func (n *ReentryTest) needsImages(before, after int32) bool {
 	if before == noClock || after == noClock {
 		return false
@@ -90,18 +87,18 @@ func (n *ReentryTest) needsImages(before, after int32) bool {
 	return before == complexClock || after == complexClock || n.Clock(int(before), int(after))
 }
 
-// minMassDeparture is from how many entities on a departure can be a mass departure.
+// minMassDeparture is the number of entities from which on a departure can be a mass departure.
 const minMassDeparture = 10
 
-// Compare tells what differs between what is known and the snapshot. What is
-// known does not change until [State.Set]; only the count of absences goes on.
-// The error is [ErrEmpty], and then nothing has been compared.
+// Compare returns the differences between what is published and the snapshot. [State.Set] alone
+// changes what is published; Compare only counts absences. If the error is [ErrEmpty], nothing has
+// been compared.
 func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) {
 	s.Release()
 	s.setLayout(l)
 	again := s.last != nil && (snap == s.last || snap.prev == s.last && snap.repeated)
 	if !again && snap.prev != s.last {
-		if snap.stateOwned { // what it was read beside is gone
+		if snap.stateOwned { // its previous snapshot is no longer there
 			singleRow, err := l.Parse(snap.body)
 			if err != nil {
 				return nil, err
@@ -133,8 +130,8 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) 
 	return &s.changes, nil
 }
 
-// shrink gives memory back that was needed for much more than there usually is:
-// what holds used elements of a set of so many.
+// shrink releases memory that was needed for an exceptional size: buf holds used elements of a set
+// of total.
 func shrink[T any](buf []T, used, total int) []T {
 	if maxCap := max(2*used, total/16+16); cap(buf) > maxCap {
 		return append(make([]T, 0, used), buf...)

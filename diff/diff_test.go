@@ -77,7 +77,7 @@ func parse(tb testing.TB, l *diff.Layout, n int, body string) *diff.Snapshot {
 	return snap
 }
 
-// read is parse beside what a state has compared last.
+// read parses with a state, aligned with the snapshot that it compared last.
 func read(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string) *diff.Snapshot {
 	tb.Helper()
 	return readBytes(tb, s, l, n, []byte(body))
@@ -127,7 +127,7 @@ func describeChanges(changes []diff.Change) string {
 	return strings.Join(lines, "; ")
 }
 
-// compareStep is one snapshot and what it must tell.
+// compareStep is one snapshot and the changes it must give.
 type compareStep struct {
 	a, b    string // the rows of the grids
 	want    string
@@ -148,7 +148,7 @@ func TestCompare(t *testing.T) {
 			{a: "ben busy 1; anna ready 1"},
 			{a: "ben ready 1; anna busy 1", want: "changed anna state=busy; changed ben state=ready"},
 		}},
-		"a changed statistic is told once": {steps: []compareStep{
+		"a changed statistic is reported once": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{a: "anna busy 1", want: "changed anna state=busy"},
 			{a: "anna busy 1"},

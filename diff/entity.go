@@ -6,49 +6,49 @@ import (
 	"time"
 )
 
-// entity is what is kept of one entity.
+// entity is the state of one entity.
 //
-// Its published image is kept whole as a pack, or lean: where the row that the
-// last snapshot shows has all statistics and the same texts for those that are
-// not volatile, only the volatile ones are packed, and the row tells the rest.
+// Its published image is stored as a pack, or backed by its row: where the row in the last snapshot
+// has all statistics and the same texts for those that are not volatile, only the volatile texts
+// are packed, and the row holds the rest.
 type entity struct {
 	id           string
 	pack         string
-	rare         *rareState // what few entities have; nil for none
-	revision     uint64     // the number set with the published image
-	row          int32      // where the last snapshot shows it, if in one grid
-	dirtyIndex   int32      // index of group.open, -1 for none
+	rare         *rareState // state that few entities need; nil for none
+	revision     uint64     // the revision set with the published image
+	row          int32      // its row in the last snapshot, if in one grid
+	dirtyIndex   int32      // index of group.dirty, -1 for none
 	grid         int16      // the grid of row, or one of the constants below
 	published    bool       // there is a published image
 	rowBacked    bool       // the pack holds volatile texts only
-	oldRowBacked bool       // it leans on the row that the snapshot before the last showed
-	visited      bool       // the last comparison looked at it
+	oldRowBacked bool       // the backing row is that of the snapshot before the last
+	visited      bool       // the last comparison compared it
 }
 
 const (
 	noGrid    = -1 // the last snapshot does not show it
-	manyGrids = -2 // it stands in several grids; more has them
+	manyGrids = -2 // it is in several grids; rareState has them
 )
 
-// rareState is what is kept of an entity out of the ordinary.
+// rareState is the state of an entity out of the ordinary.
 type rareState struct {
-	// image is the published one if it cannot be packed, having statistics that
-	// the layout does not have in this order.
+	// image is the published one if it cannot be packed, because the layout does not have its
+	// statistics in this order.
 	image    Image
-	gridRows []gridRow // where the last snapshot shows it, if in several grids
+	gridRows []gridRow // its rows in the last snapshot, if in several grids
 
-	// What follows is of use while the entity is nowhere.
-	assumedPresent  bool // its absence is not yet believed
+	// The rest is used while the last snapshot does not show the entity.
+	assumedPresent  bool // its disappearance is not reported yet
 	lastImage       Image
-	lastGrids       gridSet   // where it was last seen; nil = it never was
-	missedSnapshots int       // snapshots in a row without it
+	lastGrids       gridSet   // the grids that showed it last; nil = none has
+	missedSnapshots int       // successive snapshots without it
 	seenUntil       time.Time // when the last request that showed it was sent
 }
 
 // gridRow is one row of a snapshot.
 type gridRow struct{ grid, row int }
 
-// ensureRare is more, made if there is none.
+// ensureRare returns e.rare. It creates a missing one.
 func (e *entity) ensureRare() *rareState {
 	if e.rare == nil {
 		e.rare = &rareState{}
@@ -59,8 +59,8 @@ func (e *entity) ensureRare() *rareState {
 // unpackable reports whether the published image cannot be packed.
 func (e *entity) unpackable() bool { return e.rare != nil && !e.rare.image.IsZero() }
 
-// gridRows lists where the last snapshot shows the entity, in the order of the
-// grids. The list may lie in buf.
+// gridRows lists the rows of the entity in the last snapshot, in the order of the grids. The list
+// may be stored in buf.
 func (e *entity) gridRows(buf []gridRow) []gridRow {
 	switch e.grid {
 	case noGrid:
@@ -71,7 +71,7 @@ func (e *entity) gridRows(buf []gridRow) []gridRow {
 	return append(buf[:0], gridRow{int(e.grid), int(e.row)})
 }
 
-// rowIn gives the row of a grid that shows the entity, -1 for none.
+// rowIn returns the row of a grid that shows the entity, -1 for none.
 func (e *entity) rowIn(grid int) int {
 	if int(e.grid) == grid {
 		return int(e.row)
@@ -86,7 +86,7 @@ func (e *entity) rowIn(grid int) int {
 	return -1
 }
 
-// setRow notes that a row shows the entity, in a grid that may have done so before.
+// setRow stores the row of the entity in a grid, which may have shown it before.
 func (e *entity) setRow(grid, row int) {
 	if e.grid == noGrid || int(e.grid) == grid {
 		e.grid, e.row = int16(grid), int32(row)
@@ -105,7 +105,7 @@ func (e *entity) setRow(grid, row int) {
 	m.gridRows = slices.Insert(m.gridRows, i, gridRow{grid, row})
 }
 
-// clearRow notes that a grid does not show the entity any more.
+// clearRow removes the row of the entity in a grid.
 func (e *entity) clearRow(grid int) {
 	if int(e.grid) == grid {
 		e.grid = noGrid
@@ -121,7 +121,7 @@ func (e *entity) clearRow(grid int) {
 	}
 }
 
-// clearAbsence forgets the absence of an entity that has a place again.
+// clearAbsence resets the absence of an entity that a row shows again.
 func (e *entity) clearAbsence() {
 	if m := e.rare; m != nil {
 		m.assumedPresent, m.lastImage, m.lastGrids, m.missedSnapshots, m.seenUntil = false, Image{}, nil, 0, time.Time{}
@@ -136,38 +136,38 @@ type group struct {
 	compiled *compiledKind
 	kind     Kind
 	byID     map[string]*entity
-	// byKey finds an entity by the key of its row, where that is rewritten to
-	// become the id; nil where it is not.
+	// byKey finds an entity by the key of its row, where Rewrite makes another id of it; nil where
+	// it does not.
 	byKey          map[string]*entity
 	publishedCount int
 	// absent are those that the last snapshot does not show.
 	absent []*entity
-	// dirty are those that the next comparison looks at whatever their rows say:
-	// what is published of them may not be what they show.
+	// dirty are those that the next comparison must compare even if their rows are the same: their
+	// published image may differ from the rows.
 	dirty []dirtyEntity
-	// visited are those whose picture may be another than a snapshot before,
-	// beside those whose rows have ticked.
+	// visited are those whose image may differ from the one of the previous snapshot, in addition
+	// to those whose rows differ in volatile columns only.
 	visited []*entity
 	mass    massDeparture
 }
 
-// dirtyEntity is an entity to be looked at, and its image in the change that was told
-// of it last.
+// dirtyEntity is an entity that must be compared, and its image in the change that was emitted for
+// it last.
 type dirtyEntity struct {
 	entity        *entity
-	after         Image     // zero if nobody has asked for it
-	prevFrom      uint32    // where its row stands in the body before the last, if it owes
-	singleRow     bool      // its row tells all of after
-	volatileRange packRange // of after, if that is known
+	after         Image     // zero if it was not built
+	prevFrom      uint32    // where its row begins in the previous body, if the entity is oldRowBacked
+	singleRow     bool      // its row holds all of after
+	volatileRange packRange // of after; zero if unknown
 }
 
-// massDeparture is a mass departure that is being held.
+// massDeparture is a mass departure that is being held back.
 type massDeparture struct {
 	since    time.Time
 	heldBack int
 }
 
-// markDirty makes sure that the next comparison looks at an entity.
+// markDirty makes the next comparison compare an entity.
 func (g *group) markDirty(e *entity) *dirtyEntity {
 	if e.dirtyIndex < 0 {
 		e.dirtyIndex = int32(len(g.dirty))
@@ -190,8 +190,8 @@ func (g *group) setImage(e *entity, image Image, revision uint64) {
 	e.ensureRare().image = image
 }
 
-// setRowBacked makes what the row of an entity shows the published image, but for
-// the volatile texts, which are those of the image that was told of it last.
+// setRowBacked makes the row of an entity back its published image. The volatile texts are those of
+// the image that was emitted for it last.
 func (g *group) setRowBacked(e *entity, o *dirtyEntity, revision uint64) {
 	was := e.pack
 	g.clearImage(e)
@@ -210,7 +210,7 @@ func (g *group) setRowBacked(e *entity, o *dirtyEntity, revision uint64) {
 	}
 }
 
-// clearImage forgets the published image.
+// clearImage removes the published image.
 func (g *group) clearImage(e *entity) {
 	if e.published {
 		g.publishedCount--
@@ -223,7 +223,7 @@ func (g *group) clearImage(e *entity) {
 	}
 }
 
-// removeEntity takes an entity out of the group, but for the list of absent ones.
+// removeEntity removes an entity from the group, but not from the list of absent ones.
 func (g *group) removeEntity(e *entity) {
 	delete(g.byID, e.id)
 	if g.byKey != nil {

@@ -9,13 +9,12 @@ import (
 	"slices"
 )
 
-// Image is the whole picture of one entity: statistic names and the exact text
-// the source sent for each, in the order of the [Layout]. Text "" is "no
-// value", never 0. A statistic that is not in the image is not known. Images
-// are never changed once made. The zero Image is that of no entity.
+// Image is all statistics of one entity: their names and the exact text the source sent for each,
+// in the order of the [Layout]. Text "" is "no value", never 0. A statistic that is not in the
+// image is not known. Images are immutable. The zero Image is that of no entity.
 type Image struct {
-	// fields are shared by all images of a kind; the pack holds a text, or that
-	// there is none, for each.
+	// fields are shared by all images of a kind. The pack holds, for each of them, a text or a mark
+	// that there is none.
 	fields *fieldSet
 	pack   string
 }
@@ -23,22 +22,22 @@ type Image struct {
 // Stat is one statistic of an [Image].
 type Stat struct{ Name, Text string }
 
-// fieldSet are those of the statistics that images of a kind may know.
+// fieldSet is the statistics that images of a kind may know.
 type fieldSet struct {
 	names    []string
 	keys     []jsonKey
-	jsonSize int // of an object of them all, less the texts
+	jsonSize int // size of a JSON object of them all, without the texts
 }
 
-// jsonKey is how the text of a member of a JSON object begins, behind that of
-// another member: ","name":"
+// jsonKey is what precedes the text of a member of a JSON object, including the end of the member
+// before: ","name":"
 type jsonKey struct {
-	padded [32]byte // to be copied at one stroke, if it fits
-	size   int      // 0 = it does not
+	padded [32]byte // copied with one move, if it fits
+	size   int      // 0 = it does not fit
 	text   string
 }
 
-// firstKey is how the text of the first member begins.
+// firstKey is what precedes the text of the first member.
 func (b *jsonKey) firstKey() string { return b.text[len(`",`):] }
 
 func newFieldSet(all []string) *fieldSet {
@@ -65,11 +64,12 @@ func NewImage(stats ...Stat) Image {
 	return Image{newFieldSet(all), string(pack)}
 }
 
-// IsZero reports whether this is the image of no entity; one that knows nothing
-// is not.
+// IsZero reports whether this is the image of no entity. An image of an entity without statistics
+// is not zero.
 func (m Image) IsZero() bool { return m.fields == nil }
 
-// Plain reports whether JSON can hold all texts as they are, for sure.
+// Plain reports whether JSON needs no escape for any of the texts. false is no proof of the
+// contrary.
 func (m Image) Plain() bool { return !m.IsZero() && m.pack[0] == asciiPack }
 
 // Equal reports whether two images know the same texts in the same order.
@@ -80,7 +80,7 @@ func (m Image) Equal(other Image) bool {
 	return m.IsZero() == other.IsZero() && slices.Equal(m.stats(), other.stats())
 }
 
-// All gives what the image knows: names and texts.
+// All yields the names and texts that the image knows.
 func (m Image) All() iter.Seq2[string, string] {
 	return func(yield func(name, text string) bool) {
 		if m.IsZero() {
@@ -121,9 +121,8 @@ func (m Image) Text(name string) string {
 	return text
 }
 
-// With returns m with the statistics that accept names taken from after: those
-// changed, added or dropped there. It is how one difference is told in several
-// steps whose images join without a seam.
+// With returns m with the statistics that accept names as they are in after: changed, added or
+// dropped. It splits one difference into several steps whose images follow on each other.
 func (m Image) With(after Image, accept func(name string) bool) Image {
 	if m.fields != nil && m.fields == after.fields {
 		return m.merge(after, accept)
@@ -165,9 +164,9 @@ func (m Image) merge(after Image, accept func(name string) bool) Image {
 	return Image{m.fields, string(pack)}
 }
 
-// Differences names the statistics whose text differs between the images, in
-// the order of after. One that only after knows counts as different; one that
-// only before knows does not: it is no longer asked for.
+// Differences names the statistics whose text differs between the images, in the order of after. A
+// statistic that only after knows counts as different. One that only before knows does not: it is
+// no longer subscribed.
 func Differences(before, after Image) []string {
 	var names []string
 	for name, text := range after.All() {
@@ -178,8 +177,7 @@ func Differences(before, after Image) []string {
 	return names
 }
 
-// Pairs gives the statistics that both images know: the name, the text before
-// and the text after.
+// Pairs yields the statistics that both images know: the name, the text before and the text after.
 func Pairs(before, after Image) iter.Seq2[string, [2]string] {
 	return func(yield func(string, [2]string) bool) {
 		if before.IsZero() || before.fields != after.fields {
@@ -229,7 +227,7 @@ func (m Image) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// MarshalJSON is AppendJSON for encoding/json.
+// MarshalJSON implements [json.Marshaler] by AppendJSON.
 func (m Image) MarshalJSON() ([]byte, error) { return m.AppendJSON(nil), nil }
 
 // UnmarshalJSON reads an object of statistic name to text, keeping its order.

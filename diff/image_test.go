@@ -56,7 +56,7 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-// Whatever one difference is told in, the images join: the first step changes
+// However one difference is split, the images join: the first step changes
 // only what it accepts, and the last one ends where the whole would.
 func TestWithJoins(t *testing.T) {
 	t.Parallel()

@@ -10,68 +10,65 @@ import (
 )
 
 var (
-	// ErrMalformed is returned by [Layout.Parse] for a body that is not valid
-	// JSON or not of the shape that the layout describes.
+	// ErrMalformed is returned by [Layout.Parse] for a body that is not valid JSON or not of the
+	// shape that the layout describes.
 	ErrMalformed = errors.New("malformed snapshot")
-	// ErrForeign is returned by [Layout.Parse] when the body answers questions
-	// that the layout did not ask, or leaves out one that it did: it belongs
-	// to somebody else's subscription.
+	// ErrForeign is returned by [Layout.Parse] when the body holds app ids that are not in the
+	// layout, or lacks one that is: it is the response to another subscription.
 	ErrForeign = errors.New("snapshot of a foreign subscription")
 )
 
 // Kind is a kind of entity: rows of grids of one kind describe the same set.
 type Kind string
 
-// Layout says where rows stand in a body, how they are named and which of
-// their columns count. Once a body has been parsed by it, its grids' columns,
-// its lists and what Volatile says must stay as they are. It is not safe for
-// concurrent use.
+// Layout describes where rows are in a body, how they are named and which of their columns are
+// tracked. Once a body has been parsed by it, its grids' columns, its lists and the results of
+// Volatile must not change. It is not safe for concurrent use.
 type Layout struct {
 	Grids []Grid
-	// Lists are sections of other things than entities, handed on as they are.
+	// Lists are sections of other things than entities. Their elements are returned as they are.
 	Lists []List
-	// Rewrite, if set, replaces texts as they are read, keys (of which stat is
-	// "") included, such as to put pseudonyms in the place of names. Of two
-	// keys of a kind it must not make one.
+	// Rewrite, if set, replaces texts as they are read, for example by pseudonyms. It is called for
+	// keys too, with stat "". It must not map two keys of a kind to the same text.
 	Rewrite func(kind Kind, stat, text string) string
-	// Volatile tells the statistics that change by themselves, such as
-	// running clocks. They ride along in images and never make a difference.
-	// nil means none.
+	// Volatile reports whether a statistic changes by itself, such as a running clock. Volatile
+	// statistics are part of the images and never make a difference. nil means that none is
+	// volatile.
 	Volatile func(stat string) bool
-	// Clock is the statistic that tells for how many seconds an entity has been
-	// in its present state, such as state_duration. [Notable] rests on it.
+	// Clock is the statistic that holds for how many seconds an entity has been in its present
+	// state, such as state_duration. [ReentryTest] needs it.
 	Clock string
 
-	compiled *compiledLayout // out at the first use
+	compiled *compiledLayout // set at the first use
 }
 
 // Grid is one table of a body.
 type Grid struct {
 	// Kind is what the rows describe.
 	Kind Kind
-	// App and Section lead to the table: body[App][Section].
+	// App and Section are the path to the table: body[App][Section].
 	App, Section string
-	// ID picks the table with this "id" in the section, whose "values" are the
-	// rows. Empty means that the section itself is one row.
+	// ID selects the table with this "id" in the section, whose "values" are the rows. Empty means
+	// that the section itself is one row.
 	ID string
-	// Key is the id of the column that names a row's entity. For a section
-	// that is one row, Entity is the name instead.
+	// Key is the id of the column that names a row's entity. For a section that is one row, Entity
+	// is the name.
 	Key, Entity string
-	// Limit is the most rows the source sends, 0 for no limit. A grid as long
-	// as its limit may be cut.
+	// Limit is the maximum number of rows that the source sends, 0 for no limit. A grid with that
+	// many rows may be cut.
 	Limit int
-	// Columns gives the statistic of each column id. A column without a
-	// statistic is read for the key alone.
+	// Columns maps column ids to statistics. A column without a statistic is read for the key
+	// alone.
 	Columns []Column
 }
 
-// Column ties a column id to the statistic under which it is published.
+// Column maps a column id to the statistic under which it is published.
 type Column struct{ ID, Stat string }
 
-// List leads to an array of objects: body[App][Section].
+// List is the path to an array of objects: body[App][Section].
 type List struct{ App, Section string }
 
-// Name tells one grid from another in messages.
+// Name identifies the grid in messages.
 func (g Grid) Name() string {
 	if g.ID == "" {
 		return g.Section
@@ -110,7 +107,7 @@ func (l *Layout) rewrite(kind Kind, stat, text string) string {
 	return l.Rewrite(kind, stat, text)
 }
 
-// compiledLayout is what a layout comes to, worked out once.
+// compiledLayout is a layout prepared for parsing.
 type compiledLayout struct {
 	kinds    []compiledKind
 	grids    []compiledGrid
@@ -118,39 +115,37 @@ type compiledLayout struct {
 	sections []compiledSection
 }
 
-// compiledKind holds the names of a kind's statistics, each once, in the layout's
-// order.
+// compiledKind holds the names of a kind's statistics, each once, in the layout's order.
 type compiledKind struct {
 	kind     Kind
 	fields   *fieldSet
 	volatile []bool // by index of names
 }
 
-// statIndex finds a statistic, -1 if the kind lacks it.
+// statIndex returns the index of a statistic, -1 if the kind lacks it.
 func (k *compiledKind) statIndex(stat string) int { return slices.Index(k.fields.names, stat) }
 
-// compiledGrid describes the rows of a grid: their members are the columns, each
-// id once.
+// compiledGrid describes the rows of a grid: their members are the columns, each id once.
 type compiledGrid struct {
-	kind         int // index of plan.kinds
+	kind         int // index of compiledLayout.kinds
 	members      []member
 	key          int             // index of the member that names the row, -1 if it has none
-	clock        int             // of the one that is the clock, -1 if it has none
-	statColumns  [][]int         // by statistic of the kind: the members that tell it, the first one rules
+	clock        int             // index of the clock's member, -1 if it has none
+	statColumns  [][]int         // by statistic of the kind: the members that hold it; the first one present wins
 	statColumn   []int           // by statistic: the only one, if the grid is simple
 	matchers     []columnMatcher // by statistic, if the grid is simple and its names are short
-	canDiffBytes bool            // no id is such that it could stand between two strings
-	// simple tells that each statistic is told by one member, as it is, and that
-	// differing can say by which.
+	canDiffBytes bool            // no column id could be mistaken for what is between two strings
+	// simple reports whether each statistic has exactly one member, unmodified, and columnBits can
+	// represent all members.
 	simple           bool
 	changedStats     map[columnBits][]string // names of statistics that have differed
-	lastChangedStats changedStats            // the last one that was asked for
-	// order is how the rows put their members, as far as was seen: the index of
-	// the nth member, -1 for one that the layout does not name. A guess.
+	lastChangedStats changedStats            // the last result of State.changedStats
+	// order is the order of the members in the rows read so far: the index of the nth member, -1
+	// for one that is not in the layout. It is a guess for the next row.
 	order []int
 }
 
-// changedStats is what has differed in a row: members, and the statistics they tell.
+// changedStats is the members that differ in a row, and the names of their statistics.
 type changedStats struct {
 	cols  columnBits
 	stats []string
@@ -158,14 +153,14 @@ type changedStats struct {
 
 type member struct {
 	id      string
-	quoted  string // as it stands in most bodies: "id":
-	word    uint64 // the same as one word, of which mask tells the bytes; 0 = too long
+	quoted  string // as most bodies write it: "id":
+	word    uint64 // the same as one word, of which mask selects the bytes; 0 = too long
 	mask    uint64
-	tracked bool // a difference in it may be one that is told
+	tracked bool // a difference in it may be a change
 	hasStat bool // it is the text of a statistic
 }
 
-// compiledSection says who reads a section.
+// compiledSection lists what reads a section.
 type compiledSection struct {
 	app          int
 	name         string
@@ -219,7 +214,7 @@ func (p *compiledLayout) compileGrid(l *Layout, g Grid) compiledGrid {
 			i = len(out.members)
 			name, err := json.Marshal(id)
 			if err != nil {
-				name = []byte(`""`) // cannot be: any text can be written
+				name = []byte(`""`) // unreachable: any text can be encoded
 			}
 			m := member{id: id, quoted: string(name) + ":"}
 			if len(m.quoted) <= 8 {
@@ -257,7 +252,7 @@ func (p *compiledLayout) compileGrid(l *Layout, g Grid) compiledGrid {
 	return out
 }
 
-// wordMask gives a text of eight bytes at most as one word, of which mask tells its bytes.
+// wordMask returns a text of at most eight bytes as one word, and a mask that selects its bytes.
 func wordMask(text string) (word, mask uint64) {
 	var b [8]byte
 	n := copy(b[:], text)

@@ -19,7 +19,7 @@ import (
 
 // The oracle is the package once more, written as a specification: maps, plain
 // encoding/json, and no care for speed. It shares no code with the package, only
-// the layout that both are told.
+// the layout that both get.
 
 // entityTexts is what is known: kind, id, statistic, text.
 type entityTexts map[diff.Kind]map[string]map[string]string
@@ -44,7 +44,7 @@ type parsedBody struct {
 	counts counts
 }
 
-// counts are what a snapshot counts beside its rows.
+// counts are what a snapshot counts in addition to its rows.
 type counts struct{ Duplicates, Unnamed, Oversized, Cut int }
 
 func countsOf(snap *diff.Snapshot) counts {
@@ -119,7 +119,7 @@ func parseReference(l *diff.Layout, body []byte) (parsedBody, error) {
 	return s, nil
 }
 
-// addRow adds one row; a statistic that an earlier grid has told stays.
+// addRow adds one row; a statistic that an earlier grid holds stays.
 func (s *parsedBody) addRow(grid int, g diff.Grid, id string, row map[string]any) {
 	name := string(g.Kind) + "/" + id
 	s.grids[name] = append(s.grids[name], grid)
@@ -359,7 +359,7 @@ func (x *randomTenant) next() string {
 }
 
 // TestOracle follows random worlds and demands that the package and the
-// specification tell the same of every snapshot.
+// specification agree on every snapshot.
 func TestOracle(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(40) {

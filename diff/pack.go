@@ -7,12 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// A pack holds texts one behind the other, each with its length before it. It
-// is how images are kept: without the names, which all of a kind share, and
-// without a pointer to each text. Its first byte reports whether JSON can hold all
-// the texts as they are.
+// A pack is a sequence of texts, each preceded by its length. Images are stored as packs: without
+// the names, which all images of a kind share, and without a pointer for each text. The first byte
+// says whether JSON needs escapes for any of the texts.
 const (
-	asciiPack = 'p' // they are ASCII that needs no escapes, and less than 127 bytes each
+	asciiPack = 'p' // all texts are ASCII, need no escapes and are shorter than 127 bytes
 	anyPack   = 'a'
 )
 
@@ -21,7 +20,7 @@ func appendPackText[T string | []byte](pack []byte, text T) []byte {
 	return append(binary.AppendUvarint(pack, uint64(len(text))+1), text...)
 }
 
-// appendOptional adds a text, or that there is none.
+// appendOptional adds a text, or the mark that there is none.
 func appendOptional(pack []byte, text string, known bool) []byte {
 	if !known {
 		return append(pack, 0)
@@ -29,7 +28,7 @@ func appendOptional(pack []byte, text string, known bool) []byte {
 	return appendPackText(pack, text)
 }
 
-// appendChecked is appendMaybe to a pack that is plain as long as its texts are.
+// appendChecked is appendOptional for a pack that is an asciiPack as long as its texts allow that.
 func appendChecked(pack []byte, text string, known bool) []byte {
 	if len(text) >= 0x7f || !isPlain(text) {
 		pack[0] = anyPack
@@ -37,7 +36,7 @@ func appendChecked(pack []byte, text string, known bool) []byte {
 	return appendOptional(pack, text, known)
 }
 
-// packBody are what a pack holds behind its first byte; "" of no pack.
+// packBody returns the part of a pack after its first byte; "" of no pack.
 func packBody(pack string) string {
 	if pack == "" {
 		return ""
@@ -45,11 +44,11 @@ func packBody(pack string) string {
 	return pack[1:]
 }
 
-// nextText takes the first text off the texts of a pack.
+// nextText splits off the first text of a pack's body.
 func nextText(pack string) (text string, known bool, rest string) {
 	n := uint(pack[0])
 	i := 1
-	if n >= 0x80 { // seldom: a long text
+	if n >= 0x80 { // rare: a long text
 		n &= 0x7f
 		for shift := 7; ; shift += 7 {
 			c := pack[i]
@@ -67,7 +66,7 @@ func nextText(pack string) (text string, known bool, rest string) {
 	return pack[i:end], true, pack[end:]
 }
 
-// rawText is the first text of a pack's texts, with its length.
+// rawText returns the first text of a pack's body with its length.
 func rawText(pack string) string {
 	if n := pack[0]; n < 0x80 {
 		return pack[:max(1, int(n))]
@@ -76,11 +75,11 @@ func rawText(pack string) string {
 	return pack[:len(pack)-len(rest)]
 }
 
-// packImage packs an image of a kind, and reports whether that can be done: whether
-// it has no other statistics than those of the kind, in their order.
+// packImage packs an image of a kind. It returns false if the image has other statistics than the kind,
+// or another order.
 func (k *compiledKind) packImage(image Image) (string, bool) {
 	if image.fields == k.fields {
-		return strings.Clone(image.pack), true // it may be a part of a slab
+		return strings.Clone(image.pack), true // it may be a part of a packArena
 	}
 	pack := []byte{anyPack}
 	stats := image.stats()
@@ -95,7 +94,7 @@ func (k *compiledKind) packImage(image Image) (string, bool) {
 	return string(pack), len(stats) == 0
 }
 
-// volatileTexts picks the volatile texts out of a pack.
+// volatileTexts appends the volatile texts of a pack to buf.
 func (k *compiledKind) volatileTexts(buf []byte, pack string) []byte {
 	buf = append(buf, pack[0])
 	rest := packBody(pack)
@@ -108,8 +107,8 @@ func (k *compiledKind) volatileTexts(buf []byte, pack string) []byte {
 	return buf
 }
 
-// appendDifferences appends the names of the statistics that differ between two
-// packs, less the volatile ones: what [Differences] finds, for packs.
+// appendDifferences appends the names of the statistics that differ between two packs, without the
+// volatile ones. It is [Differences] for packs.
 func (k *compiledKind) appendDifferences(names []string, before, after string) []string {
 	before, after = packBody(before), packBody(after)
 	for i, volatile := range k.volatile {
@@ -129,7 +128,7 @@ func (k *compiledKind) appendDifferences(names []string, before, after string) [
 	return names
 }
 
-// appendFields writes the members of a JSON object out of a plain pack.
+// appendFields writes the members of a JSON object from an asciiPack.
 func (n *fieldSet) appendFields(b []byte, pack string) []byte {
 	b = slices.Grow(b, len(pack)+n.jsonSize+copyWidth+len(jsonKey{}.padded))
 	out := b[len(b):cap(b)]
@@ -157,8 +156,8 @@ func (n *fieldSet) appendFields(b []byte, pack string) []byte {
 	}
 }
 
-// appendFieldsFast is what members does, for as long as names and texts are short enough to be
-// copied at one stroke. It stops before the ith member.
+// appendFieldsFast does what appendFields does, as long as names and texts are short enough for one
+// move each. It stops before the ith member.
 func (n *fieldSet) appendFieldsFast(out []byte, pack string, i, from, at int) (int, int, int) {
 	const wide = len(jsonKey{}.padded)
 	for ; i < len(n.keys); i++ {
@@ -180,8 +179,8 @@ func (n *fieldSet) appendFieldsFast(out []byte, pack string, i, from, at int) (i
 	return i, from, at
 }
 
-// PlainPrefix tells how many bytes at the beginning of a text JSON can hold as they are
-// and are ASCII: all, or some of them.
+// PlainPrefix returns the number of bytes at the beginning of a text that are ASCII and need no
+// escape in JSON. It may stop early.
 func PlainPrefix(s string) int {
 	if len(s) < 8 {
 		for i := range len(s) {
@@ -203,7 +202,7 @@ func PlainPrefix(s string) int {
 	return i
 }
 
-// isPlainWord is plain for the eight bytes at i.
+// isPlainWord is isPlain for the eight bytes at i.
 func isPlainWord(s string, i int) bool {
 	// The compiler makes one load of it.
 	w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
@@ -211,11 +210,10 @@ func isPlainWord(s string, i int) bool {
 	return w&0x8080808080808080 == 0 && specialIn(w) == 8
 }
 
-// isPlain reports whether JSON can hold all of a text as it is, and it is ASCII.
+// isPlain reports whether a text is ASCII and needs no escape in JSON.
 func isPlain(s string) bool { return PlainPrefix(s) == len(s) }
 
-// AppendText writes s as a JSON string, as encoding/json does where it need not
-// think of HTML.
+// AppendText writes s as a JSON string, as encoding/json does without HTML escaping.
 func AppendText(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')

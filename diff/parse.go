@@ -2,8 +2,7 @@ package diff
 
 import "bytes"
 
-// parser reads one body. It knows the shape that sources send and gives up at
-// any other.
+// parser reads one body. It knows the shape that sources send and gives up at any other.
 type parser struct {
 	layout       *Layout
 	compiled     *compiledLayout
@@ -14,7 +13,7 @@ type parser struct {
 	sectionsDone []bool // sections that were read
 	gridsDone    []bool // grids that were read
 	values       []span
-	newKeys      map[string]bool // keys of a grid's rows that have nothing beside them
+	newKeys      map[string]bool // keys of a grid's rows that have no previous row
 }
 
 // parseBody reports whether it could read the body.
@@ -57,8 +56,8 @@ func (p *parser) parseBody(body []byte) bool {
 	return true
 }
 
-// parseObject reads an object and hands each member's name and the place of its
-// value to member, which returns the value's end.
+// parseObject reads an object. It calls member with each name and the index of the value, and
+// member returns the value's end.
 func (p *parser) parseObject(i int, member func(i int, name []byte) int) int {
 	if !hasByte(p.body, i, '{') {
 		return -1
@@ -145,7 +144,7 @@ func (p *parser) parseList(n, i int) int {
 	return end
 }
 
-// parseTable reads one table of a section: whose it is, and its rows.
+// parseTable reads one table of a section: its id and its rows.
 func (p *parser) parseTable(at *compiledSection, i int) int {
 	var id []byte
 	idRead, rowsRead, rows := false, false, -1
@@ -164,7 +163,7 @@ func (p *parser) parseTable(at *compiledSection, i int) int {
 			}
 			rows, rowsRead = i, idRead
 			if !idRead {
-				return scanValue(p.body, i, 4) // read when it is known whose they are
+				return scanValue(p.body, i, 4) // parsed below, when the id is known
 			}
 			return p.parseTableRows(at, id, i)
 		case bytes.EqualFold(name, []byte("id")), bytes.EqualFold(name, []byte("values")):
@@ -178,8 +177,8 @@ func (p *parser) parseTable(at *compiledSection, i int) int {
 	return -1
 }
 
-// parseTableRows reads the rows of a table for all grids that it is; i is negative if
-// it has none.
+// parseTableRows reads the rows of a table for all grids that read it; i is negative if it has
+// none.
 func (p *parser) parseTableRows(at *compiledSection, id []byte, i int) int {
 	end := -1
 	for _, g := range at.tables {
@@ -200,7 +199,7 @@ func (p *parser) parseTableRows(at *compiledSection, id []byte, i int) int {
 	if end >= 0 || i < 0 {
 		return max(end, 0)
 	}
-	// Nobody asked for it, but it must be a table.
+	// No grid reads it, but it must be a table.
 	if null := scanLiteral(p.body, i, "null"); null > 0 {
 		return null
 	}

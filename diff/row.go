@@ -8,48 +8,46 @@ import (
 )
 
 const (
-	// keyLimit is the longest key, in bytes: a subject is made of it, escaped to
-	// up to three times its length, and a server takes 4 KB of that.
+	// keyLimit is the longest key, in bytes: a subject contains it, escaped to up to three times
+	// its length, and a NATS server accepts 4 KB of that.
 	keyLimit = 512
-	// textLimit is the longest text of a statistic, in bytes, so that no wild
-	// text makes an event larger than a server takes.
+	// textLimit is the longest text of a statistic, in bytes. It bounds the size of an event.
 	textLimit = 4096
 )
 
-// row is one row of a body: where it stands, and what is known of it without
-// its texts.
+// row is one row of a body: its position, and what is kept of its texts.
 type row struct {
 	from, to  uint32
-	entity    *entity // nil as long as nobody has asked whose it is
+	entity    *entity // nil until it is looked up
 	clock     int32   // the layout's clock in seconds, or one of the constants below
 	status    rowStatus
 	cut       uint8 // texts longer than textLimit
-	noEscapes bool  // there is no backslash in it: each of its quotes begins or ends a string
+	noEscapes bool  // it contains no backslash: each of its quotes begins or ends a string
 }
 
 const (
-	noClock      = -1 // there is none
-	complexClock = -2 // there is one, spelt in a way that takes a closer look
+	noClock      = -1 // no clock
+	complexClock = -2 // a clock that is not whole seconds
 )
 
-// rowStatus is how a row reads beside the one of the same key and grid in the
-// snapshot before.
+// rowStatus is the result of comparing a row with the row of the same key and grid in the previous
+// snapshot.
 type rowStatus uint8
 
 const (
-	rowChanged      rowStatus = iota // there is none, or something may differ that is told
+	rowChanged      rowStatus = iota // no previous row, or a tracked column may differ
 	rowSame                          // the same bytes
-	rowVolatileOnly                  // other bytes, but nothing that is told differs
+	rowVolatileOnly                  // other bytes, but no tracked column differs
 )
 
-// noEscapes reports whether there is no backslash in a row.
+// noEscapes reports whether a row contains no backslash.
 func noEscapes(row []byte) bool { return bytes.IndexByte(row, '\\') < 0 }
 
-// span is where a value stands in a body; the zero span is none.
+// span is the position of a value in a body; the zero span is none.
 type span struct {
 	from uint32
-	// length is the value's, with its quotes. Of a short string that stands for
-	// just the bytes between its quotes the highest bit is set.
+	// length includes the quotes. The highest bit is set for a short string that needs no
+	// unescaping.
 	length uint32
 }
 
@@ -59,8 +57,8 @@ func (s span) present() bool { return s.length > 0 }
 
 func (s span) bytes(b []byte) []byte { return b[s.from : s.from+s.length&^plainSpan] }
 
-// readColumnName reads the nth name of a row and the colon: the member it names, -1 for
-// none of them, and where the value begins.
+// readColumnName reads the nth name of a row and the colon. It returns the member of that name, -1
+// for none, and where the value begins.
 func (g *compiledGrid) readColumnName(b []byte, i, n int) (at, member int) {
 	if n < len(g.order) && g.order[n] >= 0 {
 		if q := g.members[g.order[n]].quoted; len(b)-i > len(q) && string(b[i:i+len(q)]) == q {
@@ -88,8 +86,8 @@ func (g *compiledGrid) readColumnName(b []byte, i, n int) (at, member int) {
 	return expect(b, end, ':'), member
 }
 
-// readRow finds the values of a row, which begins at i, by member. It returns the
-// row's end, -1 for what it does not know how to read.
+// readRow finds the values of a row, which begins at i, by member. It returns the row's end, -1 for
+// a shape that it does not know.
 func (g *compiledGrid) readRow(b []byte, i int, values []span) int {
 	clear(values)
 	i = skipSpace(b, i+1)
@@ -109,7 +107,7 @@ func (g *compiledGrid) readRow(b []byte, i int, values []span) int {
 		}
 		if m >= 0 {
 			if values[m].present() {
-				return -1 // a member twice
+				return -1 // duplicate member
 			}
 			values[m] = span{uint32(at), uint32(end - at)}
 		}
@@ -123,8 +121,8 @@ func (g *compiledGrid) readRow(b []byte, i int, values []span) int {
 	}
 }
 
-// readFast is what read does, for as long as the row has the shape that most sources
-// send, which is that of [gridPlan.stride]. It stops before the nth column, at i.
+// readFast does what readRow does, as long as the row has the shape that [compiledGrid.compareFast]
+// reads. It stops before the nth column, at i.
 func (g *compiledGrid) readFast(b []byte, i, n int, values []span) (int, int) {
 	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ {
 		m := &g.members[g.order[n]]
@@ -149,15 +147,15 @@ func (g *compiledGrid) readFast(b []byte, i, n int, values []span) (int, int) {
 // highBits are the highest bits of the bytes of a word.
 const highBits = 0x8080808080808080
 
-// matchesAt reports whether the member's name stands at i, as most bodies write it.
-// There must be eight bytes to look at.
+// matchesAt reports whether the member's name is at i, as most bodies write it. At least eight
+// bytes must follow i.
 func (m *member) matchesAt(b []byte, i int) bool {
 	return m.mask != 0 && binary.LittleEndian.Uint64(b[i:])&m.mask == m.word
 }
 
-// scanShortString measures a string without escapes that begins at i, in bytes with its
-// quotes, and reports whether it is ASCII and which byte stands right behind it. It
-// sees only strings with a few bytes more behind them; 0 stands behind none.
+// scanShortString returns the length of a string without escapes that begins at i, with its quotes,
+// whether it is ASCII, and the byte after it. It reads only strings that are followed by a few more
+// bytes; follower is 0 if it read none.
 func scanShortString(b []byte, i int) (length int, ascii bool, follower byte) {
 	if b[i] != '"' {
 		return 0, false, 0
@@ -179,12 +177,12 @@ func scanShortString(b []byte, i int) (length int, ascii bool, follower byte) {
 	return 0, false, 0
 }
 
-// findValue finds the value of one member in a row that has been read before, nil
-// if it lacks it.
+// findValue finds the value of one member in a row that has been read before, nil if the row lacks
+// it.
 func (g *compiledGrid) findValue(b []byte, i, member int) []byte {
 	i = skipSpace(b, i+1)
 	n := 0
-	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ { // the shape of [gridPlan.stride]
+	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ { // the shape of [compiledGrid.compareFast]
 		m := &g.members[g.order[n]]
 		if !m.matchesAt(b, i) {
 			break
@@ -212,28 +210,28 @@ func (g *compiledGrid) findValue(b []byte, i, member int) []byte {
 	return nil
 }
 
-// rowDiff is a row that was read beside an older one.
+// rowDiff is the result of comparing a row with its previous row.
 type rowDiff struct {
 	row
 	changedCols columnBits
 }
 
-// columnBits tells which members of a row have another text than in an older one,
-// of those that may be told: a bit for each, by member. 0 is that nobody knows
-// without a closer look, which is so as well where a text is no plain one.
+// columnBits is the set of tracked members of a row whose text differs from that of the previous
+// row: a bit for each, by member. 0 means that the difference is unknown until the rows are read.
+// It is 0 too if a text needs unescaping.
 type columnBits uint64
 
 const (
-	// maxColumns is how many members a row can have for differing to tell of them.
+	// maxColumns is the maximum number of members that columnBits can represent.
 	maxColumns = 63
-	// shortBit is set beside them if one of the texts that differ may have one byte at
-	// most, now and in the older row.
+	// shortBit is set in addition if one of the texts that differ may have at most one byte, both
+	// in the row and in the previous one.
 	shortBit columnBits = 1 << maxColumns
 	// maxShortToken is the longest value of such a text, with its quotes.
 	maxShortToken = len(`""`) + 1
 )
 
-// setChanged notes that a member differs, whose values are so long.
+// setChanged records that a member differs. length and prevLength are those of its values.
 func (r *rowDiff) setChanged(member, length, prevLength int) {
 	r.status = rowChanged
 	if r.changedCols |= 1 << (member % maxColumns); max(length, prevLength) <= maxShortToken {
@@ -241,10 +239,10 @@ func (r *rowDiff) setChanged(member, length, prevLength int) {
 	}
 }
 
-// compareRow reads a row, which begins at i, and in step with it the one of the
-// same key in an older body, which begins at j and has been read before. It
-// compares value by value, and makes no texts. It returns the row's end, -1 if
-// the rows do not go in step.
+// compareRow reads a row, which begins at i, and in the same pass the row of the same key in the
+// old body, which begins at j and has been read before. It compares value by value, and allocates
+// no texts. It returns the row's end, -1 if the rows do not have the same members in the same
+// order.
 func (g *compiledGrid) compareRow(b []byte, i int, old []byte, j int) (end int, r rowDiff) {
 	r.row = row{from: uint32(i), clock: noClock, status: rowVolatileOnly}
 	unclear := len(g.members) > maxColumns
@@ -252,7 +250,7 @@ func (g *compiledGrid) compareRow(b []byte, i int, old []byte, j int) (end int, 
 	for n := 0; ; n++ {
 		n, i, j = g.compareFast(b, i, old, j, n, &r)
 		i, j = skipSpace(b, i), skipSpace(old, j)
-		// Since the older row holds no name twice, neither does this one.
+		// Since the old row holds no name twice, neither does this one.
 		end := scanString(b, i)
 		if end < 0 || len(old)-j < end-i || !bytes.Equal(b[i:end], old[j:j+end-i]) {
 			return -1, r
@@ -273,7 +271,7 @@ func (g *compiledGrid) compareRow(b []byte, i int, old []byte, j int) (end int, 
 				return -1, r
 			}
 			if m >= 0 && g.members[m].tracked && !bytes.Equal(token, old[from:j]) {
-				r.setChanged(m, 0, 0) // however long they are spelt, their texts may be brief
+				r.setChanged(m, 0, 0) // the texts may be short however long the values are
 				unclear = unclear || !isPlainToken(token) || !isPlainToken(old[from:j])
 			}
 		}
@@ -294,10 +292,10 @@ func (g *compiledGrid) compareRow(b []byte, i int, old []byte, j int) (end int, 
 	}
 }
 
-// compareFast is what beside does, for as long as both rows have the shape that most
-// sources send: columns in the order seen before, strings without escapes, no
-// blanks. It stops before the nth column, at i and j, with which beside must go
-// on; there always is one.
+// compareFast does what compareRow does, as long as both rows have the shape that most sources
+// send: columns in the order seen before, strings without escapes, no blanks. It stops before the
+// nth column, at i and j, where compareRow must continue. At least one column is left for
+// compareRow.
 func (g *compiledGrid) compareFast(b []byte, i int, old []byte, j, n int, r *rowDiff) (int, int, int) {
 	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b) && j+16 <= len(old); n++ {
 		m := &g.members[g.order[n]]
@@ -327,18 +325,17 @@ func (g *compiledGrid) compareFast(b []byte, i int, old []byte, j, n int, r *row
 	return n, i, j
 }
 
-// isPlainToken reports whether a value is a string that stands for just the bytes
-// between its quotes, and is not cut.
+// isPlainToken reports whether a value is a string that needs no unescaping and no cutting.
 func isPlainToken(token []byte) bool {
 	return token[0] == '"' && len(token) <= textLimit && isPlain(string(token[1:len(token)-1]))
 }
 
-// observeValue takes from a value what is kept of it.
+// observeValue updates the row's clock and count of cut texts with a value.
 func (r *row) observeValue(g *compiledGrid, m int, token []byte) {
 	if m == g.clock {
 		r.clock = parseClock(token)
 	}
-	// A byte may come to be three, a replaced one, but never more.
+	// An invalid byte becomes a replacement character of three bytes, never more.
 	if len(token) > textLimit/3 && g.members[m].hasStat && r.cut < math.MaxUint8 && len(unquote(token, nil)) > textLimit {
 		r.cut++
 	}

@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// The functions of this file read JSON by position: each takes the text and
-// where to begin, and returns where the thing ends, -1 if it is not there or
-// not well-formed. They accept exactly what encoding/json accepts.
+// The functions of this file read JSON by position: each takes the text and where to begin, and
+// returns where the value ends, -1 if it is missing or not well-formed. They accept exactly what
+// encoding/json accepts.
 
-// nestingLimit is how deep arrays and objects may lie in each other; what is
-// deeper is left to encoding/json to judge.
+// nestingLimit is the maximum depth of nested arrays and objects; encoding/json decides about
+// deeper ones.
 const nestingLimit = 1000
 
 // skipSpace skips blanks.
@@ -31,22 +31,22 @@ func expect(b []byte, i int, c byte) int {
 	return -1
 }
 
-// hasByte reports whether the text has c at i.
+// hasByte reports whether the byte at i is c.
 func hasByte(b []byte, i int, c byte) bool { return i < len(b) && b[i] == c }
 
-// specialIn gives the index of the first byte of a word that is a quote, a
-// backslash or a control character, 8 if there is none.
+// specialIn returns the index of the first byte of a word that is a quote, a backslash or a control
+// character, 8 if there is none.
 func specialIn(w uint64) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	// A byte's high bit is set in found where the byte is one of those looked
-	// for. Borrows spoil only bits above the first such.
+	// A byte's high bit is set in found where the byte is special. Borrows make only bits above the
+	// first such bit wrong.
 	quote, slash := w^('"'*ones), w^('\\'*ones)
 	found := ((quote - ones) &^ quote) | ((slash - ones) &^ slash) | ((w - 0x20*ones) &^ w)
 	return bits.TrailingZeros64(found&highs) / 8
 }
 
-// nextSpecial finds the first byte that ends a run of plain text inside a string:
-// a quote, a backslash or a control character. It returns len(b) if there is none.
+// nextSpecial finds the first byte that ends a run of plain text inside a string: a quote, a
+// backslash or a control character. It returns len(b) if there is none.
 func nextSpecial(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
 		if n := specialIn(binary.LittleEndian.Uint64(b[i:])); n < 8 {
@@ -145,7 +145,7 @@ func scanNumber(b []byte, i int) int {
 	return i
 }
 
-// scanDigits reads one digit or more.
+// scanDigits reads one or more digits.
 func scanDigits(b []byte, i int) int {
 	from := i
 	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
@@ -202,9 +202,8 @@ func scanList(b []byte, i int, end byte, element func(i int) int) int {
 	}
 }
 
-// unquote gives the text that a scalar stands for: the words and numbers as
-// they are, null as "". It may be a part of token, or of buf, which it may
-// overwrite.
+// unquote returns the text of a scalar: literals and numbers as they are, null as "". The result
+// may share memory with token or with buf, which it may overwrite.
 func unquote(token, buf []byte) []byte {
 	switch token[0] {
 	case '"':
@@ -224,7 +223,7 @@ func unquote(token, buf []byte) []byte {
 	}
 	var s string
 	if err := json.Unmarshal(token, &s); err != nil {
-		return nil // cannot be: the token was read as a string
+		return nil // unreachable: the token was scanned as a string
 	}
 	return append(buf[:0], s...)
 }

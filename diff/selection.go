@@ -1,15 +1,14 @@
 package diff
 
-// Selection reads the same few statistics out of many images. It is not safe for
-// concurrent use.
+// Selection reads the same few statistics from many images. It is not safe for concurrent use.
 type Selection struct {
 	stats      []string
 	fields     *fieldSet
-	wanted     []int8 // by statistic of names: which of the wanted ones it is, -1 for none
-	lastWanted int    // the last of names that is wanted
+	wanted     []int8 // by index of names: index in stats, -1 if it is not wanted
+	lastWanted int    // the last index of names that is wanted
 }
 
-// NewSelection makes one that reads these statistics, 64 at most.
+// NewSelection returns a selection of these statistics, 64 at most.
 func NewSelection(stats ...string) Selection { return Selection{stats: stats} }
 
 // Read puts the text of each statistic into texts, in the order of the selection.
@@ -25,7 +24,7 @@ func (s *Selection) Read(m Image, texts []string) (known uint64) {
 	at, pack := 1, m.pack
 	for _, n := range s.wanted[:s.lastWanted+1] {
 		size := int(pack[at])
-		if size >= 0x80 { // seldom: a long text
+		if size >= 0x80 { // rare: a long text
 			text, _, rest := nextText(pack[at:])
 			if at = len(pack) - len(rest); n >= 0 {
 				texts[n] = text
@@ -45,7 +44,7 @@ func (s *Selection) Read(m Image, texts []string) (known uint64) {
 	return known
 }
 
-// bind finds the wanted ones among the names that images of a kind share.
+// bind finds the wanted statistics among the names that images of a kind share.
 func (s *Selection) bind(n *fieldSet) {
 	s.fields, s.wanted, s.lastWanted = n, s.wanted[:0], -1
 	for i, name := range n.names {

@@ -13,7 +13,7 @@ import (
 )
 
 // FuzzSequence: whatever three bodies come one after the other, and come back,
-// a state that reads each beside the last finds the changes that the oracle
+// a state that reads each aligned with the last finds the changes that the oracle
 // foretells, refuses what a layout refuses, and is then as it was.
 func FuzzSequence(f *testing.F) {
 	add := func(bodies ...string) {
@@ -41,7 +41,7 @@ func FuzzSequence(f *testing.F) {
 			_, want := layoutOf().Parse(body)
 			snap, err := s.Parse(l, body)
 			if (err == nil) != (want == nil) || err != nil && err.Error() != want.Error() {
-				t.Fatalf("body %d: error %v beside the last one, alone %v", n, err, want)
+				t.Fatalf("body %d: error %v aligned, unaligned %v", n, err, want)
 			}
 			if err != nil {
 				continue
@@ -104,7 +104,7 @@ func TestRefusedBodyChangesNothing(t *testing.T) {
 		}
 	}
 	if got := describeChanges(compare(t, &s, l, 1, second, o)); got != "changed carl state=busy" {
-		t.Errorf("after all the refusals the whole body tells %q", got)
+		t.Errorf("after all the refusals the full body gives %q", got)
 	}
 }
 
@@ -154,7 +154,7 @@ func TestWildTexts(t *testing.T) {
 			// What comes behind the cut is not seen.
 			if tt.cut > 0 {
 				if got := describeChanges(compare(t, &s, l, 3, rows(tt.state+"!"), diff.Options{})); got != "" {
-					t.Errorf("behind the cut something is told: %d bytes", len(got))
+					t.Errorf("a change after the cut is reported: %d bytes", len(got))
 				}
 			}
 		})

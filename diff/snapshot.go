@@ -7,50 +7,49 @@ import (
 	"time"
 )
 
-// Snapshot is what one body shows: the rows of each grid of the layout. It
-// reads the body's own bytes, which must not change while it is in use.
+// Snapshot is the content of one body: the rows of each grid of the layout. It refers to the body's
+// own bytes, which must not change while it is in use.
 type Snapshot struct {
-	// Sent and Received bound the instant of the snapshot; the caller sets them.
+	// Sent and Received are the bounds of the snapshot's time; the caller sets them.
 	Sent, Received time.Time
-	// Duplicates, Unnamed and Oversized count the rows left out because their
-	// key came a second time in one grid, was empty, or longer than 512 bytes.
+	// Duplicates, Unnamed and Oversized count the rows that were skipped because their key was a
+	// duplicate in its grid, was empty, or was longer than 512 bytes.
 	Duplicates, Unnamed, Oversized int
-	// Cut counts the texts that were cut because they are longer than 4,096 bytes.
+	// Cut counts the texts that were cut because they were longer than 4,096 bytes.
 	Cut int
-	// Lists holds the elements of the layout's lists, each a map of member to
-	// text.
+	// Lists holds the elements of the layout's lists, each a map of member to text.
 	Lists [][]map[string]string
 
 	body       []byte
 	layout     *Layout
 	grids      []table
 	cutInLists int     // texts cut in the lists
-	spareGrids []table // memory for grids, while those are another snapshot's
+	spareGrids []table // spare memory for grids, while those belong to another snapshot
 
-	// What follows tells how it stands beside an older snapshot; nil = beside none.
+	// The rest describes the alignment with the previous snapshot; prev is nil if there is none.
 	prev       *Snapshot
-	repeated   bool // it is the same body
-	stateOwned bool // it is a state's memory
+	repeated   bool // it has the same body
+	stateOwned bool // its memory belongs to a State
 }
 
 // table is a grid's rows in one snapshot.
 type table struct {
 	rows []row
-	// keys name the rows that have nothing beside them, in the order of rows.
+	// keys name the rows that have no previous row, in the order of rows.
 	keys []rowKey
-	// changedCols tells what differs in the rows that have to be looked at and have one
-	// beside them, in the order of rows.
+	// changedCols are the columns that differ in the rows with status rowChanged that have a
+	// previous row, in the order of rows.
 	changedCols []columnBits
-	// firstMoved is the first row that has another index than the one beside it, or
-	// none beside it; -1 if there is no such row.
+	// firstMoved is the first row whose previous row has another index or does not exist; -1 if
+	// there is no such row.
 	firstMoved int
-	// matched tells which of the older snapshot's rows have one beside them.
+	// matched is the set of the previous snapshot's rows that a row of this one matches.
 	matched      bitset
-	unmatched    int // how many have none
-	changedCount int // how many rows have to be looked at
+	unmatched    int // number of previous rows that no row matches
+	changedCount int // number of rows with status rowChanged
 }
 
-// shrink gives back memory for rows that the table does not have.
+// shrink releases memory for rows that the table does not have.
 func (t *table) shrink() {
 	t.keys = shrink(t.keys, 0, len(t.rows))[:0]
 	t.changedCols = shrink(t.changedCols, len(t.changedCols), len(t.rows))[:0]
@@ -69,7 +68,7 @@ type bitset []uint64
 func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
 
-// resized gives an empty set for numbers below n, in the same memory if it can.
+// resized returns an empty set for numbers below n, in the same memory if it is large enough.
 func (s bitset) resized(n int) bitset {
 	words := (n + 63) / 64
 	if cap(s) < words {
@@ -80,16 +79,15 @@ func (s bitset) resized(n int) bitset {
 	return s
 }
 
-// Rows tells how many rows the grid with this index in the layout holds.
+// Rows returns the number of rows in the grid with this index in the layout.
 func (s *Snapshot) Rows(grid int) int { return len(s.grids[grid].rows) }
 
-// Repeated reports whether the source has served the body of the snapshot before
-// once more. Only what [State.Parse] returns knows.
+// Repeated reports whether the source has sent the body of the previous snapshot again. Only a
+// snapshot from [State.Parse] can be repeated.
 func (s *Snapshot) Repeated() bool { return s.repeated }
 
-// Parse reads a body into the rows of the layout's grids. It takes the whole
-// body or nothing. A grid that the body does not mention has no rows. The errors
-// are [ErrMalformed] and [ErrForeign].
+// Parse reads a body into the rows of the layout's grids. It reads the whole body or returns an
+// error: [ErrMalformed] or [ErrForeign]. A grid that the body does not mention has no rows.
 func (l *Layout) Parse(body []byte) (*Snapshot, error) {
 	return l.parse(body, &Snapshot{}, nil, nil)
 }
@@ -97,8 +95,8 @@ func (l *Layout) Parse(body []byte) (*Snapshot, error) {
 // finder finds the entity of a kind that has a key.
 type finder func(kind int, key []byte) *entity
 
-// parse reads a body into the memory of a snapshot. What an older snapshot
-// holds, byte by byte, is known to be well-formed and not read again.
+// parse reads a body into the memory of a snapshot. What has the same bytes in the previous
+// snapshot is well-formed and is not read again.
 func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapshot, error) {
 	if len(body) > math.MaxInt32 {
 		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(body))
@@ -120,13 +118,13 @@ func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapsho
 		return nil, err
 	}
 	if !p.parseBody(body) {
-		return nil, fmt.Errorf("%w: a shape that cannot be read", ErrMalformed) // cannot be
+		return nil, fmt.Errorf("%w: a shape that unreachable read", ErrMalformed) // cannot be
 	}
 	into.repeated = prev != nil && bytes.Equal(body, prev.body)
 	return into, nil
 }
 
-// gridMemory is the snapshot's own, for grids.
+// gridMemory returns the snapshot's own memory for grids.
 func (s *Snapshot) gridMemory() []table {
 	if s.prev != nil && s.repeated {
 		return s.spareGrids

@@ -60,8 +60,8 @@ func TestParseKeys(t *testing.T) {
 		"numbers and booleans":        {rows: `{"1":7},{"1":true}`, want: []string{"7", "true"}},
 		"a number is its text":        {rows: `{"1":7},{"1":"7"}`, want: []string{"7"}, duplicates: 1},
 		"one spelling is another":     {rows: `{"1":"\u0061nna"},{"1":"anna"}`, want: []string{"anna"}, duplicates: 1},
-		"case tells apart":            {rows: `{"1":"Anna"},{"1":"anna"}`, want: []string{"Anna", "anna"}},
-		"blanks tell apart":           {rows: `{"1":"anna "},{"1":"anna"}`, want: []string{"anna", "anna "}},
+		"case distinguishes":            {rows: `{"1":"Anna"},{"1":"anna"}`, want: []string{"Anna", "anna"}},
+		"blanks distinguish":           {rows: `{"1":"anna "},{"1":"anna"}`, want: []string{"anna", "anna "}},
 		"dots, stars and other signs": {rows: `{"1":"a.b*>"},{"1":"größe 😀"}`, want: []string{"a.b*>", "größe 😀"}},
 		"empty, null and none":        {rows: `{"1":""},{"1":null},{"2":"ready"},{},null`, unnamed: 5},
 		"three of one":                {rows: `{"1":"x"},{"1":"x"},{"1":"x"}`, want: []string{"x"}, duplicates: 2},
@@ -116,7 +116,7 @@ func TestParseRefuses(t *testing.T) {
 		"no app":                   {`{}`, diff.ErrForeign},
 		"null":                     {`null`, diff.ErrForeign},
 		"a foreign app":            {`{"wallboard":{}}`, diff.ErrForeign},
-		"a foreign app beside":     {`{"app":{},"wallboard":{}}`, diff.ErrForeign},
+		"a foreign app in addition":     {`{"app":{},"wallboard":{}}`, diff.ErrForeign},
 		"an app in another case":   {`{"App":{}}`, diff.ErrForeign},
 	}
 	for name, tt := range tests {

@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// State is what is known of all entities. The zero value knows none. It is not
-// safe for concurrent use.
+// State is the published images of all entities. The zero value has none. It is not safe for
+// concurrent use.
 //
-// Beside what is published it keeps the snapshot that was compared last, body
-// included, so that the next one is read beside it.
+// It also keeps the snapshot that was compared last, body included, so that the next one is aligned
+// with it.
 type State struct {
 	groups   map[Kind]*group
-	kinds    []*group // those of the layout, by index of plan.kinds
+	kinds    []*group // those of the layout, by index of compiledLayout.kinds
 	layout   *Layout
 	compiled *compiledLayout
-	last     *Snapshot // the one compared last; nil = none that the next could stand beside
+	last     *Snapshot // the snapshot compared last; nil = none that the next could be aligned with
 	reusable *Snapshot // memory for the next one
-	prevBody []byte    // body of the one before the last, as long as changes may be asked for what it showed
+	prevBody []byte    // body of the snapshot before the last, until the changes are released
 	lastSent time.Time // when the request of the last one was sent
-	repeated bool      // the last one was the same body as the one before
-	// missing tells until when each entity was seen that the last one left out
-	// and whose departure is not believed yet.
+	repeated bool      // the last one had the same body as the one before
+	// missing holds, for each entity that was not in the last snapshot and has not been reported as
+	// disappeared, when it was last seen.
 	missing []time.Time
 
-	// Memory that is used again and again: for what a comparison looks at and
-	// finds, two packs, a row's values by place and member, and a pack.
+	// Memory that is used again: the candidates and results of a comparison, two packs, a row's
+	// values by column and member, and a pack.
 	candidates []candidate
 	changes    Changes
 	packBuf    []byte
@@ -34,7 +34,7 @@ type State struct {
 	scratch    []byte
 }
 
-// ensureGroup gives the entities of a kind, made if there are none.
+// ensureGroup returns the group of a kind. It creates a missing one.
 func (s *State) ensureGroup(kind Kind) *group {
 	if s.groups == nil {
 		s.groups = map[Kind]*group{}
@@ -54,11 +54,10 @@ func (s *State) findEntity(kind Kind, id string) *entity {
 	return nil
 }
 
-// Parse reads a body as [Layout.Parse] does, but beside the snapshot that was
-// compared last: what has not changed is not read again. The snapshot is for
-// Compare, and good until the next Parse. The body must stay as it is until
-// another one has been compared and its changes are done with, which [State.Rest]
-// or the next Parse tells.
+// Parse reads a body as [Layout.Parse] does, but aligned with the snapshot that was compared last:
+// what has not changed is not read again. The snapshot is for Compare, and valid until the next
+// Parse. The body must not change until another one has been compared and its changes were
+// released, by [State.Release] or the next Parse.
 func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
 	s.Release()
 	s.setLayout(l)
@@ -76,9 +75,9 @@ func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
 	return snap, err
 }
 
-// MissingSince reports whether entities were left out by the last snapshot whose
-// departure is not believed yet, and when the last request that showed the first
-// of them was sent; zero if this State has not seen it.
+// MissingSince reports whether the last snapshot lacked entities that are not reported as
+// disappeared yet. seenUntil is when the last request that showed the first of them was sent; zero
+// if no snapshot of this State has shown it.
 func (s *State) MissingSince() (seenUntil time.Time, any bool) {
 	if len(s.missing) == 0 {
 		return time.Time{}, false
@@ -86,9 +85,9 @@ func (s *State) MissingSince() (seenUntil time.Time, any bool) {
 	return slices.MinFunc(s.missing, time.Time.Compare), true
 }
 
-// Set makes image what is known of an entity; the zero Image forgets it. It is called for
-// what was acknowledged, so that a difference that was not stays one. The
-// revision is a number that goes with the image, for the caller's own use.
+// Set makes image the published image of an entity; the zero Image removes it. The caller sets what
+// was acknowledged, so that a difference that was not acknowledged is found again. The revision is
+// stored with the image, for the caller's own use.
 func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
 	g := s.ensureGroup(kind)
 	e := s.findChanged(kind, id)
@@ -121,7 +120,7 @@ func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
 		g.setImage(e, image, revision)
 		return
 	}
-	// It shows what is known of it: the next comparison need not look.
+	// The row shows the published image: the next comparison can skip it.
 	if o.singleRow {
 		g.setRowBacked(e, &o, revision)
 	} else {
@@ -131,12 +130,12 @@ func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
 	e.dirtyIndex = -1
 }
 
-// findChanged finds an entity among the changes, if it is the one that was asked for
-// last or that after it; nil if it is not.
+// findChanged finds an entity among the changes if it is the one of the last call or the next one;
+// nil if it is neither.
 func (s *State) findChanged(kind Kind, id string) *entity {
 	c := &s.changes
 	for i := c.setHint; i < min(c.setHint+2, len(c.list)); i++ {
-		// One that the snapshot does not show may have been removed meanwhile.
+		// An entity that the snapshot does not show may have been removed since.
 		if e := c.list[i].entity; e.id == id && c.Kind(i) == kind && e.grid != noGrid {
 			c.setHint = i
 			return e
@@ -145,14 +144,14 @@ func (s *State) findChanged(kind Kind, id string) *entity {
 	return nil
 }
 
-// Image returns what is known of an entity, the zero Image if nothing.
+// Image returns the published image of an entity, the zero Image if there is none.
 func (s *State) Image(kind Kind, id string) Image {
 	image, _ := s.Published(kind, id)
 	return image
 }
 
-// Published returns what is known of an entity and the revision that was set with
-// it; the zero Image if nothing is.
+// Published returns the published image of an entity and its revision; the zero Image if there is
+// none.
 func (s *State) Published(kind Kind, id string) (Image, uint64) {
 	e := s.findEntity(kind, id)
 	if e == nil || !e.published {
@@ -161,8 +160,8 @@ func (s *State) Published(kind Kind, id string) (Image, uint64) {
 	return s.imageOf(s.groups[kind], e, s.publishedPack(s.groups[kind], e)), e.revision
 }
 
-// HeldBack tells how many entities of a kind the last Compare did not count as
-// missing because they left in a mass.
+// HeldBack returns how many entities of a kind the last Compare did not count as missing because
+// they left in a mass departure.
 func (s *State) HeldBack(kind Kind) int {
 	if g := s.groups[kind]; g != nil {
 		return g.mass.heldBack
@@ -170,7 +169,7 @@ func (s *State) HeldBack(kind Kind) int {
 	return 0
 }
 
-// IDs lists the known entities of a kind in order.
+// IDs lists the published entities of a kind in order.
 func (s *State) IDs(kind Kind) []string {
 	var ids []string
 	if g := s.groups[kind]; g != nil {
@@ -184,7 +183,7 @@ func (s *State) IDs(kind Kind) []string {
 	return ids
 }
 
-// Len tells how many entities of a kind are known.
+// Len returns the number of published entities of a kind.
 func (s *State) Len(kind Kind) int {
 	if g := s.groups[kind]; g != nil {
 		return g.publishedCount
@@ -192,8 +191,8 @@ func (s *State) Len(kind Kind) int {
 	return 0
 }
 
-// imageOf gives an image out of a pack, or the one that cannot be packed. Without a
-// pack nothing is known of the entity.
+// imageOf returns the image of a pack, or the published image if it is unpackable.
+// Without a pack nothing is known of the entity.
 func (s *State) imageOf(g *group, e *entity, pack string) Image {
 	switch {
 	case e.unpackable():
@@ -204,7 +203,7 @@ func (s *State) imageOf(g *group, e *entity, pack string) Image {
 	return Image{g.compiled.fields, pack}
 }
 
-// publishedPack gives the pack of an entity's published image.
+// publishedPack returns the pack of an entity's published image.
 func (s *State) publishedPack(g *group, e *entity) string {
 	if !e.rowBacked {
 		return e.pack
@@ -227,8 +226,7 @@ type rowRef struct {
 	body []byte
 }
 
-// appendRowRefs adds the rows of the last snapshot that show an entity, in the order of
-// the grids.
+// appendRowRefs adds the rows of the last snapshot that show an entity, in the order of the grids.
 func (s *State) appendRowRefs(to []rowRef, e *entity) []rowRef {
 	var buf [1]gridRow
 	for _, p := range e.gridRows(buf[:]) {
@@ -237,10 +235,10 @@ func (s *State) appendRowRefs(to []rowRef, e *entity) []rowRef {
 	return to
 }
 
-// packRows packs what rows show of an entity. Where two of them know the same
-// statistic the first one rules; what no row tells is as published. Of a lean
-// entity it packs the published image instead, for which the rows must be those
-// that it leans on. It is alone if a single row told all of it.
+// packRows packs what rows show of an entity. Where two of them hold the same statistic, the first
+// one wins. A statistic that no row holds is as published. For a rowBacked entity it packs the
+// published image, and rows must be those that back it. singleRow is true if one row held all
+// statistics.
 func (s *State) packRows(g *group, e *entity, rows []rowRef) (pack string, singleRow bool) {
 	width := 0
 	for _, r := range rows {
@@ -285,8 +283,7 @@ func (s *State) packRows(g *group, e *entity, rows []rowRef) (pack string, singl
 	return string(packed), singleRow
 }
 
-// lookupValue finds the value of a statistic among the values of rows, and in which body
-// it stands.
+// lookupValue finds the value of a statistic among the values of rows, and the body that holds it.
 func (s *State) lookupValue(rows []rowRef, width, stat int) (span, []byte) {
 	for n, r := range rows {
 		for _, m := range s.compiled.grids[r.grid].statColumns[stat] {
@@ -307,7 +304,7 @@ func (s *State) appendValue(pack []byte, kind Kind, stat string, token []byte) [
 	return appendChecked(pack, string(text), true)
 }
 
-// setLayout makes a layout the one that the state works by.
+// setLayout makes a layout the one that the state uses.
 func (s *State) setLayout(l *Layout) {
 	if s.layout == l {
 		return
@@ -340,8 +337,8 @@ func (s *State) setLayout(l *Layout) {
 	}
 }
 
-// detach takes all entities out of the last snapshot, so that the next one need
-// not stand beside it.
+// detach removes the references of all entities to the last snapshot, so that the next one need not
+// be aligned with it.
 func (s *State) detach() {
 	if s.last == nil {
 		return
@@ -362,7 +359,7 @@ func (s *State) detach() {
 	s.last = nil
 }
 
-// lastView gives the last snapshot's picture of an entity, and its grids.
+// lastView returns the entity's image in the last snapshot, and its grids.
 func (s *State) lastView(g *group, e *entity) (Image, gridSet) {
 	var buf [1]gridRow
 	home := gridsOf(e.gridRows(buf[:]))
@@ -370,7 +367,7 @@ func (s *State) lastView(g *group, e *entity) (Image, gridSet) {
 	return Image{g.compiled.fields, pack}, home
 }
 
-// markAbsent makes an entity one that the last snapshot does not show.
+// markAbsent marks an entity as not in the last snapshot.
 func (s *State) markAbsent(g *group, e *entity, image Image, grids gridSet) {
 	e.grid, e.dirtyIndex = noGrid, -1
 	m := e.ensureRare()

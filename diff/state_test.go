@@ -66,7 +66,7 @@ func TestSeenUntil(t *testing.T) {
 				}
 				return
 			}
-			t.Errorf("ben's departure is not told: %s", describeChanges(last))
+			t.Errorf("ben's departure is not reported: %s", describeChanges(last))
 		})
 	}
 }
@@ -102,7 +102,7 @@ func TestKnownFromBeforeIsNotMissedInACutGrid(t *testing.T) {
 	var s diff.State
 	s.Set(agent, "ben", image("login", "ben"), 1)
 	if got := describeChanges(compare(t, &s, l, 0, body("anna ready 1", "carl ready 1"), o)); strings.Contains(got, "ben") {
-		t.Errorf("told %q, want nothing of ben", got)
+		t.Errorf("got %q, want nothing of ben", got)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestColumnsComeAndGo(t *testing.T) {
 	s.Set(agent, "anna", known, 1)
 	// clock is newly asked for and volatile; team is not asked for any more.
 	if got := describeChanges(compare(t, &s, layoutOf(), 0, body("anna ready 1", ""), diff.Options{})); got != "" {
-		t.Errorf("told %q, want nothing: a column no longer asked for is dropped silently", got)
+		t.Errorf("got %q, want nothing: a column that is no longer subscribed is dropped silently", got)
 	}
 	l := layoutOf()
 	l.Grids[0].Columns = append(l.Grids[0].Columns[:3:3], diff.Column{ID: "4", Stat: "extension"})
@@ -156,7 +156,7 @@ func TestColumnsComeAndGo(t *testing.T) {
 	}
 }
 
-// Grids of different columns each tell their part of one image.
+// Grids of different columns each hold their part of one image.
 func TestGridsAreMergedByKey(t *testing.T) {
 	t.Parallel()
 	l := layoutOf()
@@ -241,7 +241,7 @@ func TestMassReturnEndsTheHold(t *testing.T) {
 	acknowledge(&s, compare(t, &s, l, 0, body(agentRows(0, 20), ""), o))
 	for i, n := range []int{2, 2, 20, 2, 2, 2} {
 		if got := describeChanges(compare(t, &s, l, i+1, body(agentRows(0, n), ""), o)); got != "" {
-			t.Errorf("snapshot %d of %d agents tells %q, want nothing", i+1, n, got)
+			t.Errorf("snapshot %d of %d agents gives %q, want nothing", i+1, n, got)
 		}
 	}
 	if got := len(compare(t, &s, l, 7, body(agentRows(0, 2), ""), o)); got != 18 {
@@ -249,7 +249,7 @@ func TestMassReturnEndsTheHold(t *testing.T) {
 	}
 }
 
-func TestNotable(t *testing.T) {
+func TestReentry(t *testing.T) {
 	t.Parallel()
 	l := layoutOf()
 	var s diff.State
@@ -265,7 +265,7 @@ func TestNotable(t *testing.T) {
 		t.Errorf("changes (-want +got)\n%s", d)
 	}
 	if got := describeChanges(compare(t, &s, l, 2, body("anna ready 2; ben ready 9", ""), o)); got != "" {
-		t.Errorf("told %q; it is the snapshot before that counts, not what is known", got)
+		t.Errorf("got %q; the previous snapshot counts, not what is known", got)
 	}
 }
 

@@ -2,9 +2,9 @@ package diff
 
 import "bytes"
 
-// alignRows reads a grid's rows. Each is compared with the row of the same key in the
-// snapshot before; most often that is the one after the last, and most often
-// its bytes are the same.
+// alignRows reads a grid's rows. Each is compared with the row of the same key in the previous
+// snapshot. Most often that is the row after the last one compared, and most often its bytes are
+// the same.
 func (p *parser) alignRows(g, i int) int {
 	old := p.beginGrid(g)
 	if null := scanLiteral(p.body, i, "null"); null > 0 {
@@ -16,7 +16,7 @@ func (p *parser) alignRows(g, i int) int {
 	if i = skipSpace(p.body, i+1); hasByte(p.body, i, ']') {
 		return i + 1
 	}
-	next := 0 // the older row that is likely to be the one beside
+	next := 0 // the previous snapshot's row that is likely to have the same key
 	for {
 		from := i
 		if i, next = p.addSameRun(g, i, old, next); i == from {
@@ -37,7 +37,7 @@ func (p *parser) alignRows(g, i int) int {
 	}
 }
 
-// beginGrid prepares a grid for its rows, and returns those of the snapshot before.
+// beginGrid prepares a grid for its rows, and returns the rows of the previous snapshot.
 func (p *parser) beginGrid(g int) []row {
 	p.gridsDone[g] = true
 	clear(p.newKeys)
@@ -53,9 +53,9 @@ func (p *parser) beginGrid(g int) []row {
 	return old
 }
 
-// addSameRun adds the rows from i on that repeat the older ones from next on, one after the
-// other with nothing but a comma between. It returns the end of the last of them, i
-// if there is none, and the older row behind. Most rows of most snapshots are such.
+// addSameRun adds the rows from i on that repeat the old ones from next on, with nothing but a
+// comma between two of them. It returns the end of the last of them, i if there is none, and the
+// next old row. Most rows of most snapshots are repeated.
 func (p *parser) addSameRun(g, i int, old []row, next int) (end, nextPrev int) {
 	t := &p.snap.grids[g]
 	for at := i; next < len(old) && !t.matched.has(next) && p.sameBytes(at, &old[next]); next++ {
@@ -76,14 +76,14 @@ func (p *parser) addSameRun(g, i int, old []row, next int) (end, nextPrev int) {
 	return i, next
 }
 
-// sameBytes reports whether the row at i has the same bytes as an older one. What
-// was a whole row is one.
+// sameBytes reports whether the row at i has the same bytes as an old one. The same bytes need no
+// check of their syntax.
 func (p *parser) sameBytes(i int, old *row) bool {
 	was := p.prev.body[old.from:old.to]
 	return len(p.body)-i >= len(was) && bytes.Equal(p.body[i:i+len(was)], was)
 }
 
-// addSame adds the row at i, which repeats the older row j, and returns its end.
+// addSame adds the row at i, which repeats the old row j, and returns its end.
 func (p *parser) addSame(g, i, j int, old row) int {
 	end := i + int(old.to-old.from)
 	p.addRow(g, j, row{
@@ -92,7 +92,7 @@ func (p *parser) addSame(g, i, j int, old row) int {
 	return end
 }
 
-// addRow adds a row that has the older row j beside it, unless another has.
+// addRow adds a row whose previous row is j, unless j is matched already.
 func (p *parser) addRow(g, j int, r row, cols columnBits) {
 	t := &p.snap.grids[g]
 	if t.matched.has(j) {
@@ -111,8 +111,8 @@ func (p *parser) addRow(g, j int, r row, cols columnBits) {
 	t.rows = append(t.rows, r)
 }
 
-// alignRow reads a row that does not repeat the older row next. It returns the
-// row's end and which older row is likely to be beside the row that follows.
+// alignRow reads a row that does not repeat the old row next. It returns the row's end and the old
+// row that the following row is likely to have the same key as.
 func (p *parser) alignRow(g, i int, old []row, next int) (end, nextPrev int) {
 	if null := scanLiteral(p.body, i, "null"); null > 0 {
 		p.snap.Unnamed++
@@ -175,7 +175,7 @@ func (g *compiledGrid) newRow(b []byte, i, end int, values []span) row {
 	return r
 }
 
-// addNew adds a row that has none beside it, unless its key was there before.
+// addNew adds a row that has no previous row, unless its key came before.
 func (p *parser) addNew(g int, key string, r row) {
 	if p.newKeys[key] {
 		p.snap.Duplicates++
@@ -185,7 +185,7 @@ func (p *parser) addNew(g int, key string, r row) {
 	if p.newKeys == nil {
 		p.newKeys = map[string]bool{}
 		if cap(t.rows) == 0 {
-			// As many as there may be if the others are as long as this one.
+			// As many as there may be if the other rows are as long as this one.
 			n := min((len(p.body)-int(r.from))/int(r.to-r.from)+1, 1<<14)
 			p.newKeys, t.rows, t.keys = make(map[string]bool, n), make([]row, 0, n), make([]rowKey, 0, n)
 		}
@@ -199,8 +199,8 @@ func (p *parser) addNew(g int, key string, r row) {
 	t.rows = append(t.rows, r)
 }
 
-// findPrevious finds the older row with the key of the row at i without reading more
-// of it than up to the key; -1 if it is not to be found so.
+// findPrevious finds the old row with the key of the row at i. It reads the row only up to the key.
+// It returns -1 if the row is not found this way.
 func (p *parser) findPrevious(g, i int, old []row, next int) int {
 	if len(old) == 0 {
 		return -1
@@ -232,7 +232,7 @@ func (p *parser) findPrevious(g, i int, old []row, next int) int {
 	}
 }
 
-// keyText is the text of a key, "" for none.
+// keyText returns the text of a key, "" for none.
 func (p *parser) keyText(v span) []byte {
 	if !v.present() {
 		return nil
@@ -240,7 +240,7 @@ func (p *parser) keyText(v span) []byte {
 	return unquote(v.bytes(p.body), nil)
 }
 
-// lookupPrevious finds the older row with a key, -1 if there is none.
+// lookupPrevious finds the old row with a key, -1 if there is none.
 func (p *parser) lookupPrevious(g int, key []byte) int {
 	if p.find == nil {
 		return -1

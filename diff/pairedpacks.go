@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// pairedPacks packs the published image of an entity that owes, and what its row shows,
-// where that can be done without a closer look at either row. Both must have the
-// shape that most sources send, columns in the order of the layout, short strings
-// without escapes, no blanks. The one is read; of the other, only what differs.
+// pairedPacks packs the published image of an oldRowBacked entity and its current image. ok is
+// false if the rows must be read column by column. Both rows must have the shape that most sources
+// send: columns in the order of the layout, short strings without escapes, no blanks. It reads one
+// row, and of the other only the columns that differ.
 func (s *State) pairedPacks(g *group, e *entity, cols columnBits) (before, after string, ok bool) {
 	cols &^= shortBit
 	grid, old, b := &s.compiled.grids[e.grid], s.prevBody, s.last.body
@@ -30,11 +30,11 @@ func (s *State) pairedPacks(g *group, e *entity, cols columnBits) (before, after
 	was := is[n:]
 	is[0], was[0] = asciiPack, e.pack[0]
 	w := 1
-	sameFrom := 1                                              // from there on was is as is, up to the next column that differs or runs
-	shift := int(g.dirty[e.dirtyIndex].prevFrom) - int(r.from) // how much further a column stands in the older body
-	publishedLeft, volatileRun := packBody(e.pack), ""         // what is left of it, and what of it is next in was
-	var volatileRange packRange                                // where the volatile texts stand in is
-	volatileGroups := 0                                        // of them, that stand together
+	sameFrom := 1                                              // from here on both rows are the same, up to the next column that differs or is volatile
+	shift := int(g.dirty[e.dirtyIndex].prevFrom) - int(r.from) // offset of a column in the old body from the new one
+	publishedLeft, volatileRun := packBody(e.pack), ""         // the rest of the pack, and its texts that come next
+	var volatileRange packRange                                // where the volatile texts are in the new pack
+	volatileGroups := 0                                        // runs of adjacent volatile texts
 	for k := range grid.matchers {
 		c := &grid.matchers[k]
 		colBit := cols & c.bit
@@ -52,7 +52,7 @@ func (s *State) pairedPacks(g *group, e *entity, cols columnBits) (before, after
 		prevLength := size
 		at := int(r.from) + c.at + shift
 		if cols != 0 {
-			// It stands where it must if all that is between is as long, and no row has a
+			// The position is right if all columns before have the same length, and no row has a
 			// name twice.
 			if at < 1 || old[at-1] != b[int(r.from)+c.at-1] || !c.matchesAt(old, at) {
 				return "", "", false
@@ -94,9 +94,8 @@ func (s *State) pairedPacks(g *group, e *entity, cols columnBits) (before, after
 	return all[n:], all[:n], true
 }
 
-// packRow packs the texts of a row without backslashes behind the first byte of pack,
-// and notes where each column begins. It returns the length of the pack, 0 if the row
-// has another shape.
+// packRow packs the texts of a row without backslashes after the first byte of pack, and stores
+// where each column begins. It returns the length of the pack, 0 if the row has another shape.
 func (g *compiledGrid) packRow(row, pack []byte) int {
 	i, n := 1, 1
 	high := uint64(0) // has the highest bit of a byte that is not ASCII
@@ -130,24 +129,24 @@ func (g *compiledGrid) packRow(row, pack []byte) int {
 	return n
 }
 
-// packRange is where the volatile texts stand in a pack; the zero run is unknown.
+// packRange is where the volatile texts are in a pack; the zero range is unknown.
 type packRange struct{ from, to int32 }
 
-// maxFastText is how long a text may be for pair to read on in it. With the word that
-// ends it, it has less than the 127 bytes that a plain pack may hold.
+// maxFastText is the longest text that pairedPacks reads without leaving its loop. Together with
+// the word that ends it, it is shorter than the 127 bytes that an asciiPack may hold.
 const maxFastText = 0x7f - 1 - 8
 
-// columnMatcher is a column of a row that pair reads.
+// columnMatcher is a column of a row that pairedPacks reads.
 type columnMatcher struct {
 	word, mask uint64     // its name, colon and quote
 	size       int        // bytes of that
-	bit        columnBits // that tells of it
-	volatile   columnBits // not 0 if it is
-	// Where it begins in the row that was walked last, and its text in the pack.
+	bit        columnBits // its bit
+	volatile   columnBits // not 0 if it is volatile
+	// Where it begins in the row that was packed last, and where its text is in the pack.
 	at, packed int
 }
 
-// newMatchers gives those that tell the statistics of a kind, nil if one is too long for it.
+// newMatchers returns the matchers of a kind's statistics, nil if a name is too long.
 func (g *compiledGrid) newMatchers(k *compiledKind) []columnMatcher {
 	steps := make([]columnMatcher, len(g.statColumn))
 	for stat, m := range g.statColumn {
@@ -165,13 +164,13 @@ func (g *compiledGrid) newMatchers(k *compiledKind) []columnMatcher {
 	return steps
 }
 
-// matchesAt reports whether a column begins at i, with room to look at its text.
+// matchesAt reports whether a column begins at i, with enough bytes after it to read its text.
 func (c *columnMatcher) matchesAt(b []byte, i int) bool {
 	return i+24 <= len(b) && binary.LittleEndian.Uint64(b[i:])&c.mask == c.word
 }
 
-// quoteIn has the highest bit of the first byte of a word that is a quote, and may
-// have higher ones; it is 0 if none is.
+// quoteIn returns a word whose lowest set bit is the highest bit of the first byte of word that is
+// a quote; 0 if no byte is one. Bits above it may be wrong.
 func quoteIn(word uint64) uint64 {
 	const ones = 0x0101010101010101
 	quote := word ^ '"'*ones
@@ -181,10 +180,10 @@ func quoteIn(word uint64) uint64 {
 // copyWidth is how many bytes are copied at once, since most texts are shorter.
 const copyWidth = 16
 
-// packArena makes texts that are let go of together: it allocates for many at once.
+// packArena allocates texts that are released together: one allocation serves many.
 type packArena struct{ strings.Builder }
 
-// addText makes one. There may be so many more like it.
+// addText adds a text. more is how many texts of this size may follow.
 func (s *packArena) addText(b []byte, more int) string {
 	const size = 32 << 10
 	if s.Cap()-s.Len() < len(b) {

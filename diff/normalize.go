@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// scalarText is a JSON string, number, boolean or null, held as text: sources
-// of this kind do not keep to one type.
+// scalarText is a JSON string, number, boolean or null, held as text: sources use different types
+// for the same column.
 type scalarText string
 
 func (v *scalarText) UnmarshalJSON(b []byte) error {
@@ -17,7 +17,7 @@ func (v *scalarText) UnmarshalJSON(b []byte) error {
 	case '"':
 		return json.Unmarshal(b, (*string)(v))
 	case '{', '[':
-		return errors.New("a value is an object or an array")
+		return errors.New("value is an object or an array")
 	case 'n':
 		*v = ""
 	default:
@@ -26,16 +26,16 @@ func (v *scalarText) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// plainTable is a grid as it comes over the wire.
+// plainTable is a table as the source sends it.
 type plainTable struct {
 	ID     scalarText              `json:"id"`
 	Values []map[string]scalarText `json:"values"`
 }
 
-// normalize reads a body with encoding/json and writes it down again as the
-// parser knows it: every member once, the values as strings, only the sections
-// that the layout reads. It is how bodies of an unusual shape are read, and the
-// judge of those that are none: the error is [ErrMalformed] or [ErrForeign].
+// normalize reads a body with encoding/json and writes it again in the shape that the parser knows:
+// every member once, the values as strings, only the sections that the layout reads. Bodies of an
+// unusual shape are read this way. The error for a body that cannot be read is [ErrMalformed] or
+// [ErrForeign].
 func (l *Layout) normalize(body []byte) ([]byte, error) {
 	var apps map[string]map[string]json.RawMessage
 	if err := json.Unmarshal(body, &apps); err != nil {
@@ -66,7 +66,7 @@ func (l *Layout) normalize(body []byte) ([]byte, error) {
 	return append(out, '}'), nil
 }
 
-// appendComma puts a comma behind what is not the first of a list.
+// appendComma adds a comma before all elements of a list but the first.
 func appendComma(b []byte) []byte {
 	if last := b[len(b)-1]; last == '{' || last == '[' {
 		return b
@@ -75,8 +75,8 @@ func appendComma(b []byte) []byte {
 }
 
 func (p *compiledLayout) rewriteSection(out []byte, l *Layout, at compiledSection, raw json.RawMessage) ([]byte, error) {
-	// A section that several read is written for the first of them, and must
-	// be readable for all.
+	// A section that several grids and lists read is written in the shape of the first of them, and
+	// must be readable for all.
 	from := len(out)
 	for _, i := range at.rows {
 		var columns map[string]scalarText
@@ -112,7 +112,7 @@ func (p *compiledLayout) rewriteSection(out []byte, l *Layout, at compiledSectio
 	return out, nil
 }
 
-// appendTables writes each table once: of two with one id the last one counts.
+// appendTables writes each table once: the last one of those with the same id.
 func appendTables(out []byte, tables []plainTable) []byte {
 	last := map[scalarText]int{}
 	for i, t := range tables {
@@ -151,7 +151,7 @@ func parseElements(raw []byte) ([]map[string]scalarText, error) {
 	return elements, err
 }
 
-// checkApps checks that the body answers exactly the app ids of the layout.
+// checkApps checks that the body holds exactly the app ids of the layout.
 func (l *Layout) checkApps(apps map[string]map[string]json.RawMessage) error {
 	asked := map[string]bool{}
 	for _, app := range l.compile().apps {
@@ -159,12 +159,12 @@ func (l *Layout) checkApps(apps map[string]map[string]json.RawMessage) error {
 	}
 	for _, app := range slices.Sorted(maps.Keys(apps)) {
 		if !asked[app] {
-			return fmt.Errorf("%w: it holds app id %q", ErrForeign, app)
+			return fmt.Errorf("%w: unexpected app id %q", ErrForeign, app)
 		}
 	}
 	for _, app := range slices.Sorted(maps.Keys(asked)) {
 		if _, ok := apps[app]; !ok {
-			return fmt.Errorf("%w: it lacks app id %q", ErrForeign, app)
+			return fmt.Errorf("%w: missing app id %q", ErrForeign, app)
 		}
 	}
 	return nil

@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// EntityView is the latest picture of one entity, volatile statistics included.
-// It is good until the next Parse or Compare.
+// EntityView is the latest image of one entity, volatile statistics included. It is valid until the
+// next Parse or Compare.
 type EntityView struct {
 	state  *State
 	group  *group
 	entity *entity
 }
 
-// ID is the entity's.
+// ID returns the entity's id.
 func (v EntityView) ID() string { return v.entity.id }
 
 // Text returns the text of a statistic, "" where it is not known.
@@ -32,7 +32,7 @@ func (v EntityView) Text(stat string) string {
 	return text
 }
 
-// OneOf reports whether the text of a statistic is one of these.
+// OneOf reports whether the text of a statistic is one of texts.
 func (v EntityView) OneOf(stat string, texts []string) bool {
 	if v.group.compiled != nil && v.entity.grid != noGrid && v.state.layout.Rewrite == nil {
 		if i := v.group.compiled.statIndex(stat); i >= 0 {
@@ -45,8 +45,7 @@ func (v EntityView) OneOf(stat string, texts []string) bool {
 	return slices.Contains(texts, v.Text(stat))
 }
 
-// findToken finds the value of a statistic in the rows that show the entity, nil if
-// none tells it.
+// findToken finds the value of a statistic in the rows that show the entity, nil if none holds it.
 func (v EntityView) findToken(stat int) []byte {
 	var buf [1]gridRow
 	for _, p := range v.entity.gridRows(buf[:]) {
@@ -60,8 +59,8 @@ func (v EntityView) findToken(stat int) []byte {
 	return nil
 }
 
-// Latest gives the latest picture of an entity, as the last Compare saw it; one
-// whose absence is not yet believed is still there.
+// Latest returns the view of an entity as of the last Compare. An entity whose disappearance is not
+// reported yet is still there.
 func (s *State) Latest(kind Kind, id string) (EntityView, bool) {
 	e := s.findEntity(kind, id)
 	if e == nil || e.grid == noGrid && !e.rare.assumedPresent {
@@ -70,8 +69,8 @@ func (s *State) Latest(kind Kind, id string) (EntityView, bool) {
 	return EntityView{s, s.groups[kind], e}, true
 }
 
-// Touched gives the entities of a kind whose picture may be another than the
-// Compare before the last one saw, in no order.
+// Touched yields the entities of a kind whose image may have changed since the Compare before the
+// last one, in no order.
 func (s *State) Touched(kind Kind) iter.Seq[EntityView] {
 	return func(yield func(EntityView) bool) {
 		g := s.groups[kind]
@@ -100,7 +99,8 @@ func (s *State) Touched(kind Kind) iter.Seq[EntityView] {
 	}
 }
 
-// isFirstVolatileGrid reports whether a grid is the first whose row of the entity has ticked.
+// isFirstVolatileGrid reports whether a grid is the first whose row of the entity differs in
+// volatile columns only.
 func (s *State) isFirstVolatileGrid(e *entity, grid int) bool {
 	for _, p := range e.rare.gridRows {
 		if s.last.grids[p.grid].rows[p.row].status == rowVolatileOnly {

@@ -5,9 +5,9 @@ import (
 	"math/bits"
 )
 
-// diffRow is what beside does for two rows of which the older is bare, if they differ
-// in the texts of short strings alone: it looks for the places where they differ,
-// and at the columns there, and at no others. It returns -1 if that is not so.
+// diffRow does what compareRow does for two rows without escapes that differ in the texts of short
+// strings alone. It reads only the columns at the positions where the rows differ. It returns -1 if
+// the rows differ otherwise.
 func (g *compiledGrid) diffRow(b []byte, i int, old []byte, was row) (end int, r rowDiff) {
 	if !g.canDiffBytes || !was.noEscapes || was.cut > 0 {
 		return -1, r
@@ -20,7 +20,7 @@ func (g *compiledGrid) diffRow(b []byte, i int, old []byte, was row) (end int, r
 			r.to = uint32(i)
 			return i, r
 		}
-		from := j // where the string begins that the difference lies in, if it lies in one
+		from := j // start of the string that contains the difference, if one does
 		for from--; from > int(was.from) && old[from] != '"'; from-- {
 		}
 		var m int
@@ -38,7 +38,7 @@ func (g *compiledGrid) diffRow(b []byte, i int, old []byte, was row) (end int, r
 		}
 		if g.members[m].tracked {
 			if !ascii || !plain {
-				return -1, r // they may stand for the same text
+				return -1, r // they may encode the same text
 			}
 			r.setChanged(m, length, prevLength)
 		}
@@ -46,10 +46,11 @@ func (g *compiledGrid) diffRow(b []byte, i int, old []byte, was row) (end int, r
 	}
 }
 
-// columnAt tells which member's name, with its colon, a part of a bare row ends with;
-// -1 for none. The nth of the columns is a guess, as is the one for next time.
+// columnAt returns the member whose name, with its colon, a part of a row without escapes ends
+// with; -1 for none. n is a guess of the column's index; next is the guess for the next call.
 //
-// Only a name can stand there: were its first quote the end of a string, then what
+// Only a name can be there: if its first quote were the end of a string, a comma, a colon or a
+// bracket would have to follow.
 // follows would have to be a comma, a colon or a bracket.
 func (g *compiledGrid) columnAt(row []byte, n int) (member, next int) {
 	for range g.order {
@@ -66,7 +67,7 @@ func (g *compiledGrid) columnAt(row []byte, n int) (member, next int) {
 	return -1, 0
 }
 
-// commonPrefix tells how many bytes at the beginning of both are the same.
+// commonPrefix returns the number of bytes at the beginning of both that are the same.
 func commonPrefix(a, b []byte) int {
 	n := min(len(a), len(b))
 	i := 0
