@@ -1,5 +1,5 @@
-// Package audit judges a stream from the wire alone: it shares no state and no
-// code with the bridge that wrote it but package event.
+// Package audit checks a stream from the wire format alone: it shares no state with the bridge that
+// wrote it, and no code but package event.
 package audit
 
 import (
@@ -16,36 +16,33 @@ import (
 	"bpcc-nats/schemas"
 )
 
-// Options say what an [Auditor] may take for granted.
+// Options configure an [Auditor].
 type Options struct {
-	// Tenant is the only one whose events are judged; "" is all of them.
+	// Tenant is the only tenant whose events are checked; "" means all.
 	Tenant string
-	// Whole reports that every message of the stream is added, so that a hole in
-	// the sequence is a fault.
+	// Whole says that every message of the stream is added, so that a missing sequence is a fault.
 	Whole bool
-	// CheckpointInterval is the longest silence of a healthy feed; longer ones
+	// CheckpointInterval is the longest time between two checkpoints of a healthy feed; longer ones
 	// are listed as gaps. 0 is 30 s.
 	CheckpointInterval time.Duration
-	// Retention is how long the stream keeps events: the revisions of an entity
-	// that was gone for longer may start again at 1. 0 is 720 h.
+	// Retention is how long the stream keeps events: the revisions of an entity that was absent for
+	// longer may start again at 1. 0 is 720 h.
 	Retention time.Duration
 }
 
-// Auditor judges a stream as its reader, event by event. It holds one image per
-// entity and no event, so that any length will do. It is not safe for concurrent
-// use.
+// Auditor checks a stream, event by event. It holds one image per entity and no events, so its
+// memory does not grow with the stream. It is not safe for concurrent use.
 type Auditor struct {
 	options   Options
 	validator *schemas.Validator
 	tenants   map[string]*tenantAudit
-	current   *tenantAudit // of the event before; takes what cannot be read
+	current   *tenantAudit // of the previous event; unreadable events count for it
 	report    Report
 	reader    *event.AgentReader
-	sequence  uint64 // of the event before
+	sequence  uint64 // of the previous event
 }
 
-// New makes an auditor that has seen nothing. It fails only if a published schema
-// is broken.
+// New returns an auditor. It fails only if a published schema is invalid.
 func New(o Options) (*Auditor, error) {
 	v, err := schemas.New()
 	if err != nil {
@@ -62,11 +59,11 @@ func New(o Options) (*Auditor, error) {
 	return a, nil
 }
 
-// audited is an event as an auditor reads it, as far as it can be read.
+// audited is an event as far as the auditor could decode it.
 type audited struct {
 	event.Event
 	seq      uint64
-	id, typ  string // as they are written
+	id, typ  string // as written
 	kind     string // "agent"
 	verb     string // "state_changed"
 	entity   string // key in the view below the tenant, "" for events without revisions
@@ -74,7 +71,7 @@ type audited struct {
 	afterGap bool
 }
 
-// read reads an event. The error is [event.ErrForeign].
+// read decodes an event. The error is [event.ErrForeign].
 func (e *audited) read(body []byte) error {
 	v, err := event.ReadEnvelope(body)
 	if err != nil {
@@ -100,7 +97,7 @@ func (e *audited) read(body []byte) error {
 	return nil
 }
 
-// tenantOf reads the tenant of what may be no event.
+// tenantOf returns the tenant of a body that may not be an event.
 func tenantOf(body []byte) string {
 	v, err := event.ReadEnvelope(body)
 	if err != nil {
@@ -109,9 +106,8 @@ func tenantOf(body []byte) string {
 	return v.Tenant()
 }
 
-// Add judges the next event. Of what is not known, seq is 0 (an export without
-// sequences), subject is "" (it is made from the event) and header is nil; a
-// header that is known to be empty is not.
+// Add checks the next event. For unknown values, seq is 0 (an export without sequences), subject is
+// "" (derived from the event) and header is nil; an empty header that is not nil is a known one.
 func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byte) {
 	owner, owned := event.TenantOf(subject)
 	if owned && a.excluded(owner) {
@@ -151,14 +147,14 @@ func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byt
 		if invalid == nil {
 			a.fault(t, &e, "schema", "%v", err)
 		}
-		t.batch.n++ // what cannot be read takes a place all the same
+		t.batch.n++ // an unreadable event has an index too
 		return
 	}
 	t.types[e.typ]++
 	a.checkSubject(t, &e, subject)
 	a.checkHeader(t, &e, header)
 	if duplicate := a.checkID(t, &e); duplicate {
-		return // named once; counting it again would blame its batch and its entity
+		return // counting it again would give faults for its batch and its entity
 	}
 	a.checkWindow(t, &e)
 	if d, ok := e.Data.(*event.CheckpointData); ok {
@@ -171,13 +167,13 @@ func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byt
 	a.checkGap(t, &e)
 }
 
-// excluded reports whether a tenant's events are not judged.
+// excluded reports whether a tenant's events are not checked.
 func (a *Auditor) excluded(tenant string) bool {
 	return a.options.Tenant != "" && tenant != a.options.Tenant
 }
 
-// foreign names a message that no bridge has stored: its own all carry their ids.
-// It is no part of any batch, and of no entity's chain.
+// foreign adds the fault for a message that no bridge has stored: the bridge's own all carry their
+// ids. It belongs to no batch, and to no entity's chain.
 func (a *Auditor) foreign(t *tenantAudit, e *audited, subject string, why error) {
 	if why == nil {
 		why = errors.New("no Nats-Msg-Id")
@@ -185,12 +181,12 @@ func (a *Auditor) foreign(t *tenantAudit, e *audited, subject string, why error)
 	where := cmp.Or(subject, "its subject")
 	a.fault(t, &audited{seq: e.seq}, "foreign", "another publisher wrote to %s: %s", where, event.Truncate(withoutTitle(why), 200))
 	if strings.HasSuffix(subject, "."+event.Checkpoint) {
-		t.checkpointSeq = e.seq // which the next checkpoint was written after
+		t.checkpointSeq = e.seq // the next checkpoint was written after it
 	}
 }
 
-// tenantFor finds whose an event is: what its subject says, else what it says
-// itself, else that of the event before, since a batch is stored in one piece.
+// tenantFor returns the tenant of an event: that of its subject, else that of its data, else that
+// of the previous event, since a batch is stored contiguously.
 func (a *Auditor) tenantFor(name string) *tenantAudit {
 	if name == "" && a.current != nil {
 		return a.current
@@ -203,7 +199,7 @@ func (a *Auditor) tenantFor(name string) *tenantAudit {
 	return t
 }
 
-// checkSequence compares the stream's own count with what is added.
+// checkSequence compares the stream's sequence with the events added.
 func (a *Auditor) checkSequence(t *tenantAudit, e *audited) {
 	if e.seq == 0 {
 		return
@@ -242,11 +238,10 @@ func (a *Auditor) checkHeader(t *tenantAudit, e *audited, h nats.Header) {
 	}
 }
 
-// clockTolerance is how far two instants may disagree that were read from clocks
-// which time servers adjust.
+// clockTolerance is how far two times from clocks that time servers adjust may differ.
 const clockTolerance = time.Second
 
-// checkWindow looks at what an event says of when it happened.
+// checkWindow checks the times of an event.
 func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 	w := e.observed
 	if w == nil {
@@ -255,9 +250,9 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 	if w.After.After(w.By.Time) {
 		a.fault(t, e, "window", "observed.after %s is later than observed.by %s", w.After, w.By)
 	}
-	// What one poll shows has one window. First images have no beginning, and
-	// a row that was missing for a while, come back or gone, has an earlier one;
-	// availability and directories have their own.
+	// The events of one poll have one window. First images have no lower bound. A row that was
+	// missing for a while has an earlier one, whether it returned or disappeared. Availability and
+	// directories have their own.
 	if e.entity == "" || e.kind == "availability" {
 		return
 	}
@@ -286,13 +281,12 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 	}
 }
 
-// withoutTitle leaves out of an error what the auditor's report says anyway.
+// withoutTitle removes the part of an error that the report says anyway.
 func withoutTitle(err error) string {
 	return strings.TrimPrefix(err.Error(), "validate event: ")
 }
 
-// images gives the images before and after an event about a row, and what it
-// says of the states; nil for other events.
+// images returns the images of an event about a row and its states; nil for other events.
 func (e *audited) images() *rowImages {
 	switch d := e.Data.(type) {
 	case *event.AgentData:
@@ -305,7 +299,7 @@ func (e *audited) images() *rowImages {
 	return nil
 }
 
-// rowImages is what an event about a row says of it.
+// rowImages is the content of an event about a row.
 type rowImages struct {
 	changed       []string
 	before, after diff.Image

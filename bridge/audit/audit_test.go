@@ -82,8 +82,7 @@ func TestAuditOfASoundDay(t *testing.T) {
 	}
 }
 
-// TestAuditNamesWhatIsWrong breaks a sound day in every way that an auditor must
-// notice.
+// TestAuditNamesWhatIsWrong breaks a valid day in every way that an auditor must report.
 func TestAuditNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	edit := func(old, text string) func(*testing.T, []message) []message {
@@ -136,7 +135,7 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 			i := index(t, all, "acme-1-8-1")
 			return slices.Insert(all, i+5, all[i:i+5]...)
 		}, sparse: true, want: []string{"duplicate acme-1-8-1", "duplicate acme-1-8-5"}},
-		"event told again later": {harm: func(t *testing.T, all []message) []message {
+		"event repeated later": {harm: func(t *testing.T, all []message) []message {
 			return slices.Insert(all, index(t, all, "acme-1-21-1"), all[index(t, all, "acme-1-8-2")])
 		}, sparse: true, want: []string{"order acme-1-8-2 agent.anna=2Elopez", "uncovered acme-1-21-1"}},
 		"swapped events": {harm: func(t *testing.T, all []message) []message {
@@ -226,8 +225,8 @@ func index(t *testing.T, all []message, id string) int {
 	return i
 }
 
-// TestAuditBeginsAnywhere cuts the beginning of a day off: from any event on, the
-// rest is sound, its chains begin there, and what was cut is said.
+// TestAuditBeginsAnywhere cuts off the beginning of a day: from any event on, the rest is valid,
+// its chains begin there, and the cut is noted.
 func TestAuditBeginsAnywhere(t *testing.T) {
 	t.Parallel()
 	all := goldenStream(t)
@@ -292,8 +291,8 @@ func TestAuditOfAnExport(t *testing.T) {
 	}
 }
 
-// TestAuditMissesNoBatchOfAnExport takes a batch out that nothing else misses: a
-// watermark without events. The checkpoint that follows names it.
+// TestAuditMissesNoBatchOfAnExport removes a batch that no other check misses: a watermark without
+// events. The checkpoint that follows names it.
 func TestAuditMissesNoBatchOfAnExport(t *testing.T) {
 	t.Parallel()
 	a, err := audit.New(audit.Options{})

@@ -9,23 +9,23 @@ import (
 	"bpcc-nats/diff"
 )
 
-// entityAudit is what an auditor remembers of one entity.
+// entityAudit is what an auditor keeps of one entity.
 type entityAudit struct {
 	revision  uint64
 	image     diff.Image // the last after
-	gone      bool       // the last event was a departure
+	absent    bool       // the last event was a departure
 	seen      time.Time  // of the last event
 	available *bool
 	raised    bool
 }
 
-// checkID compares an event's id with that of the event before. It reports
-// whether the event is one that was added before.
+// checkID compares an event's id with that of the previous event. It reports whether the event was
+// added before.
 func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 	id, last := e.ID, t.last
 	poll, epoch := e.poll(), e.epoch()
 	if id.Poll != poll || epoch != 0 && id.Epoch != epoch {
-		a.fault(t, e, "order", "its id says epoch %d and poll %d, its data epoch %d and poll %d", id.Epoch, id.Poll, epoch, poll)
+		a.fault(t, e, "order", "id has epoch %d and poll %d, data has epoch %d and poll %d", id.Epoch, id.Poll, epoch, poll)
 	}
 	switch {
 	case t.batch.seen[id], t.batchBefore[id], id == last && t.begun:
@@ -35,7 +35,7 @@ func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 		t.begun, t.fromStart = true, id.Epoch == 1 && e.Name == event.Started
 		if part := e.part(); id.Index > 1 || part > 1 {
 			t.batch.cut = true
-			a.note(t, e, "cut", "the range begins inside a batch: what its checkpoint counts cannot be judged")
+			a.note(t, e, "cut", "the range begins inside a batch: the counts of its checkpoint are not checked")
 		}
 	case id.Compare(last) < 0 && e.Name == event.Started:
 		a.fault(t, e, "epoch", "epoch %d begins after epoch %d: different history", id.Epoch, last.Epoch)
@@ -53,7 +53,7 @@ func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 	return false
 }
 
-// poll is the one that the data names.
+// poll returns the poll in the data.
 func (e *audited) poll() uint64 {
 	switch d := e.Data.(type) {
 	case *event.FeedData:
@@ -70,7 +70,7 @@ func (e *audited) poll() uint64 {
 	return e.EntityBase().Poll
 }
 
-// epoch is the one that the data names; 0 where it names none.
+// epoch returns the epoch in the data; 0 if there is none.
 func (e *audited) epoch() uint64 {
 	switch d := e.Data.(type) {
 	case *event.FeedData:
@@ -83,7 +83,7 @@ func (e *audited) epoch() uint64 {
 	return 0
 }
 
-// part is the checkpoint's; 0 for other events.
+// part returns the checkpoint's part; 0 for other events.
 func (e *audited) part() int {
 	if d, ok := e.Data.(*event.CheckpointData); ok {
 		return d.Part
@@ -91,36 +91,35 @@ func (e *audited) part() int {
 	return 0
 }
 
-// checkStep looks at a step forward: the next event of a poll, the next poll, or
-// the next epoch.
+// checkStep checks a step forward: the next event of a poll, the next poll, or the next epoch.
 func (a *Auditor) checkStep(t *tenantAudit, e *audited) {
 	id, last := e.ID, t.last
 	started := e.Name == event.Started
 	switch {
 	case id.Poll == last.Poll && id.Epoch == last.Epoch:
 		if id.Index != last.Index+1 {
-			a.fault(t, e, "missing", "%d event(s) missing before it: the index goes from %d to %d", id.Index-last.Index-1, last.Index, id.Index)
+			a.fault(t, e, "missing", "%d event(s) missing: the index goes from %d to %d", id.Index-last.Index-1, last.Index, id.Index)
 		}
 		return
 	case id.Epoch > last.Epoch && !started:
 		a.fault(t, e, "epoch", "epoch %d does not begin with a feed.started", id.Epoch)
 	case id.Epoch > last.Epoch+1:
-		a.fault(t, e, "epoch", "epoch %d follows epoch %d: those between are missing", id.Epoch, last.Epoch)
+		a.fault(t, e, "epoch", "epoch %d follows epoch %d: the epochs between are missing", id.Epoch, last.Epoch)
 	case id.Epoch > last.Epoch && id.Poll <= last.Poll:
-		a.fault(t, e, "order", "poll %d comes after poll %d of the epoch before: polls count on", id.Poll, last.Poll)
+		a.fault(t, e, "order", "poll %d comes after poll %d of the previous epoch: polls must count on", id.Poll, last.Poll)
 	case id.Epoch == last.Epoch && started:
 		a.fault(t, e, "epoch", "epoch %d begins a second time", id.Epoch)
 	}
 	if id.Index > 1 {
-		a.fault(t, e, "missing", "%d event(s) of its poll missing before it", id.Index-1)
+		a.fault(t, e, "missing", "the first %d event(s) of the poll are missing", id.Index-1)
 	}
 	a.closeBatch(t, e)
 }
 
-// closeBatch ends the batch that the next poll leaves behind.
+// closeBatch ends the batch that the next poll replaces.
 func (a *Auditor) closeBatch(t *tenantAudit, e *audited) {
 	if n := t.batch.n; n > 0 {
-		a.fault(t, e, "uncovered", "the %d event(s) of poll %d before it have no checkpoint", n, t.last.Poll)
+		a.fault(t, e, "uncovered", "the last %d event(s) of poll %d have no checkpoint", n, t.last.Poll)
 	}
 	if t.part < t.parts {
 		if e.ID.Epoch > t.last.Epoch {
@@ -133,7 +132,7 @@ func (a *Auditor) closeBatch(t *tenantAudit, e *audited) {
 	t.nextBatch()
 }
 
-// checkEntity compares an event with the one before about the same entity.
+// checkEntity compares an event with the previous one about the same entity.
 func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 	if e.entity == "" {
 		return
@@ -145,14 +144,14 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 		c = &entityAudit{}
 		t.entities[e.entity] = c
 		if revision != 1 && t.fromStart {
-			a.fault(t, e, "revision", "its chain begins with revision %d: all before are missing", revision)
+			a.fault(t, e, "revision", "chain begins with revision %d: earlier events are missing", revision)
 		}
 		if revision != 1 {
 			t.startedMidChain++
 		}
 	case revision <= c.revision && e.ID.Compare(t.last) < 0:
-		return // out of order, which is named already
-	case revision == 1 && c.gone && e.Time.Sub(c.seen) >= a.options.Retention:
+		return // out of order, which is reported already
+	case revision == 1 && c.absent && e.Time.Sub(c.seen) >= a.options.Retention:
 		// Its last event had left the stream when it came back.
 	case revision <= c.revision:
 		a.fault(t, e, "revision", "revision %d comes after %d", revision, c.revision)
@@ -162,14 +161,14 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 		a.checkChain(t, e, c)
 	}
 	a.checkImages(t, e)
-	c.revision, c.seen, c.gone, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
+	c.revision, c.seen, c.absent, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
 	c.available = e.available()
 	if images := e.images(); images != nil {
 		c.image = images.after
 	}
 }
 
-// available is what an event about availability says.
+// available returns the value of an event about availability.
 func (e *audited) available() *bool {
 	switch d := e.Data.(type) {
 	case *event.AvailabilityObservedData:
@@ -180,7 +179,7 @@ func (e *audited) available() *bool {
 	return nil
 }
 
-// checkChain compares what an event says of before with what was published last.
+// checkChain compares the before image of an event with what was published last.
 func (a *Auditor) checkChain(t *tenantAudit, e *audited, c *entityAudit) {
 	arrival := e.verb == "observed" || e.verb == "appeared"
 	switch d := e.Data.(type) {
@@ -199,10 +198,10 @@ func (a *Auditor) checkChain(t *tenantAudit, e *audited, c *entityAudit) {
 		return
 	}
 	switch {
-	case arrival && !c.gone:
+	case arrival && !c.absent:
 		a.fault(t, e, "chain", "%s although present", e.verb)
-	case !arrival && c.gone:
-		a.fault(t, e, "chain", "%s although gone", e.verb)
+	case !arrival && c.absent:
+		a.fault(t, e, "chain", "%s although absent", e.verb)
 	case !arrival:
 		if names := differing(c.image, e.images().before); len(names) > 0 {
 			a.fault(t, e, "chain", "`before` does not match the previous `after`: %s", list(names))
@@ -210,7 +209,7 @@ func (a *Auditor) checkChain(t *tenantAudit, e *audited, c *entityAudit) {
 	}
 }
 
-// checkImages looks for contradictions inside an event.
+// checkImages checks an event for contradictions.
 func (a *Auditor) checkImages(t *tenantAudit, e *audited) {
 	d := e.images()
 	if d == nil || d.before.IsZero() && d.after.IsZero() {
@@ -230,7 +229,7 @@ func (a *Auditor) checkImages(t *tenantAudit, e *audited) {
 	}
 }
 
-// differing names the statistics in which two images are not the same.
+// differing names the statistics that differ between two images.
 func differing(before, after diff.Image) []string {
 	if before.Equal(after) {
 		return nil
@@ -244,7 +243,7 @@ func differing(before, after diff.Image) []string {
 	return names
 }
 
-// list writes names for people; what is many is enough to be seen as such.
+// list formats names for people and abbreviates a long list.
 func list(names []string) string {
 	const most = 6
 	if len(names) > most {

@@ -10,22 +10,22 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// tenantAudit is what an auditor remembers of one tenant.
+// tenantAudit is what an auditor keeps of one tenant.
 type tenantAudit struct {
 	name            string
 	begun           bool
-	fromStart       bool // the range begins with the tenant's very first event
+	fromStart       bool // the range begins with the tenant's first event
 	last            event.ID
 	entities        map[string]*entityAudit
 	types           map[string]int
-	startedMidChain int // entities of which the range does not have revision 1
+	startedMidChain int // entities whose revision 1 is not in the range
 	report          TenantReport
 
 	batch       openBatch
 	batchBefore map[event.ID]bool
 	window      pollWindow
 
-	// What the last checkpoint said.
+	// Content of the last checkpoint.
 	checkpoints      int
 	checkpointSeq    uint64
 	checkpointAt     time.Time
@@ -41,24 +41,24 @@ type tenantAudit struct {
 	open        *Gap
 }
 
-// openBatch is what came since the last checkpoint.
+// openBatch is the events since the last checkpoint.
 type openBatch struct {
 	n                int
 	cut              bool // the range begins inside it
 	seen             map[event.ID]bool
-	status           string // which the checkpoint must show, "" = any
-	agents, services int    // those that arrived, less those that left
+	status           string // that the checkpoint must have, "" = any
+	agents, services int    // appeared minus disappeared
 	gap              *Gap
 }
 
-// pollWindow is the window of what one poll shows.
+// pollWindow is the window that the events of one poll share.
 type pollWindow struct {
 	poll      uint64
 	after, by event.Time
 }
 
-// observedFloor is until when the last checkpoint covers every entity: a row that
-// was missing has surely been seen no later than it says.
+// observedFloor is until when the last checkpoint covers every entity: a missing row was seen for
+// the last time no later.
 func (t *tenantAudit) observedFloor() time.Time {
 	if !t.missing.IsZero() && t.missing.Before(t.until) {
 		return t.missing
@@ -94,10 +94,10 @@ func (b *openBatch) add(e *audited) {
 	}
 }
 
-// checkpoint judges the batch that it closes.
+// checkpoint checks the batch that the event closes.
 func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData, h nats.Header) {
 	b := &t.batch
-	if e.ID.Compare(t.last) < 0 { // out of order, which is named already
+	if e.ID.Compare(t.last) < 0 { // out of order, which is reported already
 		t.nextBatch()
 		return
 	}
@@ -107,16 +107,16 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 	}
 	a.checkPart(t, e, d, b.cut)
 	if b.status != "" && d.Status != b.status {
-		a.fault(t, e, "feed", "its status is %s, its batch says %s", d.Status, b.status)
+		a.fault(t, e, "feed", "status is %s, the events of the batch give %s", d.Status, b.status)
 	}
 	if want := h.Get(jetstream.ExpectedLastSubjSeqHeader); want != "" && t.checkpointSeq > 0 && want != fmt.Sprint(t.checkpointSeq) {
-		a.fault(t, e, "missing", "it was written after the checkpoint with sequence %s, the one before it has sequence %d", want, t.checkpointSeq)
+		a.fault(t, e, "missing", "the header expects the previous checkpoint at sequence %s, it is at %d", want, t.checkpointSeq)
 	}
 	if d.Follows != "" && t.checkpointID != "" && d.Follows != t.checkpointID {
-		a.fault(t, e, "missing", "it was written after the checkpoint %s, the one before it is %s", d.Follows, t.checkpointID)
+		a.fault(t, e, "missing", "follows checkpoint %s, the previous one is %s", d.Follows, t.checkpointID)
 	}
 	if t.checkpoints > 0 && !b.cut && (t.agents+b.agents != d.Agents || t.services+b.services != d.Services) {
-		a.fault(t, e, "count", "it counts %d agents and %d services, the events before it come to %d and %d",
+		a.fault(t, e, "count", "counts %d agents and %d services, the events give %d and %d",
 			d.Agents, d.Services, t.agents+b.agents, t.services+b.services)
 	}
 	switch {
@@ -141,7 +141,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 func (a *Auditor) checkPart(t *tenantAudit, e *audited, d *event.CheckpointData, cut bool) {
 	switch {
 	case d.Part > d.Parts:
-		a.fault(t, e, "part", "it is part %d of %d", d.Part, d.Parts)
+		a.fault(t, e, "part", "part %d of %d", d.Part, d.Parts)
 	case t.part > 0 && t.part < t.parts:
 		if d.Part != t.part+1 || d.Parts != t.parts {
 			a.fault(t, e, "part", "part %d of %d comes after part %d of %d", d.Part, d.Parts, t.part, t.parts)
@@ -154,7 +154,7 @@ func (a *Auditor) checkPart(t *tenantAudit, e *audited, d *event.CheckpointData,
 	t.part, t.parts, t.partPoll = d.Part, d.Parts, e.ID.Poll
 }
 
-// checkFeed follows the status of the feed.
+// checkFeed checks the status of the feed.
 func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	from := t.until
 	d, _ := e.Data.(*event.FeedData)
@@ -165,7 +165,7 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	case event.Started:
 		t.batch.status = event.StatusInterrupted
 		if t.open == nil && !from.IsZero() {
-			cause := "the bridge before it ended without a feed.stopped"
+			cause := "the previous bridge ended without feed.stopped"
 			if t.status == event.StatusStopped {
 				cause = "stopped"
 			}
@@ -176,7 +176,7 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	case event.Interrupted:
 		t.batch.status = event.StatusInterrupted
 		if t.interrupted {
-			a.fault(t, e, "feed", "interrupted a second time without feed.resumed")
+			a.fault(t, e, "feed", "interrupted twice without feed.resumed")
 		}
 		t.interrupted, t.feedKnown = true, true
 		if t.open == nil {
@@ -197,15 +197,15 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	}
 }
 
-// checkGap compares what a change says of a gap with the status of the feed.
+// checkGap compares after_gap of a change with the status of the feed.
 func (a *Auditor) checkGap(t *tenantAudit, e *audited) {
 	if e.observed == nil || e.observed.After.IsZero() || e.kind == "feed" {
 		return
 	}
-	own := e.kind == "directory" || e.kind == "availability" // polled apart, with gaps of their own
+	own := e.kind == "directory" || e.kind == "availability" // polled separately, with their own gaps
 	if !e.afterGap {
 		if t.open != nil && !own {
-			a.fault(t, e, "gap", "it happened over a gap (%s) and does not say after_gap", t.open.Cause)
+			a.fault(t, e, "gap", "change over a gap (%s) without after_gap", t.open.Cause)
 		}
 		return
 	}
@@ -218,14 +218,14 @@ func (a *Auditor) checkGap(t *tenantAudit, e *audited) {
 		}
 	case own:
 	case t.batch.gap == nil:
-		t.batch.gap = &Gap{Kind: "unseen", Cause: "no poll was good for longer than a feed may be silent", From: e.observed.After.Time,
+		t.batch.gap = &Gap{Kind: "unseen", Cause: "no good poll for longer than the interruption limit", From: e.observed.After.Time,
 			To: e.observed.By.Time, Changes: 1, Seq: e.seq, ID: e.id}
 	default:
 		t.batch.gap.Changes++
 	}
 }
 
-// closeGaps lists the gaps that a checkpoint ends or shows.
+// closeGaps lists the gaps that a checkpoint closes or shows.
 func (a *Auditor) closeGaps(t *tenantAudit, e *audited, d *event.CheckpointData) {
 	silent := e.Time.Sub(t.checkpointAt)
 	switch {
@@ -238,6 +238,6 @@ func (a *Auditor) closeGaps(t *tenantAudit, e *audited, d *event.CheckpointData)
 	case t.batch.gap != nil:
 		t.report.gap(*t.batch.gap)
 	case t.open == nil && !t.checkpointAt.IsZero() && silent > a.options.CheckpointInterval*3/2:
-		t.report.gap(Gap{Kind: "silence", Cause: "no checkpoint for longer than their interval", From: t.checkpointAt, To: e.Time, Seq: e.seq, ID: e.id})
+		t.report.gap(Gap{Kind: "silence", Cause: "no checkpoint for longer than the interval", From: t.checkpointAt, To: e.Time, Seq: e.seq, ID: e.id})
 	}
 }

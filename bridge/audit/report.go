@@ -7,12 +7,11 @@ import (
 	"time"
 )
 
-// Report is what an [Auditor] found.
+// Report is the result of an [Auditor].
 type Report struct {
-	// OK reports that there is something to judge, and no fault in it. Gaps that
-	// are stated are none.
+	// OK reports whether there were events to check, and no fault. Stated gaps are no faults.
 	OK bool `json:"ok"`
-	// Events counts what was judged, checkpoints included.
+	// Events counts the events that were checked, checkpoints included.
 	Events int `json:"events"`
 	// FirstSeq and LastSeq are stream sequences, 0 if they are not known.
 	FirstSeq uint64 `json:"first_sequence,omitempty"`
@@ -22,30 +21,30 @@ type Report struct {
 	To   time.Time `json:"to,omitzero"`
 	// Tenants are in order of their names.
 	Tenants []TenantReport `json:"tenants"`
-	// Faults are the first of them, in order; ByCode counts all.
+	// Faults are the first faults, in order; ByCode counts all.
 	Faults []Finding `json:"faults"`
-	// Notes are what a reader should know and what is no fault.
+	// Notes are observations that are no faults.
 	Notes  []Finding      `json:"notes"`
 	ByCode map[string]int `json:"faults_by_code"`
 }
 
-// TenantReport is what was found about one tenant.
+// TenantReport is the result for one tenant.
 type TenantReport struct {
 	Tenant      string         `json:"tenant"`
 	Events      int            `json:"events"`
 	Checkpoints int            `json:"checkpoints"`
 	Types       map[string]int `json:"types"`
-	// Entities counts revision chains; StartedMidChain those that do not begin
-	// with revision 1, since the range begins later.
+	// Entities counts revision chains; StartedMidChain counts those that begin after revision 1,
+	// since the range begins later.
 	Entities        int `json:"entities"`
 	StartedMidChain int `json:"entities_started_mid_chain"`
-	// LastEpoch and LastPoll are where the range ends.
+	// LastEpoch and LastPoll are those of the last event.
 	LastEpoch uint64 `json:"last_epoch"`
 	LastPoll  uint64 `json:"last_poll"`
-	// Status and ObservedUntil are what the last checkpoint says.
+	// Status and ObservedUntil are those of the last checkpoint.
 	Status        string    `json:"status"`
 	ObservedUntil time.Time `json:"observed_until,omitzero"`
-	// Gaps are the first of them; GapCount and GapSeconds count all.
+	// Gaps are the first gaps; GapCount and GapSeconds count all.
 	Gaps       []Gap   `json:"gaps"`
 	GapCount   int     `json:"gap_count"`
 	GapSeconds float64 `json:"gap_seconds"`
@@ -53,14 +52,14 @@ type TenantReport struct {
 	AfterGap int `json:"changes_after_gap"`
 }
 
-// Gap is a time without sight of the source, or without a checkpoint.
+// Gap is a time without good polls, or without a checkpoint.
 type Gap struct {
-	// Kind is interrupted (the source was away), restart (no bridge was running),
-	// unseen (shown by its changes alone) or silence (checkpoints are missing
-	// for longer than their interval).
+	// Kind is interrupted (the source was unavailable), restart (no bridge was running), unseen
+	// (shown only by changes with after_gap) or silence (no checkpoint for longer than the
+	// interval).
 	Kind  string `json:"kind"`
 	Cause string `json:"cause"`
-	// From is zero if nothing was seen before, To if the gap is open at the end.
+	// From is zero if there was no good poll before, To if the gap is open at the end.
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
 	// Changes counts the net changes over the gap.
@@ -72,9 +71,9 @@ type Gap struct {
 
 // Finding is one fault or note.
 type Finding struct {
-	// Code is one word for programs: foreign, schema, subject, header, tombstone,
-	// sequence, duplicate, order, epoch, missing, uncovered, count, part, revision,
-	// chain, image, window, watermark, feed, gap, empty; of notes: cut, clock.
+	// Code is one word for programs: foreign, schema, subject, header, tombstone, sequence,
+	// duplicate, order, epoch, missing, uncovered, count, part, revision, chain, image, window,
+	// watermark, feed, gap, empty; of notes: cut, clock.
 	Code string `json:"code"`
 	// N counts the events added, from 1: the line of an export.
 	N      int    `json:"n"`
@@ -87,8 +86,8 @@ type Finding struct {
 	Text   string `json:"text"`
 }
 
-// listLimit bounds what a report lists; beyond it things are counted. A range
-// that is wrong throughout would else be repeated whole.
+// listLimit bounds the lists of a report; more entries are only counted. Otherwise a stream that is
+// wrong throughout would be repeated in full.
 const listLimit = 200
 
 func (a *Auditor) fault(t *tenantAudit, e *audited, code, format string, args ...any) {
@@ -109,7 +108,7 @@ func (a *Auditor) find(found []Finding, t *tenantAudit, e *audited, code, text s
 	})
 }
 
-// count takes note of an event that is judged.
+// count adds an event to the report.
 func (r *Report) count(seq uint64, at time.Time) {
 	r.Events++
 	if seq > 0 && r.FirstSeq == 0 {
@@ -141,7 +140,7 @@ func (g *Gap) length() time.Duration {
 	return g.To.Sub(g.From)
 }
 
-// Report is what was found so far, as if the range ended here. More may be added
+// Report returns the result so far, as if the range ended here. More events may be added
 // afterwards.
 func (a *Auditor) Report() Report {
 	r := a.report
@@ -149,7 +148,7 @@ func (a *Auditor) Report() Report {
 	r.Faults, r.Notes = append([]Finding{}, r.Faults...), append([]Finding{}, r.Notes...)
 	if r.Events == 0 {
 		r.ByCode["empty"]++
-		r.Faults = append(r.Faults, Finding{Code: "empty", Text: "there is nothing to judge"})
+		r.Faults = append(r.Faults, Finding{Code: "empty", Text: "no events to check"})
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.tenants)) {
 		t := a.tenants[name]

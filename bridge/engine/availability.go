@@ -7,21 +7,20 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// ErrServiceRemoved is the result of a check that is not made any more: the
-// tenant does not list the service. A reader must not take its last value for
-// the present.
-var ErrServiceRemoved = errors.New("the tenant does not list the service any more")
+// ErrServiceRemoved is the result for a service that the tenant does not list any more. Its
+// availability becomes unknown.
+var ErrServiceRemoved = errors.New("tenant no longer lists the service")
 
 // AvailabilityResult is one availability check of one service.
 type AvailabilityResult struct {
 	Service   string
 	Available bool // if Err is nil
 	Err       error
-	// Sent and Received are when the check was sent and answered.
+	// Sent and Received are when the request was sent and its response received.
 	Sent, Received time.Time
 }
 
-// availabilityPoll is what the checks of a service have shown.
+// availabilityPoll is the state of the checks of a service.
 type availabilityPoll struct {
 	lastGood     time.Time // when the last good check was sent
 	failingSince time.Time // since when checks fail; zero = they do not
@@ -29,8 +28,7 @@ type availabilityPoll struct {
 	change       availabilityChange
 }
 
-// availabilityChange is a value other than the published one that waits for the
-// debounce to pass.
+// availabilityChange is a value that differs from the published one, until the debounce has passed.
 type availabilityChange struct {
 	value *bool
 	after time.Time // when the last check that showed the old value was sent
@@ -38,14 +36,14 @@ type availabilityChange struct {
 	gap   bool
 }
 
-// availabilityEvents publishes the changes that checks show.
+// availabilityEvents publishes the changes that the checks show.
 func (e *Engine) availabilityEvents(results []AvailabilityResult) []event.Event {
 	var out []event.Event
 	for _, r := range results {
 		poll := e.observed.availability[r.Service]
 		last, published := e.published.availability[r.Service]
 		if published && event.SameAvailability(last.value, poll.change.value) {
-			poll.change = availabilityChange{} // it has been published
+			poll.change = availabilityChange{} // already published
 		}
 		value, ok := e.availabilityOf(r, poll)
 		switch {
@@ -68,8 +66,8 @@ func (e *Engine) availabilityEvents(results []AvailabilityResult) []event.Event 
 	return out
 }
 
-// availabilityOf is what a check says: its answer, unknown (nil) after failing for
-// long, or nothing that counts.
+// availabilityOf evaluates a check: the value, unknown (nil) after failing for long enough, or ok
+// false for a failure that does not count yet.
 func (e *Engine) availabilityOf(r AvailabilityResult, poll availabilityPoll) (value *bool, ok bool) {
 	if r.Err == nil {
 		return &r.Available, true
@@ -93,7 +91,7 @@ func (e *Engine) availabilityEvent(r AvailabilityResult, c availabilityChange, p
 	return e.numbered(ev)
 }
 
-// numbered gives the one event of a batch about an entity its revision.
+// numbered sets the revision of an event that is the batch's only one about its entity.
 func (e *Engine) numbered(ev event.Event) event.Event {
 	ev.EntityBase().Revision = e.published.revisions[ev.ViewKey()] + 1
 	return ev

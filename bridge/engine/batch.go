@@ -9,69 +9,67 @@ import (
 	"bpcc-nats/diff"
 )
 
-// Batch is what one observation gives: the events to publish, and what holds once
-// all of them are stored.
+// Batch is the result of one observation: the events to publish, and the state that holds once all
+// of them are stored.
 type Batch struct {
-	// Err is why the source was not seen; nil after a good poll.
+	// Err is why there was no good poll; nil after one.
 	Err error
-	// Problems say what is wrong with a snapshot that is used all the same.
+	// Problems lists what is wrong with a snapshot that is used nevertheless.
 	Problems []string
-	// SkippedRows counts the rows of the snapshot that are not used, by reason;
-	// nil without a snapshot.
+	// SkippedRows counts the rows of the snapshot that are skipped, by reason; nil without a
+	// snapshot.
 	SkippedRows map[string]int
 
 	poll          uint64
 	at            time.Time
-	received      time.Time     // when the answer was that the changes are from
-	gap           bool          // it ended a time without sight
-	changes       *diff.Changes // which pending events come of; good until the batch is done with
+	received      time.Time     // when the response with the changes was received
+	gap           bool          // the poll ended a gap
+	changes       *diff.Changes // source of the pending events; valid until the end of the batch
 	pending       []pendingEvent
 	status        string
 	observedUntil time.Time
 	missingSince  time.Time
 	observing     []diff.Kind
 
-	index uint64          // of the last event that was given an id
-	omit  map[string]bool // entities of which an event is left out
+	index uint64          // of the last event that has an id
+	omit  map[string]bool // entities of which an event is omitted
 }
 
-// Poll is the number of the observation.
+// Poll is the number of the poll.
 func (b *Batch) Poll() uint64 { return b.poll }
 
 // Len counts the events, checkpoints not included.
 func (b *Batch) Len() int { return len(b.pending) }
 
-// At is when the observation was made.
+// At is the time of the observation.
 func (b *Batch) At() time.Time { return b.at }
 
-// add adds events that are built already.
+// add adds events that are already built.
 func (b *Batch) add(events ...event.Event) {
 	for i := range events {
 		b.pending = append(b.pending, pendingEvent{built: &events[i]})
 	}
 }
 
-// Chunk is the part of a batch that is stored at once.
+// Chunk is the part of a batch that one atomic batch stores.
 type Chunk struct {
-	// Events are good until the next chunk is asked for. The checkpoint is the
-	// last one.
+	// Events are valid until the next chunk is requested. The checkpoint is the last one.
 	Events []event.Event
-	// Part of Parts is which one it is.
+	// Part of Parts is its number.
 	Part, Parts int
 
 	batch *Batch
 	first uint64 // index of the first event
 }
 
-// Poll is that of the batch.
+// Poll is the number of the poll.
 func (c *Chunk) Poll() uint64 { return c.batch.poll }
 
-// Chunks gives a batch in as many chunks of at most size events as it takes, the
-// checkpoint included; one at least. Each must be acknowledged by [Engine.Ack]
-// before the next one is asked for.
+// Chunks yields a batch in chunks of at most size events, the checkpoint included; at least one.
+// Each must be acknowledged by [Engine.Ack] before the next one is requested.
 func (e *Engine) Chunks(b *Batch, size int) iter.Seq[*Chunk] {
 	return func(yield func(*Chunk) bool) {
-		// What a large batch needed is not kept for the small ones after it.
+		// The memory that a large batch needed is released.
 		defer func() { e.builder = builder{} }()
 		most := size - 1
 		parts := max(1, (len(b.pending)+most-1)/most)
@@ -87,9 +85,9 @@ func (e *Engine) Chunks(b *Batch, size int) iter.Seq[*Chunk] {
 	}
 }
 
-// Omit leaves the entities of some events out of a chunk and of those that come
-// after it, as if they had not been seen: a later event would join on to one that
-// no reader has. The checkpoint stays.
+// Omit removes the entities of some events from a chunk and from the later chunks of its batch, as
+// if they had not been observed: a later event would follow on one that no reader has. The
+// checkpoint stays.
 func (e *Engine) Omit(c *Chunk, events ...*event.Event) {
 	if c.batch.omit == nil {
 		c.batch.omit = map[string]bool{}
@@ -101,7 +99,7 @@ func (e *Engine) Omit(c *Chunk, events ...*event.Event) {
 	e.close(c)
 }
 
-// close leaves out what must be left out, adds the checkpoint and numbers all.
+// close removes omitted entities, adds the checkpoint and numbers the events.
 func (e *Engine) close(c *Chunk) {
 	b := c.batch
 	if len(b.omit) > 0 {
@@ -114,7 +112,7 @@ func (e *Engine) close(c *Chunk) {
 	b.index = c.first + uint64(len(c.Events)) - 1
 }
 
-// entityKey names what an event joins on to.
+// entityKey identifies the chain that an event belongs to.
 func entityKey(ev *event.Event) string {
 	if key := ev.ViewKey(); key != "" {
 		return key
@@ -122,7 +120,7 @@ func entityKey(ev *event.Event) string {
 	return ev.CESubject()
 }
 
-// Ack takes note that the stream holds a chunk.
+// Ack applies the events of a chunk that the stream has stored.
 func (e *Engine) Ack(c *Chunk) {
 	for i := range c.Events {
 		e.published.apply(&c.Events[i])

@@ -5,12 +5,11 @@ import (
 	"bpcc-nats/diff"
 )
 
-// maxPublishedIDs is how many chat messages are remembered as published. A
-// subscription shows the newest few, so that a message comes back only if newer
-// ones go.
+// maxPublishedIDs is how many ids of published chat messages are kept. A subscription shows the
+// newest few messages, so an older one comes back only if newer ones disappear.
 const maxPublishedIDs = 4096
 
-// publishedIDs remembers ids, the oldest of them only up to maxPublishedIDs.
+// publishedIDs keeps the last maxPublishedIDs ids.
 type publishedIDs struct {
 	known map[string]bool
 	order []string
@@ -30,11 +29,10 @@ func (p *publishedIDs) add(id string) {
 	}
 }
 
-// chatID names a message among those of all apps.
+// chatID identifies a message among those of all apps.
 func chatID(app, id string) string { return app + "/" + id }
 
-// chatEvents publishes the messages that were not published before, each once by
-// its id.
+// chatEvents publishes the messages that have not been published yet, by id.
 func (e *Engine) chatEvents(snap *diff.Snapshot, o Observation, gap bool) []event.Event {
 	var out []event.Event
 	for i, messages := range snap.Lists {
@@ -52,7 +50,7 @@ func (e *Engine) chatEvents(snap *diff.Snapshot, o Observation, gap bool) []even
 	return out
 }
 
-// chatMessage reads a message as far as privacy lets it be published.
+// chatMessage reads the fields of a message that privacy settings allow.
 func (e *Engine) chatMessage(id string, m map[string]string) event.ChatMessage {
 	text := func(field string) string {
 		if e.options.Redacted(field) {

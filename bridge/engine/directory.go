@@ -8,7 +8,7 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// The directories that a tenant has, as they stand in subjects.
+// Directories of a tenant, as named in subjects.
 const (
 	Teams        = "teams"
 	Services     = "services"
@@ -16,29 +16,28 @@ const (
 	Dispositions = "dispositions"
 )
 
-// directoryChunk is how many entries one event holds at the most, so that a
-// directory of any size stays below a server's limit on messages.
+// directoryChunk is the maximum number of entries in one event, so that a directory of any size
+// stays below the server's limit for messages.
 const directoryChunk = 500
 
-// DirectorySnapshot is one directory as the source gave it.
+// DirectorySnapshot is one directory as the source sent it.
 type DirectorySnapshot struct {
 	Directory string
 	Names     map[string]string // by id
-	// Sent and Received are when it was asked for and answered.
+	// Sent and Received are when the request was sent and its response received.
 	Sent, Received time.Time
 }
 
-// directoryPoll is what the source has shown of a directory.
+// directoryPoll is the state of the polls of a directory.
 type directoryPoll struct {
-	seen    time.Time // when the last listing was asked for
+	seen    time.Time // when the last listing was requested
 	fresh   bool      // listed since the start of this term
-	suspect bool      // the last listing lacked more than half, and was not believed
+	suspect bool      // the last listing lacked more than half, and was not published
 }
 
-// directoryEvents publishes what changed in the directories. The first sight of
-// one is a baseline, not a change; it is published again before the stream
-// expires it, so that whoever folds the events from the stream's start has the
-// whole.
+// directoryEvents publishes what changed in the directories. The first listing of one is a
+// baseline, not a change. The baseline is published again before it expires from the stream, so
+// that a consumer who folds the events from the stream's start has all entries.
 func (e *Engine) directoryEvents(snapshots []DirectorySnapshot) []event.Event {
 	var out []event.Event
 	for _, s := range snapshots {
@@ -58,8 +57,8 @@ func (e *Engine) directoryEvents(snapshots []DirectorySnapshot) []event.Event {
 	return out
 }
 
-// lostMajority reports whether a listing lacks more than half of what is known:
-// as with rows, once is not enough to be believed.
+// lostMajority reports whether a listing lacks more than half of the known entries. As with rows,
+// one such listing is not enough to publish that.
 func lostMajority(known, names map[string]string) bool {
 	missing := 0
 	for id := range known {
@@ -121,7 +120,7 @@ func splitChunk[T any](all []T) (head, tail []T) {
 
 func (e *Engine) directoryEvent(s DirectorySnapshot, d event.DirectoryData) event.Event {
 	d.Base, d.Kind = e.base(), s.Directory
-	// Consumers are promised arrays, not null.
+	// Consumers expect arrays, not null.
 	d.Added, d.Removed, d.Renamed = orEmpty(d.Added), orEmpty(d.Removed), orEmpty(d.Renamed)
 	return event.Event{Name: "directory.changed", Time: s.Received, Data: &d}
 }

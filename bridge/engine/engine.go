@@ -1,8 +1,6 @@
-// Package engine turns what polls of the source brought into events. It has no
-// clock, no network and no goroutine: time comes in with the observations, and
-// what it believes to be published moves only by [Engine.Ack] and
-// [Engine.Recover]. So the same observations give the same events, live or from
-// a recording.
+// Package engine turns polls of the source into events. It has no clock, no network and no
+// goroutine: time comes with the observations, and only [Engine.Ack] and [Engine.Recover] change
+// the published state. So the same observations give the same events, live or from a recording.
 package engine
 
 import (
@@ -17,67 +15,63 @@ import (
 	"bpcc-nats/diff"
 )
 
-// ErrPending is the error of an observation that a request is still under way.
+// ErrPending is the error of an observation made while a request is still pending.
 var ErrPending = errors.New("the source has not answered yet")
 
-// Options are what an engine needs to know. Times that are zero mean what their
-// comments say.
+// Options configure an engine. The comments say what a zero duration means.
 type Options struct {
-	// Tenant, Instance and Version stand in events.
+	// Tenant, Instance and Version are written into events.
 	Tenant, Instance, Version string
-	// Layout is that of the snapshots.
+	// Layout is the layout of the snapshots.
 	Layout *diff.Layout
 	// ChatApps are the plain app ids of Layout.Lists, by index.
 	ChatApps []string
-	// DisappearAfter is how many snapshots in a row a row must be missing from.
+	// DisappearAfter is the number of successive snapshots that a row must be missing from.
 	DisappearAfter int
-	// InterruptAfter is for how long the source may go unseen before the feed is
+	// InterruptAfter is how long the source may go without a good poll before the feed is
 	// interrupted.
 	InterruptAfter time.Duration
-	// EmptyHold and MassHold are how long a suddenly empty grid, and a sudden
-	// departure of more than half of a kind, must last to be believed; 0 is 30 s.
+	// EmptyHold and MassHold are how long an emptied grid, and a departure of more than half of a
+	// kind at once, must last until they are published; 0 is 30 s.
 	EmptyHold, MassHold time.Duration
-	// AvailabilityDebounce is how long availability must have changed to be
-	// published; AvailabilityUnknownAfter how long its checks must have failed to
-	// publish that it is unknown, 0 is 30 s.
+	// AvailabilityDebounce is how long availability must have changed until the change is
+	// published. AvailabilityUnknownAfter is how long its checks must have failed until it is
+	// published as unknown; 0 is 30 s.
 	AvailabilityDebounce, AvailabilityUnknownAfter time.Duration
-	// RebaselineAfter is after how long the whole of a directory is published
-	// again.
+	// RebaselineAfter is the interval at which a directory is published in full.
 	RebaselineAfter time.Duration
-	// Rules are the thresholds.
+	// Rules are the threshold rules.
 	Rules []rule.Rule
-	// Pseudonyms replace what tells who an agent is; nil replaces nothing.
+	// Pseudonyms replace what identifies an agent; nil replaces nothing.
 	Pseudonyms *event.Pseudonyms
-	// Redacted reports whether a field of chat messages must not be published;
-	// nil redacts none.
+	// Redacted reports whether a field of chat messages must not be published; nil redacts none.
 	Redacted func(field string) bool
 }
 
-// Observation is what one poll, or one tick without an answer, brought.
+// Observation is the result of one poll, or of one tick without a response.
 type Observation struct {
-	// Body is the answer, if Err is nil. It belongs to the engine until
-	// [Engine.ReclaimBody] gives it back.
+	// Body is the response, if Err is nil. The engine owns it until [Engine.ReclaimBody] returns
+	// it.
 	Body []byte
-	// Sent and Received are when the request was sent and its answer received.
+	// Sent and Received are when the request was sent and its response received.
 	Sent, Received time.Time
-	// Err is why there is no answer.
+	// Err is why there is no response.
 	Err error
-	// Cause is Err as feed.interrupted names it; "" if Err says nothing about why
-	// the source is not seen, as "not ready" does.
+	// Cause is Err as feed.interrupted names it; "" if Err does not explain why the source is not
+	// observed, such as "not ready".
 	Cause string
 	// At is when the poll ended.
 	At time.Time
-	// Availability and Directories are what was found out since the observation
-	// before.
+	// Availability and Directories are the results since the previous observation.
 	Availability []AvailabilityResult
 	Directories  []DirectorySnapshot
 }
 
-// Engine is one tenant's. It is not safe for concurrent use.
+// Engine is the engine of one tenant. It is not safe for concurrent use.
 type Engine struct {
 	options    Options
 	rules      rules
-	epoch      uint64 // this term's; 0 before Start
+	epoch      uint64 // of this term; 0 before Start
 	published  *published
 	observed   observed
 	reader     *event.AgentReader
@@ -85,26 +79,26 @@ type Engine struct {
 	lastWindow cachedWindow
 }
 
-// observed is what polls have shown since the start. It is lost with the term.
+// observed is the result of the polls since the start. It is lost with the term.
 type observed struct {
 	poll           uint64
-	until          time.Time // what polls showed until then is in the stream
+	until          time.Time // all changes up to then are in the stream
 	missingSince   time.Time
-	recoveredUntil time.Time // until when each entity was surely seen by the terms before
-	polledOnce     bool      // a good poll was seen
+	recoveredUntil time.Time // until when earlier terms have observed every entity
+	polledOnce     bool      // there was a good poll
 	blockedUntil   time.Time // until when the stream kept the bridge from polling
 	lastGoodPoll   time.Time // when the last good poll was received; before the first, the start
-	emptySince     time.Time // since when a grid is suddenly empty; zero = none is
-	currentBody    []byte    // of the last good poll: what the state reads its rows from
-	spareBody      []byte    // one that is not read any more once the batch is done with
-	lastFailure    error     // the last one since the last good poll that says why
+	emptySince     time.Time // since when a grid that had rows is empty; zero = none is
+	currentBody    []byte    // of the last good poll: the state refers to its rows
+	spareBody      []byte    // not read after the end of the batch
+	lastFailure    error     // the last one since the last good poll that has a cause
 	lastCause      string
 	availability   map[string]availabilityPoll
 	directories    map[string]directoryPoll
 	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet; zero = since the next good poll
 }
 
-// New makes an engine that believes nothing to be published.
+// New returns an engine without published state.
 func New(o Options) *Engine {
 	if o.EmptyHold == 0 {
 		o.EmptyHold = 30 * time.Second
@@ -126,12 +120,12 @@ func New(o Options) *Engine {
 	}
 }
 
-// Recover takes note of an event that the stream holds, before [Engine.Start].
-// Events of one entity must come in the order of the stream; what an event
-// replaces need not come at all. The engine keeps the event's data.
+// Recover applies an event that the stream holds, before [Engine.Start]. Events of one entity must
+// come in the order of the stream. Events that a later one replaces may be missing. The engine
+// keeps the event's data.
 func (e *Engine) Recover(ev *event.Event) { e.published.apply(ev) }
 
-// Resume makes an engine that continues after another one as after a restart.
+// Resume returns an engine that continues from another one as after a restart.
 func (e *Engine) Resume(o Options) *Engine {
 	next := New(o)
 	p := *e.published
@@ -146,7 +140,7 @@ func (e *Engine) Resume(o Options) *Engine {
 	return next
 }
 
-// Start begins a term and publishes that.
+// Start begins a term and returns the batch that publishes it.
 func (e *Engine) Start(now time.Time) *Batch {
 	p, o := e.published, &e.observed
 	e.epoch = p.epoch + 1
@@ -162,12 +156,12 @@ func (e *Engine) Start(now time.Time) *Batch {
 		o.directories[kind] = directoryPoll{seen: d.time}
 	}
 	b := e.batch(now)
-	b.status = event.StatusInterrupted // until the first good poll, the source is not seen
+	b.status = event.StatusInterrupted // until the first good poll
 	b.add(e.feedEvent(event.Started, now, event.FeedData{Version: e.options.Version}))
 	return b
 }
 
-// Stop ends the term.
+// Stop ends the term and returns the batch that publishes it.
 func (e *Engine) Stop(now time.Time, reason string) *Batch {
 	e.observed.poll++
 	b := e.batch(now)
@@ -176,7 +170,7 @@ func (e *Engine) Stop(now time.Time, reason string) *Batch {
 	return b
 }
 
-// OnPoll is one poll: response → rows → changes → events.
+// OnPoll processes one poll: response → rows → changes → events.
 func (e *Engine) OnPoll(o Observation) *Batch {
 	e.observed.poll++
 	b := e.batch(o.At)
@@ -210,7 +204,7 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 	return b
 }
 
-// OnTick is a tick during which the source has not answered yet.
+// OnTick processes a tick during which the source has not responded yet.
 func (e *Engine) OnTick(o Observation) *Batch {
 	e.observed.poll++
 	b := e.batch(o.At)
@@ -233,7 +227,7 @@ func (e *Engine) withoutSnapshot(b *Batch, o Observation) {
 	b.add(e.availabilityEvents(o.Availability)...)
 }
 
-// batch begins a batch that leaves the feed as it is.
+// batch returns a new batch that does not change the status of the feed.
 func (e *Engine) batch(at time.Time) *Batch {
 	return &Batch{
 		poll: e.observed.poll, at: at, status: e.published.status,
@@ -241,13 +235,13 @@ func (e *Engine) batch(at time.Time) *Batch {
 	}
 }
 
-// compare reads the snapshot and compares it with what is published.
+// compare parses the snapshot and compares it with the published state.
 func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes, error) {
 	if o.Err != nil {
 		return nil, nil, o.Err
 	}
 	seen, state, layout := &e.observed, &e.published.state, e.options.Layout
-	seen.spareBody = o.Body // unless the state takes it
+	seen.spareBody = o.Body // unless the state keeps it
 	snap, err := state.Parse(layout, o.Body)
 	if err != nil {
 		return nil, nil, err
@@ -276,15 +270,14 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	return snap, changes, err
 }
 
-// EndsGap reports whether a good poll received at that time ends a time without
-// sight: the first after a start, after an interruption, or later than the feed
-// may go unseen.
+// EndsGap reports whether a good poll received at that time ends a gap: the first poll after a
+// start, after an interruption, or after more than InterruptAfter.
 func (e *Engine) EndsGap(received time.Time) bool {
 	o := &e.observed
 	return !o.until.IsZero() && (!o.polledOnce || e.published.cause != "" || received.Sub(o.lastGoodPoll) > e.options.InterruptAfter)
 }
 
-// missing is since when rows are missing whose departure is not believed yet.
+// missing returns since when rows are missing that are not published as disappeared yet.
 func (e *Engine) missing() time.Time {
 	since, any := e.published.state.MissingSince()
 	if any && since.IsZero() {
@@ -293,14 +286,14 @@ func (e *Engine) missing() time.Time {
 	return since
 }
 
-// problems says what is wrong with a snapshot that is used all the same.
+// problems lists what is wrong with a snapshot that is used nevertheless.
 func (e *Engine) problems(snap *diff.Snapshot) []string {
 	var out []string
 	if snap.Unnamed > 0 {
-		out = append(out, fmt.Sprintf("%d row(s) without a key skipped: is BRIDGE_AGENT_KEY right?", snap.Unnamed))
+		out = append(out, fmt.Sprintf("%d row(s) without a key skipped; check BRIDGE_AGENT_KEY", snap.Unnamed))
 	}
 	if snap.Duplicates > 0 {
-		out = append(out, fmt.Sprintf("%d row(s) with the key of another skipped", snap.Duplicates))
+		out = append(out, fmt.Sprintf("%d row(s) with a duplicate key skipped", snap.Duplicates))
 	}
 	if snap.Oversized > 0 {
 		out = append(out, fmt.Sprintf("%d row(s) with a key of more than 512 bytes skipped", snap.Oversized))
@@ -316,33 +309,32 @@ func (e *Engine) problems(snap *diff.Snapshot) []string {
 	return out
 }
 
-// NeedsCommit reports whether a batch must go out now: it has events, or the
-// status of the feed changes.
+// NeedsCommit reports whether a batch must be committed now: it has events, or the status of the
+// feed changes.
 func (e *Engine) NeedsCommit(b *Batch) bool {
 	return len(b.pending) > 0 || b.status != e.published.status
 }
 
-// Skip takes note of a batch that need not go out: what its poll saw is what the
-// stream holds, so that the next change happened after it.
+// Skip ends a batch that is not committed. The stream already holds what its poll showed, so the
+// next change happened after it.
 func (e *Engine) Skip(b *Batch) {
 	e.observed.until, e.observed.missingSince = b.observedUntil, b.missingSince
 	e.published.state.Release()
 }
 
-// Blocked takes note that the stream kept the bridge from polling until now: that
-// time without sight is not the source's fault.
+// Blocked records that the stream kept the bridge from polling until now: the gap is not the
+// source's fault.
 func (e *Engine) Blocked(until time.Time) { e.observed.blockedUntil = until }
 
-// ReclaimBody gives the memory of a body that is not read any more, nil if there
-// is none. The batch of the last observation must be done with.
+// ReclaimBody returns the memory of a body that is not read any more, nil if there is none. The
+// batch of the last observation must be finished.
 func (e *Engine) ReclaimBody() []byte {
 	free := e.observed.spareBody
 	e.observed.spareBody = nil
 	return free
 }
 
-// KnownAvailability lists the services whose published availability is true or
-// false.
+// KnownAvailability lists the services whose published availability is true or false.
 func (e *Engine) KnownAvailability() []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(e.published.availability)) {
@@ -353,25 +345,25 @@ func (e *Engine) KnownAvailability() []string {
 	return names
 }
 
-// Stats is what an engine knows, for health and metrics.
+// Stats is the state of an engine for health and metrics.
 type Stats struct {
 	Epoch, Poll uint64
-	// Status is the feed's, as published.
+	// Status is the published status of the feed.
 	Status string
 	// Cause is that of the open interruption, "" if none is open.
 	Cause string
-	// ObservedUntil is until when all changes are in the stream; zero if never.
+	// ObservedUntil is until when all changes are in the stream; zero if there was no good poll.
 	ObservedUntil time.Time
-	// Entities counts the present ones by kind of the layout.
+	// Entities counts the present entities by kind of the layout.
 	Entities map[diff.Kind]int
 	// Firing counts the thresholds that are raised.
 	Firing map[FiringRule]int
 }
 
-// FiringRule is a rule by which thresholds are raised.
+// FiringRule identifies the rule of a firing threshold.
 type FiringRule struct{ Rule, Severity string }
 
-// Stats tells what the engine knows now.
+// Stats returns the present state.
 func (e *Engine) Stats() Stats {
 	s := Stats{
 		Epoch: e.epoch, Poll: e.observed.poll, Status: e.published.status, Cause: e.published.cause,
@@ -386,5 +378,5 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// Status is that of the feed, as published.
+// Status is the published status of the feed.
 func (e *Engine) Status() string { return e.published.status }

@@ -11,11 +11,11 @@ import (
 	"bpcc-nats/diff"
 )
 
-// interruption publishes, once, that the source has been silent for too long.
+// interruption publishes, once, that there was no good poll for too long.
 func (e *Engine) interruption(o Observation) []event.Event {
 	seen := &e.observed
-	// "Not ready" and "no answer yet" are what a source does on its way back
-	// from the failure that is to be named.
+	// "Not ready" and "no answer yet" are how a source recovers from the failure that the event
+	// must name.
 	if seen.lastFailure == nil || o.Cause != "" {
 		seen.lastFailure, seen.lastCause = o.Err, o.Cause
 	}
@@ -33,10 +33,10 @@ func (e *Engine) interruption(o Observation) []event.Event {
 	return []event.Event{e.feedEvent(event.Interrupted, o.At, event.FeedData{Cause: cause, Error: seen.lastFailure.Error()})}
 }
 
-// causeSource is the cause of an interruption of which nothing better is known.
+// causeSource is the cause of an interruption without a known cause.
 const causeSource = "source"
 
-// snapshotCause is the cause of an interruption by answers that cannot be used.
+// snapshotCause is the cause of an interruption by responses that cannot be used.
 func snapshotCause(err error) string {
 	switch {
 	case errors.Is(err, diff.ErrForeign):
@@ -49,7 +49,7 @@ func snapshotCause(err error) string {
 	return causeSource
 }
 
-// resumption publishes that an interruption is over, and its width.
+// resumption publishes that an interruption is over, and the window of the gap.
 func (e *Engine) resumption(o Observation) []event.Event {
 	if e.published.cause == "" {
 		return nil
@@ -57,8 +57,8 @@ func (e *Engine) resumption(o Observation) []event.Event {
 	return []event.Event{e.resumed(o, e.published.cause, false)}
 }
 
-// backfilledInterruption publishes a time without sight that could not be
-// published while it lasted: no bridge was running, or the stream took nothing.
+// backfilledInterruption publishes a gap that could not be published while it lasted: no bridge was
+// running, or the stream was not writable.
 func (e *Engine) backfilledInterruption(o Observation, gap bool) []event.Event {
 	if !gap || e.published.cause != "" || o.Received.Sub(e.observed.until) <= e.options.InterruptAfter {
 		return nil
@@ -82,14 +82,14 @@ func (e *Engine) base() event.Base {
 	return event.Base{Tenant: e.options.Tenant, Poll: e.observed.poll}
 }
 
-// feedEvent makes an event about the feed itself.
+// feedEvent returns an event about the feed itself.
 func (e *Engine) feedEvent(name string, now time.Time, d event.FeedData) event.Event {
 	d.Base, d.Epoch, d.Instance, d.ObservedUntil = e.base(), e.epoch, e.options.Instance, event.Floor(e.observed.until)
 	return event.Event{Name: name, Time: now, Data: &d}
 }
 
-// checkpoint closes a part of a batch. Only the last part moves the watermark:
-// before it, not all of what was seen is stored.
+// checkpoint returns the event that closes a part of a batch. Only the last part advances the
+// watermark: before it, some of the observed changes are not stored.
 func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) event.Event {
 	p, o := e.published, &e.observed
 	d := &event.CheckpointData{
@@ -128,8 +128,8 @@ func entityDelta(name string, kind diff.Kind) int {
 	return 0
 }
 
-// StaleCheckpoint is what readers of the view find when this bridge has died
-// after what it has published so far. Its index is the one that no batch uses.
+// StaleCheckpoint is the checkpoint that the server publishes to the view if this bridge stops
+// without a word. Its index is one that no batch uses.
 func (e *Engine) StaleCheckpoint(now time.Time) event.Event {
 	b := e.batch(now)
 	b.status = event.StatusStale

@@ -8,24 +8,23 @@ import (
 	"bpcc-nats/diff"
 )
 
-// pendingEvent is an event that is yet to be built. A poll may bring ten thousand
-// of them, so those about rows are built chunk by chunk, in memory that the next
-// chunk uses again.
+// pendingEvent is an event that is not built yet. A poll may have ten thousand of them, so those
+// about rows are built chunk by chunk, in memory that the next chunk uses again.
 type pendingEvent struct {
-	built *event.Event // one that is built already; nil = it comes of a change
+	built *event.Event // already built; nil = built from a change
 
 	change    int32  // index of the batch's changes
-	revision  uint64 // the last one of the entity, if the state knows it
+	revision  uint64 // the last one of the entity, if the state has it
 	part      agentPart
 	both      bool // the other part of the agent's change is published too
-	reentered bool // the state was entered again, unseen
+	reentered bool // the state was left and entered again between two polls
 }
 
-// agentPart is which part of an agent's change an event publishes.
+// agentPart is the part of an agent's change that an event publishes.
 type agentPart uint8
 
 const (
-	wholeRow   agentPart = iota // no agent's change
+	wholeRow   agentPart = iota // not a change of an agent
 	agentState                  // the state, and the clocks with it
 	agentStats                  // all else
 )
@@ -33,7 +32,7 @@ const (
 // addChanges adds the events of a snapshot's changes of one kind, in their order.
 func (e *Engine) addChanges(b *Batch, kind diff.Kind) {
 	changes := b.changes
-	// Whatever a counter's drop shows of the daily reset holds for all clocks.
+	// A reset that any counter shows applies to all clocks.
 	clocksCount := kind == event.Agent && showsReentry(changes) && !showsReset(changes)
 	for i := range changes.Len() {
 		switch {
@@ -46,9 +45,9 @@ func (e *Engine) addChanges(b *Batch, kind diff.Kind) {
 	}
 }
 
-// addAgentChange adds one agent's change: a state and statistics that change in
-// one poll are two events, state first, whose images join without a seam. An
-// agent that left its state and came back unseen has changed state too.
+// addAgentChange adds the events of one agent's change. A state and statistics that change in one
+// poll are two events, state first, whose images follow on each other. An agent that left its state
+// and came back between two polls has changed state too.
 func (e *Engine) addAgentChange(b *Batch, i int, reentered bool) {
 	stats, n := b.changes.Stats(i), 0
 	for _, name := range stats {
@@ -69,31 +68,31 @@ func (e *Engine) addAgentChange(b *Batch, i int, reentered bool) {
 	}
 }
 
-// builder builds pending events. What it has built is good until it builds again.
+// builder builds pending events. Its results are valid until it builds again.
 type builder struct {
 	events []event.Event
 	agents []agentEvent
 	change diff.Change
-	loaded int32 // which of the batch's changes that is, and one more; 0 = none
+	loaded int32 // index of that change in the batch, plus one; 0 = none
 	split  agentSplit
 }
 
-// agentEvent is the data of an event about an agent, and room for its states.
+// agentEvent is the data of an event about an agent, with memory for its states.
 type agentEvent struct {
 	event.AgentData
 	from, to event.AgentState
 }
 
-// agentSplit is an agent's change, as it is published in one event or two.
+// agentSplit is an agent's change, split into one event or two.
 type agentSplit struct {
 	known        bool
 	state, stats []string
-	// intermediate, if there are two, is the image after the state has changed and
-	// before the statistics have. The clocks are published with the state.
+	// intermediate, if there are two events, is the image after the state changed and before the
+	// statistics did. The clocks are published with the state.
 	intermediate diff.Image
 }
 
-// build builds events of a batch, with room for one more.
+// build builds events of a batch, with capacity for one more.
 func (e *Engine) build(b *Batch, pending []pendingEvent) []event.Event {
 	s := &e.builder
 	s.events = slices.Grow(s.events[:0], len(pending)+1)
@@ -116,14 +115,14 @@ func (e *Engine) build(b *Batch, pending []pendingEvent) []event.Event {
 	return s.events
 }
 
-// load makes the change of a pending event whole, once for both of its events.
+// load builds the change of a pending event, once for both of its events.
 func (s *builder) load(b *Batch, p *pendingEvent) {
 	if s.loaded != p.change+1 {
 		s.change, s.loaded, s.split = b.changes.At(int(p.change)), p.change+1, agentSplit{}
 	}
 }
 
-// verb is that of the event.
+// verb returns the verb of the event.
 func (p *pendingEvent) verb(c *diff.Change) string {
 	switch {
 	case c.Op != diff.Changed:
@@ -134,8 +133,8 @@ func (p *pendingEvent) verb(c *diff.Change) string {
 	return "stats_changed"
 }
 
-// publishedOp is what is published to have happened to an entity. Totals of an app
-// id newly asked for were there before: a state, not a change.
+// publishedOp is the Op under which a change is published. Totals of an app id that was not
+// subscribed before already existed: they are observed, they have not appeared.
 func publishedOp(c *diff.Change) diff.Op {
 	if c.Kind == event.Totals && c.Op == diff.Appeared {
 		return diff.Observed
@@ -143,7 +142,7 @@ func publishedOp(c *diff.Change) diff.Op {
 	return c.Op
 }
 
-// eventName is kind and verb, for the most frequent ones without making a text.
+// eventName joins kind and verb, without an allocation for the most frequent ones.
 func eventName(kind diff.Kind, verb string) string {
 	switch {
 	case kind == event.Agent && verb == "state_changed":
@@ -156,7 +155,7 @@ func eventName(kind diff.Kind, verb string) string {
 	return string(kind) + "." + verb
 }
 
-// entityBase begins the data of an event about a row.
+// entityBase returns the beginning of the data of an event about a row.
 func (e *Engine) entityBase(b *Batch, p *pendingEvent) event.EntityBase {
 	c := &e.builder.change
 	op := publishedOp(c)
@@ -173,17 +172,17 @@ func (e *Engine) entityBase(b *Batch, p *pendingEvent) event.EntityBase {
 	return d
 }
 
-// window bounds a change that this poll shows.
+// window returns the window of a change that this poll shows.
 func (e *Engine) window(op diff.Op, seenUntil, by time.Time) event.Window {
 	after := e.observed.until
 	switch {
 	case op == diff.Observed:
 		after = time.Time{}
-	case op == diff.Appeared: // the poll before did not show it
+	case op == diff.Appeared: // the previous poll did not show it
 	case seenUntil.IsZero():
 		after = e.observed.recoveredUntil // last seen in an earlier term
 	default:
-		after = seenUntil // the poll before, unless that did not show it
+		after = seenUntil // the last poll that showed it
 	}
 	// Most changes of a poll share their window.
 	if last := &e.lastWindow; last.window.By.IsZero() || last.after != after || last.by != by {
@@ -192,13 +191,13 @@ func (e *Engine) window(op diff.Op, seenUntil, by time.Time) event.Window {
 	return e.lastWindow.window
 }
 
-// cachedWindow is a window and the instants that bound it.
+// cachedWindow is a window and the times that bound it.
 type cachedWindow struct {
 	after, by time.Time
 	window    event.Window
 }
 
-// agentData builds the data of an event about an agent.
+// agentData returns the data of an event about an agent.
 func (e *Engine) agentData(b *Batch, p *pendingEvent) event.Data {
 	s := &e.builder
 	s.agents = append(s.agents, agentEvent{})
@@ -250,7 +249,7 @@ func (s *builder) splitAgent(p *pendingEvent) *agentSplit {
 	return split
 }
 
-// rowData builds the data of an event about a service or about totals.
+// rowData returns the data of an event about a service or about totals.
 func (e *Engine) rowData(b *Batch, p *pendingEvent) event.Data {
 	base, c := e.entityBase(b, p), &e.builder.change
 	reset := droppedCounters(c.Before, c.After)
@@ -260,7 +259,7 @@ func (e *Engine) rowData(b *Batch, p *pendingEvent) event.Data {
 	return &event.TotalsData{EntityBase: base, App: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: reset}
 }
 
-// partition puts the names that are first before the others, in their order.
+// partition moves the names for which first holds before the others, in their order.
 func partition(names []string, first func(string) bool) (yes, no []string) {
 	n := 0
 	for _, name := range names {

@@ -7,21 +7,20 @@ import (
 	"bpcc-nats/diff"
 )
 
-// published is what the stream holds of a tenant, folded event by event. Nothing
-// but apply writes to it, so that a restart, which folds the stream again, comes
-// to the same.
+// published is the state of a tenant that the stream holds, folded event by event. apply alone
+// writes to it, so a restart, which folds the stream again, gives the same state.
 type published struct {
 	epoch         uint64 // the largest of all events
 	poll          uint64 // of the last checkpoint
-	status        string // likewise
+	status        string // of the last checkpoint
 	checkpoint    string // its id, "" if there is none
 	cause         string // of the open feed.interrupted, "" if none is open
 	observedUntil time.Time
-	missingSince  time.Time // when the first of the rows was last seen that are missing, not yet believed; zero = none
+	missingSince  time.Time // when the first of the missing rows, not yet published as disappeared, was last seen; zero = none
 	observing     map[diff.Kind]bool
 
 	state        diff.State        // the image and the revision of every present row
-	revisions    map[string]uint64 // by view key, of what state does not hold
+	revisions    map[string]uint64 // by view key, of entities that state does not hold
 	availability map[string]publishedAvailability
 	directories  map[string]publishedDirectory
 	chat         publishedIDs
@@ -34,10 +33,10 @@ type publishedAvailability struct {
 	time  time.Time
 }
 
-// publishedDirectory is a directory as its events give it.
+// publishedDirectory is a directory, folded from its events.
 type publishedDirectory struct {
 	names    map[string]string // by id
-	baseline time.Time         // when the whole of it was last published
+	baseline time.Time         // when it was last published in full
 	time     time.Time         // of the last event
 }
 
@@ -48,8 +47,8 @@ func newPublished() *published {
 	}
 }
 
-// apply takes note of an event that the stream holds. Events of one entity must
-// come in the order of the stream; what an event replaces need not come at all.
+// apply applies an event that the stream holds. Events of one entity must come in the order of the
+// stream. Events that a later one replaces may be missing.
 func (p *published) apply(e *event.Event) {
 	p.epoch = max(p.epoch, e.ID.Epoch)
 	switch d := e.Data.(type) {
@@ -89,7 +88,7 @@ func (p *published) apply(e *event.Event) {
 }
 
 func (p *published) applyImage(e *event.Event, kind diff.Kind, id string, after diff.Image, revision uint64) {
-	if after.IsZero() { // the row is gone, and may come back
+	if after.IsZero() { // the row may come back
 		p.state.Set(kind, id, after, 0)
 		p.revisions[e.ViewKey()] = revision
 		return
@@ -105,8 +104,8 @@ func (p *published) applyAvailability(e *event.Event, d *event.AvailabilityObser
 	p.availability[d.Service] = publishedAvailability{d.Available, e.Time}
 }
 
-// applyDirectory folds an event into its directory, as any consumer would. What
-// came before the oldest baseline has left the stream, and the rest is of no use.
+// applyDirectory applies an event to its directory, as any consumer would. The events before the
+// oldest baseline have left the stream, and what remains of them is of no use.
 func (p *published) applyDirectory(e *event.Event, d *event.DirectoryData) {
 	known := p.directories[d.Kind]
 	if !d.Baseline && known.names == nil {
@@ -131,7 +130,7 @@ func (p *published) applyDirectory(e *event.Event, d *event.DirectoryData) {
 	p.directories[d.Kind] = known
 }
 
-// Published is a copy of what the stream holds of a tenant, for comparison.
+// Published is a copy of the published state of a tenant, for comparison.
 type Published struct {
 	Epoch, Poll               uint64
 	Status, Checkpoint, Cause string
@@ -139,15 +138,15 @@ type Published struct {
 	MissingSince              time.Time
 	Observing                 map[diff.Kind]bool
 	Images                    map[string]diff.Image // by kind/id
-	ImageRevisions            map[string]uint64     // likewise
-	Revisions                 map[string]uint64     // by view key, of all else
+	ImageRevisions            map[string]uint64     // by kind/id
+	Revisions                 map[string]uint64     // by view key, of all other entities
 	Availability              map[string]*bool      // by service
 	Directories               map[string]map[string]string
 	Chat                      []string
 	Firing                    map[string]event.ThresholdData // by rule/kind/id
 }
 
-// Published copies what the engine believes to be published.
+// Published copies the published state.
 func (e *Engine) Published() Published {
 	p := e.published
 	out := Published{

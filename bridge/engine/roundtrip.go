@@ -10,14 +10,14 @@ import (
 	"bpcc-nats/diff"
 )
 
-// roundTripTolerance allows for whole seconds on both ends of state_duration, and
-// for the instant of the sample inside the request.
+// roundTripTolerance allows for the whole seconds of both values of state_duration, and for the
+// unknown time of the sample within the request.
 const roundTripTolerance = 2 * time.Second
 
-// reentryTest makes the test for an agent that left its state and came back to it
-// between two polls: the clock of the state has gone back, or is younger than
-// the poll before. It is not asked over a gap, nor when the source served the
-// same body again, nor where the daily reset has set clocks back.
+// reentryTest returns the test for an agent that left its state and came back to it between two
+// polls: the clock of the state went back, or is younger than the previous poll. It returns nil
+// over a gap, when the source sent the same body again, and when the daily reset has set clocks
+// back.
 func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 	elapsed := o.Sent.Sub(e.observed.lastGoodPoll)
 	restarted := func(before, after time.Duration) bool {
@@ -39,8 +39,8 @@ func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 	}
 }
 
-// droppedCounters names the counters of the day that have dropped: the tenant's
-// daily reset. Averages, ratios and shares may drop at any time.
+// droppedCounters names the daily counters that have dropped: the tenant's daily reset. Averages,
+// ratios and shares may drop at any time.
 func droppedCounters(before, after diff.Image) []string {
 	var names []string
 	for name, texts := range diff.Pairs(before, after) {
@@ -59,7 +59,7 @@ func droppedCounters(before, after diff.Image) []string {
 	return names
 }
 
-// isDailyCounter reports whether a statistic counts through the day.
+// isDailyCounter reports whether a statistic is a counter that the tenant resets daily.
 func isDailyCounter(name string) bool {
 	return (strings.HasSuffix(name, "_per_day") || strings.HasPrefix(name, "agent_total_")) &&
 		!strings.Contains(name, "average") && !strings.Contains(name, "ratio") && !strings.Contains(name, "percent")
@@ -75,7 +75,7 @@ func showsReset(changes *diff.Changes) bool {
 	return false
 }
 
-// showsReentry reports whether one of the changes may be a round trip.
+// showsReentry reports whether one of the changes may be a reentry.
 func showsReentry(changes *diff.Changes) bool {
 	for i := range changes.Len() {
 		if changes.Reentry(i) {
@@ -85,8 +85,8 @@ func showsReentry(changes *diff.Changes) bool {
 	return false
 }
 
-// sameState reports whether an agent's state is the same in other words: "" and "0"
-// both say logged out. Of the statistics that differ, n are of the state.
+// sameState reports whether an agent's state is the same in other texts: "" and "0" both mean
+// logged out. Of the statistics that differ, n are of the state.
 func (e *Engine) sameState(changes *diff.Changes, i int, stats []string, n int) bool {
 	if n > 1 || !changes.ShortTexts(i) || !slices.Contains(stats, event.ACDState) || !changes.EntityView(i).OneOf(event.ACDState, event.LoggedOutTexts()) {
 		return false

@@ -13,7 +13,7 @@ import (
 	"bpcc-nats/diff"
 )
 
-// alertKey is a rule on one entity. As in Prometheus, it is pending while its
+// alertKey identifies a rule on one entity. As in Prometheus, an alert is pending while its
 // condition holds and has not held for long enough, and then fires.
 type alertKey struct {
 	rule   string
@@ -24,7 +24,7 @@ func (k alertKey) compare(other alertKey) int {
 	return strings.Compare(k.rule+"/"+k.entity.ID, other.rule+"/"+other.entity.ID)
 }
 
-// rules are the thresholds and what they match.
+// rules are the threshold rules and what they match.
 type rules struct {
 	all     []rule.Rule
 	matches []*regexp.Regexp
@@ -38,13 +38,13 @@ func newRules(all []rule.Rule) rules {
 	return r
 }
 
-// index finds the rule of an alert, -1 if there is none any more.
+// index returns the index of an alert's rule, -1 if the rule was removed.
 func (r *rules) index(key alertKey) int {
 	return slices.IndexFunc(r.all, func(r rule.Rule) bool { return r.Name == key.rule && string(r.Kind) == key.entity.Kind })
 }
 
-// thresholdEvents evaluates the rules over the latest images of what has changed
-// and of what is pending or fires. The rest would give what it gave before.
+// thresholdEvents evaluates the rules on the latest images of the entities that have changed, are
+// pending or are firing. For all others the result is the same as before.
 func (e *Engine) thresholdEvents(o Observation, gap bool) []event.Event {
 	if len(e.rules.all) == 0 && len(e.published.firing) == 0 {
 		return nil
@@ -67,7 +67,7 @@ func (e *Engine) thresholdEvents(o Observation, gap bool) []event.Event {
 	return out
 }
 
-// restartPending lets conditions that hold begin to hold now: a time without sight
+// restartPending lets conditions that hold begin to hold now: the time of a gap
 // does not count. They stay pending, for a row that has not changed is evaluated for
 // no other reason.
 func (e *Engine) restartPending() {
@@ -76,7 +76,7 @@ func (e *Engine) restartPending() {
 	}
 }
 
-// evaluateRule gives the events of one rule, in order of its entities.
+// evaluateRule returns the events of one rule, in order of its entities.
 func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.Event {
 	r, state := &e.rules.all[i], &e.published.state
 	var out []event.Event
@@ -105,8 +105,8 @@ func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.E
 	return out
 }
 
-// evaluateOne reports whether a rule raises or clears on an entity now, and the
-// event. Only the pending alerts move; what fires follows the acknowledgement.
+// evaluateOne reports whether a rule raises or clears on an entity now, and returns the event. It
+// changes only the pending alerts; the firing ones change when the event is acknowledged.
 func (e *Engine) evaluateOne(i int, latest diff.EntityView, now time.Time) (event.Event, bool) {
 	r := &e.rules.all[i]
 	text := latest.Text(r.Stat)
@@ -147,7 +147,7 @@ func (e *Engine) evaluateOne(i int, latest diff.EntityView, now time.Time) (even
 	return event.Event{Name: event.ThresholdRaised, Time: now, Data: d}, true
 }
 
-// appliesTo reports whether a rule is about entities that look like this.
+// appliesTo reports whether a rule applies to an entity with this image.
 func appliesTo(r *rule.Rule, latest diff.EntityView) bool {
 	for stat, texts := range r.When {
 		if !slices.Contains(texts, latest.Text(stat)) {
@@ -163,7 +163,7 @@ func thresholdData(r *rule.Rule, key alertKey, value string, c rule.Condition) *
 	}
 }
 
-// resolveOrphans clears what fires on entities or by rules that are no more.
+// resolveOrphans clears the alerts whose entity or rule no longer exists.
 func (e *Engine) resolveOrphans(alerts []alertKey, now time.Time) []event.Event {
 	var out []event.Event
 	for _, key := range alerts {

@@ -14,26 +14,24 @@ import (
 type AgentData struct {
 	EntityBase
 	Agent AgentRef `json:"agent"`
-	// From is the state before, To the state after; nil where the event says
-	// nothing of it.
+	// From is the previous state, To the new one; nil where the event does not contain it.
 	From *AgentState `json:"from,omitempty"`
 	To   *AgentState `json:"to,omitempty"`
-	// Since is when the present state began, in whole seconds: the time of the
-	// response less state_duration. Zero where that column is not known.
+	// Since is when the present state began, in whole seconds: the time of the response minus
+	// state_duration. It is zero where that column is not known.
 	Since time.Time `json:"since,omitzero"`
-	// Reentered reports a round trip that no poll saw: the same state, entered
-	// again.
+	// Reentered reports whether the agent left the state and entered it again between two polls.
 	Reentered bool `json:"reentered,omitempty"`
 	// Changed names the statistics that differ.
 	Changed []string `json:"changed,omitzero"`
-	// Before and After are whole images: statistic to the exact text of the source.
+	// Before and After are images: statistic to the exact text of the source.
 	Before diff.Image `json:"before,omitzero"`
 	After  diff.Image `json:"after,omitzero"`
-	// Reset names the counters of the day that dropped.
+	// Reset names the daily counters that dropped.
 	Reset []string `json:"reset,omitempty"`
 }
 
-// AgentRef says who an agent is, as far as the subscription asks for it.
+// AgentRef identifies an agent, as far as the subscription allows.
 type AgentRef struct {
 	// ID is the value of the column that BRIDGE_AGENT_KEY names.
 	ID      string `json:"id"`
@@ -44,21 +42,21 @@ type AgentRef struct {
 	Team string `json:"team,omitempty"`
 }
 
-// AgentState is what an agent does.
+// AgentState is the state of an agent.
 type AgentState struct {
-	// State is acd_state, or [LoggedOut] where the source shows none.
+	// State is acd_state, or [LoggedOut] where the source has none.
 	State string `json:"state,omitempty"`
 	// NextState is acd_next_state.
 	NextState string `json:"next_state,omitempty"`
-	// Reason is that of the state, such as why an agent is not ready.
+	// Reason is the reason of the state, such as why an agent is not ready.
 	Reason string `json:"reason,omitempty"`
 }
 
-// LoggedOut is the published word for the state that the source leaves empty.
+// LoggedOut is the published value of a state that the source leaves empty.
 const LoggedOut = "logged_out"
 
-// loggedOutTexts are the texts by which the source says that an agent is logged
-// out. "0" is how an old client of the vendor shows none.
+// loggedOutTexts are the texts of acd_state for an agent who is logged out. Old clients of the
+// vendor show "0" for none.
 var loggedOutTexts = [...]string{"", "0"}
 
 // LoggedOutTexts lists the texts of acd_state that mean [LoggedOut].
@@ -77,40 +75,38 @@ var stateStats = [...]string{ACDState, "acd_next_state", "reason"}
 // IsStateStat reports whether a change of the statistic is a change of state.
 func IsStateStat(name string) bool { return slices.Contains(stateStats[:], name) }
 
-// agentStats are the statistics that events name beside an agent's image, those
-// of its state first.
+// agentStats are the statistics that events contain in addition to an agent's image, those of the
+// state first.
 var agentStats = [...]string{
 	ACDState, "acd_next_state", "reason", StateDuration,
 	"login_id", "user_id", "first_last_name", "last_first_name", "team_name",
 }
 
-// AgentReader reads an agent's state and names out of images. It is not safe for
-// concurrent use.
+// AgentReader reads an agent's state and names from images. It is not safe for concurrent use.
 type AgentReader struct {
 	stateAndNames, stateOnly diff.Selection
 	texts                    [len(agentStats)]string
 }
 
-// NewAgentReader makes a reader.
+// NewAgentReader returns a reader.
 func NewAgentReader() *AgentReader {
 	return &AgentReader{stateAndNames: diff.NewSelection(agentStats[:]...), stateOnly: diff.NewSelection(stateStats[:]...)}
 }
 
-// Read gives an agent's state, its names, and for how long it has been in its
-// state, as the source writes that. An image without acd_state says nothing of
-// the state.
+// Read returns an agent's state and names, and the text of state_duration. The state of an image
+// without acd_state is zero.
 func (r *AgentReader) Read(id string, m diff.Image) (s AgentState, ref AgentRef, stateDuration string) {
 	known := r.stateAndNames.Read(m, r.texts[:])
 	t := &r.texts
 	return r.normalize(known), AgentRef{ID: id, LoginID: t[4], UserID: t[5], Name: cmp.Or(t[6], t[7]), Team: t[8]}, t[3]
 }
 
-// State is an agent's state alone.
+// State returns an agent's state alone.
 func (r *AgentReader) State(m diff.Image) AgentState {
 	return r.normalize(r.stateOnly.Read(m, r.texts[:len(stateStats)]))
 }
 
-// normalize is the state of which the texts are read, in published words.
+// normalize returns the state that was read, in published values.
 func (r *AgentReader) normalize(known uint64) AgentState {
 	s := AgentState{r.texts[0], r.texts[1], r.texts[2]}
 	if known&1 != 0 && slices.Contains(loggedOutTexts[:], s.State) {
@@ -119,8 +115,7 @@ func (r *AgentReader) normalize(known uint64) AgentState {
 	return s
 }
 
-// Since gives when a state began of which the source says how long it has lasted;
-// zero if it does not say.
+// Since returns when a state of that duration began; zero if the duration is not known.
 func Since(stateDuration string, received time.Time) time.Time {
 	lasted, known := Seconds(stateDuration)
 	if !known {
@@ -129,7 +124,7 @@ func Since(stateDuration string, received time.Time) time.Time {
 	return received.Add(-lasted).UTC().Truncate(time.Second)
 }
 
-// Seconds reads a duration as the source writes them: whole seconds.
+// Seconds parses a duration as the source writes it: whole seconds.
 func Seconds(text string) (time.Duration, bool) {
 	n, err := strconv.Atoi(text)
 	return time.Duration(n) * time.Second, err == nil && n >= 0

@@ -7,8 +7,8 @@ type DirectoryData struct {
 	AfterGap bool   `json:"after_gap,omitempty"`
 	// Kind is the directory: teams, services, agents or dispositions.
 	Kind string `json:"kind"`
-	// Baseline reports that Added holds entries of the whole directory, in as many
-	// parts as it takes, and is no change.
+	// Baseline reports whether Added holds the entries of the complete directory, in Parts parts. A
+	// baseline is not a change.
 	Baseline bool `json:"baseline,omitempty"`
 	Part     int  `json:"part,omitempty"`
 	Parts    int  `json:"parts,omitempty"`
@@ -41,8 +41,7 @@ type ChatData struct {
 	Message ChatMessage `json:"message"`
 }
 
-// ChatMessage is one message of the internal chat, as far as privacy lets it be
-// published.
+// ChatMessage is one message of the internal chat, without what privacy settings remove.
 type ChatMessage struct {
 	ID        string `json:"id"`
 	LoginID   string `json:"login_id,omitempty"`

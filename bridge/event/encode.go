@@ -11,14 +11,13 @@ import (
 	"bpcc-nats/schemas"
 )
 
-// Encoder writes events as structured JSON. What encoding/json would make of
-// them, byte by byte, it makes for the events that come by the thousand without
-// reflection; the others it leaves to encoding/json. It is not safe for
-// concurrent use.
+// Encoder writes events as structured JSON, with the same bytes as encoding/json. It writes the
+// most frequent events without reflection and leaves the others to encoding/json. It is not safe
+// for concurrent use.
 type Encoder struct {
 	source string
-	// Events of a poll share their time, and most of them name, tenant, poll and
-	// window: what is the same as in the event before is not written again.
+	// Events of a poll share their time, and most of them name, tenant, poll and window: what is
+	// the same as in the previous event is cached.
 	time     time.Time
 	prefixes map[string]*envelopePrefix // by name, for that time
 	base     Base
@@ -27,16 +26,16 @@ type Encoder struct {
 	windowJS []byte
 }
 
-// envelopePrefix is what all events of one name and time share: what stands
-// between the id and the subject, and between the subject and the data.
+// envelopePrefix is the JSON that all events of one name and time share: the bytes between the id
+// and the subject, and between the subject and the data.
 type envelopePrefix struct{ source, time []byte }
 
-// appender is data that writes itself as JSON.
+// appender is data that appends itself as JSON.
 type appender interface {
 	appendJSON(b []byte, c *Encoder) []byte
 }
 
-// NewEncoder makes an encoder for the events of one CloudEvents source.
+// NewEncoder returns an encoder for the events of one CloudEvents source.
 func NewEncoder(source string) *Encoder {
 	return &Encoder{source: source, prefixes: map[string]*envelopePrefix{}}
 }
@@ -46,7 +45,7 @@ func (c *Encoder) Append(b []byte, e *Event) ([]byte, error) {
 	p := c.prefix(e)
 	b = append(b, `{"specversion":"1.0","id":`...)
 	b = diff.AppendText(b, e.Tenant())
-	b = append(e.ID.appendNumbers(b[:len(b)-1]), '"') // in the place of the quote
+	b = append(e.ID.appendNumbers(b[:len(b)-1]), '"') // replaces the quote
 	b = append(b, p.source...)
 	var buf [128]byte
 	b = diff.AppendText(b, string(e.appendCESubject(buf[:0])))
@@ -61,7 +60,7 @@ func (c *Encoder) Append(b []byte, e *Event) ([]byte, error) {
 	return append(append(b, data...), '}'), nil
 }
 
-// prefix gives what events of a name share at a time.
+// prefix returns what events of a name share at a time.
 func (c *Encoder) prefix(e *Event) *envelopePrefix {
 	if e.Time != c.time {
 		clear(c.prefixes)
@@ -135,7 +134,7 @@ func (s *AgentState) appendJSON(b []byte) []byte {
 	if len(b) == from {
 		return append(b, "{}"...)
 	}
-	b[from] = '{' // in the place of the first comma
+	b[from] = '{' // replaces the first comma
 	return append(b, '}')
 }
 
@@ -149,8 +148,8 @@ func (d *TotalsData) appendJSON(b []byte, c *Encoder) []byte {
 	return appendImages(b, d.Changed, d.Before, d.After, d.Reset)
 }
 
-// appendMember appends a member of an object that is left out if its text is "";
-// begin is a comma, the name and a colon.
+// appendMember appends a member of an object, unless its text is ""; begin is a comma, the name and
+// a colon.
 func appendMember(b []byte, begin, text string) []byte {
 	if text == "" {
 		return b
@@ -158,7 +157,7 @@ func appendMember(b []byte, begin, text string) []byte {
 	return diff.AppendText(append(b, begin...), text)
 }
 
-// appendImages appends what the data of the events about rows ends with.
+// appendImages appends the end of the data of the events about rows.
 func appendImages(b []byte, changed []string, before, after diff.Image, reset []string) []byte {
 	if changed != nil {
 		b = appendNames(append(b, `,"changed":`...), changed)
@@ -186,8 +185,7 @@ func appendNames(b []byte, names []string) []byte {
 	return append(b, ']')
 }
 
-// marshal is encoding/json's, which need not think of HTML: the text is data for
-// programs, not for a page.
+// marshal is json.Marshal without HTML escaping: the text is data for programs, not for a page.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

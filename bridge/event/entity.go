@@ -11,10 +11,10 @@ type ServiceData struct {
 	Service string `json:"service"`
 	// Changed names the statistics that differ.
 	Changed []string `json:"changed,omitzero"`
-	// Before and After are whole images: statistic to the exact text of the source.
+	// Before and After are images: statistic to the exact text of the source.
 	Before diff.Image `json:"before,omitzero"`
 	After  diff.Image `json:"after,omitzero"`
-	// Reset names the counters of the day that dropped.
+	// Reset names the daily counters that dropped.
 	Reset []string `json:"reset,omitempty"`
 }
 
@@ -25,10 +25,10 @@ type TotalsData struct {
 	App string `json:"app"`
 	// Changed names the statistics that differ.
 	Changed []string `json:"changed,omitzero"`
-	// Before and After are whole images: statistic to the exact text of the source.
+	// Before and After are images: statistic to the exact text of the source.
 	Before diff.Image `json:"before,omitzero"`
 	After  diff.Image `json:"after,omitzero"`
-	// Reset names the counters of the day that dropped.
+	// Reset names the daily counters that dropped.
 	Reset []string `json:"reset,omitempty"`
 }
 
@@ -43,7 +43,7 @@ type AvailabilityObservedData struct {
 // AvailabilityChangedData is the data of availability.changed.
 type AvailabilityChangedData struct {
 	AvailabilityObservedData
-	// Previous is what was published before; nil = unknown.
+	// Previous is the value published before; nil = unknown.
 	Previous *bool `json:"previous"`
 }
 
@@ -53,21 +53,21 @@ type ThresholdData struct {
 	Rule     string    `json:"rule"`
 	Severity string    `json:"severity"`
 	Entity   EntityRef `json:"entity"`
-	// Stat is the statistic that the rule reads, Value its text; nil where a
-	// rule clears without one.
+	// Stat is the statistic that the rule reads, Value its text; nil where a rule clears without
+	// one.
 	Stat  string  `json:"stat"`
 	Value *string `json:"value,omitempty"`
 	// Limit and Op are the condition that held.
 	Limit float64 `json:"limit"`
 	Op    string  `json:"op"`
-	// For is how long the condition had to hold, PendingSince since when it did.
+	// For is how long the condition had to hold, PendingSince is since when it held.
 	For          string `json:"for"`
 	PendingSince Time   `json:"pending_since"`
-	// ClearedBy is condition, rule_removed or entity_gone; "" where it raises.
+	// ClearedBy is condition, rule_removed or entity_gone; "" for threshold.raised.
 	ClearedBy string `json:"cleared_by,omitempty"`
 }
 
-// EntityRef names an entity.
+// EntityRef identifies an entity.
 type EntityRef struct {
 	Kind string `json:"kind"`
 	ID   string `json:"id"`
@@ -78,7 +78,7 @@ func SameAvailability(a, b *bool) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 
-// after is the image after an event about a row; false for other events.
+// after returns the after image of an event about a row; false for other events.
 func (e *Event) after() (diff.Image, bool) {
 	switch d := e.Data.(type) {
 	case *AgentData:

@@ -1,5 +1,5 @@
-// Package event is the wire: every event that the bridge publishes, its id, its
-// subject and its key in the view, written and read in one place.
+// Package event defines the wire format: every event that the bridge publishes, its id, its subject
+// and its key in the view. No other package reads or writes them.
 //
 // One rule names everything. An event of kind K and verb V about the entity with
 // the ids I has
@@ -34,7 +34,7 @@ const (
 	Totals  diff.Kind = "totals"
 )
 
-// Names of events that the engine and its readers treat apart.
+// Names of events that the engine and its readers handle specially.
 const (
 	Checkpoint      = "feed.checkpoint"
 	Started         = "feed.started"
@@ -44,45 +44,43 @@ const (
 	ThresholdRaised = "threshold.raised"
 )
 
-// Event is one CloudEvent. It holds no reference to who wrote it or how.
+// Event is one CloudEvent.
 type Event struct {
-	// ID is its place among the tenant's events; zero until it is given one.
+	// ID is its position among the tenant's events; zero until it is assigned.
 	ID ID
 	// Name is kind and verb, such as "agent.state_changed".
 	Name string
-	// Time is the CloudEvents time: when the response that showed it was received,
-	// or, of an event about the feed, when it was made.
+	// Time is the CloudEvents time: when the response that showed the event was received, or, for
+	// an event about the feed, when the event was created.
 	Time time.Time
 	// Data is a pointer to one of the Data structs of this package.
 	Data Data
 }
 
-// Data is what an event says beside its envelope.
+// Data is the content of an event.
 type Data interface {
-	// base gives what the data of every event begins with.
+	// base returns what the data of every event begins with.
 	base() *Base
 }
 
-// Base is what the data of every event begins with.
+// Base is the beginning of the data of every event.
 type Base struct {
-	// Tenant is whose event it is.
+	// Tenant is the name of the tenant.
 	Tenant string `json:"tenant"`
-	// Poll counts the polls of the tenant, over restarts and takeovers.
+	// Poll is the number of the poll. It counts on over restarts and takeovers.
 	Poll uint64 `json:"poll"`
 }
 
 func (b *Base) base() *Base { return b }
 
-// EntityBase is what the data of every event about an entity with a chain of
-// revisions begins with.
+// EntityBase is the beginning of the data of every event about an entity with revisions.
 type EntityBase struct {
 	Base
 	// Revision counts the events about the entity: 1, 2, 3 ….
 	Revision uint64 `json:"revision"`
 	// Observed bounds the change.
 	Observed Window `json:"observed"`
-	// AfterGap reports whether the change is the net change over a time without
-	// sight of the source.
+	// AfterGap reports whether the change is the net change over a gap.
 	AfterGap bool `json:"after_gap,omitempty"`
 }
 
@@ -100,11 +98,10 @@ func (e *Event) Verb() string {
 	return verb
 }
 
-// Tenant is whose event it is.
+// Tenant is the name of the tenant.
 func (e *Event) Tenant() string { return e.Data.base().Tenant }
 
-// EntityBase gives what an event about an entity with revisions begins with, nil for
-// other events.
+// EntityBase returns the EntityBase of the data, nil for events without revisions.
 func (e *Event) EntityBase() *EntityBase {
 	if d, ok := e.Data.(interface{ entity() *EntityBase }); ok {
 		return d.entity()
@@ -118,7 +115,7 @@ func (e *Event) Removes() bool { return strings.HasSuffix(e.Name, ".disappeared"
 // MsgID is the CloudEvents id, which is also the message's Nats-Msg-Id.
 func (e *Event) MsgID() string { return string(e.ID.Append(nil, e.Tenant())) }
 
-// ids gives the ids of the entity, in the order of the subject, in buf.
+// ids returns the ids of the entity, in the order of the subject, in buf.
 func (e *Event) ids(buf *[2]string) []string {
 	switch d := e.Data.(type) {
 	case *AgentData:
@@ -157,18 +154,18 @@ func (e *Event) appendCESubject(b []byte) []byte {
 	return b
 }
 
-// ID is an event's place among all of its tenant. No two events of a tenant have
-// the same one, and the same event has the same one whenever it is sent.
+// ID is an event's position among all events of its tenant. No two events of a tenant have the same
+// ID, and a retried event keeps its ID.
 type ID struct {
 	// Epoch counts the terms of leading instances, from 1.
 	Epoch uint64
-	// Poll is that of the event's data.
+	// Poll is the poll of the event's data.
 	Poll uint64
 	// Index counts the events of a poll, checkpoints included, from 1.
 	Index uint64
 }
 
-// Compare orders ids as the stream holds them.
+// Compare orders ids as they are in the stream.
 func (id ID) Compare(other ID) int {
 	return cmp.Or(cmp.Compare(id.Epoch, other.Epoch), cmp.Compare(id.Poll, other.Poll), cmp.Compare(id.Index, other.Index))
 }
@@ -183,10 +180,10 @@ func (id ID) appendNumbers(b []byte) []byte {
 	return b
 }
 
-// ErrID is returned for a text that is not the id of a tenant's event.
+// ErrID is returned for a text that is not an event id of the tenant.
 var ErrID = errors.New("not an event id")
 
-// ParseID reads the id of a tenant's event.
+// ParseID parses an event id of a tenant.
 func ParseID(tenant, text string) (ID, error) {
 	rest, ok := strings.CutPrefix(text, tenant+"-")
 	if !ok {

@@ -1,14 +1,15 @@
 package event
 
-// Statuses of a feed, as they stand in checkpoints.
+// Statuses of a feed in checkpoints.
 const (
-	// StatusLive is a feed that sees the source.
+	// StatusLive is a feed with good polls.
 	StatusLive = "live"
-	// StatusInterrupted is a feed whose source was not seen for too long.
+	// StatusInterrupted is a feed without a good poll for too long.
 	StatusInterrupted = "interrupted"
-	// StatusStopped is a feed whose bridge has stopped in good order.
+	// StatusStopped is a feed whose bridge was shut down.
 	StatusStopped = "stopped"
-	// StatusStale stands in the view alone: the server wrote it, since no bridge did.
+	// StatusStale is in the view alone: the server wrote it because no bridge postponed the
+	// watchdog.
 	StatusStale = "stale"
 )
 
@@ -16,16 +17,16 @@ const (
 type FeedData struct {
 	Base
 	Epoch uint64 `json:"epoch"`
-	// Instance names the process that leads.
+	// Instance is the name of the leading process.
 	Instance string `json:"instance"`
-	// Version is the program's, of feed.started.
+	// Version is the version of the program, in feed.started.
 	Version string `json:"version,omitempty"`
 	// Reason is why the feed stopped: shutdown or handover.
 	Reason string `json:"reason,omitempty"`
-	// Cause is why the feed is interrupted, in one word; Error says more.
+	// Cause is why the feed is interrupted, in one word; Error has details.
 	Cause string `json:"cause,omitempty"`
 	Error string `json:"error,omitempty"`
-	// BridgeAway reports that the source may have been well, but no poll was made.
+	// BridgeAway reports whether no poll was made; the source may have been available.
 	BridgeAway bool `json:"bridge_away,omitempty"`
 	// ObservedUntil is when the last good poll was sent; zero if there was none.
 	ObservedUntil Time `json:"observed_until"`
@@ -39,34 +40,35 @@ type ResumedData struct {
 	Cause    string `json:"cause"`
 	// BridgeAway is as in feed.interrupted.
 	BridgeAway bool `json:"bridge_away,omitempty"`
-	// Observed is the time without sight.
+	// Observed is the window of the gap.
 	Observed Window `json:"observed"`
 }
 
-// CheckpointData closes every batch. Its sequence in the stream is the fence.
+// CheckpointData is the data of feed.checkpoint, which closes every part of a batch. Its sequence
+// in the stream is the fence.
 type CheckpointData struct {
 	Base
-	// Status is the feed's.
+	// Status is the status of the feed.
 	Status string `json:"status"`
 	Epoch  uint64 `json:"epoch"`
-	// Part of Parts is this batch of the poll.
+	// Part of Parts is the number of this part of the batch.
 	Part  int `json:"part"`
 	Parts int `json:"parts"`
-	// Events counts those of the batch beside the checkpoint.
+	// Events counts the events of the part without the checkpoint.
 	Events int `json:"events"`
-	// ObservedUntil is the watermark: nothing else changed until then. Zero before
-	// the first good poll.
+	// ObservedUntil is the watermark: all changes up to then are published. It is zero before the
+	// first good poll.
 	ObservedUntil Time `json:"observed_until"`
-	// MissingSince is when the first of the rows was last seen that are missing
-	// and whose departure is not believed yet.
+	// MissingSince is when the first of the missing rows that are not published as disappeared yet
+	// was last seen.
 	MissingSince Time `json:"missing_since,omitzero"`
-	// Agents and Services count those that are present.
+	// Agents and Services count the present entities.
 	Agents   int    `json:"agents"`
 	Services int    `json:"services"`
 	Instance string `json:"instance"`
 	// Observing lists the kinds whose first snapshot has been published.
 	Observing []string `json:"observing"`
-	// Follows is the id of the checkpoint before, so that the checkpoints alone
-	// prove that no batch is missing; empty for the first one.
+	// Follows is the id of the previous checkpoint, so that the checkpoints alone prove that no
+	// part is missing; empty for the first one.
 	Follows string `json:"follows,omitempty"`
 }

@@ -11,12 +11,12 @@ import (
 	"bpcc-nats/schemas"
 )
 
-// ErrForeign is why a message is no event of the bridge. Whoever may publish on a
-// tenant's subjects can store there what the bridge never wrote. Readers pass
-// such a message over. The check finds slips; it cannot find a forged event.
+// ErrForeign is the error for a foreign message: a message that the bridge did not write. Any
+// client that may publish on a tenant's subjects can store one. Readers ignore it. The check finds
+// mistakes; it cannot detect a forged event.
 var ErrForeign = errors.New("not an event of the bridge")
 
-// Envelope is an event of which only the envelope has been read.
+// Envelope is an event of which only the envelope was decoded.
 type Envelope struct {
 	ID   string          `json:"id"`
 	Type string          `json:"type"`
@@ -24,8 +24,7 @@ type Envelope struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// ReadEnvelope reads the envelope of what may be an event. The error is
-// [ErrForeign].
+// ReadEnvelope decodes the envelope. The error is [ErrForeign].
 func ReadEnvelope(body []byte) (Envelope, error) {
 	var v Envelope
 	if err := json.Unmarshal(body, &v); err != nil {
@@ -34,7 +33,7 @@ func ReadEnvelope(body []byte) (Envelope, error) {
 	return v, nil
 }
 
-// Tenant reads whose event it is, "" if it does not say.
+// Tenant returns the tenant in the data, "" if there is none.
 func (v *Envelope) Tenant() string {
 	var b Base
 	if json.Unmarshal(v.Data, &b) != nil {
@@ -43,16 +42,15 @@ func (v *Envelope) Tenant() string {
 	return b.Tenant
 }
 
-// Name is kind and verb, such as "agent.state_changed"; false if the type is not
-// that of an event.
+// Name returns kind and verb, such as "agent.state_changed"; false if the type is not that of an
+// event.
 func (v *Envelope) Name() (string, bool) {
 	name := strings.TrimSuffix(strings.TrimPrefix(v.Type, "bpcc."), ".v1")
 	_, verb, ok := strings.Cut(name, ".")
 	return name, ok && !strings.Contains(verb, ".") && schemas.Type(name) == v.Type
 }
 
-// Event reads the data. The error is [ErrForeign]; the event then holds what
-// could be read.
+// Event decodes the data. The error is [ErrForeign]; the event then holds what could be decoded.
 func (v *Envelope) Event() (Event, error) {
 	e := Event{Time: v.Time}
 	name, ok := v.Name()
@@ -72,8 +70,8 @@ func (v *Envelope) Event() (Event, error) {
 	return e, nil
 }
 
-// newData makes the data of a name's events; nil for a kind that is not known. A
-// verb need not be known: a later version may have more of them.
+// newData returns the data struct for the events of a name; nil for an unknown kind. The verb may
+// be unknown: a later version may have more of them.
 func newData(name string) Data {
 	switch kind, verb, _ := strings.Cut(name, "."); kind {
 	case "agent":
@@ -105,9 +103,8 @@ func newData(name string) Data {
 	return nil
 }
 
-// Parse reads an event that the stream holds, as its writer must have written it:
-// of the tenant, on its subject, with its id as Nats-Msg-Id. The error is
-// [ErrForeign].
+// Parse decodes a message of the stream and checks that it is an event of the tenant, on its
+// subject, with its id as Nats-Msg-Id. The error is [ErrForeign].
 func Parse(tenant, subject, msgID string, body []byte) (Event, error) {
 	e, id, err := parse(tenant, body)
 	if err != nil {
@@ -122,8 +119,7 @@ func Parse(tenant, subject, msgID string, body []byte) (Event, error) {
 	return e, nil
 }
 
-// ParseValue reads the value of a key, below the tenant, of the view. The error
-// is [ErrForeign].
+// ParseValue decodes the value of a view key, below the tenant. The error is [ErrForeign].
 func ParseValue(tenant, key string, body []byte) (Event, error) {
 	e, _, err := parse(tenant, body)
 	if err != nil {
@@ -135,7 +131,7 @@ func ParseValue(tenant, key string, body []byte) (Event, error) {
 	return e, nil
 }
 
-// parse reads what only the body says, and its id as written.
+// parse decodes a body. It returns the event and its id as written.
 func parse(tenant string, body []byte) (Event, string, error) {
 	v, err := ReadEnvelope(body)
 	if err != nil {
@@ -154,8 +150,7 @@ func parse(tenant string, body []byte) (Event, string, error) {
 	return e, v.ID, nil
 }
 
-// incomplete says what is missing that a start takes back from the event; "" if
-// all is there.
+// incomplete names what the event lacks of the data that recovery needs; "" if it lacks nothing.
 func (e *Event) incomplete() string {
 	base := e.Data.base()
 	if e.ID.Epoch == 0 || e.ID.Poll != base.Poll {
@@ -167,7 +162,7 @@ func (e *Event) incomplete() string {
 	var buf [2]string
 	for _, id := range e.ids(&buf) {
 		if id == "" {
-			return "no id of its entity"
+			return "no entity id"
 		}
 	}
 	if d := e.EntityBase(); d != nil && d.Revision == 0 {
@@ -179,7 +174,7 @@ func (e *Event) incomplete() string {
 	return ""
 }
 
-// dataEpoch is the epoch that the data of an event about the feed names.
+// dataEpoch returns the epoch in the data of an event about the feed.
 func (e *Event) dataEpoch() (uint64, bool) {
 	switch d := e.Data.(type) {
 	case *FeedData:
@@ -192,7 +187,7 @@ func (e *Event) dataEpoch() (uint64, bool) {
 	return 0, false
 }
 
-// Truncate cuts a text that somebody else has made up to a number of bytes.
+// Truncate cuts a text from another party to a number of bytes.
 func Truncate(text string, most int) string {
 	if len(text) <= most {
 		return text

@@ -9,17 +9,16 @@ import (
 	"bpcc-nats/diff"
 )
 
-// personalStats are the statistics of an agent that tell who it is. "" is the
-// key of a row.
+// personalStats are the statistics that identify an agent. "" is the key of a row.
 var personalStats = [...]string{
 	"", "login_id", "user_id", "firstname", "lastname", "first_last_name", "last_first_name", "extension",
 }
 
-// Pseudonyms puts keyed hashes in the place of what tells who an agent is. The
-// nil Pseudonyms changes nothing.
+// Pseudonyms replaces what identifies an agent with keyed hashes. The nil Pseudonyms changes
+// nothing.
 type Pseudonyms struct{ key []byte }
 
-// NewPseudonyms returns nil if there is no key: then people keep their names.
+// NewPseudonyms returns nil if there is no key: names are then published.
 func NewPseudonyms(key string) *Pseudonyms {
 	if key == "" {
 		return nil
@@ -27,9 +26,8 @@ func NewPseudonyms(key string) *Pseudonyms {
 	return &Pseudonyms{[]byte(key)}
 }
 
-// Hash gives the pseudonym of a text: the same for the same text and key, so that
-// one agent stays one agent, and without the key not to be traced back. "" is
-// no value and stays it.
+// Hash returns the pseudonym of a text. It is the same for the same text and key, so one agent
+// stays one agent, and cannot be reversed without the key. "" means no value and stays "".
 func (p *Pseudonyms) Hash(text string) string {
 	if p == nil || text == "" {
 		return text
@@ -39,7 +37,7 @@ func (p *Pseudonyms) Hash(text string) string {
 	return "p" + hex.EncodeToString(mac.Sum(nil)[:10])
 }
 
-// Rewrite is the hook of a [diff.Layout].
+// Rewrite is the Rewrite function of a [diff.Layout].
 func (p *Pseudonyms) Rewrite(kind diff.Kind, stat, text string) string {
 	if kind == Agent && slices.Contains(personalStats[:], stat) {
 		return p.Hash(text)

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// SubjectPrefix begins every event's subject; the tenant's token follows.
+// SubjectPrefix is the beginning of every event's subject; the tenant's token follows.
 const SubjectPrefix = "bpcc.v1"
 
-// Prefix begins the subjects of a tenant's events, up to and with the dot before
-// the kind.
+// Prefix is the beginning of the subjects of a tenant's events, up to and with the dot before the
+// kind.
 func Prefix(tenant string) string { return SubjectPrefix + "." + Token(tenant) + "." }
 
-// TenantOf reads the tenant from a subject; false if it is no event's.
+// TenantOf returns the tenant of a subject; false if it is not the subject of an event.
 func TenantOf(subject string) (string, bool) {
 	rest, ok := strings.CutPrefix(subject, SubjectPrefix+".")
 	if !ok {
@@ -27,8 +27,7 @@ func TenantOf(subject string) (string, bool) {
 // Subject is the NATS subject of the event.
 func (e *Event) Subject() string { return string(e.AppendSubject(nil, Prefix(e.Tenant()))) }
 
-// AppendSubject appends the subject; prefix is [Prefix] of the tenant, or "" for
-// what stands below it.
+// AppendSubject appends the subject; prefix is [Prefix] of the tenant, or "" for the part after it.
 func (e *Event) AppendSubject(b []byte, prefix string) []byte {
 	var buf [2]string
 	kind, verb, _ := strings.Cut(e.Name, ".")
@@ -39,13 +38,12 @@ func (e *Event) AppendSubject(b []byte, prefix string) []byte {
 	return append(b, verb...)
 }
 
-// ViewKey is the event's key in the view, below the tenant; "" for events that
-// the view leaves out.
+// ViewKey is the event's key in the view, below the tenant; "" for events that are not in the view.
 func (e *Event) ViewKey() string { return ViewKey(string(e.AppendSubject(nil, ""))) }
 
-// ViewKey gives the key, below the tenant, under which an event's subject (also
-// below the tenant) stands in the view; "" for events that the view leaves out. It
-// must agree with the subject transforms of the view's stream.
+// ViewKey returns the view key, below the tenant, of an event's subject (also below the tenant); ""
+// for events that are not in the view. It must agree with the subject transforms of the view's
+// stream.
 func ViewKey(subject string) string {
 	if subject == Checkpoint {
 		return "feed"
@@ -62,9 +60,9 @@ var ErrToken = errors.New("not a subject token")
 
 const upperHex = "0123456789ABCDEF"
 
-// Token writes an id as one token of a subject, legal in KV keys too: bytes
-// outside A-Za-z0-9_- become =XX. It is reversible. An empty id has no token:
-// the result is empty, and callers keep such ids out before.
+// Token encodes an id as one token of a subject, legal in KV keys too: bytes outside A-Za-z0-9_-
+// become =XX. It is reversible. The token of an empty id is empty; callers must reject empty ids
+// before.
 func Token(id string) string {
 	plain := true
 	for i := range len(id) {
@@ -76,7 +74,7 @@ func Token(id string) string {
 	return string(AppendToken(nil, id))
 }
 
-// AppendToken appends what [Token] gives.
+// AppendToken appends the [Token] of an id.
 func AppendToken(b []byte, id string) []byte {
 	for i := range len(id) {
 		if c := id[i]; tokenByte(c) {
@@ -88,7 +86,7 @@ func AppendToken(b []byte, id string) []byte {
 	return b
 }
 
-// ParseToken reads the id back from what [Token] wrote; all else is [ErrToken].
+// ParseToken decodes a [Token]. The error is [ErrToken].
 func ParseToken(token string) (string, error) {
 	if token == "" {
 		return "", fmt.Errorf("%w: empty", ErrToken)

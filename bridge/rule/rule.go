@@ -19,19 +19,19 @@ import (
 // ErrInvalid is returned by [Parse] when the rules cannot be used.
 var ErrInvalid = errors.New("threshold rules")
 
-// Rule is a threshold: it raises when its condition has held for a while, and
-// clears when its clear condition holds.
+// Rule is a threshold rule: it raises when its condition has held for a while, and clears when its
+// clear condition holds.
 type Rule struct {
 	// Name is the rule's name and a token of its events' subjects.
 	Name string `json:"name"`
-	// Kind is the kind of entity it watches: service, totals or agent.
+	// Kind is the kind of entity that it applies to: service, totals or agent.
 	Kind diff.Kind `json:"kind"`
 	// Match holds globs (* and ?) on entity ids; none matches all.
 	Match []string `json:"match"`
 	// Stat is the statistic it reads.
 	Stat string `json:"stat"`
-	// When narrows the rule to entities whose statistics have one of these
-	// texts, such as acd_state "not_ready"; elsewhere it does not hold.
+	// When limits the rule to entities whose statistics have one of these texts, such as acd_state
+	// "not_ready".
 	When map[string][]string `json:"when"`
 	// Raise must hold for For, at every poll, before the rule raises.
 	Raise Condition `json:"raise"`
@@ -41,8 +41,8 @@ type Rule struct {
 	For Duration `json:"for"`
 	// Severity is info, warning or critical; empty means warning.
 	Severity string `json:"severity"`
-	// Missing says what a value that is "" or no number does: "hold" (the
-	// default) keeps things as they are, "clear" counts as not holding.
+	// Missing is the effect of a value that is "" or not a number: "hold" (the default) changes
+	// nothing, "clear" counts as not holding.
 	Missing string `json:"missing"`
 }
 
@@ -52,10 +52,10 @@ type Condition struct {
 	Value float64 `json:"value"`
 }
 
-// Duration is a duration written as text, such as "10s".
+// Duration is a time.Duration that JSON writes as text, such as "10s".
 type Duration time.Duration
 
-// UnmarshalJSON reads what time.ParseDuration reads.
+// UnmarshalJSON parses the text with time.ParseDuration.
 func (d *Duration) UnmarshalJSON(b []byte) error {
 	var text string
 	if err := json.Unmarshal(b, &text); err != nil {
@@ -66,11 +66,11 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// String is the duration as time.Duration writes it.
+// String returns the duration as time.Duration writes it.
 func (d Duration) String() string { return time.Duration(d).String() }
 
-// Parse reads and checks a JSON array of rules against their schema; the error
-// is [ErrInvalid] and names the place of every fault.
+// Parse reads a JSON array of rules and checks it against the schema. The error is [ErrInvalid] and
+// lists every fault with its line.
 func Parse(body []byte) ([]Rule, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
@@ -86,7 +86,7 @@ func Parse(body []byte) ([]Rule, error) {
 	for i := range rules {
 		r := &rules[i]
 		if names[r.Name] {
-			return nil, fmt.Errorf("%w: two rules have the name %q", ErrInvalid, r.Name)
+			return nil, fmt.Errorf("%w: duplicate rule name %q", ErrInvalid, r.Name)
 		}
 		names[r.Name] = true
 		if r.Severity == "" {
@@ -96,16 +96,15 @@ func Parse(body []byte) ([]Rule, error) {
 	return rules, nil
 }
 
-// Unsubscribed names the statistics that rules read and that could never raise
-// them: those that the subscription does not ask for, by kind, and those that are
-// redacted.
+// Unsubscribed returns an error for each statistic that a rule reads and that can never raise it:
+// the subscription does not contain it for the kind, or it is redacted.
 func Unsubscribed(rules []Rule, subscribed map[diff.Kind][]string, redacted func(stat string) bool) []error {
 	var faults []error
 	for _, r := range rules {
 		for _, stat := range append(slices.Sorted(maps.Keys(r.When)), r.Stat) {
 			switch {
 			case !slices.Contains(subscribed[r.Kind], stat):
-				faults = append(faults, fmt.Errorf("rule %q reads %s, which the subscription does not ask for: add it to the %s columns of BPCC_SUBSCRIPTION_FILE, or choose one of %s",
+				faults = append(faults, fmt.Errorf("rule %q reads %s, which is not subscribed: add it to the %s columns of BPCC_SUBSCRIPTION_FILE, or choose one of %s",
 					r.Name, stat, r.Kind, strings.Join(slices.Compact(slices.Sorted(slices.Values(subscribed[r.Kind]))), ", ")))
 			case redacted(stat):
 				faults = append(faults, fmt.Errorf("rule %q reads %s, which BRIDGE_REDACT_STATS removes", r.Name, stat))
@@ -133,7 +132,7 @@ func (c Condition) Holds(v float64) bool {
 	}
 }
 
-// ClearCondition is the condition that events about clearing name.
+// ClearCondition is the condition that threshold.cleared contains.
 func (r *Rule) ClearCondition() Condition {
 	if r.Clear != nil {
 		return *r.Clear
@@ -149,8 +148,8 @@ func (r *Rule) Clears(v float64) bool {
 	return !r.Raise.Holds(v)
 }
 
-// Globs compiles patterns in which * stands for any text and ? for one character.
-// No pattern at all matches everything.
+// Globs compiles patterns in which * matches any text and ? one character. No pattern at all
+// matches everything.
 func Globs(patterns []string) *regexp.Regexp {
 	if len(patterns) == 0 {
 		return regexp.MustCompile("")
