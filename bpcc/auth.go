@@ -8,26 +8,24 @@ import (
 	"time"
 )
 
-// Token is an OAuth access token as the server gave it. Its text stays inside
-// the client.
+// Token is an OAuth access token. Its text stays inside the client.
 type Token struct {
-	// TTL is how long the token is good for. The server hands out the same
-	// token with its remaining life, so a fresh call may answer a short one,
-	// and asking again before it ends does not renew it.
+	// TTL is the remaining lifetime of the token. The server returns the same token until it
+	// expires, so a new call may return a short TTL, and calling again before the end does not
+	// renew the token.
 	TTL time.Duration
 	// Scope is the tenant the token is for.
 	Scope string
 }
 
-// defaultTokenTTL is how long a token is taken to live whose answer does not say; a
-// 401 ends it earlier.
+// defaultTokenTTL is the lifetime of a token whose response does not state it; a 401 ends it
+// earlier.
 const defaultTokenTTL = 10 * time.Minute
 
-// longestLife is more than any token lives. What is said to live longer is no number
-// of seconds.
+// longestLife is longer than the lifetime of any token. A larger value is not a number of seconds.
 const longestLife = 100 * 365 * 24 * time.Hour
 
-// currentSecret is the secret to log in with now; fixed is that of the configuration.
+// currentSecret returns the secret for the next login; fixed is that of the configuration.
 func (c *Client) currentSecret(fixed string) string {
 	if c.config.Secret != nil {
 		fixed = c.config.Secret()
@@ -39,8 +37,8 @@ func (c *Client) currentSecret(fixed string) string {
 	return fixed
 }
 
-// SecretChanged reports whether the secret is another by now than that of the last
-// login: a reason to try again soon if that was refused.
+// SecretChanged reports whether the secret differs from that of the last login. A changed secret is
+// a reason to retry soon after a refused login.
 func (c *Client) SecretChanged() bool {
 	if c.config.Secret == nil {
 		return false
@@ -51,9 +49,9 @@ func (c *Client) SecretChanged() bool {
 	return secret != c.lastSecret
 }
 
-// AccessToken logs in with the client credentials (Get Access Token, BPCC 5.5.5
-// and later). Errors: [ErrAuth] for refused credentials. A refused attempt may
-// count towards a lock of the user, so do not repeat it in haste.
+// AccessToken logs in with the client credentials (Get Access Token, BPCC 5.5.5 and later). Errors:
+// [ErrAuth] for refused credentials. A refused attempt may count towards a lock of the user, so do
+// not repeat it quickly.
 func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 	const op = "get access token"
 	form := url.Values{
@@ -92,7 +90,7 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 	return Token{TTL: ttl, Scope: t.Scope}, nil
 }
 
-// Session is what a cookie login answers.
+// Session is the response to a cookie login.
 type Session struct {
 	// Privileges holds the user's privileges by their protocol names.
 	Privileges []string
@@ -130,8 +128,8 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	if s.Token == "" {
 		return Session{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no token"}
 	}
-	// Releases differ in the cookies they set; the documents allow these three
-	// to be sent by hand, so they are, whatever the server set itself.
+	// Releases differ in the cookies they set. The documents allow these three to be sent by hand,
+	// so the client sends them whatever the server has set.
 	c.http.Jar.SetCookies(c.base, []*http.Cookie{
 		{Name: "X-STATSAPI-TOKEN", Value: s.Token, Path: "/"},
 		{Name: "X-STATSAPI-TENANT", Value: c.config.Scope, Path: "/"},
@@ -144,8 +142,8 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	return Session{Privileges: s.Privileges, UserID: s.UserID}, nil
 }
 
-// LoggedIn reports whether the client holds a session that, as far as it can
-// know, still lives. Only a request can tell for sure.
+// LoggedIn reports whether the client has a session that has not expired as far as the client
+// knows. Only a request can verify it.
 func (c *Client) LoggedIn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// readBody reads an answer's body, as far as one byte beyond the cap, into the memory
-// of an older body if that has the room.
+// readBody reads a response's body, up to one byte beyond MaxBody. It uses the memory of into if
+// that is large enough.
 func (c *Client) readBody(resp *http.Response, into []byte) ([]byte, error) {
 	body, size := into[:0], min(max(resp.ContentLength, 0), c.config.MaxBody)
 	if int64(cap(body)) <= size {
-		// A little more, for the next answer may be a few bytes longer.
+		// The next response may be a few bytes longer.
 		body = make([]byte, 0, size+size/32+512)
 	}
 	limited := io.LimitReader(resp.Body, c.config.MaxBody+1)
@@ -30,15 +30,15 @@ func (c *Client) readBody(resp *http.Response, into []byte) ([]byte, error) {
 	}
 }
 
-// Recycle gives the memory of an answer's body back, for a later answer of Data to
-// be read into. The caller must not look at it any more.
+// Recycle returns the memory of a response's body for a later response of Data. The caller must not
+// use the body any more.
 func (c *Client) Recycle(body []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.recycled = body[:0]
 }
 
-// takeRecycled takes the memory that was given back last, if any.
+// takeRecycled returns the memory that was recycled last, if any.
 func (c *Client) takeRecycled() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -35,7 +35,7 @@ func TestDataIsReadIntoReusedMemory(t *testing.T) {
 					_, _ = w.Write(body[len(body)/2:])
 				case "gzip":
 					if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-						t.Error("the client does not offer to take gzip")
+						t.Error("the client does not accept gzip")
 					}
 					w.Header().Set("Content-Encoding", "gzip")
 					z := gzip.NewWriter(w)
@@ -57,7 +57,7 @@ func TestDataIsReadIntoReusedMemory(t *testing.T) {
 					t.Fatalf("%d bytes: %v", n, err)
 				}
 				if !bytes.Equal(response.Body, body) {
-					t.Fatalf("%d bytes: the answer has %d, or others", n, len(response.Body))
+					t.Fatalf("%d bytes: the response has %d, or others", n, len(response.Body))
 				}
 				return response.Body
 			}

@@ -1,17 +1,16 @@
-// Package bpcc speaks the Real-Time Statistics API of the Bright Pattern
-// Contact Center: every documented method, and the two look-ups that are not.
+// Package bpcc is a client of the Real-Time Statistics API of the Bright Pattern Contact Center:
+// every documented method, and two undocumented look-ups.
 //
-// The conversation goes so:
+// The sequence of requests:
 //
 //	POST /configapi/v2/oauth/token           a bearer token for about an hour
 //	DELETE /statsapi/subscription/active     whatever was there before
-//	POST /statsapi/subscription              what to see; the answer is empty
+//	POST /statsapi/subscription              what to see; the response is empty
 //	GET /statsapi/subscription/data          204 at first, then a snapshot
 //	GET /statsapi/subscription/data          …at every poll
 //
-// A snapshot is text without time, order or identity: the client stamps it with
-// the instants between which it was taken. A user has one active subscription,
-// so give each collector a user of its own.
+// A snapshot is text without time, order or identity: the client adds the times between which it
+// was taken. A user has one active subscription, so use a separate user for each collector.
 package bpcc
 
 import (
@@ -34,10 +33,10 @@ import (
 	"unicode"
 )
 
-// MaxBody is the default cap on an answer's size after decompression, in bytes.
+// MaxBody is the default limit for a response's size after decompression, in bytes.
 const MaxBody = 64 << 20
 
-// Config holds what a [Client] needs. Only URL is required to make one.
+// Config configures a [Client]. Only URL is required.
 type Config struct {
 	// URL is the tenant's address, such as https://acme.brightpattern.com.
 	URL string
@@ -46,8 +45,8 @@ type Config struct {
 	ClientID, ClientSecret string
 	// Username and Password are for the cookie login of older releases.
 	Username, Password string
-	// Secret, if set, is asked at each login, in place of ClientSecret or
-	// Password, so that one that is replaced meanwhile is used from then on.
+	// Secret, if set, is called at each login and replaces ClientSecret or Password, so that a
+	// rotated secret is used from then on.
 	Secret func() string
 	// Scope is the token scope and the tenant named in cookie logins and
 	// availability checks; empty means the URL's host.
@@ -56,17 +55,16 @@ type Config struct {
 	Timeout time.Duration
 	// RootCAs are the trusted roots; nil means the system's.
 	RootCAs *x509.CertPool
-	// Certificate, if set, is asked for the client's own certificate whenever a
-	// server wants to see one.
+	// Certificate, if set, is called for the client's certificate whenever a server requests one.
 	Certificate func() *tls.Certificate
-	// MaxBody caps an answer's size in bytes; 0 means [MaxBody].
+	// MaxBody limits a response's size in bytes; 0 means [MaxBody].
 	MaxBody int64
-	// Now is the clock that stamps answers; nil means time.Now.
+	// Now is the clock for the times of responses; nil means time.Now.
 	Now func() time.Time
 }
 
-// Client is one user's conversation with one tenant. Its methods may be called
-// concurrently, but a subscription has only one reader in its right mind.
+// Client is one user's client of one tenant. Its methods may be called concurrently, but a
+// subscription should have only one reader.
 type Client struct {
 	base   *url.URL
 	config Config
@@ -74,14 +72,14 @@ type Client struct {
 
 	mu         sync.Mutex // guards what follows
 	token      string     // "" = not logged in by token
-	expires    time.Time  // when the token ends by the server's word
+	expires    time.Time  // when the token expires according to the server
 	session    string     // the cookie login's token, "" = not logged in by cookie
-	recycled   []byte     // memory for the next answer of Data, see [Client.Reuse]
-	lastSecret string     // the secret of the last login, whether it was taken or not
+	recycled   []byte     // memory for the next response of Data, see [Client.Recycle]
+	lastSecret string     // the secret of the last login, whether it was accepted or not
 	redactions []string   // the latest credentials, newest last; see redact
 }
 
-// New makes a client; it sends nothing yet.
+// New returns a client; it sends nothing yet.
 func New(c Config) (*Client, error) {
 	base, err := url.Parse(strings.TrimRight(c.URL, "/"))
 	if err != nil {
@@ -89,7 +87,7 @@ func New(c Config) (*Client, error) {
 		return nil, errors.New("the BPCC URL does not parse: want https://host")
 	}
 	if base.Scheme != "https" && base.Scheme != "http" || base.Host == "" || base.User != nil || base.RawQuery != "" {
-		// Nor is it shown: john:secret@host parses, as something else.
+		// The text is not shown either: john:secret@host parses as something else.
 		return nil, errors.New("the BPCC URL is not of the form https://host")
 	}
 	if c.Scope == "" {
@@ -125,12 +123,12 @@ func New(c Config) (*Client, error) {
 				TLSClientConfig:     trust,
 				ForceAttemptHTTP2:   true,
 				MaxIdleConnsPerHost: 8,
-				// Servers of this API close idle connections early; being
-				// earlier avoids a reset in the middle of a poll.
+				// Servers of this API close idle connections early; closing before them avoids a
+				// reset during a poll.
 				IdleConnTimeout:     30 * time.Second,
 				TLSHandshakeTimeout: c.Timeout,
 			},
-			// An API that redirects is a login page or a wrong address.
+			// A redirect leads to a login page, or the address is wrong.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -142,7 +140,7 @@ func New(c Config) (*Client, error) {
 // Close closes idle connections. The client stays usable.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// request is one call of the API, as do needs to know it.
+// request is one call of the API.
 type request struct {
 	op, method, path string
 	query            url.Values
@@ -153,7 +151,7 @@ type request struct {
 	buf              []byte // memory for the answer
 }
 
-// apiResponse is a successful answer and the instants that bound it.
+// apiResponse is a successful response and the times that bound it.
 type apiResponse struct {
 	login          bool // as in the request
 	status         int
@@ -161,8 +159,8 @@ type apiResponse struct {
 	sent, received time.Time
 }
 
-// send sends one request and reads the whole answer. It is the one place that
-// reads status codes: 2xx is an answer, all else an [*Error].
+// send sends one request and reads the complete response. Only send evaluates status codes: 2xx is
+// a response, everything else an [*Error].
 func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
 	fail := func(kind error, status int, detail string, err error) (apiResponse, error) {
 		return apiResponse{}, &Error{Op: r.op, Kind: kind, Status: status, Detail: c.redact(detail), Err: err}
@@ -209,12 +207,12 @@ func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
 		return apiResponse{}, failed
 	}
 	if err != nil {
-		return fail(ErrTransport, resp.StatusCode, fmt.Sprintf("the answer broke off after %d bytes", len(body)), err)
+		return fail(ErrTransport, resp.StatusCode, fmt.Sprintf("response ended after %d bytes", len(body)), err)
 	}
 	return apiResponse{r.login, resp.StatusCode, body, sent, received}, nil
 }
 
-// decode reads a JSON answer into v and says in plain words when it is none.
+// decode decodes a JSON response into v. The error describes a body that is not JSON.
 func (c *Client) decode(op string, a apiResponse, v any) error {
 	if err := json.Unmarshal(a.body, v); err != nil {
 		return &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: c.describeBody(a), Err: err}
@@ -222,23 +220,23 @@ func (c *Client) decode(op string, a apiResponse, v any) error {
 	return nil
 }
 
-// describeBody says what a body is that should have been JSON.
+// describeBody describes a body that should have been JSON.
 func (c *Client) describeBody(a apiResponse) string {
 	switch trimmed := bytes.TrimSpace(a.body); {
 	case len(trimmed) == 0:
 		return "the body is empty"
 	case trimmed[0] == '<':
-		return "HTML instead of JSON (a login page or a proxy? check BPCC_URL): " + c.excerpt(a.body)
+		return "HTML instead of JSON, perhaps from a login page or a proxy; check BPCC_URL: " + c.excerpt(a.body)
 	case a.login:
-		// It may hold a credential that the client does not know yet.
+		// It may contain a credential that the client does not know yet.
 		return fmt.Sprintf("%d bytes that are not shown", len(a.body))
 	default:
 		return c.excerpt(a.body)
 	}
 }
 
-// excerpt cuts a body to what fits a log line. Credentials go first: a cut
-// could leave half of one.
+// excerpt shortens a body for a log entry. Credentials are removed first, because a cut could leave
+// half of one.
 func (c *Client) excerpt(body []byte) string {
 	const limit, maxScanned = 160, 64 << 10
 	body = []byte(c.redact(string(body[:min(len(body), maxScanned)])))
@@ -259,13 +257,13 @@ func (c *Client) excerpt(body []byte) string {
 	return s
 }
 
-// maxRedactions is how many credentials a client goes on to hide. A server may
-// still echo one that has been replaced, for as long as a request takes.
+// maxRedactions is how many credentials a client continues to redact. A server may still echo a
+// replaced one, for as long as a request takes.
 const maxRedactions = 16
 
-// addRedaction notes a credential that is to be hidden from now on. Needs c.mu.
+// addRedaction adds a credential to be redacted from now on. Needs c.mu.
 func (c *Client) addRedaction(secret string) {
-	// A secret of one or two letters would blot out the text, not protect it.
+	// Redacting a secret of one or two letters would destroy the text and protect nothing.
 	if len(secret) <= 2 {
 		return
 	}
@@ -273,7 +271,7 @@ func (c *Client) addRedaction(secret string) {
 	c.redactions = c.redactions[max(len(c.redactions)-maxRedactions, 0):]
 }
 
-// redact takes every credential that the client knows out of s.
+// redact removes every credential that the client knows from s.
 func (c *Client) redact(s string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -286,8 +284,8 @@ func (c *Client) redact(s string) string {
 	return s
 }
 
-// encodings are a secret as it is, and as forms, HTML and two ways of JSON
-// write it: servers echo what they were sent in any of them.
+// encodings returns a secret as it is, and as encoded in forms, HTML and two ways of JSON: servers
+// echo requests in any of them.
 func encodings(secret string) []string {
 	quoted := strconv.Quote(secret)
 	all := []string{secret, url.QueryEscape(secret), html.EscapeString(secret), quoted[1 : len(quoted)-1]}

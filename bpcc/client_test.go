@@ -23,7 +23,7 @@ import (
 type fakeClock struct {
 	mu   sync.Mutex
 	now  time.Time
-	step time.Duration // how far it goes by itself at each look
+	step time.Duration // how far it advances at each reading
 }
 
 func newFakeClock() *fakeClock {
@@ -168,7 +168,7 @@ func TestSession(t *testing.T) {
 		Sent: before.Add(time.Second), Received: before.Add(2 * time.Second),
 	}
 	if diff := cmp.Diff(want, response); diff != "" {
-		t.Errorf("answer (-want +got)\n%s", diff)
+		t.Errorf("response (-want +got)\n%s", diff)
 	}
 	if err := client.Unsubscribe(t.Context()); err != nil {
 		t.Error(err)
@@ -318,7 +318,7 @@ func TestNew(t *testing.T) {
 		"https://acme.brightpattern.com?a=b", "ht tp://acme", "https://acme:port", "https://acme\x7f", "://",
 	} {
 		if _, err := bpcc.New(bpcc.Config{URL: bad}); err == nil {
-			t.Errorf("%q is taken for an address", bad)
+			t.Errorf("%q is accepted as an address", bad)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The kinds of failure that callers tell apart with errors.Is. Every error of a
-// [Client] method is an [*Error] of one of these kinds.
+// Kinds of failure for errors.Is. Every error of a [Client] method is an [*Error] of one of these
+// kinds.
 var (
 	// ErrAuth is returned when the server answers 401: wrong credentials from
 	// the token call, an expired token or a stolen cookie from the others.
@@ -21,48 +21,48 @@ var (
 	ErrForbidden = errors.New("forbidden")
 	// ErrNotReady is returned by Data on 204: subscribed, first collection not done.
 	ErrNotReady = errors.New("data not ready yet")
-	// ErrNoSubscription is returned by Data on 404: the subscription was
-	// deleted, replaced, lost or never made.
+	// ErrNoSubscription is returned by Data on 404: the subscription was deleted, replaced, lost or
+	// never created.
 	ErrNoSubscription = errors.New("no active subscription")
 	// ErrLimit is returned by Subscribe on 409: the tenant's pool of active
 	// subscriptions, which supervisors' wallboards share, is used up.
 	ErrLimit = errors.New("limit of active subscriptions reached")
-	// ErrThrottled is returned on 429 and 503; [Error.RetryAfter] may tell how
-	// long the server wants to be left alone.
+	// ErrThrottled is returned on 429 and 503; [Error.RetryAfter] may hold how long the server asks
+	// clients to wait.
 	ErrThrottled = errors.New("throttled")
-	// ErrRejected is returned on 400: the server did not understand the
-	// request, such as a statistic name it does not know.
+	// ErrRejected is returned on 400: the server did not accept the request, for example because of
+	// an unknown statistic.
 	ErrRejected = errors.New("request rejected")
-	// ErrMalformed is returned when an answer is not what the API promises:
-	// HTML, cut or invalid JSON.
-	ErrMalformed = errors.New("malformed answer")
-	// ErrTooLarge is returned when a body exceeds the cap; nothing of it is used.
-	ErrTooLarge = errors.New("answer too large")
+	// ErrMalformed is returned when a response is not what the API documents: HTML, truncated or
+	// invalid JSON.
+	ErrMalformed = errors.New("malformed response")
+	// ErrTooLarge is returned when a body exceeds the limit; the body is discarded.
+	ErrTooLarge = errors.New("response too large")
 	// ErrServer is returned on 500 and other 5xx. On Data, 500 was seen where
 	// a session was lost.
 	ErrServer = errors.New("server error")
 	// ErrUnexpected is returned on any status that the API does not document,
 	// redirects included.
-	ErrUnexpected = errors.New("unexpected answer")
-	// ErrTransport is returned when no whole answer arrived: DNS, connection,
-	// TLS, timeout, premature close.
-	ErrTransport = errors.New("no answer")
+	ErrUnexpected = errors.New("unexpected response")
+	// ErrTransport is returned when no complete response arrived: DNS, connection, TLS, timeout,
+	// premature close.
+	ErrTransport = errors.New("no response")
 )
 
-// Error is a failed request. It never holds a secret: what the server said is
-// cut short and stripped of the credentials that the client knows.
+// Error is a failed request. It never holds a secret: the server's text is shortened and stripped
+// of the credentials that the client knows.
 type Error struct {
-	// Op is what was being done, such as "get data".
+	// Op is the operation, such as "get data".
 	Op string
 	// Kind is one of the sentinels of this package.
 	Kind error
 	// Status is the HTTP status, 0 when there was none.
 	Status int
-	// RetryAfter is the server's wish, 0 when it named none.
+	// RetryAfter is the wait that the server asks for, 0 if it named none.
 	RetryAfter time.Duration
-	// Detail is what the server said, or what is wrong with it.
+	// Detail is the server's text, or what is wrong with the response.
 	Detail string
-	// Err is the cause below, if any.
+	// Err is the cause, if any.
 	Err error
 }
 
@@ -89,7 +89,7 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// kindOf reads a status as the documentation and captures give it.
+// kindOf maps a status to its kind, following the documentation and captures.
 func kindOf(status int) error {
 	switch {
 	case status == http.StatusBadRequest:
@@ -109,12 +109,11 @@ func kindOf(status int) error {
 	}
 }
 
-// retryAfter reads the header in both its forms, seconds and HTTP date. A date
-// is by the server's clock, which the answer tells; that of this machine, now, is
-// only for a server that does not.
+// retryAfter parses both forms of the header, seconds and HTTP date. A date refers to the server's
+// clock, which is in the response's Date header; now is used only if that header is missing.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	v := h.Get("Retry-After")
-	// More seconds than a Duration holds are no wish that anybody can grant.
+	// A Duration cannot hold more seconds.
 	if seconds, err := strconv.Atoi(v); err == nil && seconds > 0 && seconds <= int(math.MaxInt64/time.Second) {
 		return time.Duration(seconds) * time.Second
 	}

@@ -104,7 +104,7 @@ func TestDataErrors(t *testing.T) {
 		"an array":               {bpcctest.Fault{Body: "[1]"}, wantError{kind: bpcc.ErrMalformed, status: 200, detail: "[1]"}},
 		"nothing":                {bpcctest.Fault{Status: 200}, wantError{kind: bpcc.ErrMalformed, status: 200, detail: "the body is empty"}},
 		"blanks":                 {bpcctest.Fault{Body: " \r\n\t", ContentType: "text/plain"}, wantError{kind: bpcc.ErrMalformed, status: 200, detail: "the body is empty"}},
-		"cut off":                {bpcctest.Fault{Close: true}, wantError{kind: bpcc.ErrTransport, status: 200, detail: "broke off after"}},
+		"cut off":                {bpcctest.Fault{Close: true}, wantError{kind: bpcc.ErrTransport, status: 200, detail: "response ended after"}},
 		"cut off in an error":    {bpcctest.Fault{Status: 500, Body: `{"error":"no session"}`, Close: true}, wantError{kind: bpcc.ErrServer, status: 500, detail: `{"error"`}},
 		"a long story":           {bpcctest.Fault{Status: 500, Body: strings.Repeat("ü", 1000)}, wantError{kind: bpcc.ErrServer, status: 500, detail: strings.Repeat("ü", 80) + "…"}},
 	}
@@ -213,7 +213,7 @@ func TestSlowBody(t *testing.T) {
 		<-r.Context().Done()
 	})
 	_, err := newClient(t, bpcc.Config{URL: address, Timeout: 100 * time.Millisecond}).Data(t.Context())
-	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrTransport, status: 200, detail: "broke off after 8 bytes"})
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrTransport, status: 200, detail: "response ended after 8 bytes"})
 }
 
 func TestCancelledRequest(t *testing.T) {
@@ -257,7 +257,7 @@ func TestConnectionRefused(t *testing.T) {
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it is told of the refused handshake
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it logs the refused handshake
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	_, err := newClient(t, bpcc.Config{URL: s.URL}).Data(t.Context())

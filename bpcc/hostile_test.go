@@ -18,8 +18,8 @@ import (
 	"bpcc-nats/internal/hostile"
 )
 
-// TestHostileAnswers puts every kind of wrong value in every place of every answer of
-// the API. A method may take it or fail with an error of one of the kinds; it must not
+// TestHostileAnswers puts every kind of wrong value in every place of every response of
+// the API. A method may accept it or fail with an error of one of the kinds; it must not
 // panic, and never be logged in for a time that is none.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
@@ -28,7 +28,7 @@ func TestHostileAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var change func(body []byte) []byte // of the next answer; nil = none
+	var change func(body []byte) []byte // of the next response; nil = none
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Header.Set("Accept-Encoding", "identity") // else it answers in gzip

@@ -10,19 +10,17 @@ import (
 	"time"
 )
 
-// Response is one answer of Get Subscription Data: a JSON object by app id, and
-// the two instants that bound when its numbers were true. The API sends no
-// sample time.
+// Response is the response to one Get Subscription Data request: a JSON object by app id, and the
+// two times that bound when its values were current. The API sends no sample time.
 type Response struct {
 	Body []byte
-	// Sent is when the request went out, Received when the last byte was in.
+	// Sent is when the request was sent, Received when the last byte arrived.
 	Sent, Received time.Time
 }
 
-// Subscribe creates the user's one active subscription (Create Subscription).
-// There is no subscription id: the answer is empty. Whether it replaces an
-// older one is not documented, so call Unsubscribe first. Errors: [ErrRejected],
-// [ErrAuth], [ErrLimit].
+// Subscribe creates the user's one active subscription (Create Subscription). There is no
+// subscription id: the response is empty. It is not documented whether it replaces an older one, so
+// call Unsubscribe first. Errors: [ErrRejected], [ErrAuth], [ErrLimit].
 func (c *Client) Subscribe(ctx context.Context, s Subscription) error {
 	const op = "create subscription"
 	body, err := json.Marshal(s)
@@ -36,9 +34,9 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) error {
 	return err
 }
 
-// Data takes a snapshot (Get Subscription Data). The body is checked to be a
-// JSON object, not decoded. Errors: [ErrNotReady], [ErrNoSubscription],
-// [ErrAuth], [ErrMalformed], [ErrServer].
+// Data requests a snapshot (Get Subscription Data). It checks that the body is a JSON object, but
+// does not decode it. Errors: [ErrNotReady], [ErrNoSubscription], [ErrAuth], [ErrMalformed],
+// [ErrServer].
 func (c *Client) Data(ctx context.Context) (Response, error) {
 	const op = "get data"
 	a, err := c.send(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/subscription/data", buf: c.takeRecycled()})
@@ -58,15 +56,14 @@ func (c *Client) Data(ctx context.Context) (Response, error) {
 	return Response{Body: a.body, Sent: a.sent, Received: a.received}, nil
 }
 
-// Unsubscribe deletes the active subscription and the server's cache of its
-// data (Delete Subscription). Known servers fail here now and then for no
-// reason worth stopping for.
+// Unsubscribe deletes the active subscription and the server's cache of its data (Delete
+// Subscription). Known servers sometimes fail here without consequences.
 func (c *Client) Unsubscribe(ctx context.Context) error {
 	_, err := c.send(ctx, request{op: "delete subscription", method: http.MethodDelete, path: "/statsapi/subscription/active"})
 	return err
 }
 
-// DispositionQuery narrows Dispositions; the zero value asks for all.
+// DispositionQuery filters Dispositions; the zero value requests all.
 type DispositionQuery struct{ AgentCanSelect, Inbound, Outbound, Preview bool }
 
 // Dispositions lists disposition names of all supervised services (Get
@@ -92,14 +89,13 @@ func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string
 	return names, nil
 }
 
-// Available reports whether at least one agent is ready for the service (Get
-// Available Agents). It needs no login and no subscription; how the server
-// answers for a service it does not know is not documented.
+// Available reports whether at least one agent is ready for the service (Get Available Agents). It
+// needs no login and no subscription. The response for an unknown service is not documented.
 func (c *Client) Available(ctx context.Context, service string) (bool, error) {
 	const op = "check available agents"
 	a, err := c.send(ctx, request{
 		op: op, method: http.MethodGet, path: "/statsapi/info/check_available_agents", anonymous: true,
-		// Documents differ on tenantUrl; sending both is answered by all.
+		// Documents differ on tenantUrl; all servers accept both together.
 		query: url.Values{"service": {service}, "tenantUrl": {c.config.Scope}},
 	})
 	if err != nil {

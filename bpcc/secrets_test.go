@@ -100,7 +100,7 @@ func TestEchoedSecretsAreRedacted(t *testing.T) {
 					for method, call := range allCalls(client) {
 						err := call(t.Context())
 						if err == nil && status == 200 && (method == "Subscribe" || method == "Unsubscribe" || method == "Data") {
-							continue // these take an answer of 200 without reading it
+							continue // these accept a response of 200 without reading it
 						}
 						checkNoSecrets(t, method, err, known...)
 					}
@@ -145,7 +145,7 @@ func loggedInClient(t *testing.T, credential string, h http.HandlerFunc) *bpcc.C
 	return client
 }
 
-// A credential that arrives in a broken answer is not known, and still secret.
+// A credential that arrives in a malformed response is not known, and still secret.
 func TestFailedLoginsShowNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
@@ -188,7 +188,7 @@ func TestShortSecretsAreNotRedacted(t *testing.T) {
 	checkError(t, err, wantError{op: "get access token", kind: bpcc.ErrForbidden, status: 403, detail: "no privilege"})
 }
 
-// What has been replaced is still secret: requests may be under way with it.
+// A replaced credential is still secret: requests may be under way with it.
 func TestReplacedCredentialsAreRedacted(t *testing.T) {
 	t.Parallel()
 	var logins atomic.Int64

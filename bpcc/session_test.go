@@ -131,7 +131,7 @@ func TestCookieLogin(t *testing.T) {
 }
 
 // A server may set no cookie of its own; the three of the documents are sent in
-// any case, and no bearer token beside them.
+// any case, and no bearer token in addition.
 func TestCookiesOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {

@@ -7,30 +7,29 @@ import (
 	"strings"
 )
 
-// Subscription is the body of Create Subscription: what a client wants to see,
-// by app id. An app id is any text; several in one subscription are normal,
-// and the answer of Get Subscription Data is keyed by the same ids.
+// Subscription is the body of Create Subscription: what a client requests, by app id. An app id is
+// any text; several in one subscription are normal, and the response of Get Subscription Data has
+// the same ids as keys.
 type Subscription map[string]App
 
-// App is one app id's share of a [Subscription]. Only the sections asked for
-// here come back in the data.
+// App is one app id's part of a [Subscription]. Only the sections requested here are in the data.
 type App struct {
 	// StatsTotals names statistics summed over services.
 	StatsTotals []string `json:"stats_totals,omitempty"`
-	// StatsTotalsServiceIDs holds the GUIDs of the services that the totals
-	// run over; empty means all that the user supervises.
+	// StatsTotalsServiceIDs holds the GUIDs of the services that the totals include; empty means
+	// all that the user supervises.
 	StatsTotalsServiceIDs []string `json:"stats_totals_service_ids,omitempty"`
 	// StatsTotalsDispositions holds the dispositions that disposition totals count.
 	StatsTotalsDispositions []string `json:"stats_totals_dispositions,omitempty"`
 	ServiceGrids            []Grid   `json:"service_grids,omitempty"`
 	AgentGrids              []Grid   `json:"agent_grids,omitempty"`
-	// ChatMessages asks for the newest internal chat messages; nil for none.
-	// They hold personal text.
+	// ChatMessages requests the newest internal chat messages; nil for none. They contain personal
+	// text.
 	ChatMessages *ChatQuery `json:"chat_messages,omitempty"`
 }
 
-// Grid is a table of agents or services. Rows carry no identity of their own:
-// a column must be asked for that names the row.
+// Grid is a table of agents or services. Rows have no identity of their own: a column that names
+// the row must be requested.
 type Grid struct {
 	// ID names the grid inside its app id.
 	ID      string   `json:"id"`
@@ -38,11 +37,11 @@ type Grid struct {
 	// Order sorts the rows; with Limit it makes a top-N grid. Without it the
 	// order of the rows is arbitrary.
 	Order []Order `json:"order,omitempty"`
-	// Limit is the most rows to be sent; 0 sends no limit.
+	// Limit is the maximum number of rows; 0 for no limit.
 	Limit int `json:"limit,omitempty"`
-	// FilterBy is the id of the column that FilterOperation (EQ, NE, LT, GT,
-	// LE, GE) compares with FilterValue. Empty means no filter. An empty
-	// FilterValue is legal: acd_state NE "" asks for agents logged in.
+	// FilterBy is the id of the column that FilterOperation (EQ, NE, LT, GT, LE, GE) compares with
+	// FilterValue. Empty means no filter. An empty FilterValue is valid: acd_state NE "" selects
+	// agents who are logged in.
 	FilterBy        string `json:"-"`
 	FilterOperation string `json:"-"`
 	FilterValue     string `json:"-"`
@@ -59,7 +58,7 @@ type Column struct {
 	ID string `json:"id"`
 	// StatName is the protocol name of the statistic, case-sensitive.
 	StatName string `json:"stat_name"`
-	// Dispositions narrows calls_dispositions_per_day to these.
+	// Dispositions limits calls_dispositions_per_day to these.
 	Dispositions []string `json:"dispositions,omitempty"`
 }
 
@@ -71,16 +70,16 @@ type Order struct {
 	Dir string `json:"dir"`
 }
 
-// ChatQuery asks for internal chat messages.
+// ChatQuery requests internal chat messages.
 type ChatQuery struct {
 	// Filter is text that a message must contain; empty for all.
 	Filter string `json:"filter"`
-	// Limit is the most messages to be sent.
+	// Limit is the maximum number of messages.
 	Limit int `json:"limit"`
 }
 
-// MarshalJSON writes the grid in the spelling that was captured working:
-// stat_name, order as a list, the filter only when there is one.
+// MarshalJSON writes the grid in the captured form that is known to work: stat_name, order as a
+// list, the filter only when there is one.
 func (g Grid) MarshalJSON() ([]byte, error) {
 	type plain Grid
 	out := struct {
@@ -95,9 +94,8 @@ func (g Grid) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON reads every spelling seen in documents, captures and known
-// clients: order_by with order_dir or order, numbers or strings for ids and
-// limits, booleans or "true"/"false" for flags.
+// UnmarshalJSON accepts every spelling in documents, captures and known clients: order_by with
+// order_dir or order, numbers or strings for ids and limits, booleans or "true"/"false" for flags.
 func (g *Grid) UnmarshalJSON(b []byte) error {
 	var in struct {
 		ID      flexString `json:"id"`
@@ -151,7 +149,7 @@ func normalizeDirection(t flexString) string {
 	return strings.ToUpper(string(t))
 }
 
-// UnmarshalJSON reads stat_name or statName, and ids that are numbers.
+// UnmarshalJSON accepts stat_name or statName, and numbers as ids.
 func (c *Column) UnmarshalJSON(b []byte) error {
 	var in struct {
 		ID           flexString `json:"id"`
@@ -169,7 +167,7 @@ func (c *Column) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// UnmarshalJSON reads a limit that is a number or a string.
+// UnmarshalJSON accepts a number or a string as limit.
 func (q *ChatQuery) UnmarshalJSON(b []byte) error {
 	var in struct {
 		Filter string     `json:"filter"`
@@ -186,8 +184,8 @@ func (q *ChatQuery) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// flexString is a JSON scalar whose type the API does not keep to: string, number,
-// boolean or null, held as text.
+// flexString is a JSON scalar for which the API uses different types: string, number, boolean or
+// null, held as text.
 type flexString string
 
 func (t *flexString) UnmarshalJSON(b []byte) error {

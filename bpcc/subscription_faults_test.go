@@ -19,8 +19,8 @@ import (
 // subscriptionFaults holds what is said of each file in testdata/subscription.
 var subscriptionFaults = map[string][]string{
 	"app_asks_for_nothing": {
-		`line 2, column 3: app "wall" asks for nothing; give it stats_totals, service_grids, agent_grids or chat_messages`,
-		`line 3, column 3: app "desk" asks for nothing; give it stats_totals, service_grids, agent_grids or chat_messages`,
+		`line 2, column 3: app "wall" requests nothing; add stats_totals, service_grids, agent_grids or chat_messages`,
+		`line 3, column 3: app "hall" requests nothing; add stats_totals, service_grids, agent_grids or chat_messages`,
 	},
 	"app_id_empty": {
 		`line 1, column 2: an app id is empty; any text will do`,
@@ -32,7 +32,7 @@ var subscriptionFaults = map[string][]string{
 		`line 1, column 10: app "wall" is an array; want an object with stats_totals, stats_totals_service_ids, stats_totals_dispositions, service_grids, agent_grids, chat_messages`,
 	},
 	"app_twice": {
-		`line 3, column 3: the subscription: the key "wall" stands here a second time, first in line 2; keep one`,
+		`line 3, column 3: the subscription: duplicate key "wall", first in line 2; keep one`,
 	},
 	"brace_missing": {
 		`line 4, column 1: the text ends here, in the middle of a value; a }, ] or " is missing`,
@@ -58,7 +58,7 @@ var subscriptionFaults = map[string][]string{
 		`line 1, column 29: app "wall", service grid "services" has no columns; give it some: "columns": [{"id": "1", "stat_name": "login_id"}, … ]`,
 	},
 	"columns_misspelt": {
-		`line 5, column 7: app "wall", agent grid "agents": unknown key "colums"; did you mean "columns"?`,
+		`line 5, column 7: app "wall", agent grid "agents": unknown key "colums"; the closest known key is "columns"`,
 	},
 	"columns_not_an_array": {
 		`line 1, column 55: app "wall", agent grid "agents": columns is the text "login_id"; want an array, even of one: [ … ]`,
@@ -69,19 +69,19 @@ var subscriptionFaults = map[string][]string{
 		`line 1, column 74: app "wall", agent grid "agents", column 3 is 3; want an object with id, stat_name, statName, dispositions`,
 	},
 	"comma_missing": {
-		`line 7, column 9: a comma is missing before {, or a colon if a key stands before it`,
+		`line 7, column 9: a comma is missing before {, or a colon if a key precedes it`,
 	},
 	"comment": {
-		`line 2, column 3: JSON has no comments; take this one out`,
+		`line 2, column 3: JSON has no comments; remove it`,
 	},
 	"comment_of_the_vendor": {
-		`line 3, column 39: JSON has no comments; take this one out`,
+		`line 3, column 39: JSON has no comments; remove it`,
 	},
 	"comment_with_hash": {
-		`line 1, column 1: JSON has no comments; take this one out`,
+		`line 1, column 1: JSON has no comments; remove it`,
 	},
 	"curly_quotes": {
-		`line 2, column 3: text stands between straight double quotes ("), not “`,
+		`line 2, column 3: text must be in straight double quotes ("), not “`,
 	},
 	"dispositions_not_an_array": {
 		`line 7, column 80: app "wall", agent grid "agents", column 2: dispositions is the text "Sale"; want an array, even of one: [ … ]`,
@@ -99,11 +99,11 @@ var subscriptionFaults = map[string][]string{
 		`line 10, column 27: app "wall", agent grid "agents": the filter_operation "!=" is not one of EQ, NE, LT, GT, LE, GE`,
 	},
 	"filter_without_column": {
-		`line 9, column 27: app "wall", agent grid "agents" has a filter_operation without a filter_by; name the id of the column to filter by, or take it out`,
-		`line 10, column 23: app "wall", agent grid "agents" has a filter_value without a filter_by; name the id of the column to filter by, or take it out`,
+		`line 9, column 27: app "wall", agent grid "agents" has a filter_operation without a filter_by; name the id of the column to filter by, or remove it`,
+		`line 10, column 23: app "wall", agent grid "agents" has a filter_value without a filter_by; name the id of the column to filter by, or remove it`,
 	},
 	"filter_without_operation": {
-		`line 9, column 20: app "wall", agent grid "agents" has a filter_by without a filter_operation; give it one of EQ, NE, LT, GT, LE, GE`,
+		`line 9, column 20: app "wall", agent grid "agents" has a filter_by without a filter_operation; add one of EQ, NE, LT, GT, LE, GE`,
 	},
 	"flag_in_words": {
 		`line 9, column 32: app "wall", agent grid "agents": logged_in_agents_only: "yes" is neither true nor false`,
@@ -117,17 +117,17 @@ var subscriptionFaults = map[string][]string{
 		`line 1, column 80: app "wall", agent grid 2 has no id; give it one, such as "id": "2"`,
 	},
 	"key_in_other_case": {
-		`line 9, column 7: app "wall", agent grid "agents": unknown key "Limit"; did you mean "limit"?`,
-		`line 10, column 7: app "wall", agent grid "agents": unknown key "teamIds"; did you mean "team_ids"?`,
+		`line 9, column 7: app "wall", agent grid "agents": unknown key "Limit"; the closest known key is "limit"`,
+		`line 10, column 7: app "wall", agent grid "agents": unknown key "teamIds"; the closest known key is "team_ids"`,
 	},
 	"key_twice": {
-		`line 10, column 7: app "wall", agent grid "agents": the key "limit" stands here a second time, first in line 9; keep one`,
-		`line 11, column 7: app "wall", agent grid "agents": the key "id" stands here a second time, first in line 4; keep one`,
+		`line 10, column 7: app "wall", agent grid "agents": duplicate key "limit", first in line 9; keep one`,
+		`line 11, column 7: app "wall", agent grid "agents": duplicate key "id", first in line 4; keep one`,
 	},
 	"keys_of_the_user_interface": {
-		`line 6, column 46: app "wall", agent grid "agents", column 1: unknown key "coltitle"; take it out (known are id, stat_name, statName, dispositions)`,
-		`line 6, column 67: app "wall", agent grid "agents", column 1: unknown key "dir"; take it out (known are id, stat_name, statName, dispositions)`,
-		`line 8, column 7: app "wall", agent grid "agents": unknown key "title"; take it out (known are id, columns, order, order_by, order_dir, limit, filter_by, filter_operation, filter_value, team_ids, service_ids, my_subteam_only, logged_in_agents_only)`,
+		`line 6, column 46: app "wall", agent grid "agents", column 1: unknown key "coltitle"; remove it (known are id, stat_name, statName, dispositions)`,
+		`line 6, column 67: app "wall", agent grid "agents", column 1: unknown key "dir"; remove it (known are id, stat_name, statName, dispositions)`,
+		`line 8, column 7: app "wall", agent grid "agents": unknown key "title"; remove it (known are id, columns, order, order_by, order_dir, limit, filter_by, filter_operation, filter_value, team_ids, service_ids, my_subteam_only, logged_in_agents_only)`,
 	},
 	"limit_fraction": {
 		`line 9, column 16: app "wall", agent grid "agents": the limit "2.5" is not a whole number`,
@@ -136,7 +136,7 @@ var subscriptionFaults = map[string][]string{
 		`line 9, column 16: app "wall", agent grid "agents": the limit "ten" is not a whole number`,
 	},
 	"limit_negative": {
-		`line 9, column 16: app "wall", agent grid "agents": the limit -1 is negative; leave it out for no limit`,
+		`line 9, column 16: app "wall", agent grid "agents": the limit -1 is negative; remove it for no limit`,
 	},
 	"limit_not_a_scalar": {
 		`line 9, column 16: app "wall", agent grid "agents": limit is an array; want a whole number`,
@@ -152,7 +152,7 @@ var subscriptionFaults = map[string][]string{
 		`line 1, column 1: the subscription is an array; want an object {"app id": {"agent_grids": [ … ]}}`,
 	},
 	"not_utf8": {
-		`line 1, column 4: this is not UTF-8 text; save the file as UTF-8`,
+		`line 1, column 4: not UTF-8 text; save the file as UTF-8`,
 	},
 	"order_by_absent_column": {
 		`line 9, column 50: app "wall", agent grid "agents", order 2: by names the column "12", which the grid does not have; its columns are "1", "2"`,
@@ -165,7 +165,7 @@ var subscriptionFaults = map[string][]string{
 		`line 10, column 20: app "wall", agent grid "agents": the direction "DOWN" is neither ASC nor DESC`,
 	},
 	"order_direction_alone": {
-		`line 9, column 20: app "wall", agent grid "agents" has an order_dir without an order_by; name the id of the column to sort by, or take it out`,
+		`line 9, column 20: app "wall", agent grid "agents" has an order_dir without an order_by; name the id of the column to sort by, or remove it`,
 	},
 	"order_in_both_spellings": {
 		`line 10, column 19: app "wall", agent grid "agents" has both order and order_by, two spellings of one thing; keep one`,
@@ -177,35 +177,35 @@ var subscriptionFaults = map[string][]string{
 		`line 1, column 43: the text ends here, in the middle of a value; a }, ] or " is missing`,
 	},
 	"section_misspelt": {
-		`line 1, column 11: app "wall": unknown key "agent_grid"; did you mean "agent_grids"?`,
+		`line 1, column 11: app "wall": unknown key "agent_grid"; the closest known key is "agent_grids"`,
 	},
 	"section_not_an_array": {
 		`line 1, column 26: app "wall": agent_grids is an object; want an array, even of one: [ … ]`,
 	},
 	"several": {
 		`line 3, column 33: app "wall": stats_totals_service_ids is the text "F4ED6F0C"; want an array, even of one: [ … ]`,
-		`line 6, column 7: app "wall", agent grid "agents": unknown key "colums"; did you mean "columns"?`,
+		`line 6, column 7: app "wall", agent grid "agents": unknown key "colums"; the closest known key is "columns"`,
 		`line 7, column 16: app "wall", agent grid "agents": the limit "all" is not a whole number`,
 		`line 12, column 60: app "wall", service grid "Dienste für Ältere", column 2: the column in line 12 has the id "1" too; give each its own`,
-		`line 12, column 65: app "wall", service grid "Dienste für Ältere", column 2: unknown key "statNam"; did you mean "stat_name"?`,
+		`line 12, column 65: app "wall", service grid "Dienste für Ältere", column 2: unknown key "statNam"; the closest known key is "stat_name"`,
 		`line 13, column 20: app "wall", service grid "Dienste für Ältere": filter_by takes the id of a column, not a statistic; write "1" for name`,
 		`line 13, column 48: app "wall", service grid "Dienste für Ältere": the filter_operation "eq" is not one of EQ, NE, LT, GT, LE, GE`,
-		`line 13, column 75: app "wall", service grid "Dienste für Ältere": unknown key "filter_values"; did you mean "filter_value"?`,
-		`line 16, column 3: app "desk" asks for nothing; give it stats_totals, service_grids, agent_grids or chat_messages`,
+		`line 13, column 75: app "wall", service grid "Dienste für Ältere": unknown key "filter_values"; the closest known key is "filter_value"`,
+		`line 16, column 3: app "hall" requests nothing; add stats_totals, service_grids, agent_grids or chat_messages`,
 	},
 	"single_quotes": {
-		`line 1, column 2: text stands between straight double quotes ("), not '`,
+		`line 1, column 2: text must be in straight double quotes ("), not '`,
 	},
 	"statistic_in_both_spellings": {
 		`line 6, column 58: app "wall", agent grid "agents", column 1 has both stat_name and statName, two spellings of one key; keep one`,
 	},
 	"statistic_misspelt": {
-		`line 6, column 21: app "wall", agent grid "agents", column 1: unknown key "statname"; did you mean "stat_name"?`,
+		`line 6, column 21: app "wall", agent grid "agents", column 1: unknown key "statname"; the closest known key is "stat_name"`,
 		`line 7, column 9: app "wall", agent grid "agents", column 2 has no stat_name; name a statistic: "stat_name": "acd_state"`,
-		`line 7, column 21: app "wall", agent grid "agents", column 2: unknown key "stat"; take it out (known are id, stat_name, statName, dispositions)`,
+		`line 7, column 21: app "wall", agent grid "agents", column 2: unknown key "stat"; remove it (known are id, stat_name, statName, dispositions)`,
 	},
 	"sum_of_statistics": {
-		`line 6, column 41: app "wall", agent grid "agents", column 1: unknown key "sum_stat_names"; take it out (known are id, stat_name, statName, dispositions)`,
+		`line 6, column 41: app "wall", agent grid "agents", column 1: unknown key "sum_stat_names"; remove it (known are id, stat_name, statName, dispositions)`,
 	},
 	"team_ids_not_an_array": {
 		`line 9, column 19: app "wall", agent grid "agents": team_ids is the text "F4ED6F0C-7B3E-4A37-9E23-2B6C2F0F8B11"; want an array, even of one: [ … ]`,
@@ -220,14 +220,14 @@ var subscriptionFaults = map[string][]string{
 	},
 	"totals_not_text": {
 		`line 1, column 44: app "wall": item 2 of stats_totals is 7; want text`,
-		`line 1, column 47: app "wall": item 3 of stats_totals is empty; take it out`,
+		`line 1, column 47: app "wall": item 3 of stats_totals is empty; remove it`,
 		`line 1, column 51: app "wall": item 4 of stats_totals is an object; want text`,
 	},
 	"trailing_comma": {
-		`line 7, column 46: a comma before ]; take it out`,
+		`line 7, column 46: a comma before ]; remove it`,
 	},
 	"two_documents": {
-		`line 2, column 1: text after the end of the subscription; take it out`,
+		`line 2, column 1: text after the end of the subscription; remove it`,
 	},
 }
 
@@ -355,8 +355,8 @@ func TestValidateNamesNoLines(t *testing.T) {
   an app id is empty; any text will do
   app "wall", agent grid "a", column 2: the column has the id "1" too; give each its own
   app "wall", agent grid "a" has no columns; give it some: "columns": [{"id": "1", "stat_name": "login_id"}, … ]
-  app "wall", agent grid "a": the limit -1 is negative; leave it out for no limit
-  app "wall", agent grid "a" has a filter_by without a filter_operation; give it one of EQ, NE, LT, GT, LE, GE
+  app "wall", agent grid "a": the limit -1 is negative; remove it for no limit
+  app "wall", agent grid "a" has a filter_by without a filter_operation; add one of EQ, NE, LT, GT, LE, GE
   app "wall", agent grid "a": another one has the same id; give each its own`
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("text (-want +got)\n%s", diff)

@@ -15,12 +15,12 @@ import (
 // usable subscription body.
 var ErrSubscription = errors.New("not a usable subscription")
 
-// SubscriptionFault is one fault of a subscription and where it stands. An
-// error of [ParseSubscription] holds one for each, which errors.As finds.
+// SubscriptionFault is one fault of a subscription and its position. An error of
+// [ParseSubscription] holds one for each fault, for errors.As.
 type SubscriptionFault struct {
 	// Line and Column count from 1, columns in characters, as editors do.
 	Line, Column int
-	// Text says what is wrong and how to mend it.
+	// Text says what is wrong and how to correct it.
 	Text string
 }
 
@@ -28,7 +28,7 @@ func (f *SubscriptionFault) Error() string {
 	return fmt.Sprintf("line %d, column %d: %s", f.Line, f.Column, f.Text)
 }
 
-// faults is a list of faults, or of errors without a place, as one error.
+// faults is a list of faults, or of errors without a position, as one error.
 type faults []error
 
 func (f faults) Error() string {
@@ -47,14 +47,13 @@ func (f faults) Error() string {
 // Unwrap lets errors.Is find ErrSubscription and errors.As the faults.
 func (f faults) Unwrap() []error { return append([]error{ErrSubscription}, f...) }
 
-// ParseSubscription reads a subscription in the vendor's JSON format, in every
-// spelling that the documentation and known clients use, and checks it. It is
-// stricter than the server, which leaves out what it does not know: unknown keys
-// are faults, and so is a grid without the id by which its rows are found. All
-// faults are reported together, each with its line and column; the error is
+// ParseSubscription reads a subscription in the vendor's JSON format, in every spelling that the
+// documentation and known clients use, and checks it. It is stricter than the server, which ignores
+// what it does not know: unknown keys are faults, and so is a grid without the id by which its rows
+// are found. All faults are reported together, each with its line and column; the error is
 // [ErrSubscription] to errors.Is and a [*SubscriptionFault] to errors.As.
 func ParseSubscription(body []byte) (Subscription, error) {
-	// Editors that write this mark do not show it, nor count it.
+	// Editors that write a byte order mark neither show nor count it.
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	if at, text := syntaxFault(body); text != "" {
 		return nil, faults{locateFault(body, fault{at, text})}
@@ -83,7 +82,7 @@ func ParseSubscription(body []byte) (Subscription, error) {
 // Validate reports every fault of s that the server would answer with 400 or
 // silently ignore; the error is [ErrSubscription] to errors.Is.
 func (s Subscription) Validate() error {
-	// The rules are those of the text, so the text is what is checked.
+	// The rules apply to the text, so the text is checked.
 	body, err := json.Marshal(s)
 	if err != nil {
 		return faults{err}
@@ -104,7 +103,7 @@ func (s Subscription) Validate() error {
 	return all
 }
 
-// fault is a fault and the offset of the byte where it stands.
+// fault is a fault and the offset of its first byte.
 type fault struct {
 	at   int
 	text string
@@ -115,19 +114,19 @@ func locateFault(body []byte, f fault) *SubscriptionFault {
 	return &SubscriptionFault{Line: line, Column: column, Text: f.text}
 }
 
-// lineAndColumn tells the line and column, both from 1, of the byte at an offset.
+// lineAndColumn returns the line and column, both from 1, of the byte at an offset.
 func lineAndColumn(body []byte, at int) (line, column int) {
 	before := body[:min(max(at, 0), len(body))]
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(before[start:]) + 1
 }
 
-// syntaxFault says where a body stops to be JSON and why; no text if it is JSON.
+// syntaxFault returns where and why a body is not valid JSON; no text if it is valid.
 func syntaxFault(body []byte) (at int, text string) {
 	for at := 0; at < len(body); {
 		r, size := utf8.DecodeRune(body[at:])
 		if r == utf8.RuneError && size == 1 {
-			return at, "this is not UTF-8 text; save the file as UTF-8"
+			return at, "not UTF-8 text; save the file as UTF-8"
 		}
 		at += size
 	}
@@ -151,29 +150,29 @@ func syntaxFault(body []byte) (at int, text string) {
 	before := bytes.TrimRight(body[:at], " \t\r\n")
 	switch r, _ := utf8.DecodeRune(body[at:]); {
 	case r == '#', bytes.HasPrefix(body[at:], []byte("//")), bytes.HasPrefix(body[at:], []byte("/*")):
-		return at, "JSON has no comments; take this one out"
+		return at, "JSON has no comments; remove it"
 	case (r == '}' || r == ']') && bytes.HasSuffix(before, []byte(",")):
-		return len(before) - 1, fmt.Sprintf("a comma before %c; take it out", r)
+		return len(before) - 1, fmt.Sprintf("a comma before %c; remove it", r)
 	case strings.ContainsRune("'`‘’‚“”„«»", r):
-		return at, fmt.Sprintf("text stands between straight double quotes (\"), not %c", r)
+		return at, fmt.Sprintf("text must be in straight double quotes (\"), not %c", r)
 	case strings.ContainsRune(`"{[`, r) && len(before) > 0 && !bytes.ContainsAny(before[len(before)-1:], "{[:,") && !json.Valid(before):
-		return at, fmt.Sprintf("a comma is missing before %c, or a colon if a key stands before it", r)
+		return at, fmt.Sprintf("a comma is missing before %c, or a colon if a key precedes it", r)
 	case json.Valid(before):
-		return at, "text after the end of the subscription; take it out"
+		return at, "text after the end of the subscription; remove it"
 	case r >= utf8.RuneSelf:
 		return at, fmt.Sprintf("unexpected %q", r)
 	}
 	return at, err.Error()
 }
 
-// isTruncated reports whether a body is the beginning of some JSON text.
+// isTruncated reports whether a body is the beginning of valid JSON.
 func isTruncated(body []byte) bool {
 	err := json.NewDecoder(bytes.NewReader(body)).Decode(new(json.RawMessage))
 	var syntax *json.SyntaxError
 	return err != nil && !errors.As(err, &syntax)
 }
 
-// node is one value of a JSON text and where it begins.
+// node is one value of a JSON text and its offset.
 type node struct {
 	at      int
 	kind    byte       // first byte of the value, with 0 for all numbers and t for both booleans
@@ -214,7 +213,7 @@ func (n node) typeName() string {
 	}
 }
 
-// parseTree reads a JSON text with the places of its values.
+// parseTree parses a JSON text with the offsets of its values.
 func parseTree(body []byte) (node, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
@@ -259,7 +258,7 @@ func parseNode(dec *json.Decoder, body []byte) (node, error) {
 	return n, err
 }
 
-// nextOffset is the offset of the token that the decoder will read next.
+// nextOffset returns the offset of the token that the decoder will read next.
 func nextOffset(dec *json.Decoder, body []byte) int {
 	at := int(dec.InputOffset())
 	return at + len(body[at:]) - len(bytes.TrimLeft(body[at:], " \t\r\n,:"))

@@ -24,11 +24,10 @@ var (
 	chatKeys   = []string{"filter", "limit"}
 )
 
-// checker holds a subscription's text against the rules and collects what it
-// finds.
+// checker checks a subscription's text against the rules and collects the faults.
 type checker struct {
 	body   []byte
-	isFile bool // somebody wrote the text, so that its lines mean something
+	isFile bool // the text is a file, so its lines are meaningful
 	faults []fault
 }
 
@@ -36,7 +35,7 @@ func (c *checker) addFault(at int, format string, args ...any) {
 	c.faults = append(c.faults, fault{at, fmt.Sprintf(format, args...)})
 }
 
-// lineSuffix says in which line of a file something stands.
+// lineSuffix returns the line of an offset in a file, as the end of a text.
 func (c *checker) lineSuffix(at int) string {
 	if !c.isFile {
 		return ""
@@ -45,24 +44,24 @@ func (c *checker) lineSuffix(at int) string {
 	return fmt.Sprintf(" in line %d", line)
 }
 
-// fields are the members of an object by name. A null is as good as nothing.
+// fields are the members of an object by name. A null member counts as missing.
 type fields struct {
 	at     int // of the object
 	values map[string]node
-	// suppressed holds names that are not there because of a fault already found,
-	// such as a misspelt key, so that their absence is not another.
+	// suppressed holds names that are missing because of a fault already found, such as a misspelt
+	// key, so that their absence is not a second fault.
 	suppressed map[string]bool
 }
 
 func (f fields) has(name string) bool { _, ok := f.values[name]; return ok }
 
-// missing reports whether a name is missing for no reason found before.
+// missing reports whether a name is missing and no fault found before explains that.
 func (f fields) missing(name string) bool { return !f.has(name) && !f.suppressed[name] }
 
 // text is the text of a scalar, "" when there is none.
 func (f fields) text(name string) flexString { return f.values[name].text }
 
-// offset is where a member's value stands, or the object if there is none.
+// offset returns the offset of a member's value, or of the object if the member is missing.
 func (f fields) offset(name string) int {
 	if n, ok := f.values[name]; ok {
 		return n.at
@@ -83,11 +82,11 @@ func (c *checker) readObject(n node, where string, known []string) (fields, bool
 		case !slices.Contains(known, m.name):
 			closest := closestKey(m.name, known)
 			if closest == "" {
-				c.addFault(m.at, "%s: unknown key %q; take it out (known are %s)", where, m.name, strings.Join(known, ", "))
+				c.addFault(m.at, "%s: unknown key %q; remove it (known are %s)", where, m.name, strings.Join(known, ", "))
 				continue
 			}
 			f.suppressed[closest] = true
-			c.addFault(m.at, "%s: unknown key %q; did you mean %q?", where, m.name, closest)
+			c.addFault(m.at, "%s: unknown key %q; the closest known key is %q", where, m.name, closest)
 		case seen[m.name] == m.at && m.value.kind != 'n':
 			f.values[m.name] = m.value
 		}
@@ -95,12 +94,12 @@ func (c *checker) readObject(n node, where string, known []string) (fields, bool
 	return f, true
 }
 
-// findDuplicates finds keys that come twice, and tells where each first stands.
+// findDuplicates reports duplicate keys and returns the offset of the first of each.
 func (c *checker) findDuplicates(n node, where string) map[string]int {
 	seen := map[string]int{}
 	for _, m := range n.members {
 		if first, duplicate := seen[m.name]; duplicate {
-			c.addFault(m.at, "%s: the key %q stands here a second time, first%s; keep one", where, m.name, c.lineSuffix(first))
+			c.addFault(m.at, "%s: duplicate key %q, first%s; keep one", where, m.name, c.lineSuffix(first))
 			continue
 		}
 		seen[m.name] = m.at
@@ -108,7 +107,7 @@ func (c *checker) findDuplicates(n node, where string) map[string]int {
 	return seen
 }
 
-// checkSubscription checks the whole.
+// checkSubscription checks the complete subscription.
 func (c *checker) checkSubscription(n node) {
 	if n.kind != '{' && n.kind != 'n' {
 		c.addFault(n.at, `the subscription is %s; want an object {"app id": {"agent_grids": [ … ]}}`, n.typeName())
@@ -142,7 +141,7 @@ func (c *checker) checkApp(m member) {
 	expected = c.checkGrids(f, "service_grids", where, "service grid") || expected
 	expected = c.checkGrids(f, "agent_grids", where, "agent grid") || expected
 	if !expected {
-		c.addFault(m.at, "%s asks for nothing; give it stats_totals, service_grids, agent_grids or chat_messages", where)
+		c.addFault(m.at, "%s requests nothing; add stats_totals, service_grids, agent_grids or chat_messages", where)
 	}
 	if n, ok := f.values["chat_messages"]; ok {
 		chat, _ := c.readObject(n, where+", chat_messages", chatKeys)
@@ -199,8 +198,8 @@ func (c *checker) checkGrid(g fields, where string) {
 	}
 }
 
-// checkColumns checks the columns of a grid and gives their statistics by id; nil if
-// they are too faulty to hold anything else against them.
+// checkColumns checks the columns of a grid and returns their statistics by id; nil if they are too
+// faulty for further checks.
 func (c *checker) checkColumns(g fields, where string) map[flexString]flexString {
 	list := c.readArray(g, "columns", where)
 	if len(list) == 0 {
@@ -239,7 +238,7 @@ func (c *checker) checkColumns(g fields, where string) map[flexString]flexString
 	return stats
 }
 
-// checkStatistic checks the two spellings of a column's statistic and gives it.
+// checkStatistic checks the two spellings of a column's statistic and returns the statistic.
 func (c *checker) checkStatistic(f fields, where string) flexString {
 	name := "stat_name"
 	switch {
@@ -277,7 +276,7 @@ func (c *checker) checkOrder(g fields, columns map[flexString]flexString, where 
 	if g.text("order_by") != "" {
 		c.checkColumnRef(g, "order_by", columns, where)
 	} else if c.checkScalar(g, "order_by", where, `"0`, "a column id") && g.text("order_dir") != "" && g.missing("order_by") {
-		c.addFault(g.offset("order_dir"), "%s has an order_dir without an order_by; name the id of the column to sort by, or take it out", where)
+		c.addFault(g.offset("order_dir"), "%s has an order_dir without an order_by; name the id of the column to sort by, or remove it", where)
 	}
 	c.checkDirection(g, "order_dir", where)
 }
@@ -291,7 +290,7 @@ func (c *checker) checkDirection(f fields, name, where string) {
 	}
 }
 
-// checkFilter checks that a filter is whole.
+// checkFilter checks that a filter is complete.
 func (c *checker) checkFilter(g fields, columns map[flexString]flexString, where string) {
 	operations := []string{"EQ", "NE", "LT", "GT", "LE", "GE"}
 	plain := c.checkScalar(g, "filter_operation", where, `"`, "one of "+strings.Join(operations, ", "))
@@ -303,7 +302,7 @@ func (c *checker) checkFilter(g fields, columns map[flexString]flexString, where
 		}
 		for _, name := range []string{"filter_operation", "filter_value"} {
 			if g.text(name) != "" {
-				c.addFault(g.offset(name), "%s has a %s without a filter_by; name the id of the column to filter by, or take it out", where, name)
+				c.addFault(g.offset(name), "%s has a %s without a filter_by; name the id of the column to filter by, or remove it", where, name)
 			}
 		}
 		return
@@ -314,7 +313,7 @@ func (c *checker) checkFilter(g fields, columns map[flexString]flexString, where
 	case operation != "":
 		c.addFault(g.offset("filter_operation"), "%s: the filter_operation %q is not one of %s", where, operation, strings.Join(operations, ", "))
 	case !g.suppressed["filter_operation"]:
-		c.addFault(g.offset("filter_by"), "%s has a filter_by without a filter_operation; give it one of %s", where, strings.Join(operations, ", "))
+		c.addFault(g.offset("filter_by"), "%s has a filter_by without a filter_operation; add one of %s", where, strings.Join(operations, ", "))
 	}
 }
 
@@ -347,11 +346,11 @@ func (c *checker) checkLimit(f fields, where string) {
 	case err != nil:
 		c.addFault(f.offset("limit"), "%s: the limit %q is not a whole number", where, string(f.text("limit")))
 	case n < 0:
-		c.addFault(f.offset("limit"), "%s: the limit %d is negative; leave it out for no limit", where, n)
+		c.addFault(f.offset("limit"), "%s: the limit %d is negative; remove it for no limit", where, n)
 	}
 }
 
-// checkNames checks a list of names or GUIDs and tells how many there are, or should be.
+// checkNames checks a list of names or GUIDs and returns their number, faulty ones included.
 func (c *checker) checkNames(f fields, name, where string) int {
 	list := c.readArray(f, name, where)
 	for i, n := range list {
@@ -359,7 +358,7 @@ func (c *checker) checkNames(f fields, name, where string) int {
 		case n.kind != '"':
 			c.addFault(n.at, "%s: item %d of %s is %s; want text", where, i+1, name, n.typeName())
 		case n.text == "":
-			c.addFault(n.at, "%s: item %d of %s is empty; take it out", where, i+1, name)
+			c.addFault(n.at, "%s: item %d of %s is empty; remove it", where, i+1, name)
 		}
 	}
 	if len(list) == 0 && f.has(name) && f.values[name].kind != '[' {
@@ -368,7 +367,7 @@ func (c *checker) checkNames(f fields, name, where string) int {
 	return len(list)
 }
 
-// readArray gives the items of a member that must be an array.
+// readArray returns the items of a member that must be an array.
 func (c *checker) readArray(f fields, name, where string) []node {
 	n, ok := f.values[name]
 	if ok && n.kind != '[' {
@@ -377,7 +376,7 @@ func (c *checker) readArray(f fields, name, where string) []node {
 	return n.items
 }
 
-// checkScalar reports whether a member is of one of the kinds, or not there.
+// checkScalar reports whether a member is missing or of one of the kinds.
 func (c *checker) checkScalar(f fields, name, where, kinds, want string) bool {
 	n, ok := f.values[name]
 	if !ok || strings.IndexByte(kinds, n.kind) >= 0 {
@@ -387,11 +386,11 @@ func (c *checker) checkScalar(f fields, name, where, kinds, want string) bool {
 	return false
 }
 
-// closestKey gives the known key that a misspelt one stands for, "" if none is near.
+// closestKey returns the known key that a misspelt one probably stands for, "" if none is close.
 func closestKey(name string, known []string) string {
 	plain := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
 	name = plain(name)
-	// An edit in four letters is a slip; more make another word.
+	// One edit in four letters is a misspelling; more make another word.
 	best, minDistance := "", (len(name)+2)/4+1
 	for _, k := range known {
 		if d := levenshtein.ComputeDistance(name, plain(k)); d < minDistance {

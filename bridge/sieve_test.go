@@ -271,7 +271,7 @@ func TestCheckNamesRefusedStatistics(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
 	w.env["BPCC_POLL_INTERVAL"] = "10s" // or a slow answer is something to look at
-	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `}],"stats_totals":["agents_redy"]},"desk":{"stats_totals":["agents_ready"]}}`)
+	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `}],"stats_totals":["agents_redy"]},"hall":{"stats_totals":["agents_ready"]}}`)
 	w.setAgent("anna", "ready", "")
 	var out strings.Builder
 	err := bridge.Check(t.Context(), w.config(), func(s bridge.Step) {

@@ -10,12 +10,12 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// agent is an Agent with what the tenant keeps about it.
+// agent is an Agent with the state that the tenant keeps for it.
 type agent struct {
 	Agent
 	teamID       string
 	since        time.Time // start of the state
-	accruedUntil time.Time // day holds the times up to here
+	accruedUntil time.Time // day includes the times up to here
 	today        agentDay
 	media        string        // of the active interaction; empty means voice
 	holdTime     time.Duration // hold time of the active interaction
@@ -30,7 +30,7 @@ type agentDay struct {
 	dispositionTotal                      int // all dispositions together
 }
 
-// accrue books the time since the last settlement to the current state.
+// accrue adds the time since the last call to the current state.
 func (a *agent) accrue(now time.Time) {
 	a.today = a.todayAt(now)
 	a.accruedUntil = now

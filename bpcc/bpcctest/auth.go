@@ -15,15 +15,15 @@ import (
 type user struct {
 	id, secret string
 	scope      scope
-	token      string    // "" = none was ever issued or it was taken back
+	token      string    // "" = none was issued or it was revoked
 	expires    time.Time // of the token
 	session    string    // cookie, "" = none
 	sub        *subscription
 	inFlight   int // data requests under way
 }
 
-// userOf finds the user of a request, or nil. A token beats a cookie, and a token
-// that stands bare in Authorization is none. Needs t.mu.
+// userOf finds the user of a request, or nil. A token takes precedence over a cookie. A token in
+// Authorization without "Bearer" is ignored. Needs t.mu.
 func (t *Tenant) userOf(r *http.Request) *user {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		u := t.tokens[token]
@@ -32,8 +32,7 @@ func (t *Tenant) userOf(r *http.Request) *user {
 		}
 		return u
 	}
-	// X-BP-SESSION-ID is what servers set; the documents let X-STATSAPI-TOKEN
-	// be sent by hand.
+	// X-BP-SESSION-ID is what servers set; the documents allow sending X-STATSAPI-TOKEN by hand.
 	for _, name := range []string{sessionCookie, "X-STATSAPI-TOKEN"} {
 		if c, err := r.Cookie(name); err == nil {
 			if u := t.sessions[c.Value]; u != nil {
@@ -46,10 +45,10 @@ func (t *Tenant) userOf(r *http.Request) *user {
 
 const sessionCookie = "X-BP-SESSION-ID"
 
-// requireUser lets h answer users only; all others get 401. h runs under t.mu.
+// requireUser wraps h for users only; all others get 401. h runs under t.mu.
 func (t *Tenant) requireUser(h func(u *user, r *http.Request, f Fault) reply) handler {
 	return func(r *http.Request, f Fault) reply {
-		// Read what the client sends before others are kept waiting for it.
+		// The body is read before the mutex is locked, so that a slow client blocks no other.
 		body, status, err := readBody(r)
 		if err != nil {
 			return jsonReply(status, badRequest(err).body)
@@ -65,8 +64,8 @@ func (t *Tenant) requireUser(h func(u *user, r *http.Request, f Fault) reply) ha
 	}
 }
 
-// postToken is Get Access Token. A token that still lives is handed out again
-// with what is left of its life, so asking does not renew it.
+// postToken is Get Access Token. A token that has not expired is returned again with its remaining
+// lifetime, so requesting it does not renew it.
 func (t *Tenant) postToken(r *http.Request, _ Fault) reply {
 	// A body that is no form leaves all fields empty, which is refused below.
 	_ = r.ParseForm()
@@ -79,7 +78,7 @@ func (t *Tenant) postToken(r *http.Request, _ Fault) reply {
 		return jsonReply(http.StatusUnauthorized, []byte(`{"error":"invalid_client","error_description":"Client authentication failed"}`))
 	}
 	remaining := u.expires.Sub(now)
-	// The life is told in whole seconds; less than one would be told as dead.
+	// The lifetime is in whole seconds; less than one would read as expired.
 	if u.token == "" || remaining < time.Second {
 		delete(t.tokens, u.token)
 		u.token, u.expires, remaining = newToken(), now.Add(t.config.TokenTTL), t.config.TokenTTL
@@ -91,8 +90,8 @@ func (t *Tenant) postToken(r *http.Request, _ Fault) reply {
 	return jsonReply(http.StatusOK, append(body, '}'))
 }
 
-// postAuth is Authenticate, the login of older releases. A user has one session:
-// the next login takes it over, and the cookie of the one before is dead.
+// postAuth is Authenticate, the login of older releases. A user has one session: the next login
+// replaces it and invalidates the previous cookie.
 func (t *Tenant) postAuth(r *http.Request, _ Fault) reply {
 	if !t.config.CookieLogin {
 		return errorReply(http.StatusForbidden, "illegal login attempt")
@@ -130,7 +129,7 @@ func (t *Tenant) endSession(u *user) {
 	u.session = ""
 }
 
-// ExpireTokens ends the life of all OAuth tokens: they answer 401, and the next
+// ExpireTokens ends the lifetime of all OAuth tokens: requests with them get 401, and the next
 // login gets a new one.
 func (t *Tenant) ExpireTokens() {
 	t.mu.Lock()
@@ -141,8 +140,7 @@ func (t *Tenant) ExpireTokens() {
 	}
 }
 
-// StealSession makes all cookies invalid, as when each user has logged in to a
-// wallboard elsewhere.
+// StealSession invalidates all cookies, as if each user had logged in to another wallboard.
 func (t *Tenant) StealSession() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,8 +149,7 @@ func (t *Tenant) StealSession() {
 	}
 }
 
-// constantTimeEqual compares secrets in constant time: a simulator on a shared machine should
-// not teach bad habits.
+// constantTimeEqual compares secrets in constant time, although a simulator does not need it.
 func constantTimeEqual(a, b string) bool {
 	return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
 }

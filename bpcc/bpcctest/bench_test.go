@@ -9,7 +9,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// One data request over HTTP: the whole of what a client waits for.
+// One data request over HTTP: all that a client waits for.
 func BenchmarkData(b *testing.B) {
 	for _, n := range []int{40, 10_000} {
 		for _, encoding := range []string{"identity", "gzip"} {

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Disposition is a way for a call to end, as the tenant has configured it. The
-// flags are what the look-up of dispositions can filter by.
+// Disposition is a configured outcome of a call. The look-up of dispositions can filter by the
+// flags.
 type Disposition struct {
 	Name           string `json:"name"`
 	AgentCanSelect bool   `json:"agent_can_select"`
@@ -35,8 +35,8 @@ func (t *Tenant) getServices(u *user, _ *http.Request, _ Fault) reply {
 	return refsReply(list)
 }
 
-// getAgents lists all users of the tenant by login id: a captured answer has
-// more of them than the grid has rows.
+// getAgents lists all users of the tenant by login id: a captured response has more of them than
+// the grid has rows.
 func (t *Tenant) getAgents(_ *user, _ *http.Request, _ Fault) reply {
 	list := make([]ref, 0, len(t.world.agents))
 	for _, a := range t.world.agents {
@@ -48,8 +48,8 @@ func (t *Tenant) getAgents(_ *user, _ *http.Request, _ Fault) reply {
 // ref is one object of a configuration look-up.
 type ref struct{ id, name string }
 
-// refsReply puts a list in an order that looks arbitrary, as captured lists do,
-// and stays the same from call to call.
+// refsReply returns a list in an order that looks arbitrary, as captured lists do, and that is the
+// same in every call.
 func refsReply(list []ref) reply {
 	slices.SortFunc(list, func(a, b ref) int { return compareHashed(0, a.id, b.id) })
 	items := make([][]byte, len(list))
@@ -61,8 +61,7 @@ func refsReply(list []ref) reply {
 	return jsonReply(http.StatusOK, indentJSON(items))
 }
 
-// getDispositions is Get Dispositions. Each filter that is 1 leaves those that
-// have the flag.
+// getDispositions is Get Dispositions. Each filter that is 1 selects those that have the flag.
 func (t *Tenant) getDispositions(_ *user, r *http.Request, _ Fault) reply {
 	q := r.URL.Query()
 	requested := func(name string) bool { return q.Get(name) == "1" }
@@ -77,9 +76,8 @@ func (t *Tenant) getDispositions(_ *user, r *http.Request, _ Fault) reply {
 	return jsonReply(http.StatusOK, indentJSON(items))
 }
 
-// getAvailability is Get Available Agents: open to everyone, without a login. A
-// service that does not exist has nobody ready. Which tenant is meant does not
-// matter, as there is only one.
+// getAvailability is Get Available Agents: open to everyone, without a login. A service that does
+// not exist has no agent ready. The tenant parameter does not matter, as there is only one tenant.
 func (t *Tenant) getAvailability(r *http.Request, _ Fault) reply {
 	t.mu.Lock()
 	defer t.mu.Unlock()

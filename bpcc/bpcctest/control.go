@@ -39,7 +39,7 @@ func (t *Tenant) controlHandler(do func()) handler {
 func noContent() reply { return reply{status: http.StatusNoContent} }
 
 func asJSON(v any) reply {
-	// Only this package's plain structs come here; they always encode.
+	// Only this package's plain structs are passed; they always encode.
 	b, _ := json.Marshal(v)
 	return jsonReply(http.StatusOK, append(b, '\n'))
 }
@@ -50,7 +50,7 @@ func decodeBody(r *http.Request, into any) error {
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		return fmt.Errorf("read the body: %w", err)
+		return fmt.Errorf("read body: %w", err)
 	}
 	return nil
 }
@@ -81,8 +81,7 @@ func (t *Tenant) putService(r *http.Request, _ Fault) reply {
 	})
 }
 
-// mergeStored reads the body over what is there already and sets the result, all
-// within one change.
+// mergeStored decodes the body over the stored value and stores the result, in one change.
 func mergeStored[T any](t *Tenant, r *http.Request, get func(*World) T, set func(*World, T) T) reply {
 	body, status, err := readBody(r)
 	if err != nil {

@@ -2,11 +2,10 @@ package bpcctest
 
 import "maps"
 
-// Counts is what clients have done so far. Requests are counted as they come in,
-// whatever they are answered.
+// Counts is what clients have done so far. Requests are counted when they arrive, whatever their
+// response is.
 type Counts struct {
-	// Logins counts requests for a token; LoginsRefused those of them that were
-	// answered 401.
+	// Logins counts requests for a token; LoginsRefused counts those that got 401.
 	Logins        int `json:"logins"`
 	LoginsRefused int `json:"logins_refused"`
 	// CookieLogins counts requests to POST /statsapi/auth.
@@ -14,17 +13,15 @@ type Counts struct {
 	// Subscribes and Deletes count POST and DELETE of a subscription.
 	Subscribes int `json:"subscribes"`
 	Deletes    int `json:"deletes"`
-	// Data counts data requests by the status they were answered with. A
-	// connection cut by a [Fault] counts under the status of its headers, one
-	// that was reset under 0.
+	// Data counts data requests by the status of the response. A connection cut by a [Fault] counts
+	// under the status of its headers, one that was reset under 0.
 	Data map[int]int `json:"data"`
 	// Availability counts checks of available agents, Config look-ups below /statsapi/cfg.
 	Availability int `json:"availability"`
 	Config       int `json:"config"`
 	// Faults counts injected faults that a request has met.
 	Faults int `json:"faults"`
-	// MaxInFlightData is the most data requests that one user had under way at
-	// one time.
+	// MaxInFlightData is the maximum number of concurrent data requests of one user.
 	MaxInFlightData int `json:"max_in_flight_data"`
 }
 
@@ -37,7 +34,7 @@ func (c Counts) DataRequests() int {
 	return n
 }
 
-// Counts tells what clients have done so far.
+// Counts returns what clients have done so far.
 func (t *Tenant) Counts() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,7 +43,7 @@ func (t *Tenant) Counts() Counts {
 	return c
 }
 
-// count notes an incoming request by its path and method.
+// count counts an incoming request by its path and method.
 func (c *Counts) count(method, path string) {
 	switch {
 	case path == "/configapi/v2/oauth/token":

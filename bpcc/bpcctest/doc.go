@@ -9,23 +9,22 @@
 //	sim.SetAgent(bpcctest.Agent{Login: "diana.yeh", State: "ready", Services: []string{"Sales"}})
 //	// …talk to sim.URL with client id "sim" and secret "sim-secret"
 //
-// The world behind the API stands still until a script moves it ([Tenant.SetState],
-// [Tenant.Update]) or a [Floor] lets it live by itself. [Tenant.Inject] makes the
-// API misbehave in the ways that real ones do.
+// The world behind the API does not change until a script changes it ([Tenant.SetState],
+// [Tenant.Update]) or a [Floor] simulates a contact centre. [Tenant.Inject] makes the API misbehave
+// in the ways that real ones do.
 //
 // # What is real and what is assumed
 //
-// Status codes, headers, spellings and JSON layout follow the vendor's documents
-// and captured conversations. Where those are silent the tenant does the likeliest
-// thing: a second subscription of a user replaces the first, a subscription
-// outlives its token, an unknown statistic has the value "", team ids that the
-// user does not supervise match nothing, ratios are 0 to 1, and averages and
-// ratios over nothing are "".
+// Status codes, headers, spellings and JSON layout follow the vendor's documents and captured
+// conversations. Where those say nothing the tenant does what is most likely: a second subscription
+// of a user replaces the first, a subscription outlives its token, an unknown statistic has the
+// value "", team ids that the user does not supervise match nothing, ratios are 0 to 1, and
+// averages and ratios over nothing are "".
 //
 // # Control endpoints
 //
-// With [Config.Control] the tenant also serves, for people who run it as a
-// process of its own, without any login:
+// With [Config.Control] the tenant also serves, without any login, for people who run it as a
+// process of its own:
 //
 //	GET    /sim/counts                   the Counts so far
 //	PUT    /sim/agents/{login}           {"state":"ready","services":["Sales"],"stats":{"extension":"7"},…}
@@ -34,14 +33,14 @@
 //	DELETE /sim/services/{name}
 //	PUT    /sim/availability/{service}   {"available":true}, false, or null to compute it again
 //	POST   /sim/faults                   {"status":503,"retry_after":"5","times":3,"delay":"2s","drip":"20ms",…}
-//	DELETE /sim/faults                   also gives back a filled pool of subscriptions
+//	DELETE /sim/faults                   also releases a filled pool of subscriptions
 //	POST   /sim/reset                    the daily reset
-//	POST   /sim/tokens/expire            every token ends now
-//	POST   /sim/subscriptions/drop       every subscription is gone: 404
+//	POST   /sim/tokens/expire            every token expires now
+//	POST   /sim/subscriptions/drop       every subscription is dropped: 404
 //	POST   /sim/subscriptions/replace    another program subscribes as the same user
 //	POST   /sim/subscriptions/fill       others use up the pool: 409
 //
-// Field names are those of the JSON tags of [Agent], [Service] and [Fault]. PUT
-// merges: fields that are not given keep their value, and so do entries of stats.
-// Agents and services are answered as they now are; the other verbs answer 204.
+// Field names are those of the JSON tags of [Agent], [Service] and [Fault]. PUT merges: fields that
+// are not given keep their value, and so do entries of stats. The response for agents and services
+// is their present state; the other verbs return 204.
 package bpcctest

@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// Fault is a misbehaviour of the API. Without any of the fields that say what
-// to do it does nothing but use up its turn.
+// Fault is a misbehaviour of the API. A Fault that sets none of the fields below Path only counts
+// as met.
 type Fault struct {
 	// Path is the end of the paths it applies to, such as "/oauth/token"; empty
 	// means data requests.
 	Path string `json:"path,omitempty"`
-	// Status is answered instead of doing what was asked for; 0 does what was
-	// asked for, or answers Body with 200 if there is one.
+	// Status is returned instead of the requested action; 0 performs it, or returns Body with 200
+	// if there is one.
 	Status int `json:"status,omitempty"`
 	// RetryAfter is the header of that name, sent as it is.
 	RetryAfter string `json:"retry_after,omitempty"`
-	// Body and ContentType are the answer's; an empty ContentType is guessed.
+	// Body and ContentType are the response's; an empty ContentType is guessed.
 	Body        string `json:"body,omitempty"`
 	ContentType string `json:"content_type,omitempty"`
 	// Close sends headers and half of the body and cuts the connection.
 	Close bool `json:"close,omitempty"`
-	// Truncate cuts the body in half under a Content-Length that agrees with it,
-	// so that only a reader of the JSON notices.
+	// Truncate cuts the body in half under a Content-Length that matches, so that only a reader of
+	// the JSON notices.
 	Truncate bool `json:"truncate,omitempty"`
-	// Delay passes before anything is done. Closing the server, or a client that
-	// hangs up, ends it.
+	// Delay is waited before anything is done. Closing the server, or a client that disconnects,
+	// ends it.
 	Delay time.Duration `json:"-"`
-	// Reset cuts the connection with a TCP reset, before any answer.
+	// Reset cuts the connection with a TCP reset, before any response.
 	Reset bool `json:"reset,omitempty"`
-	// Drip sends the body a byte at a time, with this pause before each.
+	// Drip sends the body byte by byte, with this pause before each.
 	Drip time.Duration `json:"-"`
-	// EmptyGrids answers data with all grids empty.
+	// EmptyGrids returns data with all grids empty.
 	EmptyGrids bool `json:"empty_grids,omitempty"`
-	// Foreign answers data as of the subscription of another program.
+	// Foreign returns the data of another program's subscription.
 	Foreign bool `json:"foreign,omitempty"`
 	// Times is how many requests meet the fault: 0 means one, negative means all
 	// until [Tenant.ClearFaults].
@@ -59,8 +59,8 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON reads Delay and Drip from text such as "1.5s" and refuses fields it does
-// not know, since a misspelt fault would silently do nothing.
+// UnmarshalJSON reads Delay and Drip from text such as "1.5s". It refuses unknown fields, since a
+// misspelt fault would silently do nothing.
 func (f *Fault) UnmarshalJSON(b []byte) error {
 	type plain Fault
 	var in struct {
@@ -107,7 +107,7 @@ func (t *Tenant) ClearFaults() {
 	t.faults, t.otherSubscriptions = nil, 0
 }
 
-// nextFault takes the fault that a request for path meets, or none. Needs t.mu.
+// nextFault returns the fault for a request to path, if any, and counts it. Needs t.mu.
 func (t *Tenant) nextFault(path string) (f Fault, ok bool) {
 	for i, f := range t.faults {
 		if f.Path == "" && path != dataPath || !strings.HasSuffix(path, f.Path) {

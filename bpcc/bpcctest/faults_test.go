@@ -124,7 +124,7 @@ func TestFaultAsJSON(t *testing.T) {
 	}
 	for _, bad := range []string{`{"delay":"soon"}`, `{"staus":500}`, `[]`} {
 		if err := json.Unmarshal([]byte(bad), &back); err == nil {
-			t.Errorf("%s is taken", bad)
+			t.Errorf("%s is accepted", bad)
 		}
 	}
 }

@@ -8,32 +8,29 @@ import (
 	"time"
 )
 
-// FloorConfig says what kind of contact centre lives on a tenant. The zero value
-// is a lively one of 40 agents.
+// FloorConfig configures a simulated contact centre. The zero value is a busy one with 40 agents.
 type FloorConfig struct {
 	// Agents and Services is how many there are; 0 means 40 and 6.
 	Agents, Services int
-	// Seed decides everything that happens: floors with the same configuration
-	// live the same life, however it is cut into steps.
+	// Seed determines everything that happens: floors with the same configuration behave the same,
+	// whatever the steps are.
 	Seed uint64
 	// Start is the floor's first instant; zero means the tenant's now.
 	Start time.Time
 	// ResetAfter is the time from one daily reset to the next, the first counted
 	// from Start; 0 means 24 hours.
 	ResetAfter time.Duration
-	// Speed is how fast the floor lives under Run: 2 is twice real time; 0 means 1.
+	// Speed is the speed of time in Run: 2 is twice real time; 0 means 1.
 	Speed float64
 }
 
-// Floor is a contact centre that lives by itself on a [Tenant]: customers call in
-// waves and surges, wait, give up or are answered by the agent who was ready
-// longest; agents come and go, take breaks and wrap up. It starts in the middle
-// of a busy day.
+// Floor simulates a contact centre on a [Tenant]: customers call in waves and surges, wait, give up
+// or are answered by the agent who was ready longest; agents come and go, take breaks and wrap up.
+// It starts in the middle of a busy day.
 //
-// The floor's time is the clock of the tenant's durations from then on, and
-// stands still between steps. Scripts may change the same world meanwhile: the
-// floor leaves alone what it does not move itself, and agents and services that
-// are removed stay away.
+// The floor's time becomes the clock of the tenant's durations, and does not advance between steps.
+// Scripts may change the same world meanwhile: the floor changes only its own values, and does not
+// bring back removed agents and services.
 type Floor struct {
 	config FloorConfig
 	tenant *Tenant
@@ -45,11 +42,11 @@ type Floor struct {
 	schedule  eventHeap
 	lastEvent int // events so far
 	workers   []*worker
-	lines     []*line
+	lines     []*serviceQueue
 }
 
-// NewFloor puts a contact centre on a tenant. It stands still until
-// [Floor.Step] or [Floor.Run]. A tenant has at most one.
+// NewFloor creates a contact centre on a tenant. Nothing happens until [Floor.Step] or [Floor.Run].
+// A tenant has at most one.
 func NewFloor(t *Tenant, c FloorConfig) *Floor {
 	c.Agents = cmp.Or(c.Agents, 40)
 	c.Services = cmp.Or(c.Services, 6)
@@ -67,14 +64,14 @@ func NewFloor(t *Tenant, c FloorConfig) *Floor {
 	return f
 }
 
-// Step lets d pass on the floor, as one change of the world.
+// Step advances the floor's time by d, as one change of the world.
 func (f *Floor) Step(d time.Duration) {
 	f.tenant.Update(func(*World) {
 		until := f.now.Add(d)
 		for len(f.schedule) > 0 && !f.schedule[0].at.After(until) {
 			e, ok := heap.Pop(&f.schedule).(event)
 			if !ok {
-				return // the agenda holds nothing but events
+				return // the heap holds only events
 			}
 			f.now = e.at
 			e.do()
@@ -83,8 +80,8 @@ func (f *Floor) Step(d time.Duration) {
 	})
 }
 
-// Run lets the floor live in real time, times its speed, in steps of every. It
-// blocks until ctx ends.
+// Run advances the floor in real time, times its speed, in steps of every. It blocks until ctx
+// ends.
 func (f *Floor) Run(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -94,8 +91,7 @@ func (f *Floor) Run(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			// What has really passed: a tick that came late or was dropped must
-			// not slow the floor down.
+			// The elapsed time is used, since a late or dropped tick must not slow the floor down.
 			now := time.Now()
 			f.Step(time.Duration(float64(now.Sub(last)) * f.config.Speed))
 			last = now
@@ -109,7 +105,7 @@ func (f *Floor) ResetDaily() { f.tenant.ResetDaily() }
 // event is something that will happen on the floor.
 type event struct {
 	at    time.Time
-	order int // decides between events of one instant: first planned, first done
+	order int // orders events of the same time: first scheduled, first done
 	do    func()
 }
 
@@ -122,14 +118,14 @@ func (a eventHeap) Less(i, j int) bool {
 	return cmp.Or(a[i].at.Compare(a[j].at), cmp.Compare(a[i].order, a[j].order)) < 0
 }
 
-// Push and Pop are for container/heap alone, which wants them in these types.
+// Push implements heap.Interface.
 func (a *eventHeap) Push(x any) {
 	if e, ok := x.(event); ok {
 		*a = append(*a, e)
 	}
 }
 
-// Pop takes the last element, for container/heap.
+// Pop implements heap.Interface.
 func (a *eventHeap) Pop() any {
 	last := len(*a) - 1
 	e := (*a)[last]
@@ -137,18 +133,18 @@ func (a *eventHeap) Pop() any {
 	return e
 }
 
-// scheduleAfter plans do to happen after d.
+// scheduleAfter schedules do to happen after d.
 func (f *Floor) scheduleAfter(d time.Duration, do func()) {
 	f.lastEvent++
 	heap.Push(&f.schedule, event{f.now.Add(max(d, 0)), f.lastEvent, do})
 }
 
-// randomExp is a random time of an exponential distribution, never below least.
+// randomExp returns a random duration of an exponential distribution, at least minimum.
 func (f *Floor) randomExp(mean, minimum time.Duration) time.Duration {
 	return max(time.Duration(f.random.ExpFloat64()*float64(mean)), minimum)
 }
 
-// randomBetween is a random time, all in the range alike.
+// randomBetween returns a random duration of a uniform distribution.
 func (f *Floor) randomBetween(lower, upper time.Duration) time.Duration {
 	return lower + time.Duration(f.random.Int64N(int64(upper-lower)))
 }

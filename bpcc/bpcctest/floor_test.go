@@ -72,7 +72,7 @@ func TestFloorIsDeterministic(t *testing.T) {
 	}
 }
 
-// What the statistics say of the same thing agrees at every instant.
+// Statistics about the same thing agree at every time.
 func TestFloorIsConsistent(t *testing.T) {
 	t.Parallel()
 	tenant, floor := newFloor(bpcctest.FloorConfig{Seed: 3})
@@ -263,7 +263,7 @@ func TestFloorIsActive(t *testing.T) {
 		}
 		for _, reason := range []string{"Break", "Lunch", "Meeting", "Training"} {
 			if !l.reasons[reason] {
-				t.Errorf("seed %d: nobody has a %s among %v", seed, reason, slices.Sorted(maps.Keys(l.reasons)))
+				t.Errorf("seed %d: no agent has a %s among %v", seed, reason, slices.Sorted(maps.Keys(l.reasons)))
 			}
 		}
 	}
@@ -283,7 +283,7 @@ func TestFloorOfAnySize(t *testing.T) {
 	}
 }
 
-// Scripts may take away what the floor lives on.
+// Scripts may remove what the floor uses.
 func TestFloorSurvivesScripts(t *testing.T) {
 	t.Parallel()
 	tenant, floor := newFloor(bpcctest.FloorConfig{Agents: 10, Services: 2})

@@ -14,18 +14,17 @@ const (
 	breakInterval    = 15 * time.Minute // from ready to a break
 )
 
-// worker is an agent's life on the floor.
+// worker is the state of an agent on the floor.
 type worker struct {
 	login       string
-	skills      []*line
+	skills      []*serviceQueue
 	readySince  time.Time
 	shiftEnd    time.Time
 	breakReason string // reason of the break asked for after this call
-	stateCount  int    // counts the states; what was planned in an older one is void
+	stateCount  int    // counts the state changes; what was scheduled before the last one is void
 }
 
-// changeState puts an agent into a state. False means that a script has removed the
-// agent, whose life ends with that.
+// changeState puts an agent into a state. It returns false if a script has removed the agent.
 func (f *Floor) changeState(wk *worker, state, reason string) bool {
 	wk.stateCount++
 	a := f.world.agents[wk.login]
@@ -37,7 +36,7 @@ func (f *Floor) changeState(wk *worker, state, reason string) bool {
 	return true
 }
 
-// scheduleUnlessChanged plans what the agent does after d, unless something else comes first.
+// scheduleUnlessChanged schedules what the agent does after d, unless its state changes first.
 func (f *Floor) scheduleUnlessChanged(wk *worker, d time.Duration, do func()) {
 	stateCount := wk.stateCount
 	f.scheduleAfter(d, func() {
@@ -47,7 +46,7 @@ func (f *Floor) scheduleUnlessChanged(wk *worker, d time.Duration, do func()) {
 	})
 }
 
-// isReady reports whether an agent can take a call, scripts' word included.
+// isReady reports whether an agent can answer a call, overrides by scripts included.
 func (f *Floor) isReady(wk *worker) bool {
 	a := f.world.agents[wk.login]
 	return a != nil && a.State == "ready"
@@ -67,8 +66,8 @@ func (f *Floor) logOut(wk *worker) {
 	}
 }
 
-// nextTask is an agent with nothing to do: the shift is over, a call waits, or the
-// agent is ready for the next one.
+// nextTask decides what an idle agent does: end the shift, answer a waiting call, or be ready for
+// the next one.
 func (f *Floor) nextTask(wk *worker) {
 	if !f.now.Before(wk.shiftEnd) {
 		f.logOut(wk)
@@ -98,8 +97,8 @@ func (f *Floor) startOutboundCall(wk *worker) {
 	f.startCall(wk, l, true, f.randomExp(meanTalk, 5*time.Second))
 }
 
-// startCall is a call from its first word to its last.
-func (f *Floor) startCall(wk *worker, l *line, out bool, d time.Duration) {
+// startCall starts a call that lasts for d.
+func (f *Floor) startCall(wk *worker, l *serviceQueue, out bool, d time.Duration) {
 	if !f.changeState(wk, "busy", "") {
 		return
 	}
@@ -147,7 +146,7 @@ func (f *Floor) wrapUp(wk *worker, out bool, talked time.Duration) {
 	})
 }
 
-// takeBreak is a break. Now and then its reason changes before it ends.
+// takeBreak starts a break. Sometimes its reason changes before it ends.
 func (f *Floor) takeBreak(wk *worker, reason string) {
 	if !f.changeState(wk, "not_ready", reason) {
 		return

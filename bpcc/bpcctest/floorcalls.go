@@ -6,27 +6,26 @@ import (
 	"time"
 )
 
-// How customers behave. Calls are shorter than in life, so that forty agents
-// make about one change of state per second.
+// How customers behave. Calls are shorter than real ones, so that forty agents make about one
+// change of state per second.
 const (
 	meanQueueTime = 30 * time.Second
-	// shortAbandon is where giving up stops being "short".
+	// shortAbandon is the limit up to which an abandoned call counts as short.
 	shortAbandon = 10 * time.Second
-	// baseLoad is the waves' share of what the agents could handle. The rest of
-	// a busy day comes in surges.
+	// baseLoad is the waves' share of the agents' capacity. The rest of a busy day comes in surges.
 	baseLoad       = 0.5
 	callRatePeriod = 4 * time.Minute
-	// surgeEvery is for a floor of surgeAgents or more; smaller ones could not
-	// work off that many.
+	// surgeEvery is the interval for a floor of surgeAgents or more; smaller ones could not handle
+	// that many calls.
 	surgeEvery  = 27 * time.Second
 	surgeAgents = 40
 )
 
-// line is a service with its queue.
-type line struct {
+// serviceQueue is a service with its queue.
+type serviceQueue struct {
 	name  string
 	media string
-	// rate is the mean number of calls per second, phase where its wave stands.
+	// rate is the mean number of calls per second, phase the phase of its wave.
 	rate, phase float64
 	workers     []*worker
 	queue       []*call // the oldest first
@@ -34,14 +33,14 @@ type line struct {
 
 // call is a customer who waits.
 type call struct {
-	line    *line
+	line    *serviceQueue
 	arrived time.Time
 	ended   bool // answered or given up
 }
 
-// scheduleCalls plans the next call of a line. The rate follows a wave: calls are drawn
-// for its crest and thinned out elsewhere.
-func (f *Floor) scheduleCalls(l *line) {
+// scheduleCalls schedules the next call of a service. The rate follows a wave: calls are drawn at its
+// maximum rate and some are dropped at other times.
+func (f *Floor) scheduleCalls(l *serviceQueue) {
 	const peakFactor = 1.6
 	if l.rate <= 0 {
 		return
@@ -55,8 +54,8 @@ func (f *Floor) scheduleCalls(l *line) {
 	})
 }
 
-// scheduleSurge lets a crowd call one service within seconds, enough of them to leave
-// nobody ready and more than five waiting, and plans the next one.
+// scheduleSurge makes many customers call one service within seconds, enough to leave no agent
+// ready and more than five calls waiting, and schedules the next surge.
 func (f *Floor) scheduleSurge(after time.Duration) {
 	f.scheduleAfter(after, func() {
 		l := f.lines[f.random.IntN(len(f.lines))]
@@ -74,9 +73,9 @@ func (f *Floor) scheduleSurge(after time.Duration) {
 	})
 }
 
-// callArrives is a customer's call: the agent who has been ready longest takes it, or
-// it waits until one is, or until the customer has had enough.
-func (f *Floor) callArrives(l *line) {
+// callArrives handles a customer's call: the agent who has been ready longest answers it, or it
+// waits until an agent is ready or the customer gives up.
+func (f *Floor) callArrives(l *serviceQueue) {
 	s := f.world.services[l.name]
 	if s == nil {
 		return // a script has removed the service
@@ -120,8 +119,8 @@ func (f *Floor) removeFromQueue(c *call) {
 	}
 }
 
-// updateQueueStats makes the queue what the service's statistics tell.
-func (f *Floor) updateQueueStats(l *line) {
+// updateQueueStats sets the service's statistics from the queue.
+func (f *Floor) updateQueueStats(l *serviceQueue) {
 	s := f.world.services[l.name]
 	if s == nil {
 		return

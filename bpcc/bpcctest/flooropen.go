@@ -10,7 +10,7 @@ import (
 // setUp hires agents, opens services and starts the day in its middle.
 func (f *Floor) setUp() {
 	for i := range f.config.Services {
-		l := &line{name: serviceName(i), media: "voice", phase: f.random.Float64() * 2 * math.Pi}
+		l := &serviceQueue{name: serviceName(i), media: "voice", phase: f.random.Float64() * 2 * math.Pi}
 		if strings.Contains(l.name, "Chat") {
 			l.media = "chat"
 		}
@@ -23,7 +23,7 @@ func (f *Floor) setUp() {
 		f.addWorker(i, teamNames[i%max(teams, 1)], used)
 	}
 	for _, wk := range f.workers {
-		// What an agent could handle goes in equal shares to the skills.
+		// An agent's capacity is divided equally among the skills.
 		for _, l := range wk.skills {
 			l.rate += baseLoad / (meanTalk + meanWrapUp).Seconds() / float64(len(wk.skills))
 		}
@@ -110,15 +110,14 @@ func (f *Floor) seedHistory(wk *worker) {
 	a.today.logged = a.today.ready + a.today.busy + a.today.afterCall + a.today.pause
 }
 
-// seedState puts an agent into what somebody does in the middle of a day, begun some
-// time ago.
+// seedState puts an agent into a state that is typical for the middle of a day, begun some time
+// ago.
 func (f *Floor) seedState(wk *worker) {
 	if f.randomBool(0.1) {
 		f.logOut(wk)
 		return
 	}
-	// A shift of such a distribution has as much before it at any time as it
-	// had at its start.
+	// The elapsed part of such a shift has the same distribution as its remaining part.
 	wk.shiftEnd = f.now.Add(f.randomExp(meanShift, 30*time.Second))
 	since := time.Duration(0)
 	switch p := f.random.Float64(); {

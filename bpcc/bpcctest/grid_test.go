@@ -40,7 +40,7 @@ func TestRowsOfAgents(t *testing.T) {
 		{"logged in", `"logged_in_agents_only":"true"`, "ann bob cat", false},
 		{"a team", `"team_ids":["` + south + `"]`, "cat dan", false},
 		{"a team in lower case", `"team_ids":["` + strings.ToLower(south) + `"]`, "cat dan", false},
-		{"an unknown team besides", `"team_ids":["` + north + `","NONE"]`, "ann bob", false},
+		{"an unknown team in addition", `"team_ids":["` + north + `","NONE"]`, "ann bob", false},
 		{"only unknown teams", `"team_ids":["NONE"]`, "", false},
 		{"a service", `"service_ids":["` + help + `"]`, "cat dan", false},
 		{"empty lists", `"team_ids":[],"service_ids":[],"my_subteam_only":false`, "ann bob cat dan", false},
@@ -196,7 +196,7 @@ func TestAllStatistics(t *testing.T) {
 		t.Fatal(err)
 	}
 	if snapshot := string(x.Snapshot(sub)); snapshot != string(response.Body) {
-		t.Error("Snapshot differs from what the data request was answered")
+		t.Error("Snapshot differs from the response to the data request")
 	}
 	got := parse(t, response.Body)["a"]
 	rows := append(slices.Concat(got.Agents[0].Values, got.Services[0].Values), got.Totals)

@@ -13,7 +13,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// rawClient is a hand-driven client of one tenant: it sends exactly what it is told.
+// rawClient is a hand-driven client of one tenant: it sends exactly what a test gives it.
 type rawClient struct {
 	testing.TB
 	*bpcctest.Server
@@ -110,7 +110,7 @@ const data = "/statsapi/subscription/data"
 // agents asks for the logins and states of all agents.
 const agents = `{"a":{"agent_grids":[{"id":"g","columns":[{"id":"1","stat_name":"login_id"},{"id":"2","stat_name":"acd_state"}]}]}}`
 
-// app is one app id of a data answer.
+// app is one app id of a data response.
 type app struct {
 	Agents   []grid            `json:"agent_grids"`
 	Services []grid            `json:"service_grids"`

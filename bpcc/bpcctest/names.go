@@ -5,7 +5,7 @@ import "strconv"
 // personName is a name as people write it, and as a login has it.
 type personName struct{ text, ascii string }
 
-// The people of a [Floor] are invented: any likeness is chance.
+// The people of a [Floor] are fictitious.
 var (
 	firstNames = []personName{
 		{"Amara", "amara"}, {"Diego", "diego"}, {"Søren", "soren"}, {"Yuki", "yuki"}, {"Fatima", "fatima"},

@@ -10,11 +10,11 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// plan is a subscription made ready to be answered many times.
+// plan is a subscription prepared for many responses.
 type plan struct {
-	seed uint64 // of the order of rows, which looks arbitrary and is this subscription's
+	seed uint64 // of the order of rows, which is arbitrary and fixed for a subscription
 	apps []planApp
-	size int // of the last answer, a good guess for the next
+	size int // of the last response, a guess for the next
 }
 
 type planApp struct {
@@ -40,7 +40,7 @@ type planTotal struct {
 }
 
 func newPlan(sub bpcc.Subscription) *plan {
-	// A subscription is text and numbers all through, so it always encodes.
+	// A subscription contains only text and numbers, so it always encodes.
 	canonical, _ := json.Marshal(sub)
 	p := &plan{seed: hash(0, string(canonical))}
 	for _, id := range slices.Sorted(maps.Keys(sub)) {
@@ -52,7 +52,7 @@ func newPlan(sub bpcc.Subscription) *plan {
 			app.queue = append(app.queue, newPlanGrid(g))
 		}
 		for _, name := range app.StatsTotals {
-			// A name that is asked for twice is one key of the answer.
+			// A name that is requested twice is one key of the response.
 			if !slices.ContainsFunc(app.totals, func(t planTotal) bool { return t.name == name }) {
 				app.totals = append(app.totals, planTotal{name, jsonKey(len(app.totals), name)})
 			}
@@ -74,7 +74,7 @@ func newPlanGrid(g bpcc.Grid) planGrid {
 	return p
 }
 
-// jsonKey is what stands before the i-th value of an object.
+// jsonKey returns what precedes the i-th value of an object.
 func jsonKey(i int, name string) []byte {
 	var b []byte
 	if i > 0 {
@@ -83,7 +83,7 @@ func jsonKey(i int, name string) []byte {
 	return append(appendQuoted(b, name), ':')
 }
 
-// applyQuery filters, sorts and cuts the rows of a grid as it asks.
+// applyQuery filters, sorts and cuts the rows of a grid.
 func applyQuery[T any](g planGrid, rows []T, cell func(row T, column int) string) []T {
 	if g.FilterBy != "" {
 		by := g.index[g.FilterBy]

@@ -13,11 +13,11 @@ import (
 // dispositionStat is the one agent statistic that is also a total.
 const dispositionStat = "calls_dispositions_per_day"
 
-// render is the body of a data request: compact, only the sections asked for,
-// all values text. It is one look at the world at one instant.
+// render returns the body of a data request: compact, only the requested sections, all values text.
+// It shows the world at one point in time.
 func (w *World) render(p *plan, s scope, emptyGrids bool) []byte {
 	v := &view{World: w, scope: s, seed: p.seed, now: w.now(), emptyGrids: emptyGrids}
-	// A little room, so that an answer that grows by seconds need not move.
+	// Some spare capacity, since the response grows with the durations.
 	b := append(make([]byte, 0, p.size+p.size/64+64), '{')
 	for i, app := range p.apps {
 		b = append(b, jsonKey(i, app.id)...)
@@ -28,7 +28,7 @@ func (w *World) render(p *plan, s scope, emptyGrids bool) []byte {
 	return b
 }
 
-// view is one look at the world by one user.
+// view is the world as one user sees it at one point in time.
 type view struct {
 	*World
 	scope
@@ -176,8 +176,8 @@ func (v *view) serviceCell(g planGrid) func(*service, int) string {
 	return func(s *service, column int) string { return l.statText(s, g.columns[column].StatName) }
 }
 
-// countAgents counts the agents of each service. It counts all of the tenant's: the
-// documents say that a service's agents may be outside of one's teams.
+// countAgents counts the agents of each service. It counts all agents of the tenant: the documents
+// say that a service's agents may be outside one's teams.
 func (v *view) countAgents() map[string]*agentCount {
 	if v.agentCounts != nil {
 		return v.agentCounts
@@ -200,14 +200,14 @@ func (v *view) countAgents() map[string]*agentCount {
 	return v.agentCounts
 }
 
-// stats is the section stats_totals: over the services named, or all that the
-// user supervises; over their agents, or all that the user supervises.
+// stats writes the section stats_totals: over the named services, or all that the user supervises;
+// over their agents, or all that the user supervises.
 func (v *view) stats(b []byte, app planApp) []byte {
 	ids := idSet(app.StatsTotalsServiceIDs)
 	l := serviceView{now: v.now, agentCounts: v.countAgents(), services: v.servicesOf(v.scope)}
 	l.services = slices.DeleteFunc(l.services, func(s *service) bool { return ids != nil && !ids[strings.ToUpper(s.ID)] })
-	// Sums of fractions depend on the order of adding; a fixed one gives the
-	// same text every time.
+	// Sums of fractions depend on the order of addition; a fixed order gives the same text every
+	// time.
 	slices.SortFunc(l.services, func(a, b *service) int { return strings.Compare(a.Name, b.Name) })
 	names, disposed := v.serviceNames(ids), 0
 	for _, a := range v.visibleAgents() {
@@ -231,8 +231,8 @@ func (v *view) stats(b []byte, app planApp) []byte {
 	return append(b, '}')
 }
 
-// messages is the section chat_messages: the newest that hold the filter's text,
-// the newest first.
+// messages writes the section chat_messages: the newest messages that contain the filter's text,
+// newest first.
 func (v *view) messages(b []byte, q bpcc.ChatQuery) []byte {
 	b = append(b, '[')
 	sent := 0

@@ -14,12 +14,11 @@ import (
 const (
 	dataPath = "/statsapi/subscription/data"
 	cfgPath  = "/statsapi/cfg/"
-	// maxBody caps a request's body. The largest subscription seen has a few
-	// kilobytes.
+	// maxBody limits a request's body. The largest subscription seen has a few kilobytes.
 	maxBody = 1 << 20
 )
 
-// reply is an answer before it is written, so that a fault can spoil it.
+// reply is a response before it is written, so that a fault can change it.
 type reply struct {
 	status      int
 	contentType string
@@ -32,40 +31,40 @@ func jsonReply(status int, body []byte) reply {
 	return reply{status: status, contentType: "application/json", body: body}
 }
 
-// errorReply is an error in the words of a sister API; this one's are not documented.
+// errorReply is an error in the format of a sister API; this one's format is not documented.
 func errorReply(status int, text string) reply {
 	return jsonReply(status, append(appendQuoted([]byte(`{"error":`), text), '}'))
 }
 
-// badRequest opens with the key that old documents show before they break off.
+// badRequest begins with the key that old documents show before they break off.
 func badRequest(err error) reply {
 	body := appendQuoted([]byte(`{"error_code":"400","error_message":`), err.Error())
 	return jsonReply(http.StatusBadRequest, append(body, '}'))
 }
 
-// handler answers a request. The fault, if there is one, is for those who answer
-// data; everything else about it is done for them.
+// handler returns the response to a request. Only handlers of data use the fault; ServeHTTP applies
+// the rest of it.
 type handler func(r *http.Request, f Fault) reply
 
 // exchange carries a fault, and the reply that met it, through the mux.
 type exchange struct {
 	fault Fault
 	reply reply
-	done  bool // a handler of the API has answered into reply
+	done  bool // a handler of the API has set reply
 }
 
-// exchangeKey is the context key of the *visit.
+// exchangeKey is the context key of the *exchange.
 type exchangeKey struct{}
 
 func (t *Tenant) handle(pattern string, h handler) {
 	t.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
-		// Only ServeHTTP calls the mux, and it always brings a visit.
+		// Only ServeHTTP calls the mux, and it always sets an exchange.
 		v := r.Context().Value(exchangeKey{}).(*exchange)
 		v.reply, v.done = h(r, v.fault), true
 	})
 }
 
-// ServeHTTP answers one request of the API.
+// ServeHTTP handles one request of the API.
 func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	startedAt := t.config.Now()
 	path := r.URL.Path
@@ -87,7 +86,7 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.mu.Unlock()
 
 	if fault.Delay > 0 && !sleep(r.Context(), fault.Delay) {
-		panic(http.ErrAbortHandler) // there is nobody left to answer
+		panic(http.ErrAbortHandler) // the client has disconnected
 	}
 	if fault.Reset {
 		if path == dataPath {
@@ -107,7 +106,7 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !v.done {
 		t.logf("%s %s %s: no such path or method", r.Method, path, userID)
-		return // the mux has answered 404 or 405
+		return // the mux has written 404 or 405
 	}
 	if path == dataPath {
 		t.mu.Lock()
@@ -131,7 +130,7 @@ func (t *Tenant) logf(format string, args ...any) {
 	}
 }
 
-// reply is what a fault answers by itself.
+// reply returns the response of a fault that replaces the handler's.
 func (f Fault) reply() reply {
 	r := reply{status: f.Status, contentType: f.ContentType, body: []byte(f.Body)}
 	if r.status == 0 {
@@ -146,9 +145,8 @@ func (f Fault) reply() reply {
 	return r
 }
 
-// setHeaders sets what every answer carries. They are a captured answer's, with
-// its slip: Last-Modified is printed from a 12-hour clock, so that it is half a
-// day behind after noon.
+// setHeaders sets the headers of every response. They are those of a captured response, with its
+// error: Last-Modified is printed from a 12-hour clock, so it is half a day late after noon.
 func setHeaders(h http.Header, path string, now time.Time) {
 	h.Set("Server", "nginx/1.15.12")
 	h.Set("Date", now.UTC().Format(http.TimeFormat))
@@ -163,7 +161,7 @@ func setHeaders(h http.Header, path string, now time.Time) {
 	h.Set("Cache-Control", "no-store, no-cache, max-age=0, must-revalidate")
 }
 
-// write sends a reply, spoilt as the fault wants it.
+// write writes a reply, modified by the fault.
 func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault) {
 	h := w.Header()
 	for name, values := range a.header {
@@ -185,7 +183,7 @@ func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault)
 			panic(http.ErrAbortHandler)
 		}
 		w.WriteHeader(a.status)
-		// Flushing before the length is known makes the answer chunked.
+		// Flushing before the length is known makes the response chunked.
 		_ = http.NewResponseController(w).Flush()
 		return
 	}
@@ -212,18 +210,18 @@ func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault)
 		return
 	}
 	if r.Method != http.MethodHead && len(a.body) > 0 {
-		// A client that has hung up is no concern of the tenant's.
+		// A client that has disconnected does not matter to the tenant.
 		_, _ = w.Write(a.body)
 	}
 }
 
-// writeSlowly sends a body a byte at a time, until all is sent or nobody listens.
+// writeSlowly sends a body byte by byte, until all is sent or the client disconnects.
 func writeSlowly(ctx context.Context, w http.ResponseWriter, body []byte, every time.Duration) {
 	for i := range body {
 		if !sleep(ctx, every) {
 			panic(http.ErrAbortHandler)
 		}
-		// A client that has hung up ends ctx.
+		// A client that disconnects ends ctx.
 		_, _ = w.Write(body[i : i+1])
 		_ = http.NewResponseController(w).Flush()
 	}
@@ -263,14 +261,14 @@ func (t *Tenant) zip(body []byte) []byte {
 		return body
 	}
 	z.Reset(&b)
-	// A bytes.Buffer takes everything.
+	// A bytes.Buffer returns no errors.
 	_, _ = z.Write(body)
 	_ = z.Close()
 	t.zips.Put(z)
 	return b.Bytes()
 }
 
-// sleep waits for d, or until ctx ends, and tells which it was.
+// sleep waits for d or until ctx ends. It reports whether d has passed.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -7,10 +7,10 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// scope is what an API user supervises. The zero value is everything.
+// scope is what an API user supervises. The zero value is all teams.
 type scope struct {
 	teams map[string]bool // nil = all
-	own   string          // the first team, which my_subteam_only leaves
+	own   string          // the first team, the only one with my_subteam_only
 }
 
 func newScope(teams []string) scope {
@@ -26,8 +26,8 @@ func newScope(teams []string) scope {
 
 func (s scope) team(name string) bool { return s.teams == nil || s.teams[name] }
 
-// servicesOf lists the services that a scope sees: all, or those that an agent of
-// its teams has the skill for.
+// servicesOf lists the services in a scope: all, or those that an agent of its teams has the skill
+// for.
 func (w *World) servicesOf(s scope) []*service {
 	return w.servicesFor(func(a *agent) bool { return s.team(a.Team) }, s.teams == nil)
 }
@@ -56,7 +56,7 @@ func (w *World) servicesFor(agents func(*agent) bool, all bool) []*service {
 	return list
 }
 
-// idSet makes a set of GUIDs; nil when there are none, which is no restriction.
+// idSet returns the set of the GUIDs; nil, which is no restriction, if there are none.
 func idSet(ids []string) map[string]bool {
 	if len(ids) == 0 {
 		return nil
@@ -82,8 +82,8 @@ func (w *World) serviceNames(ids map[string]bool) map[string]bool {
 	return names
 }
 
-// unknownStat reports the first statistic of sub that neither the vendor has
-// named nor a script has made.
+// unknownStat returns an error for the first statistic of sub that neither the vendor nor a script
+// has defined.
 func (w *World) unknownStat(sub bpcc.Subscription) error {
 	agentStat := func(name string) bool {
 		if agentStats[name] != nil {

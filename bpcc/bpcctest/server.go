@@ -19,7 +19,7 @@ type Server struct {
 	URL string
 
 	http   *http.Server
-	cancel context.CancelFunc // ends delays that requests are sitting out
+	cancel context.CancelFunc // ends the delays of requests
 	busy   sync.WaitGroup     // connections, and the goroutine that accepts them
 }
 
@@ -43,7 +43,7 @@ func serve(c Config, t *tls.Config) *Server {
 		ConnState:         s.connection,
 		ReadHeaderTimeout: 10 * time.Second,
 		TLSConfig:         t,
-		// Handshakes that fail are what a test of TLS is about; its client tells.
+		// Failed handshakes are expected in tests of TLS; the client reports them.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	listen := s.http.Serve
@@ -58,8 +58,8 @@ func serve(c Config, t *tls.Config) *Server {
 	return s
 }
 
-// connection counts connections. The first state is reported by the goroutine
-// that accepts, which counts itself, so that none is missed by Close.
+// connection counts connections. The accepting goroutine, which counts itself, reports the first
+// state, so Close misses no connection.
 func (s *Server) connection(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -69,11 +69,11 @@ func (s *Server) connection(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// Close stops listening, cuts what is under way and waits until the last
-// connection is gone. Closing twice is harmless.
+// Close stops listening, cuts active connections and waits until the last one is closed. It may be
+// called twice.
 func (s *Server) Close() {
 	s.cancel()
-	// The listener's error on closing would tell nothing that a caller can mend.
+	// A caller cannot act on the listener's error on closing.
 	_ = s.http.Close()
 	s.busy.Wait()
 }

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// service is a Service with what the tenant keeps about it.
+// service is a Service with the state that the tenant keeps for it.
 type service struct {
 	Service
 	day     serviceDay
 	waiting []time.Time // arrivals of the calls in queue, the oldest first
 }
 
-// serviceDay is what has come to a service since the daily reset.
+// serviceDay is the counts of a service since the daily reset.
 type serviceDay struct {
 	received, queued, answered, inTime int
 	abandoned, shortAbandoned          int // after and before the short-abandon limit
@@ -26,8 +26,8 @@ const (
 	levelTarget    = 0.8
 )
 
-// serviceStats names the statistics of services and totals, which share one name
-// space, and says how a total comes from its services.
+// serviceStats names the statistics of services and totals, which share one name space, and
+// computes the totals from the services.
 var serviceStats = map[string]func(l serviceView) (value float64, ok bool){
 	"name":                         func(serviceView) (float64, bool) { return 0, false }, // text, and no total
 	"service_level_target":         average("service_level_target"),
@@ -47,15 +47,15 @@ var serviceStats = map[string]func(l serviceView) (value float64, ok bool){
 	"in_calls_short_abandoned_in_queue_ratio_per_day": ratio("in_calls_short_abandoned_in_queue_per_day"),
 	"in_calls_abandoned_percent_per_day":              ratio("in_calls_abandoned_total_per_day"),
 
-	// The agents of a total are people, not the sum over services: who has two
-	// skills is one agent.
+	// The agents of a total are people, not the sum over services: an agent with two skills counts
+	// once.
 	"agents_logged": func(l serviceView) (float64, bool) { return float64(l.allAgents.logged), true },
 	"agents_busy":   func(l serviceView) (float64, bool) { return float64(l.allAgents.busy), true },
 	"agents_ready":  func(l serviceView) (float64, bool) { return float64(l.allAgents.ready), true },
 }
 
-// formatStat prints a number as its statistic travels: durations in whole seconds,
-// all else with up to four decimals.
+// formatStat formats a number as the API sends the statistic: durations in whole seconds,
+// everything else with up to four decimals.
 func formatStat(stat string, v float64) string {
 	switch stat {
 	case "in_average_speed_of_answer", "in_max_wait_time", "service_level_threshold_time":
@@ -64,7 +64,7 @@ func formatStat(stat string, v float64) string {
 	return formatDecimal(v)
 }
 
-// agentCount counts agents by what they do.
+// agentCount counts agents by state.
 type agentCount struct{ logged, busy, ready int }
 
 func (h *agentCount) countState(state string) {
@@ -79,15 +79,15 @@ func (h *agentCount) countState(state string) {
 	h.logged++
 }
 
-// serviceView is one look at a number of services.
+// serviceView is the values of some services.
 type serviceView struct {
 	services    []*service
 	now         time.Time
 	agentCounts map[string]*agentCount // by service
-	allAgents   agentCount             // over all services together
+	allAgents   agentCount             // over all services
 }
 
-// statText is one cell of a service grid.
+// statText returns one cell of a service grid.
 func (l serviceView) statText(s *service, stat string) string {
 	if v, ok := s.Stats[stat]; ok {
 		return v
@@ -101,7 +101,7 @@ func (l serviceView) statText(s *service, stat string) string {
 	return ""
 }
 
-// totalText is a total over the services.
+// totalText returns a total over the services.
 func (l serviceView) totalText(stat string) string {
 	if of := serviceStats[stat]; of != nil {
 		if v, ok := of(l); ok {
@@ -109,7 +109,7 @@ func (l serviceView) totalText(stat string) string {
 		}
 		return ""
 	}
-	// A statistic of a script's own making is added up where it is a number.
+	// A statistic that a script has defined is summed where it is a number.
 	for _, s := range l.services {
 		if _, ok := s.Stats[stat]; ok {
 			v, _ := sum(stat)(l)
@@ -119,8 +119,8 @@ func (l serviceView) totalText(stat string) string {
 	return ""
 }
 
-// statNumber is the number behind a cell, false when there is none: the statistic is
-// unknown, an average is over nothing, or somebody has overridden it with text.
+// statNumber returns the number of a cell, false when there is none: the statistic is unknown, an
+// average is over nothing, or a script has set it to text.
 func (l serviceView) statNumber(s *service, stat string) (float64, bool) {
 	if v, ok := s.Stats[stat]; ok {
 		return parseNumber(v)
@@ -175,7 +175,7 @@ func (l serviceView) statNumber(s *service, stat string) (float64, bool) {
 	return 0, false
 }
 
-// ratios says which count each ratio is the share of.
+// ratios maps each ratio to the count that it is the share of.
 var ratios = map[string]string{
 	"in_calls_abandoned_in_queue_ratio_per_day":       "in_calls_abandoned_in_queue_per_day",
 	"in_calls_short_abandoned_in_queue_ratio_per_day": "in_calls_short_abandoned_in_queue_per_day",

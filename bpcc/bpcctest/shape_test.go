@@ -12,7 +12,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// What was captured of an answer to Create Subscription: nothing at all, chunked.
+// What was captured of a response to Create Subscription: nothing at all, chunked.
 func TestSubscribeHasNoBody(t *testing.T) {
 	t.Parallel()
 	x := startTester(t, bpcctest.Config{})
@@ -121,7 +121,7 @@ func TestSectionsAndVariants(t *testing.T) {
 	}
 }
 
-// Captured configuration answers are laid out by Jackson's pretty printer.
+// Captured configuration responses are laid out by Jackson's pretty printer.
 func TestConfigurationIsPretty(t *testing.T) {
 	t.Parallel()
 	x := startTester(t, bpcctest.Config{})

@@ -15,17 +15,17 @@ import (
 // subscription is a user's active subscription. Guarded by the tenant's mutex.
 type subscription struct {
 	plan     *plan
-	notReady int       // data requests still to be answered 204
-	used     time.Time // last made or read
+	notReady int       // data requests that will still get 204
+	used     time.Time // last created or read
 }
 
-// readBody reads a request's body whole; the status is for when it cannot.
+// readBody reads a request's body; status is the response's if it cannot.
 func readBody(r *http.Request) (io.ReadCloser, int, error) {
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes", tooLarge.Limit)
+			return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("body has more than %d bytes", tooLarge.Limit)
 		}
 		return nil, http.StatusBadRequest, err
 	}
@@ -57,7 +57,7 @@ func (t *Tenant) postSubscription(u *user, r *http.Request, _ Fault) reply {
 	return reply{status: http.StatusOK, chunked: true}
 }
 
-// active is how much of the pool is in use.
+// active counts the subscriptions in use of the pool.
 func (t *Tenant) active() int {
 	n := t.otherSubscriptions
 	for _, u := range t.users {
@@ -68,14 +68,14 @@ func (t *Tenant) active() int {
 	return n
 }
 
-// idle drops a subscription that nobody has read for too long.
+// idle drops a subscription that was not read for too long.
 func (t *Tenant) idle(u *user) {
 	if u.sub != nil && t.config.IdleExpiry > 0 && t.config.Now().Sub(u.sub.used) >= t.config.IdleExpiry {
 		u.sub = nil
 	}
 }
 
-// deleteSubscription is Delete Subscription; there need not be one.
+// deleteSubscription is Delete Subscription; it succeeds without a subscription too.
 func (t *Tenant) deleteSubscription(u *user, _ *http.Request, _ Fault) reply {
 	u.sub = nil
 	return reply{status: http.StatusOK}
@@ -99,8 +99,8 @@ func (t *Tenant) getData(u *user, _ *http.Request, f Fault) reply {
 	return jsonReply(http.StatusOK, t.world.render(p, u.scope, f.EmptyGrids))
 }
 
-// Snapshot is what a data request of sub would answer now to a user who
-// supervises all teams, byte for byte.
+// Snapshot returns the response that a data request of sub would get now for a user who supervises
+// all teams, byte for byte.
 func (t *Tenant) Snapshot(sub bpcc.Subscription) []byte {
 	p := newPlan(sub)
 	t.mu.Lock()
@@ -108,8 +108,8 @@ func (t *Tenant) Snapshot(sub bpcc.Subscription) []byte {
 	return t.world.render(p, scope{}, false)
 }
 
-// DropSubscriptions forgets all subscriptions, strangers' included, as when the
-// server restarts: data requests answer 404 until the next subscription.
+// DropSubscriptions drops all subscriptions, those of FillSubscriptions included, as when the
+// server restarts: data requests get 404 until the next subscription.
 func (t *Tenant) DropSubscriptions() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -119,24 +119,24 @@ func (t *Tenant) DropSubscriptions() {
 	}
 }
 
-// Subscriptions is how many subscriptions are active, without those of strangers.
+// Subscriptions counts the active subscriptions, without those of FillSubscriptions.
 func (t *Tenant) Subscriptions() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.active() - t.otherSubscriptions
 }
 
-// FillSubscriptions lets strangers use up the pool: whoever has no subscription
-// gets 409 until [Tenant.ClearFaults] or [Tenant.DropSubscriptions].
+// FillSubscriptions makes other programs use up the pool: a user without a subscription gets 409
+// until [Tenant.ClearFaults] or [Tenant.DropSubscriptions].
 func (t *Tenant) FillSubscriptions() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.otherSubscriptions = t.config.SubscriptionLimit
 }
 
-// ReplaceSubscription puts another program's subscription in the place of every
-// active one, or of the first user's when there is none, as when that program
-// uses the same API user: data requests answer its app ids.
+// ReplaceSubscription replaces every active subscription, or the first user's if there is none,
+// with another program's, as when that program uses the same API user: data responses have its app
+// ids.
 func (t *Tenant) ReplaceSubscription() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,7 +151,7 @@ func (t *Tenant) ReplaceSubscription() {
 	}
 }
 
-// foreignSubscription is what another program, a small wallboard, asks for.
+// foreignSubscription is the subscription of another program, a small wallboard.
 func foreignSubscription() bpcc.Subscription {
 	return bpcc.Subscription{"wallboard-7": {
 		StatsTotals: []string{"in_calls_waiting", "agents_ready"},

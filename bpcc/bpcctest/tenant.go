@@ -8,61 +8,60 @@ import (
 	"time"
 )
 
-// Config says what kind of tenant to simulate. The zero value works.
+// Config configures a simulated tenant. The zero value works.
 type Config struct {
-	// Tenant is the host answered as scope of a token; empty means
-	// "sim.brightpattern.com".
+	// Tenant is the host returned as scope of a token; empty means "sim.brightpattern.com".
 	Tenant string
 	// ClientID and ClientSecret are the API user that always exists and
 	// supervises all teams; empty means "sim" and "sim-secret". The cookie login
 	// takes the same pair as username and password.
 	ClientID, ClientSecret string
-	// Now is the clock of state durations and token lives; nil means time.Now.
-	// A [Floor] brings a clock of its own for state durations.
+	// Now is the clock of state durations and token lifetimes; nil means time.Now. A [Floor] has
+	// its own clock for state durations.
 	Now func() time.Time
-	// NotReadyPolls is how many data requests after a subscription answer 204;
-	// 0 means 1, negative means none.
+	// NotReadyPolls is how many data requests after a subscription get 204; 0 means 1, negative
+	// means none.
 	NotReadyPolls int
-	// TokenTTL is how long a token lives; 0 means an hour. Asking again hands
-	// out the same token with what is left of its life.
+	// TokenTTL is the lifetime of a token; 0 means an hour. Another login returns the same token
+	// with its remaining lifetime.
 	TokenTTL time.Duration
-	// SubscriptionLimit is the tenant's pool of active subscriptions, which all
-	// users share; 0 means 5. A subscription beyond it answers 409.
+	// SubscriptionLimit is the tenant's pool of active subscriptions, which all users share; 0
+	// means 5. A subscription beyond it gets 409.
 	SubscriptionLimit int
-	// IdleExpiry drops a subscription that was not read for so long; 0 means never.
+	// IdleExpiry drops a subscription that was not read for that long; 0 means never.
 	IdleExpiry time.Duration
-	// CookieLogin switches the login of older releases on. Without it
-	// POST /statsapi/auth answers 403, as BPCC 5.36 does.
+	// CookieLogin enables the login of older releases. Without it POST /statsapi/auth returns 403,
+	// as BPCC 5.36 does.
 	CookieLogin bool
-	// RefuseUnknownStats makes a subscription to an unknown statistic answer
-	// 400; without it the statistic has the value "".
+	// RefuseUnknownStats makes a subscription to an unknown statistic get 400; without it the
+	// statistic has the value "".
 	RefuseUnknownStats bool
-	// Control serves the control endpoints of the package comment. They ask for
-	// no login, so do not switch them on where strangers can reach them.
+	// Control serves the control endpoints of the package comment. They need no login, so do not
+	// enable them on an open network.
 	Control bool
-	// Log hears of every request, without secrets; nil means silence.
+	// Log logs every request, without secrets; nil means no logging.
 	Log func(format string, args ...any)
 }
 
-// Tenant is a simulated tenant: an http.Handler with a world behind it. Its
-// methods may be called at any time from any goroutine. Each call is one change,
-// which the next data request sees whole or not at all.
+// Tenant is a simulated tenant: an http.Handler with a world behind it. Its methods may be called
+// at any time from any goroutine. Each call is one change, which the next data request sees
+// completely or not at all.
 type Tenant struct {
 	config Config
 	mux    *http.ServeMux
-	zips   sync.Pool // of *gzip.Writer; they are dear to make
+	zips   sync.Pool // of *gzip.Writer; they are expensive to create
 
 	mu                 sync.Mutex // guards everything below, the world included
 	world              *World
 	users              map[string]*user
 	tokens             map[string]*user // by OAuth token
 	sessions           map[string]*user // by cookie
-	otherSubscriptions int              // subscriptions of the pool that strangers hold
+	otherSubscriptions int              // subscriptions of the pool that other programs hold
 	faults             []*Fault
 	counts             Counts
 }
 
-// New makes a tenant that listens nowhere: mount it as an http.Handler.
+// New returns a tenant without a listener: mount it as an http.Handler.
 func New(c Config) *Tenant {
 	if c.Tenant == "" {
 		c.Tenant = "sim.brightpattern.com"
@@ -98,7 +97,7 @@ func New(c Config) *Tenant {
 		counts:   Counts{Data: map[int]int{}},
 	}
 	t.zips.New = func() any {
-		// The level is a constant of the package, so there is no error to see.
+		// The level is a constant, so there is no error.
 		w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
 		return w
 	}
@@ -107,7 +106,7 @@ func New(c Config) *Tenant {
 	return t
 }
 
-// routes is the whole API on one page.
+// routes registers all endpoints of the API.
 func (t *Tenant) routes() {
 	t.handle("POST /configapi/v2/oauth/token", t.postToken)
 	t.handle("POST /statsapi/auth", t.postAuth)
@@ -140,9 +139,9 @@ func (t *Tenant) AddUser(id, secret string, teams ...string) {
 	u.scope = newScope(teams)
 }
 
-// Update makes several changes at once: no data request sees some of them
-// without the others. The world is the callback's until it returns; the callback
-// must not call the tenant's own methods, which would wait for it.
+// Update makes several changes at once: no data request sees some of them without the others. The
+// world is valid until the callback returns. The callback must not call the tenant's own methods:
+// they would deadlock.
 func (t *Tenant) Update(change func(w *World)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

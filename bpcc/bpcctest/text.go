@@ -13,10 +13,10 @@ import (
 // TeamID is the GUID of the team of that name.
 func TeamID(name string) string { return guid("team/" + name) }
 
-// ServiceID is the GUID of the service of that name, unless it was given another.
+// ServiceID is the GUID of the service of that name, unless another was set.
 func ServiceID(name string) string { return guid("service/" + name) }
 
-// UserID is the GUID of the user of that login, unless it was given another.
+// UserID is the GUID of the user of that login, unless another was set.
 func UserID(login string) string { return guid("user/" + login) }
 
 // guid derives a GUID from text, in upper case as the API writes them, so that
@@ -27,7 +27,7 @@ func guid(of string) string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
 }
 
-// hash is a cheap hash; its order looks like none.
+// hash is a cheap hash that gives an arbitrary order.
 func hash(seed uint64, s string) uint64 {
 	h := seed ^ 14695981039346656037
 	for i := range len(s) {
@@ -45,8 +45,7 @@ func compareHashed(seed uint64, a, b string) int {
 
 const hexDigits = "0123456789ABCDEF"
 
-// appendQuoted appends s as a JSON string in the manner of Jackson: nothing escaped
-// that need not be, UTF-8 as it is.
+// appendQuoted appends s as a JSON string as Jackson does: only necessary escapes, UTF-8 as it is.
 func appendQuoted(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
@@ -88,8 +87,7 @@ func appendQuoted(dst []byte, s string) []byte {
 	return append(append(dst, s[start:]...), '"')
 }
 
-// indentJSON makes an array of finished items in the layout of Jackson's default
-// pretty printer.
+// indentJSON formats an array of encoded items like Jackson's default pretty printer.
 func indentJSON(items [][]byte) []byte {
 	if len(items) == 0 {
 		return []byte("[ ]")
@@ -104,18 +102,18 @@ func indentJSON(items [][]byte) []byte {
 	return append(b, " ]"...)
 }
 
-// formatSeconds is how durations travel: whole seconds as text.
+// formatSeconds formats a duration as the API sends it: whole seconds as text.
 func formatSeconds(d time.Duration) string {
 	return strconv.FormatInt(int64(max(d, 0)/time.Second), 10)
 }
 
-// formatDecimal is how sums and ratios travel: up to four decimals, none if whole.
+// formatDecimal formats sums and ratios as the API sends them: up to four decimals, none if whole.
 func formatDecimal(v float64) string {
 	return strconv.FormatFloat(math.Round(v*10000)/10000, 'f', -1, 64)
 }
 
-// parseNumber reads a value that is one. Text that only a Go parser takes for a
-// number, such as "Infinity", is none.
+// parseNumber parses a value that is a number. Text that only a Go parser accepts as a number, such
+// as "Infinity", is not one.
 func parseNumber(s string) (float64, bool) {
 	if s == "" || s[0] != '-' && s[0] != '.' && (s[0] < '0' || s[0] > '9') {
 		return 0, false

@@ -14,19 +14,18 @@ type Agent struct {
 	UserID string `json:"user_id"`
 	First  string `json:"first"`
 	Last   string `json:"last"`
-	// Team is the team's name. A team comes into being with its first agent.
+	// Team is the team's name. A team is created with its first agent.
 	Team      string `json:"team"`
 	Extension string `json:"extension"`
 	// Services names the services that the agent has the skill for.
 	Services []string `json:"services"`
-	// State is ready, not_ready, busy, after_call_work or any other word; empty
-	// means logged out.
+	// State is ready, not_ready, busy, after_call_work or any other text; empty means logged out.
 	State     string `json:"state"`
 	NextState string `json:"next_state"`
 	// Reason is why the agent is not ready.
 	Reason string `json:"reason"`
-	// Stats overrides columns by statistic name, with "" too. Names outside the
-	// vendor's list make statistics that are otherwise unknown.
+	// Stats overrides columns by statistic name, with "" too. Names outside the vendor's list
+	// define statistics that are otherwise unknown.
 	Stats map[string]string `json:"stats"`
 }
 
@@ -48,8 +47,8 @@ type ChatMessage struct {
 	Content                          string
 }
 
-// World is what a tenant's statistics are about. It is handed to the callback of
-// [Tenant.Update] and is not for use outside of it.
+// World is the state behind a tenant's statistics. It is passed to the callback of [Tenant.Update]
+// and must not be used outside it.
 type World struct {
 	now          func() time.Time
 	agents       map[string]*agent
@@ -82,8 +81,8 @@ func newWorld(clock func() time.Time) *World {
 	}
 }
 
-// SetAgent adds an agent, or replaces the one with the same login. A change of
-// state restarts its state_duration; times and calls of the day are kept.
+// SetAgent adds an agent, or replaces the one with the same login. A change of state restarts its
+// state_duration; the day's times and calls are kept.
 func (w *World) SetAgent(a Agent) {
 	a.Services, a.Stats = slices.Clone(a.Services), maps.Clone(a.Stats)
 	if a.UserID == "" {
@@ -113,8 +112,7 @@ func teamID(name string) string {
 	return TeamID(name)
 }
 
-// SetState changes an agent's state and reason and leaves all else as it is. An
-// agent that does not exist is added.
+// SetState changes only an agent's state and reason. An agent that does not exist is added.
 func (w *World) SetState(login, state, reason string) {
 	a := w.agent(login)
 	now := w.now()
@@ -135,7 +133,7 @@ func (w *World) SetAgentStat(login, stat, value string) {
 	a.Stats[stat] = value
 }
 
-// Agent tells how an agent is now, or false when there is none of that login.
+// Agent returns an agent as it is now, or false if there is none of that login.
 func (w *World) Agent(login string) (Agent, bool) {
 	a := w.agents[login]
 	if a == nil {
@@ -153,11 +151,10 @@ func (w *World) agent(login string) *agent {
 	return w.agents[login]
 }
 
-// RemoveAgent takes an agent off the tenant: the row vanishes.
+// RemoveAgent removes an agent and its row.
 func (w *World) RemoveAgent(login string) { delete(w.agents, login) }
 
-// SetService adds a service, or replaces the one with the same name. Its calls
-// of the day are kept.
+// SetService adds a service, or replaces the one with the same name. The day's calls are kept.
 func (w *World) SetService(s Service) {
 	s.Stats = maps.Clone(s.Stats)
 	if s.ID == "" {
@@ -184,7 +181,7 @@ func (w *World) SetServiceStat(name, stat, value string) {
 	s.Stats[stat] = value
 }
 
-// Service tells how a service is now, or false when there is none of that name.
+// Service returns a service as it is now, or false if there is none of that name.
 func (w *World) Service(name string) (Service, bool) {
 	s := w.services[name]
 	if s == nil {
@@ -195,8 +192,7 @@ func (w *World) Service(name string) (Service, bool) {
 	return out, true
 }
 
-// RemoveService takes a service off the tenant, and the skill for it from all
-// agents.
+// RemoveService removes a service, and the skill for it from all agents.
 func (w *World) RemoveService(name string) {
 	delete(w.services, name)
 	for _, a := range w.agents {
@@ -207,8 +203,8 @@ func (w *World) RemoveService(name string) {
 // SetTotal overrides a total, for all users and all choices of services.
 func (w *World) SetTotal(stat, value string) { w.totals[stat] = value }
 
-// SetAvailability overrides whether a service has agents ready, for the check of
-// available agents only; nil takes the override back.
+// SetAvailability overrides whether a service has agents ready, only for the check of available
+// agents; nil removes the override.
 func (w *World) SetAvailability(service string, available *bool) {
 	if available == nil {
 		delete(w.availability, service)
@@ -229,7 +225,7 @@ func (w *World) available(service string) bool {
 	return false
 }
 
-// SetTeams says which teams there are. Teams that have agents exist regardless.
+// SetTeams sets the teams. Teams that have agents exist regardless.
 func (w *World) SetTeams(names ...string) {
 	w.teams = nil
 	for _, name := range names {
@@ -246,12 +242,11 @@ func (w *World) addTeam(name string) {
 	}
 }
 
-// SetDispositions says which dispositions there are, in the order in which they
-// are listed. A new tenant has nine.
+// SetDispositions sets the dispositions, in the order in which they are listed. A new tenant has
+// nine.
 func (w *World) SetDispositions(list ...Disposition) { w.dispositions = slices.Clone(list) }
 
-// AddChatMessage adds a message to the internal chat; one without an ID or a
-// time gets them.
+// AddChatMessage adds a message to the internal chat. A missing ID or time is set.
 func (w *World) AddChatMessage(m ChatMessage) {
 	if m.Sent.IsZero() {
 		m.Sent = w.now()
@@ -272,8 +267,7 @@ func (w *World) AddDisposition(login, disposition string) {
 	a.today.dispositionTotal++
 }
 
-// ResetDaily is the tenant's daily reset: what counts from the start of the day
-// starts again, overridden counters included.
+// ResetDaily is the tenant's daily reset: the day's counters start again, overridden ones included.
 func (w *World) ResetDaily() {
 	now := w.now()
 	for _, a := range w.agents {
@@ -282,7 +276,7 @@ func (w *World) ResetDaily() {
 		resetDaily(a.Stats)
 	}
 	for _, s := range w.services {
-		// Who still waits is the new day's call, or shares of it could exceed all.
+		// Waiting calls belong to the new day; otherwise shares of it could exceed all.
 		s.day = serviceDay{received: len(s.waiting), queued: len(s.waiting)}
 		resetDaily(s.Stats)
 	}

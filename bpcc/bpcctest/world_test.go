@@ -91,7 +91,7 @@ func TestServicesAndTotals(t *testing.T) {
 	stats := []string{"in_calls_waiting", "in_max_wait_time", "in_calls_received_per_day", "in_calls_abandoned_total_per_day",
 		"in_calls_abandoned_percent_per_day", "service_level", "service_level_target", "service_level_threshold_time", "agents_logged", "agents_busy"}
 	if got, want := statTexts(t, tenant, true, stats...), "0|0|0|0|||0.8|20|0|0"; got != want {
-		t.Errorf("a service that nobody has called: %s, want %s", got, want)
+		t.Errorf("a service without calls: %s, want %s", got, want)
 	}
 	tenant.Update(func(w *bpcctest.World) {
 		for stat, v := range map[string]string{
@@ -159,10 +159,10 @@ func TestWorldCopies(t *testing.T) {
 		}
 		got.Stats["extension"] = "3"
 		if _, ok := w.Agent("b"); ok {
-			t.Error("there is an agent that nobody has added")
+			t.Error("there is an agent that was not added")
 		}
 		if _, ok := w.Service("b"); ok {
-			t.Error("there is a service that nobody has added")
+			t.Error("there is a service that was not added")
 		}
 	})
 	if got := statTexts(t, tenant, false, "extension"); got != "1" {
@@ -174,7 +174,7 @@ func TestWorldCopies(t *testing.T) {
 	}
 }
 
-// A data request sees an update whole or not at all.
+// A data request sees an update completely or not at all.
 func TestUpdateIsAtomic(t *testing.T) {
 	t.Parallel()
 	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
