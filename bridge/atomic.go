@@ -14,54 +14,53 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// A line carries one atomic batch after the other, as long as all are answered. It hears the server's answers to
-// the first message of each, which reports whether the batch was taken on, and to the
-// last one, which closes it.
+// ackInbox receives the acknowledgements of one atomic batch after the other, as long as each batch
+// is acknowledged. The server acknowledges the first message of a batch, which reports whether it
+// accepts the batch, and the last one, which commits it.
 //
-// On the wire it is what jetstreamext.PublishMsgBatch does. But that makes texts and
-// lists anew for the headers of each message, and lets the server wait: it sends
-// nothing more until the first message is answered. Here the answer is looked at
-// when there is one.
+// On the wire it does what jetstreamext.PublishMsgBatch does. That function allocates the headers
+// of each message again, and waits for the acknowledgement of the first message before it sends the
+// second. Here all messages are sent, and acknowledgements are read when they arrive.
 type ackInbox struct {
-	subject string // the answers come to inbox.BATCH.first and inbox.BATCH.last
+	subject string // acknowledgements arrive on inbox.BATCH.first and inbox.BATCH.last
 	acks    *nats.Subscription
 }
 
-// The ends of the subjects that answers come to.
+// Last tokens of the subjects on which acknowledgements arrive.
 const (
 	ackFirst  = ".first"
 	ackCommit = ".last"
 )
 
-// newAckInbox opens one on a connection.
+// newAckInbox subscribes to a new inbox.
 func newAckInbox(nc *nats.Conn) (*ackInbox, error) {
 	inbox := nc.NewInbox()
 	acks, err := nc.SubscribeSync(inbox + ".*.*")
 	if err != nil {
-		return nil, fmt.Errorf("subscribe to the answers to batches: %w", err)
+		return nil, fmt.Errorf("subscribe to batch acknowledgements: %w", err)
 	}
 	return &ackInbox{subject: inbox, acks: acks}, nil
 }
 
-// batchWriter is an atomic batch that is being sent.
+// batchWriter writes one atomic batch.
 type batchWriter struct {
 	ackInbox     *ackInbox
 	nc           *nats.Conn
-	seqValues    []string // of messages in a batch
-	idHeader     []string // as a header has it
-	replySubject string   // where its answers come to
-	sent         int      // messages
-	prevErr      error    // the connection's last error from before it
+	seqValues    []string // values of Nats-Batch-Sequence
+	idHeader     []string // value of Nats-Batch-Id
+	replySubject string   // where its acknowledgements arrive
+	sent         int      // number of messages
+	prevErr      error    // the connection's last error before the batch
 }
 
-// newBatch begins a batch. places are those of messages in one.
+// newBatch begins a batch. seqValues are the values of Nats-Batch-Sequence.
 func (l *ackInbox) newBatch(nc *nats.Conn, seqValues []string) *batchWriter {
 	id := nuid.Next()
 	return &batchWriter{ackInbox: l, nc: nc, seqValues: seqValues, idHeader: []string{id}, replySubject: l.subject + "." + id, prevErr: nc.LastError()}
 }
 
-// writeMessage sends the next message, batchLimit at most. The last one closes the batch; one
-// that is not closed the server forgets.
+// writeMessage sends the next message, batchLimit at most. The last one commits the batch; the
+// server abandons a batch that is not committed.
 func (o *batchWriter) writeMessage(m *nats.Msg, last bool) error {
 	m.Header[jetstreamext.BatchIDHeader] = o.idHeader
 	m.Header[jetstreamext.BatchSeqHeader] = o.seqValues[o.sent : o.sent+1 : o.sent+1]
@@ -76,7 +75,7 @@ func (o *batchWriter) writeMessage(m *nats.Msg, last bool) error {
 	err := o.nc.PublishMsg(m)
 	m.Reply = ""
 	if last {
-		m.Header.Del(jetstreamext.BatchCommitHeader) // it may go along with others next time
+		m.Header.Del(jetstreamext.BatchCommitHeader) // it may be in a larger batch next time
 	}
 	if err != nil {
 		return fmt.Errorf("send message %d: %w", o.sent, err)
@@ -84,10 +83,9 @@ func (o *batchWriter) writeMessage(m *nats.Msg, last bool) error {
 	return nil
 }
 
-// waitCommitted waits until a batch that is closed is stored, and returns the sequence of the
-// last message. An error of type [*jetstream.APIError] says that none is stored; with
-// any other that is in doubt. With [ErrServerVersion] messages are stored, but not as a
-// batch.
+// waitCommitted waits until a batch is committed, and returns the sequence of its last message.
+// After an error of type [*jetstream.APIError] no message is stored; after any other error that is
+// unknown. After [ErrServerVersion] messages are stored, but not as a batch.
 func (o *batchWriter) waitCommitted(ctx context.Context) (uint64, error) {
 	ack, err := o.ackInbox.waitAcks(ctx, o.replySubject)
 	if err != nil {
@@ -99,26 +97,26 @@ func (o *batchWriter) waitCommitted(ctx context.Context) (uint64, error) {
 	return ack.Sequence, nil
 }
 
-// waitAcks waits for the answers to a batch that is sent. A server that has not answered
-// its first message within ackTimeout is not waited for any longer.
+// waitAcks waits for the acknowledgements of a batch. It gives up if the server has not
+// acknowledged the first message within ackTimeout.
 func (l *ackInbox) waitAcks(ctx context.Context, replySubject string) (jetstreamext.BatchAck, error) {
 	firstCtx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
 	waitCtx := firstCtx
-	var firstErr error // why the first message was
+	var firstErr error // why the first message was refused
 	for {
 		msg, err := l.acks.NextMsgWithContext(waitCtx)
 		if err != nil {
-			return jetstreamext.BatchAck{}, fmt.Errorf("wait for the answer: %w", errors.Join(firstErr, err))
+			return jetstreamext.BatchAck{}, fmt.Errorf("wait for acknowledgement: %w", errors.Join(firstErr, err))
 		}
 		suffix, matched := strings.CutPrefix(msg.Subject, replySubject)
 		if !matched {
-			continue // somebody else's
+			continue // not of this batch
 		}
 		ack, err := parseAck(msg)
 		switch {
 		case suffix == ackCommit && err != nil && firstErr != nil:
-			return ack, firstErr // the server says less when it closes what it has not opened
+			return ack, firstErr // the error of the last message says less after the first one was refused
 		case suffix == ackCommit:
 			return ack, err
 		case err != nil:
@@ -128,8 +126,8 @@ func (l *ackInbox) waitAcks(ctx context.Context, replySubject string) (jetstream
 	}
 }
 
-// parseAck reads a server's answer to a message of a batch. One in the midst of it
-// is empty, unless the server knows nothing of batches ([ErrServerVersion]).
+// parseAck parses an acknowledgement. The one of a message within a batch is empty, unless the
+// server does not support batches ([ErrServerVersion]).
 func parseAck(m *nats.Msg) (jetstreamext.BatchAck, error) {
 	var reply struct {
 		Error *jetstream.APIError `json:"error"`
@@ -145,12 +143,12 @@ func parseAck(m *nats.Msg) (jetstreamext.BatchAck, error) {
 		return reply.BatchAck, reply.Error
 	}
 	if reply.Stream != "" && reply.BatchID == "" {
-		return reply.BatchAck, fmt.Errorf("%w: it stores the messages of a batch one by one", ErrServerVersion)
+		return reply.BatchAck, fmt.Errorf("%w: server stores the messages of a batch one by one", ErrServerVersion)
 	}
 	return reply.BatchAck, nil
 }
 
-// batchSeqValues are the places of messages in a batch, as their headers tell them.
+// batchSeqValues returns the values of Nats-Batch-Sequence of a batch.
 func batchSeqValues() []string {
 	values := make([]string, batchLimit)
 	for i := range values {

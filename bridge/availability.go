@@ -14,22 +14,22 @@ import (
 	"bpcc-nats/bridge/engine"
 )
 
-// parallelChecks bounds the requests in flight: the check is meant for
-// wallboards, not for load.
+// parallelChecks bounds the requests in flight: the API method is meant for wallboards, not for
+// load.
 const parallelChecks = 4
 
-// availabilityPoller asks for every service's availability on its own interval.
+// availabilityPoller polls every service's availability at its own interval.
 type availabilityPoller struct {
 	client     *bpcc.Client
-	configured []string         // which services to ask for; none = all
-	directory  *directoryPoller // tells which there are
+	configured []string         // services to check; none = all
+	directory  *directoryPoller // lists the services
 	interval   time.Duration
 	log        *slog.Logger
 	now        func() time.Time
 
 	mu            sync.Mutex
-	latest        map[string]engine.AvailabilityResult // not yet taken; guarded by mu
-	knownServices map[string]bool                      // services told or asked for; guarded by mu
+	latest        map[string]engine.AvailabilityResult // not drained yet; guarded by mu
+	knownServices map[string]bool                      // services published or checked; guarded by mu
 }
 
 // drainResults returns the latest check of each service since the last call.
@@ -59,7 +59,7 @@ func (p *availabilityPoller) runAvailability(ctx context.Context) {
 				if !slices.Contains(known, name) && !logged[name] {
 					logged[name] = true
 					p.log.Warn("BPCC_SERVICES names an unlisted service", "service", name,
-						"hint", "its availability is checked all the same; compare the name with the tenant's list of services")
+						"hint", "its availability is checked nevertheless; compare the name with the tenant's list of services")
 				}
 			}
 		}
@@ -75,12 +75,12 @@ func (p *availabilityPoller) runAvailability(ctx context.Context) {
 	}
 }
 
-// markRemoved tells of the services that are not listed any more.
+// markRemoved adds a result for each service that is not listed any more.
 func (p *availabilityPoller) markRemoved(services []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(services) == 0 && len(p.knownServices) > 0 {
-		return // a tenant that lists nothing at once is hardly to be believed
+		return // an empty list is more likely a fault of the source
 	}
 	now := p.now()
 	for name := range p.knownServices {
@@ -94,7 +94,7 @@ func (p *availabilityPoller) markRemoved(services []string) {
 	}
 }
 
-// seedServices begins a term: these services were told to be available or not.
+// seedServices begins a term: the published availability of these services is known.
 func (p *availabilityPoller) seedServices(services []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,7 +105,7 @@ func (p *availabilityPoller) seedServices(services []string) {
 	}
 }
 
-// pollServices checks every service once. A service that fails stops no other.
+// pollServices checks every service once. A failed check does not stop the others.
 func (p *availabilityPoller) pollServices(ctx context.Context, services []string) {
 	var g errgroup.Group
 	g.SetLimit(parallelChecks)
@@ -123,6 +123,6 @@ func (p *availabilityPoller) pollServices(ctx context.Context, services []string
 			return nil
 		})
 	}
-	// The functions return nil: a failed check is a result, kept in latest.
+	// The functions return nil: a failed check is a result, stored in latest.
 	_ = g.Wait()
 }

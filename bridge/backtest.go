@@ -13,35 +13,33 @@ import (
 	"bpcc-nats/bridge/rule"
 )
 
-// ErrNotContiguous is returned by [Backtest.Run] for recordings that one bridge cannot
-// have made: of several tenants, or of overlapping times.
-var ErrNotContiguous = errors.New("the recordings do not go together")
+// ErrNotContiguous is returned by [Backtest.Run] for recordings that one bridge cannot have made:
+// of several tenants, or of overlapping times.
+var ErrNotContiguous = errors.New("recordings are not contiguous")
 
-// Backtest runs recordings through the engine of the bridge: what it would have
-// published, and what its thresholds would have raised. The clock is that of the
-// recordings, every batch counts as acknowledged at once, and nothing is sent.
+// Backtest runs recordings through the engine of the bridge. It finds what the bridge would have
+// published, and what its thresholds would have raised. The clock is that of the recordings, every
+// batch counts as acknowledged at once, and nothing is published.
 type Backtest struct {
-	// Recordings of one tenant run one after another in order of time, each as
-	// one run of a bridge that takes up what the one before has published.
+	// Recordings of one tenant run one after another in order of time, each as one run of a bridge
+	// that recovers what the previous one published.
 	Recordings []*Recording
-	// Sets are the rule sets to try, each by itself; none means one without rules.
+	// Sets are the rule sets to evaluate, each separately; none means one without rules.
 	Sets []RuleSet
-	// Emit is handed each event, checkpoints included, with its subject and its
-	// body as the stream would hold them. Of several rule sets it is the first
-	// one's events. nil means that nobody wants them.
+	// Emit is called with each event, checkpoints included, with its subject and its body as in the
+	// stream. With several rule sets it gets the events of the first one. nil means no calls.
 	Emit func(subject string, body []byte) error
 }
 
-// RuleSet is thresholds to try.
+// RuleSet is a set of threshold rules to evaluate.
 type RuleSet struct {
-	// Name tells it from the others in the summary.
+	// Name identifies it in the summary.
 	Name  string
 	Rules []rule.Rule
 }
 
-// Run reads the recordings to their ends. Next to an error it returns what was
-// found until then. Errors of the input are [ErrRecording], [rule.ErrInvalid] and
-// [ErrApart].
+// Run reads the recordings to their ends. With an error it returns the summary up to the error.
+// Errors of the input are [ErrRecording], [rule.ErrInvalid] and [ErrNotContiguous].
 func (b *Backtest) Run(ctx context.Context) (*Summary, error) {
 	sum := &Summary{Events: map[string]int{}}
 	var runs []*ruleSetRun
@@ -71,7 +69,7 @@ func (b *Backtest) Run(ctx context.Context) (*Summary, error) {
 	return sum, nil
 }
 
-// checkContiguous checks that a recording goes on where the last one ended.
+// checkContiguous checks that a recording starts after the end of the last one.
 func (s *Summary) checkContiguous(r *Recording) error {
 	switch {
 	case s.Tenant == "":
@@ -79,14 +77,14 @@ func (s *Summary) checkContiguous(r *Recording) error {
 	case s.Tenant != r.header.Tenant:
 		return fmt.Errorf("%w: %s is of tenant %q, not %q", ErrNotContiguous, r.name, r.header.Tenant, s.Tenant)
 	case r.header.RecordedAt.Before(s.To):
-		return fmt.Errorf("%w: %s begins at %s, before the one before it has ended at %s",
+		return fmt.Errorf("%w: %s begins at %s, before the previous one ended at %s",
 			ErrNotContiguous, r.name, event.Floor(r.header.RecordedAt), event.Floor(s.To))
 	}
 	s.To = r.header.RecordedAt
 	return nil
 }
 
-// replayRecording runs one recording through all trials.
+// replayRecording runs one recording through all runs.
 func replayRecording(ctx context.Context, r *Recording, runs []*ruleSetRun, sum *Summary) error {
 	for _, t := range runs {
 		if err := t.startBridge(r); err != nil {
@@ -97,7 +95,7 @@ func replayRecording(ctx context.Context, r *Recording, runs []*ruleSetRun, sum 
 		o, err := r.nextPoll()
 		if errors.Is(err, io.EOF) {
 			if !r.ended {
-				sum.Warnings = append(sum.Warnings, fmt.Sprintf("%s breaks off after line %d: its recorder was killed or has not ended; all before is used", r.name, r.line))
+				sum.Warnings = append(sum.Warnings, fmt.Sprintf("%s is incomplete after line %d: its recorder was killed or is still running; the lines before are used", r.name, r.line))
 				return nil
 			}
 			sum.To = o.At
@@ -133,14 +131,14 @@ type ruleSetRun struct {
 	config  *Config
 	engine  *engine.Engine
 	encoder *event.Encoder
-	emit    func(subject string, body []byte) error // nil = nobody wants events
+	emit    func(subject string, body []byte) error // nil = events are not needed
 
-	lastCommit time.Time // when the last batch was delivered
+	lastCommit time.Time // when the last batch was committed
 	events     map[string]int
 	stats      ruleStats
 }
 
-// startBridge starts a bridge that finds in the stream what the trial has delivered.
+// startBridge starts a bridge that recovers what this run has committed.
 func (t *ruleSetRun) startBridge(r *Recording) error {
 	t.config = r.header.config()
 	t.config.Rules = t.set.Rules
@@ -157,7 +155,7 @@ func (t *ruleSetRun) startBridge(r *Recording) error {
 	return t.commitBatch(t.engine.Start(r.header.RecordedAt))
 }
 
-// step gives the engine one observation, as the bridge's loop does.
+// step gives the engine one observation, as the bridge's poll loop does.
 func (t *ruleSetRun) step(o engine.Observation) (*engine.Batch, error) {
 	var result *engine.Batch
 	if errors.Is(o.Err, engine.ErrPending) {
@@ -172,7 +170,7 @@ func (t *ruleSetRun) step(o engine.Observation) (*engine.Batch, error) {
 	return result, t.commitBatch(result)
 }
 
-// commitBatch takes a batch as the stream would.
+// commitBatch acknowledges a batch as the stream would.
 func (t *ruleSetRun) commitBatch(b *engine.Batch) error {
 	t.lastCommit = b.At()
 	for chunk := range t.engine.Chunks(b, batchLimit) {

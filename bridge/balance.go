@@ -12,38 +12,37 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// errRebalanced ends a term so that another instance may lead the tenant.
+// errRebalanced ends a term so that another instance can lead the tenant.
 var errRebalanced = errors.New("rebalancing: another instance has capacity")
 
-// rebalancer spreads tenants over the instances that run them. Each instance keeps
-// a key of its own alive beside the leases; the number of such keys tells what
-// its share is. Who leads more hands over, who leads enough lets others go
-// first. It is a courtesy between instances, not a rule: leases and fences do
-// not rest on it.
+// rebalancer spreads tenants over the instances that run them. Each instance keeps a heartbeat key
+// in the bucket of leases; the number of these keys gives its share. An instance that leads more
+// than its share hands tenants over. One that leads its share lets others acquire a free lease
+// first. Leases and fences do not depend on it.
 type rebalancer struct {
 	instance string
 	tenants  int
 	log      *slog.Logger
 
-	leading atomic.Int64 // tenants led now
-	share   atomic.Int64 // tenants to lead at most while others are there; 0 = not known yet
+	leading atomic.Int64 // tenants that this instance leads now
+	share   atomic.Int64 // maximum number of tenants to lead while there are other instances; 0 = not known yet
 }
 
-// heartbeatPrefix begins the keys of instances. Leases are keys of one token, so
-// the two never meet.
+// heartbeatPrefix begins the heartbeat keys. Leases are keys of one token, so the two cannot
+// collide.
 const heartbeatPrefix = "instances."
 
 func newRebalancer(instance string, tenants int, log *slog.Logger) *rebalancer {
 	return &rebalancer{instance: instance, tenants: tenants, log: log}
 }
 
-// atCapacity reports whether this instance should let others take a free lease first.
+// atCapacity reports whether this instance should let others acquire a free lease first.
 func (s *rebalancer) atCapacity() bool {
 	share := s.share.Load()
 	return share > 0 && s.leading.Load() >= share
 }
 
-// runRebalancing keeps this instance present and its share up to date until ctx ends.
+// runRebalancing renews the heartbeat and the share until ctx ends.
 func (s *rebalancer) runRebalancing(ctx context.Context, l *lease, bridges []*Bridge) {
 	key := heartbeatPrefix + event.Token(s.instance)
 	tick := time.NewTicker(l.ttl / 3)
@@ -79,7 +78,7 @@ func (s *rebalancer) runRebalancing(ctx context.Context, l *lease, bridges []*Br
 	}
 }
 
-// countInstances says that this instance is there, and counts all that are.
+// countInstances renews this instance's heartbeat and counts all heartbeats.
 func (s *rebalancer) countInstances(ctx context.Context, kv jetstream.KeyValue, key string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -97,14 +96,14 @@ func (s *rebalancer) countInstances(ctx context.Context, kv jetstream.KeyValue, 
 	return max(instances, 1), nil
 }
 
-// requestStepDown asks some of the bridges that lead to hand over: a quarter of what is
-// too many at a time, so that the others can take them up.
+// requestStepDown requests that some of the leading bridges hand over: a quarter of the excess at a
+// time, so that the other instances can follow.
 func requestStepDown(bridges []*Bridge, excess int64) {
 	for i, n := 0, (excess+3)/4; i < len(bridges) && n > 0; i++ {
 		select {
 		case bridges[i].stepDown <- struct{}{}:
 			n--
-		default: // does not lead, or is asked already
+		default: // does not lead, or is requested already
 		}
 	}
 }

@@ -1,17 +1,15 @@
-// Package bridge carries one tenant's changes from the Real-Time Statistics API
-// of the Bright Pattern Contact Center to NATS JetStream.
+// Package bridge publishes one tenant's changes from the Real-Time Statistics API of the Bright
+// Pattern Contact Center to NATS JetStream.
 //
 // One poll is one transaction:
 //
 //	GET data → rows → changes → events → ONE atomic batch (events + checkpoint) → ack → next poll
 //
-// The stream is the only memory. At its start the bridge takes back from it the
-// last published picture of every agent, service and rule, and publishes the
-// difference to what it then sees; nothing is told twice and nothing is left
-// out. What it believes to be published moves only with an acknowledgement. The
-// checkpoint that closes every batch is also the fence: it is stored only if the
-// checkpoint before it is still the last one, so that of two writers one is
-// refused, whole batches at a time.
+// The stream is the only memory. At its start the bridge recovers from it the last published image
+// of every agent, service and rule, and publishes the difference to its first poll: nothing is
+// published twice and nothing is omitted. Only an acknowledgement changes what it believes to be
+// published. The checkpoint that closes every batch is also the fence: it is stored only if the
+// previous checkpoint is still the last one, so of two writers one is refused, by complete batches.
 package bridge
 
 import (
@@ -33,8 +31,8 @@ import (
 	"bpcc-nats/diff"
 )
 
-// Bridge is one tenant's way from BPCC to JetStream. Make it with [New]; all
-// its state belongs to the goroutine of [Bridge.Run].
+// Bridge publishes one tenant's changes from BPCC to JetStream. Create it with [New]. All its state
+// belongs to the goroutine of [Bridge.Run].
 type Bridge struct {
 	config     *Config
 	js         jetstream.JetStream
@@ -43,29 +41,29 @@ type Bridge struct {
 	plan       plan
 	self       identity
 	health     healthState      // written by the goroutine of Run, read by any
-	metrics    *metrics         // the process's
-	shared     *sharedResources // the process's
-	rebalancer *rebalancer      // the process's; nil if it runs one tenant
-	stepDown   chan struct{}    // taken by a leader that is to hand over
-	foreignLog *foreignLog      // of whoever reads the stream back: a standby's reader, then Run
+	metrics    *metrics         // of the process
+	shared     *sharedResources // of the process
+	rebalancer *rebalancer      // of the process; nil if it runs one tenant
+	stepDown   chan struct{}    // received by a leader that must hand over
+	foreignLog *foreignLog      // used by the goroutine that reads the stream: a standby's reader, then Run
 
 	source       *source
-	directory    *directoryPoller    // nil = neither events nor service names are wanted
+	directory    *directoryPoller    // nil = neither events nor service names are needed
 	availability *availabilityPoller // nil = no checks
 
-	// What follows is made anew from the stream at the start of each term.
+	// The rest is recovered from the stream at the start of each term.
 	engine           *engine.Engine
 	encoder          *event.Encoder
 	watchdog         *watchdog
-	fence            uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = there is none
+	fence            uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = none
 	lastCommit       time.Time       // when the last batch was acknowledged
-	lastWarning      string          // what was last warned of
+	lastWarning      string          // the last warning that was logged
 	streamMaxMsgSize int             // the stream's max_msg_size as last seen; 0 or less = none
-	oversizeLogged   map[string]bool // what was told to be too large
+	oversizeLogged   map[string]bool // entities logged as too large
 }
 
-// New makes a bridge; nothing is sent before Run. The configuration must have
-// been checked by [ParseConfig].
+// New returns a bridge; nothing is sent before Run. The configuration must have been checked by
+// [ParseConfig].
 func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	self, err := newIdentity()
 	if err != nil {
@@ -105,12 +103,12 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 	return b, nil
 }
 
-// newEngine makes the engine of a term.
+// newEngine returns the engine of a term.
 func (b *Bridge) newEngine() *engine.Engine {
 	return engine.New(engineOptions(b.config, b.plan, b.self.instance))
 }
 
-// engineOptions are those of a configuration.
+// engineOptions returns the engine options of a configuration.
 func engineOptions(c *Config, p plan, instance string) engine.Options {
 	return engine.Options{
 		Tenant: c.Tenant, Instance: instance, Version: cmp.Or(c.Version, "unknown"),
@@ -124,8 +122,8 @@ func engineOptions(c *Config, p plan, instance string) engine.Options {
 	}
 }
 
-// runPollers runs all pollers and hands what they see to each, until ctx ends or
-// each fails.
+// runPollers runs all pollers and calls handle with each observation, until ctx ends or handle
+// fails.
 func (b *Bridge) runPollers(ctx context.Context, handle func(engine.Observation, *engine.Batch) error) error {
 	if !b.startJitter(ctx) {
 		return nil
@@ -144,8 +142,8 @@ func (b *Bridge) runPollers(ctx context.Context, handle func(engine.Observation,
 	return err
 }
 
-// startJitter lets a moment pass before the first poll of one of many tenants, so
-// that they do not poll in step. It is false if ctx ended meanwhile.
+// startJitter waits for a random time before the first poll of one of many tenants, so that they do
+// not poll at the same time. It returns false if ctx ended meanwhile.
 func (b *Bridge) startJitter(ctx context.Context) bool {
 	if b.rebalancer == nil {
 		return true
@@ -158,9 +156,8 @@ func (b *Bridge) startJitter(ctx context.Context) bool {
 	}
 }
 
-// pollLoop polls at every interval, one request at a time, and hands on each poll
-// and what is to be told of it. While a request takes longer than an interval,
-// the ticks carry what else there is to tell.
+// pollLoop polls at every interval, one request at a time, and calls handle with each poll and its
+// batch. While a request takes longer than an interval, the ticks publish what needs no response.
 func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *engine.Batch) error) error {
 	tick := time.NewTicker(b.config.PollInterval)
 	defer tick.Stop()
@@ -204,7 +201,7 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 	}
 }
 
-// commitIfDue commits what an observation gave, or a watermark if it is time for one.
+// commitIfDue commits the batch of an observation, or a checkpoint if one is due.
 func (b *Bridge) commitIfDue(ctx context.Context, batch *engine.Batch) error {
 	defer b.updateHealth()
 	if err := checkServer(b.js.Conn()); err != nil {
@@ -225,8 +222,8 @@ func (b *Bridge) commitIfDue(ctx context.Context, batch *engine.Batch) error {
 	return nil
 }
 
-// rearmWatchdog puts off the watchdog's message if it is time for that. It reports
-// whether the old one may have been sent meanwhile, so that a checkpoint is due.
+// rearmWatchdog postpones the watchdog's message if that is due. It reports whether the old one may
+// have been published meanwhile, so that a checkpoint is due.
 func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
 	now := b.now()
 	if !b.watchdog.due(now, b.engine.Status()) {
@@ -240,8 +237,8 @@ func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
 	return b.watchdog.reset(ctx, now, b.engine.Status(), body), nil
 }
 
-// logSnapshotWarning logs what is wrong with snapshots that are used all the same, when it
-// becomes so and when it is over.
+// logSnapshotWarning logs what is wrong with snapshots that are used nevertheless, when the warning
+// changes and when it ends.
 func (b *Bridge) logSnapshotWarning(warning string) {
 	switch {
 	case warning == b.lastWarning:
@@ -253,7 +250,7 @@ func (b *Bridge) logSnapshotWarning(warning string) {
 	b.lastWarning = warning
 }
 
-// startPoll asks the source once in the background; the channel brings the answer.
+// startPoll polls the source once in the background; the channel receives the result.
 func (b *Bridge) startPoll(ctx context.Context) chan engine.Observation {
 	polled := make(chan engine.Observation, 1)
 	go func() {
@@ -263,15 +260,15 @@ func (b *Bridge) startPoll(ctx context.Context) chan engine.Observation {
 	return polled
 }
 
-// observed is the observation that an answer makes, or its failure.
+// observed returns the observation of a response or its error.
 func observed(answer bpcc.Response, err error, at time.Time) engine.Observation {
 	return engine.Observation{
 		Body: answer.Body, Sent: answer.Sent, Received: answer.Received, Err: err, Cause: interruptCause(err), At: at,
 	}
 }
 
-// interruptCause is an error as feed.interrupted names it, "" for one that says
-// nothing about why the source is not seen.
+// interruptCause maps an error to the cause in feed.interrupted, "" for one that does not explain
+// why the source is not observed.
 func interruptCause(err error) string {
 	is := func(targets ...error) bool {
 		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
@@ -291,7 +288,7 @@ func interruptCause(err error) string {
 	return "source"
 }
 
-// withSidePolls adds to an observation what the other pollers have found meanwhile.
+// withSidePolls adds the results of the other pollers to an observation.
 func (b *Bridge) withSidePolls(o engine.Observation) engine.Observation {
 	if b.directory != nil {
 		o.Directories = b.directory.drainSnapshots()

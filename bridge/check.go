@@ -14,35 +14,35 @@ import (
 	"bpcc-nats/diff"
 )
 
-// ErrCheck is returned by [Check] and [CheckStreams] when a step failed; what
-// they tell says which.
-var ErrCheck = errors.New("the check failed")
+// ErrCheck is returned by [Check] and [CheckStreams] when a step failed. The reported steps name
+// the fault.
+var ErrCheck = errors.New("check failed")
 
-// Outcome is how a step of a check went.
+// Outcome is the result of a step of a check.
 type Outcome string
 
-// Outcomes. A warning lets a bridge run, though not as somebody may expect.
+// Outcomes. With a warning the bridge can run, but perhaps not as intended.
 const (
 	OK      Outcome = "ok"
 	Warning Outcome = "warn"
 	Failure Outcome = "FAIL"
 )
 
-// Step is one thing that a check looked at.
+// Step is one step of a check.
 type Step struct {
-	// Name is what was looked at, in a word or two.
+	// Name is what was checked, in a word or two.
 	Name    string
 	Outcome Outcome
-	// Found is what was found there.
+	// Found is the result.
 	Found string
-	// Hint is what to do about it; "" where nothing is to be done.
+	// Hint is what to do about it; "" where there is nothing to do.
 	Hint string
 }
 
 // firstDataTimeout is how long a check waits for the first data of a subscription.
 const firstDataTimeout = 60 * time.Second
 
-// checkRun tells the steps of a check.
+// checkRun reports the steps of a check.
 type checkRun struct {
 	report func(Step)
 	failed bool
@@ -68,17 +68,16 @@ func (x *checkRun) result() error {
 	return nil
 }
 
-// checkHint is advice to somebody who can look and mend, where a bridge that runs
-// would only try again.
+// checkHint is the hint for a person who can act, where a running bridge would only retry.
 func checkHint(err error) string {
 	var r *subscriptionError
 	switch hint := sourceHint(err); {
 	case errors.As(err, &r):
 		return r.hint
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
-		return "another program uses the same API user and takes its one subscription away; give the bridge a user of its own"
+		return "another program uses the same API user and replaces its one subscription; give the bridge a user of its own"
 	case errors.Is(err, bpcc.ErrThrottled):
-		return "the server asks for patience: check again later, and poll less often (BPCC_POLL_INTERVAL)"
+		return "the server limits requests: check again later, and poll less often (BPCC_POLL_INTERVAL)"
 	case errors.Is(err, bpcc.ErrNotReady):
 		return "the server has no data for this subscription yet; check again in a minute"
 	case hint == retryHint:
@@ -88,10 +87,9 @@ func checkHint(err error) string {
 	}
 }
 
-// Check looks at the source as the bridge would: it logs in, subscribes, takes
-// one snapshot and asks for one availability, and tells what it saw and what to
-// mend. It publishes nothing. It takes the user's one subscription, so a bridge
-// that runs as the same user subscribes again afterwards.
+// Check checks the source as the bridge would use it: it logs in, subscribes, requests one snapshot
+// and one availability, and reports what it found and what to do. It publishes nothing. It uses the
+// user's one subscription, so a bridge that runs as the same user subscribes again afterwards.
 func Check(ctx context.Context, c *Config, report func(Step)) error {
 	client, err := c.client(discardLogger())
 	if err != nil {
@@ -110,7 +108,7 @@ func Check(ctx context.Context, c *Config, report func(Step)) error {
 		checkDirectory(ctx, src, c, x)
 	}
 	if err := src.unsubscribe(ctx); err != nil {
-		x.reportWarning("unsubscribe", "nothing: the subscription ends by itself", "%v", err)
+		x.reportWarning("unsubscribe", "no action needed: the subscription ends by itself", "%v", err)
 	}
 	return x.result()
 }
@@ -121,13 +119,13 @@ func checkSession(ctx context.Context, src *source, x *checkRun) bool {
 		x.reportFailure("log in", err)
 		return false
 	}
-	x.reportOK("log in", "the server knows the user, and answers in %v", elapsedSince(began))
+	x.reportOK("log in", "credentials accepted in %v", elapsedSince(began))
 	if err := src.client.Unsubscribe(ctx); err != nil {
-		x.reportOK("unsubscribe", "an older subscription could not be deleted, which servers do now and then: %v", err)
+		x.reportOK("unsubscribe", "an older subscription could not be deleted, a common fault of servers: %v", err)
 	}
 	err := src.subscribe(ctx)
 	for _, stat := range src.refused {
-		x.reportFailure("subscribe", &subscriptionError{reason: "the server does not know " + stat, hint: statisticHint})
+		x.reportFailure("subscribe", &subscriptionError{reason: "unknown to the server: " + stat, hint: statisticHint})
 	}
 	if err != nil {
 		x.reportFailure("subscribe", err)
@@ -139,7 +137,7 @@ func checkSession(ctx context.Context, src *source, x *checkRun) bool {
 
 func elapsedSince(start time.Time) time.Duration { return time.Since(start).Round(time.Millisecond) }
 
-// checkData waits for the first snapshot and counts what is in it.
+// checkData waits for the first snapshot and counts its rows.
 func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 	response, err := firstData(ctx, src, c)
 	if err != nil {
@@ -153,13 +151,13 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 	}
 	duration := response.Received.Sub(response.Sent).Round(time.Millisecond)
 	if 2*duration > c.PollInterval {
-		x.reportWarning("snapshot", "raise BPCC_POLL_INTERVAL, or ask for less", "%d bytes in %v, with a poll every %v", len(response.Body), duration, c.PollInterval)
+		x.reportWarning("snapshot", "raise BPCC_POLL_INTERVAL, or subscribe to less", "%d bytes in %v, with a poll every %v", len(response.Body), duration, c.PollInterval)
 	} else {
 		x.reportOK("snapshot", "%d bytes in %v", len(response.Body), duration)
 	}
 	for i, g := range src.plan.layout.Grids {
 		if g.Limit > 0 && snap.Rows(i) >= g.Limit {
-			x.reportWarning(string(g.Kind), "raise the limit or leave it out: no departure will be believed",
+			x.reportWarning(string(g.Kind), "raise the limit or remove it: departures from a cut grid are not published",
 				"%d row(s) in %s, as many as its limit of %d: it may be cut", snap.Rows(i), g.Name(), g.Limit)
 			continue
 		}
@@ -167,17 +165,16 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 	}
 	if n := snap.Unnamed; n > 0 {
 		x.failed = true
-		x.report(Step{"rows", Failure, fmt.Sprintf("%d row(s) without %s, which names them: they would be left out", n, c.AgentKey),
-			"give those agents a " + c.AgentKey + ", or name agents by another statistic (BRIDGE_AGENT_KEY)"})
+		x.report(Step{"rows", Failure, fmt.Sprintf("%d row(s) without %s, which identifies them: they would be skipped", n, c.AgentKey),
+			"give those agents a " + c.AgentKey + ", or identify agents by another statistic (BRIDGE_AGENT_KEY)"})
 	}
 	if n := snap.Duplicates; n > 0 {
-		x.reportWarning("rows", "look for two rows with one "+c.AgentKey+" or service name", "%d row(s) have the key of another and would be left out", n)
+		x.reportWarning("rows", "look for two rows with one "+c.AgentKey+" or service name", "%d row(s) have a duplicate key and would be skipped", n)
 	}
 	checkEntities(src, snap, x)
 }
 
-// firstData takes the first snapshot of a new subscription, which servers need a
-// while for.
+// firstData returns the first snapshot of a new subscription. Servers need some time for it.
 func firstData(ctx context.Context, src *source, c *Config) (bpcc.Response, error) {
 	began := time.Now()
 	for {
@@ -193,8 +190,8 @@ func firstData(ctx context.Context, src *source, c *Config) (bpcc.Response, erro
 	}
 }
 
-// checkEntities counts agents by state and names services, which tells at a glance
-// whether the user supervises the right teams.
+// checkEntities counts agents by state and lists services, which shows whether the user supervises
+// the right teams.
 func checkEntities(src *source, snap *diff.Snapshot, x *checkRun) {
 	var s diff.State
 	seen, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1})
@@ -224,9 +221,9 @@ func checkEntities(src *source, snap *diff.Snapshot, x *checkRun) {
 	switch {
 	case !subscribed(event.Agent):
 	case len(count) == 0:
-		x.reportWarning("agents", "make the user the supervisor of the teams to be seen", "there are none")
+		x.reportWarning("agents", "make the API user a supervisor of the teams to monitor", "none visible")
 	case count[""] > 0:
-		x.reportWarning("agents", "ask for acd_state in the subscription", "%d whose state is not asked for: no event will tell of it", count[""])
+		x.reportWarning("agents", "add acd_state to the subscription", "%d without a subscribed state: no event will report it", count[""])
 	default:
 		x.reportOK("agents", "%s", strings.Join(parts, ", "))
 	}
@@ -234,13 +231,13 @@ func checkEntities(src *source, snap *diff.Snapshot, x *checkRun) {
 	if len(services) > 0 {
 		x.reportOK("services", "%s", firstFew(services))
 	} else if subscribed(event.Service) {
-		x.reportWarning("services", "give the user the privilege View real-time service metrics, and look whether its teams have services", "there are none")
+		x.reportWarning("services", "give the user the privilege View real-time service metrics, and check that its teams have services", "none visible")
 	}
 }
 
 func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 	if c.availabilityDisabled() {
-		x.reportOK("availability", "not asked for (BPCC_SERVICES=%s)", noServices)
+		x.reportOK("availability", "not checked (BPCC_SERVICES=%s)", noServices)
 		return
 	}
 	names := c.Services
@@ -258,7 +255,7 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 		names = slices.Compact(slices.Sorted(slices.Values(names)))
 	}
 	if len(names) == 0 {
-		x.reportWarning("directory", "nothing, if the tenant has no services; else name them in BPCC_SERVICES", "no service for availability checks")
+		x.reportWarning("directory", "no action needed if the tenant has no services; else name them in BPCC_SERVICES", "no service for availability checks")
 		return
 	}
 	x.reportOK("directory", "%d service(s) for availability checks", len(names))
@@ -268,10 +265,10 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 		x.reportFailure("availability", err)
 		return
 	}
-	x.reportOK("availability", "%q: %v, asked in %v", names[0], available, elapsedSince(began))
+	x.reportOK("availability", "%q: %v, in %v", names[0], available, elapsedSince(began))
 }
 
-// firstFew writes names for people; what is many is enough to be seen as such.
+// firstFew formats names for people and abbreviates a long list.
 func firstFew(names []string) string {
 	const most = 6
 	if len(names) > most {

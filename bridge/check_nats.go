@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// CheckStreams looks at the NATS side as the bridge would, and changes nothing:
-// the server's release, JetStream, and whether the streams that are there serve.
+// CheckStreams checks the NATS side as the bridge would use it, and changes nothing: the server's
+// release, JetStream, and whether the existing streams fit.
 func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := checkServer(nc); err != nil {
@@ -37,8 +37,7 @@ func checkJetStream(ctx context.Context, js jetstream.JetStream) error {
 	return asPermissionError(js.Conn(), prevErr, err)
 }
 
-// reportNATSFailure tells of a call that failed. What lacks a permission says itself what
-// to mend.
+// reportNATSFailure reports a failed call. A permission error contains its own hint.
 func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
 	if errors.Is(err, ErrNATSPermission) {
 		hint = ""
@@ -47,18 +46,18 @@ func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
 	x.report(Step{step, Failure, err.Error(), hint})
 }
 
-// checkStream compares one stream with what the bridge would make.
+// checkStream compares one stream with the configuration that the bridge would create.
 func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig, x *checkRun) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	prevErr := js.Conn().LastError()
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		x.reportOK("stream", "%s is not there yet; bridge run or bridge provision makes it", want.Name)
+		x.reportOK("stream", "%s does not exist yet; bridge run or bridge provision creates it", want.Name)
 		return
 	}
 	if err = asPermissionError(js.Conn(), prevErr, err); err != nil {
-		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), "is there a quorum of servers?")
+		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), "check that a quorum of servers is running")
 		return
 	}
 	info := stream.CachedInfo()
@@ -66,8 +65,8 @@ func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want je
 	case err != nil:
 		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), c.hint(err))
 	case len(differs) > 0:
-		x.reportWarning("stream", "nothing, if it is meant so; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
+		x.reportWarning("stream", "no action needed if this is intended; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
 	default:
-		x.reportOK("stream", "%s is as it should be, with %d message(s)", want.Name, info.State.Msgs)
+		x.reportOK("stream", "%s fits, with %d message(s)", want.Name, info.State.Msgs)
 	}
 }

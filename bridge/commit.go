@@ -15,20 +15,18 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// ErrFenced is returned when somebody else has written a checkpoint of this
-// tenant: another bridge has taken over. Nothing of the refused batch is
-// stored, and this writer must step down.
+// ErrFenced is returned when another writer has stored a checkpoint of this tenant: another
+// instance has taken over. Nothing of the refused batch is stored, and this writer must step down.
 var ErrFenced = errors.New("another instance writes this tenant's events")
 
-// batchLimit is the most messages that a server takes in one atomic batch; the
-// last one is the checkpoint.
+// batchLimit is the maximum number of messages that a server accepts in one atomic batch; the last
+// one is the checkpoint.
 const batchLimit = 1000
 
-// commit stores a batch and its checkpoints, and moves the engine as far as the
-// stream acknowledges. It returns when all is stored, when the writer is fenced
-// ([ErrFenced]), when the stream is gone, when the server is too old
-// ([ErrServerVersion]), or when ctx ends ([ErrUnfinished]);
-// until then the bridge neither polls nor queues: it waits for the stream.
+// commit stores a batch and its checkpoints, and acknowledges to the engine what the stream has
+// stored. It returns when all is stored, when the writer is fenced ([ErrFenced]), when the stream
+// is missing, when the server is too old ([ErrServerVersion]), or when ctx ends ([ErrUnfinished]).
+// Until then the bridge neither polls nor queues: it waits for the stream.
 func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
 	began := b.now()
 	err := b.commitChunks(ctx, batch)
@@ -43,7 +41,7 @@ func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
 	return nil
 }
 
-// commitChunks stores a batch in as many atomic batches as it takes.
+// commitChunks stores a batch in as many atomic batches as necessary.
 func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
 	buffer := b.shared.buffers.get()
 	defer b.shared.buffers.put(buffer)
@@ -59,8 +57,8 @@ func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
 	return nil
 }
 
-// encode makes the messages of a chunk, without the entities of which an event is
-// larger than the server takes.
+// encode encodes the messages of a chunk, without the entities that have an event larger than the
+// server accepts.
 func (b *Bridge) encode(chunk *engine.Chunk, buffer *messageBuffer) ([]*nats.Msg, error) {
 	for {
 		msgs, err := buffer.encode(b.encoder, b.config.tenantPrefix(), chunk.Events)
@@ -73,18 +71,18 @@ func (b *Bridge) encode(chunk *engine.Chunk, buffer *messageBuffer) ([]*nats.Msg
 	}
 }
 
-// publishChunk publishes a chunk as one atomic batch behind the fence and returns the
-// checkpoint's sequence. Whatever goes wrong, the stream is asked what it holds:
-// ours, then it is stored; the checkpoint before, then it is sent again; another's,
-// then we are fenced. What is no checkpoint at all moves the fence and nothing else.
+// publishChunk publishes a chunk as one atomic batch with the fence and returns the checkpoint's
+// sequence. After any error it reads the last checkpoint of the stream. If it is this chunk's, the
+// chunk is stored. If it is the previous one, the chunk is sent again. If it is another writer's,
+// this writer is fenced. A foreign message only moves the fence.
 func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *messageBuffer) (uint64, error) {
 	msgs, err := b.encode(chunk, buffer)
 	if err != nil {
 		return 0, err
 	}
 	logged := map[string]bool{}
-	var missingSince time.Time // since when the stream is known not to be there
-	foreignSkipped := 0        // how many times strays stood before the fence
+	var missingSince time.Time // since when the stream is known to be missing
+	foreignSkipped := 0        // retries because of foreign messages after the fence
 	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
 		seq, err := b.publishOnce(ctx, msgs)
 		if err == nil {
@@ -95,7 +93,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 			return seq, nil
 		}
 		if errors.Is(err, ErrServerVersion) {
-			return 0, away(err) // the next term reads what is stored
+			return 0, away(err) // the next term recovers what is stored
 		}
 		seq, confirmErr := b.confirmCheckpoint(ctx, msgs[len(msgs)-1])
 		switch {
@@ -112,9 +110,9 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 			foreignSkipped++
 			continue
 		case errors.Is(confirmErr, errHistoryLost) && isWrongSequence(err):
-			// Both the write and the read say so: no replica that is behind.
+			// Both the write and the read report it, so it is not a replica that is behind.
 			return 0, confirmErr
-		case b.anyOversize(msgs): // the limit has shrunk
+		case b.anyOversize(msgs): // the limit was lowered
 			b.setBlocked("")
 			if msgs, err = b.encode(chunk, buffer); err != nil {
 				return 0, err
@@ -142,23 +140,23 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 	}
 }
 
-// maxForeignSkips is how many times in a row a batch is sent again at once since
-// strays stood before the fence. Whoever publishes more of them is waited for.
+// maxForeignSkips is how many times in a row a batch is sent again at once because of foreign
+// messages after the fence. After that the retries are delayed.
 const maxForeignSkips = 3
 
-// ErrUnfinished is returned by [Bridge.Run] when it was asked to stop while the
-// stream took nothing. The next start tells what is missing.
+// ErrUnfinished is returned by [Bridge.Run] when it was stopped while the stream was not writable.
+// The next start publishes what is missing.
 var ErrUnfinished = errors.New("shutdown: last batch was not acknowledged")
 
-// recreateAfter is how long a stream must be missing to be made anew.
+// recreateAfter is how long a stream must be missing until it is recreated.
 const recreateAfter = 5 * time.Second
 
-// ackTimeout bounds the wait for the answer to a batch's first message. It must be
-// short beside finishTimeout.
+// ackTimeout bounds the wait for the acknowledgement of a batch's first message. It must be short
+// compared with finishTimeout.
 const ackTimeout = 2 * time.Second
 
-// publishOnce sends a chunk once, the last message with the fence, and not to a server
-// that is too old. A checkpoint alone needs no batch.
+// publishOnce sends a chunk once, the last message with the fence, but not to a server that is too
+// old. A checkpoint without events needs no batch.
 func (b *Bridge) publishOnce(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	if err := checkServer(b.js.Conn()); err != nil {
 		return 0, err
@@ -184,12 +182,12 @@ func (b *Bridge) publishSingle(ctx context.Context, m *nats.Msg) (uint64, error)
 		err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
 	}
 	if err = asPermissionError(b.js.Conn(), prevErr, err); err != nil {
-		return 0, fmt.Errorf("publish a checkpoint: %w", err)
+		return 0, fmt.Errorf("publish checkpoint: %w", err)
 	}
 	return ack.Sequence, nil
 }
 
-// Codes of the server for what keeps a stream from taking a batch.
+// Error codes of the server for a stream that does not accept a batch.
 const (
 	codeNoStorage     jetstream.ErrorCode = 10047 // this server's disk
 	codeAccountFull   jetstream.ErrorCode = 10002
@@ -201,13 +199,13 @@ const (
 	codeDuplicate     jetstream.ErrorCode = 10201
 )
 
-// streamHint says what a person can do about a stream that takes no events.
+// streamHint returns what a person can do about a stream that accepts no events.
 func streamHint(c *Config, err error) string {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", recreateAfter)
 	}
 	if errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Sprintf("give stream %s the subject %s.> back, or JetStream to the account", c.Stream, event.SubjectPrefix)
+		return fmt.Sprintf("restore in stream %s the subject %s.>, or enable JetStream for the account", c.Stream, event.SubjectPrefix)
 	}
 	duplicateIDHint := fmt.Sprintf("another publisher used this bridge's message ids; retries succeed after the duplicate window of stream %s", c.Stream)
 	if errors.Is(err, errDuplicateID) {
@@ -215,47 +213,47 @@ func streamHint(c *Config, err error) string {
 	}
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
-		return "publishing resumes when the NATS servers answer"
+		return "publishing resumes when the NATS servers respond"
 	}
 	switch api.ErrorCode {
 	case codeStoreFailed:
-		return fmt.Sprintf("raise or lift max_bytes and max_msgs of stream %s", c.Stream)
+		return fmt.Sprintf("raise or remove max_bytes and max_msgs of stream %s", c.Stream)
 	case codeNoStorage, codeNoResources, codeAccountFull:
-		return "JetStream is full: free disk, or raise the limits of the server or the account"
+		return "free disk space, or raise the JetStream limits of the server or the account"
 	case codeSealed:
-		return fmt.Sprintf("stream %s is sealed, for ever: choose another name in BRIDGE_STREAM", c.Stream)
+		return fmt.Sprintf("stream %s is sealed permanently: choose another name in BRIDGE_STREAM", c.Stream)
 	case codeAtomicOff:
-		return fmt.Sprintf("switch allow_atomic of stream %s on again", c.Stream)
+		return fmt.Sprintf("enable allow_atomic of stream %s again", c.Stream)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return fmt.Sprintf("raise or lift max_msg_size of stream %s", c.Stream)
+		return fmt.Sprintf("raise or remove max_msg_size of stream %s", c.Stream)
 	case codeBatchTooLarge:
 		return fmt.Sprintf("raise the server's limit of messages in a batch to %d", batchLimit)
 	case codeDuplicate:
 		return duplicateIDHint
 	}
-	return "see what the NATS servers log"
+	return "read the log of the NATS servers"
 }
 
 var (
-	// errDuplicateID is why a single message was not stored: its id is in the window.
-	// That is ours, sent twice, or somebody else's.
+	// errDuplicateID is returned for a single message whose id is in the duplicate window. The
+	// stored message is this one, sent before, or another publisher's.
 	errDuplicateID = errors.New("message id already stored")
 	errNotStored   = errors.New("batch not stored")
-	// errHistoryLost is returned when the checkpoint that the fence rests on is
-	// gone: somebody has deleted, purged or recreated the stream.
+	// errHistoryLost is returned when the last checkpoint is missing: the stream was purged or
+	// recreated, or the message was deleted.
 	errHistoryLost = errors.New("stream lost its last checkpoint")
 )
 
-// confirmCheckpoint asks the stream whether it holds this checkpoint: nil and its
-// sequence if so, [ErrFenced] if a newer one by another writer stands there.
+// confirmCheckpoint reads the stream to find out whether it holds this checkpoint. It returns nil
+// and the sequence if so, [ErrFenced] if another writer's newer checkpoint is there.
 func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (uint64, error) {
-	// A question put to a stream without a leader is never answered, and the next
-	// try asks again: waiting longer would only keep the feed blind.
+	// A stream without a leader never responds, and the next attempt reads again: a longer wait
+	// would only delay the next poll.
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
 	stream, err := b.js.Stream(ctx, b.config.Stream)
 	if err != nil {
-		return 0, fmt.Errorf("look for the last checkpoint: %w", err)
+		return 0, fmt.Errorf("read last checkpoint: %w", err)
 	}
 	b.streamMaxMsgSize = int(stream.CachedInfo().Config.MaxMsgSize)
 	last, err := stream.GetLastMsgForSubject(ctx, checkpoint.Subject)
@@ -265,7 +263,7 @@ func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (u
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, errNotStored
 	case err != nil:
-		return 0, fmt.Errorf("look for the last checkpoint: %w", err)
+		return 0, fmt.Errorf("read last checkpoint: %w", err)
 	case bytes.Equal(last.Data, checkpoint.Data):
 		return last.Sequence, nil
 	case last.Sequence < b.fence:
@@ -273,14 +271,14 @@ func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (u
 	case last.Sequence > b.fence:
 		return b.scanPastFence(ctx, checkpoint)
 	}
-	return 0, errNotStored // sending again is safe, for the fence judges it
+	return 0, errNotStored // sending again is safe because of the fence
 }
 
-// scanPastFence looks at what stands on the checkpoints' subject beyond the fence, from
-// the first on: this checkpoint, then its sequence is returned; another one, then
-// we are fenced. A stray is neither: the fence moves to it, and event.ErrForeign says
-// that the batch may be sent again. Every message there has been looked at, so
-// that a checkpoint behind a stray still fences.
+// scanPastFence reads the messages on the checkpoints' subject after the fence, from the first on.
+// If one is this checkpoint, it returns its sequence. If one is another checkpoint, this writer is
+// fenced. A foreign message is neither: the fence moves to it, and event.ErrForeign says that the
+// batch may be sent again. All messages there are read, so a checkpoint after a foreign message
+// still fences.
 func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq uint64, err error) {
 	result := errNotStored
 	err = scanStream(ctx, b.js, b.config.Stream, jetstream.OrderedConsumerConfig{
@@ -294,7 +292,7 @@ func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq u
 		}
 		e, err := event.Parse(b.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 		if err == nil {
-			result = fmt.Errorf("%w: checkpoint %s is theirs", ErrFenced, e.MsgID())
+			result = fmt.Errorf("%w: found checkpoint %s", ErrFenced, e.MsgID())
 			return errStopScan
 		}
 		b.foreignLog.logForeign(foreignMessage{where: "subject " + checkpoint.Subject + " of stream " + b.config.Stream, seq: seqHere, err: err, hint: foreignMessageHint})
@@ -302,13 +300,13 @@ func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq u
 		return nil
 	})
 	if err != nil && !errors.Is(err, errStopScan) {
-		return 0, fmt.Errorf("look at the checkpoints beyond the fence: %w", err)
+		return 0, fmt.Errorf("read checkpoints after the fence: %w", err)
 	}
 	return seq, result
 }
 
-// isWrongSequence reports whether the server refused a batch at the fence. Of the
-// two codes, replicated streams use the second under concurrency.
+// isWrongSequence reports whether the server refused a batch because of the fence. Replicated
+// streams use the second code under concurrency.
 func isWrongSequence(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||

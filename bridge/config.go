@@ -20,24 +20,24 @@ import (
 	"bpcc-nats/bridge/rule"
 )
 
-// ErrConfig is returned by [ParseConfig] when the environment holds faults; its
-// text names all of them, and how to mend each.
+// ErrConfig is returned by [ParseConfig] when the environment has faults; its text names all of
+// them, and how to correct each.
 var ErrConfig = errors.New("configuration")
 
 const (
 	authOAuth  = "oauth"
 	authCookie = "cookie"
-	// minPseudonymKeyLen is the shortest key, in bytes: names are few, so that a
-	// weak key would let them be found by trying.
+	// minPseudonymKeyLen is the minimum length of the key, in bytes. There are few names, so with a
+	// weak key they could be found by trial.
 	minPseudonymKeyLen = 16
-	// noServices in BPCC_SERVICES turns availability checks off.
+	// noServices in BPCC_SERVICES disables availability checks.
 	noServices = "none"
 )
 
-// Off, as BRIDGE_HTTP, turns the HTTP endpoint off.
+// Off, as BRIDGE_HTTP, disables the HTTP endpoint.
 const Off = "off"
 
-// Secret is text that never shows: printed or logged it is "[redacted]".
+// Secret is text that is never shown: printed or logged it is "[redacted]".
 type Secret string
 
 // String hides the secret.
@@ -49,8 +49,8 @@ func (Secret) GoString() string { return "[redacted]" }
 // MarshalText hides the secret from JSON and structured logs.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
-// Config is the whole configuration, read from the environment. A variable of
-// type [Secret], and BRIDGE_THRESHOLDS, may be given as NAME_FILE instead.
+// Config is the complete configuration, read from the environment. A variable of type [Secret], and
+// BRIDGE_THRESHOLDS, may be given as NAME_FILE instead.
 type Config struct {
 	URL      string `env:"BPCC_URL"`
 	ClientID string `env:"BPCC_CLIENT_ID"`
@@ -69,16 +69,16 @@ type Config struct {
 	SubscriptionBody     string        `env:"BPCC_SUBSCRIPTION"`
 	Services             []string      `env:"BPCC_SERVICES"`
 	AvailabilityInterval time.Duration `env:"BPCC_AVAILABILITY_INTERVAL" envDefault:"2s"`
-	// AvailabilityDebounce is how long availability must have flipped to be told.
+	// AvailabilityDebounce is how long a changed availability must last until it is published.
 	AvailabilityDebounce time.Duration `env:"BPCC_AVAILABILITY_DEBOUNCE" envDefault:"0s"`
-	// DirectoryInterval is how often teams, services, agents and dispositions
-	// are listed; 0 turns directory events off.
+	// DirectoryInterval is the interval at which teams, services, agents and dispositions are
+	// listed; 0 disables directory events.
 	DirectoryInterval time.Duration `env:"BPCC_DIRECTORY_INTERVAL" envDefault:"5m"`
 	CAFile            string        `env:"BPCC_CA_FILE"`
-	// Cert and Key are files with the certificate that the bridge shows to BPCC.
+	// Cert and Key are files with the client certificate for BPCC.
 	Cert string `env:"BPCC_CERT"`
 	Key  string `env:"BPCC_KEY"`
-	// AllowHTTP lets URL be without TLS although it is not on this machine.
+	// AllowHTTP allows an http URL of another machine.
 	AllowHTTP bool `env:"BPCC_ALLOW_HTTP"`
 
 	NATSURL      string `env:"NATS_URL"`
@@ -91,14 +91,14 @@ type Config struct {
 	NATSCA       string `env:"NATS_CA"`
 	NATSCert     string `env:"NATS_CERT"`
 	NATSKey      string `env:"NATS_KEY"`
-	// NATSInboxPrefix begins the subjects of answers, by default _INBOX: a server
-	// that gives each user a prefix of its own keeps answers from the others.
+	// NATSInboxPrefix begins the subjects of replies, by default _INBOX. With a prefix for each
+	// user, a server can keep replies from other users.
 	NATSInboxPrefix string `env:"NATS_INBOX_PREFIX"`
-	// NATSAPIPrefix begins the subjects of the JetStream API where it is imported
-	// from another account; empty means $JS.API.
+	// NATSAPIPrefix begins the subjects of the JetStream API where it is imported from another
+	// account; empty means $JS.API.
 	NATSAPIPrefix string `env:"NATS_JS_API_PREFIX"`
 
-	// Tenant stands in subjects and ids; empty means the first label of the host.
+	// Tenant is the name in subjects and ids; empty means the first label of the host.
 	Tenant         string        `env:"BRIDGE_TENANT"`
 	Stream         string        `env:"BRIDGE_STREAM" envDefault:"BPCC_EVENTS"`
 	StateBucket    string        `env:"BRIDGE_STATE_BUCKET" envDefault:"bpcc_state"`
@@ -111,10 +111,10 @@ type Config struct {
 	Thresholds     string        `env:"BRIDGE_THRESHOLDS"`
 	AgentKey       string        `env:"BRIDGE_AGENT_KEY" envDefault:"login_id"`
 	VolatileStats  []string      `env:"BRIDGE_VOLATILE_STATS" envDefault:"state_duration,login_time,active_item_talk_duration,active_item_hold_duration,agent_total_*_time,in_max_wait_time"`
-	// RedactStats are patterns of statistics, and of fields of chat messages,
-	// that are left out of what is published.
+	// RedactStats are patterns of statistics, and of fields of chat messages, that are not
+	// published.
 	RedactStats []string `env:"BRIDGE_REDACT_STATS"`
-	// PseudonymKey, if set, puts keyed hashes in the place of agents' ids and names.
+	// PseudonymKey, if set, replaces agents' ids and names with keyed hashes.
 	PseudonymKey       Secret        `env:"BRIDGE_PSEUDONYM_KEY"`
 	DisappearAfter     int           `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
 	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s"`
@@ -128,13 +128,13 @@ type Config struct {
 	LogLevel    string `env:"BRIDGE_LOG_LEVEL" envDefault:"info"`
 	LogFormat   string `env:"BRIDGE_LOG_FORMAT" envDefault:"auto"`
 
-	// What follows is made of the above, not read.
+	// The rest is derived from the fields above.
 
-	// Version is the program's, set by its main.
+	// Version is the version of the program, set by its main.
 	Version string
-	// Subscription is that of SubscriptionFile, or the built-in one.
+	// Subscription is the parsed SubscriptionFile, or the built-in one.
 	Subscription bpcc.Subscription
-	// Rules are the thresholds.
+	// Rules are the threshold rules.
 	Rules []rule.Rule
 	// RootCAs are the trusted roots for BPCC; nil means the system's.
 	RootCAs *x509.CertPool
@@ -143,7 +143,7 @@ type Config struct {
 	server *Server           // the embedded one, while it runs
 }
 
-// Purpose says which part of the configuration a command needs.
+// Purpose is the part of the configuration that a command needs.
 type Purpose int
 
 const (
@@ -155,10 +155,10 @@ const (
 	ForBridge
 )
 
-// Embedded reports whether no NATS server is named, so that one runs inside.
+// Embedded reports whether the bridge runs its own NATS server because none is configured.
 func (c *Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == "" }
 
-// interruptAfter is how long the source may go unseen before the feed is interrupted.
+// interruptAfter is how long there may be no good poll before the feed is interrupted.
 func (c *Config) interruptAfter() time.Duration { return max(3*c.PollInterval, 5*time.Second) }
 
 func (c *Config) availabilityDisabled() bool {
@@ -168,9 +168,9 @@ func (c *Config) availabilityDisabled() bool {
 // cloudEventSource is the CloudEvents source: the API at the tenant's address.
 func (c *Config) cloudEventSource() string { return strings.TrimRight(c.URL, "/") + "/statsapi" }
 
-// ParseConfig reads the environment ("NAME=value" each) and checks it. All
-// faults come together in one [ErrConfig]. Warnings are for the log: they name
-// variables that look like ours and are not.
+// ParseConfig reads the environment ("NAME=value" each) and checks it. All faults are in one
+// [ErrConfig]. Warnings are for the log: they name variables that look like the bridge's and are
+// not.
 func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []string, err error) {
 	var faults []error
 	fault := func(name, format string, args ...any) {
@@ -215,7 +215,7 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 	u, err := url.Parse(c.URL)
 	switch {
 	case c.URL == "":
-		fault("BPCC_URL", "not set; it is the tenant's address, such as https://acme.brightpattern.com")
+		fault("BPCC_URL", "not set; give the tenant's address, such as https://acme.brightpattern.com")
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "":
 		fault("BPCC_URL", "not an address of the form https://host")
 	case c.Tenant == "":
@@ -224,17 +224,17 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 	switch c.Auth {
 	case authOAuth:
 		if c.ClientID == "" {
-			fault("BPCC_CLIENT_ID", "not set; it is the username of the API user")
+			fault("BPCC_CLIENT_ID", "not set; give the username of the API user")
 		}
 		if c.ClientSecret == "" {
-			fault("BPCC_CLIENT_SECRET", "not set; generate the API secret key on that user's page, and give it here or as BPCC_CLIENT_SECRET_FILE")
+			fault("BPCC_CLIENT_SECRET", "not set; generate the API secret key on that user's page, and set it here or by BPCC_CLIENT_SECRET_FILE")
 		}
 	case authCookie:
 		if c.Username == "" {
 			fault("BPCC_USERNAME", "not set; BPCC_AUTH=cookie needs it")
 		}
 		if c.Password == "" {
-			fault("BPCC_PASSWORD", "not set; BPCC_AUTH=cookie needs it, here or as BPCC_PASSWORD_FILE")
+			fault("BPCC_PASSWORD", "not set; BPCC_AUTH=cookie needs it, here or by BPCC_PASSWORD_FILE")
 		}
 	default:
 		fault("BPCC_AUTH", "%q is neither oauth nor cookie", c.Auth)
@@ -245,7 +245,7 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 	requirePositive(fault, "BPCC_TIMEOUT", c.Timeout)
 	requirePositive(fault, "BPCC_AVAILABILITY_INTERVAL", c.AvailabilityInterval)
 	if c.DirectoryInterval < 0 || c.AvailabilityDebounce < 0 {
-		fault("BPCC_DIRECTORY_INTERVAL", "neither it nor BPCC_AVAILABILITY_DEBOUNCE can be negative")
+		fault("BPCC_DIRECTORY_INTERVAL", "negative; this and BPCC_AVAILABILITY_DEBOUNCE must be 0 or more")
 	}
 	c.Subscription = builtinSubscription()
 	c.checkSubscription(fault)
@@ -271,8 +271,8 @@ func (c *Config) checkSubscription(fault func(name, format string, args ...any))
 	}
 }
 
-// tenantOf makes a tenant's name of a host: its first label, or for an address
-// without labels the whole of it.
+// tenantOf derives a tenant's name from a host: its first label, or all of an address without
+// labels.
 func tenantOf(host string) string {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return host
@@ -287,7 +287,7 @@ func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
 		fault("BRIDGE_REPLICAS", "%d is not between 1 and 5", c.Replicas)
 	}
 	if c.Embedded() && c.Replicas > 1 {
-		fault("BRIDGE_REPLICAS", "the embedded server keeps one copy; name a cluster in NATS_URL for %d", c.Replicas)
+		fault("BRIDGE_REPLICAS", "the embedded server keeps one copy; set NATS_URL to a cluster for %d", c.Replicas)
 	}
 	requirePositive(fault, "BRIDGE_RETENTION", c.Retention)
 	if c.StoreMax != 0 && c.StoreMax < storeMaxLeast {
@@ -304,7 +304,7 @@ func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
 
 func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, args ...any)) {
 	if purpose != ForStream && strings.ContainsFunc(c.Tenant, unicode.IsControl) {
-		fault("BRIDGE_TENANT", "it holds control characters")
+		fault("BRIDGE_TENANT", "contains control characters")
 	}
 	if c.AgentKey != "login_id" && c.AgentKey != "user_id" {
 		fault("BRIDGE_AGENT_KEY", "%q is neither login_id nor user_id", c.AgentKey)
@@ -322,7 +322,7 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 		}
 	}
 	if n := len(c.PseudonymKey); n > 0 && n < minPseudonymKeyLen {
-		fault("BRIDGE_PSEUDONYM_KEY", "%d bytes are too few to keep names unguessable; give at least %d", n, minPseudonymKeyLen)
+		fault("BRIDGE_PSEUDONYM_KEY", "%d bytes are too few to prevent guessing of names; use at least %d", n, minPseudonymKeyLen)
 	}
 	if _, _, err := net.SplitHostPort(c.HTTP); c.HTTP != Off && err != nil {
 		fault("BRIDGE_HTTP", "%v; want host:port, or off", err)

@@ -20,14 +20,14 @@ import (
 // ErrNATSAuth is returned by [Connect] when the server refuses the credentials.
 var ErrNATSAuth = errors.New("NATS server refused the credentials")
 
-// reconnectWait is how long a lost connection waits between two tries.
+// reconnectWait is the wait between two attempts to reconnect.
 const reconnectWait = time.Second
 
-// Connect connects to the NATS server that the configuration names, by its URL
-// or a context of the nats CLI. It waits for the server until ctx ends; refused
-// credentials end it at once with [ErrNATSAuth]. A connection that was up is
-// kept up for ever, with what the files of secrets and certificates hold at each
-// try; closed is called, with the reason, if it is given up all the same.
+// Connect connects to the NATS server of the configuration, by its URL or a context of the nats
+// CLI. It waits for the server until ctx ends; refused credentials end it at once with
+// [ErrNATSAuth]. A connection that was established reconnects without limit, with the present
+// content of the files of secrets and certificates at each attempt; closed is called, with the
+// reason, if it is closed nevertheless.
 func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error)) (*nats.Conn, error) {
 	r := &connLogger{log: log}
 	options, err := c.natsOptions(r, closed)
@@ -49,7 +49,7 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		case !isTransientConnect(err):
-			// A file, a context or an option is wrong; waiting mends nothing.
+			// A file, a context or an option is wrong; waiting does not help.
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		}
 		if err.Error() != lastLogged {
@@ -64,8 +64,7 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 	}
 }
 
-// OpenJetStream gives the JetStream of a connection, as the configuration names
-// its API.
+// OpenJetStream opens JetStream on a connection, with the API prefix of the configuration.
 func OpenJetStream(c *Config, nc *nats.Conn) (js jetstream.JetStream, err error) {
 	if c.NATSAPIPrefix != "" {
 		js, err = jetstream.NewWithAPIPrefix(nc, c.NATSAPIPrefix)
@@ -78,8 +77,8 @@ func OpenJetStream(c *Config, nc *nats.Conn) (js jetstream.JetStream, err error)
 	return js, nil
 }
 
-// dial connects, or returns when ctx ends. The library connects without a context: a
-// connection that is made later is closed.
+// dial connects, or returns when ctx ends. The library connects without a context: a connection
+// that is established later is closed.
 func (c *Config) dial(ctx context.Context, options []nats.Option) (*nats.Conn, error) {
 	type dialed struct {
 		nc  *nats.Conn
@@ -112,47 +111,46 @@ func (c *Config) dialNow(options []nats.Option) (*nats.Conn, error) {
 	return nats.Connect(c.NATSURL, options...)
 }
 
-// refusedCredentials reports whether the server knows who asks, or nobody such,
-// and refuses.
+// refusedCredentials reports whether the server refused the credentials.
 func refusedCredentials(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
 		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
-// isTransientConnect reports whether a failure to connect may pass by itself: nobody listens,
-// no name is found, the server goes down while it answers.
+// isTransientConnect reports whether a failed attempt to connect may succeed later: connection
+// refused, name not found, server shutting down.
 func isTransientConnect(err error) bool {
 	var network net.Error
 	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) || errors.As(err, &network)
 }
 
-// natsHint says what a person can do about a failure; "" if only waiting helps.
+// natsHint returns what a person can do about a failure; "" if only waiting helps.
 func natsHint(err error) string {
 	switch {
 	case err == nil:
 		return ""
 	case errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAccountAuthExpired):
-		return "the credentials have expired: get new ones from whoever runs the server"
+		return "the credentials have expired: get new ones from the operator of the server"
 	case errors.Is(err, nats.ErrAuthRevoked):
-		return "the credentials have been revoked: get new ones from whoever runs the server"
+		return "the credentials have been revoked: get new ones from the operator of the server"
 	case refusedCredentials(err):
-		return "check what is set of NATS_CREDS, NATS_NKEY, NATS_USER with NATS_PASSWORD, NATS_TOKEN, NATS_CERT with NATS_KEY, and NATS_CONTEXT"
+		return "check NATS_CREDS, NATS_NKEY, NATS_USER with NATS_PASSWORD, NATS_TOKEN, NATS_CERT with NATS_KEY, and NATS_CONTEXT"
 	case errors.Is(err, nats.ErrPermissionViolation):
 		return permissionHint
 	case errors.Is(err, nats.ErrSecureConnWanted):
-		return "the server does not offer TLS, which NATS_URL, NATS_CA or NATS_CERT ask for"
+		return "the server does not offer TLS; check NATS_URL, NATS_CA and NATS_CERT, which require it"
 	}
 	return tlsHint(err, "NATS_CA", "NATS_CERT and NATS_KEY", "NATS_URL")
 }
 
-// natsOptions are the options of every connection. They read the files of
-// secrets and certificates at each try to connect.
+// natsOptions returns the options of every connection. The files of secrets and certificates are
+// read at each attempt to connect.
 func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("bpcc-bridge " + c.Version),
 		nats.MaxReconnects(-1),
 		nats.WriteBufferSize(writeBuffer),
-		// Whoever mends the credentials must not have to restart the bridge too.
+		// After the credentials are corrected, the bridge must not need a restart.
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(func(int) time.Duration {
 			r.onReconnectWait()
@@ -178,7 +176,7 @@ func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, 
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			if err := nc.LastError(); err != nil {
-				closed(fmt.Errorf("the NATS connection is closed: %w", err))
+				closed(fmt.Errorf("NATS connection closed: %w", err))
 			}
 		}),
 	}
@@ -203,7 +201,7 @@ func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, 
 	return options, nil
 }
 
-// natsTLS trusts and shows what the files hold, at each handshake.
+// natsTLS uses the present content of the files at each handshake.
 func (c *Config) natsTLS(log *slog.Logger) nats.Option {
 	var certHandler nats.TLSCertHandler
 	if getCert := certificate("NATS_CERT", c.NATSCert, c.NATSKey, log); getCert != nil {
@@ -220,16 +218,16 @@ func (c *Config) natsTLS(log *slog.Logger) nats.Option {
 	}
 }
 
-// closeForNewKey closes the connection when the file holds another key than the one
-// in use, which the library cannot exchange: a new process will use it.
+// closeForNewKey closes the connection when the file holds another key than the one in use, which
+// the library cannot exchange: a new process will use it.
 func (c *Config) closeForNewKey(nc *nats.Conn, closed func(error)) {
-	// While the file cannot be read there is no new key in it.
+	// While the file cannot be read, the key has not changed.
 	if public, err := publicKey(c.NATSNKey); err == nil && public != nc.Opts.Nkey {
-		closed(fmt.Errorf("%w, and NATS_NKEY holds a new key by now: the next start uses it", ErrNATSAuth))
+		closed(fmt.Errorf("%w, and NATS_NKEY now holds a new key: the next start uses it", ErrNATSAuth))
 		nc.Close()
 	}
 }
 
-// writeBuffer is how many bytes of a batch go out at a time. A batch of a
-// thousand events has a megabyte; each write wakes both sides up.
+// writeBuffer is the number of bytes per write. A batch of a thousand events has a megabyte; each
+// write wakes both sides.
 const writeBuffer = 128 << 10

@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	// seriesWindow is how far back curves reach, and liveCurveMost about how many
-	// events they are made of: where more happens, they reach less far.
+	// seriesWindow is the length of a series, and seriesMaxSamples about the maximum number of its
+	// samples: with more events, the series is shorter.
 	seriesWindow = 10 * time.Minute
 	maxSamples   = 6000
 )
 
-// seriesSample is what a curve is drawn through: the numbers of an entity at a time.
+// seriesSample is the numbers of an entity at a time.
 type seriesSample struct {
 	Key   string     `json:"key"`
 	Time  time.Time  `json:"time"`
 	Stats diff.Image `json:"stats"`
 }
 
-// sendSeries tells how the numbers of services and totals came to be what they are.
+// sendSeries sends the history of the numbers of services and totals.
 func (l *liveSession) sendSeries(ctx context.Context) error {
 	for _, kind := range []string{"service", "totals"} {
 		if err := l.sendSeriesOf(ctx, kind); err != nil {
-			return fmt.Errorf("read the curves of %s: %w", kind, err)
+			return fmt.Errorf("read series of %s: %w", kind, err)
 		}
 	}
 	return nil
@@ -69,7 +69,7 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 			point.Stats = d.After
 		}
 		if point.Stats.IsZero() {
-			return nil // it has left
+			return nil // it has disappeared
 		}
 		samples = append(samples, point)
 		if len(samples) < 300 {
@@ -85,7 +85,7 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 	return l.sendEvent("curves", samples)
 }
 
-// countPending tells how many messages a consumer would see now.
+// countPending returns how many messages a consumer would receive now.
 func (l *liveSession) countPending(ctx context.Context, config jetstream.OrderedConsumerConfig) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

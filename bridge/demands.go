@@ -10,8 +10,8 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// statRef is what a server can refuse: a statistic in sections of one kind,
-// as dispositions narrow it. Section chat_messages has no names.
+// statRef is a statistic that a server can refuse, in sections of one kind, with its dispositions.
+// Section chat_messages has no statistics.
 type statRef struct{ section, name, dispositions string }
 
 const (
@@ -37,14 +37,14 @@ func (s statRef) String() string {
 
 // requirements are the statistics of a plan.
 type requirements struct {
-	// required ones name, filter or cut the rows of a grid, which makes no sense
-	// without them; others can be left out. Each in the order of the plan.
+	// required ones identify, filter or cut the rows of a grid, which is useless without them;
+	// optional ones can be omitted. Both in the order of the plan.
 	required, optional []statRef
 	usages             map[statRef][]string
 	published          map[statRef]bool
 }
 
-// requirementsOf lists what a plan asks for.
+// requirementsOf lists the statistics that a plan subscribes to.
 func requirementsOf(p plan) requirements {
 	d := requirements{usages: map[statRef][]string{}, published: map[statRef]bool{}}
 	required := map[statRef]bool{}
@@ -90,8 +90,8 @@ func requirementsOf(p plan) requirements {
 	return d
 }
 
-// rowKey tells which column names the rows of a grid, and whether it was added for
-// that alone.
+// rowKey returns the column that identifies the rows of a grid, and whether it was added only for
+// that.
 func (p plan) rowKey(app, section, grid string) (column string, hidden bool) {
 	for _, g := range p.layout.Grids {
 		if g.App != app || g.Section != section || g.ID != grid {
@@ -106,7 +106,7 @@ func (p plan) rowKey(app, section, grid string) (column string, hidden bool) {
 	return "", false
 }
 
-// describeUsages names statistics with every place where they stand.
+// describeUsages lists statistics with every place in the subscription.
 func (d requirements) describeUsages(list []statRef) string {
 	texts := make([]string, len(list))
 	for i, s := range list {
@@ -115,8 +115,8 @@ func (d requirements) describeUsages(list []statRef) string {
 	return strings.Join(texts, ", ")
 }
 
-// subset is what is left of a subscription: the statistics that keep accepts and,
-// in grids that have one of these, those that with accepts too.
+// subset returns a part of a subscription: the statistics that keep accepts and, in grids that have
+// one of these, those that alsoKeep accepts too.
 func subset(sub bpcc.Subscription, keep, alsoKeep func(statRef) bool) bpcc.Subscription {
 	out := bpcc.Subscription{}
 	for id, app := range sub {

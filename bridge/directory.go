@@ -15,16 +15,16 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// directoryPoller lists the tenant's directories on their own interval.
+// directoryPoller polls the tenant's directories at their own interval.
 type directoryPoller struct {
 	client         *bpcc.Client
 	interval       time.Duration
-	allDirectories bool // false: services alone, for the availability checks
+	allDirectories bool // false: only services, for the availability checks
 	pseudonymizer  *event.Pseudonyms
 	log            *slog.Logger
 	now            func() time.Time
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	latest     map[string]engine.DirectorySnapshot
 	services   []string // names, nil while not known
 	lastLogged map[string]string
@@ -52,10 +52,10 @@ func (p *directoryPoller) serviceNames() (names []string, known bool) {
 	return p.services, p.services != nil
 }
 
-// directoryRetryInterval is how soon a directory that failed is asked for again.
+// directoryRetryInterval is the wait before a failed directory is polled again.
 const directoryRetryInterval = 15 * time.Second
 
-// runDirectories polls until ctx ends. The session is the snapshots' own: it waits for it.
+// runDirectories polls until ctx ends. It waits for the session of the snapshot poller.
 func (p *directoryPoller) runDirectories(ctx context.Context) {
 	for {
 		wait := 200 * time.Millisecond
@@ -73,7 +73,7 @@ func (p *directoryPoller) runDirectories(ctx context.Context) {
 	}
 }
 
-// pollDirectories lists each directory once and reports whether all of them answered.
+// pollDirectories lists each directory once and reports whether all requests succeeded.
 func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
 	byID := func(fetch func(context.Context) ([]bpcc.Ref, error)) func(context.Context) (map[string]string, error) {
 		return func(ctx context.Context) (map[string]string, error) {
@@ -105,8 +105,7 @@ func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
 	}) && ok
 }
 
-// fetchDirectory asks for one directory. A server that does not have the method is not
-// asked to mend it.
+// fetchDirectory requests one directory. A server without the method is not requested again.
 func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch func(context.Context) (map[string]string, error)) bool {
 	l := engine.DirectorySnapshot{Directory: name, Sent: p.now()}
 	names, err := fetch(ctx)
@@ -117,7 +116,7 @@ func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		// A session that has ended is the snapshots' to renew, and theirs to tell.
+		// The snapshot poller renews an expired session and logs it.
 		if text := err.Error(); p.lastLogged[name] != text && !errors.Is(err, bpcc.ErrAuth) {
 			p.lastLogged[name] = text
 			p.log.Warn("cannot list directory", "directory", name, "err", err)

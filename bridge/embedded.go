@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrStoreInUse is returned by [StartServer] when another process uses the
-// store directory. The server itself would not notice, and ruin it.
+// ErrStoreInUse is returned by [StartServer] when another process uses the store directory. The
+// server itself would not notice, and would corrupt it.
 var ErrStoreInUse = errors.New("store directory is in use by another process")
 
-// Server is a NATS server with JetStream inside this process, for a bridge that
-// was given none. Every NATS client on this machine can attach to it.
+// Server is a NATS server with JetStream inside this process, for a bridge without a configured
+// server. Every NATS client on this machine can connect to it.
 type Server struct {
 	options server.Options
 	max     Size // of what is stored; 0 follows the disk
@@ -50,11 +50,11 @@ func StartServer(dir, listen string) (*Server, error) {
 func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
 	host, portText, err := net.SplitHostPort(c.EmbeddedListen)
 	if err != nil {
-		return nil, fmt.Errorf("listen address of the embedded server: %w", err)
+		return nil, fmt.Errorf("parse listen address of the embedded server: %w", err)
 	}
 	port, err := strconv.Atoi(portText)
 	if err != nil {
-		return nil, fmt.Errorf("listen address of the embedded server: port %q is no number", portText)
+		return nil, fmt.Errorf("parse listen address of the embedded server: port %q is not a number", portText)
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
@@ -186,14 +186,13 @@ func (s *Server) writable() bool {
 	return errors.Join(err, probe.Sync(), probe.Close()) == nil
 }
 
-// lockDir takes the directory for this process, which loses it when it ends,
-// however it ends.
+// lockDir locks the directory for this process. The lock ends with the process, however that ends.
 func lockDir(dir string) (*os.File, error) {
 	if dir == "" {
 		return nil, errors.New("the embedded NATS server needs a store directory: set BRIDGE_STORE_DIR")
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("make the store directory: %w", err)
+		return nil, fmt.Errorf("create the store directory: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
@@ -224,7 +223,7 @@ func (s *Server) shutdown() {
 	s.current().WaitForShutdown()
 }
 
-// Close stops the server and waits until all is on disk.
+// Close stops the server and waits until all data is on disk.
 func (s *Server) Close() {
 	s.end()
 	s.done.Wait()

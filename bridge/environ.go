@@ -22,8 +22,7 @@ func fileNames() []string {
 	return names
 }
 
-// readFiles puts the content of each NAME_FILE into its NAME, and returns the
-// files by NAME.
+// readFiles sets each NAME to the content of its NAME_FILE, and returns the files by NAME.
 func readFiles(vars map[string]string, fault func(name, format string, args ...any)) map[string]string {
 	files := map[string]string{}
 	for _, name := range fileNames() {
@@ -45,7 +44,7 @@ func readFiles(vars map[string]string, fault func(name, format string, args ...a
 	return files
 }
 
-// envName gives the variable of a field of [Config].
+// envName returns the variable of a field of [Config].
 func envName(field string) string {
 	f, ok := reflect.TypeFor[Config]().FieldByName(field)
 	if !ok {
@@ -67,7 +66,8 @@ func wantOf(typ string) string {
 	return typ + " such as 3"
 }
 
-// unknownNames warns of variables that begin as ours do and are not known.
+// unknownNames returns warnings for variables that have one of the bridge's prefixes and are not
+// known.
 func unknownNames(vars map[string]string) ([]string, error) {
 	known, err := knownNames()
 	if err != nil {
@@ -78,16 +78,16 @@ func unknownNames(vars map[string]string) ([]string, error) {
 		if known[name] || !strings.HasPrefix(name, "BPCC_") && !strings.HasPrefix(name, "BRIDGE_") {
 			continue
 		}
-		warnings = append(warnings, "unknown variable "+name+"; did you mean "+nearestName(name, known)+"?")
+		warnings = append(warnings, "unknown variable "+name+"; the closest known variable is "+nearestName(name, known))
 	}
 	return warnings, nil
 }
 
-// knownNames holds every variable there is.
+// knownNames returns the set of all variables.
 func knownNames() (map[string]bool, error) {
 	params, err := env.GetFieldParams(&Config{})
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration's own fields: %w", err)
+		return nil, fmt.Errorf("read the fields of the configuration: %w", err)
 	}
 	known := map[string]bool{}
 	for _, p := range params {
@@ -99,7 +99,7 @@ func knownNames() (map[string]bool, error) {
 	return known, nil
 }
 
-// nearestName is the known name that looks most like one.
+// nearestName returns the known name that is most similar.
 func nearestName(name string, known map[string]bool) string {
 	return slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
 		return levenshtein.ComputeDistance(name, a) - levenshtein.ComputeDistance(name, b)

@@ -17,25 +17,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// restartDelay is how long a tenant of many is left alone whose bridge has ended
-// with an error.
+// restartDelay is the wait before the bridge of one of many tenants is restarted after an error.
 const restartDelay = 30 * time.Second
 
-// Fleet runs the bridges of one process, one for every tenant. Each has its own
-// loop, lease and fence, and fails for itself alone. Several processes with the
-// same tenants share them out: see [Fleet.Run].
+// Fleet runs the bridges of one process, one for every tenant. Each has its own poll loop, lease
+// and fence, and fails independently. Several processes with the same tenants share them out: see
+// [Fleet.Run].
 type Fleet struct {
 	bridges     []*Bridge
 	js          jetstream.JetStream
 	log         *slog.Logger
-	config      *Config // of the process: what all tenants have in common
+	config      *Config // of the process: the settings that all tenants share
 	viewMonitor *viewMonitor
 	metrics     *metrics
 	rebalancer  *rebalancer // nil for one tenant
 	shared      *sharedResources
 }
 
-// identity is what tells one process from another.
+// identity identifies a process.
 type identity struct {
 	instance    string // its name, in leases and events
 	appIDSuffix string // of its app ids on the wire
@@ -44,7 +43,7 @@ type identity struct {
 func newIdentity() (identity, error) {
 	suffix := make([]byte, 4)
 	if _, err := rand.Read(suffix); err != nil {
-		return identity{}, fmt.Errorf("make an instance name: %w", err)
+		return identity{}, fmt.Errorf("create an instance name: %w", err)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -54,8 +53,8 @@ func newIdentity() (identity, error) {
 	return identity{instance: host + "-" + hexSuffix, appIDSuffix: hexSuffix}, nil
 }
 
-// NewFleet makes a bridge for every configuration, as [ParseConfigs] gives them;
-// nothing is sent before Run.
+// NewFleet returns a fleet with a bridge for every configuration of [ParseConfigs]; nothing is sent
+// before Run.
 func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fleet, error) {
 	if len(configs) == 0 {
 		return nil, fmt.Errorf("%w: no tenant", ErrConfig)
@@ -86,10 +85,9 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 	return f, nil
 }
 
-// Run carries all tenants' events until ctx ends. With one tenant it returns
-// what [Bridge.Run] returns. With more, a bridge that ends with an error is
-// started again after a while, and the others do not notice; processes that run
-// the same tenants lead about as many of them each.
+// Run runs all bridges until ctx ends. With one tenant it returns what [Bridge.Run] returns. With
+// more, a bridge that ends with an error is restarted after a delay, and the others continue;
+// processes that run the same tenants lead about the same number each.
 func (f *Fleet) Run(ctx context.Context) error {
 	sideCtx, cancel := context.WithCancel(ctx)
 	var background sync.WaitGroup
@@ -117,7 +115,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// supervise runs a bridge until ctx ends, again and again.
+// supervise runs a bridge until ctx ends, and restarts it after errors.
 func (b *Bridge) supervise(ctx context.Context) error {
 	for {
 		err := b.Run(ctx)
@@ -133,7 +131,7 @@ func (b *Bridge) supervise(ctx context.Context) error {
 	}
 }
 
-// Health tells how each tenant's bridge is. It may be called from any goroutine.
+// Health returns the health of each tenant's bridge. It may be called from any goroutine.
 func (f *Fleet) Health() []Health {
 	all := make([]Health, len(f.bridges))
 	for i, b := range f.bridges {
@@ -142,18 +140,18 @@ func (f *Fleet) Health() []Health {
 	return all
 }
 
-// fleetHealth is what the probes of a process with many tenants answer.
+// fleetHealth is the body of the probes of a process with many tenants.
 type fleetHealth struct {
-	// Ready reports whether any tenant is: one with wrong credentials must not
-	// take the others' probes down.
+	// Ready reports whether any tenant is ready: one with wrong credentials must not make the
+	// others unready.
 	Ready   bool     `json:"ready"`
 	Tenants []Health `json:"tenants"`
 }
 
-// Handler serves /healthz, which answers 200 while the process is alive,
-// /readyz, which answers 503 while the instance is not ready, /metrics for
-// Prometheus, and the live page of [NewPage]. The first two say in JSON how it
-// is: one [Health] for one tenant, an object with "ready" and "tenants" for more.
+// Handler serves /healthz, which returns 200 while the process is alive, /readyz, which returns 503
+// while the instance is not ready, /metrics for Prometheus, and the live page of [NewPage]. The
+// first two return JSON: one [Health] for one tenant, an object with "ready" and "tenants" for
+// more.
 func (f *Fleet) Handler() http.Handler {
 	mux := http.NewServeMux()
 	writeHealth := func(w http.ResponseWriter, probe bool) {
@@ -170,7 +168,7 @@ func (f *Fleet) Handler() http.Handler {
 		if probe && !ready {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		// The reader has gone if this fails; nobody is left to tell.
+		// If this fails, the client has disconnected.
 		_ = json.NewEncoder(w).Encode(body)
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, false) })

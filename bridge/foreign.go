@@ -6,36 +6,35 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// Whoever may publish on a tenant's subjects can store there what the bridge
-// never wrote, and nobody can delete it. Such a message is a stray: it is passed
-// over as if it were not there, and told of. Somebody who means to deceive can
-// forge an event; this is for slips.
+// Any client that may publish on a tenant's subjects can store a foreign message there, and a
+// stream without purge cannot delete it. The bridge ignores and reports it. A client can still
+// forge an event on purpose; the check is for mistakes.
 
-// foreignMessage is a message that is passed over.
+// foreignMessage is a foreign message that was ignored.
 type foreignMessage struct {
 	where, hint string
 	seq         uint64 // in the stream of events; 0 = not known
 	err         error  // why
 }
 
-// How to get rid of strays: of those in the stream, and of those in the view.
+// What to do about foreign messages in the stream, and in the view.
 const (
 	foreignMessageHint = "find out who publishes on this subject; the message expires with the stream's retention, and the view recovers with the entity's next event"
 	foreignEntryHint   = "the next event about the same entity replaces the entry; if there will be none, purge subject %s from stream %s"
 )
 
-// foreignLog tells of stray messages: the first by name, then how many there are.
-// It is for one goroutine at a time.
+// foreignLog logs foreign messages: the first ones by name, then their number. It is used by one
+// goroutine at a time.
 type foreignLog struct {
 	log         *slog.Logger
-	countMetric func() // is called for each place that is new
+	countMetric func() // is called for each new subject or key
 	known       map[string]bool
 	loggedCount int // of known
 }
 
 const (
 	maxForeignLogged = 5
-	maxForeignKnown  = 10_000 // bounds what is remembered
+	maxForeignKnown  = 10_000 // bounds the memory
 )
 
 func (s *foreignLog) logForeign(x foreignMessage) {
@@ -52,7 +51,7 @@ func (s *foreignLog) logForeign(x foreignMessage) {
 		"err", event.Truncate(x.err.Error(), 200), "hint", x.hint)
 }
 
-// logTotal tells of how many there are that were not named.
+// logTotal logs how many there are that were not logged by name.
 func (s *foreignLog) logTotal() {
 	if n := len(s.known); n > s.loggedCount {
 		s.loggedCount = n

@@ -12,38 +12,37 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// maxBatchesInFlight is how many atomic batches a process has on their way at a time. A
-// server takes 50 for a stream, from all processes, and refuses more.
+// maxBatchesInFlight is the maximum number of atomic batches of a process in flight. A server
+// accepts 50 for a stream, from all processes together.
 const maxBatchesInFlight = 4
 
-// groupTimeout bounds a shared batch, which does not end with the context of any
-// of its tenants. It must be short beside the time that a stop may take.
+// groupTimeout bounds a shared batch, which does not end with the context of one of its tenants. It
+// must be short compared with the time allowed for a shutdown.
 const groupTimeout = 3 * time.Second
 
-// errSharedBatchRefused is the answer to all who shared a batch that was refused: whose fault
-// it was, each finds out alone.
+// errSharedBatchRefused is the result for all members of a refused shared batch: each finds out
+// alone whether its own part is at fault.
 var errSharedBatchRefused = errors.New("shared batch refused")
 
-// batchPublisher publishes what the tenants of a process commit. The server makes files
-// of its own for every batch and syncs them, so that a disk may take no more than
-// some hundred a second; therefore what waits while others are on their way goes
-// along in one batch. Each commit in it keeps its own checkpoint and fence. If a
-// shared batch is refused, its commits go one by one: no tenant suffers from
-// another's.
+// batchPublisher publishes the commits of the tenants of a process. The server creates and syncs
+// files for every batch, so a disk may allow no more than some hundred batches a second. Therefore
+// the commits that wait while others are in flight are published in one shared batch. Each commit
+// in it has its own checkpoint and fence. If a shared batch is refused, its commits are published
+// one by one, so that no tenant is affected by another.
 type batchPublisher struct {
 	js        jetstream.JetStream
-	slots     chan struct{} // holds one for every batch on its way
-	seqValues []string      // of messages in a batch
+	slots     chan struct{} // holds one for every batch in flight
+	seqValues []string      // values of Nats-Batch-Sequence
 
 	mu          sync.Mutex
-	queue       []*batchRequest // in the order of their coming
-	idleInboxes []*ackInbox     // those that carry no batch now
+	queue       []*batchRequest // in order of arrival
+	idleInboxes []*ackInbox     // not in use by a batch
 }
 
 // batchRequest is one tenant's commit.
 type batchRequest struct {
 	msgs []*nats.Msg
-	done chan struct{} // closed when what follows holds
+	done chan struct{} // closed when the result is set
 	seq  uint64        // of the last message
 	err  error
 }
@@ -52,9 +51,9 @@ func newBatchPublisher(js jetstream.JetStream) *batchPublisher {
 	return &batchPublisher{js: js, slots: make(chan struct{}, maxBatchesInFlight), seqValues: batchSeqValues()}
 }
 
-// publishBatch stores messages in an atomic batch, once, and returns the sequence of the
-// last. An error may leave it in doubt whether they are stored; but the messages are
-// not used any more when it returns.
+// publishBatch stores messages in an atomic batch, once, and returns the sequence of the last one.
+// After an error it may be unknown whether they are stored; but the messages are not used any more
+// when it returns.
 func (g *batchPublisher) publishBatch(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	s := &batchRequest{msgs: msgs, done: make(chan struct{})}
 	g.mu.Lock()
@@ -66,7 +65,7 @@ func (g *batchPublisher) publishBatch(ctx context.Context, msgs []*nats.Msg) (ui
 			g.publishGroup(ctx, group)
 		}
 		<-g.slots
-		// If another has taken it along, that is soon over.
+		// A group that includes it will finish soon.
 		<-s.done
 	case <-s.done:
 	case <-ctx.Done():
@@ -81,7 +80,7 @@ func (g *batchPublisher) publishBatch(ctx context.Context, msgs []*nats.Msg) (ui
 	return s.seq, s.err
 }
 
-// publishUngrouped publishes a commit that nobody goes along with.
+// publishUngrouped publishes a commit alone.
 func (g *batchPublisher) publishUngrouped(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	select {
 	case g.slots <- struct{}{}:
@@ -92,8 +91,8 @@ func (g *batchPublisher) publishUngrouped(ctx context.Context, msgs []*nats.Msg)
 	return g.publishAtomic(ctx, msgs)
 }
 
-// coalesce takes a commit that waits, and of the others as many as one batch holds.
-// There are none if it does not wait any more.
+// coalesce removes a waiting commit from the queue, with as many of the others as fit into one
+// batch. It returns none if the commit is not waiting any more.
 func (g *batchPublisher) coalesce(s *batchRequest) []*batchRequest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -114,7 +113,7 @@ func (g *batchPublisher) coalesce(s *batchRequest) []*batchRequest {
 	return group
 }
 
-// removeQueued takes a commit back that still waits.
+// removeQueued removes a commit that is still waiting from the queue.
 func (g *batchPublisher) removeQueued(s *batchRequest) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -123,7 +122,7 @@ func (g *batchPublisher) removeQueued(s *batchRequest) bool {
 	return len(g.queue) < n
 }
 
-// publishGroup publishes a group in one batch and tells each of its members how it went.
+// publishGroup publishes a group in one batch and sets the result of each member.
 func (g *batchPublisher) publishGroup(ctx context.Context, group []*batchRequest) {
 	if len(group) == 1 {
 		group[0].seq, group[0].err = g.publishAtomic(ctx, group[0].msgs)
@@ -134,7 +133,7 @@ func (g *batchPublisher) publishGroup(ctx context.Context, group []*batchRequest
 	for _, s := range group {
 		produceAll = append(produceAll, s.msgs...)
 	}
-	// One tenant's end must not be the others'.
+	// A member's context must not end the others' batch.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTimeout)
 	defer cancel()
 	lastSeq, err := g.publishAtomic(ctx, produceAll)
@@ -145,7 +144,7 @@ func (g *batchPublisher) publishGroup(ctx context.Context, group []*batchRequest
 		if s.err = err; err == nil {
 			s.seq = lastSeq
 		}
-		// Messages of a batch lie side by side in the stream.
+		// Messages of a batch are adjacent in the stream.
 		lastSeq -= uint64(len(s.msgs))
 		close(s.done)
 	}
@@ -175,8 +174,8 @@ func (g *batchPublisher) publishAtomic(ctx context.Context, msgs []*nats.Msg) (s
 	return seq, nil
 }
 
-// acquireInbox gives a line that carries no batch, a new one if there is none. There
-// are never more of them than batches are on their way at a time.
+// acquireInbox returns an inbox that no batch uses, a new one if there is none. There are never
+// more inboxes than batches in flight.
 func (g *batchPublisher) acquireInbox() (*ackInbox, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -189,12 +188,12 @@ func (g *batchPublisher) acquireInbox() (*ackInbox, error) {
 	return l, nil
 }
 
-// releaseInbox gives it back after a batch. If that was not answered, an answer may be
-// on its way that the next one would take for its own: then the line ends.
+// releaseInbox returns an inbox after a batch. If the batch was not acknowledged, a late
+// acknowledgement could be mistaken for that of the next batch: then the inbox is closed.
 func (g *batchPublisher) releaseInbox(l *ackInbox, err error) {
 	var api *jetstream.APIError
 	if err != nil && !errors.As(err, &api) {
-		_ = l.acks.Unsubscribe() // or the connection is closed, and it has ended with that
+		_ = l.acks.Unsubscribe() // fails only if the connection is closed, which ends the subscription too
 		return
 	}
 	g.mu.Lock()

@@ -16,46 +16,45 @@ const (
 	roleLeader  = "leader"
 )
 
-// Health is how an instance is, for people and probes.
+// Health is the state of an instance for people and probes.
 type Health struct {
 	Tenant   string `json:"tenant"`
 	Instance string `json:"instance"`
-	// Role is "leader", or "standby" while another instance leads or the lease
-	// cannot be had.
+	// Role is "leader", or "standby" while another instance leads or the lease cannot be acquired.
 	Role string `json:"role"`
-	// Warm tells that a standby has read the stream and could lead at once.
+	// Warm reports whether a standby has read the stream and could lead at once.
 	Warm bool `json:"warm,omitempty"`
 	// Epoch is the leader's term; 0 for a standby.
 	Epoch uint64 `json:"epoch,omitempty"`
-	// Status is the feed's: live, interrupted or stopped; empty for a standby.
+	// Status is the status of the feed: live, interrupted or stopped; empty for a standby.
 	Status string `json:"status,omitempty"`
-	// ObservedUntil is the instant up to which all changes are in the stream.
+	// ObservedUntil is until when all changes are in the stream.
 	ObservedUntil *time.Time `json:"observed_until,omitempty"`
 	// Committed is when the stream last acknowledged anything.
 	Committed *time.Time `json:"committed,omitempty"`
-	// Ready reports whether traffic may rely on this instance: a leader with a
-	// fresh feed, or a warm standby.
+	// Ready reports whether this instance can be relied upon: a leader with a fresh feed, or a warm
+	// standby.
 	Ready bool `json:"ready"`
-	// Reason says why it is not ready.
+	// Reason is why it is not ready.
 	Reason string `json:"reason,omitempty"`
 }
 
-// healthState is what [Bridge.Health] reads while the bridge's own goroutine works.
+// healthState is what [Bridge.Health] reads while the bridge's goroutine runs.
 type healthState struct {
 	mu          sync.Mutex
 	last        Health
 	leaderStats leaderStats
-	blockedBy   string // what keeps the instance from its work; "" = nothing
+	blockedBy   string // why the instance cannot work; "" = it can
 }
 
-// leaderStats are what a leader knows beside its health, for metrics. They are
-// replaced, never changed.
+// leaderStats are the values of a leader for metrics, in addition to its health. They are replaced,
+// never changed.
 type leaderStats struct {
 	entities map[diff.Kind]int
 	raised   map[engine.FiringRule]int
 }
 
-// set reports whether the role has changed, or the term.
+// set stores the health. It reports whether the role or the term has changed.
 func (h *healthState) set(v Health, f leaderStats) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -70,33 +69,33 @@ func (h *healthState) get() (last Health, f leaderStats, blockedBy string) {
 	return h.last, h.leaderStats, h.blockedBy
 }
 
-// setBlocked notes what keeps the instance from its work, "" for nothing any more.
+// setBlocked stores why the instance cannot work, "" if it can.
 func (b *Bridge) setBlocked(reason string) {
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
 	b.health.blockedBy = reason
 }
 
-// setHealth replaces what is told of the instance.
+// setHealth replaces the health of the instance.
 func (b *Bridge) setHealth(h Health, f leaderStats) {
 	if b.health.set(h, f) {
 		b.shared.notifyRoleChange()
 	}
 }
 
-// setStandby notes that the instance does not lead.
+// setStandby records that the instance does not lead.
 func (b *Bridge) setStandby() {
 	b.setHealth(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, leaderStats{})
 }
 
-// setWarm notes whether a standby could lead at once.
+// setWarm stores whether a standby could lead at once.
 func (b *Bridge) setWarm(yes bool) {
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
 	b.health.last.Warm = yes
 }
 
-// updateHealth notes how the leader is, after each observation.
+// updateHealth updates the health of the leader after each observation.
 func (b *Bridge) updateHealth() {
 	s := b.engine.Stats()
 	h := Health{
@@ -113,10 +112,10 @@ func (b *Bridge) updateHealth() {
 	b.setHealth(h, leaderStats{entities: s.Entities, raised: s.Firing})
 }
 
-// Health tells how the bridge is now. It may be called from any goroutine.
+// Health returns the present health. It may be called from any goroutine.
 func (b *Bridge) Health() Health {
 	h, _, blockedBy := b.health.get()
-	// Between watermarks nothing is published, and nothing need be.
+	// Between two checkpoints nothing is published while nothing changes.
 	stale := b.config.CheckpointInterval + b.config.interruptAfter()
 	switch {
 	case blockedBy != "":
@@ -136,7 +135,7 @@ func (b *Bridge) Health() Health {
 	return h
 }
 
-// leaderStats are what the leader knows for metrics; none on a standby.
+// leaderStats returns the leader's values for metrics; none on a standby.
 func (b *Bridge) leaderStats() leaderStats {
 	_, f, _ := b.health.get()
 	return f

@@ -13,12 +13,11 @@ import (
 	"bpcc-nats/diff"
 )
 
-// appIDSeparator stands between an app id and the instance's suffix on the wire.
+// appIDSeparator is between an app id and the instance's suffix on the wire.
 const appIDSeparator = "~"
 
-// builtinSubscription is what the bridge asks for unless told otherwise: all
-// agents, logged out ones included, all services, and the totals over them.
-// No order and no filter: both would hide rows.
+// builtinSubscription is the default subscription: all agents, logged out ones included, all
+// services, and the totals over them. It has no order and no filter, because both could hide rows.
 func builtinSubscription() bpcc.Subscription {
 	return bpcc.Subscription{"bridge": {
 		StatsTotals: []string{
@@ -36,7 +35,7 @@ func builtinSubscription() bpcc.Subscription {
 	}}
 }
 
-// numberedColumns gives columns the ids "1", "2", ….
+// numberedColumns returns columns with the ids "1", "2", ….
 func numberedColumns(stats ...string) []bpcc.Column {
 	columns := make([]bpcc.Column, len(stats))
 	for i, s := range stats {
@@ -45,17 +44,16 @@ func numberedColumns(stats ...string) []bpcc.Column {
 	return columns
 }
 
-// plan is a subscription as it goes over the wire, and the layout of its answers.
+// plan is a subscription as it is sent, and the layout of its responses.
 type plan struct {
 	wire     bpcc.Subscription
 	layout   *diff.Layout
 	chatApps []string // plain app ids, by index of layout.Lists
 }
 
-// newPlan prepares a subscription for one instance. App ids get the
-// instance's suffix, so that an answer to somebody else's subscription is
-// noticed. A grid without the identity column is asked for it as well, and what
-// was not asked for is not published.
+// newPlan prepares a subscription for one instance. App ids get the instance's suffix, so that the
+// response to another program's subscription is detected. The identity column is added to grids
+// without it, and is then not published.
 func newPlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 	p := plan{
 		wire:   bpcc.Subscription{},
@@ -95,8 +93,7 @@ func newPlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 	return p
 }
 
-// redact leaves statistics out of what is published. A column may still name
-// its row.
+// redact removes statistics from the layout. A removed column may still identify its row.
 func redact(l *diff.Layout, redacted func(string) bool) {
 	for _, g := range l.Grids {
 		for i, c := range g.Columns {
@@ -107,8 +104,8 @@ func redact(l *diff.Layout, redacted func(string) bool) {
 	}
 }
 
-// gridLayout describes a grid's answer, after adding the key column if the grid
-// lacks it.
+// gridLayout returns the layout of a grid's response, after adding the key column if the grid lacks
+// it.
 func gridLayout(g *bpcc.Grid, kind diff.Kind, app, section, key string) diff.Grid {
 	out := diff.Grid{Kind: kind, App: app, Section: section, ID: g.ID, Limit: g.Limit}
 	names := columnNames(g.Columns)
@@ -131,8 +128,8 @@ func gridLayout(g *bpcc.Grid, kind diff.Kind, app, section, key string) diff.Gri
 	return out
 }
 
-// columnNames gives each column the name under which it is published: the
-// statistic's, with the dispositions it counts, if it is narrowed to some.
+// columnNames returns the name under which each column is published: the statistic, with its
+// dispositions if it is limited to some.
 func columnNames(columns []bpcc.Column) []string {
 	names := make([]string, len(columns))
 	for i, c := range columns {
@@ -144,7 +141,7 @@ func columnNames(columns []bpcc.Column) []string {
 	return names
 }
 
-// subscribedStats are the statistics that a subscription asks for, by kind.
+// subscribedStats returns the statistics of a subscription by kind.
 func subscribedStats(sub bpcc.Subscription) map[diff.Kind][]string {
 	asked := map[diff.Kind][]string{}
 	for _, app := range sub {
@@ -159,9 +156,9 @@ func subscribedStats(sub bpcc.Subscription) map[diff.Kind][]string {
 	return asked
 }
 
-// globMatcher reports whether a name matches one of the globs; without any, none does.
-// It remembers what it was asked, since the names are few and asked for at every
-// poll, and so is for one goroutine.
+// globMatcher returns a function that reports whether a name matches one of the globs; without
+// globs, no name matches. It caches its results, since the names are few and used at every poll. It
+// is not safe for concurrent use.
 func globMatcher(patterns []string) func(string) bool {
 	if len(patterns) == 0 {
 		return func(string) bool { return false }

@@ -12,13 +12,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// lease lets one of several instances lead a tenant. It decides who polls, not
-// who may write: two that both believe to lead for a moment are told apart by
-// the fence. The bucket's own TTL ends a lease that is not renewed; a TTL of the
-// key would be lost at the first renewal.
+// lease lets one of several instances lead a tenant. It decides who polls, not who may write: if
+// two instances believe that they lead, the fence decides. The bucket's TTL ends a lease that is
+// not renewed; a TTL of the key would be lost at the first renewal.
 //
-// Election libraries for JetStream exist, none of them kept up and served; this
-// is the part of one that is needed.
+// Election libraries for JetStream exist, but none of them is maintained; this is the part of one
+// that is needed.
 type lease struct {
 	conn          *nats.Conn
 	kv            jetstream.KeyValue
@@ -27,21 +26,21 @@ type lease struct {
 	instance      string
 	ttl           time.Duration
 	retryInterval time.Duration // how often a standby tries
-	atCapacity    func() bool   // whether others should take a free lease first
-	onBlocked     func(string)  // hears why the lease cannot be had, "" when it can
+	atCapacity    func() bool   // whether others should acquire a free lease first
+	onBlocked     func(string)  // is called with the reason why the lease cannot be acquired, "" when it can
 	log           *slog.Logger
 	now           func() time.Time
 
-	freeSince    time.Time // since when the lease is seen free while others should take it
+	freeSince    time.Time // since when the lease is free and left to others
 	revision     uint64    // of the key, while held
 	renewedAt    time.Time // when the request that last renewed it was sent
-	firstUnacked time.Time // when the first one since was sent, which got no answer; zero = none
+	firstUnacked time.Time // when the first request since then without a response was sent; zero = none
 
-	wakeC chan struct{} // holds one when the process is awake for a poll
+	wakeC chan struct{} // holds one when the process has woken up for a poll
 }
 
-// wake tells that the process is awake: a renewal that is soon due is done now,
-// for waking up costs more than either of the two.
+// wake signals that the process is awake: a renewal that is due soon is sent now, because waking up
+// is more expensive than the renewal.
 func (l *lease) wake() {
 	select {
 	case l.wakeC <- struct{}{}:
@@ -70,7 +69,7 @@ func (l *lease) acquire(ctx context.Context) error {
 		if err := l.check(ctx); err != nil {
 			return err
 		}
-		// Who leads is news when it changes, not at every try.
+		// A change of the reason is logged, not every attempt.
 		reason, fault := l.blockedReason(ctx, err)
 		if reason != lastLogged {
 			lastLogged = reason
@@ -92,11 +91,11 @@ func (l *lease) acquire(ctx context.Context) error {
 	}
 }
 
-// errAtCapacity is why a free lease is not taken.
+// errAtCapacity is why a free lease is not acquired.
 var errAtCapacity = errors.New("at capacity: leaving this tenant to an instance with room")
 
-// tryAcquire takes the lease, or leaves it to others for a while if this instance
-// leads its share already.
+// tryAcquire acquires the lease, or leaves it to others for some time if this instance leads its
+// share already.
 func (l *lease) tryAcquire(ctx context.Context) error {
 	if err := checkServer(l.conn); err != nil {
 		return err
@@ -107,8 +106,8 @@ func (l *lease) tryAcquire(ctx context.Context) error {
 	return l.createKey(ctx)
 }
 
-// unclaimed reports whether the lease has been free for so long that nobody with
-// room will take it.
+// unclaimed reports whether the lease has been free for so long that no instance with capacity will
+// acquire it.
 func (l *lease) unclaimed(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -130,21 +129,22 @@ func (l *lease) createKey(ctx context.Context) error {
 	sent := l.now()
 	revision, err := l.kv.Create(ctx, l.key, []byte(l.instance))
 	if errors.Is(err, jetstream.ErrKeyExists) {
-		// What was taken without its answer being heard in time, or lost only for
-		// want of answers, is still this instance's: it need not wait for itself.
+		// The key may still be this instance's: the response to a request came too late, or the
+		// lease was lost only because responses were missing. Then it need not wait.
 		if owner, _ := l.isOwner(ctx); owner {
 			revision, err = l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
 		}
 	}
 	if err = asPermissionError(l.conn, prevErr, err); err != nil {
-		return fmt.Errorf("take the lease: %w", err)
+		return fmt.Errorf("acquire lease: %w", err)
 	}
 	l.revision, l.renewedAt, l.freeSince, l.firstUnacked = revision, sent, time.Time{}, time.Time{}
 	l.onBlocked("")
 	return nil
 }
 
-// bucketMissing is errAway if the lease cannot be taken because its bucket is gone.
+// bucketMissing returns errUnavailable if the lease cannot be acquired because its bucket is
+// missing.
 func (l *lease) bucketMissing(ctx context.Context, err error) error {
 	if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, nats.ErrNoResponders) {
 		return nil
@@ -157,8 +157,8 @@ func (l *lease) bucketMissing(ctx context.Context, err error) error {
 	return nil
 }
 
-// blockedReason says in words why the lease could not be taken, and whether that is
-// a fault; that another instance has it is none.
+// blockedReason returns why the lease could not be acquired, and whether that is a fault; it is
+// none that another instance has the lease.
 func (l *lease) blockedReason(ctx context.Context, err error) (reason string, fault bool) {
 	if errors.Is(err, errAtCapacity) {
 		return err.Error(), false
@@ -177,9 +177,9 @@ func (l *lease) blockedReason(ctx context.Context, err error) (reason string, fa
 // hold renews the lease until ctx ends (nil) or it is lost ([errLeaseLost]).
 func (l *lease) hold(ctx context.Context) error {
 	for {
-		// Counted from the last renewal: what was slow to be had is soon renewed.
-		// That leaves time for two more requests, and is a little more than the
-		// interval between polls, both by default.
+		// The interval counts from the sending of the last renewal, so a slow renewal is followed
+		// soon by the next. That leaves time for two more requests, and is a little longer than the
+		// default interval between polls.
 		next := l.renewedAt.Add(21 * l.ttl / 50).Sub(l.now())
 		select {
 		case <-ctx.Done():
@@ -197,27 +197,27 @@ func (l *lease) hold(ctx context.Context) error {
 		case errors.Is(err, errLeaseLost):
 			return err
 		case !l.now().Before(deadline):
-			return fmt.Errorf("%w: it could not be renewed for %v: %w", errLeaseLost, l.ttl, err)
+			return fmt.Errorf("%w: not renewed for %v: %w", errLeaseLost, l.ttl, err)
 		}
 	}
 }
 
-// renewal is what became of one request to renew the lease.
+// renewal is the result of one request to renew the lease.
 type renewal struct {
 	sent     time.Time
 	revision uint64
 	err      error
 }
 
-// renew asks until the lease ends at deadline: again after a while, since an
-// answer may be lost, and without giving the answers before up, since they may be
-// late. A request that fails ends it, unless others are under way.
+// renew sends requests until one succeeds or the lease ends at deadline: again after some time,
+// since a response may be lost, while earlier requests stay pending, since their responses may be
+// late. A failed request ends it, unless others are pending.
 func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, max(deadline.Sub(l.now()), time.Millisecond))
 	var requests sync.WaitGroup
 	defer requests.Wait()
 	defer cancel()
-	const maxPending = 4 // the lease ends before a fifth
+	const maxPending = 4 // the lease ends before a fifth request
 	renewals := make(chan renewal, maxPending)
 	pending := 0
 	prevErr, lastRevision := l.conn.LastError(), l.revision
@@ -252,14 +252,14 @@ func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 				return l.confirmOwner(ctx)
 			case pending == 0:
 				ticker.Stop()
-				return fmt.Errorf("renew the lease: %w", a.err)
+				return fmt.Errorf("renew lease: %w", a.err)
 			}
 		}
 	}
 }
 
-// confirmOwner finds out who has moved the lease: a request of this instance whose
-// answer was lost or is late, the first one at the earliest, or another instance.
+// confirmOwner finds out who has changed the lease: a request of this instance whose response was
+// lost or is late, sent no earlier than the first unacknowledged one, or another instance.
 func (l *lease) confirmOwner(ctx context.Context) error {
 	owner, err := l.isOwner(ctx)
 	switch {
@@ -272,8 +272,8 @@ func (l *lease) confirmOwner(ctx context.Context) error {
 	return nil
 }
 
-// isOwner finds out whether the key is still this instance's: a renewal whose
-// answer was lost has moved the revision.
+// isOwner reports whether the key is still this instance's: a renewal whose response was lost has
+// changed the revision.
 func (l *lease) isOwner(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -282,7 +282,7 @@ func (l *lease) isOwner(ctx context.Context) (bool, error) {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("look at the lease: %w", err)
+		return false, fmt.Errorf("read lease: %w", err)
 	case string(entry.Value()) != l.instance:
 		return false, nil
 	}
@@ -290,15 +290,15 @@ func (l *lease) isOwner(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// release gives the lease up, so that a standby need not wait for its end. What
-// another instance holds by now is left alone.
+// release deletes the lease, so that a standby need not wait for its end. A lease of another
+// instance is not touched.
 func (l *lease) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		// The last renewal was cut off by the end of the term, after it was
-		// sent, or the lease is another's by now.
+		// The last renewal was cut off by the end of the term after it was sent, or the lease is
+		// another instance's.
 		var owner bool
 		if owner, err = l.isOwner(ctx); owner {
 			err = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))

@@ -24,7 +24,7 @@ const (
 var (
 	// errNoTTL is returned for a bucket of leases without a TTL, or with too short a one.
 	errNoTTL = errors.New("a lease needs a TTL")
-	// errTTLChanged ends a term whose lease was counted by another TTL.
+	// errTTLChanged ends a term whose lease was computed with another TTL.
 	errTTLChanged = errors.New("the TTL of leases has changed")
 )
 
@@ -38,7 +38,7 @@ func leaseTTL(config jetstream.StreamConfig) (time.Duration, error) {
 	case ttl <= 0:
 		return 0, fmt.Errorf("%w: %w: stream %s has no max_age, so the lease of a crashed bridge would never end", ErrStream, errNoTTL, config.Name)
 	case ttl < leaseTTLLeast:
-		return 0, fmt.Errorf("%w: %w: max_age of stream %s is %v, the least is %v", ErrStream, errNoTTL, config.Name, ttl, leaseTTLLeast)
+		return 0, fmt.Errorf("%w: %w: max_age of stream %s is %v, the minimum is %v", ErrStream, errNoTTL, config.Name, ttl, leaseTTLLeast)
 	default:
 		return ttl, nil
 	}

@@ -5,21 +5,21 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// What the tenants of one process read at a time, all together. A server opens
-// 1,000 consumers on a stream, for all processes, and refuses more.
+// Limits for the concurrent reads of the tenants of one process. A server allows 1,000 consumers on
+// a stream, for all processes together.
 const (
 	maxReaders    = 200
 	maxRecoveries = 16
 )
 
-// sharedResources hold the tenants of a process to that. Who has a place as a reader may
-// wait for one to recall, and nobody the other way round.
+// sharedResources enforces the limits for the tenants of a process. A tenant with a slot of readers
+// may wait for one of recoveries, never the reverse.
 type sharedResources struct {
-	readers     *semaphore.Weighted // standbys that read along; who finds no place does without
-	recoveries  *semaphore.Weighted // readings of a tenant's memory
-	publisher   *batchPublisher     // what they write
-	buffers     messageBuffers      // what they write it in
-	bucket      *leaseBucket        // where their leases are
+	readers     *semaphore.Weighted // standbys that tail the stream; one without a slot does not
+	recoveries  *semaphore.Weighted // recoveries of tenants
+	publisher   *batchPublisher     // publishes their batches
+	buffers     messageBuffers      // buffers of their batches
+	bucket      *leaseBucket        // bucket of their leases
 	roleChanged chan struct{}       // holds one when the role of any of them has changed
 }
 
@@ -33,10 +33,10 @@ func newSharedResources(js jetstream.JetStream, c *Config) *sharedResources {
 	}
 }
 
-// notifyRoleChange notes that the role of a tenant has changed.
+// notifyRoleChange signals that the role of a tenant has changed.
 func (l *sharedResources) notifyRoleChange() {
 	select {
 	case l.roleChanged <- struct{}{}:
-	default: // noted already
+	default: // already signalled
 	}
 }
