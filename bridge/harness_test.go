@@ -116,7 +116,7 @@ func (w *testEnv) compareFold(all []storedEvent) {
 	folded := engine.New(engine.Options{})
 	// What only the view still has comes first, as at a start.
 	err := bridge.ReadView(context.WithoutCancel(w.t.Context()), w.js, &bridge.Config{StateBucket: "bpcc_state"}, "acme", testTimeout, func(entry bridge.ViewEntry) error {
-		if ev, err := event.ParseValue("acme", entry.Key, entry.Value); err == nil && entry.Kind != "directory" {
+		if ev := entry.Event; entry.Err == nil && ev.Kind() != "directory" {
 			folded.Recover(&ev)
 		}
 		return nil

@@ -249,7 +249,7 @@ func TestForeignEntryInTheView(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		defer cancel()
 		err := bridge.ReadView(ctx, w.js, w.config(), "", 10*time.Second, func(e bridge.ViewEntry) error {
-			if e.Fault == nil {
+			if e.Err == nil {
 				good[e.Key] = true
 			} else {
 				bad[e.Key] = true
@@ -297,7 +297,7 @@ func TestForeignMessageOnThePage(t *testing.T) {
 	w.waitUntil("the view to take the junk", func() bool {
 		bad := 0
 		err := bridge.ReadView(t.Context(), w.js, w.config(), "", 10*time.Second, func(e bridge.ViewEntry) error {
-			if e.Fault != nil {
+			if e.Err != nil {
 				bad++
 			}
 			return nil

@@ -17,20 +17,19 @@ import (
 
 // ViewEntry is one key of the view.
 type ViewEntry struct {
-	// Tenant is whose it is, Key what stands below it in the bucket, and Kind
-	// the first token of that: agent, service, availability, totals, threshold,
-	// directory or feed. A directory's event is its last change, not the whole.
-	Tenant, Key, Kind string
-	// Value is the event.
+	// Tenant is the tenant of the key, Key what stands below the tenant.
+	Tenant, Key string
+	// Value is the event as stored, Event the same decoded. A directory's event is
+	// its last change, not the whole.
 	Value []byte
-	// Fault tells that the value is no event of the bridge, or none of this key,
-	// and why; nil if it is. Where the key itself is none, Tenant and Key are as
-	// they stand there.
-	Fault error
+	Event event.Event
+	// Err is why the value is not the key's event; Event is then not to be used.
+	// Where the key itself is foreign, Tenant and Key are as they stand there.
+	Err error
 }
 
-// ReadView hands every key of the view to visit, ordered by tenant and key, also
-// those that hold no event of the bridge; only is the tenant to read, "" for all.
+// ReadView hands every key of the view to handle, ordered by tenant and key, also
+// those that hold a foreign message; onlyTenant is the tenant to read, "" for all.
 // It returns [context.DeadlineExceeded] when the server sends nothing for the timeout.
 func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant string, timeout time.Duration, handle func(ViewEntry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -72,17 +71,17 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 			break
 		}
 		token, key, _ := strings.Cut(entry.Key(), ".")
+		var e event.Event
 		tenant, err := event.ParseToken(token)
 		if err != nil {
 			tenant, err = token, fmt.Errorf("%w: its key: %w", event.ErrForeign, err)
 		} else {
-			_, err = event.ParseValue(tenant, key, entry.Value())
+			e, err = event.ParseValue(tenant, key, entry.Value())
 		}
 		if err != nil {
 			err = errors.New(event.Truncate(err.Error(), 200)) // it may hold what anybody wrote
 		}
-		kind, _, _ := strings.Cut(key, ".")
-		all = append(all, ViewEntry{tenant, key, kind, entry.Value(), err})
+		all = append(all, ViewEntry{tenant, key, entry.Value(), e, err})
 	}
 	slices.SortFunc(all, func(a, b ViewEntry) int { return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key)) })
 	for _, e := range all {

@@ -189,7 +189,7 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 		"state":                  {[]string{"state"}, nil, exitOK, append(rows, `\x9b`, "RAISED")},
 		"state of all":           {[]string{"state", "--all"}, nil, exitOK, []string{title, turned}},
 		"state of another":       {[]string{"state", "--tenant", allHostile}, nil, exitFailed, []string{title, turned}},
-		"replay for people":      {[]string{"replay", "--human"}, nil, exitOK, []string{"no event of the bridge", "raised rule", title, turned, ", added \\"}},
+		"replay for people":      {[]string{"replay", "--human"}, nil, exitOK, []string{"not an event of the bridge", "raised rule", title, turned, ", added \\"}},
 		"replay of nothing":      {[]string{"replay", "--subject", "a." + allHostile}, nil, exitFailed, []string{"invalid subject"}},
 		"replay under something": {[]string{"replay", "--into", "a." + allHostile}, nil, exitUsage, []string{title}},
 		"verify":                 {[]string{"verify"}, nil, exitFailed, []string{title, turned, `\x9b`, "UNSOUND"}},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/internal/hostile"
 )
 
@@ -19,18 +20,18 @@ func TestHostileEvents(t *testing.T) {
 	t.Parallel()
 	c := &bridge.Config{CheckpointInterval: 30 * time.Second}
 	types, n := map[string]bool{}, 0
-	for _, event := range goldenDay(t) {
+	for _, body := range goldenDay(t) {
 		var e struct{ Type string }
-		if err := json.Unmarshal([]byte(event), &e); err != nil {
+		if err := json.Unmarshal([]byte(body), &e); err != nil {
 			t.Fatal(err)
 		}
 		if types[e.Type] {
 			continue
 		}
 		types[e.Type] = true
-		for change := range hostile.Changes([]byte(event)) {
+		for change := range hostile.Changes([]byte(body)) {
 			n++
-			showAll(t, e.Type, change.String(), change.Apply([]byte(event)), c)
+			showAll(t, e.Type+" "+change.String(), change.Apply([]byte(body)), c)
 		}
 	}
 	if len(types) < 15 {
@@ -40,9 +41,8 @@ func TestHostileEvents(t *testing.T) {
 }
 
 // showAll prints an event in all ways that there are.
-func showAll(t *testing.T, typ, change string, body []byte, c *bridge.Config) {
+func showAll(t *testing.T, what string, body []byte, c *bridge.Config) {
 	t.Helper()
-	what, kind := typ+" "+change, strings.Split(typ, ".")[1]
 	defer func() {
 		if p := recover(); p != nil {
 			t.Errorf("%s: panic: %v\n%s", what, p, debug.Stack())
@@ -54,9 +54,11 @@ func showAll(t *testing.T, typ, change string, body []byte, c *bridge.Config) {
 	}
 	p := &program{out: newConsole(io.Discard, nil), err: newConsole(io.Discard, nil), data: io.Discard}
 	pic := &viewSnapshot{At: time.Now()}
-	for _, kind := range []string{kind, "availability"} {
-		// Of an entry that cannot be read the picture says so.
-		_ = pic.addEntry(bridge.ViewEntry{Tenant: "acme", Key: kind + ".x", Kind: kind, Value: body}, c)
+	// As ReadView does, and also where the id or the key is wrong.
+	if v, err := event.ReadEnvelope(body); err == nil {
+		if e, _ := v.Event(); e.Data != nil {
+			_ = pic.addEntry(bridge.ViewEntry{Tenant: "acme", Key: e.ViewKey(), Value: body, Event: e}, c)
+		}
 	}
 	if err := p.writeView(pic, true); err != nil {
 		t.Errorf("%s: %v", what, err)

@@ -1,14 +1,17 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/diff"
 )
 
-// renderer writes events as lines for people. First pictures are counted, not
+// renderer writes events as lines for people. First snapshots are counted, not
 // listed, and checkpoints show only as the end of such a count.
 type renderer struct {
 	c *console
@@ -16,109 +19,34 @@ type renderer struct {
 	observed map[string]int // by kind, since the last checkpoint
 }
 
-// decodedEvent is what a line needs of an event.
-type decodedEvent struct {
-	Type string    `json:"type"`
-	Time time.Time `json:"time"`
-	Data eventData `json:"data"`
-}
-
-type eventData struct {
-	Agent struct {
-		ID   string `json:"id"`
-		Name string `json:"name"`
-		Team string `json:"team"`
-	} `json:"agent"`
-	From      agentState        `json:"from"`
-	To        agentState        `json:"to"`
-	Reentered bool              `json:"reentered"`
-	Service   string            `json:"service"`
-	App       string            `json:"app"`
-	Changed   []string          `json:"changed"`
-	Before    map[string]string `json:"before"`
-	After     map[string]string `json:"after"`
-	Available *bool             `json:"available"`
-	Previous  *bool             `json:"previous"`
-	Rule      string            `json:"rule"`
-	Entity    struct {
-		ID string `json:"id"`
-	} `json:"entity"`
-	Revision  uint64  `json:"revision"`
-	Stat      string  `json:"stat"`
-	Value     string  `json:"value"`
-	Op        string  `json:"op"`
-	Limit     float64 `json:"limit"`
-	Severity  string  `json:"severity"`
-	ClearedBy string  `json:"cleared_by"`
-	Cause     string  `json:"cause"`
-	Error     string  `json:"error"`
-	Instance  string  `json:"instance"`
-	Kind      string  `json:"kind"`
-	Baseline  bool    `json:"baseline"`
-	Added     []ref   `json:"added"`
-	Removed   []ref   `json:"removed"`
-	Renamed   []struct {
-		From string `json:"from"`
-		To   string `json:"to"`
-	} `json:"renamed"`
-	Message struct {
-		LoginID string `json:"login_id"`
-		Content string `json:"content"`
-	} `json:"message"`
-}
-
-type ref struct {
-	Name string `json:"name"`
-}
-
-// directoryText says what changed in one, or how many it lists.
-func (d *eventData) directoryText() string {
-	if d.Baseline {
-		return fmt.Sprintf("lists %d", len(d.Added))
-	}
-	var parts []string
-	for _, n := range d.Added {
-		parts = append(parts, "added "+n.Name)
-	}
-	for _, n := range d.Removed {
-		parts = append(parts, "removed "+n.Name)
-	}
-	for _, n := range d.Renamed {
-		parts = append(parts, n.From+" renamed "+n.To)
-	}
-	return strings.Join(parts, ", ")
-}
-
-type agentState struct {
-	State     string `json:"state"`
-	NextState string `json:"next_state"`
-	Reason    string `json:"reason"`
-}
-
-// event writes one event's line. What is no event has one too: whoever may publish
+// event writes one event's line. A foreign message has one too: whoever may publish
 // to the stream can put anything there, and nothing is ever deleted from it.
 func (r *renderer) event(body []byte) error {
-	var e decodedEvent
-	err := json.Unmarshal(body, &e)
-	if err == nil && e.Type == "" {
-		err = errors.New("it has no type")
-	}
+	v, err := event.ReadEnvelope(body)
 	if err != nil {
-		return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), "no event of the bridge: "+err.Error(), colourRed)
+		return r.foreign(body, err)
 	}
-	kind, verb, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(e.Type, "bpcc."), ".v1"), ".")
-	if verb == "checkpoint" {
+	e, err := v.Event()
+	// The line shows no id, so that a wrong one is left to bridge verify.
+	if err != nil && !errors.Is(err, event.ErrID) {
+		return r.foreign(body, err)
+	}
+	switch e.Verb() {
+	case "checkpoint":
 		return r.summary(e.Time)
-	}
-	if verb == "observed" {
+	case "observed":
 		if r.observed == nil {
 			r.observed = map[string]int{}
 		}
-		r.observed[kind]++
+		r.observed[e.Kind()]++
 		return nil
 	}
-	who, what := e.describe(kind, verb)
-	return r.line(e.Time, kind, who, what, colourOf(kind, verb, &e))
+	who, what := describe(&e)
+	return r.line(e.Time, e.Kind(), who, what, colourOf(&e))
+}
+
+func (r *renderer) foreign(body []byte, err error) error {
+	return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), err.Error(), colourRed)
 }
 
 // summary tells how much was seen for the first time.
@@ -150,55 +78,86 @@ func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
 	return r.c.printf("%s  %-12s  %s  %s\n", r.c.paint(colourFaint, clock), kind, padRight(visible(who), 22), r.c.paint(colour, what))
 }
 
-func (e *decodedEvent) describe(kind, verb string) (who, what string) {
-	d := &e.Data
-	switch {
-	case kind == "feed" && d.Cause != "":
-		return verb, strings.TrimSuffix(d.Cause+": "+d.Error, ": ")
-	case kind == "feed":
-		return verb, d.Instance
-	case kind == "directory":
-		return d.Kind, d.directoryText()
-	case kind == "chat":
+// describe says whom an event is about and what happened.
+func describe(e *event.Event) (who, what string) {
+	switch d := e.Data.(type) {
+	case *event.FeedData:
+		if d.Cause != "" {
+			return e.Verb(), strings.TrimSuffix(d.Cause+": "+d.Error, ": ")
+		}
+		return e.Verb(), d.Instance
+	case *event.ResumedData:
+		return e.Verb(), cmp.Or(d.Cause, d.Instance)
+	case *event.DirectoryData:
+		return d.Kind, directoryText(d)
+	case *event.ChatData:
 		return d.Message.LoginID, d.Message.Content
-	case verb == "state_changed" && d.Reentered:
-		return e.entityName(kind), fmt.Sprintf("left %v and came back", d.To)
-	case verb == "appeared" && kind == "agent":
-		return e.entityName(kind), fmt.Sprintf("appeared, %v", d.To)
-	case kind == "threshold":
-		what = fmt.Sprintf("%s %s: %s is %s", verb, d.Rule, d.Stat, d.Value)
-		if d.Value == "" {
-			what = fmt.Sprintf("%s %s (%s)", verb, d.Rule, d.ClearedBy)
+	case *event.ThresholdData:
+		what = fmt.Sprintf("%s %s (%s)", e.Verb(), d.Rule, d.ClearedBy)
+		if value := thresholdValue(d); value != "" {
+			what = fmt.Sprintf("%s %s: %s is %s", e.Verb(), d.Rule, d.Stat, value)
 		}
 		return d.Entity.ID, what
-	case kind == "availability":
+	case *event.AvailabilityChangedData:
 		return d.Service, fmt.Sprintf("available: %s → %s", yesNo(d.Previous), yesNo(d.Available))
-	case verb == "state_changed":
-		return e.entityName(kind), fmt.Sprintf("%v → %v", d.From, d.To)
-	case verb == "stats_changed":
-		var parts []string
-		for _, stat := range d.Changed {
-			parts = append(parts, fmt.Sprintf("%s %s→%s", stat, displayText(d.Before[stat]), displayText(d.After[stat])))
-		}
-		return e.entityName(kind), strings.Join(parts, ", ")
+	case *event.AgentData:
+		return cmp.Or(d.Agent.Name, d.Agent.ID), agentText(e, d)
+	case *event.ServiceData:
+		return d.Service, statsText(e, d.Changed, d.Before, d.After)
+	case *event.TotalsData:
+		return d.App, statsText(e, d.Changed, d.Before, d.After)
 	}
-	return e.entityName(kind), verb
+	return "", e.Verb()
 }
 
-func (e *decodedEvent) entityName(kind string) string {
-	switch kind {
-	case "agent":
-		if e.Data.Agent.Name != "" {
-			return e.Data.Agent.Name
-		}
-		return e.Data.Agent.ID
-	case "totals":
-		return e.Data.App
+func agentText(e *event.Event, d *event.AgentData) string {
+	switch {
+	case e.Verb() == "state_changed" && d.Reentered:
+		return fmt.Sprintf("left %s and came back", stateText(d.To))
+	case e.Verb() == "state_changed":
+		return fmt.Sprintf("%s → %s", stateText(d.From), stateText(d.To))
+	case e.Verb() == "appeared":
+		return "appeared, " + stateText(d.To)
 	}
-	return e.Data.Service
+	return statsText(e, d.Changed, d.Before, d.After)
 }
 
-func (s agentState) String() string {
+// statsText lists the changes of statistics; other events are their verb.
+func statsText(e *event.Event, changed []string, before, after diff.Image) string {
+	if e.Verb() != "stats_changed" {
+		return e.Verb()
+	}
+	var parts []string
+	for _, stat := range changed {
+		parts = append(parts, fmt.Sprintf("%s %s→%s", stat, displayText(before.Text(stat)), displayText(after.Text(stat))))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// directoryText lists the changes of a directory; of a baseline it is how many
+// entries it lists.
+func directoryText(d *event.DirectoryData) string {
+	if d.Baseline {
+		return fmt.Sprintf("lists %d", len(d.Added))
+	}
+	var parts []string
+	for _, n := range d.Added {
+		parts = append(parts, "added "+n.Name)
+	}
+	for _, n := range d.Removed {
+		parts = append(parts, "removed "+n.Name)
+	}
+	for _, n := range d.Renamed {
+		parts = append(parts, n.From+" renamed "+n.To)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// stateText writes an agent's state; nil is "".
+func stateText(s *event.AgentState) string {
+	if s == nil {
+		return ""
+	}
 	out := s.State
 	if s.Reason != "" {
 		out += " (" + s.Reason + ")"
@@ -207,6 +166,14 @@ func (s agentState) String() string {
 		out += ", then " + s.NextState
 	}
 	return out
+}
+
+// thresholdValue is the value of an event about a threshold, "" where it has none.
+func thresholdValue(d *event.ThresholdData) string {
+	if d.Value == nil {
+		return ""
+	}
+	return *d.Value
 }
 
 func displayText(s string) string {
@@ -226,20 +193,21 @@ func yesNo(b *bool) string {
 	return "no"
 }
 
-func colourOf(kind, verb string, e *decodedEvent) string {
-	switch {
-	case verb == "interrupted", verb == "raised":
-		return colourRed
-	case verb == "resumed", verb == "cleared":
-		return colourGreen
-	case kind == "availability":
-		if e.Data.Available != nil && *e.Data.Available {
+func colourOf(e *event.Event) string {
+	if d, ok := e.Data.(*event.AvailabilityChangedData); ok {
+		if d.Available != nil && *d.Available {
 			return colourGreen
 		}
 		return colourRed
-	case verb == "state_changed":
+	}
+	switch e.Verb() {
+	case "interrupted", "raised":
+		return colourRed
+	case "resumed", "cleared":
+		return colourGreen
+	case "state_changed":
 		return colourYellow
-	case verb == "stats_changed":
+	case "stats_changed":
 		return colourFaint
 	}
 	return colourCyan

@@ -119,20 +119,18 @@ func (r *replayer) setSpeed(text string) error {
 	return nil
 }
 
-// wanted reports whether a message is of a type that is asked for. What is no event
-// is of none; `bridge verify` complains of it.
+// wanted reports whether a message is of a type that is asked for. A foreign message
+// has none of them; bridge verify reports it.
 func (r *replayer) wanted(m message) bool {
 	if len(r.types) == 0 {
 		return true
 	}
-	var e struct {
-		Type string `json:"type"`
-	}
-	if json.Unmarshal(m.body, &e) != nil {
+	v, err := event.ReadEnvelope(m.body)
+	if err != nil {
 		return false
 	}
-	name := strings.TrimSuffix(strings.TrimPrefix(e.Type, "bpcc."), ".v1")
-	return slices.ContainsFunc(r.types, func(glob string) bool {
+	name, ok := v.Name()
+	return ok && slices.ContainsFunc(r.types, func(glob string) bool {
 		match, err := path.Match(glob, name)
 		return err == nil && match
 	})

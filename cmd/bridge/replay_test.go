@@ -136,7 +136,7 @@ func TestReplayOverForeignMessages(t *testing.T) {
 		t.Errorf("by type: status %d\n%s", r.status, r.stderr)
 	}
 	r := runCommand(t, t.Context(), env, "replay", "--human", "--subject", "bpcc.v1.acme.hello")
-	if r.status != exitOK || strings.Count(r.stdout, "no event of the bridge") != len(foreign) {
+	if r.status != exitOK || strings.Count(r.stdout, "not an event of the bridge") != len(foreign) {
 		t.Errorf("for people: status %d\n%s%s", r.status, r.stdout, r.stderr)
 	}
 	for _, args := range [][]string{{"replay"}, {"replay", "--with-meta"}} {

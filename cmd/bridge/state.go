@@ -9,13 +9,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/event"
 )
 
 func (p *program) state(ctx context.Context, args []string) error {
 	f := p.flags("state")
-	tenant := f.String("tenant", "", "show this tenant alone; default all")
-	all := f.Bool("all", false, "list agents that are logged out, too")
-	asJSON := f.Bool("json", false, "print the whole picture as JSON")
+	tenant := f.String("tenant", "", "show only this tenant; default all")
+	all := f.Bool("all", false, "list agents that are logged out too")
+	asJSON := f.Bool("json", false, "print the snapshot as JSON")
 	timeout := timeoutFlag(f)
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
@@ -30,7 +31,7 @@ func (p *program) state(ctx context.Context, args []string) error {
 		return unfinished(sessionCtx, err)
 	}
 	for _, s := range view.Unreadable {
-		p.err.printf("left out, since it cannot be read: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Fault)
+		p.err.printf("skipped, unreadable: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Error)
 	}
 	if *asJSON {
 		e := json.NewEncoder(p.data)
@@ -44,10 +45,10 @@ func (p *program) state(ctx context.Context, args []string) error {
 // viewSnapshot is what the view holds.
 type viewSnapshot struct {
 	At time.Time `json:"at"`
-	// Behind is how many messages of the stream the view has not yet taken.
-	Behind  uint64        `json:"view_behind"`
+	// Lag counts the messages of the stream that the view does not hold yet.
+	Lag     uint64        `json:"view_lag_events"`
 	Tenants []*tenantView `json:"tenants"`
-	// Unreadable are the entries that are no events of the bridge.
+	// Unreadable are the entries that are foreign messages.
 	Unreadable []unreadableKey `json:"unreadable,omitempty"`
 }
 
@@ -55,7 +56,7 @@ type viewSnapshot struct {
 type unreadableKey struct {
 	Tenant string `json:"tenant"`
 	Key    string `json:"key"`
-	Fault  string `json:"fault"`
+	Error  string `json:"error"`
 }
 
 // tenantView is what the view holds of one tenant.
@@ -69,11 +70,11 @@ type tenantView struct {
 	Thresholds   []viewEntry `json:"thresholds_raised"`
 }
 
-// feedState tells how far a picture is to be trusted.
+// feedState is how far a snapshot can be trusted.
 type feedState struct {
 	Status        string     `json:"status"`
 	ObservedUntil *time.Time `json:"observed_until"`
-	// Fresh tells that the feed is live and not older than a healthy one is.
+	// Fresh reports that the feed is live and not older than a healthy one is.
 	Fresh      bool    `json:"fresh"`
 	AgeSeconds float64 `json:"age_seconds"`
 	Epoch      uint64  `json:"epoch"`
@@ -81,21 +82,21 @@ type feedState struct {
 	Instance   string  `json:"instance"`
 }
 
-// viewEntry is the last word of the view on one key.
+// viewEntry is the last event of one key.
 type viewEntry struct {
 	ID       string          `json:"id"`
 	Revision uint64          `json:"revision"`
 	Time     time.Time       `json:"time"`
 	Data     json.RawMessage `json:"data"`
 
-	event decodedEvent
+	event event.Event
 }
 
 // readView reads the view.
 func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, only string, timeout time.Duration) (*viewSnapshot, error) {
 	view := &viewSnapshot{Tenants: []*tenantView{}}
 	err := retry(ctx, js.Conn(), timeout, func(ctx context.Context) (err error) {
-		view.Behind, err = bridge.ViewBehind(ctx, js, c)
+		view.Lag, err = bridge.ViewBehind(ctx, js, c)
 		return err
 	})
 	if err != nil {
@@ -103,12 +104,12 @@ func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, onl
 	}
 	view.At = time.Now().UTC()
 	err = bridge.ReadView(ctx, js, c, only, timeout, func(e bridge.ViewEntry) error {
-		fault := e.Fault
-		if fault == nil {
-			fault = view.addEntry(e, c)
+		err := e.Err
+		if err == nil {
+			err = view.addEntry(e, c)
 		}
-		if fault != nil {
-			view.Unreadable = append(view.Unreadable, unreadableKey{e.Tenant, e.Key, fault.Error()})
+		if err != nil {
+			view.Unreadable = append(view.Unreadable, unreadableKey{e.Tenant, e.Key, err.Error()})
 		}
 		return nil
 	})
@@ -124,17 +125,9 @@ func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, onl
 	return view, nil
 }
 
-// addEntry takes an entry into the picture, or leaves it out if it cannot be read.
+// addEntry adds an entry of the view to its tenant's.
 func (view *viewSnapshot) addEntry(e bridge.ViewEntry, c *bridge.Config) error {
-	var s struct {
-		Time time.Time
-		Data json.RawMessage
-	}
-	var t decodedEvent
-	err := json.Unmarshal(e.Value, &s)
-	if err == nil {
-		err = json.Unmarshal(e.Value, &t)
-	}
+	v, err := event.ReadEnvelope(e.Value) // for the data as it is stored
 	if err != nil {
 		return err
 	}
@@ -143,42 +136,48 @@ func (view *viewSnapshot) addEntry(e bridge.ViewEntry, c *bridge.Config) error {
 			Totals: []viewEntry{}, Availability: []viewEntry{}, Thresholds: []viewEntry{}})
 	}
 	p := view.Tenants[len(view.Tenants)-1]
-	x := viewEntry{Time: s.Time, Data: s.Data, event: t, Revision: t.Data.Revision}
-	switch e.Kind {
-	case "agent":
-		x.ID = t.Data.Agent.ID
+	x := viewEntry{Time: v.Time, Data: v.Data, event: e.Event}
+	if d := e.Event.EntityBase(); d != nil {
+		x.Revision = d.Revision
+	}
+	switch d := e.Event.Data.(type) {
+	case *event.AgentData:
+		x.ID = d.Agent.ID
 		p.Agents = append(p.Agents, x)
-	case "service":
-		x.ID = t.Data.Service
+	case *event.ServiceData:
+		x.ID = d.Service
 		p.Services = append(p.Services, x)
-	case "availability":
-		x.ID = t.Data.Service
+	case *event.AvailabilityObservedData:
+		x.ID = d.Service
 		p.Availability = append(p.Availability, x)
-	case "totals":
-		x.ID = t.Data.App
+	case *event.AvailabilityChangedData:
+		x.ID = d.Service
+		p.Availability = append(p.Availability, x)
+	case *event.TotalsData:
+		x.ID = d.App
 		p.Totals = append(p.Totals, x)
-	case "threshold":
-		x.ID = t.Data.Rule + "/" + t.Data.Entity.ID
-		if t.Type == "bpcc.threshold.raised.v1" {
+	case *event.ThresholdData:
+		x.ID = d.Rule + "/" + d.Entity.ID
+		if e.Event.Name == event.ThresholdRaised {
 			p.Thresholds = append(p.Thresholds, x)
 		}
-	case "feed":
-		return p.readFeed(s.Data, view.At, c)
+	case *event.CheckpointData:
+		p.setFeed(d, view.At, c.CheckpointInterval)
+	case *event.DirectoryData: // the view has only its last change
 	}
-	return nil // the view has only the last change of a directory
+	return nil
 }
 
-// readFeed reads the checkpoint. A healthy feed shows one at least every interval.
-func (p *tenantView) readFeed(data json.RawMessage, now time.Time, c *bridge.Config) error {
-	if err := json.Unmarshal(data, &p.Feed); err != nil {
-		return err
-	}
-	if p.Feed.ObservedUntil == nil {
-		return nil
+// setFeed takes the state of the feed from the last checkpoint. A healthy feed
+// has one at least every interval.
+func (p *tenantView) setFeed(d *event.CheckpointData, now time.Time, interval time.Duration) {
+	p.Feed = feedState{Status: d.Status, Epoch: d.Epoch, Poll: d.Poll, Instance: d.Instance}
+	if d.ObservedUntil.IsZero() {
+		return
 	}
 	const slack = 5 * time.Second // for the poll and the commit
-	age := now.Sub(*p.Feed.ObservedUntil)
+	age := now.Sub(d.ObservedUntil.Time)
+	p.Feed.ObservedUntil = &d.ObservedUntil.Time
 	p.Feed.AgeSeconds = age.Round(time.Millisecond).Seconds()
-	p.Feed.Fresh = p.Feed.Status == "live" && age <= c.CheckpointInterval+slack
-	return nil
+	p.Feed.Fresh = d.Status == event.StatusLive && age <= interval+slack
 }

@@ -6,14 +6,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/diff"
 )
 
 // writeView writes the picture for people.
 func (p *program) writeView(view *viewSnapshot, all bool) error {
 	c := p.out
-	if view.Behind > 0 {
+	if view.Lag > 0 {
 		c.printf("%s the view is %d message(s) behind the stream: what follows is not the present\n\n",
-			c.paint(colourRed, "BEHIND"), view.Behind)
+			c.paint(colourRed, "BEHIND"), view.Lag)
 	}
 	for i, t := range view.Tenants {
 		if i > 0 {
@@ -55,12 +58,15 @@ func (p *tenantView) writeThresholds(c *console, now time.Time) {
 	}
 	t := table{head: []string{"RAISED", "SEVERITY", "ON", "VALUE", "LIMIT", "FOR"}}
 	for _, x := range p.Thresholds {
-		d := &x.event.Data
+		d, ok := x.event.Data.(*event.ThresholdData)
+		if !ok {
+			continue
+		}
 		colour := colourYellow
 		if d.Severity == "critical" {
 			colour = colourRed
 		}
-		t.add(colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+displayText(d.Value), fmt.Sprintf("%s %v", d.Op, d.Limit), humanDuration(now.Sub(x.Time)))
+		t.add(colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+displayText(thresholdValue(d)), fmt.Sprintf("%s %v", d.Op, d.Limit), humanDuration(now.Sub(x.Time)))
 	}
 	t.write(c)
 }
@@ -79,7 +85,7 @@ const maxColumns = 6
 func columnsOf(list []viewEntry) (stats, headings []string) {
 	has := map[string]bool{}
 	for _, x := range list {
-		for name := range x.event.Data.After {
+		for name := range x.image().All() {
 			has[name] = true
 		}
 	}
@@ -103,7 +109,7 @@ func (p *tenantView) writeServices(c *console) {
 	available := map[string]*bool{}
 	known := map[string]bool{}
 	for _, x := range p.Availability {
-		available[x.ID], known[x.ID] = x.event.Data.Available, true
+		available[x.ID], known[x.ID] = x.available(), true
 	}
 	rows := slices.Clone(p.Services)
 	for _, x := range p.Availability { // services that no grid shows
@@ -137,10 +143,34 @@ func (p *tenantView) writeServices(c *console) {
 	}
 }
 
+// image is the last image of an entity that has one.
+func (x *viewEntry) image() diff.Image {
+	switch d := x.event.Data.(type) {
+	case *event.AgentData:
+		return d.After
+	case *event.ServiceData:
+		return d.After
+	case *event.TotalsData:
+		return d.After
+	}
+	return diff.Image{}
+}
+
+// available is the availability that the entry holds; nil is unknown.
+func (x *viewEntry) available() *bool {
+	switch d := x.event.Data.(type) {
+	case *event.AvailabilityObservedData:
+		return d.Available
+	case *event.AvailabilityChangedData:
+		return d.Available
+	}
+	return nil
+}
+
 func (x *viewEntry) statTexts(stats []string) []string {
 	var out []string
 	for _, s := range stats {
-		out = append(out, displayText(x.event.Data.After[s]))
+		out = append(out, displayText(x.image().Text(s)))
 	}
 	return out
 }
@@ -148,20 +178,35 @@ func (x *viewEntry) statTexts(stats []string) []string {
 // stateOrder orders states for people: those who work first.
 var stateOrder = []string{"ready", "busy", "after_call_work", "not_ready"}
 
+// agentRow is what the table shows of an agent.
+type agentRow struct {
+	viewEntry
+	ref   event.AgentRef
+	state event.AgentState
+	since string // for how long the agent has been in the state
+}
+
 func (p *tenantView) writeAgents(c *console, now time.Time, all bool) {
 	count := map[string]int{}
 	t := table{head: []string{"AGENT", "NAME", "STATE", "FOR", "TEAM"}}
-	rows := slices.SortedStableFunc(slices.Values(p.Agents), func(a, b viewEntry) int {
-		return cmp.Or(stateRank(a.event.agentState())-stateRank(b.event.agentState()), cmp.Compare(a.event.agentState(), b.event.agentState()), cmp.Compare(a.ID, b.ID))
+	reader := event.NewAgentReader()
+	var rows []agentRow
+	for _, x := range p.Agents {
+		if d, ok := x.event.Data.(*event.AgentData); ok {
+			rows = append(rows, agentRow{x, d.Agent, reader.State(d.After), x.inState(now)})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b agentRow) int {
+		return cmp.Or(stateRank(a.state.State)-stateRank(b.state.State), cmp.Compare(a.state.State, b.state.State), cmp.Compare(a.ID, b.ID))
 	})
 	for _, x := range rows {
-		state, d := x.event.agentState(), &x.event.Data
+		state := x.state.State
 		count[state]++
-		if state == "logged_out" && !all {
+		if state == event.LoggedOut && !all {
 			continue
 		}
-		colour := map[string]string{"ready": colourGreen, "not_ready": colourYellow, "logged_out": colourFaint}[state]
-		t.add(colour, x.ID, d.Agent.Name, x.event.agentStateText(), x.inState(now), d.Agent.Team)
+		colour := map[string]string{"ready": colourGreen, "not_ready": colourYellow, event.LoggedOut: colourFaint}[state]
+		t.add(colour, x.ID, x.ref.Name, stateText(&x.state), x.since, x.ref.Team)
 	}
 	var parts []string
 	for _, state := range slices.SortedFunc(slices.Values(sortedKeys(count)), func(a, b string) int { return stateRank(a) - stateRank(b) }) {
@@ -174,7 +219,7 @@ func (p *tenantView) writeAgents(c *console, now time.Time, all bool) {
 }
 
 func stateRank(state string) int {
-	if state == "logged_out" {
+	if state == event.LoggedOut {
 		return len(stateOrder) + 1
 	}
 	if i := slices.Index(stateOrder, state); i >= 0 {
@@ -183,25 +228,11 @@ func stateRank(state string) int {
 	return len(stateOrder)
 }
 
-// agentState is an agent's present state as the stream tells it.
-func (e *decodedEvent) agentState() string {
-	state, known := e.Data.After["acd_state"]
-	if known && (state == "" || state == "0") {
-		return "logged_out"
-	}
-	return state
-}
-
-func (e *decodedEvent) agentStateText() string {
-	s := agentState{e.agentState(), e.Data.After["acd_next_state"], e.Data.After["reason"]}
-	return s.String()
-}
-
-// inState is how long an agent has been in its state: the clock of its last image,
-// which went on since.
+// inState is how long an agent has been in its state: the duration in its last
+// image, and the time since.
 func (x *viewEntry) inState(now time.Time) string {
-	d, err := time.ParseDuration(x.event.Data.After["state_duration"] + "s")
-	if err != nil {
+	d, known := event.Seconds(x.image().Text(event.StateDuration))
+	if !known {
 		return "–"
 	}
 	return humanDuration(d + now.Sub(x.Time))
