@@ -1,6 +1,6 @@
 // The examples, as their README says to run them, and what they promise: the
 // router refuses what is stale, the service does its work once over crashes, the
-// auditor finds a good history whole and a tampered one not.
+// auditor finds a good history complete and a tampered one not.
 //
 //	node .ci/examples.mjs
 
@@ -72,7 +72,7 @@ async function move(state) {
 async function walk(n) {
   for (let i = 0; i < n; i++) await move(i % 2 ? "ready" : "busy");
 }
-/** Wait until both routers have said something since they were last asked. */
+/** Wait until both routers print something new. */
 async function routers(programs, what) {
   for (const program of programs) {
     await program.ready(what, () => {
@@ -95,9 +95,9 @@ async function main() {
 
   // A limit of seconds, as the watermark here comes twice a second.
   const running = languages.map((l) => example(l, "router", ["--tenant", tenant, "--limit", l === "go" ? "3s" : "3"]));
-  await routers(running, /ROUTE +Voice Inbound +somebody is available/);
+  await routers(running, /ROUTE +Voice Inbound +an agent is available/);
   await put("availability", service, { available: false });
-  await routers(running, /HOLD +Voice Inbound +nobody is available/);
+  await routers(running, /HOLD +Voice Inbound +no agent is available/);
   await put("availability", service, { available: true });
   await routers(running, /ROUTE/);
   await program.stop("SIGKILL");
@@ -142,12 +142,12 @@ async function main() {
       const end = await auditor.ended;
       expect(`status ${code} of the auditor in ${l} ${args[0]}`, end.code === code && look.test(auditor.stdout), auditor.tail());
     };
-    await audit(["--out", out], 0, /whole/);
+    await audit(["--out", out], 0, /^complete:/m);
     expect(`the copy of the auditor in ${l} is byte for byte the stream`, readFileSync(out, "utf8") === stored);
-    await audit(["--in", out], 0, /whole/);
-    await audit(["--in", tampered], 1, /AMISS/);
+    await audit(["--in", out], 0, /^complete:/m);
+    await audit(["--in", tampered], 1, /FAULT/);
   }
-  ok(`both auditors: ${reader.stored.length} events whole, and not whole with one event less`);
+  ok(`both auditors: ${reader.stored.length} events complete, and not complete with one event less`);
 
   // The commands of the README, with an end and with this server.
   program = startBridge();
@@ -162,7 +162,7 @@ async function main() {
       .replace(/^npm run (router|service).*$/gm, "$& --for 1")
       .replaceAll(/(state-changes|events)\.ndjson/g, path.join(scratch, "$&"));
     const said = run("bash", ["-euo", "pipefail", "-c", script], { env: { ...process.env, NATS_URL: nats.url } });
-    expect("they say what they should", /ROUTE/.test(said) && /changes are in .* now/.test(said) && said.match(/whole/g)?.length === 2, said);
+    expect("they say what they should", /ROUTE/.test(said) && /changes are in .* now/.test(said) && said.match(/^complete:/gm)?.length === 2, said);
   }
   ok("the README's commands");
   await program.stop("SIGTERM");

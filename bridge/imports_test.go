@@ -22,6 +22,10 @@ func TestImports(t *testing.T) {
 		"diff":          "",
 		"bpcc":          "",
 		"schemas":       "",
+
+		"examples/router":  "bridge/event diff schemas",
+		"examples/service": "bridge/event diff schemas",
+		"examples/auditor": "bridge/event diff schemas",
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+pkg).Output()
 		if err != nil {

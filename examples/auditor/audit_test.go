@@ -76,15 +76,15 @@ func TestEveryManipulationIsFound(t *testing.T) {
 		tamper func([][]byte) [][]byte
 		want   string
 	}{
-		"an event is lost": {func(e [][]byte) [][]byte {
+		"an event is missing": {func(e [][]byte) [][]byte {
 			i := find(e, "agent.state_changed", 1)
 			return slices.Delete(e, i, i+1)
-		}, "missing or doubled"},
-		"an event is doubled": {func(e [][]byte) [][]byte {
+		}, "missing or duplicate"},
+		"an event is duplicate": {func(e [][]byte) [][]byte {
 			i := find(e, "agent.state_changed", 1)
 			return slices.Insert(e, i, e[i])
-		}, "missing or doubled"},
-		"a poll is lost": {func(e [][]byte) [][]byte {
+		}, "missing or duplicate"},
+		"a poll is missing": {func(e [][]byte) [][]byte {
 			i := find(e, "agent.state_changed", 1)
 			from, to := i, i
 			for !bytes.Contains(e[from-1], []byte("feed.checkpoint")) {
@@ -95,11 +95,11 @@ func TestEveryManipulationIsFound(t *testing.T) {
 			}
 			return slices.Delete(e, from, to+1)
 		}, "revision"},
-		"the last checkpoint is lost": {func(e [][]byte) [][]byte { return e[:len(e)-1] }, "no checkpoint closes"},
-		"a checkpoint miscounts":      {edit("feed.checkpoint", 2, `"events":`, `"events":1`), "vouches for"},
-		"a revision is skipped":       {edit("agent.state_changed", 1, `"revision":`, `"revision":1`), "revision"},
-		"a picture is retouched":      {edit("agent.state_changed", 1, `"before":{"`, `"before":{"x":"","`), "picture before"},
-		"it is no JSON":               {edit("agent.state_changed", 1, `{`, `[`), "unreadable"},
+		"the last checkpoint is missing": {func(e [][]byte) [][]byte { return e[:len(e)-1] }, "no checkpoint closes"},
+		"a checkpoint miscounts":         {edit("feed.checkpoint", 2, `"events":`, `"events":1`), "counts "},
+		"a revision is skipped":          {edit("agent.state_changed", 1, `"revision":`, `"revision":1`), "revision"},
+		"an image is edited":             {edit("agent.state_changed", 1, `"before":{"`, `"before":{"x":"","`), "image before"},
+		"an event is no JSON":            {edit("agent.state_changed", 1, `{`, `[`), "unreadable"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,12 +1,12 @@
-// Command auditor is an example of a program that takes the history to a file and
-// proves it whole: nothing lost, nothing doubled, gaps stated.
+// Command auditor is an example of a program that copies the history to a file and
+// proves it complete: no event missing, none duplicate, gaps stated.
 //
 //	NATS_URL=nats://127.0.0.1:4222 go run ./examples/auditor --out events.ndjson
 //	go run ./examples/auditor --in events.ndjson
 //
 // The first reads the stream to its present end and writes each event as it is
-// stored, one a line; the second judges such a file years later, without any
-// server. Both tell what they found, and end with status 1 if anything is amiss.
+// stored, one a line. The second judges such a file years later, without any
+// server. Both print what they found, and end with status 1 if anything is wrong.
 package main
 
 import (
@@ -26,8 +26,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errFaults ends a run whose report told what was wrong.
-var errFaults = errors.New("the history is not whole")
+// errFaults ends a run whose report lists faults.
+var errFaults = errors.New("the history is not complete")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -40,8 +40,8 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("auditor", flag.ExitOnError)
-	in := f.String("in", "", "a file of events to judge, instead of the stream")
-	to := f.String("out", "events.ndjson", "where the stream's events go")
+	in := f.String("in", "", "file of events to judge instead of the stream")
+	to := f.String("out", "events.ndjson", "file for the events of the stream")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func eachEvent(ctx context.Context, handle func(body []byte) error) error {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 	// An ordered consumer leaves nothing behind on the server, and the client
-	// itself starts it anew where a message was missed.
+	// itself recreates it where a message was missed.
 	consumer, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return fmt.Errorf("read the stream: %w", err)

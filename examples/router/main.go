@@ -37,11 +37,11 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("router", flag.ExitOnError)
-	tenant := f.String("tenant", "demo", "whose services")
-	// A quiet feed says that it is alive every BRIDGE_CHECKPOINT_INTERVAL (30s)
-	// alone, so that a lower limit would refuse a healthy one.
-	limit := f.Duration("limit", 35*time.Second, "how old what was seen may be")
-	duration := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
+	tenant := f.String("tenant", "demo", "tenant whose services to show")
+	// A feed without changes has a checkpoint every BRIDGE_CHECKPOINT_INTERVAL
+	// (30s), so that a lower limit would refuse a healthy one.
+	limit := f.Duration("limit", 35*time.Second, "how old the last observation may be")
+	duration := f.Duration("for", 0, "end after this long; 0 = until Ctrl-C")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -50,8 +50,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		ctx, cancel = context.WithTimeout(ctx, *duration)
 		defer cancel()
 	}
-	// Without a server for a while the router goes on: what it knows gets old,
-	// and it refuses.
+	// The router survives a lost connection: its data gets old, and it refuses.
 	nc, err := nats.Connect(cmp.Or(os.Getenv("NATS_URL"), nats.DefaultURL), nats.Name("router"), nats.MaxReconnects(-1))
 	if err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)

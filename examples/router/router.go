@@ -2,14 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/event"
 )
 
 // Router knows which services can take a call, and whether that is still true.
@@ -17,7 +19,7 @@ import (
 type Router struct {
 	stream jetstream.Stream
 	kv     jetstream.KeyValue
-	tenant string // as a subject token
+	tenant string
 	limit  time.Duration
 
 	mu        sync.Mutex
@@ -31,17 +33,11 @@ type Decision struct {
 	Reason string
 }
 
-// feed is a checkpoint, and when the server that told it had stored it.
+// feed is what a checkpoint says, and when the server stored it.
 type feed struct {
-	Status        string     `json:"status"`         // live, interrupted, stopped, stale
-	ObservedUntil *time.Time `json:"observed_until"` // all changes up to then are told; nil = nothing was seen yet
+	status        string     // live, interrupted, stopped, stale
+	observedUntil event.Time // all changes up to then are published; zero = nothing was seen yet
 	stored        time.Time
-}
-
-// availabilityEntry is the data of an availability event.
-type availabilityEntry struct {
-	Service   string `json:"service"`
-	Available *bool  `json:"available"`
 }
 
 // OpenRouter binds the view and the stream of events of a tenant.
@@ -54,16 +50,17 @@ func OpenRouter(ctx context.Context, js jetstream.JetStream, tenant string, limi
 	if err != nil {
 		return nil, fmt.Errorf("open the view: %w", err)
 	}
-	return &Router{stream: stream, kv: kv, tenant: encodeToken(tenant), limit: limit, available: map[string]*bool{}}, nil
+	return &Router{stream: stream, kv: kv, tenant: tenant, limit: limit, available: map[string]*bool{}}, nil
 }
 
 // Follow keeps the router up to date until ctx ends; then it returns nil.
 //
 // One watcher on both keys, and not a get of each: it delivers in the order of
 // the stream, in which the events of a poll come before the checkpoint that
-// vouches for them. Two gets may be answered by replicas that are not equally far.
+// counts them. Two gets may be answered by replicas that are not equally far.
 func (r *Router) Follow(ctx context.Context) error {
-	watcher, err := r.kv.WatchFiltered(ctx, []string{r.tenant + ".feed", r.tenant + ".availability.*"})
+	tenant := event.Token(r.tenant)
+	watcher, err := r.kv.WatchFiltered(ctx, []string{tenant + "." + event.ViewKey(event.Checkpoint), tenant + ".availability.*"})
 	if err != nil {
 		return fmt.Errorf("watch the view: %w", err)
 	}
@@ -76,31 +73,42 @@ func (r *Router) Follow(ctx context.Context) error {
 			if !ok {
 				return errors.New("the watcher has ended")
 			}
-			if entry == nil {
-				continue // all that was there has been told; from here on it is news
-			}
-			if err := r.apply(entry); err != nil {
-				return err
+			if entry != nil { // nil is the end of what was there when the watch began
+				r.apply(entry)
 			}
 		}
 	}
 }
 
-func (r *Router) apply(entry jetstream.KeyValueEntry) error {
-	if entry.Operation() != jetstream.KeyValuePut {
-		return nil // the bridge deletes neither key: a service that is gone is told to be unknown
-	}
+// apply takes what a key holds now. Every kind of event that the bridge publishes
+// on these keys writes them; a service that leaves is published as unknown.
+func (r *Router) apply(entry jetstream.KeyValueEntry) {
+	key := strings.TrimPrefix(entry.Key(), event.Token(r.tenant)+".")
+	e, err := event.ParseValue(r.tenant, key, entry.Value())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if entry.Key() == r.tenant+".feed" {
-		f, err := decode[feed](entry.Value())
-		f.stored = entry.Created()
-		r.feed = f
-		return err
+	if err != nil {
+		r.forget(key)
+		return
 	}
-	a, err := decode[availabilityEntry](entry.Value())
-	r.available[a.Service] = a.Available
-	return err
+	switch d := e.Data.(type) {
+	case *event.CheckpointData:
+		r.feed = feed{d.Status, d.ObservedUntil, entry.Created()}
+	case *event.AvailabilityObservedData:
+		r.available[d.Service] = d.Available
+	case *event.AvailabilityChangedData:
+		r.available[d.Service] = d.Available
+	}
+}
+
+// forget takes back what is known of a key. A message that the bridge did not
+// write hides the bridge's last event there, so that nothing is known any more.
+func (r *Router) forget(key string) {
+	if key == event.ViewKey(event.Checkpoint) {
+		r.feed = feed{}
+	} else if service, err := event.ParseToken(strings.TrimPrefix(key, "availability.")); err == nil {
+		delete(r.available, service)
+	}
 }
 
 // Decide reports whether a call may be sent to a service now.
@@ -112,9 +120,9 @@ func (r *Router) Decide(ctx context.Context, service string) Decision {
 	if stale == "" {
 		return decide(available)
 	}
-	// The view is filled by the server a moment after the stream, and after the
-	// loss of a server it may stand still for seconds. Before refusing, ask the
-	// stream itself, which is the truth.
+	// The server fills the view a moment after the stream, and after the loss of a
+	// server it may lag for seconds. The stream is the truth, so ask it before
+	// refusing.
 	available, err := r.readFromStream(ctx, service, known)
 	if err != nil {
 		return Decision{Reason: fmt.Sprintf("%s, and %v", stale, err)}
@@ -127,85 +135,73 @@ func decide(available *bool) Decision {
 	case available == nil:
 		return Decision{Reason: "availability is unknown"}
 	case !*available:
-		return Decision{Reason: "nobody is available"}
+		return Decision{Reason: "no agent is available"}
 	}
-	return Decision{Route: true, Reason: "somebody is available"}
+	return Decision{Route: true, Reason: "an agent is available"}
 }
 
 // staleReason says why the feed cannot be trusted, "" if it can. The clocks of this
 // machine and the bridge's must agree to much less than the limit.
 func (f feed) staleReason(now time.Time, limit time.Duration) string {
 	switch {
-	case f.Status == "":
+	case f.status == "":
 		return "the feed has not been seen"
-	case f.Status != "live":
-		return "the feed is " + f.Status
-	case f.ObservedUntil == nil || now.Sub(*f.ObservedUntil) > limit:
+	case f.status != event.StatusLive:
+		return "the feed is " + f.status
+	case now.Sub(f.observedUntil.Time) > limit:
 		return fmt.Sprintf("the feed is older than %v", limit)
 	}
 	return ""
 }
 
-// readFromStream reads a service's availability from the stream, if the stream has later
-// and better news of the feed than the view. "stale" stands in the view alone:
+// readFromStream reads a service's availability from the stream, if the stream has a
+// later and better checkpoint than the view. "stale" stands in the view alone:
 // the server itself writes it there when a bridge has died, so an older
 // checkpoint of the stream must not overrule it.
 func (r *Router) readFromStream(ctx context.Context, service string, known feed) (*bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	msg, err := r.stream.GetLastMsgForSubject(ctx, "bpcc.v1."+r.tenant+".feed.checkpoint")
-	if err != nil {
-		return nil, fmt.Errorf("the stream cannot tell: %w", err)
-	}
-	last, err := decode[feed](msg.Data)
+	e, msg, err := r.last(ctx, event.Checkpoint)
 	if err != nil {
 		return nil, err
 	}
 	if !msg.Time.After(known.stored) {
-		return nil, errors.New("the stream knows no better")
+		return nil, errors.New("the stream has no newer checkpoint")
 	}
-	if stale := last.staleReason(time.Now(), r.limit); stale != "" {
-		return nil, errors.New("so says the stream")
+	d := e.Data.(*event.CheckpointData) // by its subject
+	if (feed{d.Status, d.ObservedUntil, msg.Time}).staleReason(time.Now(), r.limit) != "" {
+		return nil, errors.New("the stream agrees")
 	}
-	var latest *jetstream.RawStreamMsg
+	var available *bool
+	var latest uint64
 	for _, verb := range []string{"observed", "changed"} {
-		msg, err := r.stream.GetLastMsgForSubject(ctx, "bpcc.v1."+r.tenant+".availability."+encodeToken(service)+"."+verb)
+		e, msg, err := r.last(ctx, "availability."+event.Token(service)+"."+verb)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("the stream cannot tell: %w", err)
+			return nil, err
 		}
-		if latest == nil || msg.Sequence > latest.Sequence {
-			latest = msg
+		if msg.Sequence < latest {
+			continue
+		}
+		latest = msg.Sequence
+		switch d := e.Data.(type) {
+		case *event.AvailabilityObservedData:
+			available = d.Available
+		case *event.AvailabilityChangedData:
+			available = d.Available
 		}
 	}
-	if latest == nil {
-		return nil, nil // nothing is known of it
-	}
-	a, err := decode[availabilityEntry](latest.Data)
-	return a.Available, err
+	return available, nil
 }
 
-// decode reads the data of a CloudEvent.
-func decode[T any](body []byte) (T, error) {
-	var event struct{ Data T }
-	if err := json.Unmarshal(body, &event); err != nil {
-		return event.Data, fmt.Errorf("read an event: %w", err)
+// last reads the last event on a subject, below the tenant, from the stream.
+func (r *Router) last(ctx context.Context, subject string) (event.Event, *jetstream.RawStreamMsg, error) {
+	msg, err := r.stream.GetLastMsgForSubject(ctx, event.Prefix(r.tenant)+subject)
+	if err != nil {
+		return event.Event{}, nil, fmt.Errorf("read the stream: %w", err)
 	}
-	return event.Data, nil
-}
-
-// encodeToken writes a name as it stands in subjects and keys: bytes other than
-// A-Za-z0-9_- become =XX, so that "Voice Inbound" is Voice=20Inbound.
-func encodeToken(name string) string {
-	var b strings.Builder
-	for _, c := range []byte(name) {
-		if c == '_' || c == '-' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "=%02X", c)
-		}
-	}
-	return b.String()
+	e, err := event.Parse(r.tenant, msg.Subject, msg.Header.Get(nats.MsgIdHdr), msg.Data)
+	return e, msg, err
 }

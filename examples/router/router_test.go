@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,24 +10,25 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/event"
 )
 
 func TestOnlyAFreshLiveFeedIsTrusted(t *testing.T) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
+	ago := func(d time.Duration) event.Time { return event.Time{Time: now.Add(-d)} }
 	tests := map[string]struct {
 		feed feed
 		want string // "" = trusted
 	}{
 		"nothing seen yet":             {feed{}, "has not been seen"},
-		"live and fresh":               {feed{Status: "live", ObservedUntil: ago(time.Second)}, ""},
-		"live, at the limit":           {feed{Status: "live", ObservedUntil: ago(time.Minute)}, ""},
-		"live, but old":                {feed{Status: "live", ObservedUntil: ago(time.Minute + 1)}, "older than 1m0s"},
-		"live, but nothing was seen":   {feed{Status: "live"}, "older than"},
-		"interrupted a moment ago":     {feed{Status: "interrupted", ObservedUntil: ago(0)}, "interrupted"},
-		"the bridge died":              {feed{Status: "stale", ObservedUntil: ago(0)}, "stale"},
-		"the bridge was stopped":       {feed{Status: "stopped", ObservedUntil: ago(0)}, "stopped"},
-		"a word that is not known yet": {feed{Status: "resting", ObservedUntil: ago(0)}, "resting"},
+		"live and fresh":               {feed{status: "live", observedUntil: ago(time.Second)}, ""},
+		"live, at the limit":           {feed{status: "live", observedUntil: ago(time.Minute)}, ""},
+		"live, but old":                {feed{status: "live", observedUntil: ago(time.Minute + 1)}, "older than 1m0s"},
+		"live, but nothing was seen":   {feed{status: "live"}, "older than"},
+		"interrupted a moment ago":     {feed{status: "interrupted", observedUntil: ago(0)}, "interrupted"},
+		"the bridge died":              {feed{status: "stale", observedUntil: ago(0)}, "stale"},
+		"the bridge was stopped":       {feed{status: "stopped", observedUntil: ago(0)}, "stopped"},
+		"a word that is not known yet": {feed{status: "resting", observedUntil: ago(0)}, "resting"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -49,18 +49,8 @@ func TestUnknownAvailabilityIsNoAvailability(t *testing.T) {
 	}
 }
 
-func TestToken(t *testing.T) {
-	for name, want := range map[string]string{
-		"sales-1_x": "sales-1_x", "Voice Inbound": "Voice=20Inbound", "a.b": "a=2Eb", "é=*": "=C3=A9=3D=2A",
-	} {
-		if got := encodeToken(name); got != want {
-			t.Errorf("token(%q) is %q, want %q", name, got, want)
-		}
-	}
-}
-
-// TestALaggingView has a view that nobody fills from the stream: what stands in
-// it is what the test puts there, and so it can lag for as long as it takes.
+// TestALaggingView has a view that no server fills from the stream: it holds what
+// the test puts there, and so it can lag for as long as it takes.
 func TestALaggingView(t *testing.T) {
 	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
@@ -84,18 +74,41 @@ func TestALaggingView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkpoint := func(status string, age time.Duration) []byte {
-		return fmt.Appendf(nil, `{"data": {"status": %q, "observed_until": %q}}`, status, time.Now().Add(-age).Format(time.RFC3339Nano))
-	}
-	view := func(key string, body []byte) {
+	encoder := event.NewEncoder("test")
+	poll := uint64(0)
+	// newMessage gives an event its id, and the message that holds it.
+	newMessage := func(name string, base *event.Base, data event.Data) *nats.Msg {
 		t.Helper()
-		if _, err := kv.Put(ctx, "acme."+key, body); err != nil {
+		poll++
+		*base = event.Base{Tenant: "acme", Poll: poll}
+		e := event.Event{ID: event.ID{Epoch: 1, Poll: poll, Index: 1}, Name: name, Time: time.Now(), Data: data}
+		body, err := encoder.Append(nil, &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &nats.Msg{Subject: e.Subject(), Data: body, Header: nats.Header{nats.MsgIdHdr: {e.MsgID()}}}
+	}
+	checkpoint := func(status string, age time.Duration) *nats.Msg {
+		d := &event.CheckpointData{Status: status, Epoch: 1, Part: 1, Parts: 1, ObservedUntil: event.Floor(time.Now().Add(-age))}
+		return newMessage(event.Checkpoint, &d.Base, d)
+	}
+	availability := func(verb string, yes bool) *nats.Msg {
+		d := &event.AvailabilityChangedData{}
+		d.Service, d.Available, d.Revision = "Voice Inbound", &yes, 1
+		if verb == "observed" {
+			return newMessage("availability.observed", &d.Base, &d.AvailabilityObservedData)
+		}
+		return newMessage("availability.changed", &d.Base, d)
+	}
+	view := func(m *nats.Msg) {
+		t.Helper()
+		if _, err := kv.Put(ctx, "acme."+event.ViewKey(strings.TrimPrefix(m.Subject, event.Prefix("acme"))), m.Data); err != nil {
 			t.Fatal(err)
 		}
 	}
-	stream := func(subject string, body []byte) {
+	stream := func(m *nats.Msg) {
 		t.Helper()
-		if _, err := js.Publish(ctx, "bpcc.v1.acme."+subject, body); err != nil {
+		if _, err := js.PublishMsg(ctx, m); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -125,22 +138,33 @@ func TestALaggingView(t *testing.T) {
 			}
 		}
 	}
-	const key = "availability.Voice=20Inbound"
-	stream("availability.Voice=20Inbound.observed", []byte(`{"data": {"service": "Voice Inbound", "available": true}}`))
-	view(key, []byte(`{"data": {"service": "Voice Inbound", "available": true}}`))
-	view("feed", checkpoint("live", time.Second))
-	await(true, "somebody")
+	first := availability("observed", true)
+	stream(first)
+	view(first)
+	view(checkpoint("live", time.Second))
+	await(true, "an agent is available")
 
-	stream("feed.checkpoint", checkpoint("live", 2*time.Second))
-	view("feed", checkpoint("stale", 2*time.Second))
-	await(false, "the stream knows no better") // the bridge has died since
+	stream(checkpoint("live", 2*time.Second))
+	view(checkpoint("stale", 2*time.Second))
+	await(false, "the stream has no newer checkpoint") // the bridge has died since
 
-	stream("availability.Voice=20Inbound.changed", []byte(`{"data": {"service": "Voice Inbound", "available": false}}`))
-	stream("feed.checkpoint", checkpoint("live", 0))
-	await(false, "nobody is available") // it is back, and only the view does not know
-	stream("availability.Voice=20Inbound.changed", []byte(`{"data": {"service": "Voice Inbound", "available": true}}`))
-	await(true, "somebody")
+	stream(availability("changed", false))
+	stream(checkpoint("live", 0))
+	await(false, "no agent is available") // it is back, and only the view lags
+	stream(availability("changed", true))
+	await(true, "an agent is available")
 
-	stream("feed.checkpoint", checkpoint("interrupted", 0))
-	await(false, "so says the stream")
+	stream(checkpoint("interrupted", 0))
+	await(false, "the stream agrees")
+
+	// What another program writes is no answer, in the view or in the stream.
+	view(checkpoint("live", 0))
+	await(true, "an agent is available")
+	view(&nats.Msg{Subject: first.Subject, Data: []byte(`{"data": {"service": "Voice Inbound", "available": true}}`)})
+	await(false, "availability is unknown")
+	view(first)
+	await(true, "an agent is available")
+	view(&nats.Msg{Subject: event.Prefix("acme") + event.Checkpoint, Data: []byte("x")})
+	stream(&nats.Msg{Subject: event.Prefix("acme") + event.Checkpoint, Data: []byte("x")})
+	await(false, "not an event of the bridge")
 }

@@ -4,33 +4,29 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"time"
-)
 
-// errUnreadable is wrapped by errors about events that no repetition would mend.
-var errUnreadable = errors.New("not an event that this service knows")
+	"bpcc-nats/bridge/event"
+)
 
 // Ledger is a file with one line for each change, whose id it begins with. Where
 // you have a database it is a table, and the id its primary key: what matters is
-// that the effect and the id are stored in one act.
+// that the effect and the id are stored together.
 type Ledger struct {
 	file *os.File
 	done map[string]bool // ids that are in the file
 }
 
-// Line is what the ledger tells of one change.
+// Line is one change in the ledger.
 type Line struct {
 	ID    string `json:"id"`
 	Agent string `json:"agent"`
 	From  string `json:"from"`
 	To    string `json:"to"`
-	// After and By bound when it happened; no one knows it more exactly. After is
-	// nil if nobody looked before.
-	After *time.Time `json:"after"`
-	By    time.Time  `json:"by"`
+	// After and By bound when it happened; it is not known more exactly. After is
+	// null if there was no poll before.
+	event.Window
 }
 
 // OpenLedger opens or makes the file and reads what is done.
@@ -64,33 +60,13 @@ func OpenLedger(name string) (*Ledger, error) {
 // Len is the number of changes in the ledger.
 func (l *Ledger) Len() int { return len(l.done) }
 
-// Write adds a state_changed event, unless it is there already. The error wraps
-// errUnreadable if it is none.
-func (l *Ledger) Write(body []byte) error {
-	var event struct {
-		ID   string
-		Type string
-		Data struct {
-			Agent    struct{ ID string }
-			From, To struct{ State string }
-			Observed struct {
-				After *time.Time
-				By    time.Time
-			}
-		}
-	}
-	if err := json.Unmarshal(body, &event); err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
-	}
-	// Fields may be added within v1; another meaning would be another type.
-	if event.Type != "bpcc.agent.state_changed.v1" || event.ID == "" {
-		return fmt.Errorf("%w: type %q, id %q", errUnreadable, event.Type, event.ID)
-	}
-	if l.done[event.ID] {
+// Write adds a change of an agent's state, unless it is there already.
+func (l *Ledger) Write(e *event.Event, d *event.AgentData) error {
+	id := e.MsgID()
+	if l.done[id] {
 		return nil
 	}
-	d := event.Data
-	text, err := json.Marshal(Line{event.ID, d.Agent.ID, d.From.State, d.To.State, d.Observed.After, d.Observed.By})
+	text, err := json.Marshal(Line{id, d.Agent.ID, d.From.State, d.To.State, d.Observed})
 	if err == nil {
 		_, err = l.file.Write(append(text, '\n'))
 	}
@@ -100,7 +76,7 @@ func (l *Ledger) Write(body []byte) error {
 	if err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
-	l.done[event.ID] = true
+	l.done[id] = true
 	return nil
 }
 

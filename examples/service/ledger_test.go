@@ -7,11 +7,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bpcc-nats/bridge/event"
 )
 
+const subject = "bpcc.v1.acme.agent.john=2Esmith.state_changed"
+
 func change(id string) []byte {
-	return fmt.Appendf(nil, `{"id": %q, "type": "bpcc.agent.state_changed.v1", "data": {"agent": {"id": "john.smith"},
-		"from": {"state": "ready"}, "to": {"state": "not_ready"}, "observed": {"after": null, "by": "2026-11-23T10:00:02Z"}}}`, id)
+	return fmt.Appendf(nil, `{"id": %q, "type": "bpcc.agent.state_changed.v1", "data": {"tenant": "acme", "poll": %s, "revision": 2,
+		"agent": {"id": "john.smith"}, "from": {"state": "ready"}, "to": {"state": "not_ready"},
+		"observed": {"after": null, "by": "2026-11-23T10:00:02.000Z"}, "after": {"acd_state": "not_ready"}}}`, id, strings.Split(id, "-")[2])
 }
 
 func TestAChangeIsInTheLedgerOnce(t *testing.T) {
@@ -24,7 +29,11 @@ func TestAChangeIsInTheLedgerOnce(t *testing.T) {
 		}
 		defer l.Close()
 		for _, id := range ids {
-			if err := l.Write(change(id)); err != nil {
+			e, d, err := readChange("acme", subject, id, change(id))
+			if err == nil {
+				err = l.Write(e, d)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -43,28 +52,32 @@ func TestAChangeIsInTheLedgerOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ids []string
-	for line := range strings.Lines(string(text)) {
-		id, _, _ := strings.Cut(strings.TrimPrefix(line, `{"id":"`), `"`)
-		ids = append(ids, id)
+	var want strings.Builder
+	for _, id := range []string{"acme-1-3-1", "acme-1-3-2", "acme-1-4-1"} {
+		fmt.Fprintf(&want, `{"id":%q,"agent":"john.smith","from":"ready","to":"not_ready","after":null,"by":"2026-11-23T10:00:02.000Z"}`+"\n", id)
 	}
-	if got, want := fmt.Sprint(ids), "[acme-1-3-1 acme-1-3-2 acme-1-4-1]"; got != want {
-		t.Errorf("the ledger holds %s, want %s", got, want)
+	if string(text) != want.String() {
+		t.Errorf("the ledger holds\n%s\nwant\n%s", text, want.String())
 	}
 }
 
 func TestWhatIsNoChangeOfStateIsRefused(t *testing.T) {
-	l, err := OpenLedger(filepath.Join(t.TempDir(), "ledger"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	for _, body := range []string{"", "[]", `{"id": "a-1-1-1", "type": "bpcc.agent.state_changed.v2"}`, `{"type": "bpcc.agent.state_changed.v1"}`} {
-		if err := l.Write([]byte(body)); !errors.Is(err, errUnreadable) {
-			t.Errorf("%q: %v, want %v", body, err, errUnreadable)
+	good := string(change("acme-1-3-1"))
+	for name, test := range map[string]struct{ tenant, subject, msgID, body string }{
+		"empty":           {"acme", subject, "acme-1-3-1", ""},
+		"a list":          {"acme", subject, "acme-1-3-1", "[]"},
+		"another version": {"acme", subject, "acme-1-3-1", strings.Replace(good, "state_changed.v1", "state_changed.v2", 1)},
+		"no id":           {"acme", subject, "acme-1-3-1", strings.Replace(good, `"id": "acme-1-3-1"`, `"id": ""`, 1)},
+		"another id":      {"acme", subject, "acme-1-3-2", good},
+		"another subject": {"acme", strings.Replace(subject, "john", "anna", 1), "acme-1-3-1", good},
+		"another tenant":  {"umbrella", subject, "acme-1-3-1", good},
+		"no state":        {"acme", subject, "acme-1-3-1", strings.Replace(good, `"to":`, `"too":`, 1)},
+	} {
+		if _, _, err := readChange(test.tenant, test.subject, test.msgID, []byte(test.body)); !errors.Is(err, event.ErrForeign) {
+			t.Errorf("%s: %v, want %v", name, err, event.ErrForeign)
 		}
 	}
-	if l.Len() != 0 {
-		t.Errorf("%d lines were written", l.Len())
+	if _, _, err := readChange("acme", subject, "acme-1-3-1", []byte(good)); err != nil {
+		t.Error(err)
 	}
 }

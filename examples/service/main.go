@@ -3,18 +3,16 @@
 //
 //	NATS_URL=nats://127.0.0.1:4222 go run ./examples/service --tenant demo
 //
-// End it in any way, start it again: it goes on where it was, and no change is in
+// End it in any way, start it again: it continues where it was, and no change is in
 // the ledger twice or missing. Three things together make that so: a durable
-// consumer, which remembers on the server what was acknowledged; an
-// acknowledgement that is given after the work, so that a crash in between brings
-// the event again; and work that knows the ids of the events it has done, so that
-// again does no harm.
+// consumer, for which the server stores what was acknowledged; an acknowledgement
+// after the work, so that a crash in between brings the event again; and work that
+// knows the ids of the events it has done, so that a second delivery does no harm.
 package main
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,6 +23,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/event"
 )
 
 func main() {
@@ -38,10 +38,10 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("service", flag.ExitOnError)
-	tenant := f.String("tenant", "demo", "whose agents, as it stands in subjects")
-	durable := f.String("durable", "example-service", "under which name the server remembers how far this service is")
-	file := f.String("ledger", "state-changes.ndjson", "where the changes go")
-	duration := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
+	tenant := f.String("tenant", "demo", "tenant whose agents to follow")
+	durable := f.String("durable", "example-service", "name of the durable consumer, which holds the progress of this service")
+	file := f.String("ledger", "state-changes.ndjson", "file for the changes")
+	duration := f.Duration("for", 0, "end after this long; 0 = until Ctrl-C")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -66,15 +66,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	// Making it again with the same settings is how one opens it.
+	// The same settings open the consumer that is there.
 	consumer, err := js.CreateOrUpdateConsumer(ctx, "BPCC_EVENTS", jetstream.ConsumerConfig{
 		Durable:       *durable,
-		FilterSubject: "bpcc.v1." + *tenant + ".agent.*.state_changed",
-		DeliverPolicy: jetstream.DeliverAllPolicy, // at its first start: from the stream's beginning
+		FilterSubject: event.Prefix(*tenant) + "agent.*.state_changed",
+		DeliverPolicy: jetstream.DeliverAllPolicy, // at its first start, from the beginning of the stream
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       5 * time.Second, // longer than the work ever takes: after it, an event without word comes again
-		// One at a time keeps the order even when an event comes again. Where
-		// order does not matter, a higher limit is faster.
+		AckWait:       5 * time.Second, // longer than the work ever takes: then an event without an acknowledgement comes again
+		// One at a time keeps the order even when an event comes again. A higher
+		// limit is faster where order does not matter.
 		MaxAckPending: 1,
 	})
 	if err != nil {
@@ -94,26 +94,39 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("read the consumer %s: %w", *durable, err)
 		}
-		if err := handleMessage(ledger, msg); err != nil {
+		if err := handleMessage(ledger, *tenant, msg); err != nil {
 			return err
 		}
 	}
 }
 
 // handleMessage does the work of one event, and acknowledges it only then.
-func handleMessage(ledger *Ledger, msg jetstream.Msg) error {
-	err := ledger.Write(msg.Data())
-	switch {
-	case errors.Is(err, errUnreadable):
-		// It will not be readable the next time either: set it aside, loudly,
-		// instead of standing still before it for ever.
-		fmt.Fprintf(os.Stderr, "service: %s is set aside: %v\n", msg.Subject(), err)
-		return msg.TermWithReason(err.Error())
-	case err != nil:
-		// The ledger cannot be written. Not acknowledged, the event comes again
-		// when somebody has mended that and started the service.
+func handleMessage(ledger *Ledger, tenant string, msg jetstream.Msg) error {
+	e, d, err := readChange(tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+	if err != nil {
+		// A second delivery would not make it readable. Report and skip it, or it
+		// would block all later events.
+		fmt.Fprintf(os.Stderr, "service: skipped a message on %s: %v\n", msg.Subject(), err)
+		return msg.TermWithReason("not a change of an agent's state")
+	}
+	// If the ledger cannot be written, the event stays without acknowledgement. It
+	// comes again when the service is started again.
+	if err := ledger.Write(e, d); err != nil {
 		return err
 	}
 	// If this is lost, the event comes again, and the ledger knows its id.
 	return msg.Ack()
+}
+
+// readChange reads a change of an agent's state. The error wraps [event.ErrForeign].
+func readChange(tenant, subject, msgID string, body []byte) (*event.Event, *event.AgentData, error) {
+	e, err := event.Parse(tenant, subject, msgID, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, ok := e.Data.(*event.AgentData)
+	if !ok || d.From == nil || d.To == nil {
+		return nil, nil, fmt.Errorf("%w: %s is not a change of an agent's state", event.ErrForeign, e.Name)
+	}
+	return &e, d, nil
 }

@@ -1,12 +1,12 @@
-// A program that takes the history to a file and proves it whole: nothing lost,
-// nothing doubled, gaps stated.
+// A program that copies the history to a file and proves it complete: no event
+// missing, none duplicate, gaps stated.
 //
 //     NATS_URL=nats://127.0.0.1:4222 npm run auditor -- --out events.ndjson
 //     npm run auditor -- --in events.ndjson
 //
 // The first reads the stream to its present end and writes each event as it is
-// stored, one a line; the second judges such a file years later, without any
-// server. Both tell what they found, and end with status 1 if anything is amiss.
+// stored, one a line. The second judges such a file years later, without any
+// server. Both print what they found, and end with status 1 if anything is wrong.
 
 import { createReadStream, createWriteStream } from "node:fs";
 import { createInterface } from "node:readline";
@@ -16,7 +16,7 @@ import { connect } from "@nats-io/transport-node";
 import { jetstream } from "@nats-io/jetstream";
 import type { Checkpoint, Event } from "./event.ts";
 
-/** The fields that an auditor looks at; not every event has all of them. */
+/** The fields that an auditor reads; not every event has all of them. */
 interface Audited extends Checkpoint {
   revision?: number;
   after_gap?: boolean;
@@ -32,20 +32,20 @@ interface Progress {
   poll: number;
   index: number;
   batch: number; // events since the last checkpoint
-  cut: boolean; // the history begins within a poll, older events have aged out
+  startedMidPoll: boolean; // the history begins within a poll, older events have aged out
   part: number;
   parts: number;
   observedUntil: string;
   last: string;
 }
 
-/** Reads events in the order of the stream and notes what is amiss. */
+/** Reads events in the order of the stream and notes what is wrong. */
 class Audit {
   readonly faults: string[] = [];
   readonly gaps: string[] = [];
   events = 0;
   polls = 0;
-  afterwards = 0;
+  afterGap = 0;
   readonly #tenants = new Map<string, Progress>();
   readonly #chains = new Map<string, { revision: number; after?: Record<string, string> }>();
 
@@ -61,7 +61,7 @@ class Audit {
     const { type, data } = event;
     this.#position(event);
     if (data.revision !== undefined) this.#chain(event, data.revision);
-    if (data.after_gap) this.afterwards++;
+    if (data.after_gap) this.afterGap++;
     if (type === "bpcc.feed.resumed.v1") {
       this.gaps.push(`${data.tenant}: ${data.cause}, nothing is known between ${data.observed?.after ?? "the beginning"} and ${data.observed?.by}`);
     }
@@ -72,50 +72,50 @@ class Audit {
   }
 
   /**
-   * Prove that nothing is lost or doubled: an id ends in epoch, poll and index,
-   * the index counts the events of a poll, and its checkpoint counts them too.
+   * Prove that no event is missing or duplicate: an id ends in epoch, poll and
+   * index, the index counts the events of a poll, and its checkpoint counts them too.
    */
   #position(event: Event<Audited>): void {
     const { id, type, data } = event;
     const [epoch, poll, index] = (/-(\d+)-(\d+)-(\d+)$/.exec(id) ?? []).slice(1).map(Number);
     if (epoch === undefined || poll === undefined || index === undefined) {
-      this.#fault(event, "its id does not end in epoch, poll and index");
+      this.#fault(event, "the id does not end in epoch, poll and index");
       return;
     }
     let t = this.#tenants.get(data.tenant);
     if (!t) {
       // Where older events have aged out, the history may begin within a poll.
-      t = { epoch, poll, index: index - 1, batch: 0, cut: index > 1, part: 0, parts: 0, observedUntil: "", last: "" };
+      t = { epoch, poll, index: index - 1, batch: 0, startedMidPoll: index > 1, part: 0, parts: 0, observedUntil: "", last: "" };
       this.#tenants.set(data.tenant, t);
       this.polls++;
     } else if (epoch === t.epoch && poll === t.poll) {
-      if (t.batch === 0 && t.part === t.parts) this.#fault(event, "it follows the last checkpoint of its own poll");
+      if (t.batch === 0 && t.part === t.parts) this.#fault(event, "follows the last checkpoint of its own poll");
     } else {
       if (t.batch > 0 || t.part < t.parts) {
         this.#fault(event, `a poll begins before the checkpoint of the one before, after ${t.last}`);
         t.batch = 0;
       }
-      if (epoch < t.epoch || poll <= t.poll) this.#fault(event, `it stands after ${t.last}`);
+      if (epoch < t.epoch || poll <= t.poll) this.#fault(event, `stands after ${t.last}`);
       t.index = 0;
       this.polls++;
     }
     if (index !== t.index + 1) {
-      this.#fault(event, `it follows ${t.last}: ${index - t.index - 1} event(s) are missing or doubled`);
+      this.#fault(event, `has index ${index} after ${t.last}, not ${t.index + 1}: events are missing or duplicate`);
     }
     Object.assign(t, { epoch, poll, index, last: id });
     if (type !== "bpcc.feed.checkpoint.v1") {
       t.batch++;
       return;
     }
-    if (t.batch !== data.events && !t.cut) this.#fault(event, `it vouches for ${data.events} event(s), there are ${t.batch}`);
+    if (t.batch !== data.events && !t.startedMidPoll) this.#fault(event, `counts ${data.events} event(s), there are ${t.batch}`);
     const observedUntil = data.observed_until ?? "";
-    if (observedUntil < t.observedUntil) this.#fault(event, `what was observed goes back from ${t.observedUntil}`);
-    Object.assign(t, { batch: 0, cut: false, part: data.part, parts: data.parts, observedUntil });
+    if (observedUntil < t.observedUntil) this.#fault(event, `observed_until goes back from ${t.observedUntil}`);
+    Object.assign(t, { batch: 0, startedMidPoll: false, part: data.part, parts: data.parts, observedUntil });
   }
 
   /**
-   * Prove that every change of an entity is there: revisions count on, and each
-   * picture before is the last picture after.
+   * Prove that every change of an entity is there: the revisions have no gap, and
+   * each image before is the last image after.
    */
   #chain(event: Event<Audited>, revision: number): void {
     const { subject, data } = event;
@@ -125,19 +125,19 @@ class Audit {
     if (!last) return; // its first event here; older ones may have aged out
     if (revision !== last.revision + 1) this.#fault(event, `${key}: revision ${revision} follows ${last.revision}`);
     if (data.before && !isDeepStrictEqual(data.before, last.after)) {
-      this.#fault(event, `${key}: its picture before is not the last picture after`);
+      this.#fault(event, `${key}: its image before is not the last image after`);
     }
   }
 
-  /** End the audit, in which what is open now is a fault, and tell what was found. */
+  /** End the audit, in which a poll without its checkpoint is a fault, and print what was found. */
   report(): void {
     for (const [tenant, t] of this.#tenants) {
       if (t.batch > 0 || t.part < t.parts) this.faults.push(`${tenant}: no checkpoint closes the events up to ${t.last}`);
     }
-    console.log(`${this.events} events of ${this.polls} polls, ${this.#chains.size} entities, ${this.afterwards} changes told after a gap`);
+    console.log(`${this.events} events of ${this.polls} polls, ${this.#chains.size} entities, ${this.afterGap} changes after a gap`);
     for (const gap of this.gaps) console.log(`gap    ${gap}`);
-    for (const fault of this.faults) console.log(`AMISS  ${fault}`);
-    if (this.faults.length === 0) console.log("whole: nothing is lost, nothing is doubled");
+    for (const fault of this.faults) console.log(`FAULT  ${fault}`);
+    if (this.faults.length === 0) console.log("complete: no event is missing or duplicate");
   }
 }
 
@@ -145,7 +145,7 @@ class Audit {
 async function* replay(): AsyncGenerator<string> {
   const nc = await connect({ servers: process.env.NATS_URL, name: "auditor" });
   // Without a name it is an ordered consumer: it leaves nothing behind on the
-  // server, and the client itself starts it anew where a message was missed.
+  // server, and the client itself recreates it where a message was missed.
   const consumer = await jetstream(nc).consumers.get("BPCC_EVENTS");
   if ((await consumer.info()).num_pending > 0) {
     for await (const message of await consumer.consume()) {

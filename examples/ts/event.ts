@@ -9,7 +9,7 @@ export interface Event<Data = Record<string, unknown>> {
   data: Data & { tenant: string; poll: number };
 }
 
-/** All changes up to observed_until are told; null: nothing was seen yet. */
+/** All changes up to observed_until are published; null: nothing was seen yet. */
 export interface Checkpoint {
   status: "live" | "interrupted" | "stopped" | "stale" | (string & {});
   epoch: number;
@@ -26,7 +26,7 @@ export interface Availability {
 
 export interface StateChanged {
   revision: number;
-  /** When it happened: after the one, by the other; nobody knows it more exactly. */
+  /** When it happened: after the one, by the other; it is not known more exactly. */
   observed: { after: string | null; by: string };
   agent: { id: string; name?: string };
   from: { state: string; reason?: string };

@@ -16,8 +16,8 @@ import { token, type Availability, type Checkpoint, type Event } from "./event.t
 const { values } = parseArgs({
   options: {
     tenant: { type: "string", default: "demo" },
-    // A quiet feed says that it is alive every BRIDGE_CHECKPOINT_INTERVAL (30 s)
-    // alone, so that a lower limit would refuse a healthy one.
+    // A feed without changes has a checkpoint every BRIDGE_CHECKPOINT_INTERVAL
+    // (30 s), so that a lower limit would refuse a healthy one.
     limit: { type: "string", default: "35" },
     for: { type: "string", default: "0" },
   },
@@ -49,14 +49,14 @@ class Router {
    *
    * One watcher on both keys, and not a get of each: it delivers in the order of
    * the stream, in which the events of a poll come before the checkpoint that
-   * vouches for them. Two gets may be answered by replicas that are not equally far.
+   * counts them. Two gets may be answered by replicas that are not equally far.
    */
   async follow(): Promise<void> {
     const watcher = await this.kv.watch({ key: [`${this.tenant}.feed`, `${this.tenant}.availability.*`] });
-    for await (const entry of watcher) this.#take(entry);
+    for await (const entry of watcher) this.#apply(entry);
   }
 
-  #take(entry: KvWatchEntry): void {
+  #apply(entry: KvWatchEntry): void {
     if (entry.operation !== "PUT") return; // the bridge deletes neither key
     if (entry.key === `${this.tenant}.feed`) {
       this.#feed = { checkpoint: entry.json<Event<Checkpoint>>().data, stored: entry.created };
@@ -66,13 +66,13 @@ class Router {
     }
   }
 
-  /** Tells whether a call may be sent to a service now. */
+  /** Decides whether a call may be sent to a service now. */
   async decide(service: string): Promise<Decision> {
     const stale = this.#stale(this.#feed?.checkpoint);
     if (!stale) return decide(this.#available.get(service) ?? null);
-    // The view is filled by the server a moment after the stream, and after the
-    // loss of a server it may stand still for seconds. Before refusing, ask the
-    // stream itself, which is the truth.
+    // The server fills the view a moment after the stream, and after the loss of a
+    // server it may lag for seconds. The stream is the truth, so ask it before
+    // refusing.
     try {
       return decide(await this.#ask(service));
     } catch (err) {
@@ -93,8 +93,8 @@ class Router {
   }
 
   /**
-   * Read a service's availability from the stream, if the stream has later and
-   * better news of the feed than the view. "stale" stands in the view alone: the
+   * Read a service's availability from the stream, if the stream has a later and
+   * better checkpoint than the view. "stale" stands in the view alone: the
    * server itself writes it there when a bridge has died, so an older checkpoint
    * of the stream must not overrule it.
    */
@@ -102,12 +102,12 @@ class Router {
     const last = (subject: string) =>
       this.jsm.streams.getMessage("BPCC_EVENTS", { last_by_subj: `bpcc.v1.${this.tenant}.${subject}` });
     const checkpoint = await last("feed.checkpoint");
-    if (!checkpoint || (this.#feed && checkpoint.time <= this.#feed.stored)) throw new Error("the stream knows no better");
-    if (this.#stale(checkpoint.json<Event<Checkpoint>>().data)) throw new Error("so says the stream");
-    const told = await Promise.all(
+    if (!checkpoint || (this.#feed && checkpoint.time <= this.#feed.stored)) throw new Error("the stream has no newer checkpoint");
+    if (this.#stale(checkpoint.json<Event<Checkpoint>>().data)) throw new Error("the stream agrees");
+    const events = await Promise.all(
       ["observed", "changed"].map((verb) => last(`availability.${token(service)}.${verb}`)),
     );
-    const latest = told.filter((m) => m !== null).sort((a, b) => b.seq - a.seq)[0];
+    const latest = events.filter((m) => m !== null).sort((a, b) => b.seq - a.seq)[0];
     return latest?.json<Event<Availability>>().data.available ?? null;
   }
 }
@@ -117,14 +117,13 @@ function decide(available: boolean | null): Decision {
     case null:
       return { route: false, reason: "availability is unknown" };
     case false:
-      return { route: false, reason: "nobody is available" };
+      return { route: false, reason: "no agent is available" };
     case true:
-      return { route: true, reason: "somebody is available" };
+      return { route: true, reason: "an agent is available" };
   }
 }
 
-// Without a server for a while the router goes on: what it knows gets old, and
-// it refuses.
+// The router survives a lost connection: its data gets old, and it refuses.
 const nc = await connect({ servers: process.env.NATS_URL, name: "router", maxReconnectAttempts: -1, timeout: 2000 });
 const router = new Router(
   await jetstreamManager(nc),
@@ -134,15 +133,15 @@ const router = new Router(
 );
 const following = router.follow();
 
-const said = new Map<string, string>();
+const printed = new Map<string, string>();
 const end = Number(values.for) > 0 ? Date.now() + Number(values.for) * 1000 : Infinity;
 process.once("SIGINT", () => void nc.close());
 while (!nc.isClosed() && Date.now() < end) {
   for (const service of router.services) {
     const { route, reason } = await router.decide(service);
     const line = `${route ? "ROUTE" : "HOLD "}  ${service.padEnd(24)} ${reason}`;
-    if (line !== said.get(service)) console.log(new Date().toTimeString().slice(0, 8), line);
-    said.set(service, line);
+    if (line !== printed.get(service)) console.log(new Date().toTimeString().slice(0, 8), line);
+    printed.set(service, line);
   }
   await new Promise((resolve) => setTimeout(resolve, 250));
 }

@@ -3,12 +3,11 @@
 //
 //     NATS_URL=nats://127.0.0.1:4222 npm run service -- --tenant demo
 //
-// End it in any way, start it again: it goes on where it was, and no change is in
+// End it in any way, start it again: it continues where it was, and no change is in
 // the ledger twice or missing. Three things together make that so: a durable
-// consumer, which remembers on the server what was acknowledged; an
-// acknowledgement that is given after the work, so that a crash in between brings
-// the event again; and work that knows the ids of the events it has done, so that
-// again does no harm.
+// consumer, for which the server stores what was acknowledged; an acknowledgement
+// after the work, so that a crash in between brings the event again; and work that
+// knows the ids of the events it has done, so that a second delivery does no harm.
 
 import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -28,7 +27,7 @@ const { values } = parseArgs({
 /**
  * A file with one line for each change, whose id it begins with. Where you have a
  * database it is a table, and the id its primary key: what matters is that the
- * effect and the id are stored in one act.
+ * effect and the id are stored together.
  */
 class Ledger {
   readonly #file: number;
@@ -38,9 +37,9 @@ class Ledger {
     this.#file = openSync(name, "a+", 0o640);
     const text = readFileSync(name);
     // A crash may have cut the last line off: its event comes again.
-    const whole = text.subarray(0, text.lastIndexOf("\n") + 1);
-    ftruncateSync(this.#file, whole.length);
-    const lines = whole.toString().split("\n").slice(0, -1);
+    const complete = text.subarray(0, text.lastIndexOf("\n") + 1);
+    ftruncateSync(this.#file, complete.length);
+    const lines = complete.toString().split("\n").slice(0, -1);
     this.#done = new Set(lines.map((line) => (JSON.parse(line) as { id: string }).id));
   }
 
@@ -78,13 +77,13 @@ const ledger = new Ledger(values.ledger);
 console.log(`${ledger.size} changes are in ${values.ledger}`);
 const nc = await connect({ servers: process.env.NATS_URL, name: values.durable, maxReconnectAttempts: -1 });
 const jsm = await jetstreamManager(nc);
-// Making it again with the same settings is how one opens it.
+// The same settings open the consumer that is there.
 await jsm.consumers.add("BPCC_EVENTS", {
   durable_name: values.durable,
   filter_subject: `bpcc.v1.${token(values.tenant)}.agent.*.state_changed`,
-  deliver_policy: DeliverPolicy.All, // at its first start: from the stream's beginning
+  deliver_policy: DeliverPolicy.All, // at its first start, from the beginning of the stream
   ack_policy: AckPolicy.Explicit,
-  ack_wait: nanos(5_000), // longer than the work ever takes: after it, an event without word comes again
+  ack_wait: nanos(5_000), // longer than the work ever takes: then an event without an acknowledgement comes again
   // One at a time keeps the order even when an event comes again. Where order
   // does not matter, a higher limit is faster.
   max_ack_pending: 1,
@@ -98,14 +97,14 @@ if (Number(values.for) > 0) setTimeout(() => messages.stop(), Number(values.for)
 for await (const message of messages) {
   const event = read(message.string());
   if (!event) {
-    // It will not be readable the next time either: set it aside, loudly,
-    // instead of standing still before it for ever.
-    console.error(`service: ${message.subject} is set aside`);
+    // A second delivery would not make it readable. Report and skip it, or it
+    // would block all later events.
+    console.error(`service: skipped a message on ${message.subject}`);
     message.term("not an event that this service knows");
     continue;
   }
-  // If this throws, the program ends. Not acknowledged, the event comes again
-  // when somebody has mended the ledger and started the service.
+  // If this throws, the program ends, and the event stays without acknowledgement.
+  // It comes again when the service is started again.
   ledger.write(event);
   // If this is lost, the event comes again, and the ledger knows its id.
   message.ack();
