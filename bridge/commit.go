@@ -295,7 +295,7 @@ func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq u
 			result = fmt.Errorf("%w: found checkpoint %s", ErrFenced, e.MsgID())
 			return errStopScan
 		}
-		b.foreignLog.logForeign(foreignMessage{where: "subject " + checkpoint.Subject + " of stream " + b.config.Stream, seq: seqHere, err: err, hint: foreignMessageHint})
+		b.foreignLog.logForeign(foreignMessage{stream: b.config.Stream, subject: checkpoint.Subject, seq: seqHere, err: err, hint: foreignMessageHint})
 		b.fence, result = seqHere, fmt.Errorf("%w on %s at sequence %d", event.ErrForeign, checkpoint.Subject, seqHere)
 		return nil
 	})

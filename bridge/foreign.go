@@ -12,9 +12,10 @@ import (
 
 // foreignMessage is a foreign message that was ignored.
 type foreignMessage struct {
-	where, hint string
-	seq         uint64 // in the stream of events; 0 = not known
-	err         error  // why
+	stream, subject string // of events or, with a key's subject, of the view
+	hint            string
+	seq             uint64 // in the stream of events; 0 = not known
+	err             error  // why
 }
 
 // What to do about foreign messages in the stream, and in the view.
@@ -38,16 +39,16 @@ const (
 )
 
 func (s *foreignLog) logForeign(x foreignMessage) {
-	if s.known[x.where] || len(s.known) >= maxForeignKnown {
+	if s.known[x.subject] || len(s.known) >= maxForeignKnown {
 		return
 	}
-	s.known[x.where] = true
+	s.known[x.subject] = true
 	s.countMetric()
 	if len(s.known) > maxForeignLogged {
 		return
 	}
 	s.loggedCount = len(s.known)
-	s.log.Warn("ignored a foreign message", "where", x.where, "sequence", x.seq,
+	s.log.Warn("ignored a foreign message", "stream", x.stream, "subject", x.subject, "sequence", x.seq,
 		"err", event.Truncate(x.err.Error(), 200), "hint", x.hint)
 }
 
@@ -55,6 +56,6 @@ func (s *foreignLog) logForeign(x foreignMessage) {
 func (s *foreignLog) logTotal() {
 	if n := len(s.known); n > s.loggedCount {
 		s.loggedCount = n
-		s.log.Warn("more foreign messages", "places", n, "hint", "bridge verify lists those of the stream, bridge state those of the view")
+		s.log.Warn("more foreign messages", "count", n, "hint", "bridge verify lists those of the stream, bridge state those of the view")
 	}
 }

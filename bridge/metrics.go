@@ -13,8 +13,8 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// metrics counts what the bridges of one process do. What they are is not
-// counted but asked when somebody looks: see [Fleet.Collect].
+// metrics counts what the bridges of one process do. Their state is not counted but
+// read at each scrape: see [Fleet.Collect].
 type metrics struct {
 	registry *prometheus.Registry
 
@@ -44,19 +44,19 @@ func newMetrics(version string) *metrics {
 		registry:      prometheus.NewRegistry(),
 		gauges:        newGauges(),
 		polls:         counter("polls_total", "Polls of the source by outcome.", "outcome"),
-		pollSeconds:   histogram("poll_duration_seconds", "From a poll's request to its answer."),
-		pollBytes:     counter("poll_bytes_total", "Bytes of answers, decompressed."),
-		events:        counter("events_total", "Events stored, checkpoints not counted.", "type"),
+		pollSeconds:   histogram("poll_duration_seconds", "Time from a poll's request to its response."),
+		pollBytes:     counter("poll_bytes_total", "Bytes of responses, decompressed."),
+		events:        counter("events_total", "Events stored, without checkpoints.", "type"),
 		commits:       counter("commits_total", "Batches by outcome.", "outcome"),
-		commitSeconds: histogram("commit_duration_seconds", "From a batch's first sending to its acknowledgement."),
-		foreignMessages: counter("stray_messages_total",
-			"Places in the stream and the view where a message was found that is no event of the bridge, and passed over."),
+		commitSeconds: histogram("commit_duration_seconds", "Time from the first publish of a batch to its acknowledgement."),
+		foreignMessages: counter("foreign_messages_total",
+			"Subjects of the stream and keys of the view with a message that this bridge did not write and ignores."),
 		skippedRows: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: metricPrefix + "rows_left_out", Help: "Rows of the last snapshot that are left out, by reason.",
+			Name: metricPrefix + "rows_skipped", Help: "Rows of the last snapshot that were skipped, by reason.",
 		}, []string{"tenant", "reason"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: metricPrefix + "build_info", Help: "1, with what runs.",
+		Name: metricPrefix + "build_info", Help: "1, labelled with the version of the bridge and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
@@ -65,7 +65,7 @@ func newMetrics(version string) *metrics {
 	return m
 }
 
-// countPoll counts a look at the source.
+// countPoll counts a poll by its outcome.
 func (m *metrics) countPoll(tenant string, o engine.Observation, result *engine.Batch) {
 	outcome := "ok"
 	switch {
@@ -109,7 +109,7 @@ func (m *metrics) countStored(tenant string, events []event.Event) {
 	}
 }
 
-// gauges describe what the bridges are, asked at each scrape.
+// gauges describe the state of the bridges, which is read at each scrape.
 type gauges struct {
 	connected, viewLag, viewStalled, leader, ready, epoch, status, observed, committed, entities, raised *prometheus.Desc
 	storeUsed, storeLimit, oldest, retention                                                             *prometheus.Desc
@@ -118,8 +118,8 @@ type gauges struct {
 func newGauges() gauges {
 	return gauges{
 		connected:   newDesc("nats_connected", "Whether the connection to NATS is up."),
-		viewLag:     newDesc("view_lag_events", "Messages of the stream that the view has not taken yet."),
-		viewStalled: newDesc("view_stalled_seconds", "How long the view has been behind without taking any; 0 = it moves."),
+		viewLag:     newDesc("view_lag_events", "Messages of the stream that the view has not sourced yet."),
+		viewStalled: newDesc("view_stalled_seconds", "How long the view has been behind without progress; 0 = not stalled."),
 		storeUsed:   newDesc("store_used_bytes", "Bytes in the streams of the embedded server, before compression."),
 		storeLimit:  newDesc("store_limit_bytes", "How many bytes they may hold: BRIDGE_STORE_MAX, or what the disk allows."),
 		oldest:      newDesc("oldest_event_timestamp_seconds", "When the oldest event in the embedded server was stored, as Unix time."),
@@ -127,10 +127,10 @@ func newGauges() gauges {
 		leader:      newDesc("leader", "Whether this instance leads the tenant.", "tenant"),
 		ready:       newDesc("ready", "Whether /readyz counts the tenant as ready.", "tenant"),
 		epoch:       newDesc("epoch", "The leader's term; 0 for a standby.", "tenant"),
-		status:      newDesc("feed_status", "1 for the feed's present status; leader only.", "tenant", "status"),
-		observed:    newDesc("observed_timestamp_seconds", "Until when all changes are seen, as Unix time; leader only.", "tenant"),
-		committed:   newDesc("committed_timestamp_seconds", "When the stream last acknowledged a batch, as Unix time; leader only.", "tenant"),
-		entities:    newDesc("entities", "Entities that are there, by kind; leader only.", "tenant", "kind"),
+		status:      newDesc("feed_status", "1 for the current status of the feed; leader only.", "tenant", "status"),
+		observed:    newDesc("observed_timestamp_seconds", "Unix time until which all changes are published; leader only.", "tenant"),
+		committed:   newDesc("committed_timestamp_seconds", "Unix time of the last batch that the stream acknowledged; leader only.", "tenant"),
+		entities:    newDesc("entities", "Entities that are present, by kind; leader only.", "tenant", "kind"),
 		raised:      newDesc("thresholds_raised", "Thresholds that are raised; leader only.", "tenant", "rule", "severity"),
 	}
 }
@@ -139,10 +139,10 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(metricPrefix+name, help, labels, nil)
 }
 
-// Describe is for the registry of metrics.
+// Describe implements [prometheus.Collector].
 func (f *Fleet) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(f, ch) }
 
-// Collect is for the registry of metrics: it tells what the bridges are now.
+// Collect implements [prometheus.Collector]: it sends the state of the bridges.
 func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 	g := f.metrics.gauges
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {

@@ -56,9 +56,9 @@ func (b *Bridge) omitOversize(chunk *engine.Chunk, msgs []*nats.Msg) bool {
 		}
 		ev := &chunk.Events[i]
 		oversize = append(oversize, ev)
-		if about := ev.CESubject(); !b.oversizeLogged[about] {
-			b.oversizeLogged[about] = true
-			b.log.Warn("event exceeds the server's message size", "about", about, "type", ev.Name, "bytes", len(m.Data), "limit", limit,
+		if entity := ev.CESubject(); !b.oversizeLogged[entity] {
+			b.oversizeLogged[entity] = true
+			b.log.Warn("event exceeds the server's message size", "entity", entity, "type", ev.Name, "bytes", len(m.Data), "limit", limit,
 				"hint", "the entity is skipped until it fits: raise max_payload of the server and max_msg_size of the stream, or subscribe to fewer statistics")
 		}
 	}

@@ -80,7 +80,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	if err == nil {
 		err = r.writeLine(pollRecord{At: b.now().UTC(), End: endMarker})
 	}
-	b.log.Info("recorded", "polls", r.polls, "good", r.goodPolls)
+	b.log.Info("recorded", "polls", r.polls, "good_polls", r.goodPolls)
 	return errors.Join(err, r.zip.Close())
 }
 

@@ -118,7 +118,7 @@ func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[ui
 			ev, err = event.ParseValue(c.Tenant, key, msg.Data())
 		}
 		if err != nil {
-			unreadable[seq] = foreignMessage{where: "key " + event.Token(c.Tenant) + "." + key + " of the view " + c.StateBucket, seq: seq, err: err, hint: fmt.Sprintf(foreignEntryHint, msg.Subject(), viewStream(c))}
+			unreadable[seq] = foreignMessage{stream: viewStream(c), subject: msg.Subject(), seq: seq, err: err, hint: fmt.Sprintf(foreignEntryHint, msg.Subject(), viewStream(c))}
 			return nil
 		}
 		if !readWhole(&ev) {
@@ -137,7 +137,7 @@ func (r *recovery) parse(msg jetstream.Msg, seq uint64) (event.Event, bool) {
 	}
 	ev, err := event.Parse(c.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 	if err != nil {
-		r.foreign.logForeign(foreignMessage{where: "subject " + msg.Subject() + " of stream " + c.Stream, seq: seq, err: err, hint: foreignMessageHint})
+		r.foreign.logForeign(foreignMessage{stream: c.Stream, subject: msg.Subject(), seq: seq, err: err, hint: foreignMessageHint})
 	}
 	return ev, err == nil
 }

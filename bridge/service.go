@@ -56,11 +56,11 @@ func (f *Fleet) announce(ctx context.Context) {
 // announceDelay is how long a change of role may wait for the next one.
 const announceDelay = time.Second
 
-// metadata is what the service says of this instance.
+// metadata describes this instance in the service.
 func (f *Fleet) metadata() map[string]string {
 	m := map[string]string{"instance": f.bridges[0].self.instance, "stream": f.config.Stream, "version": f.config.Version}
 	if f.rebalancer != nil {
-		m["leads"] = fmt.Sprintf("%d of %d tenants", f.rebalancer.leading.Load(), len(f.bridges))
+		m["leading"] = fmt.Sprintf("%d of %d tenants", f.rebalancer.leading.Load(), len(f.bridges))
 		return m
 	}
 	h := f.bridges[0].Health()

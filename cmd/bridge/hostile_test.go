@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"runtime/debug"
-	"strings"
 	"testing"
 	"time"
 

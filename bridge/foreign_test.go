@@ -165,8 +165,8 @@ func TestForeignMessages(t *testing.T) {
 	}
 }
 
-// TestForeignMessageBeforeTheFence lets a stray and another's checkpoint stand beyond the
-// fence: the one is passed over, and does not hide the other.
+// TestForeignMessageBeforeTheFence lets a foreign message and another's checkpoint stand beyond the
+// fence: the one is ignored, and does not hide the other.
 func TestForeignMessageBeforeTheFence(t *testing.T) {
 	t.Parallel()
 	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
@@ -197,7 +197,7 @@ func TestForeignMessageBeforeTheFence(t *testing.T) {
 }
 
 // TestManyForeignMessages buries the last checkpoint and an agent's last event under so
-// many strays that they are looked for in several steps.
+// many foreign messages that they are looked for in several steps.
 func TestManyForeignMessages(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
