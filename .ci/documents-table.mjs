@@ -40,14 +40,14 @@ export const table = [
   [/README\.md: .*bridge replay --since 1m/, { says: /demo|agent/ }],
   [/: go test \.\/cmd\/bridge -run TestCluster /, { left: ["a cluster under faults", ".ci/run", "-run '^TestCluster' -cluster.for "] }],
   [/README\.md: go run \.\/bench /, { left: ["the benchmark, a small one", ".ci/run", "go run ./bench -smoke"] }],
-  [/: (BPCC.* )?\S*( \.\/cmd\/)?bridge check$/, { says: /well/ }],
+  [/: (BPCC.* )?\S*( \.\/cmd\/)?bridge check$/, { says: /^OK: /m }],
   [/README\.md: go run \.\/cmd\/bridge run$/, { until: leading, env: alone }],
   [/: BPCC_URL=\S+ .*bridge run$/, { until: leading, env: alone }],
   [/: NATS_URL=nats:\/\/nats\.example\.com.*bridge run$/, { until: leading, env: beside }],
   [/: .*bridge provision$/, { env: beside }],
 
   // docs/commands.md
-  [/commands\.md: bridge replay \| sed 20d \| bridge verify -$/, { status: 1, says: /UNSOUND .*lost 1/ }],
+  [/commands\.md: bridge replay \| sed 20d \| bridge verify -$/, { status: 1, says: /UNSOUND .*missing 1/ }],
   [/: bridge replay .*--follow/, { until: /"type":"bpcc\./ }],
   [/: bridge replay --since 2026-11-17 .*--human$/, {}],
   [/: bin\/bridge record$/, { seconds: 3, says: /./ }],

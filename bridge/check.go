@@ -14,18 +14,18 @@ import (
 	"bpcc-nats/diff"
 )
 
-// ErrCheck is returned by [Check] and [CheckStreams] when a step failed. The reported steps name
-// the fault.
+// ErrCheck is returned by [Check] and [CheckStreams] when a step failed; the
+// reported steps say which.
 var ErrCheck = errors.New("check failed")
 
 // Outcome is the result of a step of a check.
 type Outcome string
 
-// Outcomes. With a warning the bridge can run, but perhaps not as intended.
+// Outcomes. With a warning a bridge runs, though perhaps not as expected.
 const (
 	OK      Outcome = "ok"
 	Warning Outcome = "warn"
-	Failure Outcome = "FAIL"
+	Failure Outcome = "fail"
 )
 
 // Step is one step of a check.
@@ -33,9 +33,9 @@ type Step struct {
 	// Name is what was checked, in a word or two.
 	Name    string
 	Outcome Outcome
-	// Found is the result.
+	// Found is what the step found.
 	Found string
-	// Hint is what to do about it; "" where there is nothing to do.
+	// Hint is what to do; "" where nothing is to be done.
 	Hint string
 }
 
@@ -68,7 +68,8 @@ func (x *checkRun) result() error {
 	return nil
 }
 
-// checkHint is the hint for a person who can act, where a running bridge would only retry.
+// checkHint is what an operator can do about an error that a running bridge would
+// only retry.
 func checkHint(err error) string {
 	var r *subscriptionError
 	switch hint := sourceHint(err); {
@@ -77,7 +78,7 @@ func checkHint(err error) string {
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
 		return "another program uses the same API user and replaces its one subscription; give the bridge a user of its own"
 	case errors.Is(err, bpcc.ErrThrottled):
-		return "the server limits requests: check again later, and poll less often (BPCC_POLL_INTERVAL)"
+		return "the server limits the rate: check again later, and poll less often (BPCC_POLL_INTERVAL)"
 	case errors.Is(err, bpcc.ErrNotReady):
 		return "the server has no data for this subscription yet; check again in a minute"
 	case hint == retryHint:
@@ -87,9 +88,10 @@ func checkHint(err error) string {
 	}
 }
 
-// Check checks the source as the bridge would use it: it logs in, subscribes, requests one snapshot
-// and one availability, and reports what it found and what to do. It publishes nothing. It uses the
-// user's one subscription, so a bridge that runs as the same user subscribes again afterwards.
+// Check tests the source as the bridge would use it: it logs in, subscribes, fetches
+// one snapshot and one availability, and reports what it found and what to do. It
+// publishes nothing. It replaces the user's one subscription, so a bridge that
+// runs as the same user subscribes again afterwards.
 func Check(ctx context.Context, c *Config, report func(Step)) error {
 	client, err := c.client(discardLogger())
 	if err != nil {
@@ -101,14 +103,14 @@ func Check(ctx context.Context, c *Config, report func(Step)) error {
 	if c.Auth == authCookie {
 		user = c.Username
 	}
-	x.reportOK("configuration", "%s login as %q, a poll every %v, agents named by %s", c.Auth, user, c.PollInterval, c.AgentKey)
+	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.Auth, user, c.PollInterval, c.AgentKey)
 	src := &source{client: client, cookie: c.Auth == authCookie, plan: newPlan(c.Subscription, c, "check"), log: discardLogger(), now: time.Now}
 	if checkSession(ctx, src, x) {
 		checkData(ctx, src, c, x)
 		checkDirectory(ctx, src, c, x)
 	}
 	if err := src.unsubscribe(ctx); err != nil {
-		x.reportWarning("unsubscribe", "no action needed: the subscription ends by itself", "%v", err)
+		x.reportWarning("unsubscribe", "nothing to do: the subscription expires", "%v", err)
 	}
 	return x.result()
 }
@@ -119,13 +121,13 @@ func checkSession(ctx context.Context, src *source, x *checkRun) bool {
 		x.reportFailure("log in", err)
 		return false
 	}
-	x.reportOK("log in", "credentials accepted in %v", elapsedSince(began))
+	x.reportOK("log in", "the server accepts the credentials, response in %v", elapsedSince(began))
 	if err := src.client.Unsubscribe(ctx); err != nil {
-		x.reportOK("unsubscribe", "an older subscription could not be deleted, a common fault of servers: %v", err)
+		x.reportOK("unsubscribe", "an older subscription was not deleted; the server may refuse that now and then: %v", err)
 	}
 	err := src.subscribe(ctx)
 	for _, stat := range src.refused {
-		x.reportFailure("subscribe", &subscriptionError{reason: "unknown to the server: " + stat, hint: statisticHint})
+		x.reportFailure("subscribe", &subscriptionError{reason: "the server rejects " + stat, hint: statisticHint})
 	}
 	if err != nil {
 		x.reportFailure("subscribe", err)
@@ -157,8 +159,8 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 	}
 	for i, g := range src.plan.layout.Grids {
 		if g.Limit > 0 && snap.Rows(i) >= g.Limit {
-			x.reportWarning(string(g.Kind), "raise the limit or remove it: departures from a cut grid are not published",
-				"%d row(s) in %s, as many as its limit of %d: it may be cut", snap.Rows(i), g.Name(), g.Limit)
+			x.reportWarning(string(g.Kind), "raise the limit or remove it: departures cannot be detected",
+				"%d row(s) in %s, as many as its limit of %d: rows may be missing", snap.Rows(i), g.Name(), g.Limit)
 			continue
 		}
 		x.reportOK(string(g.Kind), "%d row(s) in %s", snap.Rows(i), g.Name())
@@ -169,12 +171,13 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 			"give those agents a " + c.AgentKey + ", or identify agents by another statistic (BRIDGE_AGENT_KEY)"})
 	}
 	if n := snap.Duplicates; n > 0 {
-		x.reportWarning("rows", "look for two rows with one "+c.AgentKey+" or service name", "%d row(s) have a duplicate key and would be skipped", n)
+		x.reportWarning("rows", "make sure that no two rows have one "+c.AgentKey+" or service name", "%d row(s) have the key of another and would be skipped", n)
 	}
 	checkEntities(src, snap, x)
 }
 
-// firstData returns the first snapshot of a new subscription. Servers need some time for it.
+// firstData fetches the first snapshot of a new subscription, for which servers need
+// some time.
 func firstData(ctx context.Context, src *source, c *Config) (bpcc.Response, error) {
 	began := time.Now()
 	for {
@@ -190,8 +193,8 @@ func firstData(ctx context.Context, src *source, c *Config) (bpcc.Response, erro
 	}
 }
 
-// checkEntities counts agents by state and lists services, which shows whether the user supervises
-// the right teams.
+// checkEntities counts agents by state and names services, which shows whether the
+// user supervises the right teams.
 func checkEntities(src *source, snap *diff.Snapshot, x *checkRun) {
 	var s diff.State
 	seen, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1})
@@ -223,7 +226,7 @@ func checkEntities(src *source, snap *diff.Snapshot, x *checkRun) {
 	case len(count) == 0:
 		x.reportWarning("agents", "make the API user a supervisor of the teams to monitor", "none visible")
 	case count[""] > 0:
-		x.reportWarning("agents", "add acd_state to the subscription", "%d without a subscribed state: no event will report it", count[""])
+		x.reportWarning("agents", "add acd_state to the subscription", "%d without a state, which is not subscribed: no event will report a change of state", count[""])
 	default:
 		x.reportOK("agents", "%s", strings.Join(parts, ", "))
 	}
@@ -231,13 +234,13 @@ func checkEntities(src *source, snap *diff.Snapshot, x *checkRun) {
 	if len(services) > 0 {
 		x.reportOK("services", "%s", firstFew(services))
 	} else if subscribed(event.Service) {
-		x.reportWarning("services", "give the user the privilege View real-time service metrics, and check that its teams have services", "none visible")
+		x.reportWarning("services", "give the API user the privilege View real-time service metrics, and check that its teams have services", "none visible")
 	}
 }
 
 func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 	if c.availabilityDisabled() {
-		x.reportOK("availability", "not checked (BPCC_SERVICES=%s)", noServices)
+		x.reportOK("availability", "disabled (BPCC_SERVICES=%s)", noServices)
 		return
 	}
 	names := c.Services
@@ -255,7 +258,7 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 		names = slices.Compact(slices.Sorted(slices.Values(names)))
 	}
 	if len(names) == 0 {
-		x.reportWarning("directory", "no action needed if the tenant has no services; else name them in BPCC_SERVICES", "no service for availability checks")
+		x.reportWarning("directory", "nothing to do if the tenant has no services; else list them in BPCC_SERVICES", "no service for availability checks")
 		return
 	}
 	x.reportOK("directory", "%d service(s) for availability checks", len(names))
@@ -265,10 +268,10 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 		x.reportFailure("availability", err)
 		return
 	}
-	x.reportOK("availability", "%q: %v, in %v", names[0], available, elapsedSince(began))
+	x.reportOK("availability", "%q: %v, response in %v", names[0], available, elapsedSince(began))
 }
 
-// firstFew formats names for people and abbreviates a long list.
+// firstFew lists some names for people, and … for the rest.
 func firstFew(names []string) string {
 	const most = 6
 	if len(names) > most {

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// CheckStreams checks the NATS side as the bridge would use it, and changes nothing: the server's
-// release, JetStream, and whether the existing streams fit.
+// CheckStreams checks the NATS side and changes nothing: the server's release,
+// JetStream, and the configuration of the streams that exist.
 func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := checkServer(nc); err != nil {
@@ -37,7 +37,8 @@ func checkJetStream(ctx context.Context, js jetstream.JetStream) error {
 	return asPermissionError(js.Conn(), prevErr, err)
 }
 
-// reportNATSFailure reports a failed call. A permission error contains its own hint.
+// reportNATSFailure reports a call that failed. The error of a missing permission has
+// its own hint.
 func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
 	if errors.Is(err, ErrNATSPermission) {
 		hint = ""
@@ -46,7 +47,7 @@ func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
 	x.report(Step{step, Failure, err.Error(), hint})
 }
 
-// checkStream compares one stream with the configuration that the bridge would create.
+// checkStream compares one stream with what the bridge would create.
 func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig, x *checkRun) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -57,7 +58,7 @@ func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want je
 		return
 	}
 	if err = asPermissionError(js.Conn(), prevErr, err); err != nil {
-		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), "check that a quorum of servers is running")
+		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), "check that a quorum of servers is up")
 		return
 	}
 	info := stream.CachedInfo()
@@ -65,8 +66,8 @@ func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want je
 	case err != nil:
 		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), c.hint(err))
 	case len(differs) > 0:
-		x.reportWarning("stream", "no action needed if this is intended; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
+		x.reportWarning("stream", "nothing to do if this is intended; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
 	default:
-		x.reportOK("stream", "%s fits, with %d message(s)", want.Name, info.State.Msgs)
+		x.reportOK("stream", "%s is configured as expected, %d message(s)", want.Name, info.State.Msgs)
 	}
 }

@@ -281,8 +281,8 @@ func TestCheckNamesRefusedStatistics(t *testing.T) {
 		t.Errorf("Check: %v, want %v", err, bridge.ErrCheck)
 	}
 	for _, want := range []string{
-		`FAIL subscribe: the server does not know "reasn" (app "wall", agent grid "agents", column "8") → take it out`,
-		`FAIL subscribe: the server does not know "agents_redy" (app "wall", stats_totals) → take it out`,
+		`fail subscribe: the server rejects "reasn" (app "wall", agent grid "agents", column "8") → take it out`,
+		`fail subscribe: the server rejects "agents_redy" (app "wall", stats_totals) → take it out`,
 		"ok snapshot: ", "ok agent: 1 row(s)", "ok agents: 1 ready",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -236,7 +236,7 @@ func TestAuditBeginsAnywhere(t *testing.T) {
 			t.Errorf("from %s: %+v", all[i].id(), r.Faults)
 		}
 		inside := i > 0 && !strings.HasSuffix(all[i-1].subject, ".feed.checkpoint")
-		if noted := len(r.Notes) == 1 && r.Notes[0].Code == "cut"; noted != inside {
+		if noted := len(r.Notes) == 1 && r.Notes[0].Code == "truncated"; noted != inside {
 			t.Errorf("from %s: notes %+v", all[i].id(), r.Notes)
 		}
 	}

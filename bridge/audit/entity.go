@@ -35,7 +35,7 @@ func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 		t.begun, t.fromStart = true, id.Epoch == 1 && e.Name == event.Started
 		if part := e.part(); id.Index > 1 || part > 1 {
 			t.batch.cut = true
-			a.note(t, e, "cut", "the range begins inside a batch: the counts of its checkpoint are not checked")
+			a.note(t, e, "truncated", "the range begins inside a batch: what its checkpoint counts cannot be judged")
 		}
 	case id.Compare(last) < 0 && e.Name == event.Started:
 		a.fault(t, e, "epoch", "epoch %d begins after epoch %d: different history", id.Epoch, last.Epoch)
@@ -123,7 +123,7 @@ func (a *Auditor) closeBatch(t *tenantAudit, e *audited) {
 	}
 	if t.part < t.parts {
 		if e.ID.Epoch > t.last.Epoch {
-			a.note(t, e, "cut", "poll %d was published up to part %d of %d: its writer ended there", t.last.Poll, t.part, t.parts)
+			a.note(t, e, "truncated", "poll %d was published up to part %d of %d: its writer ended there", t.last.Poll, t.part, t.parts)
 		} else {
 			a.fault(t, e, "part", "poll %d ends with part %d of %d", t.last.Poll, t.part, t.parts)
 		}

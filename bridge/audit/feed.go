@@ -218,7 +218,7 @@ func (a *Auditor) checkGap(t *tenantAudit, e *audited) {
 		}
 	case own:
 	case t.batch.gap == nil:
-		t.batch.gap = &Gap{Kind: "unseen", Cause: "no good poll for longer than the interruption limit", From: e.observed.After.Time,
+		t.batch.gap = &Gap{Kind: "no_good_poll", Cause: "no good poll for longer than the feed may be without one", From: e.observed.After.Time,
 			To: e.observed.By.Time, Changes: 1, Seq: e.seq, ID: e.id}
 	default:
 		t.batch.gap.Changes++
@@ -238,6 +238,6 @@ func (a *Auditor) closeGaps(t *tenantAudit, e *audited, d *event.CheckpointData)
 	case t.batch.gap != nil:
 		t.report.gap(*t.batch.gap)
 	case t.open == nil && !t.checkpointAt.IsZero() && silent > a.options.CheckpointInterval*3/2:
-		t.report.gap(Gap{Kind: "silence", Cause: "no checkpoint for longer than the interval", From: t.checkpointAt, To: e.Time, Seq: e.seq, ID: e.id})
+		t.report.gap(Gap{Kind: "no_checkpoint", Cause: "no checkpoint for longer than their interval", From: t.checkpointAt, To: e.Time, Seq: e.seq, ID: e.id})
 	}
 }

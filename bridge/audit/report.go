@@ -54,9 +54,9 @@ type TenantReport struct {
 
 // Gap is a time without good polls, or without a checkpoint.
 type Gap struct {
-	// Kind is interrupted (the source was unavailable), restart (no bridge was running), unseen
-	// (shown only by changes with after_gap) or silence (no checkpoint for longer than the
-	// interval).
+	// Kind is interrupted (the source was away), restart (no bridge was running),
+	// no_good_poll (shown by its changes alone) or no_checkpoint (checkpoints are
+	// missing for longer than their interval).
 	Kind  string `json:"kind"`
 	Cause string `json:"cause"`
 	// From is zero if there was no good poll before, To if the gap is open at the end.
@@ -71,9 +71,9 @@ type Gap struct {
 
 // Finding is one fault or note.
 type Finding struct {
-	// Code is one word for programs: foreign, schema, subject, header, tombstone, sequence,
-	// duplicate, order, epoch, missing, uncovered, count, part, revision, chain, image, window,
-	// watermark, feed, gap, empty; of notes: cut, clock.
+	// Code is one word for programs: foreign, schema, subject, header, tombstone,
+	// sequence, duplicate, order, epoch, missing, uncovered, count, part, revision,
+	// chain, image, window, watermark, feed, gap, empty; of notes: truncated, clock.
 	Code string `json:"code"`
 	// N counts the events added, from 1: the line of an export.
 	N      int    `json:"n"`
@@ -169,7 +169,7 @@ func (a *Auditor) Report() Report {
 			r.Faults = append(r.Faults, end)
 		}
 		if t.part < t.parts {
-			end.Code, end.Text = "cut", fmt.Sprintf("the range ends with part %d of %d of poll %d", t.part, t.parts, t.last.Poll)
+			end.Code, end.Text = "truncated", fmt.Sprintf("the range ends with part %d of %d of poll %d", t.part, t.parts, t.last.Poll)
 			r.Notes = append(r.Notes, end)
 		}
 		r.Tenants = append(r.Tenants, out)

@@ -133,10 +133,10 @@ func TestCheck(t *testing.T) {
 		status  int
 		want    []string
 	}{
-		"well": {status: exitOK, want: []string{"log in", "2 row(s) in agent_grids", "1 ready", "1 logged_out", `"Voice": true`, "all is well"}},
+		"well": {status: exitOK, want: []string{"log in", "2 row(s) in agent_grids", "1 ready", "1 logged_out", `"Voice": true`, "\nOK: "}},
 		"wrong secret": {
 			env:    func(url string) []string { return append(sourceEnv(url), "BPCC_CLIENT_SECRET=wrong") },
-			status: exitFailed, want: []string{"FAIL", "401", "check the credentials"},
+			status: exitFailed, want: []string{"fail  ", "401", "check the credentials"},
 		},
 		"cookie login is gone": {
 			env: func(url string) []string {
@@ -146,7 +146,7 @@ func TestCheck(t *testing.T) {
 		},
 		"unreachable host": {
 			env:    func(string) []string { return sourceEnv("http://" + refused) },
-			status: exitFailed, want: []string{"FAIL", "refused"},
+			status: exitFailed, want: []string{"fail  ", "refused"},
 		},
 		"pool used up": {
 			prepare: func(s *bpcctest.Server) { s.FillSubscriptions() },
@@ -160,15 +160,15 @@ func TestCheck(t *testing.T) {
 		},
 		"no agents": {
 			prepare: func(s *bpcctest.Server) { s.RemoveAgent("anna"); s.RemoveAgent("bob") },
-			status:  exitOK, want: []string{"warn  agents", "supervisor", "well enough", "1 thing(s) to look at"},
+			status:  exitOK, want: []string{"warn  agents", "none visible", "supervisor", "\nOK: ", ", 1 warning(s)\n"},
 		},
 		"NATS as well": {
 			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL="+server.URL()) },
-			status: exitOK, want: []string{"NATS          server 2.", "BPCC_EVENTS is not there yet", "all is well"},
+			status: exitOK, want: []string{"NATS          server 2.", "BPCC_EVENTS does not exist yet", "\nOK: "},
 		},
 		"NATS is away": {
 			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL=nats://"+refused) },
-			status: exitFailed, want: []string{"FAIL  connect", "is NATS_URL right", "1 thing(s) to mend"},
+			status: exitFailed, want: []string{"fail  connect", "check NATS_URL", "\nFAILED: 1 problem(s), 0 warning(s)\n"},
 		},
 		"the store follows the disk": {
 			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_DIR=there/is/none") },
@@ -188,7 +188,7 @@ func TestCheck(t *testing.T) {
 		},
 		"as JSON": {
 			env:  func(url string) []string { return sourceEnv(url) },
-			args: []string{"--json"}, status: exitOK, want: []string{`"step":"log in","outcome":"ok"`},
+			args: []string{"--json"}, status: exitOK, want: []string{`"target":"127.0.0.1","step":"log in","outcome":"ok","found":"`},
 		},
 		"rows without a key": {
 			prepare: func(s *bpcctest.Server) { s.SetAgentStat("bob", "login_id", "") },
@@ -231,7 +231,7 @@ func TestCheckNamesAnUnknownStatistic(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := runCommand(t, t.Context(), append(sourceEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file), "check")
-	if r.status != exitFailed || !strings.Contains(r.stdout, `FAIL  subscribe     the server does not know "mood" (app "x", agent grid "a", column "2")`) ||
+	if r.status != exitFailed || !strings.Contains(r.stdout, `fail  subscribe     the server rejects "mood" (app "x", agent grid "a", column "2")`) ||
 		!strings.Contains(r.stdout, "ok    snapshot") {
 		t.Errorf("status %d\n%s", r.status, r.stdout)
 	}
@@ -295,7 +295,7 @@ func TestRunAndReplay(t *testing.T) {
 		t.Errorf("verify: status %d\n%s%s", valid.status, valid.stdout, valid.stderr)
 	}
 	again := runCommand(t, t.Context(), env, "provision")
-	if again.status != exitOK || strings.Count(again.stdout, "as it should be") != 4 {
+	if again.status != exitOK || strings.Count(again.stdout, "configured as expected") != 4 {
 		t.Errorf("provision: status %d\n%s%s", again.status, again.stdout, again.stderr)
 	}
 }

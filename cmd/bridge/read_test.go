@@ -31,12 +31,12 @@ func TestReadersDoNotWaitForEver(t *testing.T) {
 		want []string // in standard error
 	}{
 		"nothing listens": {func(*testing.T) string { return "nats://127.0.0.1:1" },
-			[]string{"no answer from the NATS server (--timeout 300ms)", "is NATS_URL right"}},
+			[]string{"no answer from the NATS server (--timeout 300ms)", "check NATS_URL"}},
 		"it says nothing": {func(t *testing.T) string { return listening(t, "") },
-			[]string{"no answer from the NATS server (--timeout 300ms)", "is NATS_URL right"}},
+			[]string{"no answer from the NATS server (--timeout 300ms)", "check NATS_URL"}},
 		"it does not answer": {func(t *testing.T) string {
 			return listening(t, `INFO {"server_id":"x","version":"2.15.2","proto":1,"headers":true,"max_payload":1048576}`+"\r\n")
-		}, []string{"no answer from the NATS server (--timeout 300ms)", "is NATS_URL right"}},
+		}, []string{"no answer from the NATS server (--timeout 300ms)", "check NATS_URL"}},
 		"no leader": {serverWithoutQuorum, []string{"no answer from the NATS server (--timeout 300ms)", "has the stream a leader"}},
 		"no JetStream": {func(t *testing.T) string { return bareServer(t, false) },
 			[]string{"no answer from the NATS server (--timeout 300ms)", "no responders", "is JetStream enabled"}},

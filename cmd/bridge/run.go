@@ -214,7 +214,7 @@ func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, js jet
 		case s.Changed != "":
 			p.out.printf("%s: %s\n", s.Stream, s.Changed)
 		case len(s.Differs) == 0:
-			p.out.printf("%s: as it should be\n", s.Stream)
+			p.out.printf("%s: configured as expected\n", s.Stream)
 		default:
 			p.out.printf("%s: usable, but left with\n", s.Stream)
 			for _, d := range s.Differs {

@@ -99,8 +99,8 @@ func timeoutFlag(f *flag.FlagSet) *time.Duration {
 // errNoAnswer is returned when the NATS server has not answered within --timeout.
 var errNoAnswer = errors.New("no answer from the NATS server")
 
-// hintUnreachable says what to examine without a connection.
-const hintUnreachable = "is NATS_URL right, does the server run, and does this machine reach it?"
+// hintUnreachable is what to check without a connection.
+const hintUnreachable = "check NATS_URL, that the server runs, and that this machine reaches it"
 
 // noAnswer wraps the error of a call that the server has not answered in time.
 func noAnswer(timeout time.Duration, err error, hint string) error {

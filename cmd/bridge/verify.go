@@ -18,15 +18,15 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// errFaults is returned when a stream does not hold what was promised.
-var errFaults = errors.New("unsound")
+// errFaults is returned when the events break the contract.
+var errFaults = errors.New("verification failed")
 
 func (p *program) verify(ctx context.Context, args []string) error {
 	f := p.flags("verify")
 	s := streamRange{completeBatch: true}
 	s.addFlags(f)
 	var o audit.Options
-	f.StringVar(&o.Tenant, "tenant", "", "judge this tenant alone; default all")
+	f.StringVar(&o.Tenant, "tenant", "", "check only this tenant; default all")
 	asJSON := f.Bool("json", false, "print the report as JSON")
 	timeout := timeoutFlag(f)
 	if err := parseFlags(f, args, 1); err != nil {
@@ -57,11 +57,11 @@ func (p *program) verify(ctx context.Context, args []string) error {
 	return err
 }
 
-// auditOf judges an exported file, or a stretch of the stream if file is "".
+// auditOf checks an exported file, or a range of the stream if file is "".
 func (p *program) auditOf(ctx context.Context, file string, s streamRange, o audit.Options, timeout time.Duration) (audit.Report, error) {
 	if file != "" {
 		if s.from > 0 || s.to > 0 || !s.since.IsZero() || !s.until.IsZero() {
-			return audit.Report{}, fmt.Errorf("%w: an exported file is judged whole; the bounds are for the stream", errUsage)
+			return audit.Report{}, fmt.Errorf("%w: --since, --until, --from-seq and --to-seq are for the stream, not for an exported file", errUsage)
 		}
 		a, err := audit.New(o)
 		if err == nil {
@@ -96,8 +96,8 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 	return a.Report(), nil
 }
 
-// exportedMessage is a line of an export: an event alone, or one with what the stream
-// knows of it.
+// exportedMessage is a line of an export made with --with-meta: an event with what the
+// stream has stored with it.
 type exportedMessage struct {
 	Seq     uint64          `json:"sequence"`
 	Subject string          `json:"subject"`
@@ -106,7 +106,7 @@ type exportedMessage struct {
 	Event   json.RawMessage `json:"event"`
 }
 
-// maxLine is longer than any message that NATS takes.
+// maxLine is longer than any message that NATS accepts.
 const maxLine = 64 << 20
 
 // auditFile adds every line of an export, plain or compressed; - is standard input.
@@ -168,7 +168,7 @@ func (p *program) writeAudit(r audit.Report) error {
 		what += fmt.Sprintf(", %s to %s", formatTime(r.From), formatTime(r.To))
 	}
 	w.printf("%s\n\n", what)
-	w.printf("TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tIN ALL\n")
+	w.printf("TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tGAP TIME\n")
 	for _, t := range r.Tenants {
 		until := "–"
 		if !t.ObservedUntil.IsZero() {
@@ -179,7 +179,7 @@ func (p *program) writeAudit(r audit.Report) error {
 	}
 	for _, t := range r.Tenants {
 		if len(t.Gaps) > 0 {
-			w.printf("\nGAPS of %s\tfrom\tto\tlasted\tnet changes\ttold by\n", t.Tenant)
+			w.printf("\nGAPS of %s\tfrom\tto\tduration\tnet changes\tevent\n", t.Tenant)
 		}
 		for _, g := range t.Gaps {
 			from, to, duration := "–", "open", "–"
@@ -204,7 +204,7 @@ func (p *program) writeAudit(r audit.Report) error {
 	writeFindings(c, "NOTES", colourYellow, r.Notes)
 	writeFindings(c, "FAULTS", colourRed, r.Faults)
 	if r.OK {
-		return c.printf("\n%s every event is valid, once, in its order, and covered by its checkpoint\n", c.paint(colourGreen, "SOUND"))
+		return c.printf("\n%s every event is valid, unique, in order, and counted by its checkpoint\n", c.paint(colourGreen, "SOUND"))
 	}
 	c.printf("\n%s", c.paint(colourRed, "UNSOUND"))
 	for _, code := range sortedKeys(r.ByCode) {
@@ -222,10 +222,10 @@ func writeFindings(c *console, title, colour string, list []audit.Finding) {
 		if f.Seq > 0 {
 			where = fmt.Sprintf("sequence %d", f.Seq)
 		}
-		about := f.Tenant
+		entity := f.Tenant
 		if f.Entity != "" {
-			about += " " + f.Entity
+			entity += " " + f.Entity
 		}
-		c.printf("  %s  %s  %s  %s\n      %s\n", c.paint(colour, fmt.Sprintf("%-9s", f.Code)), where, about, displayText(f.ID), f.Text)
+		c.printf("  %s  %s  %s  %s\n      %s\n", c.paint(colour, fmt.Sprintf("%-9s", f.Code)), where, entity, displayText(f.ID), f.Text)
 	}
 }
