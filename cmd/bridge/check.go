@@ -122,14 +122,20 @@ func (d *checkReport) wrapText(text string, indent int) safe {
 // natsTimeout bounds how long a check waits for the NATS server.
 const natsTimeout = 5 * time.Second
 
-// checkNATS checks the NATS side if the environment names a server.
+// checkNATS checks the NATS side that the environment names, else the store of the
+// embedded server.
 func (d *checkReport) checkNATS(ctx context.Context) error {
 	named := slices.ContainsFunc(d.program.env, func(v string) bool {
 		return strings.HasPrefix(v, "NATS_URL=") || strings.HasPrefix(v, "NATS_CONTEXT=")
 	})
 	if !named {
-		if !d.json {
-			d.printf("\nNATS_URL is not set: bridge run would start its own server, which needs no check\n")
+		c, _, err := bridge.ParseConfig(d.program.env, bridge.ForStream)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		d.startTarget("NATS_URL is not set: bridge run starts its own server", "NATS")
+		if err := bridge.CheckStore(c, d.writeStep); err != nil && !errors.Is(err, bridge.ErrCheck) {
+			return err
 		}
 		return nil
 	}

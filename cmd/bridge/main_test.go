@@ -176,15 +176,15 @@ func TestCheck(t *testing.T) {
 		},
 		"the store has a limit": {
 			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_MAX=64MiB") },
-			status: exitOK, want: []string{" free; keeps 64 MiB of streams", "all is well"},
+			status: exitOK, want: []string{" free; keeps 64 MiB of streams", "OK: bridge run can work with this"},
 		},
 		"the store's limit is beyond the disk": {
 			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_MAX=4EiB") },
-			status: exitOK, want: []string{"warn  store", "full before BRIDGE_STORE_MAX=4.0 EiB", "lower BRIDGE_STORE_MAX", "1 thing(s) to look at"},
+			status: exitOK, want: []string{"warn  store", "full before BRIDGE_STORE_MAX=4.0 EiB", "lower BRIDGE_STORE_MAX", "1 warning(s)"},
 		},
 		"the store is a file": {
 			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_DIR=main_test.go") },
-			status: exitFailed, want: []string{"FAIL  store         main_test.go is not a directory", "set BRIDGE_STORE_DIR"},
+			status: exitFailed, want: []string{"fail  store         main_test.go is not a directory", "set BRIDGE_STORE_DIR"},
 		},
 		"as JSON": {
 			env:  func(url string) []string { return sourceEnv(url) },

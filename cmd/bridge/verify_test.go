@@ -60,9 +60,9 @@ func TestVerifyExport(t *testing.T) {
 		"compressed":       {zipped.Bytes(), nil, exitOK, []string{"SOUND"}},
 		"a hole":           {[]byte(gap), nil, exitFailed, []string{"UNSOUND", "line 21", "acme-1-", "missing 1"}},
 		"cut short":        {[]byte(complete[:len(complete)-900]), nil, exitFailed, []string{"UNSOUND", "not JSON", "uncovered"}},
-		"empty":            {nil, nil, exitFailed, []string{"nothing to judge"}},
+		"empty":            {nil, nil, exitFailed, []string{"no events to check"}},
 		"with sequences":   {[]byte(meta), nil, exitFailed, []string{"sequence 7", "stored on bpcc.v1.acme.agent.bob.observed", `Nats-Msg-Id is "x"`}},
-		"another tenant":   {[]byte(complete), []string{"--tenant", "umbrella"}, exitFailed, []string{"nothing to judge"}},
+		"another tenant":   {[]byte(complete), []string{"--tenant", "umbrella"}, exitFailed, []string{"no events to check"}},
 		"bounds of a file": {[]byte(complete), []string{"--since", "1h"}, exitUsage, nil},
 	}
 	for name, test := range tests {
