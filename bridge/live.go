@@ -16,44 +16,44 @@ import (
 )
 
 const (
-	// liveBacklog is how many messages before the picture a page is told as past.
+	// liveBacklog is how many messages before the snapshot a page receives as past events.
 	liveBacklog = 400
-	// liveFlushBytes is about how many bytes go into one Server-Sent Event.
+	// liveFlushBytes is the approximate size of one Server-Sent Event.
 	liveFlushBytes = 64 << 10
-	// liveTenantsEvery is after how many beats a page is told of all tenants.
+	// liveTenantsEvery is the number of heartbeats between two lists of all tenants.
 	liveTenantsEvery = 5
-	// tenantsTTL is how long pages share a list of tenants, and liveUnlisted how
-	// long one that may not be had is not asked for again.
+	// tenantsTTL is how long pages share a list of tenants, and liveUnlisted how long a list that
+	// is not permitted is not requested again.
 	tenantsTTL   = 5 * time.Second
 	tenantsRetry = 10 * time.Minute
-	// liveConsumerIdle is when the server clears consumers away that a page has left.
+	// liveConsumerIdle is when the server deletes the consumers of a closed page.
 	liveConsumerIdle = 20 * time.Second
 )
 
-// errSlowClient ends the feeding of a page that cannot keep up.
-var errSlowClient = errors.New("the page is too slow for what happens")
+// errSlowClient ends the session of a page that cannot keep up.
+var errSlowClient = errors.New("page is too slow for the rate of events")
 
-// liveSession feeds one page with one tenant. All of it runs in the request's
-// goroutine but the waiting for messages.
+// liveSession serves one page with one tenant. All of it runs in the request's goroutine, except
+// the wait for messages.
 type liveSession struct {
 	*Page
-	tenant string // as the token of subjects and keys
+	tenant string // as a token of subjects and keys
 	w      http.ResponseWriter
 	out    *http.ResponseController
 
-	lastSeq uint64 // the stream's last sequence when the page came
+	lastSeq uint64 // the stream's last sequence at the start of the session
 }
 
-// liveEntry is an entity of the view, or an event with what it does to the view.
+// liveEntry is an entity of the view, or an event and its effect on the view.
 type liveEntry struct {
 	Key   string          `json:"key,omitempty"` // in the view, below the tenant
 	Seq   uint64          `json:"seq"`           // in the stream of events
 	Gone  bool            `json:"gone,omitempty"`
-	Past  bool            `json:"past,omitempty"` // the picture holds it already
+	Past  bool            `json:"past,omitempty"` // the snapshot includes it already
 	Event json.RawMessage `json:"event"`
 }
 
-// handleLive is the handler of /live/events?tenant=TOKEN.
+// handleLive handles /live/events?tenant=TOKEN.
 func (p *Page) handleLive(w http.ResponseWriter, r *http.Request) {
 	tenant := r.URL.Query().Get("tenant")
 	if tenant == "" {
@@ -74,16 +74,16 @@ func (p *Page) handleLive(w http.ResponseWriter, r *http.Request) {
 	l := &liveSession{Page: p, tenant: tenant, w: w, out: http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no") // proxies must not hold it back
+	w.Header().Set("X-Accel-Buffering", "no") // proxies must not buffer it
 	err := l.runSession(r.Context())
 	if r.Context().Err() == nil {
 		p.log.Debug("live page disconnected", "tenant", l.tenant, "err", err)
-		// The page shows why before it tries again; it may be gone by now.
+		// The page shows the reason before it reconnects.
 		_ = l.sendEvent("trouble", map[string]string{"error": err.Error()})
 	}
 }
 
-// runSession tells the picture and then what comes, until ctx ends or something fails.
+// runSession sends the snapshot and then the events, until ctx ends or something fails.
 func (l *liveSession) runSession(ctx context.Context) error {
 	var err error
 	if _, l.lastSeq, err = streamEnd(ctx, l.js, l.config.Stream); err != nil {
@@ -105,29 +105,29 @@ func (l *liveSession) runSession(ctx context.Context) error {
 	return l.followEvents(ctx, snapshotSeq)
 }
 
-// sendEvent writes one Server-Sent Event. It fails if the page does not take it.
+// sendEvent writes one Server-Sent Event. It fails if the page does not read it in time.
 func (l *liveSession) sendEvent(name string, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)
 	}
 	if err := l.out.SetWriteDeadline(time.Now().Add(l.writeTimeout)); err != nil {
-		return fmt.Errorf("bound a write: %w", err)
+		return fmt.Errorf("set write deadline: %w", err)
 	}
 	if _, err := fmt.Fprintf(l.w, "event: %s\ndata: %s\n\n", name, body); err != nil {
-		return fmt.Errorf("write to the page: %w", err)
+		return fmt.Errorf("write to page: %w", err)
 	}
 	return l.out.Flush()
 }
 
-// sendHello tells what the page needs to judge what follows.
+// sendHello sends what the page needs to interpret the events that follow.
 func (l *liveSession) sendHello(ctx context.Context) error {
 	hello := struct {
 		Tenant     string                     `json:"tenant"`
 		Version    string                     `json:"version"`
 		Now        time.Time                  `json:"now"`
 		Beat       float64                    `json:"beat"`        // seconds
-		StaleAfter float64                    `json:"stale_after"` // seconds; between watermarks nothing need come
+		StaleAfter float64                    `json:"stale_after"` // seconds; between two checkpoints there may be no event
 		Curve      float64                    `json:"curve"`       // seconds
 		Feeds      map[string]json.RawMessage `json:"feeds"`       // by tenant
 		// Interrupted is why the feed was last interrupted.
@@ -143,17 +143,17 @@ func (l *liveSession) sendHello(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("read the last interruption: %w", err)
+		return fmt.Errorf("read last interruption: %w", err)
 	}
 	return l.sendEvent("hello", hello)
 }
 
-// tenantPrefix begins the tenant's subjects.
+// tenantPrefix returns the prefix of the tenant's subjects.
 func (l *liveSession) tenantPrefix() string { return event.SubjectPrefix + "." + l.tenant + "." }
 
-// listTenants reads the feed keys of all tenants in the view, by tenant, or takes
-// those that another page has read a moment ago. The user may lack the permission
-// to look at other tenants: then a page has its own alone.
+// listTenants returns the feed keys of all tenants in the view, by tenant, read now or by another
+// page within tenantsTTL. Without the permission to read other tenants, the page lists only its
+// own.
 func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 	p.tenantsMu.Lock()
 	defer p.tenantsMu.Unlock()
@@ -178,29 +178,29 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 	return p.tenants
 }
 
-// viewPrefix begins all subjects of the view.
+// viewPrefix returns the prefix of all subjects of the view.
 func (p *Page) viewPrefix() string { return "$KV." + p.config.StateBucket + "." }
 
-// lastPerSubjectConfig sees the last message of every subject that a filter names.
+// lastPerSubjectConfig is a consumer of the last message of every subject that matches a filter.
 func lastPerSubjectConfig(filter string) jetstream.OrderedConsumerConfig {
 	return jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, InactiveThreshold: liveConsumerIdle,
 	}
 }
 
-// sendSnapshot tells all that the view has of the tenant, and returns the sequence in
-// the stream of events up to which the view is complete. The view follows the
-// stream in its order: what is not in the picture comes after that.
+// sendSnapshot sends all entries of the tenant in the view, and returns the sequence in the stream
+// of events up to which the view is complete. The view follows the stream in its order: events that
+// are not in the snapshot come after it.
 func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err error) {
 	prefix := l.viewPrefix() + l.tenant + "."
 	batch := liveBatch{name: "view", session: l}
 	err = scanStream(ctx, l.js, viewStream(l.config), lastPerSubjectConfig(prefix+">"), func(msg jetstream.Msg, _ uint64) error {
 		source, seq, err := parseSourceHeader(msg)
 		if err != nil {
-			return nil // somebody wrote to the view
+			return nil // a foreign message in the view
 		}
 		if source != l.config.Stream || seq > l.lastSeq+l.maxLag {
-			seq = 0 // the watchdog's news, or from before the stream was made anew
+			seq = 0 // the watchdog's message, or from before the stream was recreated
 		}
 		snapshotSeq = max(snapshotSeq, seq)
 		if msg.Headers().Get("KV-Operation") != "" {
@@ -209,19 +209,19 @@ func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err
 		return batch.addEntry(liveEntry{Key: strings.TrimPrefix(msg.Subject(), prefix), Seq: seq, Event: msg.Data()})
 	})
 	if err != nil {
-		return 0, fmt.Errorf("read the view: %w", err)
+		return 0, fmt.Errorf("read view: %w", err)
 	}
 	return snapshotSeq, batch.flush()
 }
 
-// belongsTo reports whether a page can show a message: it is an event, and of the
-// tenant, by its token. The rest is not the bridge's.
+// belongsTo reports whether a page can show a message: it is an event of the tenant with that
+// token. Others are foreign messages.
 func belongsTo(tenant string, body []byte) bool {
 	v, err := event.ReadEnvelope(body)
 	return err == nil && strings.HasPrefix(v.Type, "bpcc.") && event.Token(v.Tenant()) == tenant
 }
 
-// liveBatch gathers entries, so that a page gets them in few, large pieces.
+// liveBatch collects entries, so that a page receives them in few, large events.
 type liveBatch struct {
 	name    string
 	session *liveSession
@@ -249,8 +249,8 @@ func (b *liveBatch) flush() error {
 	return err
 }
 
-// followEvents tells the events as they are stored, and at every beat how the feed is.
-// The events up to until are in the picture already.
+// followEvents sends the events as they are stored, and the status of the feed at every heartbeat.
+// The events up to snapshotSeq are in the snapshot already.
 func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) error {
 	group, ctx := errgroup.WithContext(ctx)
 	events, feed := make(chan jetstream.Msg), make(chan jetstream.Msg)
@@ -267,8 +267,8 @@ func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) erro
 	return group.Wait()
 }
 
-// pumpMessages hands on what a consumer sees, until ctx ends or the stream cannot be
-// read. What is asked for in advance is all that it keeps for a slow page.
+// pumpMessages forwards the messages of a consumer, until ctx ends or the stream cannot be read.
+// For a slow page it buffers no more than the consumer's pull.
 func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg, stream string, config jetstream.OrderedConsumerConfig) error {
 	openCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -276,7 +276,7 @@ func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg,
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
 	}
-	// The heartbeat tells within seconds that the consumer is gone.
+	// The heartbeat detects a deleted consumer within seconds.
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(2*time.Second))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
@@ -295,15 +295,14 @@ func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg,
 	}
 }
 
-// liveHeartbeat is a sign of life, with what the view says of the feed: that it has
-// died stands there alone.
+// liveHeartbeat is a heartbeat with the feed entries of the view: a stale feed shows there alone.
 type liveHeartbeat struct {
 	Now   time.Time                  `json:"now"`
 	Feed  json.RawMessage            `json:"feed,omitempty"`
-	Feeds map[string]json.RawMessage `json:"feeds,omitempty"` // of all tenants, now and then
+	Feeds map[string]json.RawMessage `json:"feeds,omitempty"` // of all tenants, at every liveTenantsEvery-th heartbeat
 }
 
-// writeUpdates writes what arrives, and a beat now and then.
+// writeUpdates writes what arrives, and a heartbeat at its interval.
 func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jetstream.Msg, snapshotSeq uint64) error {
 	ticker := time.NewTicker(l.heartbeat)
 	defer ticker.Stop()
@@ -320,7 +319,7 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 			}
 		case heartbeat.Now = <-ticker.C:
 			if !l.js.Conn().IsConnected() {
-				return errors.New("the bridge has lost its connection to NATS")
+				return errors.New("connection to NATS lost")
 			}
 			heartbeat.Feeds = nil
 			if ticks++; ticks%liveTenantsEvery == 0 {
@@ -335,7 +334,7 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 		case msg := <-events:
 			meta, err := msg.Metadata()
 			if err != nil {
-				return fmt.Errorf("read the events: %w", err)
+				return fmt.Errorf("read events: %w", err)
 			}
 			if first { // the view itself may be behind
 				first, maxLag = false, max(maxLag, 2*meta.NumPending)

@@ -8,19 +8,19 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// messageBuffer holds the messages of one chunk, in memory that the next chunk
-// uses again. The tenants of a process share their buffers.
+// messageBuffer holds the messages of one chunk, in memory that the next chunk uses again. The
+// tenants of a process share their buffers.
 type messageBuffer struct {
 	all   []nats.Msg
 	msgs  []*nats.Msg
-	names []byte // subjects and ids, one after the other
-	data  []byte // bodies, one after the other
-	ends  []int  // of subject, id and body of each message
+	names []byte // subjects and ids, concatenated
+	data  []byte // bodies, concatenated
+	ends  []int  // ends of subject, id and body of each message
 
-	ids, contentType []string // values of headers
+	ids, contentType []string // header values
 }
 
-// messageBuffers lends buffers. The collector takes those that are not in use.
+// messageBuffers is a pool of buffers. The garbage collector may free unused ones.
 type messageBuffers struct{ pool sync.Pool }
 
 func (p *messageBuffers) get() *messageBuffer {
@@ -32,8 +32,8 @@ func (p *messageBuffers) get() *messageBuffer {
 
 func (p *messageBuffers) put(b *messageBuffer) { p.pool.Put(b) }
 
-// encode makes the messages of events. They are good until the next call, and may
-// be sent as often as it takes.
+// encode encodes the messages of events. They are valid until the next call, and may be sent
+// repeatedly.
 func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []event.Event) ([]*nats.Msg, error) {
 	b.names, b.data, b.ends = b.names[:0], b.data[:0], b.ends[:0]
 	for i := range events {
@@ -54,8 +54,8 @@ func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []e
 	for i, m := range b.msgs[:len(events)] {
 		subject, id, end := b.ends[3*i], b.ends[3*i+1], b.ends[3*i+2]
 		m.Subject, m.Reply, m.Data = names[name:subject], "", b.data[body:end:end]
-		// A header is a map. A batch adds members of its own and overwrites them
-		// the next time; a message alone must not have them.
+		// Headers are a map. A batch adds members and overwrites them on a retry; a message without
+		// a batch must not have them.
 		clear(m.Header)
 		b.ids[i] = names[subject:id]
 		m.Header["Content-Type"], m.Header[nats.MsgIdHdr] = b.contentType, b.ids[i:i+1:i+1]
@@ -67,7 +67,7 @@ func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []e
 	return b.msgs[:len(events)], nil
 }
 
-// grow makes room for so many messages.
+// grow makes room for n messages.
 func (b *messageBuffer) grow(n int) {
 	if n <= len(b.all) {
 		return

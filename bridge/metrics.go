@@ -87,7 +87,7 @@ func (m *metrics) countPoll(tenant string, o engine.Observation, result *engine.
 	}
 }
 
-// countCommit counts a batch that was stored, or why it was not.
+// countCommit counts a stored batch, or why it was not stored.
 func (m *metrics) countCommit(tenant string, duration time.Duration, err error) {
 	switch {
 	case err == nil:

@@ -7,16 +7,16 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// headerOverhead is what the library adds to a message's headers, at most.
+// headerOverhead is the maximum that the library adds to a message's headers.
 const headerOverhead = 256
 
 // exceedsLimit reports whether a message is larger than a limit in bytes.
 func exceedsLimit(msg *nats.Msg, limit int) bool {
-	// Few are near the limit; the headers of the others need not be written twice.
+	// Few messages are near the limit; the headers of the others need not be encoded twice.
 	return len(msg.Data)+4*headerOverhead > limit && msg.Size()+headerOverhead > limit
 }
 
-// maxMessageSize is how many bytes a message may have, headers included.
+// maxMessageSize is the maximum size of a message in bytes, headers included.
 func (b *Bridge) maxMessageSize() int {
 	limit := int(b.js.Conn().MaxPayload())
 	if b.streamMaxMsgSize > 0 {
@@ -25,8 +25,7 @@ func (b *Bridge) maxMessageSize() int {
 	return limit
 }
 
-// anyOversize reports whether an event is too large to be stored. The checkpoint
-// cannot be omitted.
+// anyOversize reports whether an event is too large to be stored. The checkpoint cannot be omitted.
 func (b *Bridge) anyOversize(msgs []*nats.Msg) bool {
 	limit := b.maxMessageSize()
 	for _, m := range msgs[:len(msgs)-1] {
@@ -37,14 +36,13 @@ func (b *Bridge) anyOversize(msgs []*nats.Msg) bool {
 	return false
 }
 
-// omitOversize takes out of a chunk the entities of which the server would refuse an
-// event, which must not keep all others back for ever. It reports whether there
-// were any.
+// omitOversize omits from a chunk the entities that have an event larger than the server accepts,
+// so that they do not block all others. It reports whether there were any.
 func (b *Bridge) omitOversize(chunk *engine.Chunk, msgs []*nats.Msg) bool {
 	if !b.anyOversize(msgs) {
 		return false
 	}
-	const mostLogged = 1000 // bounds the memory where everything is too large
+	const mostLogged = 1000 // bounds the memory if everything is too large
 	if b.oversizeLogged == nil || len(b.oversizeLogged) > mostLogged {
 		b.oversizeLogged = map[string]bool{}
 	}

@@ -22,40 +22,39 @@ import (
 var pageFiles embed.FS
 
 const (
-	// maxPages is how many live pages one process feeds at a time.
+	// maxPages is the maximum number of live pages per process.
 	maxPages = 64
-	// pageMaxLag is how many events a page may be behind; a slower one is dropped,
-	// and begins anew with the present picture.
+	// pageMaxLag is how many events a page may be behind; a slower one is disconnected, and starts
+	// again with a new snapshot.
 	pageMaxLag = 20_000
 )
 
-// pagePolicy lets the page load its own files and talk to its own server, and
-// nothing else: the texts that it shows come from people.
+// pagePolicy lets the page load its own files and connect to its own server, and nothing else: it
+// shows texts written by people.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// Page is the live page and what feeds it. It knows only what any consumer can
-// read, the stream and the view, so a standby shows the same as the leader.
+// Page serves the live page and its events. It reads only what any consumer can read, the stream
+// and the view, so a standby shows the same as the leader.
 type Page struct {
 	js     jetstream.JetStream
 	config *Config
 	log    *slog.Logger
 	mux    *http.ServeMux
 
-	slots        chan struct{} // holds one for each page that is being fed
-	heartbeat    time.Duration // between signs of life to a page
-	writeTimeout time.Duration // that a page has to take what is written to it
+	slots        chan struct{} // one for each open page
+	heartbeat    time.Duration // interval of heartbeats
+	writeTimeout time.Duration // maximum duration of a write
 	maxLag       uint64        // how many events a page may be behind
 
-	tenantsMu     sync.Mutex // guards what follows, and lets one page at a time ask
+	tenantsMu     sync.Mutex // guards the fields below, held during a request
 	tenants       map[string]json.RawMessage
 	tenantsExpire time.Time
 }
 
-// NewPage makes the handler of the live page: GET / is the page, GET /live/events
-// what feeds it, as Server-Sent Events. It needs BRIDGE_HTTP, the names of
-// streams and buckets, and the intervals from c. The page has no authentication;
-// see [Page.ServeHTTP] for what guards it.
+// NewPage returns the handler of the live page: GET / is the page, GET /live/events its Server-Sent
+// Events. It needs BRIDGE_HTTP, the names of streams and buckets, and the intervals from c. The
+// page has no authentication; see [Page.ServeHTTP] for its protection.
 func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
 	p := &Page{
 		js: js, config: c, log: log, mux: http.NewServeMux(),
@@ -63,7 +62,7 @@ func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
 	}
 	files, err := fs.Glob(pageFiles, "page/*")
 	if err != nil {
-		panic(err) // the pattern is fixed and good
+		panic(err) // unreachable: the pattern is constant
 	}
 	for _, name := range files {
 		p.serveFile(name)
@@ -72,14 +71,14 @@ func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
 	return p
 }
 
-// serveFile answers for one of the page's files, by its base name; the page
-// itself is at "/".
+// serveFile returns the handler of one of the page's files, by its base name; the page itself is at
+// "/".
 func (p *Page) serveFile(name string) {
 	body, err := pageFiles.ReadFile(name)
 	if err != nil {
-		panic(err) // it was listed a moment ago, and lies in the program
+		panic(err) // unreachable: the file is embedded
 	}
-	// Told here, for what the operating system says of them differs.
+	// Set here, because the types of the operating system differ.
 	types := map[string]string{
 		".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
 		".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
@@ -94,20 +93,20 @@ func (p *Page) serveFile(name string) {
 		h := w.Header()
 		h.Set("Content-Type", types[path.Ext(name)])
 		h.Set("ETag", tag)
-		// A browser asks each time and gets the files of the program that runs.
+		// Browsers revalidate each time, so they get the files of the running program.
 		h.Set("Cache-Control", "no-cache")
 		if r.Header.Get("If-None-Match") == tag {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
-		// The reader has gone if this fails; nobody is left to tell.
+		// If this fails, the client has disconnected.
 		_, _ = w.Write(body)
 	})
 }
 
-// ServeHTTP refuses with 403 what a browser was tricked into asking: requests
-// from pages of other sites, and, where BRIDGE_HTTP is an address of this
-// machine alone, requests under a foreign host name (DNS rebinding).
+// ServeHTTP refuses with 403 what a browser was tricked into requesting: requests from pages of
+// other sites, and, where BRIDGE_HTTP is a loopback address, requests with a foreign host name (DNS
+// rebinding).
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", pagePolicy)
@@ -120,7 +119,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"Use http://%s/, or let a proxy in front ask for that host.", r.Host, p.config.HTTP), http.StatusForbidden)
 		return
 	}
-	// A link from elsewhere may open the page, but only the page may be fed.
+	// A link from another site may open the page, but only the page itself may receive events.
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" && r.URL.Path != "/" {
 		http.Error(w, "This is for the bridge's own page, not for those of other sites.", http.StatusForbidden)
 		return
@@ -132,7 +131,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Page) allowedHost(host string) bool {
 	listen, _, err := net.SplitHostPort(p.config.HTTP)
 	if err != nil || !isLoopback(listen) {
-		return true // it listens for others too, under names that only they know
+		return true // not loopback: the server cannot know its names
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

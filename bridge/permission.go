@@ -12,44 +12,43 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrNATSPermission is returned when the NATS user may not do what the bridge
-// needs; the text names the subject.
-var ErrNATSPermission = errors.New("the NATS user lacks a permission")
+// ErrNATSPermission is returned when the NATS user lacks a permission that the bridge needs; the
+// text names the subject.
+var ErrNATSPermission = errors.New("NATS user lacks a permission")
 
 const permissionHint = "grant it to the user (deploy/nats shows what each role needs); if it is about _INBOX, set NATS_INBOX_PREFIX to what the user may subscribe to"
 
-// asPermissionError finds out what became of a call that err was returned from: a server
-// does not answer what it does not permit, but says so aside. before is the
-// connection's last error from before the call.
+// asPermissionError returns the permission error behind err, if there is one: a server does not
+// respond to what it does not permit, but reports it on the connection. prevErr is the connection's
+// last error before the call.
 func asPermissionError(nc *nats.Conn, prevErr, err error) error {
 	if err == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
 		return err
 	}
 	if last := nc.LastError(); last != prevErr && errors.Is(last, nats.ErrPermissionViolation) {
-		// Not wrapped: a caller must not take this for a server that is slow.
+		// err is not wrapped: a caller must not treat this as a slow server.
 		return fmt.Errorf("%w: %w (%v); %s", ErrNATSPermission, last, err, permissionHint)
 	}
 	return err
 }
 
-// connLogger logs what befalls a NATS connection, and the same thing once only
-// until the connection is back.
+// connLogger logs the events of a NATS connection, the same event only once until the connection is
+// back.
 type connLogger struct {
 	log  *slog.Logger
-	conn atomic.Pointer[nats.Conn] // nil until there is one
+	conn atomic.Pointer[nats.Conn] // nil until it is connected
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	logged map[string]bool
 }
 
-// maxLoggedReports bounds the memory for what has been told: subjects of consumers
-// have random names.
+// maxLoggedReports bounds the memory of logged events: subjects of consumers have random names.
 const maxLoggedReports = 100
 
 func (r *connLogger) logOnce(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	text := strings.ToLower(err.Error()) // the library spells the same in two ways
+	text := strings.ToLower(err.Error()) // the library uses two spellings
 	if r.logged[text] {
 		return
 	}
@@ -69,8 +68,8 @@ func (r *connLogger) logOnce(err error) {
 	}
 }
 
-// onReconnectWait is called when no server could be reached again. Of handshakes that
-// failed the library tells only here.
+// onReconnectWait is called when no server could be reached again. The library reports failed
+// handshakes only here.
 func (r *connLogger) onReconnectWait() {
 	if nc := r.conn.Load(); nc != nil {
 		if err := nc.LastError(); err != nil {
@@ -79,7 +78,7 @@ func (r *connLogger) onReconnectWait() {
 	}
 }
 
-// resetLogged makes everything news again.
+// resetLogged makes every event be logged again.
 func (r *connLogger) resetLogged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -18,17 +18,17 @@ import (
 	"bpcc-nats/diff"
 )
 
-// unsubscribeTimeout is how long a recorder that is told to stop may take to give its
-// subscription back, within the ten seconds after which supervisors kill.
+// unsubscribeTimeout is how long a stopping recorder may take to unsubscribe. It is within the ten
+// seconds after which supervisors kill.
 const unsubscribeTimeout = 5 * time.Second
 
-// Recorder looks at a tenant as a bridge would, with the same pollers at the
-// same intervals, and writes down what it sees. It publishes nothing and needs
-// no NATS. It takes the API user's one subscription, as a bridge does.
+// Recorder polls a tenant as a bridge would, with the same pollers at the same intervals, and
+// records the responses. It publishes nothing and needs no NATS. It uses the API user's one
+// subscription, as a bridge does.
 type Recorder struct {
 	bridge      *Bridge
 	appIDSuffix string // of the app ids on the wire
-	// What is kept out of chat messages.
+	// What is removed from chat messages.
 	redacted   func(field string) bool
 	pseudonyms *event.Pseudonyms
 	zip        *gzip.Writer
@@ -36,8 +36,8 @@ type Recorder struct {
 	polls, goodPolls int
 }
 
-// NewRecorder makes a recorder that writes to w, compressed with gzip; closing w
-// is the caller's. The configuration must have been checked by [ParseConfig].
+// NewRecorder returns a recorder that writes to w, compressed with gzip. The caller closes w. The
+// configuration must have been checked by [ParseConfig].
 func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
 	b, err := New(c, nil, log)
 	if err != nil {
@@ -52,22 +52,21 @@ func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
 	return r, nil
 }
 
-// Run records until ctx ends, gives the subscription back and returns nil. It
-// returns an error when the recording cannot be written. Every line is readable
-// as soon as it is written: a recorder that is killed loses none.
+// Run records until ctx ends, unsubscribes and returns nil. It returns an error when the recording
+// cannot be written. Every line is readable as soon as it is written: a killed recorder loses none.
 func (r *Recorder) Run(ctx context.Context) error {
 	b := r.bridge
 	began := b.now()
 	err := r.writeLine(b.config.recordingHeader(began))
 	if err == nil {
 		r.warnPersonalData()
-		// The engine must see what it would see in a bridge, for it judges the
-		// answers; that all of it is acknowledged at once changes no judgement.
+		// The engine must see what it would see in a bridge, because it checks the responses.
+		// Acknowledging everything at once does not change the result of the check.
 		r.acknowledge(b.engine.Start(began))
 		err = b.runPollers(ctx, func(o engine.Observation, result *engine.Batch) error {
 			r.acknowledge(result)
 			if ctx.Err() != nil && o.Err != nil {
-				return nil // it was ended, not failed
+				return nil // stopped, not failed
 			}
 			return r.recordPoll(o, result.Err)
 		})
@@ -84,38 +83,37 @@ func (r *Recorder) Run(ctx context.Context) error {
 	return errors.Join(err, r.zip.Close())
 }
 
-// acknowledge takes a batch as the stream would.
+// acknowledge acknowledges a batch as the stream would.
 func (r *Recorder) acknowledge(result *engine.Batch) {
 	for chunk := range r.bridge.engine.Chunks(result, batchLimit) {
 		r.bridge.engine.Ack(chunk)
 	}
 }
 
-// redacts reports whether there is something to be kept out of the recording.
+// redacts reports whether anything must be removed from the recording.
 func (r *Recorder) redacts() bool {
 	c := r.bridge.config
 	return len(c.RedactStats) > 0 || c.PseudonymKey != ""
 }
 
-// warnPersonalData says what the recording will hold.
+// warnPersonalData logs what personal data the recording will contain.
 func (r *Recorder) warnPersonalData() {
 	if !r.redacts() {
 		r.bridge.log.Warn("recording holds personal data",
 			"hint", "it has names, ids and states of agents, and subscribed chat: remove columns with BRIDGE_REDACT_STATS, replace names with BRIDGE_PSEUDONYM_KEY")
 		return
 	}
-	r.bridge.log.Warn("recording holds personal data", "hint", "rows keep their key, and what agents do is in it",
+	r.bridge.log.Warn("recording holds personal data", "hint", "rows keep their key, and the recording shows what agents do",
 		"redacted", strings.Join(r.bridge.config.RedactStats, ","), "pseudonyms", r.bridge.config.PseudonymKey != "")
 }
 
-// recordPoll writes down one look at the source; judged is what the engine says of
-// its answer.
+// recordPoll records one poll; engineErr is the engine's error for its response.
 func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
 	l := pollRecord{At: o.At.UTC()}
 	pollErr := o.Err
 	if errors.Is(engineErr, diff.ErrMalformed) || errors.Is(engineErr, diff.ErrForeign) {
-		// Of an answer that cannot be read nobody can tell what in it is
-		// personal, and of another's subscription nothing is ours to keep.
+		// In a response that cannot be read, personal data cannot be found, and another program's
+		// subscription must not be recorded.
 		pollErr = engineErr
 	}
 	if !errors.Is(pollErr, engine.ErrPending) {
@@ -129,7 +127,7 @@ func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
 	} else {
 		body, err := r.rewriteBody(o.Body)
 		if err != nil {
-			return fmt.Errorf("record an answer: %w", err)
+			return fmt.Errorf("record response: %w", err)
 		}
 		sent, received := o.Sent.UTC(), o.Received.UTC()
 		l.Body, l.Sent, l.Received = body, &sent, &received
@@ -149,22 +147,22 @@ func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
 	return r.writeLine(l)
 }
 
-// writeLine writes one line and sees that it can be read from now on.
+// writeLine writes one line and flushes it.
 func (r *Recorder) writeLine(line any) error {
 	text, err := marshalLine(line)
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	if _, err := r.zip.Write(text); err != nil {
-		return fmt.Errorf("write the recording: %w", err)
+		return fmt.Errorf("write recording: %w", err)
 	}
 	if err := r.zip.Flush(); err != nil {
-		return fmt.Errorf("write the recording: %w", err)
+		return fmt.Errorf("write recording: %w", err)
 	}
 	return nil
 }
 
-// marshalLine writes JSON on one line and leaves the texts in it as they are.
+// marshalLine encodes JSON on one line without HTML escaping.
 func marshalLine(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -173,9 +171,9 @@ func marshalLine(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// rewriteBody gives an answer as it is recorded: app ids lose this instance's suffix,
-// and where something is to be kept out, only what was asked for is kept in.
-// The engine has read the body, so its shape is the layout's.
+// rewriteBody returns a response as it is recorded: app ids lose this instance's suffix, and if
+// anything must be removed, only what was subscribed is kept. The engine has read the body, so its
+// shape is that of the layout.
 func (r *Recorder) rewriteBody(body []byte) (json.RawMessage, error) {
 	var apps map[string]json.RawMessage
 	if err := json.Unmarshal(body, &apps); err != nil {
@@ -194,10 +192,10 @@ func (r *Recorder) rewriteBody(body []byte) (json.RawMessage, error) {
 	return marshalLine(out)
 }
 
-// row is one row or message as it came: columns by id, or members by name.
+// rawRow is one row or message as received: columns by id, or members by name.
 type rawRow map[string]json.RawMessage
 
-// rewriteApp keeps of one app id what the layout names.
+// rewriteApp keeps the part of one app id that is in the layout.
 func (r *Recorder) rewriteApp(wire string, body json.RawMessage) (json.RawMessage, error) {
 	var sections map[string]json.RawMessage
 	if err := json.Unmarshal(body, &sections); err != nil {
@@ -226,7 +224,7 @@ func (r *Recorder) rewriteApp(wire string, body json.RawMessage) (json.RawMessag
 	return marshalLine(filtered)
 }
 
-// table is a grid as it comes over the wire.
+// rawTable is a table as received.
 type rawTable struct {
 	ID     json.RawMessage `json:"id"`
 	Values []rawRow        `json:"values"`
@@ -250,7 +248,7 @@ func (r *Recorder) rewriteTables(grids []diff.Grid, section json.RawMessage) ([]
 	return filtered, nil
 }
 
-// rewriteRow keeps the columns that are published and the one that names the row.
+// rewriteRow keeps the published columns and the one that identifies the row.
 func (r *Recorder) rewriteRow(g diff.Grid, row rawRow) rawRow {
 	if row == nil {
 		return nil
@@ -269,7 +267,7 @@ func (r *Recorder) rewriteRow(g diff.Grid, row rawRow) rawRow {
 	return filtered
 }
 
-// rewriteMessages keeps of chat messages what the engine tells of them.
+// rewriteMessages keeps the fields of chat messages that the engine publishes.
 func (r *Recorder) rewriteMessages(section json.RawMessage) ([]rawRow, error) {
 	var messages []rawRow
 	if err := json.Unmarshal(section, &messages); err != nil {
@@ -292,19 +290,19 @@ func (r *Recorder) rewriteMessages(section json.RawMessage) ([]rawRow, error) {
 	return messages, nil
 }
 
-// rewriteScalar puts another text in the place of a value's, if there is one to put.
+// rewriteScalar replaces the text of a value, if rewrite returns another.
 func (r *Recorder) rewriteScalar(raw json.RawMessage, rewrite func(string) string) json.RawMessage {
 	text := scalarText(raw)
 	rewritten := rewrite(text)
 	if rewritten == text {
 		return raw
 	}
-	// A string always has its JSON.
+	// A string always encodes.
 	out, _ := json.Marshal(rewritten)
 	return out
 }
 
-// scalarText is the text of a JSON string, number, boolean or null.
+// scalarText returns the text of a JSON string, number, boolean or null.
 func scalarText(raw json.RawMessage) string {
 	if raw = bytes.TrimSpace(raw); len(raw) == 0 || raw[0] == 'n' {
 		return ""

@@ -17,27 +17,27 @@ import (
 )
 
 // ErrRecording is returned for text that is not a recording, with the line.
-var ErrRecording = errors.New("not a usable recording")
+var ErrRecording = errors.New("unusable recording")
 
 const (
 	recordingFormat  = "bpcc-recording"
 	recordingVersion = 1
-	// recordedSuffix stands in a recording where the wire had the suffix of the
-	// instance that recorded, so that foreign app ids stay foreign.
+	// recordedSuffix replaces the suffix of the recording instance, so that foreign app ids remain
+	// foreign.
 	recordedSuffix = "recorded"
-	// lineLimit is the longest line of a recording, in bytes: an answer, and
-	// room for what stands around it.
+	// lineLimit is the maximum length of a line of a recording, in bytes: a response, and the
+	// fields around it.
 	lineLimit = bpcc.MaxBody + 16<<20
-	// endMarker is the word of a recorder that was not killed.
+	// endMarker is written by a recorder that was not killed.
 	endMarker = "stopped"
 )
 
-// recordingHeader is the first line of a recording: whose it is, and all that
-// an engine needs to see in it what the bridge would have seen.
+// recordingHeader is the first line of a recording: the tenant, and all settings that an engine
+// needs to see what the bridge would have seen.
 type recordingHeader struct {
 	Format       string            `json:"format"`
 	Version      int               `json:"version"`
-	Program      string            `json:"program"` // which version recorded
+	Program      string            `json:"program"` // version of the recorder
 	Tenant       string            `json:"tenant"`
 	Source       string            `json:"source"`
 	RecordedAt   time.Time         `json:"recorded_at"`
@@ -51,13 +51,13 @@ type recordingHeader struct {
 
 	VolatileStats  []string `json:"volatile_stats"`
 	DisappearAfter int      `json:"disappear_after"`
-	// Redacted are the patterns of what the bodies lack.
+	// Redacted are the patterns of what was removed from the bodies.
 	Redacted []string `json:"redacted"`
-	// Pseudonyms tells that agents' ids and names are keyed hashes.
+	// Pseudonyms reports whether agents' ids and names are keyed hashes.
 	Pseudonyms bool `json:"pseudonyms"`
 }
 
-// durationText is a duration as a recording has it: text such as "2s".
+// durationText is a duration that JSON writes as text such as "2s".
 type durationText time.Duration
 
 func (s durationText) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
@@ -68,9 +68,8 @@ func (s *durationText) UnmarshalText(b []byte) error {
 	return err
 }
 
-// pollRecord is one look at the source as it stands in a recording: an
-// answer's body or an error, and what the other pollers found by then. The last
-// line of a recording that was not cut short has an end and nothing else.
+// pollRecord is one poll in a recording: the body of a response or an error, and the results of the
+// other pollers until then. The last line of a complete recording has only an end.
 type pollRecord struct {
 	At           time.Time            `json:"at"`
 	Sent         *time.Time           `json:"sent,omitempty"`
@@ -97,18 +96,18 @@ type directoryRecord struct {
 	Received  time.Time         `json:"received"`
 }
 
-// errorRecord is an error as a recording has it. It is of the same kind, to
-// errors.Is, as the error that it was made of, and reads the same.
+// errorRecord is an error in a recording. To errors.Is it is of the same kind as the recorded
+// error, and has the same text.
 type errorRecord struct {
 	Kind   string `json:"kind"`
 	Status int    `json:"status,omitempty"`
 	Text   string `json:"text"`
 }
 
-// errRecorded is the kind of errors that are of none of errorKinds.
+// errRecorded is the kind of errors that are none of errorKinds.
 var errRecorded = errors.New("another error")
 
-// errorKinds gives the kinds of errors that have a name in a recording.
+// errorKinds returns the kinds of errors that have a name in a recording.
 func errorKinds() []struct {
 	name string
 	kind error
@@ -137,8 +136,8 @@ func errorKinds() []struct {
 	}
 }
 
-// newErrorRecord gives an error as a recording has it. With private, what the
-// server said is left out: it may hold anything.
+// newErrorRecord returns the record of an error. If redacted, the server's text is removed: it may
+// contain anything.
 func newErrorRecord(err error, redacted bool) *errorRecord {
 	r := &errorRecord{Kind: "other", Status: httpStatusOf(err), Text: err.Error()}
 	for _, k := range errorKinds() {
@@ -179,7 +178,7 @@ func (e *errorRecord) validate() error {
 	return fmt.Errorf("unknown kind of error %q", e.Kind)
 }
 
-// recordingHeader describes what a recorder of this configuration records.
+// recordingHeader describes what a recorder with this configuration records.
 func (c *Config) recordingHeader(at time.Time) recordingHeader {
 	return recordingHeader{
 		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.cloudEventSource(),
@@ -191,7 +190,7 @@ func (c *Config) recordingHeader(at time.Time) recordingHeader {
 	}
 }
 
-// config is the configuration of a bridge that sees what was recorded.
+// config returns the configuration of a bridge that sees what was recorded.
 func (h *recordingHeader) config() *Config {
 	return &Config{
 		Version: h.Program, Tenant: h.Tenant, URL: strings.TrimSuffix(h.Source, "/statsapi"),
@@ -205,20 +204,20 @@ func (h *recordingHeader) config() *Config {
 func (h *recordingHeader) validate() error {
 	switch {
 	case h.Format != recordingFormat:
-		return fmt.Errorf("its first line does not say format %q", recordingFormat)
+		return fmt.Errorf("format is not %q", recordingFormat)
 	case h.Version != recordingVersion:
-		return fmt.Errorf("it has version %d; this program reads version %d", h.Version, recordingVersion)
+		return fmt.Errorf("version is %d; this program reads version %d", h.Version, recordingVersion)
 	case h.Tenant == "" || h.Source == "" || h.RecordedAt.IsZero():
-		return errors.New("its first line lacks tenant, source or recorded_at")
+		return errors.New("missing tenant, source or recorded_at")
 	case h.AgentKey != "login_id" && h.AgentKey != "user_id":
 		return fmt.Errorf("agent_key %q is neither login_id nor user_id", h.AgentKey)
 	case h.DisappearAfter < 1 || h.PollInterval <= 0 || h.CheckpointInterval <= 0 || h.Retention <= 0 || h.AvailabilityDebounce < 0:
-		return errors.New("its first line has a count or an interval that is not above zero")
+		return errors.New("a count or an interval is not above zero")
 	}
 	return h.Subscription.Validate()
 }
 
-// Recording reads what a [Recorder] wrote. It is used up by one backtest.
+// Recording reads what a [Recorder] wrote. It can be read once.
 type Recording struct {
 	name   string
 	header recordingHeader
@@ -227,8 +226,8 @@ type Recording struct {
 	ended  bool // the recorder's last line was read
 }
 
-// OpenRecording reads the beginning of a recording, compressed or plain; name
-// stands in errors, which are [ErrRecording]. Closing r is the caller's.
+// OpenRecording reads the beginning of a recording, compressed or plain; name is used in errors,
+// which are [ErrRecording]. The caller closes r.
 func OpenRecording(name string, r io.Reader) (*Recording, error) {
 	rec := &Recording{name: name, r: bufio.NewReaderSize(r, 64<<10)}
 	if magic, err := rec.r.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
@@ -241,7 +240,7 @@ func OpenRecording(name string, r io.Reader) (*Recording, error) {
 	line, err := rec.nextLine()
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, rec.errorAtLine(errors.New("it is empty or cut in its first line"))
+		return nil, rec.errorAtLine(errors.New("empty, or truncated in the first line"))
 	case err != nil:
 		return nil, err
 	}
@@ -264,8 +263,8 @@ func (r *Recording) errorAtLine(err error) error {
 	return fmt.Errorf("%w: %s: line %d: %w", ErrRecording, r.name, max(r.line, 1), err)
 }
 
-// nextLine reads one whole line. Where a recorder was killed it returns io.EOF: what
-// follows the last whole line is nothing.
+// nextLine reads one complete line. It returns io.EOF where a recorder was killed: an incomplete
+// last line is ignored.
 func (r *Recording) nextLine() ([]byte, error) {
 	var line []byte
 	for {
@@ -274,7 +273,7 @@ func (r *Recording) nextLine() ([]byte, error) {
 		switch {
 		case len(line) > lineLimit:
 			r.line++
-			return nil, r.errorAtLine(fmt.Errorf("it has more than %d bytes", lineLimit))
+			return nil, r.errorAtLine(fmt.Errorf("more than %d bytes", lineLimit))
 		case err == nil:
 			r.line++
 			return line, nil
@@ -287,7 +286,7 @@ func (r *Recording) nextLine() ([]byte, error) {
 	}
 }
 
-// nextPoll reads the next look at the source; io.EOF says that there is no more.
+// nextPoll reads the next poll; io.EOF says that there is no more.
 func (r *Recording) nextPoll() (engine.Observation, error) {
 	line, err := r.nextLine()
 	if err != nil {
@@ -298,12 +297,12 @@ func (r *Recording) nextPoll() (engine.Observation, error) {
 		return engine.Observation{}, r.errorAtLine(err)
 	}
 	if l.At.IsZero() {
-		return engine.Observation{}, r.errorAtLine(errors.New("it says no time (at)"))
+		return engine.Observation{}, r.errorAtLine(errors.New("missing time (at)"))
 	}
 	if l.End != "" {
 		r.ended = true
 		if _, err := r.nextLine(); !errors.Is(err, io.EOF) {
-			return engine.Observation{}, r.errorAtLine(errors.New("there is more after its end"))
+			return engine.Observation{}, r.errorAtLine(errors.New("unexpected data after the end"))
 		}
 		return engine.Observation{At: l.At}, io.EOF
 	}
@@ -314,16 +313,16 @@ func (r *Recording) nextPoll() (engine.Observation, error) {
 	return o, nil
 }
 
-// observation gives back what the engine was given.
+// observation returns the observation that the engine received.
 func (l *pollRecord) observation() (engine.Observation, error) {
 	o := engine.Observation{At: l.At}
 	switch {
 	case l.Error == nil && (len(l.Body) == 0 || l.Sent == nil || l.Received == nil):
-		return o, errors.New("it has neither an error nor a body with sent and received")
+		return o, errors.New("neither an error nor a body with sent and received")
 	case l.Error == nil:
 		o.Body, o.Sent, o.Received = l.Body, *l.Sent, *l.Received
 	case len(l.Body) > 0:
-		return o, errors.New("it has an error and a body")
+		return o, errors.New("both an error and a body")
 	default:
 		if err := l.Error.validate(); err != nil {
 			return o, err

@@ -16,23 +16,23 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// recovery reads back what is published of a tenant: the last message of every
-// subject, and from the view what has aged out of the stream. There is no other
-// store. A standby continues it, message by message.
+// recovery reads back what is published of a tenant: the last message of every subject, and from
+// the view what has expired from the stream. There is no other store. A standby continues it,
+// message by message.
 type recovery struct {
 	config  *Config
-	engine  *engine.Engine // which has been told all that was read
-	created time.Time      // when the stream was created: another one's sequences mean nothing
+	engine  *engine.Engine // that all events read are applied to
+	created time.Time      // when the stream was created; the sequences of another one are not comparable
 	until   uint64         // the sequence up to which the stream has been read
-	fence   uint64         // of the last message on the checkpoints' subject, whatever it is
+	fence   uint64         // of the last message on the checkpoints' subject, foreign messages included
 	foreign *foreignLog
 
 	newest map[string]uint64 // sequence of the last event of each entity
 }
 
-// recoverState reads all there is. Of an entity that has an event in the stream the
-// view does not count: their sequences may be of two timelines. What is no event
-// of the bridge is passed over.
+// recoverState reads everything. For an entity that has an event in the stream the view does not
+// count: their sequences may be from different histories of the stream. Foreign messages are
+// ignored.
 func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *engine.Engine, foreign *foreignLog) (*recovery, error) {
 	r := &recovery{config: c, engine: e, foreign: foreign, newest: map[string]uint64{}}
 	info, err := fetchEventsInfo(ctx, js, c)
@@ -42,12 +42,12 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 	r.created, r.until = info.Created, info.State.LastSeq
 	unreadable, err := r.readView(ctx, js)
 	if err != nil {
-		return nil, fmt.Errorf("read the view: %w", err)
+		return nil, fmt.Errorf("read view: %w", err)
 	}
 	prefix := c.tenantPrefix()
-	overwritten := map[string]uint64{} // subjects that end with a foreign message, and its sequence
+	overwritten := map[string]uint64{} // subjects whose last message is foreign, and its sequence
 	err = scanLastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
-		delete(unreadable, seq) // it is reported where it comes from
+		delete(unreadable, seq) // it is reported as a message of the stream
 		ev, ok := r.parse(msg, seq)
 		switch {
 		case !ok && restored(strings.TrimPrefix(msg.Subject(), prefix)):
@@ -62,7 +62,7 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 		err = r.readBeforeForeign(ctx, js, overwritten)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the stream: %w", err)
+		return nil, fmt.Errorf("read stream: %w", err)
 	}
 	for _, seq := range slices.Sorted(maps.Keys(unreadable)) {
 		r.foreign.logForeign(unreadable[seq])
@@ -83,8 +83,7 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 	return r, nil
 }
 
-// restored reports whether a start takes something back from the last event of a
-// subject below the tenant.
+// restored reports whether recovery uses the last event of a subject below the tenant.
 func restored(subject string) bool {
 	kind, _, _ := strings.Cut(subject, ".")
 	switch kind {
@@ -94,15 +93,15 @@ func restored(subject string) bool {
 	return subject == event.Checkpoint || subject == event.Interrupted || subject == event.Resumed
 }
 
-// readWhole reports whether all events of a kind are read and not only the last
-// ones: each says what changed and not what is.
+// readWhole reports whether all events of a kind are read and not only the last ones: each of them
+// holds a change and not the state.
 func readWhole(ev *event.Event) bool {
 	kind := ev.Kind()
 	return kind == "directory" || kind == "chat"
 }
 
-// readView takes the view's entries, and returns those that are no events by their
-// sequence in the stream.
+// readView applies the view's entries, and returns the foreign messages by their sequence in the
+// stream.
 func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[uint64]foreignMessage, error) {
 	c := r.config
 	prefix := "$KV." + c.StateBucket + "." + event.Token(c.Tenant) + "."
@@ -129,7 +128,7 @@ func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[ui
 	return unreadable, err
 }
 
-// parse reads a message that the stream holds. It is false for a foreign one.
+// parse parses a message of the stream. It returns false for a foreign message.
 func (r *recovery) parse(msg jetstream.Msg, seq uint64) (event.Event, bool) {
 	c := r.config
 	if msg.Subject() == c.tenantPrefix()+event.Checkpoint {
@@ -142,15 +141,14 @@ func (r *recovery) parse(msg jetstream.Msg, seq uint64) (event.Event, bool) {
 	return ev, err == nil
 }
 
-// apply tells the engine of an event, unless a later one of its entity was read
-// before.
+// apply applies an event to the engine, unless a later one of its entity was read before.
 func (r *recovery) apply(ev *event.Event, seq uint64) {
 	key := ev.ViewKey()
 	switch {
 	case readWhole(ev):
 		key = ev.Kind()
 	case ev.Name == event.Interrupted || ev.Name == event.Resumed:
-		key = "feed.cause" // one ends the other
+		key = "feed.cause" // each ends the other
 	case key == "":
 		key = ev.Name
 	}
@@ -160,7 +158,7 @@ func (r *recovery) apply(ev *event.Event, seq uint64) {
 	}
 }
 
-// next takes the message of the stream that comes after all that was read.
+// next applies the next message of the stream.
 func (r *recovery) next(msg jetstream.Msg) error {
 	meta, err := msg.Metadata()
 	if err != nil {
@@ -173,7 +171,7 @@ func (r *recovery) next(msg jetstream.Msg) error {
 	return nil
 }
 
-// tailConfig is for what has not been read of the tenant.
+// tailConfig is the consumer of the tenant's messages that have not been read.
 func (r *recovery) tailConfig() jetstream.OrderedConsumerConfig {
 	return jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{r.config.tenantPrefix() + ">"},
@@ -182,13 +180,12 @@ func (r *recovery) tailConfig() jetstream.OrderedConsumerConfig {
 	}
 }
 
-// foreignReadSize is how many messages of a subject are read in one go to find the
-// last event among them; of more, the newest are read first.
+// foreignReadSize is how many messages of a subject are read at once to find the last event among
+// them; the newest ones are read first.
 const foreignReadSize = 1000
 
-// readBeforeForeign takes from the subjects that end with foreign messages what
-// stands before those. The newest event on each counts; without one, the subject
-// was never published to.
+// readBeforeForeign finds the last event on the subjects that end with foreign messages. A subject
+// without one counts as never published to.
 func (r *recovery) readBeforeForeign(ctx context.Context, js jetstream.JetStream, overwritten map[string]uint64) error {
 	if len(overwritten) == 0 {
 		return nil
@@ -203,7 +200,7 @@ func (r *recovery) readBeforeForeign(ctx context.Context, js jetstream.JetStream
 		}
 		ev, seq, err := r.lastBefore(ctx, js, subject, overwritten[subject])
 		if err != nil {
-			return fmt.Errorf("look on %s for what stands before a foreign message: %w", subject, err)
+			return fmt.Errorf("find the event before a foreign message on %s: %w", subject, err)
 		}
 		if seq > 0 && !readWhole(&ev) {
 			r.apply(&ev, seq)
@@ -212,8 +209,8 @@ func (r *recovery) readBeforeForeign(ctx context.Context, js jetstream.JetStream
 	return nil
 }
 
-// lastBefore looks ever further back from a sequence for the last event of a
-// subject; 0 if there is none. A stream cannot be read backwards.
+// lastBefore searches backwards from a sequence for the last event of a subject; 0 if there is
+// none. It reads ranges, because a stream cannot be read backwards.
 func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subject string, before uint64) (found event.Event, at uint64, err error) {
 	for back := uint64(foreignReadSize); ; back *= 8 {
 		from := max(before, back+1) - back
@@ -225,7 +222,7 @@ func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subje
 			if seq >= before {
 				return errStopScan
 			}
-			// A subject with wildcards in it would be a filter that sees others.
+			// A subject with wildcards would be a filter that matches others.
 			ev, err := event.Parse(r.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 			if err == nil && msg.Subject() == subject {
 				found, at = ev, seq
@@ -247,7 +244,7 @@ func countSubjects(ctx context.Context, js jetstream.JetStream, c *Config) (map[
 	defer cancel()
 	stream, err := js.Stream(ctx, c.Stream)
 	if err != nil {
-		return nil, fmt.Errorf("look at stream %s: %w", c.Stream, err)
+		return nil, fmt.Errorf("read stream %s: %w", c.Stream, err)
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.tenantPrefix()+">"))
 	if err != nil {
@@ -256,5 +253,5 @@ func countSubjects(ctx context.Context, js jetstream.JetStream, c *Config) (map[
 	return info.State.Subjects, nil
 }
 
-// tenantPrefix begins all subjects of the tenant's events.
+// tenantPrefix returns the prefix of all subjects of the tenant's events.
 func (c *Config) tenantPrefix() string { return event.Prefix(c.Tenant) }

@@ -13,8 +13,7 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// streamEnd is that of the newest message of a stream, with when the stream
-// was made.
+// streamEnd returns when a stream was created and the sequence of its newest message.
 func streamEnd(ctx context.Context, js jetstream.JetStream, name string) (createdAt time.Time, seq uint64, err error) {
 	info, err := fetchStreamInfo(ctx, js, name)
 	if err != nil {
@@ -23,8 +22,8 @@ func streamEnd(ctx context.Context, js jetstream.JetStream, name string) (create
 	return info.Created, info.State.LastSeq, nil
 }
 
-// fetchEventsInfo asks how the stream of events is, on behalf of a bridge that leads or
-// means to. The error is [ErrServerVersion] if no batch can be written to it.
+// fetchEventsInfo returns the state of the stream of events for an instance that leads or wants to
+// lead. The error is [ErrServerVersion] if the server does not support atomic batches.
 func fetchEventsInfo(ctx context.Context, js jetstream.JetStream, c *Config) (*jetstream.StreamInfo, error) {
 	info, err := fetchStreamInfo(ctx, js, c.Stream)
 	if err == nil {
@@ -33,32 +32,32 @@ func fetchEventsInfo(ctx context.Context, js jetstream.JetStream, c *Config) (*j
 	return info, err
 }
 
-// fetchStreamInfo asks the server how a stream is.
+// fetchStreamInfo returns the state of a stream.
 func fetchStreamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("look at stream %s: %w", name, err)
+		return nil, fmt.Errorf("read stream %s: %w", name, err)
 	}
 	return stream.CachedInfo(), nil
 }
 
-// parseSourceHeader reads where a sourced message comes from: "stream sequence …".
+// parseSourceHeader parses where a sourced message comes from: "stream sequence …".
 func parseSourceHeader(msg jetstream.Msg) (stream string, seq uint64, err error) {
 	header := msg.Headers().Get("Nats-Stream-Source")
 	fields := strings.Fields(header)
 	if len(fields) < 2 {
-		return "", 0, fmt.Errorf("%w: it has no source: somebody wrote to the view", event.ErrForeign)
+		return "", 0, fmt.Errorf("%w: message of the view has no source", event.ErrForeign)
 	}
 	if seq, err = strconv.ParseUint(fields[1], 10, 64); err != nil {
-		return "", 0, fmt.Errorf("%w: its source: %w", event.ErrForeign, err)
+		return "", 0, fmt.Errorf("%w: parse source: %w", event.ErrForeign, err)
 	}
 	return fields[0], seq, nil
 }
 
-// scanLastPerSubject visits the last message of every subject that the filter
-// names, in stream order.
+// scanLastPerSubject calls handle with the last message of every subject that the filter matches,
+// in stream order.
 func scanLastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, handle func(jetstream.Msg, uint64) error) error {
 	return scanStream(ctx, js, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter},
@@ -66,27 +65,27 @@ func scanLastPerSubject(ctx context.Context, js jetstream.JetStream, stream, fil
 	}, handle)
 }
 
-// scanStream hands what a stream now holds of what a consumer is to see to each, with
-// its sequence.
+// scanStream calls handle with each message that a stream holds now for a consumer, and its
+// sequence.
 func scanStream(ctx context.Context, js jetstream.JetStream, stream string, config jetstream.OrderedConsumerConfig, handle func(jetstream.Msg, uint64) error) error {
-	// The server answers in tens of milliseconds; a reader that hears nothing
-	// for this long has lost it and starts anew.
+	// The server responds in tens of milliseconds; a reader without a response for this long has
+	// lost the connection to it and starts again.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	config.InactiveThreshold = 30 * time.Second
-	// Who may not open one gets no answer; that is to be told soon.
+	// Without the permission to create a consumer there is no response; that must be reported soon.
 	openCtx, cancelOpen := context.WithTimeout(ctx, callTimeout)
 	consumer, err := js.OrderedConsumer(openCtx, stream, config)
 	cancelOpen()
 	if err != nil {
-		return fmt.Errorf("open a consumer: %w", err)
+		return fmt.Errorf("create consumer: %w", err)
 	}
-	// Should it not be deleted, it ends by itself. Until then it has one of the
-	// places on the stream, which many tenants would use up.
+	// If it is not deleted, it expires by itself. Until then it counts towards the limit of
+	// consumers, which many tenants could exhaust.
 	defer deleteConsumer(ctx, js, stream, consumer)
 	info, err := consumer.Info(ctx)
 	if err != nil {
-		return fmt.Errorf("look at the consumer: %w", err)
+		return fmt.Errorf("read consumer state: %w", err)
 	}
 	if info.NumPending == 0 {
 		return nil
@@ -121,5 +120,5 @@ func deleteConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	_ = js.DeleteConsumer(ctx, stream, c.CachedInfo().Name) // see above
 }
 
-// errStopScan ends a visit.
+// errStopScan stops a scan.
 var errStopScan = errors.New("enough")

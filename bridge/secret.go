@@ -13,17 +13,17 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// reloadable is a secret or a certificate in files that may be replaced while the
-// bridge runs. It is read anew at each use; while it cannot be read, as in the
-// middle of a replacement, the last good one serves.
+// reloadable is a secret or a certificate in files that may be replaced while the bridge runs. It
+// is read at each use. While it cannot be read, for example during a replacement, the last good one
+// is used.
 type reloadable[T any] struct {
 	variable string // the variable that names it
 	read     func() (T, error)
 	log      *slog.Logger
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	last       T
-	lastLogged string // why it could not be read, as was logged
+	lastLogged string // the last logged reason why it could not be read
 }
 
 func (k *reloadable[T]) current() T {
@@ -43,8 +43,8 @@ func (k *reloadable[T]) current() T {
 	return k.last
 }
 
-// secret gives the present text of a variable that was given as a file, or
-// its only one. The function is for concurrent use.
+// secret returns a function that returns the present text of a variable, from its file if it was
+// given as one. The function may be called concurrently.
 func (c *Config) secret(name string, initial Secret, log *slog.Logger) func() string {
 	file, ok := c.files[name]
 	if !ok {
@@ -54,8 +54,8 @@ func (c *Config) secret(name string, initial Secret, log *slog.Logger) func() st
 	return k.current
 }
 
-// errEmptyFile is returned for a file that holds nothing but space.
-var errEmptyFile = errors.New("it is empty")
+// errEmptyFile is returned for a file that holds only white space.
+var errEmptyFile = errors.New("file is empty")
 
 // readSecret reads a file that holds one secret and nothing else.
 func readSecret(file string) (string, error) {
@@ -70,7 +70,7 @@ func readSecret(file string) (string, error) {
 	return strings.TrimRight(string(content), "\r\n"), nil
 }
 
-// readCA reads trust roots.
+// readCA reads trusted root certificates.
 func readCA(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
@@ -78,7 +78,7 @@ func readCA(file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+		return nil, fmt.Errorf("no PEM certificate in %s", file)
 	}
 	return pool, nil
 }
@@ -92,17 +92,18 @@ func readKeyPair(cert, key string) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// certificate gives the present certificate of two files; nil if there is none.
+// certificate returns a function that returns the present certificate of two files; nil if there is
+// none.
 func certificate(variable, cert, key string, log *slog.Logger) func() *tls.Certificate {
 	if cert == "" {
 		return nil
 	}
 	k := &reloadable[*tls.Certificate]{variable: variable, log: log, read: func() (*tls.Certificate, error) { return readKeyPair(cert, key) }}
-	k.current() // the one that the configuration was checked with is the first good one
+	k.current() // the certificate that the configuration was checked with is the first good one
 	return k.current
 }
 
-// client makes the API client that the configuration describes.
+// client returns the API client of the configuration.
 func (c *Config) client(log *slog.Logger) (*bpcc.Client, error) {
 	secret := c.secret("BPCC_CLIENT_SECRET", c.ClientSecret, log)
 	if c.Auth == authCookie {

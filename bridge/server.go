@@ -15,8 +15,8 @@ import (
 // returns no error for either, so the bridge could not keep any of its guarantees.
 var ErrServerVersion = errors.New("the NATS server is too old")
 
-// oldestServer is the first release of the NATS server with all that the bridge
-// needs: atomic batches and scheduled messages.
+// oldestServer is the first release of the NATS server with all that the bridge needs: atomic
+// batches and scheduled messages.
 const oldestServer = "2.12.0"
 
 // supported reports whether a server of this version has what the bridge needs. A
@@ -26,9 +26,8 @@ func supported(version string) bool {
 	return semver.IsValid(v) && semver.Compare(v, "v"+oldestServer) >= 0
 }
 
-// checkServer checks the server that a connection is connected to; the error is
-// [ErrServerVersion]. A connection that is not connected passes: its requests fail
-// by themselves.
+// checkServer checks the server of a connection; the error is [ErrServerVersion]. A connection that
+// is not connected passes: its requests fail by themselves.
 func checkServer(nc *nats.Conn) error {
 	version := nc.ConnectedServerVersion()
 	if version == "" || supported(version) {

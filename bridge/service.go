@@ -17,19 +17,18 @@ import (
 
 const (
 	serviceName = "bpcc-bridge"
-	// servicePrefix begins the subjects of requests. The stream of events must
-	// not capture them: it would answer in the bridge's place.
+	// servicePrefix begins the subjects of requests. The stream of events must not capture them:
+	// its acknowledgement would be taken as the reply.
 	servicePrefix = "bpcc.svc"
 )
 
-// semverRE is what the service API takes for a version.
+// semverRE is what the service API accepts as a version.
 var semverRE = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
-// announce makes this process known as a NATS service until ctx ends, so that
-// `nats service ls|info|stats bpcc-bridge` shows every instance and how it is.
-// It answers requests on bpcc.svc.<tenant>.health. What a service says of itself
-// is fixed when it is added, so it is added again when the role changes. A server
-// that does not allow it is no reason not to bridge.
+// announce registers this process as a NATS service until ctx ends, so that `nats service
+// ls|info|stats bpcc-bridge` shows every instance and its state. It replies to requests on
+// bpcc.svc.<tenant>.health. The metadata of a service is fixed when it is added, so it is added
+// again when the role changes. The bridge works without the permission for it.
 func (f *Fleet) announce(ctx context.Context) {
 	var announced map[string]string
 	stop := func() {}
@@ -44,7 +43,7 @@ func (f *Fleet) announce(ctx context.Context) {
 			return
 		case <-f.shared.roleChanged:
 		}
-		// Many tenants turn at once.
+		// The roles of many tenants change at once.
 		select {
 		case <-ctx.Done():
 			return
@@ -53,7 +52,7 @@ func (f *Fleet) announce(ctx context.Context) {
 	}
 }
 
-// announceDelay is how long a change of role may wait for the next one.
+// announceDelay is how long a change of role waits for further ones.
 const announceDelay = time.Second
 
 // metadata describes this instance in the service.
@@ -82,11 +81,11 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 	}
 	service, err := micro.AddService(f.js.Conn(), micro.Config{
 		Name: serviceName, Version: version, Metadata: metadata,
-		Description:  "carries the changes of Bright Pattern contact centres to JetStream",
+		Description:  "publishes the changes of Bright Pattern contact centres to JetStream",
 		StatsHandler: func(*micro.Endpoint) any { return f.serviceStats() },
 	})
 	if err == nil {
-		// No queue group: every instance answers for itself.
+		// No queue group: every instance replies for itself.
 		err = service.AddEndpoint("health", micro.HandlerFunc(f.handleHealth),
 			micro.WithEndpointSubject(subject), micro.WithEndpointQueueGroupDisabled())
 	}
@@ -101,7 +100,7 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 	}
 }
 
-// serviceStats is what the service's statistics show.
+// serviceStats returns the service's statistics.
 func (f *Fleet) serviceStats() any {
 	if f.rebalancer == nil {
 		return f.bridges[0].Health()
@@ -109,7 +108,7 @@ func (f *Fleet) serviceStats() any {
 	return f.Health()
 }
 
-// handleHealth tells the health of the tenant that the request's subject names.
+// handleHealth replies with the health of the tenant that the request's subject names.
 func (f *Fleet) handleHealth(r micro.Request) {
 	token := strings.TrimSuffix(strings.TrimPrefix(r.Subject(), servicePrefix+"."), ".health")
 	for _, b := range f.bridges {

@@ -13,19 +13,19 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// probeInterval is the pause before each try of a [sieve]: every one of them makes
-// the tenant set up a subscription.
+// probeInterval is the pause before each probe of a [bisector]: every probe makes the tenant create
+// a subscription.
 const probeInterval = 100 * time.Millisecond
 
-// statisticHint says what to do about a statistic that a server does not know.
-const statisticHint = "take it out of the file that BPCC_SUBSCRIPTION_FILE names, or correct its name, which is case-sensitive " +
+// statisticHint is the hint for a statistic that a server does not know.
+const statisticHint = "remove it from the file that BPCC_SUBSCRIPTION_FILE names, or correct its name, which is case-sensitive " +
 	"(the built-in subscription is deploy/subscription.json, to be edited)"
 
-// subscriptionError is a subscription that a server refuses and why, as far as that was
-// found out.
+// subscriptionError is a subscription that a server refuses, with the reason as far as it was
+// found.
 type subscriptionError struct {
 	reason, hint string
-	err          error // the server's answer; nil if it took the rest
+	err          error // the server's response; nil if it accepted the rest
 }
 
 func (r *subscriptionError) Error() string {
@@ -37,19 +37,19 @@ func (r *subscriptionError) Error() string {
 
 func (r *subscriptionError) Unwrap() error { return r.err }
 
-// bisector finds the statistics that a server refuses, by asking for halves. With k
-// refused of n it takes at most about 2·k·log2(n) tries, and never more than 2·n.
+// bisector finds the statistics that a server refuses, by bisection. With k refused of n it needs
+// at most about 2·k·log2(n) probes, and never more than 2·n.
 type bisector struct {
 	requirements
 	wire         bpcc.Subscription
 	subscribe    func(context.Context, bpcc.Subscription) error
-	probeResults map[string]bool // to earlier tries; a sieve that was disturbed goes on from there
-	accepted     []statRef       // known to be accepted, asked for with the rest of their grids
+	probeResults map[string]bool // of earlier probes; an interrupted search continues from them
+	accepted     []statRef       // known to be accepted, subscribed with the rest of their grids
 	refused      []statRef
 }
 
-// findRefused looks through everything. The error is the cause's own kind of [refusal]
-// if the subscription cannot be mended by leaving statistics out.
+// findRefused searches all statistics. The error is a [subscriptionError] if removing statistics
+// does not help.
 func (v *bisector) findRefused(ctx context.Context, cause error) error {
 	if err := v.bisect(ctx, v.required); err != nil {
 		return err
@@ -65,12 +65,12 @@ func (v *bisector) findRefused(ctx context.Context, cause error) error {
 		return slices.Contains(v.refused, s) || !v.published[s]
 	})
 	if len(remaining) == 0 {
-		return notStatistics(cause, "it refuses every single statistic of the subscription, so the names are hardly the reason")
+		return notStatistics(cause, "server rejects every statistic, so statistic names are not the cause")
 	}
 	return nil
 }
 
-// bisect adds the statistics of a list that are refused one by one.
+// bisect adds the refused statistics of a list.
 func (v *bisector) bisect(ctx context.Context, list []statRef) error {
 	if len(list) == 0 {
 		return nil
@@ -90,7 +90,7 @@ func (v *bisector) bisect(ctx context.Context, list []statRef) error {
 	return v.bisect(ctx, list[half:])
 }
 
-// probe reports whether the server takes a subscription to a list of statistics.
+// probe reports whether the server accepts a subscription to a list of statistics.
 func (v *bisector) probe(ctx context.Context, list []statRef) (bool, error) {
 	probeKey := fmt.Sprintf("%q with %q", list, v.accepted)
 	if ok, known := v.probeResults[probeKey]; known {
@@ -112,8 +112,8 @@ func (v *bisector) probe(ctx context.Context, list []statRef) (bool, error) {
 	return err == nil, nil
 }
 
-// requiredRefused tells a server that does not know a vital statistic from one
-// that refuses anything.
+// requiredRefused distinguishes a server that does not know a required statistic from one that
+// refuses everything.
 func (v *bisector) requiredRefused(ctx context.Context, cause error) error {
 	if len(v.refused) == len(v.required) && len(v.optional) > 0 {
 		ok, err := v.probe(ctx, v.optional)
@@ -121,13 +121,13 @@ func (v *bisector) requiredRefused(ctx context.Context, cause error) error {
 			return err
 		}
 		if !ok {
-			return notStatistics(cause, "it refuses even the columns by which rows are named")
+			return notStatistics(cause, "server rejects even the columns that identify rows")
 		}
 	}
 	return &subscriptionError{
-		reason: "it does not know " + v.describeUsages(v.refused) + ", without which the rows cannot be named, filtered or cut as asked for",
-		hint: "name agents by the other key (BRIDGE_AGENT_KEY=login_id or user_id) if that is the column, " +
-			"else take the filter, the limit or the grid out of the file that BPCC_SUBSCRIPTION_FILE names",
+		reason: "unknown to the server: " + v.describeUsages(v.refused) + ", which the grid needs to identify, filter or limit its rows",
+		hint: "if the column identifies agents, use the other key (BRIDGE_AGENT_KEY=login_id or user_id), " +
+			"else remove the filter, the limit or the grid from the file that BPCC_SUBSCRIPTION_FILE names",
 		err: cause,
 	}
 }
@@ -135,13 +135,13 @@ func (v *bisector) requiredRefused(ctx context.Context, cause error) error {
 func notStatistics(cause error, reason string) error {
 	return &subscriptionError{
 		reason: reason,
-		hint:   "read the server's answer, and check team_ids, service_ids, filters and limits of the subscription",
+		hint:   "read the server's response, and check team_ids, service_ids, filters and limits of the subscription",
 		err:    cause,
 	}
 }
 
-// subscribe makes the subscription, without the statistics that the server is
-// found not to know. What was found holds until the restart.
+// subscribe creates the subscription, without the statistics that the server refuses. The refused
+// ones are kept until the restart.
 func (s *source) subscribe(ctx context.Context) error {
 	err := s.resubscribe(ctx, s.plan.wire)
 	switch {
@@ -150,7 +150,7 @@ func (s *source) subscribe(ctx context.Context) error {
 		err = &subscriptionError{s.cachedRefusal.reason, s.cachedRefusal.hint, err}
 	default:
 		err = s.probeAndSubscribe(ctx, err)
-		// Looked for once, the reason is not looked for again.
+		// The search is made once; its result is cached.
 		if errors.As(err, &s.cachedRefusal) {
 			s.probeResults = nil
 		}
@@ -161,8 +161,8 @@ func (s *source) subscribe(ctx context.Context) error {
 	return err
 }
 
-// probeAndSubscribe leaves out of the subscription what the server refuses, says so, and
-// subscribes to the rest. Disturbed, it goes on at the next call.
+// probeAndSubscribe removes from the subscription what the server refuses, logs it, and subscribes
+// to the rest. After an interruption it continues at the next call.
 func (s *source) probeAndSubscribe(ctx context.Context, cause error) error {
 	if s.probeResults == nil {
 		s.probeResults = map[string]bool{}
@@ -189,14 +189,13 @@ func (s *source) probeAndSubscribe(ctx context.Context, cause error) error {
 	}
 	err := s.resubscribe(ctx, s.plan.wire)
 	if errors.Is(err, bpcc.ErrRejected) {
-		return notStatistics(err, "it takes each statistic, but not all of them at once")
+		return notStatistics(err, "server accepts each statistic, but not all of them at once")
 	}
 	return err
 }
 
-// resubscribe subscribes in the place of what was there. Whether a second
-// subscription replaces the first is not documented, so the old one goes first;
-// servers fail that call for no reason.
+// resubscribe replaces the subscription. It is not documented whether a second subscription
+// replaces the first, so the old one is deleted before; that call may fail without consequences.
 func (s *source) resubscribe(ctx context.Context, wire bpcc.Subscription) error {
 	if err := s.client.Unsubscribe(ctx); errors.Is(err, bpcc.ErrAuth) || errors.Is(err, bpcc.ErrTransport) {
 		return err
@@ -204,21 +203,20 @@ func (s *source) resubscribe(ctx context.Context, wire bpcc.Subscription) error 
 	return s.client.Subscribe(ctx, wire)
 }
 
-// fetchData takes a snapshot. For app ids of which nothing was left to ask for, it
-// holds the answer to nothing.
+// fetchData requests a snapshot. For app ids without remaining statistics it adds an empty part.
 func (s *source) fetchData(ctx context.Context) (bpcc.Response, error) {
 	a, err := s.client.Data(ctx)
 	if err != nil || len(s.droppedApps) == 0 {
 		return a, err
 	}
-	// The client has seen that the body is an object.
+	// The client has checked that the body is an object.
 	_, rest, _ := bytes.Cut(a.Body, []byte("{"))
 	rest = bytes.TrimLeft(rest, " \t\r\n")
 	body := []byte{'{'}
 	for i, id := range s.droppedApps {
 		name, err := json.Marshal(id)
 		if err != nil {
-			return a, fmt.Errorf("complete the answer: %w", err)
+			return a, fmt.Errorf("complete the response: %w", err)
 		}
 		if i > 0 {
 			body = append(body, ',')

@@ -13,40 +13,38 @@ import (
 	"bpcc-nats/diff"
 )
 
-// backoffPolicy is how long a kind of fault is waited out: free of them not at all,
-// then first, and twice as long each time up to most.
+// backoffPolicy is the backoff for a kind of fault: the first `immediate` faults have none, the
+// next has the initial backoff, and each further one twice as much up to the maximum.
 type backoffPolicy struct {
 	immediate    int
 	initial, max time.Duration
 }
 
-// Each kind of fault has a patience of its own, so that none that passes quickly
-// brings forward the next try of one that does not.
+// Each kind of fault has its own backoff, so that a fault that passes quickly does not shorten the
+// backoff of one that does not.
 var (
-	// slowBackoff is for what only a person or time can mend: refused credentials (a
-	// few more may lock the user), a missing privilege, a full pool.
+	// slowBackoff is for faults that need a person or time: refused credentials (a few more may
+	// lock the user), a missing privilege, an exhausted pool.
 	slowBackoff = backoffPolicy{initial: 30 * time.Second, max: 5 * time.Minute}
 	// transientBackoff is for faults that pass by themselves.
 	transientBackoff = backoffPolicy{initial: 500 * time.Millisecond, max: 5 * time.Second}
-	// contendedBackoff is for what another program of the same user takes from this
-	// one: had back at once when it is the first time, not fought for.
+	// contendedBackoff is for what another program with the same user replaces: recovered at once
+	// the first time, with a backoff after that.
 	contendedBackoff = backoffPolicy{immediate: 1, initial: time.Second, max: 30 * time.Second}
-	// noBackoff is for answers that are complete, and asked for again to see whether
-	// they last.
+	// noBackoff is for complete responses that are requested again to see whether they persist.
 	noBackoff = backoffPolicy{}
 )
 
 const (
-	// contentionWindow is how long after a contested loss the next one is a new story. A
-	// good snapshot in between is none: both sides have those.
+	// contentionWindow is how long after a contested loss the next one counts as the first again. A
+	// good snapshot in between does not count: both programs get those.
 	contentionWindow = time.Minute
-	// maxRetryAfter bounds the wish of a server to be left alone.
+	// maxRetryAfter bounds the wait that a server asks for.
 	maxRetryAfter = time.Hour
 )
 
-// source is the BPCC side of the bridge: it logs in, subscribes and takes
-// snapshots, one request at a time, and waits after failures. It is used by one
-// goroutine.
+// source is the BPCC side of the bridge: it logs in, subscribes and requests snapshots, one request
+// at a time, with a backoff after failures. It is used by one goroutine.
 type source struct {
 	client *bpcc.Client
 	cookie bool // log in by cookie
@@ -55,36 +53,34 @@ type source struct {
 	now    func() time.Time
 
 	subscribed bool
-	// What a server that refuses the subscription was found to mean by it; see
-	// [sieve].
-	probing       bool               // a try's subscription may be there
-	probeResults  map[string]bool    // to the tries so far, nil when none is under way
-	refused       []string           // what is left out, with its places
-	droppedApps   []string           // app ids of which nothing was left
-	cachedRefusal *subscriptionError // why nothing could be mended; nil if that is not so
+	// Result of the search for refused statistics; see [bisector].
+	probing       bool               // the subscription of a probe may exist
+	probeResults  map[string]bool    // of the probes so far, nil without a search
+	refused       []string           // omitted statistics, with their places
+	droppedApps   []string           // app ids without remaining statistics
+	cachedRefusal *subscriptionError // why removing statistics does not help; nil if it does
 
-	failures   map[string]failure // by kind; a kind that is not there has not failed lately
-	failedAt   time.Time          // when the last failure was noted
-	backoff    time.Duration      // no request for so long after it
-	lastErr    error              // why
+	failures   map[string]failure // by kind; a missing kind has not failed lately
+	failedAt   time.Time          // when the last failure was recorded
+	backoff    time.Duration      // no request for that long after it
+	lastErr    error              // the last failure
 	lastLogged string             // the last failure that was logged
 }
 
-// failure is what is remembered of the faults of one kind.
+// failure is the history of the faults of one kind.
 type failure struct {
 	count int
 	last  time.Time
 }
 
-// poll takes one snapshot. While a failure is being waited out it returns that
-// failure without a request.
+// poll requests one snapshot. During a backoff it returns the last failure without a request.
 func (s *source) poll(ctx context.Context) (bpcc.Response, error) {
-	// A clock that was set back must not make the wait longer.
+	// A clock that was set back must not extend the backoff.
 	if elapsed := s.now().Sub(s.failedAt); elapsed >= 0 && elapsed < s.backoff {
 		if !refusedLogin(s.lastErr) || !s.client.SecretChanged() {
 			return bpcc.Response{}, s.lastErr
 		}
-		// Somebody has mended what the wait is for.
+		// The cause of the backoff was corrected.
 		s.log.Info("secret changed, logging in")
 		kind, _ := backoffFor(s.lastErr)
 		delete(s.failures, kind)
@@ -94,16 +90,16 @@ func (s *source) poll(ctx context.Context) (bpcc.Response, error) {
 	case ctx.Err() != nil:
 		return response, err
 	case err == nil:
-		// Whether it was a good answer is settled when it has been read.
+		// reportResult records whether the response was good, after it was parsed.
 	case errors.Is(err, bpcc.ErrNotReady):
-		// Weather, as after every new subscription.
+		// Expected after every new subscription.
 	default:
 		s.recordFailure(err)
 	}
 	return response, err
 }
 
-// recordFailure notes a failure, logs it if it is news, and decides how long to wait.
+// recordFailure records a failure, logs a new one, and sets the backoff.
 func (s *source) recordFailure(err error) {
 	backoff := s.nextBackoff(err)
 	s.failedAt, s.backoff, s.lastErr = s.now(), backoff, err
@@ -113,7 +109,7 @@ func (s *source) recordFailure(err error) {
 	}
 }
 
-// nextBackoff tells how long to leave the source alone after a failure.
+// nextBackoff returns the backoff after a failure.
 func (s *source) nextBackoff(err error) time.Duration {
 	kind, p := backoffFor(err)
 	prior := s.bumpFailures(kind)
@@ -137,19 +133,18 @@ func (s *source) bumpFailures(kind string) (prior int) {
 	return prior
 }
 
-// jitter makes a wait up to a fifth longer, so that many bridges do not come
-// back in step.
+// jitter extends a backoff by up to a fifth, so that many bridges do not retry at the same time.
 func jitter(backoff time.Duration) time.Duration {
 	return backoff + time.Duration(rand.Int64N(int64(backoff)/5+1))
 }
 
-// The kinds of what is contested.
+// Kinds of contested faults.
 const (
 	failureSession      = "session" // refused though the login was not
 	failureSubscription = "subscription"
 )
 
-// backoffFor sorts a failure into its kind.
+// backoffFor returns the kind and the policy of a failure.
 func backoffFor(err error) (kind string, p backoffPolicy) {
 	var r *subscriptionError
 	switch {
@@ -175,10 +170,10 @@ func backoffFor(err error) (kind string, p backoffPolicy) {
 	return "source", transientBackoff
 }
 
-// retryHint is the advice where a bridge that runs needs none.
-const retryHint = "trying again"
+// retryHint is the hint where a running bridge needs no action.
+const retryHint = "no action needed: the bridge retries"
 
-// sourceHint says what a person can do about a failure.
+// sourceHint returns what a person can do about a failure.
 func sourceHint(err error) string {
 	var r *subscriptionError
 	if advice := tlsHint(err, "BPCC_CA_FILE", "BPCC_CERT and BPCC_KEY", "BPCC_URL"); advice != "" {
@@ -188,24 +183,24 @@ func sourceHint(err error) string {
 	case errors.As(err, &r):
 		return r.hint
 	case errors.Is(err, bpcc.ErrAuth):
-		return "check the credentials (BPCC_CLIENT_ID, BPCC_CLIENT_SECRET) and that nobody else uses this API user"
+		return "check the credentials (BPCC_CLIENT_ID, BPCC_CLIENT_SECRET) and that no other program uses this API user"
 	case errors.Is(err, bpcc.ErrForbidden):
-		return "check the user's privileges; the cookie login is gone from BPCC 5.36 on, use BPCC_AUTH=oauth"
+		return "check the user's privileges; BPCC 5.36 and later have no cookie login, use BPCC_AUTH=oauth"
 	case errors.Is(err, bpcc.ErrLimit):
-		return "the tenant's subscriptions are used up: close wallboards or ask Bright Pattern for more"
+		return "close wallboards or ask Bright Pattern for more subscriptions: the tenant's are used up"
 	case errors.Is(err, bpcc.ErrRejected):
 		return "check the statistic names of the subscription"
 	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, diff.ErrMalformed):
 		return "check that BPCC_URL is the tenant's own address; the snapshot is discarded"
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
-		return "subscribing again; if this repeats, another program uses the same API user"
+		return "no action needed: the bridge subscribes again; if this repeats, another program uses the same API user"
 	case errors.Is(err, bpcc.ErrThrottled):
-		return "waiting as the server asks"
+		return "no action needed: the bridge waits as long as the server asks"
 	}
 	return retryHint
 }
 
-// fetchSnapshot does what is needed to get one answer: log in, subscribe, ask.
+// fetchSnapshot makes the requests for one snapshot: log in, subscribe, get data.
 func (s *source) fetchSnapshot(ctx context.Context) (bpcc.Response, error) {
 	if !s.client.LoggedIn() {
 		if err := s.login(ctx); err != nil {
@@ -214,9 +209,8 @@ func (s *source) fetchSnapshot(ctx context.Context) (bpcc.Response, error) {
 	}
 	response, err := s.subscribeAndFetch(ctx)
 	if errors.Is(err, bpcc.ErrAuth) {
-		// The token has ended early or a cookie was stolen: log in, then once
-		// more, unless that is what was done lately too. The subscription may
-		// have outlived the session.
+		// The token has ended early or a cookie was stolen: log in and retry once, unless that was
+		// done a short time ago too. The subscription may have outlived the session.
 		s.client.Invalidate()
 		if s.failures[failureSession].count >= contendedBackoff.immediate {
 			return bpcc.Response{}, err
@@ -233,7 +227,7 @@ func (s *source) fetchSnapshot(ctx context.Context) (bpcc.Response, error) {
 	return response, err
 }
 
-// subscribeAndFetch subscribes if that is needed and gets the data.
+// subscribeAndFetch subscribes if necessary and gets the data.
 func (s *source) subscribeAndFetch(ctx context.Context) (bpcc.Response, error) {
 	if !s.subscribed {
 		if err := s.subscribe(ctx); err != nil {
@@ -244,8 +238,7 @@ func (s *source) subscribeAndFetch(ctx context.Context) (bpcc.Response, error) {
 	return s.fetchData(ctx)
 }
 
-// errLogin marks what went wrong at the login itself, which is not to be
-// repeated in haste.
+// errLogin marks an error of the login itself, which must not be retried quickly.
 var errLogin = errors.New("log in")
 
 // refusedLogin reports whether the server has refused the secret.
@@ -273,7 +266,7 @@ func (s *source) authenticate(ctx context.Context) error {
 	return err
 }
 
-// reportResult says whether an answer was a good snapshot; err is nil if it was.
+// reportResult records whether a response was a good snapshot; err is nil if it was.
 func (s *source) reportResult(err error) {
 	if err == nil {
 		if s.lastLogged != "" {
@@ -293,7 +286,7 @@ func (s *source) reportResult(err error) {
 	s.recordFailure(err)
 }
 
-// unsubscribe deletes the subscription, so that the tenant's pool has its place back.
+// unsubscribe deletes the subscription and so releases it to the tenant's pool.
 func (s *source) unsubscribe(ctx context.Context) error {
 	defer s.client.Close()
 	if !s.subscribed && !s.probing {
@@ -303,8 +296,8 @@ func (s *source) unsubscribe(ctx context.Context) error {
 	return s.client.Unsubscribe(ctx)
 }
 
-// abandonSession forgets session and subscription without a word to the server: they
-// may be another instance's by now.
+// abandonSession drops session and subscription without a request: another instance may use them
+// now.
 func (s *source) abandonSession() {
 	s.client.Invalidate()
 	s.client.Close()
@@ -319,5 +312,5 @@ func httpStatusOf(err error) int {
 	return 0
 }
 
-// discardLogger is a log that nobody reads.
+// discardLogger returns a logger without output.
 func discardLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -8,13 +8,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// fullReadInterval is how long a standby reads along before it reads all anew: what
-// has aged out of the stream would stay in its memory for ever.
+// fullReadInterval is the interval at which a standby reads everything again: what has expired from
+// the stream would otherwise stay in its state.
 const fullReadInterval = time.Hour
 
-// waitForLease waits until the lease is this instance's, and returns what a standby
-// has read in the stream meanwhile; nil if it did not have to wait, or if too
-// many tenants of this process read along already.
+// waitForLease waits until this instance has the lease, and returns what a standby has read from
+// the stream meanwhile; nil if it did not have to wait, or if too many tenants of this process tail
+// the stream already.
 func (b *Bridge) waitForLease(ctx context.Context, l *lease) (*recovery, error) {
 	if l.tryAcquire(ctx) == nil {
 		return nil, nil
@@ -31,8 +31,8 @@ func (b *Bridge) waitForLease(ctx context.Context, l *lease) (*recovery, error) 
 	return <-result, err
 }
 
-// tailHistory keeps a memory of the stream until ctx ends and returns it, or nil.
-// There is one way back from any failure: to forget, and to read all anew.
+// tailHistory follows the stream until ctx ends and returns its recovery, or nil. After any failure
+// it reads everything again.
 func (b *Bridge) tailHistory(ctx context.Context, retry time.Duration) *recovery {
 	lastLogged := ""
 	for {
@@ -53,8 +53,8 @@ func (b *Bridge) tailHistory(ctx context.Context, retry time.Duration) *recovery
 	}
 }
 
-// tailOnce reads all there is, and then what comes. When ctx ends the memory is
-// good as far as it has read.
+// tailOnce reads everything, and then what is stored. When ctx ends, the recovery is valid up to
+// what was read.
 func (b *Bridge) tailOnce(ctx context.Context) (*recovery, error) {
 	m, err := b.catchUp(ctx, nil)
 	if err != nil {
@@ -65,11 +65,11 @@ func (b *Bridge) tailOnce(ctx context.Context) (*recovery, error) {
 	defer cancel()
 	consumer, err := b.js.OrderedConsumer(tailCtx, b.config.Stream, m.tailConfig())
 	if err != nil {
-		return m, fmt.Errorf("read along: open a consumer: %w", err)
+		return m, fmt.Errorf("tail stream: create consumer: %w", err)
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return m, fmt.Errorf("read along: %w", err)
+		return m, fmt.Errorf("tail stream: %w", err)
 	}
 	defer messages.Stop()
 	for {
@@ -78,19 +78,19 @@ func (b *Bridge) tailOnce(ctx context.Context) (*recovery, error) {
 		case tailCtx.Err() != nil:
 			return m, nil
 		case err != nil:
-			return m, fmt.Errorf("read along: %w", err)
+			return m, fmt.Errorf("tail stream: %w", err)
 		}
 		if err := m.next(msg); err != nil {
-			return m, fmt.Errorf("read along: %w", err)
+			return m, fmt.Errorf("tail stream: %w", err)
 		}
 	}
 }
 
-// catchUp brings a standby's memory up to the stream's last word, or reads all
-// anew if there is none or the stream is another one by now.
+// catchUp reads the rest of the stream into a standby's recovery, or reads everything if there is
+// none or the stream was recreated.
 func (b *Bridge) catchUp(ctx context.Context, m *recovery) (*recovery, error) {
 	if err := b.shared.recoveries.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("wait for other tenants to recall: %w", err)
+		return nil, fmt.Errorf("wait for recovery of other tenants: %w", err)
 	}
 	defer b.shared.recoveries.Release(1)
 	if m == nil {
@@ -107,7 +107,7 @@ func (b *Bridge) catchUp(ctx context.Context, m *recovery) (*recovery, error) {
 		return m.next(msg)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the rest of the stream: %w", err)
+		return nil, fmt.Errorf("read rest of stream: %w", err)
 	}
 	m.foreign.logTotal()
 	return m, nil

@@ -15,16 +15,14 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// ErrStream is returned by [Provision] when a stream is there that the bridge
-// cannot work with and did not make. Its text says what differs; the bridge
-// never reshapes it.
+// ErrStream is returned by [Provision] for an existing stream that the bridge cannot use. Its text
+// lists the differences; the bridge never changes a stream.
 var ErrStream = errors.New("stream does not fit")
 
-// callTimeout bounds every single JetStream call: without a leader the server
-// does not answer at all.
+// callTimeout bounds every JetStream call: without a leader the server does not respond at all.
 const callTimeout = 5 * time.Second
 
-// eventsConfig is the stream that holds the events: the memory and the audit.
+// eventsConfig is the stream of the events: state for recovery and audit trail.
 func eventsConfig(c *Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:               c.Stream,
@@ -40,13 +38,13 @@ func eventsConfig(c *Config) jetstream.StreamConfig {
 		AllowMsgTTL:        true,
 		DenyDelete:         true,
 		DenyPurge:          true,
-		// SubjectDeleteMarkerTTL stays 0 for ever: its markers would be sourced
-		// and delete keys of the view.
+		// SubjectDeleteMarkerTTL must stay 0: its markers would be sourced and delete keys of the
+		// view.
 	}
 }
 
-// viewConfig is the KV bucket that the server fills from the events. Without
-// subjects of its own nobody can write to it.
+// viewConfig is the KV bucket that the server fills from the events. It has no subjects of its own,
+// so no client can write to it.
 func viewConfig(c *Config) jetstream.StreamConfig {
 	key := func(suffix string) string { return "$KV." + c.StateBucket + ".{{wildcard(1)}}." + suffix }
 	// They must agree with event.ViewKey. The server writes every transform into the
@@ -68,7 +66,7 @@ func viewConfig(c *Config) jetstream.StreamConfig {
 		AllowRollup:       true,
 		AllowMsgTTL:       true,
 		DenyDelete:        true,
-		// Duplicates stays unset: sourced ids would be judged a second time.
+		// Duplicates stays unset: sourced ids would be checked a second time.
 		Sources: []*jetstream.StreamSource{
 			{Name: c.Stream, SubjectTransforms: transforms},
 			{Name: watchdogStream(c), SubjectTransforms: []jetstream.SubjectTransformConfig{
@@ -96,22 +94,20 @@ func leaseConfig(c *Config) jetstream.StreamConfig {
 	}
 }
 
-// StreamNames lists the streams that are the bridge's own: events, watchdog,
-// view and leases.
+// StreamNames lists the streams of the bridge: events, watchdog, view and leases.
 func StreamNames(c *Config) []string {
 	return []string{c.Stream, watchdogStream(c), viewStream(c), leaseStream(c)}
 }
 
 func viewStream(c *Config) string { return "KV_" + c.StateBucket }
 
-// Provisioned says what [Provision] did to one stream.
+// Provisioned is what [Provision] did with one stream.
 type Provisioned struct {
 	// Stream is the stream's name, "KV_" before that of a bucket.
 	Stream string
-	// Created tells that it was not there.
+	// Created reports whether the stream was missing.
 	Created bool
-	// Differs lists settings that are not as the bridge would make them, and
-	// that it can live with.
+	// Differs lists the settings that differ from the bridge's and that the bridge can work with.
 	Differs []string
 	// Changed says what was changed in it: the limit of the events in the embedded
 	// server, and never anything else.
@@ -151,15 +147,15 @@ func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provis
 	return provisioned, nil
 }
 
-// Codes of the server for streams that cannot be made.
+// Error codes of the server for streams that cannot be created.
 const (
 	codeNoPeers      jetstream.ErrorCode = 10005 // fewer servers than replicas, so far
-	codeNoCluster    jetstream.ErrorCode = 10074 // replicas, and a server that is alone
-	serverErrorClass                     = 500   // the class of answers that may be others later
+	codeNoCluster    jetstream.ErrorCode = 10074 // replicas on a server without a cluster
+	serverErrorClass                     = 500   // errors that may pass by themselves
 )
 
-// IsTransient reports whether what kept [Provision] from its work may pass by itself:
-// no answer, no leader, fewer servers than replicas. Else a person must mend it.
+// IsTransient reports whether an error of [Provision] may pass by itself: no response, no leader,
+// fewer servers than replicas. A person must correct all others.
 func IsTransient(err error) bool {
 	var api *jetstream.APIError
 	switch {
@@ -178,7 +174,7 @@ func provision(ctx context.Context, js jetstream.JetStream, c *Config, want jets
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		p.Created = true
-		// Another instance may have been quicker with the same settings.
+		// Another instance may have created it with the same settings.
 		stream, err = js.CreateStream(ctx, want)
 	}
 	if err != nil {
@@ -206,7 +202,8 @@ func checkFit(c *Config, want jetstream.StreamConfig, info *jetstream.StreamInfo
 	return differs, err
 }
 
-// compareStreams lists what differs: fatal is what the bridge's promises rest on.
+// compareStreams lists the differences: fatal ones are those that the bridge's guarantees depend
+// on.
 func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string) {
 	compare := func(list *[]string, setting string, want, have any) {
 		if !reflect.DeepEqual(want, have) {
@@ -219,7 +216,7 @@ func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string)
 		}
 	}
 	if len(want.Subjects) == 0 && len(have.Subjects) > 0 {
-		fatal = append(fatal, fmt.Sprintf("it has subjects %v of its own, so anybody could write to the view", have.Subjects))
+		fatal = append(fatal, fmt.Sprintf("subjects are %v instead of none, so any client could write to the view", have.Subjects))
 	}
 	compare(&fatal, "allow_atomic", want.AllowAtomicPublish, have.AllowAtomicPublish)
 	compare(&fatal, "subject_delete_marker_ttl", want.SubjectDeleteMarkerTTL, have.SubjectDeleteMarkerTTL)
@@ -239,17 +236,17 @@ func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string)
 		differs = append(differs, fmt.Sprintf("max_bytes %d or max_msgs %d may drop events before max_age", have.MaxBytes, have.MaxMsgs))
 	}
 	if have.MaxMsgSize > 0 {
-		differs = append(differs, fmt.Sprintf("max_msg_size is %d: larger events are left out", have.MaxMsgSize))
+		differs = append(differs, fmt.Sprintf("max_msg_size is %d: entities with larger events are skipped", have.MaxMsgSize))
 	}
 	return fatal, differs
 }
 
-// sourcesOf writes the sources down so that two configurations compare.
+// sourcesOf formats the sources so that two configurations can be compared.
 func sourcesOf(c jetstream.StreamConfig) []string {
 	var out []string
 	for _, s := range c.Sources {
 		if s == nil {
-			continue // a server may answer anything
+			continue // a response may contain null
 		}
 		for _, t := range s.SubjectTransforms {
 			out = append(out, s.Name+": "+t.Source+" > "+t.Destination)

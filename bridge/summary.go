@@ -11,25 +11,25 @@ import (
 	"bpcc-nats/bridge/rule"
 )
 
-// Summary is what a backtest found.
+// Summary is the result of a backtest.
 type Summary struct {
 	Tenant string
-	// From is when the first recording began, To when the last look ended.
+	// From is when the first recording began, To when the last poll ended.
 	From, To time.Time
-	// Polls counts looks at the source, Good those that showed it.
+	// Polls counts the polls, Good the good ones.
 	Polls, GoodPolls int
-	// Gaps are the times without sight that the feed would have told.
+	// Gaps are the gaps that the feed would have published.
 	Gaps []Gap
-	// Events counts the events by name, checkpoints included; of several rule
-	// sets it is the first one's.
+	// Events counts the events by name, checkpoints included; with several rule sets those of the
+	// first one.
 	Events map[string]int
-	// Sets tells of each rule set what it would have raised, in the order given.
+	// Sets holds, for each rule set, what it would have raised, in the order given.
 	Sets []SetSummary
-	// Warnings name recordings that break off.
+	// Warnings name incomplete recordings.
 	Warnings []string
 }
 
-// Gap is a time without sight of the source.
+// Gap is a time without a good poll.
 type Gap struct {
 	// From is when the last good poll before it was sent, zero if there was
 	// none; To when the first one after it was received, zero if there is none.
@@ -47,15 +47,15 @@ type RuleSummary struct {
 	Name string
 	// Raised and Cleared count events; Open is how many are still raised at the end.
 	Raised, Cleared, StillRaised int
-	// Total is how long it was raised, added up over entities, and Longest the
-	// longest of these times. What is still raised counts up to the end.
+	// Total is how long it was raised, summed over entities, and Longest the longest of these
+	// times. What is still raised counts up to the end.
 	Total, Longest time.Duration
-	// Entities is how many different ones it was raised on.
+	// Entities counts the entities that it was raised on.
 	Entities int
 }
 
-// gapEndedBy is the gap that a look ends if it is a good one; only before the
-// engine has it is known since when nothing was seen.
+// gapEndedBy returns the gap that a good poll ends. It must be called before the engine gets the
+// observation.
 func gapEndedBy(o engine.Observation, e *engine.Engine) *Gap {
 	if o.Err != nil || !e.EndsGap(o.Received) {
 		return nil
@@ -63,7 +63,7 @@ func gapEndedBy(o engine.Observation, e *engine.Engine) *Gap {
 	return &Gap{e.Stats().ObservedUntil, o.Received}
 }
 
-// addPoll counts one look at the source; err is what the engine said of it.
+// addPoll counts one poll; err is the engine's error for it.
 func (s *Summary) addPoll(o engine.Observation, err error, gap *Gap) {
 	s.To = o.At
 	if errors.Is(o.Err, engine.ErrPending) {
@@ -79,7 +79,7 @@ func (s *Summary) addPoll(o engine.Observation, err error, gap *Gap) {
 	}
 }
 
-// finish ends the summary.
+// finish completes the summary.
 func (s *Summary) finish(runs []*ruleSetRun) {
 	for _, t := range runs {
 		s.Sets = append(s.Sets, SetSummary{t.set.Name, t.stats.finishRules(s.To)})
@@ -97,7 +97,7 @@ type alert struct {
 	entity event.EntityRef
 }
 
-// ruleStats follows what the rules of a set raise.
+// ruleStats counts what the rules of a set raise.
 type ruleStats struct {
 	rules       []RuleSummary
 	raisedSince map[alert]time.Time // since when
@@ -112,7 +112,7 @@ func newRuleStats(rules []rule.Rule) ruleStats {
 	return t
 }
 
-// countEvent counts an event if it is a threshold's.
+// countEvent counts an event of a threshold.
 func (t *ruleStats) countEvent(ev *event.Event) {
 	d, ok := ev.Data.(*event.ThresholdData)
 	if !ok {

@@ -18,19 +18,18 @@ import (
 // tenantsVariable names the file with the tenants of a process that runs several.
 const tenantsVariable = "BRIDGE_TENANTS_FILE"
 
-// tenantVariables are those of the bridge's own that one tenant may have for
-// itself; of BPCC's it may have all. The others belong to the process.
+// tenantVariables are the bridge's variables that a tenant may set for itself; it may set all of
+// BPCC's. The others belong to the process.
 var tenantVariables = [...]string{
 	"BRIDGE_TENANT", "BRIDGE_THRESHOLDS", "BRIDGE_AGENT_KEY", "BRIDGE_VOLATILE_STATS", "BRIDGE_REDACT_STATS",
 	"BRIDGE_PSEUDONYM_KEY", "BRIDGE_DISAPPEAR_AFTER",
 }
 
-// ParseConfigs is [ParseConfig] for a process that may run several tenants: one
-// configuration for each. BRIDGE_TENANTS_FILE names a JSON array of objects, one
-// for each tenant, whose members are variables, by their names or without their
-// first word and in lower case ("url" is BPCC_URL, "tenant" BRIDGE_TENANT). What
-// a tenant does not say is taken from the environment. Without such a file there
-// is one tenant, the environment's own.
+// ParseConfigs is [ParseConfig] for a process that may run several tenants: one configuration for
+// each. BRIDGE_TENANTS_FILE names a JSON array of objects, one for each tenant, whose members are
+// variables, by their names or without their prefix and in lower case ("url" is BPCC_URL, "tenant"
+// BRIDGE_TENANT). The environment gives what a tenant does not set. Without such a file there is
+// one tenant, that of the environment.
 func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []string, err error) {
 	vars := env.ToMap(environ)
 	file := vars[tenantsVariable]
@@ -50,10 +49,10 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 		return nil, nil, fmt.Errorf("%w:\n%s: %s: want a JSON array with an object for each tenant: %w", ErrConfig, tenantsVariable, file, atLine(body, err))
 	}
 	if len(tenants) == 0 {
-		return nil, nil, fmt.Errorf("%w:\n%s: %s names no tenant", ErrConfig, tenantsVariable, file)
+		return nil, nil, fmt.Errorf("%w:\n%s: %s contains no tenant", ErrConfig, tenantsVariable, file)
 	}
 	var faults []error
-	indexByToken := map[string]int{} // by token: tenants' names meet in subjects
+	indexByToken := map[string]int{} // by token, which must be unique in subjects
 	for i, tenant := range tenants {
 		name := fmt.Sprintf("tenant %d", i+1)
 		tenantEnv, err := mergeEnv(vars, tenant)
@@ -72,7 +71,7 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 			continue
 		}
 		if first, exists := indexByToken[event.Token(c.Tenant)]; exists {
-			faults = append(faults, fmt.Errorf("%s: its name %q is that of tenant %d; give it another \"tenant\"", name, c.Tenant, first))
+			faults = append(faults, fmt.Errorf("%s: duplicate name %q, first in tenant %d; give it another \"tenant\"", name, c.Tenant, first))
 		}
 		indexByToken[event.Token(c.Tenant)] = i + 1
 		all = append(all, c)
@@ -83,7 +82,7 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 	return all, warnings, nil
 }
 
-// tenantLabel names a tenant whose configuration is at fault.
+// tenantLabel names a tenant whose configuration has a fault.
 func tenantLabel(tenant map[string]json.RawMessage) string {
 	for _, member := range []string{"tenant", "BRIDGE_TENANT", "url", "BPCC_URL"} {
 		var text string
@@ -94,7 +93,7 @@ func tenantLabel(tenant map[string]json.RawMessage) string {
 	return "without name or url"
 }
 
-// mergeEnv lays a tenant's own variables over those of the process.
+// mergeEnv overrides the process's variables with a tenant's.
 func mergeEnv(process map[string]string, tenant map[string]json.RawMessage) ([]string, error) {
 	vars := maps.Clone(process)
 	delete(vars, tenantsVariable)
@@ -110,7 +109,7 @@ func mergeEnv(process map[string]string, tenant map[string]json.RawMessage) ([]s
 			faults = append(faults, fmt.Errorf("%s: %w", member, err))
 			continue
 		}
-		// A tenant's secret takes the place of the process's, in whatever form.
+		// A tenant's secret replaces the process's, given as text or as a file.
 		delete(vars, name+"_FILE")
 		delete(vars, strings.TrimSuffix(name, "_FILE"))
 		vars[name] = text
@@ -122,7 +121,7 @@ func mergeEnv(process map[string]string, tenant map[string]json.RawMessage) ([]s
 	return out, errors.Join(faults...)
 }
 
-// tenantEnvName finds the variable that a member of a tenant means.
+// tenantEnvName returns the variable of a tenant's member.
 func tenantEnvName(member string) (string, error) {
 	known, err := knownNames()
 	if err != nil {
@@ -137,24 +136,24 @@ func tenantEnvName(member string) (string, error) {
 		}
 		return name, nil
 	}
-	return "", fmt.Errorf("%q is no setting of a tenant; did you mean %q?", member,
+	return "", fmt.Errorf("%q is not a setting of a tenant; the closest one is %q", member,
 		nearestName("BPCC_"+strings.ToUpper(member), known))
 }
 
-// envValue writes a member's value as a variable would hold it: texts joined by
-// commas, anything that is not a text or a number as JSON.
+// envValue returns a member's value as text of a variable: items joined by commas, anything that is
+// not text or a number as JSON.
 func envValue(raw json.RawMessage) (string, error) {
 	var text string
 	var list []string
 	switch {
 	case bytes.Equal(raw, []byte("null")):
-		return "", errors.New("it is null; leave it out")
+		return "", errors.New("value is null; remove it")
 	case json.Unmarshal(raw, &text) == nil:
 		return text, nil
 	case json.Unmarshal(raw, &list) == nil:
 		for _, item := range list {
 			if strings.Contains(item, ",") {
-				return "", fmt.Errorf("%q holds a comma, which parts the items of a list", item)
+				return "", fmt.Errorf("%q contains a comma, which separates the items of a list", item)
 			}
 		}
 		return strings.Join(list, ","), nil
@@ -162,7 +161,7 @@ func envValue(raw json.RawMessage) (string, error) {
 	return string(raw), nil
 }
 
-// atLine names the line in which a JSON text is at fault.
+// atLine adds the line of a fault in a JSON text.
 func atLine(body []byte, err error) error {
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError

@@ -15,22 +15,20 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// A bridge that is told to stop may take finishTimeout to finish the commit
-// that is under way, and then stopTimeout to say goodbye: both, and the waits
-// that do not end with a context, within the ten seconds after which supervisors
-// kill. Of stopTimeout, the source gets sourceTimeout.
+// A stopping bridge may take finishTimeout to finish the pending commit, and then stopTimeout to
+// shut down: both, and the waits that do not end with a context, are within the ten seconds after
+// which supervisors kill. sourceTimeout is the source's part of stopTimeout.
 const (
 	finishTimeout = 3 * time.Second
 	stopTimeout   = 4 * time.Second
 	sourceTimeout = 3 * time.Second
 )
 
-// Run carries events until ctx ends, then says so in the stream, gives the
-// subscription and the lease back and returns nil. While another instance leads
-// the tenant, or NATS is away, it stands by without a BPCC session. It returns
-// [ErrUnfinished] when it was stopped while the stream took nothing, and
-// [ErrFenced] when somebody writes the tenant's events without the lease. What
-// stands among the events and is none is passed over, and told of.
+// Run publishes events until ctx ends, then publishes feed.stopped, deletes the subscription,
+// releases the lease and returns nil. While another instance leads the tenant, or NATS is
+// unavailable, it stands by without a BPCC session. It returns [ErrUnfinished] when it was stopped
+// while the stream was not writable, and [ErrFenced] when another writer publishes the tenant's
+// events without the lease. It ignores and logs foreign messages.
 func (b *Bridge) Run(ctx context.Context) error {
 	lastLogged := ""
 	for staleReads := 0; ; {
@@ -39,7 +37,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		var u *unusable
 		switch {
 		case ctx.Err() != nil && errors.Is(err, errLeaseLost):
-			return nil // it was to stop, and another instance leads already
+			return nil // stopped, and another instance leads already
 		case ctx.Err() != nil || err == nil:
 			return err
 		case errors.Is(err, errStaleRead) && staleReads < maxStaleReads:
@@ -77,7 +75,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 }
 
-// term waits for the lease and leads by it.
+// term waits for the lease and leads.
 func (b *Bridge) term(ctx context.Context) error {
 	lease, err := b.openLease(ctx)
 	if err != nil {
@@ -90,11 +88,11 @@ func (b *Bridge) term(ctx context.Context) error {
 	return b.lead(ctx, lease, m)
 }
 
-// errUnavailable ends a term, or the wait for one, that NATS does not let begin or go
-// on: no answer, no permission, no stream.
+// errUnavailable ends a term, or the wait for one, that NATS does not allow: no response, no
+// permission, no stream.
 var errUnavailable = errors.New("NATS unavailable")
 
-// away is err as the reason why a term does not begin or go on.
+// away returns err as the reason why a term does not begin or continue.
 func away(err error) error {
 	if u := asUnusable(err); u != nil {
 		return u
@@ -102,11 +100,11 @@ func away(err error) error {
 	return fmt.Errorf("%w: %w", errUnavailable, err)
 }
 
-// unavailablePause is how long to wait before the next try.
+// unavailablePause is the pause before the next attempt.
 const unavailablePause = time.Second
 
-// pauseAndRecreate waits a moment after NATS was away, and makes anew the streams that were
-// found missing.
+// pauseAndRecreate waits after NATS was unavailable, and recreates the streams that were found
+// missing.
 func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
 		recreateStreams(ctx, b.js, b.config, b.log)
@@ -117,8 +115,7 @@ func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	}
 }
 
-// recreateStreams makes streams anew that somebody has deleted under the bridge, as at the
-// start of the program and by the same rules.
+// recreateStreams recreates deleted streams, by the same rules as at the start of the program.
 func recreateStreams(ctx context.Context, js jetstream.JetStream, c *Config, log *slog.Logger) {
 	provisioned, err := Provision(ctx, js, c)
 	for _, p := range provisioned {
@@ -131,16 +128,16 @@ func recreateStreams(ctx context.Context, js jetstream.JetStream, c *Config, log
 	}
 }
 
-// errStaleRead ends a term at its first batch: what was read from the stream was not
-// its last word. A replica that is behind answers so, and soon will not.
+// errStaleRead ends a term at its first batch: what was read from the stream was not the latest
+// state, because the replica was behind. That passes by itself.
 var errStaleRead = errors.New("stream replica is stale: a newer checkpoint exists")
 
-// maxStaleReads is how many terms in a row may end so before somebody else must be
-// writing without the lease.
+// maxStaleReads is how many successive terms may end like that before it counts as another writer
+// without the lease.
 const maxStaleReads = 5
 
-// openLease binds the bucket of leases. The error is [ErrServerVersion] or
-// [ErrStream] if no lease can be held there.
+// openLease opens the bucket of leases. The error is [ErrServerVersion] or [ErrStream] if it cannot
+// hold a lease.
 func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	if err := checkServer(b.js.Conn()); err != nil {
 		return nil, err
@@ -157,7 +154,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 		kv, err = b.js.KeyValue(ctx, b.config.LeaseBucket)
 	}
 	if err = asPermissionError(b.js.Conn(), prevErr, err); err != nil {
-		return nil, fmt.Errorf("open the bucket of leases %s: %w", b.config.LeaseBucket, err)
+		return nil, fmt.Errorf("open lease bucket %s: %w", b.config.LeaseBucket, err)
 	}
 	return &lease{
 		conn: b.js.Conn(), kv: kv, bucket: b.shared.bucket, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
@@ -166,8 +163,8 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	}, nil
 }
 
-// leaseRetryInterval is how often a standby tries to take the lease. With many tenants
-// the tries of all together must not weigh on the servers.
+// leaseRetryInterval is how often a standby tries to acquire the lease. It grows with the number of
+// tenants, to limit the load on the servers.
 func (b *Bridge) leaseRetryInterval(ttl time.Duration) time.Duration {
 	if b.rebalancer != nil {
 		return ttl / 4
@@ -178,7 +175,7 @@ func (b *Bridge) leaseRetryInterval(ttl time.Duration) time.Duration {
 // atCapacity reports whether this process leads its share of many tenants.
 func (b *Bridge) atCapacity() bool { return b.rebalancer != nil && b.rebalancer.atCapacity() }
 
-// countLeading counts this tenant among those that the process leads, until undone.
+// countLeading counts this tenant among those that the process leads, until undo is called.
 func (b *Bridge) countLeading() (undo func()) {
 	if b.rebalancer == nil {
 		return func() {}
@@ -221,19 +218,19 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 	background.Wait()
 	if errors.Is(err, ErrFenced) && !errors.Is(cause, errLeaseLost) {
 		if owner, ownerErr := l.isOwner(ctx); ownerErr != nil || !owner {
-			// The fence was quicker to tell than the lease, as after a pause.
+			// The fence reported it before the lease, as after a pause of the process.
 			cause = fmt.Errorf("%w: another instance writes", errLeaseLost)
 		}
 	}
 	if errors.Is(cause, errLeaseLost) {
-		// Another instance may have subscribed as the same user by now:
-		// deleting "the" subscription would delete its.
+		// Another instance may have subscribed as the same user: unsubscribing would delete its
+		// subscription.
 		b.source.abandonSession()
 		return errors.Join(cause, dropFenced(err))
 	}
 	var u *unusable
 	if errors.As(cause, &u) {
-		err = errors.Join(err, u) // so that nothing is published any more
+		err = errors.Join(err, u) // so that feed.stopped is not published
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
@@ -249,8 +246,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 	return err
 }
 
-// dropFenced leaves out the fence's refusal, which is what a writer that has lost
-// its lease must expect.
+// dropFenced removes ErrFenced, which a writer that has lost its lease must expect.
 func dropFenced(err error) error {
 	if errors.Is(err, ErrFenced) {
 		return nil
@@ -258,8 +254,8 @@ func dropFenced(err error) error {
 	return err
 }
 
-// serve takes back what the stream holds, claims the feed and carries events
-// until ctx ends. It calls rouse after each.
+// serve recovers the state from the stream, starts the feed and publishes events until ctx ends. It
+// calls wake after each poll.
 func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 	commitCtx, cancel := commitContext(ctx)
 	defer cancel()
@@ -290,7 +286,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 	})
 }
 
-// nilIfDone is err, or nil if it came of ctx's end.
+// nilIfDone returns err, or nil if the end of ctx caused it.
 func nilIfDone(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -298,16 +294,16 @@ func nilIfDone(ctx context.Context, err error) error {
 	return err
 }
 
-// commitContext is a context for commits: it outlives ctx by a moment, so that a
-// batch in flight when ctx ends is not left in doubt.
+// commitContext returns a context for commits: it outlives ctx for a short time, so that a batch in
+// flight when ctx ends can be acknowledged.
 func commitContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(finishTimeout, cancel) })
 	return out, func() { stop(); cancel() }
 }
 
-// shutdown says goodbye: to BPCC, and to the stream unless the term ended in doubt.
-// A source that hangs does not keep the stream from hearing it.
+// shutdown unsubscribes at BPCC, and publishes feed.stopped unless the state of the stream is
+// unknown. Both run concurrently, so a source without a response does not delay feed.stopped.
 func (b *Bridge) shutdown(ctx context.Context, termErr error, reason string) error {
 	unsubscribed := make(chan error, 1)
 	go func() {
@@ -318,14 +314,14 @@ func (b *Bridge) shutdown(ctx context.Context, termErr error, reason string) err
 	var err error
 	if termErr == nil && b.engine.Stats().Epoch > 0 {
 		err = b.publishStopped(ctx, reason)
-	} // else in doubt: the next start finds out
+	} // else unknown: the next start finds out
 	if err := <-unsubscribed; err != nil {
 		b.log.Warn("subscription not deleted", "err", err)
 	}
 	return err
 }
 
-// publishStopped ends the feed in the stream.
+// publishStopped publishes the end of the feed.
 func (b *Bridge) publishStopped(ctx context.Context, reason string) error {
 	err := b.commit(ctx, b.engine.Stop(b.now(), reason))
 	switch {

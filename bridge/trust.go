@@ -16,8 +16,8 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// isLoopback reports whether a host is this machine for sure. What a name other than
-// localhost leads to can change.
+// isLoopback reports whether a host is certainly this machine. What a name other than localhost
+// resolves to can change.
 func isLoopback(host string) bool {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.IsLoopback()
@@ -25,12 +25,11 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost")
 }
 
-// checkSourceTLS checks how the source is known to be the source, and the bridge
-// to be the bridge.
+// checkSourceTLS checks the TLS settings of the connection to BPCC.
 func (c *Config) checkSourceTLS(fault func(name, format string, args ...any)) (warnings []string) {
 	if u, err := url.Parse(c.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		if c.AllowHTTP {
-			warnings = append(warnings, "BPCC_URL is http: the secret and all data travel for everybody on the way to read and to change")
+			warnings = append(warnings, "BPCC_URL is http: the secret and all data can be read and changed on the network")
 		} else {
 			fault("BPCC_URL", "plain http exposes the secret and all data on the network; use https, or set BPCC_ALLOW_HTTP=true if that is what you want")
 		}
@@ -50,7 +49,7 @@ func checkKeyPair(fault func(name, format string, args ...any), certName, cert, 
 	switch {
 	case cert == "" && key == "":
 	case cert == "" || key == "":
-		fault(certName, "%s and %s belong together; one is not set", certName, keyName)
+		fault(certName, "%s and %s must be set together; one is not set", certName, keyName)
 	default:
 		if _, err := readKeyPair(cert, key); err != nil {
 			fault(certName, "%v", err)
@@ -58,16 +57,16 @@ func checkKeyPair(fault func(name, format string, args ...any), certName, cert, 
 	}
 }
 
-// checkNATSAuth checks how the bridge shows itself to the NATS server.
+// checkNATSAuth checks the authentication settings for the NATS server.
 func (c *Config) checkNATSAuth(fault func(name, format string, args ...any)) {
-	// The library's own error would show a password that stands in the URL.
+	// The library's own error would contain a password of the URL.
 	for server := range strings.SplitSeq(c.NATSURL, ",") {
 		server = strings.TrimSpace(server)
 		if !strings.Contains(server, "://") {
 			server = "nats://" + server
 		}
 		if _, err := url.Parse(server); err != nil {
-			fault("NATS_URL", "an address in it is not of the form nats://host:4222 (a password in it must be percent-encoded; better give it as NATS_PASSWORD_FILE)")
+			fault("NATS_URL", "an address is not of the form nats://host:4222 (percent-encode a password in it, or better use NATS_PASSWORD_FILE)")
 		}
 	}
 	switch {
@@ -102,17 +101,17 @@ func (c *Config) checkNATSAuth(fault func(name, format string, args ...any)) {
 	checkSubject(fault, "NATS_JS_API_PREFIX", c.NATSAPIPrefix, "ACME.API")
 }
 
-// checkSubject checks the beginning of subjects, if there is one.
+// checkSubject checks a subject prefix, if it is set.
 func checkSubject(fault func(name, format string, args ...any), name, subject, example string) {
 	for token := range strings.SplitSeq(subject, ".") {
 		if subject != "" && (token == "" || strings.ContainsAny(token, "*> \t\r\n")) {
-			fault(name, "%q is no subject: want tokens without wildcards or spaces, such as %s", subject, example)
+			fault(name, "%q is not a subject: want tokens without wildcards or spaces, such as %s", subject, example)
 			return
 		}
 	}
 }
 
-// checkCreds tells what is wrong with a file of NATS credentials.
+// checkCreds checks a file of NATS credentials.
 func checkCreds(file string) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -120,17 +119,17 @@ func checkCreds(file string) error {
 	}
 	defer clear(content)
 	if _, err := nkeys.ParseDecoratedJWT(content); err != nil {
-		return fmt.Errorf("%s holds no credentials as nsc writes them: %w", file, err)
+		return fmt.Errorf("no nsc credentials in %s: %w", file, err)
 	}
 	pair, err := nkeys.ParseDecoratedUserNKey(content)
 	if err != nil {
-		return fmt.Errorf("%s holds no credentials as nsc writes them: %w", file, err)
+		return fmt.Errorf("no nsc credentials in %s: %w", file, err)
 	}
 	pair.Wipe()
 	return nil
 }
 
-// publicKey gives the public key of a file that holds the seed of a NATS user.
+// publicKey returns the public key of a file that holds the seed of a NATS user.
 func publicKey(file string) (string, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -139,38 +138,37 @@ func publicKey(file string) (string, error) {
 	defer clear(content)
 	pair, err := nkeys.ParseDecoratedUserNKey(content)
 	if err != nil {
-		return "", fmt.Errorf("%s holds no seed of a user: %w", file, err)
+		return "", fmt.Errorf("no user seed in %s: %w", file, err)
 	}
 	defer pair.Wipe()
 	return pair.PublicKey()
 }
 
-// configWarnings warns of what strangers could reach without a password, and of what
-// is set in vain.
+// configWarnings returns warnings about what other machines can reach without a password, and about
+// settings without effect.
 func (c *Config) configWarnings(purpose Purpose) (warnings []string) {
 	reachable := func(address string) bool {
 		host, _, err := net.SplitHostPort(address)
 		return err == nil && !isLoopback(host)
 	}
 	if purpose == ForBridge && c.HTTP != Off && reachable(c.HTTP) {
-		warnings = append(warnings, fmt.Sprintf("BRIDGE_HTTP=%s can be reached from other machines, and asks for no password: keep it within a network that you trust", c.HTTP))
+		warnings = append(warnings, fmt.Sprintf("BRIDGE_HTTP=%s can be reached from other machines without a password: keep it within a trusted network", c.HTTP))
 	}
 	if purpose != ForSource && c.Embedded() && reachable(c.EmbeddedListen) {
-		warnings = append(warnings, fmt.Sprintf("BRIDGE_EMBEDDED_LISTEN=%s can be reached from other machines, and the embedded server asks for no password: "+
-			"whoever reaches it can read and write everything; name a server of your own in NATS_URL instead", c.EmbeddedListen))
+		warnings = append(warnings, fmt.Sprintf("BRIDGE_EMBEDDED_LISTEN=%s can be reached from other machines, and the embedded server has no password: "+
+			"any client can read and write everything; set NATS_URL to your own server instead", c.EmbeddedListen))
 	}
 	if purpose != ForSource && c.StoreMax != 0 && !c.Embedded() {
 		warnings = append(warnings, "BRIDGE_STORE_MAX is not used: it limits the embedded server, and NATS_URL or NATS_CONTEXT names another")
 	}
 	if purpose != ForSource && c.NATSContext != "" && c.NATSURL != "" {
-		warnings = append(warnings, "NATS_CONTEXT is not used, and neither are its credentials, for NATS_URL is set")
+		warnings = append(warnings, "NATS_CONTEXT and its credentials are not used, because NATS_URL is set")
 	}
 	return warnings
 }
 
-// tlsHint says what a person can do about a TLS handshake that failed; "" if
-// that is not what failed. The names are the variables that tell whom to trust,
-// what to show, and where to go.
+// tlsHint returns what a person can do about a failed TLS handshake; "" if that is not what failed.
+// The names are the variables of the trusted roots, of the own certificate, and of the address.
 func tlsHint(err error, ca, cert, address string) string {
 	var (
 		unknown  x509.UnknownAuthorityError
@@ -182,18 +180,18 @@ func tlsHint(err error, ca, cert, address string) string {
 	)
 	switch {
 	case errors.As(err, &unknown):
-		return "the server's certificate is signed by an authority that is not trusted here; if it is the right server, give that authority's certificate in " + ca
+		return "the server's certificate is signed by an authority that is not trusted here; if it is the right server, set that authority's certificate in " + ca
 	case errors.As(err, &wrong):
 		return "the server's certificate is for another name; check " + address
 	case errors.As(err, &invalid):
-		return "the server's certificate is not valid (if it has expired: check this machine's clock, and tell whoever runs the server)"
+		return "the server's certificate is not valid (if it has expired: check this machine's clock, and ask the operator of the server to renew it)"
 	case errors.As(err, &verified):
 		return "the server's certificate could not be verified; check " + ca
 	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
-		return "what listens there does not speak TLS; check " + address
+		return "the server does not use TLS; check " + address
 	case errors.As(err, &network) && network.Op == "remote error", errors.Is(err, nats.ErrTLS):
-		// So the libraries mark what the other side complains of, or hangs up for.
-		return "the server does not take the TLS handshake: it may want a certificate that it trusts, in " + cert
+		// The libraries mark alerts of the other side and closed connections like this.
+		return "the server refused the TLS handshake: it may require a client certificate that it trusts, in " + cert
 	}
 	return ""
 }

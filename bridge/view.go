@@ -13,49 +13,48 @@ import (
 )
 
 const (
-	// viewInterval is how often the view is compared with the stream: often
-	// beside viewPatience, and seldom beside polls, of which a quiet one costs
-	// hardly more than this. While it is behind, viewSoon.
+	// viewInterval is the interval at which the view is compared with the stream: short compared
+	// with viewStallTimeout, and long compared with polls, since a quiet poll costs hardly more.
+	// While the view is behind, the interval is shorter.
 	viewInterval     = 10 * time.Second
 	viewBusyInterval = 5 * time.Second
-	// viewStallTimeout is how long a view may stand still behind the stream before
-	// it is mended: a server needs 10 s to notice by itself.
+	// viewStallTimeout is how long the view may stay behind without progress until its leader must
+	// step down: a server needs 10 s to notice by itself.
 	viewStallTimeout = 20 * time.Second
-	// viewStepDownInterval is the least time between two attempts to mend it.
+	// viewStepDownInterval is the minimum time between two such requests.
 	viewStepDownInterval = time.Minute
 )
 
 // ViewLag is how far the view is behind the stream of events.
 type ViewLag struct {
-	// Events is how many messages the view has not taken yet.
+	// Events is how many messages of the stream are not in the view yet.
 	Events uint64 `json:"events"`
-	// StalledFor is how long it has been behind without taking any; 0 = it moves.
+	// StalledFor is how long the view has been behind without progress; 0 = it makes progress.
 	StalledFor time.Duration `json:"-"`
 }
 
-// viewMonitor measures how far the view is behind the stream, and mends it where
-// it stands still: after its leader is killed a sourced stream can, and its own
-// word for the lag is then 0. What the server has sourced is compared with what
-// the stream holds instead.
+// viewMonitor measures how far the view is behind the stream, and makes its leader step down when
+// it stalls: a sourced stream can stall after its leader was killed, and then reports a lag of 0.
+// So the monitor compares what the server has sourced with what the stream holds.
 type viewMonitor struct {
 	js     jetstream.JetStream
 	config *Config
 	log    *slog.Logger
 	now    func() time.Time
 
-	// Of the goroutine of run.
-	sourcedSeq    uint64    // the stream sequence up to which it has taken events
-	lastProgress  time.Time // when that last changed, or it last had all
-	lastStepDown  time.Time // when it was last tried to mend it
-	stalledLogged bool      // that it stands still
-	// since when the view, or the stream, is not there; zero = they are
+	// Used by the goroutine of runMonitor.
+	sourcedSeq    uint64    // the stream sequence up to which the view has sourced events
+	lastProgress  time.Time // when that last changed, or the view was last complete
+	lastStepDown  time.Time // when the leader was last asked to step down
+	stalledLogged bool      // the stall was logged
+	// since when the view, or the stream, is missing; zero = they exist
 	missingSince time.Time
 
 	mu  sync.Mutex
 	lag ViewLag // guarded by mu
 }
 
-// Lag is what was measured last.
+// Lag returns the last measurement.
 func (v *viewMonitor) Lag() ViewLag {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -81,17 +80,17 @@ func (v *viewMonitor) runMonitor(ctx context.Context) {
 		} else if v.now().Sub(v.missingSince) >= recreateAfter {
 			recreateStreams(ctx, v.js, v.config, v.log)
 		}
-		// A stream that cannot be looked at is told by whoever needs it.
+		// Other code reports a stream that cannot be read.
 		if err != nil && ctx.Err() == nil {
 			v.log.Debug("view lag unknown", "err", err)
 		}
 	}
 }
 
-// measureLag measures once, and mends what has stood still for too long.
+// measureLag measures once, and makes the leader of a stalled view step down.
 func (v *viewMonitor) measureLag(ctx context.Context) error {
-	// The view first: what comes between the two is then never taken for less
-	// lag than there is.
+	// The view is read first: events stored between the two reads can only increase the measured
+	// lag.
 	sourcedSeq, replicas, err := v.fetchSourcedSeq(ctx)
 	if err != nil {
 		return err
@@ -102,7 +101,7 @@ func (v *viewMonitor) measureLag(ctx context.Context) error {
 	}
 	lag := ViewLag{Events: last - sourcedSeq}
 	if sourcedSeq > last {
-		lag.Events = last // the stream was made anew, and nothing of it taken
+		lag.Events = last // the stream was recreated, and nothing of it is sourced
 	}
 	now := v.now()
 	if lag.Events == 0 || sourcedSeq != v.sourcedSeq || v.lastProgress.IsZero() {
@@ -123,14 +122,14 @@ func (v *viewMonitor) measureLag(ctx context.Context) error {
 	return v.stepDownLeader(ctx, lag, replicas)
 }
 
-// fetchSourcedSeq is the sequence up to which the view has taken events, and on how many
-// servers it is kept.
+// fetchSourcedSeq returns the sequence up to which the view has sourced events, and its number of
+// replicas.
 func (v *viewMonitor) fetchSourcedSeq(ctx context.Context) (sourcedSeq uint64, replicas int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stream, err := v.js.Stream(ctx, viewStream(v.config))
 	if err != nil {
-		return 0, 0, fmt.Errorf("look at the view: %w", err)
+		return 0, 0, fmt.Errorf("read view: %w", err)
 	}
 	info := stream.CachedInfo()
 	for _, source := range info.Sources {
@@ -141,11 +140,11 @@ func (v *viewMonitor) fetchSourcedSeq(ctx context.Context) (sourcedSeq uint64, r
 	return sourcedSeq, info.Config.Replicas, nil
 }
 
-// errStepDown is what a view's leader answers that does not step down.
-var errStepDown = errors.New("the view's leader does not step down")
+// errStepDown is returned when the view's leader does not step down.
+var errStepDown = errors.New("leader of the view does not step down")
 
-// stepDownLeader makes the view's leader step down: the next one takes up sourcing where
-// the view ends. A view without replicas has nobody to hand over to.
+// stepDownLeader makes the view's leader step down: the next one continues sourcing where the view
+// ends. A view without replicas has no other leader.
 func (v *viewMonitor) stepDownLeader(ctx context.Context, lag ViewLag, replicas int) error {
 	v.log.Warn("KV view stalled: readers see old data",
 		"events", lag.Events, "stalled_for", lag.StalledFor.Round(time.Second).String(), "stepping_down", replicas > 1)
@@ -164,14 +163,13 @@ func (v *viewMonitor) stepDownLeader(ctx context.Context, lag ViewLag, replicas 
 	return nil
 }
 
-// apiError reads the error out of an answer of the JetStream API; nil if it
-// tells of none.
+// apiError returns the error in a response of the JetStream API; nil if there is none.
 func apiError(body []byte) error {
 	var reply struct {
 		Error *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(body, &reply); err != nil {
-		return fmt.Errorf("read an answer of the JetStream API: %w", err)
+		return fmt.Errorf("parse response of the JetStream API: %w", err)
 	}
 	if reply.Error == nil {
 		return nil

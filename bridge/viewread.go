@@ -67,19 +67,19 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 		if !open {
 			return fail("read", nats.ErrConnectionClosed)
 		}
-		if entry == nil { // all that is there now
+		if entry == nil { // end of the present keys
 			break
 		}
 		token, key, _ := strings.Cut(entry.Key(), ".")
 		var e event.Event
 		tenant, err := event.ParseToken(token)
 		if err != nil {
-			tenant, err = token, fmt.Errorf("%w: its key: %w", event.ErrForeign, err)
+			tenant, err = token, fmt.Errorf("%w: parse key: %w", event.ErrForeign, err)
 		} else {
 			e, err = event.ParseValue(tenant, key, entry.Value())
 		}
 		if err != nil {
-			err = errors.New(event.Truncate(err.Error(), 200)) // it may hold what anybody wrote
+			err = errors.New(event.Truncate(err.Error(), 200)) // it may contain text of other clients
 		}
 		all = append(all, ViewEntry{tenant, key, entry.Value(), e, err})
 	}
@@ -92,14 +92,14 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 	return nil
 }
 
-// ViewBehind tells how many messages of the stream the view has not taken yet. It
-// gives a view that is merely busy a moment, while ctx lasts: 0 is up to date, and
-// what is left then is behind for longer than a reader should bear.
+// ViewBehind returns how many messages of the stream are not in the view yet. It waits for a view
+// that makes progress, while ctx lasts: 0 means complete, and a larger result means that the view
+// is behind for longer than a reader should accept.
 func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64, error) {
 	const timeout = 2 * time.Second
 	_, streamSeq, err := streamEnd(ctx, js, c.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, fmt.Errorf("stream %s is not there; is BRIDGE_STREAM right, and NATS_URL or BRIDGE_STORE_DIR?", c.Stream)
+		return 0, fmt.Errorf("stream %s does not exist; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", c.Stream)
 	}
 	if err != nil {
 		return 0, err
@@ -108,7 +108,7 @@ func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64,
 	for start := time.Now(); ; {
 		sourcedSeq, _, err := monitor.fetchSourcedSeq(ctx)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, fmt.Errorf("the view %s is not there; no bridge has created it yet", c.StateBucket)
+			return 0, fmt.Errorf("view %s does not exist; no bridge has created it yet", c.StateBucket)
 		}
 		if err != nil {
 			return 0, err

@@ -14,15 +14,13 @@ import (
 )
 
 const (
-	// watchdogPrefix begins the watchdog's subjects; it must not be captured by
-	// the stream of events.
+	// watchdogPrefix begins the watchdog's subjects; the stream of events must not capture it.
 	watchdogPrefix = "bpcc.watchdog"
 )
 
-// watchdogConfig is the stream in which a message lies ready that the server
-// itself turns into the view's feed key when nobody has put it off in time: the
-// bridge cannot tell of its own death. It is a stream of its own since a stream
-// that schedules takes no other than limits retention of one message a subject.
+// watchdogConfig is the stream of the scheduled message that the server publishes to the view's
+// feed key if no bridge postpones it: a bridge cannot report its own death. It is a separate stream
+// because a stream with schedules needs limits retention with one message per subject.
 func watchdogConfig(c *Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              watchdogStream(c),
@@ -41,25 +39,25 @@ func watchdogConfig(c *Config) jetstream.StreamConfig {
 
 func watchdogStream(c *Config) string { return c.Stream + "_WATCHDOG" }
 
-// watchdog puts the news of its own death off, for as long as the bridge works.
+// watchdog postpones the message that declares the feed stale, for as long as the bridge works.
 type watchdog struct {
 	js      jetstream.JetStream
 	config  *Config
 	stream  string
 	tenant  string
-	timeout time.Duration // from the last putting off to the news
+	timeout time.Duration // from the last reset to the message
 	log     *slog.Logger
 
-	armedAt    time.Time // when the news was last put off; zero = not in this term
-	status     string    // the feed's status then
-	failedAt   time.Time // when that last failed; zero = it did not
+	armedAt    time.Time // when the message was last postponed; zero = not in this term
+	status     string    // status of the feed at that time
+	failedAt   time.Time // when a reset last failed; zero = it did not
 	lastLogged string    // the failure that was last logged
 }
 
 func newWatchdog(c *Config, js jetstream.JetStream, log *slog.Logger) *watchdog {
 	return &watchdog{
 		js: js, config: c, stream: watchdogStream(c), tenant: c.Tenant, log: log,
-		// A standby that takes over after a crash must be quicker than the news.
+		// A standby that takes over after a crash must be faster than the message.
 		timeout: c.interruptAfter() + c.LeaseTTL + 5*time.Second,
 	}
 }
@@ -68,18 +66,17 @@ func (w *watchdog) subject(suffix string) string {
 	return watchdogPrefix + "." + event.Token(w.tenant) + "." + suffix
 }
 
-// due reports whether it is time to replace the message that lies ready, or the
-// feed's status has changed.
+// due reports whether the message must be postponed, or the status of the feed has changed.
 func (w *watchdog) due(now time.Time, status string) bool {
 	if now.Sub(w.armedAt) < w.timeout/3 && status == w.status {
 		return false
 	}
-	// A stream that does not answer must not hold every poll up.
+	// A stream without a response must not delay every poll.
 	return w.failedAt.IsZero() || now.Sub(w.failedAt) >= w.timeout/6
 }
 
-// reset replaces the message that lies ready by a later one with this body. It
-// reports whether the old one may have been sent meanwhile.
+// reset replaces the scheduled message by a later one with this body. It reports whether the old
+// one may have been published meanwhile.
 func (w *watchdog) reset(ctx context.Context, now time.Time, status string, body []byte) (late bool) {
 	err := w.arm(ctx, now, body)
 	if err == nil {
@@ -98,7 +95,7 @@ func (w *watchdog) reset(ctx context.Context, now time.Time, status string, body
 	return false
 }
 
-// recreateIfMissing makes the watchdog's stream anew if it is gone.
+// recreateIfMissing recreates a missing stream of the watchdog.
 func (w *watchdog) recreateIfMissing(ctx context.Context) {
 	lookupCtx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -111,7 +108,7 @@ func (w *watchdog) arm(ctx context.Context, now time.Time, body []byte) error {
 	msg := nats.NewMsg(w.subject("armed"))
 	msg.Data = body
 	msg.Header.Set("Content-Type", event.ContentType)
-	// The library's option for this cuts to whole seconds, and so fires early.
+	// The library's option rounds down to whole seconds, and so would fire early.
 	msg.Header.Set("Nats-Schedule", "@at "+now.Add(w.timeout).UTC().Format(time.RFC3339Nano))
 	msg.Header.Set("Nats-Schedule-Target", w.subject("stale"))
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -122,14 +119,14 @@ func (w *watchdog) arm(ctx context.Context, now time.Time, body []byte) error {
 	return nil
 }
 
-// disarm takes the news back, for an end in good order.
+// disarm deletes the scheduled message, for a regular shutdown.
 func (w *watchdog) disarm(ctx context.Context) error {
 	stream, err := w.js.Stream(ctx, w.stream)
 	if err == nil {
 		err = stream.Purge(ctx, jetstream.WithPurgeSubject(w.subject("armed")))
 	}
 	if err != nil {
-		return fmt.Errorf("disarm the watchdog: %w", err)
+		return fmt.Errorf("disarm watchdog: %w", err)
 	}
 	return nil
 }
