@@ -9,21 +9,21 @@ import (
 	"strconv"
 )
 
-// chart is a picture with a logarithmic axis upwards. Lines differ by colour,
-// dashes and marks, and bear their names.
+// chart is a chart with a logarithmic vertical axis. Lines differ by colour, dashes and markers,
+// and have labels.
 type chart struct {
 	title, xTitle, yTitle string
 	ticks                 []tick
 	lines                 []line
 }
 
-// tick is a labelled place on the axis across, from 0 to 1.
+// tick is a label at a position of the horizontal axis, from 0 to 1.
 type tick struct {
 	at   float64
 	text string
 }
 
-// line is one contender's. Points that stand apart are not joined to the others.
+// line is the line of one contender. An isolated point is not connected to the others.
 type line struct {
 	name   string
 	points []point
@@ -43,7 +43,7 @@ const (
 	tickShort, markSize     float64 = 6, 4.5
 )
 
-// style follows the reader's choice of dark or light, with a ground of its own.
+// style follows the reader's choice of dark or light, with its own background.
 const style = `<style>
 text{font:13px system-ui,sans-serif;fill:#1f2328}
 .title{font-size:16px;font-weight:600}.name{font-weight:600}
@@ -111,7 +111,7 @@ func (c *chart) svg() []byte {
 	return b.Bytes()
 }
 
-// axisLabel writes a power of ten.
+// axisLabel formats a power of ten.
 func axisLabel(decade float64) string {
 	if decade < 0 {
 		return strconv.FormatFloat(math.Pow(10, decade), 'f', -1, 64)
@@ -119,7 +119,7 @@ func axisLabel(decade float64) string {
 	return formatThousands(int(math.Pow(10, decade)))
 }
 
-// bounds are the decades that hold all points.
+// bounds returns the decades that contain all points.
 func (c *chart) bounds() (low, high float64) {
 	low, high = math.Inf(1), math.Inf(-1)
 	for _, l := range c.lines {
@@ -133,8 +133,8 @@ func (c *chart) bounds() (low, high float64) {
 	return low, max(high, low+1)
 }
 
-// labels are the heights of the lines' names: beside their last points, but far
-// enough apart to be read.
+// labels returns the vertical positions of the lines' labels: at their last points, but far enough
+// apart to be readable.
 func (c *chart) labels(y func(float64) float64) map[int]float64 {
 	var order []int
 	for i, l := range c.lines {
@@ -157,7 +157,7 @@ func dashes(i int) string {
 	return []string{"", ` stroke-dasharray="8 4"`, ` stroke-dasharray="2 4"`, ` stroke-dasharray="10 4 2 4"`}[i%4]
 }
 
-// marker opens the path of a circle, square, triangle or diamond.
+// marker returns the path of a circle, square, triangle or diamond.
 func marker(i int, x, y float64) string {
 	const s = markSize
 	shape := []string{
@@ -169,7 +169,7 @@ func marker(i int, x, y float64) string {
 	return `<path class="mark" d="` + shape + `">`
 }
 
-// costByChanges is the cost of a poll against the share of rows that change.
+// costByChanges draws the cost of a poll against the share of rows that change.
 func (r *report) costByChanges() []byte {
 	c := chart{
 		title:  fmt.Sprintf("Processor time of a poll with %s agents", formatThousands(r.options.agents)),
@@ -195,7 +195,7 @@ func (r *report) costByChanges() []byte {
 	return c.svg()
 }
 
-// costByAgents is the cost of a poll against the number of agents.
+// costByAgents draws the cost of a poll against the number of agents.
 func (r *report) costByAgents() []byte {
 	few := loads()[1]
 	c := chart{

@@ -22,19 +22,19 @@ const (
 	beforeAfterContender = "Bento, before/after"
 
 	bridgeStream = "BPCC_EVENTS"
-	peerStream   = "EV" // the stream of those who make none
+	peerStream   = "EV" // the stream of the contenders that create none
 )
 
 func contenders() []string {
 	return []string{bridgeContender, plainContender, dedupeContender, beforeAfterContender}
 }
 
-// programs are the paths of what is compared, and of the server.
+// programs are the paths of the contenders' programs and of the server.
 type programs struct{ bridge, plain, bento, nats, source string }
 
-// buildPrograms makes the programs that are wanted in dir. The server and Bento come by
-// way of the module proxy; Bento is a module of its own and takes minutes. Of
-// programs that are built already it makes the bridge and plain alone.
+// buildPrograms builds the wanted programs in dir. The server and Bento come from the module proxy;
+// Bento is a separate module and takes minutes. If built is set, only the bridge and plain are
+// built.
 func buildPrograms(ctx context.Context, dir string, wanted map[string]bool, built bool) (programs, error) {
 	p := programs{
 		bridge: filepath.Join(dir, "bridge"), plain: filepath.Join(dir, "plain"),
@@ -79,8 +79,7 @@ func runCommand(ctx context.Context, dir string, env []string, name string, args
 	return strings.TrimSpace(string(out)), nil
 }
 
-// start makes the stream that a contender writes to and starts it. It returns
-// the stream's name.
+// start creates the stream of a contender and starts the contender. It returns the stream's name.
 func (p programs) start(ctx context.Context, name, dir, tenant string, nc *nats.Conn, interval time.Duration) (*process, string, error) {
 	if name == bridgeContender {
 		env, err := bridgeEnv(dir, nc, interval)
@@ -94,12 +93,12 @@ func (p programs) start(ctx context.Context, name, dir, tenant string, nc *nats.
 	if err != nil {
 		return nil, "", err
 	}
-	// As the bridge makes its own.
+	// Like the stream that the bridge creates.
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: peerStream, Subjects: []string{"ev.>"}, Storage: jetstream.FileStorage, Compression: jetstream.S2Compression,
 		MaxAge: 720 * time.Hour, Duplicates: 2 * time.Minute,
 	}); err != nil {
-		return nil, "", fmt.Errorf("make the stream %s: %w", peerStream, err)
+		return nil, "", fmt.Errorf("create stream %s: %w", peerStream, err)
 	}
 	env := []string{"NATS_URL=" + nc.ConnectedUrl(), "HTTP_URL=" + tenant + "/statsapi/subscription/data", "INTERVAL=" + interval.String(), "SUBJECT=ev.row"}
 	var started *process
@@ -107,7 +106,7 @@ func (p programs) start(ctx context.Context, name, dir, tenant string, nc *nats.
 	case plainContender:
 		ignored, jsonErr := json.Marshal(volatile())
 		if jsonErr != nil {
-			return nil, "", fmt.Errorf("write the volatile columns: %w", jsonErr)
+			return nil, "", fmt.Errorf("encode volatile columns: %w", jsonErr)
 		}
 		started, err = startProcess(dir, "plain", append(env, "VOLATILE="+string(ignored)), p.plain)
 	case dedupeContender:
@@ -115,13 +114,13 @@ func (p programs) start(ctx context.Context, name, dir, tenant string, nc *nats.
 	case beforeAfterContender:
 		started, err = startProcess(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "beforeafter.yaml"))
 	default:
-		err = fmt.Errorf("there is no contender %q", name)
+		err = fmt.Errorf("unknown contender %q", name)
 	}
 	return started, peerStream, err
 }
 
-// bridgeEnv configures a bridge, all but its tenant, without what the peers do
-// not do: availability, directories, probes.
+// bridgeEnv configures a bridge, except its tenant, without the features that the peers lack:
+// availability, directories, probes.
 func bridgeEnv(dir string, nc *nats.Conn, interval time.Duration) ([]string, error) {
 	body, err := json.Marshal(subscription())
 	file := filepath.Join(dir, "subscription.json")
@@ -129,7 +128,7 @@ func bridgeEnv(dir string, nc *nats.Conn, interval time.Duration) ([]string, err
 		err = os.WriteFile(file, body, 0o600)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write the subscription: %w", err)
+		return nil, fmt.Errorf("write subscription: %w", err)
 	}
 	return []string{
 		"NATS_URL=" + nc.ConnectedUrl(), "BPCC_CLIENT_ID=bench", "BPCC_CLIENT_SECRET=bench",

@@ -2,9 +2,9 @@ package main
 
 import "math"
 
-// leastSquares finds the factors by which the columns of x add up to y, with the least
-// squares of what is amiss in proportion: a small figure counts as much as a large
-// one. There is no answer where the columns do not tell.
+// leastSquares finds the factors with which the columns of x sum up to y, with the least squares of
+// the relative errors: a small figure counts as much as a large one. ok is false if the columns do
+// not determine the factors.
 func leastSquares(x [][]float64, y []float64) (factors []float64, ok bool) {
 	if len(x) == 0 || len(x) < len(x[0]) {
 		return nil, false

@@ -12,33 +12,33 @@ import (
 	"time"
 )
 
-// fleet is a trial of one bridge process with many small tenants.
+// fleet is a run of one bridge process with many small tenants.
 type fleet struct {
 	tenants, agents int
 	load            load
 	interval        time.Duration
-	// warm is how long the process may take to poll every tenant twice, span is
-	// how long it is watched after that.
+	// warm is the time limit for polling every tenant twice, span is the duration of the
+	// measurement after that.
 	warm, span time.Duration
 }
 
-// fleetResult is what was measured of a fleet.
+// fleetResult is the result of a fleet's run.
 type fleetResult struct {
 	fleet
 	started time.Duration // from the start of the process to the second poll of the last tenant
-	// cost and server are the processor time used per second, of a single processor.
+	// cost and server are the processor time used per second of time.
 	cost, server float64
 	peak         int             // resident, bytes
 	polls        int             // in the span
-	pollDelays   []time.Duration // of every poll, sorted, see [lateness]
+	pollDelays   []time.Duration // of every poll, sorted, see [pollDelays]
 	events       int             // stored in the span
 }
 
-// runFleet carries out a fleet's trial.
+// runFleet runs a fleet.
 func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err error) {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
-		return r, fmt.Errorf("make a directory: %w", err)
+		return r, fmt.Errorf("create directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	server, nc, err := startNATS(ctx, p.nats, dir)
@@ -71,7 +71,7 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 		err = os.WriteFile(file, body, 0o600)
 	}
 	if err != nil {
-		return r, fmt.Errorf("write the tenants' file: %w", err)
+		return r, fmt.Errorf("write tenants file: %w", err)
 	}
 	env, err := bridgeEnv(dir, nc, f.interval)
 	if err != nil {
@@ -110,7 +110,7 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 	if r.peak, err = bridge.peak(); err != nil {
 		return r, err
 	}
-	bridge.stop() // so that the stream comes to an end
+	bridge.stop() // so that the stream ends
 	for _, t := range sim.list {
 		t.mu.Lock()
 		late := pollDelays(t.polls, from, to, f.interval)
@@ -127,8 +127,8 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 	return r, nil
 }
 
-// pollDelays is how much later than at its interval each poll between two instants
-// came. The schedule is that of the earliest poll of all: none is before it.
+// pollDelays returns how much later than its scheduled time each poll between two times arrived.
+// The earliest of all polls defines the schedule.
 func pollDelays(polls []poll, from, to time.Time, interval time.Duration) []time.Duration {
 	var late []time.Duration
 	first := -1
@@ -151,7 +151,7 @@ func pollDelays(polls []poll, from, to time.Time, interval time.Duration) []time
 	return late
 }
 
-// percentile is the value below which a share of sorted values lies.
+// percentile returns the value below which a share of sorted values lies.
 func percentile(sorted []time.Duration, share float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -159,7 +159,7 @@ func percentile(sorted []time.Duration, share float64) time.Duration {
 	return sorted[min(int(share*float64(len(sorted))), len(sorted)-1)]
 }
 
-// fleets is the table of the trials with many tenants.
+// writeFleets writes the table of the runs with many tenants.
 func (r *report) writeFleets(w io.Writer) {
 	f := r.fleets[0]
 	fmt.Fprintf(w, `

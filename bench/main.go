@@ -1,13 +1,12 @@
-// Command bench runs the bridge and its peers side by side on the same work: a
-// plain Go program and Bento with two configurations. Each is a process of its
-// own that polls a simulated tenant and writes to a NATS server process of its
-// own. From the module's root:
+// Command bench runs the bridge and its peers on the same work: a plain Go program and Bento with
+// two configurations. Each is a separate process that polls a simulated tenant and writes to its
+// own NATS server process. From the module's root:
 //
 //	go run ./bench           everything, about 40 minutes; writes bench/results.md and pictures
 //	go run ./bench -smoke    a small floor, without Bento, in seconds; writes nothing
 //
-// All programs are built first; nats-server and Bento come by way of the Go
-// module proxy. It runs on Linux alone, for it reads /proc and its clocks.
+// All programs are built first; nats-server and Bento come from the Go module proxy. It runs only
+// on Linux, because it reads /proc and its clocks.
 package main
 
 import (
@@ -23,7 +22,7 @@ import (
 	"time"
 )
 
-// options are what the command line says.
+// options are the command-line options.
 type options struct {
 	agents, services     int
 	sizes                []int
@@ -57,28 +56,28 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.interval, "interval", 2*time.Second, "between polls")
 	f.DurationVar(&o.slowest, "slowest", 5*time.Second, "between polls of more than 20,000 agents")
 	f.StringVar(&o.out, "out", "bench", "directory for results.md and the pictures; empty for none")
-	f.StringVar(&o.programs, "programs", "", "directory that holds nats-server and bento already, for the bridge and plain to be built into")
-	f.BoolVar(&o.skipTable, "no-table", false, "leave the table out")
-	f.BoolVar(&o.skipSizes, "no-sizes", false, "leave the cost against the number of agents out")
-	f.IntVar(&o.tenants, "tenants", 1000, "tenants of 50 agents in one process; 0 leaves them out")
-	f.DurationVar(&o.span, "span", time.Minute, "how long they are watched")
+	f.StringVar(&o.programs, "programs", "", "directory with built nats-server and bento, in which the bridge and plain are built")
+	f.BoolVar(&o.skipTable, "no-table", false, "skip the table")
+	f.BoolVar(&o.skipSizes, "no-sizes", false, "skip the cost against the number of agents")
+	f.IntVar(&o.tenants, "tenants", 1000, "tenants of 50 agents in one process; 0 skips them")
+	f.DurationVar(&o.span, "span", time.Minute, "how long they are measured")
 	only := f.String("only", strings.Join(o.contenders, ";"), "contenders, separated by semicolons")
 	rows := f.String("loads", "", "rows of the table, such as \"0 %;clocks\"; empty for all")
-	smoke := f.Bool("smoke", false, "a small floor, without Bento, to see that it works")
+	smoke := f.Bool("smoke", false, "a small floor, without Bento, to check that it works")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	o.contenders = strings.Split(*only, ";")
 	for _, name := range o.contenders {
 		if !slices.Contains(contenders(), name) {
-			return o, fmt.Errorf("-only: there is no contender %q; there are %s", name, strings.Join(contenders(), "; "))
+			return o, fmt.Errorf("-only: unknown contender %q; known are %s", name, strings.Join(contenders(), "; "))
 		}
 	}
 	if *rows != "" {
 		wanted := strings.Split(*rows, ";")
 		o.loads = slices.DeleteFunc(o.loads, func(l load) bool { return !slices.Contains(wanted, l.Name) })
 		if len(o.loads) != len(wanted) {
-			return o, fmt.Errorf("-loads: there is no such row as one of %q", wanted)
+			return o, fmt.Errorf("-loads: unknown row in %q", wanted)
 		}
 	}
 	if *smoke {
@@ -112,7 +111,7 @@ func run(ctx context.Context, args []string) (err error) {
 	dir := o.programs
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "bench-programs-"); err != nil {
-			return fmt.Errorf("make a directory: %w", err)
+			return fmt.Errorf("create directory: %w", err)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
@@ -120,7 +119,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	// Where programs lie on this machine is nobody's business.
+	// The paths of programs on this machine are not written.
 	shownArgs := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == o.programs || strings.HasPrefix(strings.TrimLeft(a, "-"), "programs") })
 	rep := report{options: o, startedAt: time.Now(), args: shownArgs}
 	for _, t := range o.benchRuns() {
@@ -144,7 +143,7 @@ func run(ctx context.Context, args []string) (err error) {
 	return rep.write()
 }
 
-// benchRuns lists what is to be measured, the contenders taking turns.
+// benchRuns lists the runs, with the contenders in turn.
 func (o options) benchRuns() []benchRun {
 	var list []benchRun
 	add := func(name string, agents int, l load) {
@@ -166,7 +165,7 @@ func (o options) benchRuns() []benchRun {
 	for _, agents := range o.sizes {
 		for _, l := range loads()[:3] {
 			for _, name := range o.contenders {
-				// The peers' curve is at 1 %; at the table's size it is known.
+				// The peers' curve is at 1 %; the table already contains the point at its size.
 				known := agents == o.agents && !o.skipTable
 				if !o.skipSizes && !known && (name == bridgeContender || l.Share == 0.01) {
 					add(name, agents, l)
@@ -177,7 +176,7 @@ func (o options) benchRuns() []benchRun {
 	return list
 }
 
-// fleets lists the trials with many tenants: clocks alone, and one row besides.
+// fleets lists the runs with many tenants: clocks alone, and with one changed row.
 func (o options) fleets() []fleet {
 	if o.tenants == 0 {
 		return nil

@@ -12,37 +12,37 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// benchRun is one thing to be measured.
+// benchRun is one run of a contender.
 type benchRun struct {
 	contender        string
 	agents, services int
 	load             load
 	interval         time.Duration
-	// warm polls come before the polls that are measured.
+	// warm is the number of polls before the measured ones.
 	warm, polls int
 }
 
-// result is what was measured of a trial.
+// result is the result of a run.
 type result struct {
 	benchRun
-	// cost is the processor time of the contender per poll, from request to
-	// request, so with all that it does between them; server is that of NATS.
+	// cost is the processor time of the contender per poll, from request to request, with all that
+	// it does between them; server is that of NATS.
 	cost, server time.Duration
-	// latency is, per poll with events, the time from the last byte of the answer
-	// to the storing of the last event, by the server's own stamp.
+	// latency is, per poll with events, the time from the last byte of the response to the storing
+	// of the last event, by the server's own timestamp.
 	latency []time.Duration
-	// peak is the most memory resident, in bytes.
+	// peak is the maximum resident memory, in bytes.
 	peak int
-	// events is how many were stored per poll, bytes the size of an answer.
+	// events is how many were stored per poll, bytes the size of a response.
 	events []int
 	bytes  int
 }
 
-// run carries a trial out, with a server, a tenant and a contender of its own.
+// run runs a contender, with its own server and tenant.
 func (p programs) run(ctx context.Context, t benchRun) (r result, err error) {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
-		return r, fmt.Errorf("make a directory: %w", err)
+		return r, fmt.Errorf("create directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	server, nc, err := startNATS(ctx, p.nats, dir)
@@ -61,7 +61,7 @@ func (p programs) run(ctx context.Context, t benchRun) (r result, err error) {
 	}
 	defer sim.close()
 	tenant := sim.list[0]
-	// One poll more ends the last that is measured.
+	// One more poll ends the last measured one.
 	tenant.targetPolls = t.warm + t.polls + 1
 	tenant.mu.Lock()
 	contender, stream, err := p.start(ctx, t.contender, dir, sim.address(0), nc, t.interval)
@@ -88,7 +88,7 @@ func (p programs) run(ctx context.Context, t benchRun) (r result, err error) {
 	if r.peak, err = contender.peak(); err != nil {
 		return r, err
 	}
-	contender.stop() // so that the stream comes to an end
+	contender.stop() // so that the stream ends
 	tenant.mu.Lock()
 	polls := tenant.polls[t.warm : t.warm+t.polls+1]
 	tenant.mu.Unlock()
@@ -113,8 +113,8 @@ func (p programs) run(ctx context.Context, t benchRun) (r result, err error) {
 	return r, nil
 }
 
-// storedMessage is when a message was stored, and whether it is an event about a row: the
-// bridge's own checkpoints are not.
+// storedMessage is when a message was stored, and whether it is an event about a row: the bridge's
+// checkpoints are not.
 type storedMessage struct {
 	storedAt time.Time
 	isEvent  bool
@@ -122,7 +122,7 @@ type storedMessage struct {
 
 type storedMessages []storedMessage
 
-// readStored reads when the messages of a stream were stored, from an instant on.
+// readStored reads when the messages of a stream were stored, from a time on.
 func readStored(ctx context.Context, js jetstream.JetStream, name string, from time.Time) (storedMessages, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
@@ -163,8 +163,8 @@ func readStored(ctx context.Context, js jetstream.JetStream, name string, from t
 	}
 }
 
-// countEvents counts the events that were stored between two instants, and tells
-// when the last message was.
+// countEvents counts the events that were stored between two times, and returns when the last
+// message was stored.
 func (l storedMessages) countEvents(from, to time.Time) (events int, last time.Time) {
 	for _, s := range l {
 		if s.storedAt.Before(from) || s.storedAt.After(to) {
@@ -178,8 +178,7 @@ func (l storedMessages) countEvents(from, to time.Time) (events int, last time.T
 	return events, last
 }
 
-// median is the middle one of some values, or between the two in the middle; 0 of
-// none.
+// median is the middle one of the values, or the mean of the two in the middle; 0 without values.
 func median[T int | time.Duration](values []T) T {
 	if len(values) == 0 {
 		return 0

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a program that runs beside this one, and ends before it.
+// process is a child process, which ends before this one.
 type process struct {
 	name   string
 	cmd    *exec.Cmd
@@ -25,8 +25,7 @@ type process struct {
 	exited chan struct{}
 }
 
-// startProcess starts a program with an environment of its own. What it says goes to a
-// file in dir.
+// startProcess starts a program with its own environment. Its output goes to a file in dir.
 func startProcess(dir, name string, env []string, program string, args ...string) (*process, error) {
 	out, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
@@ -35,14 +34,14 @@ func startProcess(dir, name string, env []string, program string, args ...string
 	p := &process{name: name, cmd: exec.Command(program, args...), out: out, exited: make(chan struct{})}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
-	// A bench that is killed must not leave its programs behind.
+	// A killed bench must not leave its programs running.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), out.Close())
 	}
 	go func() {
 		defer close(p.exited)
-		_ = p.cmd.Wait() // whoever waits for exited asks for the log instead
+		_ = p.cmd.Wait() // the log has the reason
 	}()
 	return p, nil
 }
@@ -56,31 +55,30 @@ func (p *process) stop() {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 	}
-	_ = p.out.Close() // written by the process, not by us
+	_ = p.out.Close() // the process has written it
 }
 
-// exitError says what the process said last.
+// exitError returns an error with the last output of the process.
 func (p *process) exitError() error {
 	output, err := os.ReadFile(p.out.Name())
 	if err != nil {
 		return fmt.Errorf("%s has ended: %w", p.name, err)
 	}
-	return fmt.Errorf("%s has ended; it said: %s", p.name, bytes.TrimSpace(output[max(0, len(output)-2000):]))
+	return fmt.Errorf("%s has ended; output: %s", p.name, bytes.TrimSpace(output[max(0, len(output)-2000):]))
 }
 
-// cost is the processor time that the process has used so far, in user and
-// kernel together. It is that of stat in /proc, to the nanosecond instead of the
-// hundredth of a second.
+// cost is the processor time that the process has used so far, in user mode and kernel together. It
+// is the value of stat in /proc, but in nanoseconds instead of hundredths of a second.
 func (p *process) cost() time.Duration {
-	const scheduled = 2 // of Linux's clocks of a process, the one of the scheduler
+	const scheduled = 2 // the scheduler's clock among Linux's clocks of a process
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|scheduled), &t); err != nil {
-		return 0 // it has ended, which is noticed elsewhere
+		return 0 // it has ended, which other code reports
 	}
 	return time.Duration(t.Nano())
 }
 
-// peak is the most memory that the process has had resident, in bytes.
+// peak is the maximum resident memory of the process, in bytes.
 func (p *process) peak() (int, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
@@ -95,7 +93,7 @@ func (p *process) peak() (int, error) {
 			return kilobytes << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("read the memory of %s: its status has no VmHWM", p.name)
+	return 0, fmt.Errorf("read the memory of %s: no VmHWM in its status", p.name)
 }
 
 // startNATS starts a server with an empty store and connects to it.
@@ -116,7 +114,7 @@ func startNATS(ctx context.Context, program, dir string) (*process, *nats.Conn, 
 	return nil, nil, fmt.Errorf("start nats-server: %w", err)
 }
 
-// portsFile waits for the file in which a server says where it listens.
+// portsFile waits for the file in which a server writes its address.
 func portsFile(ctx context.Context, p *process, dir string) (url string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

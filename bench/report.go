@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// report turns results into text and pictures.
+// report turns results into text and charts.
 type report struct {
 	options   options
 	startedAt time.Time
@@ -23,8 +23,8 @@ type report struct {
 	fleets    []fleetResult
 }
 
-// summary is what the rounds of one trial come to: the middle one of what they
-// used, and of all their latencies.
+// summary is the result of the rounds of one run: the medians of the resources, and of all
+// latencies.
 type summary struct {
 	cost, server, latency time.Duration
 	peak, bytes           int
@@ -32,7 +32,7 @@ type summary struct {
 	late                  bool // events of a poll were stored after the next one's request
 }
 
-// summarize sums up the trials of a contender; there may be none.
+// summarize returns the summary of a contender's runs; there may be none.
 func (r *report) summarize(name string, agents int, l load) (s summary, found bool) {
 	var cost, server, latency []time.Duration
 	var peak []int
@@ -50,7 +50,7 @@ func (r *report) summarize(name string, agents int, l load) (s summary, found bo
 	return s, found
 }
 
-// write prints the tables, and keeps them with the pictures if so wanted.
+// write prints the tables, and stores them with the charts if out is set.
 func (r *report) write() error {
 	var text bytes.Buffer
 	r.writeHeader(&text)
@@ -64,7 +64,7 @@ func (r *report) write() error {
 		r.writeFleets(&text)
 	}
 	if _, err := os.Stdout.Write(text.Bytes()); err != nil {
-		return fmt.Errorf("print the results: %w", err)
+		return fmt.Errorf("print results: %w", err)
 	}
 	if r.options.out == "" {
 		return nil
@@ -78,7 +78,7 @@ func (r *report) write() error {
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(r.options.out, name), content, 0o644); err != nil {
-			return fmt.Errorf("keep the results: %w", err)
+			return fmt.Errorf("write results: %w", err)
 		}
 	}
 	return nil
@@ -97,7 +97,7 @@ own (file storage). %d polls are measured after %d to warm up; the contenders ta
 `, o.interval, len(agentStats()), len(serviceStats()), o.polls, o.warm, o.rounds)
 }
 
-// writeTable is the comparison at one size.
+// writeTable writes the comparison at one size.
 func (r *report) writeTable(w io.Writer) {
 	o := r.options
 	some, _ := r.summarize(o.contenders[0], o.agents, loads()[0])
@@ -141,7 +141,7 @@ func (r *report) writeTable(w io.Writer) {
 		}
 	}
 	section("processor time a poll, ms", true, func(s summary) (float64, bool) { return ms(s.cost), s.cost > 0 })
-	section("last byte of the answer → last event stored, ms", true, func(s summary) (float64, bool) { return ms(s.latency), s.hasEvents })
+	section("last byte of the response → last event stored, ms", true, func(s summary) (float64, bool) { return ms(s.latency), s.hasEvents })
 	section("peak memory, MB", true, func(s summary) (float64, bool) { return mb(s.peak), s.peak > 0 })
 	section("the NATS server's processor time a poll, ms", false, func(s summary) (float64, bool) { return ms(s.server), s.server > 0 })
 	fmt.Fprintf(w, `
@@ -154,7 +154,7 @@ bridge its checkpoint. Memory is the most that was resident, at the first poll i
 	}
 }
 
-// writeSizes is the bridge's cost against what there is and what changes.
+// writeSizes writes the bridge's cost against the numbers of rows and of changes.
 func (r *report) writeSizes(w io.Writer) {
 	idleLoad, few, many := loads()[0], loads()[1], loads()[2]
 	fmt.Fprintf(w, "\n## The bridge against the number of agents\n\n"+
@@ -174,7 +174,7 @@ func (r *report) writeSizes(w io.Writer) {
 	r.writeCostModel(w)
 }
 
-// writeCostModel says what a poll of the bridge costs, in one line for all sizes and shares.
+// writeCostModel writes what a poll of the bridge costs, as one formula for all sizes and shares.
 func (r *report) writeCostModel(w io.Writer) {
 	var costs []float64 // ms
 	var of [][]float64
@@ -203,7 +203,7 @@ func (r *report) writeCostModel(w io.Writer) {
 		formatNumber(c[0]), formatNumber(c[1]), formatNumber(c[2]), formatNumber(c[3]), 100*worst)
 }
 
-// formatNumber writes a number with as many digits as it deserves.
+// formatNumber formats a number with a useful number of digits.
 func formatNumber(v float64) string {
 	switch {
 	case v >= 1000:

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// tenants is a server of simulated tenants, told apart by the first part of the
-// path: /0/statsapi/…, /1/statsapi/…. It speaks as much of the API as a bridge
-// needs, checks nothing and costs little: bpcctest is the faithful one.
+// tenants is a server of simulated tenants, distinguished by the first part of the path:
+// /0/statsapi/…, /1/statsapi/…. It implements as much of the API as a bridge needs, without checks
+// and at little cost. bpcctest is the faithful simulation.
 type tenants struct {
 	URL string
 
@@ -23,7 +23,7 @@ type tenants struct {
 	done sync.WaitGroup
 }
 
-// tenant is one simulated tenant, and the notes on who asked for its data.
+// tenant is one simulated tenant, with a record of its data requests.
 type tenant struct {
 	mu            sync.Mutex
 	world         *world
@@ -31,20 +31,19 @@ type tenant struct {
 	buffer        []byte
 	polls         []poll
 	cost          func() time.Duration // read at each data request; nil = not read
-	serverCost    func() time.Duration // likewise, together with cost
-	targetPolls   int                  // at how many polls full is closed
+	serverCost    func() time.Duration // read together with cost
+	targetPolls   int                  // number of polls at which full is closed
 	targetReached chan struct{}
 }
 
-// poll is a note on one data request.
+// poll is the record of one data request.
 type poll struct {
-	// arrived is when the request was there, answered when the last byte of the
-	// answer was written.
+	// arrived is when the request arrived, answered when the last byte of the response was written.
 	arrived, answered time.Time
-	// cost is the processor time that the asking process had used at arrived,
-	// also that of the NATS server.
+	// cost is the processor time that the polling process, and the NATS server, had used at
+	// arrived.
 	cost, serverCost time.Duration
-	// bytes is the size of the answer.
+	// bytes is the size of the response.
 	bytes int
 }
 
@@ -60,21 +59,21 @@ func serve(worlds ...*world) (*tenants, error) {
 	}
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	s.done.Go(func() {
-		// It ends with an error in any case, and close is the only cause.
+		// It always returns an error, and close is the only cause.
 		_ = s.http.Serve(l)
 	})
 	return s, nil
 }
 
 func (s *tenants) close() {
-	_ = s.http.Close() // the listener's error would tell nothing to mend
+	_ = s.http.Close() // nothing can be done about the listener's error
 	s.done.Wait()
 }
 
-// address is where tenant i is, as BPCC_URL has it.
+// address is the BPCC_URL of tenant i.
 func (s *tenants) address(i int) string { return s.URL + "/" + strconv.Itoa(i) }
 
-// ServeHTTP answers requests of the API.
+// ServeHTTP handles requests of the API.
 func (s *tenants) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	number, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	i, err := strconv.Atoi(number)
@@ -85,7 +84,7 @@ func (s *tenants) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := s.list[i]
 	respond := func(text string) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, text) // who has gone away needs no answer
+		_, _ = io.WriteString(w, text) // a client that has disconnected needs no response
 	}
 	switch r.Method + " " + path {
 	case "POST configapi/v2/oauth/token":
@@ -106,7 +105,7 @@ func (s *tenants) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// subscribe takes the app id, which is all that matters of a subscription here.
+// subscribe reads the app id, the only part of a subscription that matters here.
 func (t *tenant) subscribe(w http.ResponseWriter, r *http.Request) {
 	var apps map[string]json.RawMessage
 	if err := json.NewDecoder(r.Body).Decode(&apps); err != nil || len(apps) != 1 {
@@ -120,7 +119,7 @@ func (t *tenant) subscribe(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveData answers a poll and notes it.
+// serveData responds to a poll and records it.
 func (t *tenant) serveData(w http.ResponseWriter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -136,7 +135,7 @@ func (t *tenant) serveData(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(p.bytes))
 	if _, err := w.Write(t.buffer); err == nil {
-		// Errors of either are the client's going away: its poll counts as none.
+		// Either error means that the client has disconnected: its poll does not count.
 		_ = http.NewResponseController(w).Flush()
 	}
 	p.answered = time.Now()
@@ -146,7 +145,7 @@ func (t *tenant) serveData(w http.ResponseWriter) {
 	}
 }
 
-// serviceList lists the services as the look-up does.
+// serviceList lists the services like the look-up.
 func (t *tenant) serviceList() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,7 +155,7 @@ func (t *tenant) serviceList() string {
 	}
 	b, err := json.Marshal(list)
 	if err != nil {
-		panic(err) // maps of strings always have a JSON form
+		panic(err) // maps of strings always encode
 	}
 	return string(b)
 }

@@ -7,8 +7,8 @@ import (
 	"bpcc-nats/bpcc"
 )
 
-// The grids' ids, and the statistics that each asks for: what a supervisor's
-// wallboard of the largest kind would show.
+// The grids' ids, and the subscribed statistics of each: those of the largest kind of supervisor's
+// wallboard.
 const (
 	agentGrid   = "agents"
 	serviceGrid = "services"
@@ -33,7 +33,7 @@ func serviceStats() []string {
 	}
 }
 
-// subscription asks for both grids, with columns "1", "2", ….
+// subscription subscribes to both grids, with columns "1", "2", ….
 func subscription() bpcc.Subscription {
 	numbered := func(stats []string) []bpcc.Column {
 		var columns []bpcc.Column
@@ -48,8 +48,8 @@ func subscription() bpcc.Subscription {
 	}}
 }
 
-// volatile are the columns, by grid, that the bridge takes for clocks unless
-// told otherwise, for the peers that can be told.
+// volatile returns the columns, by grid, that the bridge treats as clocks by default, for the peers
+// that need a list.
 func volatile() map[string][]string {
 	return map[string][]string{
 		agentGrid:   {"9", "10", "13", "14", "15", "16", "17", "18"},
@@ -59,23 +59,22 @@ func volatile() map[string][]string {
 
 // load is what the simulated floor does between two polls.
 type load struct {
-	// Name is how tables call it.
+	// Name is the name in tables.
 	Name string
 	// Share is the share of rows, from 0 to 1, in which a counter goes up.
 	Share float64
-	// Ticks is whether the clocks of every row go on: two of each agent, one of
-	// each service.
+	// Ticks is whether the clocks of every row advance: two of each agent, one of each service.
 	Ticks bool
 }
 
-// world is the floor behind one tenant: numbers that only ever go up, so that no
-// state repeats. Its text is kept by row, and only what changes is made anew.
+// world is the data of one tenant: numbers that only increase, so that no state repeats. Its text
+// is stored by row, and only changed rows are rebuilt.
 type world struct {
 	agents, services int
 	load             load
 
 	counts []int // by row, agents first
-	clock  int   // seconds that every clock has gone on
+	clock  int   // seconds by which every clock has advanced
 	next   int   // the row that changes next
 	rows   [][]byte
 }
@@ -89,11 +88,11 @@ func newWorld(agents, services int, l load) *world {
 	return w
 }
 
-// changes is how many rows change from poll to poll.
+// changes returns how many rows change from poll to poll.
 func (w *world) changes() int { return int(w.load.Share * float64(len(w.rows))) }
 
-// advance lets the time between two polls pass. The rows that change are spread
-// evenly, and are others every time unless all do.
+// advance advances the world by one poll. The rows that change are spread evenly, and are different
+// ones every time unless all change.
 func (w *world) advance() {
 	n := w.changes()
 	for i := range n {
@@ -110,7 +109,7 @@ func (w *world) advance() {
 	}
 }
 
-// body appends the answer to a data request of the app id that was subscribed.
+// body appends the response to a data request of the subscribed app id.
 func (w *world) body(b []byte, app string) []byte {
 	b = append(strconv.AppendQuote(append(b, '{'), app), `:{"agent_grids":[{"id":"`+agentGrid+`","values":[`...)
 	grid := func(rows [][]byte) {
@@ -162,8 +161,8 @@ func (w *world) service(i int) []string {
 	}
 }
 
-// object writes values as a row with columns "1", "2", …, into the room of the
-// one before. The values hold nothing that JSON escapes.
+// object writes values as a row with columns "1", "2", …, into the memory of the previous row. The
+// values contain nothing that JSON escapes.
 func object(b []byte, values []string) []byte {
 	b = append(b[:0], '{')
 	for i, value := range values {

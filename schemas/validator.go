@@ -13,21 +13,18 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
-// ErrInvalid is returned when a body is no JSON, or not what its schema asks
-// for. The error's text names each fault by its JSON pointer and never repeats
-// the body: agents are people.
+// ErrInvalid is returned when a body is not JSON, or does not match its schema. The error's text
+// names each fault by its JSON pointer and never repeats the body, which may contain personal data.
 var ErrInvalid = errors.New("invalid")
 
-// A Validator judges events and configuration by the schemas of this package.
-// It is made by New, does not change afterwards and may be used by several
-// goroutines at once.
+// Validator validates events and configuration by the schemas of this package. It is created by
+// New, does not change afterwards and may be used by several goroutines at once.
 type Validator struct {
 	schemas map[string]*jsonschema.Schema // by name
 }
 
-// New compiles all schemas, with formats (date-time, uri) asserted. That takes
-// some milliseconds: make one and keep it. It fails only if a schema of this
-// package is broken.
+// New compiles all schemas, with formats (date-time, uri) asserted. That takes some milliseconds:
+// create one and keep it. It fails only if a schema of this package is invalid.
 func New() (*Validator, error) {
 	c := jsonschema.NewCompiler()
 	c.UseLoader(noRemoteLoader{})
@@ -52,16 +49,15 @@ func New() (*Validator, error) {
 	return v, nil
 }
 
-// noRemoteLoader refuses every reference out of a schema: each file stands alone.
+// noRemoteLoader refuses every reference out of a schema: each file is self-contained.
 type noRemoteLoader struct{}
 
 func (noRemoteLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("%w: %q, and nothing is fetched", ErrUnknown, url)
+	return nil, fmt.Errorf("%w: %q (remote schemas are not fetched)", ErrUnknown, url)
 }
 
-// Event validates a whole CloudEvent by the schema its type names. It returns
-// ErrUnknown for a type without a schema and ErrInvalid for anything else that
-// is wrong with the body.
+// Event validates a CloudEvent by the schema of its type. It returns ErrUnknown for a type without
+// a schema and ErrInvalid for any other fault of the body.
 func (v *Validator) Event(body []byte) error {
 	doc, err := decodeJSON("event", body)
 	if err != nil {
@@ -99,10 +95,10 @@ func (v *Validator) Config(name string, body []byte) error {
 	return validateDocument(schema, full, doc)
 }
 
-// sharedValidator is compiled at the first use and never again.
+// sharedValidator is compiled once, at the first use.
 var sharedValidator = sync.OnceValues(New)
 
-// Validate is Validator.Event by a validator that the package compiles once.
+// Validate is Validator.Event with a validator that the package compiles once.
 func Validate(body []byte) error {
 	v, err := sharedValidator()
 	if err != nil {
@@ -111,7 +107,7 @@ func Validate(body []byte) error {
 	return v.Event(body)
 }
 
-// ValidateConfig is Validator.Config by the same shared validator.
+// ValidateConfig is Validator.Config with the same shared validator.
 func ValidateConfig(name string, body []byte) error {
 	v, err := sharedValidator()
 	if err != nil {
@@ -140,7 +136,7 @@ func validateDocument(schema *jsonschema.Schema, subject string, doc any) error 
 	found := validationFaults(verr)
 	slices.Sort(found) // the library walks maps; the same body must give the same text
 	found = slices.Compact(found)
-	const limit = 8 // a body of another kind breaks every rule; these are enough to see it
+	const limit = 8 // a body of another kind violates every rule; these are enough to see it
 	if more := len(found) - limit; more > 0 {
 		found = append(found[:limit], fmt.Sprintf("and %d more", more))
 	}
@@ -176,7 +172,7 @@ func validationFaults(e *jsonschema.ValidationError) []string {
 	return found
 }
 
-// pointerText writes a JSON pointer (RFC 6901), quoted, for keys may hold anything.
+// pointerText formats a JSON pointer (RFC 6901), quoted, because keys may contain anything.
 func pointerText(location []string, more ...string) string {
 	var p strings.Builder
 	for _, token := range slices.Concat(location, more) {
@@ -185,8 +181,8 @@ func pointerText(location []string, more ...string) string {
 	return fmt.Sprintf("at %q", truncate(p.String()))
 }
 
-// faultReason says what the schema wanted. It stands in for the library's own text,
-// which repeats the value found.
+// faultReason returns what the schema requires. It replaces the library's own text, which repeats
+// the value found.
 func faultReason(k jsonschema.ErrorKind) string {
 	switch k := k.(type) {
 	case *kind.Type:
@@ -220,7 +216,7 @@ func faultReason(k jsonschema.ErrorKind) string {
 func literal(v any) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // an operator is to be read as ">=", not as \u003e=
+	e.SetEscapeHTML(false) // an operator must read ">=", not \u003e=
 	if err := e.Encode(v); err != nil {
 		return fmt.Sprint(v)
 	}

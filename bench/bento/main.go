@@ -1,6 +1,5 @@
-// Command bento is Bento with the few components that the two configurations
-// beside it need. It is a module of its own, so that what Bento depends on stays
-// out of the bridge's go.mod.
+// Command bento is Bento with the few components that the two configurations in this directory
+// need. It is a separate module, so that Bento's dependencies stay out of the bridge's go.mod.
 package main
 
 import (

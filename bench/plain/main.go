@@ -1,8 +1,7 @@
-// Command plain is what one would write without much ado to do the bridge's
-// work: encoding/json, a map of rows, asynchronous publishing. It knows which
-// columns are clocks, tells arrivals and departures, and publishes before and
-// after; it has no checkpoints, no fence, no recovery and no schemas. It is the
-// measure of what the bridge's own ways gain, for the benchmark beside it.
+// Command plain does the bridge's work in the simplest way: encoding/json, a map of rows,
+// asynchronous publishing. It knows which columns are clocks, reports arrivals and departures, and
+// publishes before and after; it has no checkpoints, no fence, no recovery and no schemas. It is
+// the benchmark's baseline.
 package main
 
 import (
@@ -28,7 +27,7 @@ import (
 // row is one row of a grid, by column id.
 type row map[string]string
 
-// body is an answer of the API, by app id.
+// body is a response of the API, by app id.
 type body map[string]struct {
 	AgentGrids   []grid `json:"agent_grids"`
 	ServiceGrids []grid `json:"service_grids"`
@@ -158,7 +157,7 @@ func (p *poller) pollOnce(ctx context.Context) error {
 	return nil
 }
 
-// get takes a snapshot, by grid and first column.
+// get requests a snapshot, by grid and first column.
 func (p *poller) get(ctx context.Context) (map[string]row, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url, nil)
 	if err != nil {
@@ -191,7 +190,7 @@ func (p *poller) get(ctx context.Context) (map[string]row, error) {
 	return rows, nil
 }
 
-// changedColumns lists the columns that differ and are no clocks, in order; nil if none.
+// changedColumns lists the columns that differ and are not clocks, in order; nil if none.
 func (p *poller) changedColumns(key string, before, after row) []string {
 	if maps.Equal(before, after) {
 		return nil

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// archive packs files into a directory of a tar.gz, the first of them executable,
-// with nothing in it of this machine, its user or the time of day.
+// archive packs files into a directory of a tar.gz, the first of them executable, without any data
+// of this machine, its user or the time of day.
 func archive(dir string, at time.Time, files ...string) ([]byte, error) {
 	var out bytes.Buffer
 	packed, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
@@ -89,15 +89,15 @@ type dependency struct {
 	DependsOn []string `json:"dependsOn,omitempty"`
 }
 
-// bom is the bill of materials of a program: the modules that the Go toolchain
-// says are in it, and nothing that is only in go.mod.
+// bom returns the bill of materials of a program: the modules that it contains according to the Go
+// toolchain, not all those in go.mod.
 func bom(program, version string, at time.Time) ([]byte, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
 		return nil, err
 	}
 	if info.Main.Version != version {
-		return nil, fmt.Errorf("the program calls itself %s, not %s", info.Main.Version, version)
+		return nil, fmt.Errorf("version of the program is %s, not %s", info.Main.Version, version)
 	}
 	content, err := os.ReadFile(program)
 	if err != nil {
@@ -145,7 +145,7 @@ func moduleComponent(m debug.Module) component {
 	return c
 }
 
-// uuid makes a UUID of a digest, of the kind whose content is its maker's affair.
+// uuid makes a UUID from a digest, of the version for custom content.
 func uuid(digest string) string {
 	d := digest[:12] + "8" + digest[13:16] + "8" + digest[17:32]
 	return strings.Join([]string{d[:8], d[8:12], d[12:16], d[16:20], d[20:32]}, "-")

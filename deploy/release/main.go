@@ -1,13 +1,12 @@
-// Command release builds what a release of the bridge consists of.
+// Command release builds a release of the bridge.
 //
 //	go run ./deploy/release v0.1.0
 //
-// For each system it makes an archive with the program, and a bill of materials in
-// CycloneDX's format; SHA256SUMS holds the sums of all. What is built is the commit
-// that is checked out, from a clone of its own, never what lies about in the
-// working tree. The same commit, version and Go give the same bytes wherever and
-// whenever it is done; SOURCE_DATE_EPOCH, by default the commit's time, is the only
-// time in them.
+// For each system it creates an archive with the program, and a bill of materials in the CycloneDX
+// format; SHA256SUMS contains the checksums of all files. It builds the commit that is checked out,
+// from a separate clone, never the working tree. The same commit, version and Go give the same
+// bytes everywhere and at any time; the only time in them is SOURCE_DATE_EPOCH, by default the
+// commit's time.
 package main
 
 import (
@@ -52,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if f.NArg() != 1 || !semver.MatchString(f.Arg(0)) {
-		return errors.New("give the version, such as v0.1.0")
+		return errors.New("missing version, such as v0.1.0")
 	}
 	r := &release{version: f.Arg(0), out: *out}
 	scratch, err := os.MkdirTemp("", "release-")
@@ -79,18 +78,18 @@ func run(ctx context.Context, args []string) error {
 	return r.writeChecksums()
 }
 
-// release is one version in the making.
+// release is the state of one build.
 type release struct {
 	version string
-	out     string    // where the files go
-	tempDir string    // is removed at the end
+	out     string    // directory of the files
+	tempDir string    // removed at the end
 	source  string    // a clone of the commit
-	at      time.Time // the time that files and bills bear
-	files   []string  // what was made, as names in out
+	at      time.Time // the time in files and bills of materials
+	files   []string  // names of the files in out
 }
 
-// checkout clones the commit and puts the version's tag on it, from which the Go
-// toolchain takes what the program tells of itself.
+// checkout clones the commit and tags it with the version, from which the Go toolchain takes the
+// program's version.
 func (r *release) checkout(ctx context.Context) error {
 	top, err := runCommand(ctx, "", nil, "git", "rev-parse", "--show-toplevel")
 	if err != nil {
@@ -111,7 +110,7 @@ func (r *release) checkout(ctx context.Context) error {
 	}
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil {
-		return fmt.Errorf("SOURCE_DATE_EPOCH: %q is no number of seconds", epoch)
+		return fmt.Errorf("SOURCE_DATE_EPOCH: %q is not a number of seconds", epoch)
 	}
 	r.at = time.Unix(seconds, 0).UTC()
 	for _, args := range [][]string{
@@ -126,11 +125,11 @@ func (r *release) checkout(ctx context.Context) error {
 	return nil
 }
 
-// build makes the files of one system.
+// build creates the files of one system.
 func (r *release) build(ctx context.Context, goos, goarch string) error {
 	program := filepath.Join(r.tempDir, goos+"-"+goarch, "bridge")
-	// Nothing of this machine's settings may find its way into the program. An
-	// older Go gives way to that of go.mod's toolchain line.
+	// The program must not depend on the settings of this machine. An older Go uses the toolchain
+	// that go.mod names.
 	env := append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "GOAMD64=v1", "GOARM64=v8.0",
 		"CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off", "GOTOOLCHAIN=auto")
 	if _, err := runCommand(ctx, r.source, env, "go", "build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w", "-o", program, "./cmd/bridge"); err != nil {

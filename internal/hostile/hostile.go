@@ -1,5 +1,5 @@
-// Package hostile makes wrong answers out of right ones, for tests of programs that
-// read what a server says: whatever that is, they must not panic.
+// Package hostile derives wrong responses from right ones, for tests of programs that parse what a
+// server sends: they must not panic, whatever it is.
 package hostile
 
 import (
@@ -12,20 +12,20 @@ import (
 	"strings"
 )
 
-// values are put in the place of each value, one after the other.
+// values replace each value, one after the other.
 var values = [...]any{
 	nil, json.Number("0"), json.Number("-1"), json.Number("1e99"), json.Number("9223372036854775807"), json.Number("18446744073709551615"), "", "x", "-1", "0001-01-01T00:00:00Z",
 	true, []any{}, []any{nil}, map[string]any{}, map[string]any{"x": nil},
 }
 
-// Change puts another value in one place of a JSON text.
+// Change replaces the value at one path of a JSON text.
 type Change struct {
 	path  []string
 	value any
 }
 
-// Changes are all changes of a JSON text: every wrong value in every place, an array
-// standing for its elements by the first of them. Of what is no JSON there are none.
+// Changes yields all changes of a JSON text: every wrong value at every path, where the first
+// element of an array stands for all. Text that is not JSON has none.
 func Changes(body []byte) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		v, err := parse(body)
@@ -42,7 +42,7 @@ func Changes(body []byte) iter.Seq[Change] {
 	}
 }
 
-// String names the place and the value.
+// String names the path and the value.
 func (c Change) String() string {
 	value, err := json.Marshal(c.value)
 	if err != nil {
@@ -51,8 +51,8 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s = %s", strings.Join(c.path, "."), value)
 }
 
-// Apply changes a JSON text that need not be the one that the change is of. A text
-// without such a place is returned as it is.
+// Apply changes a JSON text, which may be another one than that of the change. A text without the
+// path is returned unchanged.
 func (c Change) Apply(body []byte) []byte {
 	v, err := parse(body)
 	if err != nil {
@@ -72,7 +72,7 @@ func parse(body []byte) (v any, err error) {
 	return v, err
 }
 
-// paths are the places of all values, the whole one first.
+// paths returns the paths of all values, the root first.
 func paths(v any, at ...string) [][]string {
 	out := [][]string{slices.Clone(at)}
 	switch v := v.(type) {
@@ -88,7 +88,7 @@ func paths(v any, at ...string) [][]string {
 	return out
 }
 
-// put is v with another value at a path.
+// put returns v with another value at a path.
 func put(v any, path []string, value any) any {
 	if len(path) == 0 {
 		return value

@@ -1,5 +1,5 @@
-// Package natstest runs NATS servers as processes of their own, for tests that need
-// another release than the one that is built in.
+// Package natstest runs NATS servers as separate processes, for tests that need another release
+// than the embedded one.
 package natstest
 
 import (
@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// OldServer is the variable that names a nats-server of a release that the bridge
-// refuses, such as 2.11. Tests that need one are skipped where it is not set.
+// OldServer is the variable that names a nats-server of a release that the bridge refuses, such as
+// 2.11. Without it, tests that need one are skipped.
 const OldServer = "CI_NATS_SERVER_OLD"
 
-// StartOld starts the server that [OldServer] names, with JetStream in dir, on a
-// port of the loopback address; port 0 picks a free one. It returns where clients
-// connect, and what stops it and waits, which the test's end does as well.
+// StartOld starts the server that [OldServer] names, with JetStream in dir, on a port of the
+// loopback address; port 0 selects a free one. It returns the URL, and a function that stops the
+// server and waits; the end of the test calls it too.
 func StartOld(t *testing.T, dir string, port int) (url string, stop func()) {
 	t.Helper()
 	program := os.Getenv(OldServer)
 	if program == "" {
-		t.Skipf("NOT TESTED: what becomes of an old NATS server. %s names none; .ci/run builds one", OldServer)
+		t.Skipf("NOT TESTED: an old NATS server. %s is not set; .ci/run builds one", OldServer)
 	}
 	if port == 0 {
 		port = -1
@@ -51,13 +51,13 @@ func StartOld(t *testing.T, dir string, port int) (url string, stop func()) {
 		var listens struct {
 			URLs []string `json:"nats"`
 		}
-		// It may not be written to its end.
+		// The file may not be complete yet.
 		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &listens) == nil && len(listens.URLs) > 0 {
 			return listens.URLs[0], stop
 		}
 		if time.Now().After(deadline) {
 			stop()
-			t.Fatalf("the old NATS server does not listen:\n%s", log.String())
+			t.Fatalf("old NATS server is not listening:\n%s", log.String())
 		}
 	}
 }
