@@ -32,7 +32,7 @@ func TestInboxReceivesBatchAcks(t *testing.T) {
 	}
 	stored := func(want uint64) {
 		t.Helper()
-		// What somebody else says is no answer.
+		// A message of another client is no acknowledgement.
 		for _, l := range g.idleInboxes {
 			if err := nc.Publish(l.subject+".another"+ackCommit, []byte(`{"stream":"GROUP","seq":77,"batch":"another","count":3}`)); err != nil {
 				t.Fatal(err)
@@ -54,7 +54,7 @@ func TestInboxReceivesBatchAcks(t *testing.T) {
 	stored(9)
 	start := time.Now()
 	if _, err := send("silent.a"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) < ackTimeout {
-		t.Errorf("where nobody answers: %v after %v, want %v after %v", err, time.Since(start), context.DeadlineExceeded, ackTimeout)
+		t.Errorf("without a responder: %v after %v, want %v after %v", err, time.Since(start), context.DeadlineExceeded, ackTimeout)
 	}
 	stored(12)
 	broken := newCommit("a", 1, 0)

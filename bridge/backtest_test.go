@@ -79,7 +79,7 @@ func backlogRules(t *testing.T, raise, clear int, hold string) bridge.RuleSet {
 }
 
 // TestRuleSetsAreCompared runs two rule sets over one afternoon, and a third
-// that reads what nobody recorded.
+// that reads a column that was not recorded.
 func TestRuleSetsAreCompared(t *testing.T) {
 	t.Parallel()
 	w := &testEnv{t: t, validatedBodies: map[string]bool{}}
@@ -194,7 +194,7 @@ func TestFaultyRecordings(t *testing.T) {
 	tests := map[string]struct{ body, want string }{
 		"nothing":             {"", "empty"},
 		"no header":           {recordingLines(recordCallsWaiting(2, 0)), "line 1"},
-		"of the future":       {recordingLines(strings.Replace(valid, `"version":1`, `"version":2`, 1)), "version 2"},
+		"of the future":       {recordingLines(strings.Replace(valid, `"version":1`, `"version":2`, 1)), "version is 2"},
 		"no interval":         {recordingLines(strings.Replace(valid, `"2s"`, `"0s"`, 1)), "above zero"},
 		"a foreign key":       {recordingLines(strings.Replace(valid, `"login_id"`, `"name"`, 1)), "agent_key"},
 		"an empty grid":       {recordingLines(strings.Replace(valid, `"columns":[{"id":"1","stat_name":"name"},{"id":"2","stat_name":"in_calls_waiting"}]`, `"columns":[]`, 1)), "no columns"},

@@ -205,7 +205,7 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 func (b *Bridge) commitIfDue(ctx context.Context, batch *engine.Batch) error {
 	defer b.updateHealth()
 	if err := checkServer(b.js.Conn()); err != nil {
-		return away(err)
+		return asUnavailable(err)
 	}
 	mayHaveFired, err := b.rearmWatchdog(ctx)
 	if err != nil {

@@ -93,7 +93,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 			return seq, nil
 		}
 		if errors.Is(err, ErrServerVersion) {
-			return 0, away(err) // the next term recovers what is stored
+			return 0, asUnavailable(err) // the next term recovers what is stored
 		}
 		seq, confirmErr := b.confirmCheckpoint(ctx, msgs[len(msgs)-1])
 		switch {

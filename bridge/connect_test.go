@@ -181,8 +181,8 @@ func TestLoginMethods(t *testing.T) {
 	}{
 		"TLS": {&server.Options{TLSConfig: ours.serverTLS(false)}, map[string]attempt{
 			"trusted":     {[]string{"NATS_CA=" + ours.file}, ""},
-			"not trusted": {[]string{"NATS_CA=" + theirs.file}, "give that authority's certificate in NATS_CA"},
-			"by nobody":   {nil, "give that authority's certificate in NATS_CA"},
+			"not trusted": {[]string{"NATS_CA=" + theirs.file}, "set that authority's certificate in NATS_CA"},
+			"by nobody":   {nil, "set that authority's certificate in NATS_CA"},
 		}},
 		"mutual TLS": {&server.Options{TLSConfig: ours.serverTLS(true), TLSVerify: true}, map[string]attempt{
 			"with a certificate":    {[]string{"NATS_CA=" + ours.file, "NATS_CERT=" + cert, "NATS_KEY=" + key}, ""},
@@ -200,7 +200,7 @@ func TestLoginMethods(t *testing.T) {
 			"wrong":          {[]string{"NATS_USER=bridge", "NATS_PASSWORD=hunter2"}, refused},
 			"wrong user":     {[]string{"NATS_USER=hunter", "NATS_PASSWORD=" + user.Password}, refused},
 			"wrong, context": {[]string{"NATS_URL=", "NATS_CONTEXT=" + in("wrong.json")}, refused},
-			"none":           {nil, "check what is set of NATS_CREDS, NATS_NKEY, NATS_USER"},
+			"none":           {nil, "check NATS_CREDS, NATS_NKEY, NATS_USER"},
 		}},
 		"token": {&server.Options{Authorization: "a-token-of-ours"}, map[string]attempt{
 			"right":     {[]string{"NATS_TOKEN=a-token-of-ours"}, ""},
@@ -357,7 +357,7 @@ func TestReplacedCA(t *testing.T) {
 	s.Shutdown()
 	s.WaitForShutdown()
 	natsServer(t, &server.Options{Port: port, TLSConfig: second.serverTLS(true), TLSVerify: true})
-	waitForLog(t, &log, "give that authority's certificate in NATS_CA")
+	waitForLog(t, &log, "set that authority's certificate in NATS_CA")
 	copyFile(t, second.file, first.file)
 	waitForLog(t, &log, "in NATS_CERT and NATS_KEY")
 	newCert, newKey := second.issueCert("bridge")
@@ -376,7 +376,7 @@ func copyFile(t *testing.T, from, to string) {
 	replaceFile(t, to, string(content))
 }
 
-// An nkey is part of the connection: a new one is a reason to start anew.
+// An nkey is part of the connection: a new one needs a restart.
 func TestReplacedNKey(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "user.nk")

@@ -16,9 +16,9 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// TestSourceFaults drives every fault of the source long enough to be told, and
+// TestSourceFaults drives every fault of the source long enough to be published, and
 // then lets it pass: the feed is interrupted once, resumed once, and what
-// changed meanwhile is told as a net change with the whole gap as its window.
+// changed meanwhile is published as a net change with the complete gap as its window.
 func TestSourceFaults(t *testing.T) {
 	t.Parallel()
 	always := func(f bpcctest.Fault) bpcctest.Fault { f.Times = -1; return f }
@@ -115,7 +115,7 @@ func TestLargePollIsPublishedInChunks(t *testing.T) {
 		}
 	})
 	w.startBridge()
-	all := w.waitForEvents("the first picture", func(all []storedEvent) bool { return len(withSubject(all, "totals.bridge.observed")) > 0 })
+	all := w.waitForEvents("the first snapshot", func(all []storedEvent) bool { return len(withSubject(all, "totals.bridge.observed")) > 0 })
 	var parts []string
 	poll := withSubject(all, "totals.bridge.observed")[0].field("poll")
 	for _, s := range withSubject(all, "feed.checkpoint") {
@@ -172,7 +172,7 @@ func TestLeadership(t *testing.T) {
 		}
 	}
 	if changed.ID[:7] != "acme-2-" {
-		t.Errorf("the change was told by %s, want the second epoch", changed.ID)
+		t.Errorf("the change was published by %s, want the second epoch", changed.ID)
 	}
 
 	stopFirst()
@@ -197,7 +197,7 @@ func TestHandover(t *testing.T) {
 	stopped := w.waitFor("feed.stopped", 1)[0]
 	started := w.waitFor("feed.started", 2)[1]
 	if gap := started.Time.Sub(stopped.Time); gap > 20*time.Second {
-		t.Errorf("nobody led for %v: the lease was waited for", gap)
+		t.Errorf("no instance led for %v: the lease was waited for", gap)
 	}
 	w.tenant.SetState("anna", "busy", "")
 	w.waitFor("agent.anna.state_changed", 1)
@@ -236,7 +236,7 @@ func TestStreamRecreated(t *testing.T) {
 }
 
 // TestServerUnavailable takes the NATS server away under a running bridge. It holds its
-// batch, and when the server is back tells each change once.
+// batch, and when the server is back publishes each change once.
 func TestServerUnavailable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -273,7 +273,7 @@ func TestServerUnavailable(t *testing.T) {
 	if n := len(withSubject(all, "agent.anna.state_changed")); n > 2 {
 		t.Errorf("%d changes of state, there were two", n)
 	}
-	stop() // before the server that it says goodbye to
+	stop() // before the server that it publishes feed.stopped to
 }
 
 // TestSecretsStayOut runs through logins, refusals and echoes at the debug level

@@ -122,7 +122,7 @@ func (m *multiTenantEnv) waitUntil(what string, condition func() bool) {
 }
 
 // TestTenantsAreRebalanced runs six tenants in one process, then in two, then in
-// the second alone. Every change is told once wherever its tenant is led.
+// the second alone. Every change is published once wherever its tenant is led.
 func TestTenantsAreRebalanced(t *testing.T) {
 	t.Parallel()
 	m := newMultiTenantEnv(t, 6)
@@ -152,7 +152,7 @@ func TestTenantsAreRebalanced(t *testing.T) {
 	}
 	for subject, n := range published {
 		if n != 2 {
-			t.Errorf("%s was told %d times, anna changed twice", subject, n)
+			t.Errorf("%s was published %d times, anna changed twice", subject, n)
 		}
 	}
 }

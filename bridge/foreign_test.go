@@ -68,12 +68,12 @@ func foreignBodies(t *testing.T) map[string][]byte {
 		"foreign event":     event("com.example.thing.v1", "acme", `"after":{"a":"b"}`),
 		"another tenant":    event("bpcc.agent.state_changed.v1", "umbrella", `"agent":{"id":"anna"},"after":{"acd_state":"busy"}`),
 		"another subject":   event("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"someone"},"after":{"acd_state":"busy"}`),
-		"no picture":        event("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"anna"}`),
+		"no image":          event("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"anna"}`),
 		"huge":              bytes.Repeat([]byte("x"), 200_000),
 	}
 }
 
-// foreignSubjects are subjects that a start reads back, and some that nobody uses.
+// foreignSubjects are subjects that recovery reads, and some that are not used.
 var foreignSubjects = []string{
 	"agent.anna.state_changed", "agent.anna.observed", "agent.anna.stats_changed", "agent.nobody.state_changed", "agent.anna.hello",
 	"service.Voice.stats_changed", "availability.Voice.changed", "availability.Voice.observed",
@@ -159,7 +159,7 @@ func TestForeignMessages(t *testing.T) {
 				t.Error("the log does not name what was passed over, or repeats it")
 			}
 			if n := strings.Count(w.log.String(), "ignored a foreign message"); n > 3*6 {
-				t.Errorf("%d messages are told by name: too many", n)
+				t.Errorf("%d messages are logged by name: too many", n)
 			}
 		})
 	}
@@ -317,7 +317,7 @@ func TestForeignMessageOnThePage(t *testing.T) {
 		keys[e.Key] = true
 	}
 	if !keys["agent.anna"] || keys["agent.bob"] || keys["service.Voice"] || keys["feed"] {
-		t.Errorf("the picture has %v", keys)
+		t.Errorf("the snapshot has %v", keys)
 	}
 	var heartbeat struct{ Feed json.RawMessage }
 	live.nextEvent("beat", &heartbeat)

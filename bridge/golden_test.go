@@ -14,7 +14,7 @@ import (
 	"bpcc-nats/schemas"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew instead of comparing with them")
+var update = flag.Bool("update", false, "rewrite the golden files instead of comparing with them")
 
 // TestGoldenEvents runs a recorded day of a small contact centre through the
 // engine and compares every byte that the stream would hold. The day has a

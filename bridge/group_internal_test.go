@@ -98,7 +98,7 @@ func TestWaitingCommitsAreCoalesced(t *testing.T) {
 			t.Fatalf("%s: %v", tenant, err)
 		}
 		if last.Sequence != seqs[tenant] {
-			t.Errorf("%s: its checkpoint is told to be at %d, and is at %d", tenant, seqs[tenant], last.Sequence)
+			t.Errorf("%s: its checkpoint is reported at %d, and is at %d", tenant, seqs[tenant], last.Sequence)
 		}
 		batches[last.Header.Get("Nats-Batch-Id")] = true
 	}

@@ -180,7 +180,7 @@ func (w *testEnv) config() *bridge.Config {
 func (w *testEnv) startBridge() (stop func()) { return w.startOn(w.js) }
 
 // startCrashable is start on a connection of the bridge's own; crash cuts it, so
-// that the bridge can neither publish nor say goodbye any more.
+// that the bridge can publish neither events nor feed.stopped any more.
 func (w *testEnv) startCrashable() (crash func()) {
 	w.t.Helper()
 	nc, err := nats.Connect(w.nc.ConnectedUrl(), nats.ReconnectBufSize(-1))

@@ -18,8 +18,8 @@ import (
 )
 
 // TestStandbyIsWarm lets a standby read along while the floor lives, and then
-// take over from a crash: what it tells joins on to what was told, and nothing
-// is told again.
+// take over from a crash: what it publishes continues what was published, and nothing
+// is published again.
 func TestStandbyIsWarm(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
@@ -65,7 +65,7 @@ func TestStandbyIsWarm(t *testing.T) {
 	w.waitFor("feed.started", 2)
 	w.tenant.SetState("anna", "ready", "")
 	w.waitFor("agent.anna.state_changed", 2)
-	w.waitForPolls(5) // a directory told again would be told by now
+	w.waitForPolls(5) // a repeated directory would be published by now
 	all := w.events()
 	if n := len(withSubject(all, "agent.carl.appeared")) + len(withSubject(all, "agent.carl.observed")); n != 1 {
 		t.Errorf("carl appeared %d times", n)
@@ -74,7 +74,7 @@ func TestStandbyIsWarm(t *testing.T) {
 		t.Errorf("the takeover was not at once:\n%s", text)
 	}
 	if n := len(withSubject(all, "directory.agents.changed")); n != published {
-		t.Errorf("the directory was told %d times, %d times before the takeover", n, published)
+		t.Errorf("the directory was published %d times, %d times before the takeover", n, published)
 	}
 }
 
@@ -132,7 +132,7 @@ func TestProbes(t *testing.T) {
 		return status == http.StatusServiceUnavailable && h.Reason == "the feed is interrupted"
 	})
 	if status, _ := probe("/healthz"); status != http.StatusOK {
-		t.Errorf("a live process without a source is told dead: %d", status)
+		t.Errorf("a live process without a source is reported dead: %d", status)
 	}
 	w.tenant.ClearFaults()
 	until("a live leader again", func(status int, h bridge.Health) bool { return status == http.StatusOK && h.Status == "live" })

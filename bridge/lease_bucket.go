@@ -51,14 +51,14 @@ type leaseBucket struct {
 	stream string
 	now    func() time.Time
 
-	asking     *semaphore.Weighted // of one; guards what follows
-	asked      time.Time           // when ttl was read; zero = never
+	requestSem *semaphore.Weighted // of one; guards what follows
+	checkedAt  time.Time           // when ttl was read; zero = never
 	reconnects uint64              // of the connection, at that time
 	ttl        time.Duration
 }
 
 func newLeaseBucket(js jetstream.JetStream, c *Config) *leaseBucket {
-	return &leaseBucket{js: js, stream: leaseStream(c), now: time.Now, asking: semaphore.NewWeighted(1)}
+	return &leaseBucket{js: js, stream: leaseStream(c), now: time.Now, requestSem: semaphore.NewWeighted(1)}
 }
 
 // check returns the TTL of leases. What was read within this time, on the same
@@ -67,12 +67,12 @@ func newLeaseBucket(js jetstream.JetStream, c *Config) *leaseBucket {
 func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := k.asking.Acquire(ctx, 1); err != nil {
+	if err := k.requestSem.Acquire(ctx, 1); err != nil {
 		return 0, fmt.Errorf("wait for the check of the bucket of leases: %w", err)
 	}
-	defer k.asking.Release(1)
+	defer k.requestSem.Release(1)
 	reconnects := k.js.Conn().Stats().Reconnects
-	if !k.asked.IsZero() && k.now().Sub(k.asked) < within && k.reconnects == reconnects {
+	if !k.checkedAt.IsZero() && k.now().Sub(k.checkedAt) < within && k.reconnects == reconnects {
 		return k.ttl, nil
 	}
 	stream, err := k.js.Stream(ctx, k.stream)
@@ -87,7 +87,7 @@ func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Dur
 	if err != nil {
 		return 0, err
 	}
-	k.asked, k.reconnects, k.ttl = k.now(), reconnects, ttl
+	k.checkedAt, k.reconnects, k.ttl = k.now(), reconnects, ttl
 	return ttl, nil
 }
 

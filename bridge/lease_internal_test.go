@@ -63,7 +63,7 @@ func TestLeaseIsRenewedOnWake(t *testing.T) {
 	}
 }
 
-// TestLeaseIsReacquired loses a lease for want of answers: nobody else has it, and
+// TestLeaseIsReacquired loses a lease for lack of responses: no other instance has it, and
 // its holder must not stand in its own way until it ends.
 func TestLeaseIsReacquired(t *testing.T) {
 	t.Parallel()
@@ -72,7 +72,7 @@ func TestLeaseIsReacquired(t *testing.T) {
 	if err := one.createKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	one.revision = 0 // as after a try whose answer was not heard
+	one.revision = 0 // as after a try whose response was lost
 	if err := one.createKey(t.Context()); err != nil {
 		t.Errorf("one cannot take back what is its own: %v", err)
 	}

@@ -25,7 +25,7 @@ func newProxiedEnv(t *testing.T) (*testEnv, *natsProxy) {
 }
 
 // waitForStateOnce waits for the n-th change of anna's state, lets a few polls more pass, and
-// checks that it was told once.
+// checks that it was published once.
 func (w *testEnv) waitForStateOnce(n int, state string) storedEvent {
 	w.t.Helper()
 	changed := w.waitFor("agent.anna.state_changed", n)
@@ -49,7 +49,7 @@ func TestFaultsDuringCommit(t *testing.T) {
 		restore func(w *testEnv, p *natsProxy) // called after it
 		terms   int
 	}{
-		// The batch is stored, and the bridge does not hear of it.
+		// The batch is stored, and the bridge does not receive the acknowledgement.
 		"the acknowledgement": {
 			"5s",
 			func(_ *testEnv, p *natsProxy) { p.onClientSends("Nats-Batch-Commit: 1", p.toClient.pause) },
@@ -224,7 +224,7 @@ func TestFaultsBetweenChunks(t *testing.T) {
 			}
 			for subject, n := range published {
 				if n != 1 {
-					t.Errorf("%s is told %d times", subject, n)
+					t.Errorf("%s is published %d times", subject, n)
 				}
 			}
 			if len(published) != agents || len(parts) != 2 {
@@ -292,7 +292,7 @@ func TestSlowRenewals(t *testing.T) {
 }
 
 // TestRecoveryOverAnUnstableConnection cuts the line again and again while a new leader reads
-// a long memory: it begins anew until it has all of it, and repeats nothing.
+// a long history: it starts again until it has all of it, and repeats nothing.
 func TestRecoveryOverAnUnstableConnection(t *testing.T) {
 	t.Parallel()
 	const agents = 1200
@@ -387,5 +387,5 @@ func TestLongNATSOutage(t *testing.T) {
 	}
 	p.setDown(false)
 	started := w.waitFor("feed.started", 2)[1]
-	w.waitForEvents("the first picture after it", func(all []storedEvent) bool { return len(withSubject(afterSeq(all, started.Seq), "feed.resumed")) > 0 })
+	w.waitForEvents("the first snapshot after it", func(all []storedEvent) bool { return len(withSubject(afterSeq(all, started.Seq), "feed.resumed")) > 0 })
 }

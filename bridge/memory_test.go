@@ -32,7 +32,7 @@ func TestRetainedMemory(t *testing.T) {
 		t.Errorf("%.2f times the snapshot is kept, want 3 at most", ratio)
 	}
 	if stored == 0 {
-		t.Error("nothing was told")
+		t.Error("nothing was published")
 	}
 	runtime.KeepAlive(bodies)
 }
@@ -58,6 +58,6 @@ func TestUnchangedRowsCostNothing(t *testing.T) {
 		poll()
 	}
 	if allocations := testing.AllocsPerRun(20, poll); allocations > 100 {
-		t.Errorf("%v allocations in a poll of %d rows, of which none tells anything", allocations, c.agents+c.services)
+		t.Errorf("%v allocations in a poll of %d rows, of which none has changed", allocations, c.agents+c.services)
 	}
 }

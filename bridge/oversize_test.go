@@ -13,7 +13,7 @@ import (
 
 // TestTooLargeForTheServer lets pictures of agents grow above what the server
 // takes, by its own limit and by the stream's. They are left out, once named in
-// the log, all else is told, and they are told when they fit.
+// the log, all else is published, and they are published when they fit.
 func TestTooLargeForTheServer(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -52,7 +52,7 @@ func TestTooLargeForTheServer(t *testing.T) {
 			named("bob", "ready", "Poe")
 			w.waitFor("agent.bob.appeared", 1)
 
-			// The picture after the first of two events is too large already.
+			// The image after the first of two events is too large already.
 			named("anna", "not_ready", long)
 			w.tenant.SetState("carl", "busy", "")
 			w.waitFor("agent.carl.state_changed", 1)
@@ -60,7 +60,7 @@ func TestTooLargeForTheServer(t *testing.T) {
 			named("anna", "busy", "Moe")
 			changed := w.waitFor("agent.anna.state_changed", 1)[0]
 			if changed.field("revision") != 2.0 || changed.text("from", "state") != "ready" || changed.text("to", "state") != "busy" {
-				t.Errorf("%v; want the net change from what was told", changed.Data)
+				t.Errorf("%v; want the net change from what was published", changed.Data)
 			}
 			w.waitFor("agent.anna.stats_changed", 1)
 			for _, who := range []string{"about=agent/bob", "about=agent/anna"} {

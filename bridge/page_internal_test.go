@@ -18,7 +18,7 @@ import (
 
 // TestPageDropsSlowReaders keeps a page from reading: what feeds it must let go
 // of it, and have held no more than it asks for in advance. Pages beyond the
-// bound are told so.
+// bound get an error.
 func TestPageDropsSlowReaders(t *testing.T) {
 	t.Parallel()
 	p, _ := newPage(t)
@@ -52,7 +52,7 @@ func TestPageDropsSlowReaders(t *testing.T) {
 		t.Errorf("one page too many: status %d, %v, %s, %v", resp.StatusCode, resp.Header, body, err)
 	}
 
-	// More than the kernel holds for a connection that nobody reads.
+	// More than the kernel holds for a connection that is not read.
 	event := fmt.Appendf(nil, `{"type":"bpcc.chat.message_posted.v1","data":{"tenant":"acme","text":%q}}`, bytes.Repeat([]byte("x"), 800_000))
 	for range 40 {
 		if _, err := js.PublishAsync("bpcc.v1.acme.chat.message_posted", event); err != nil {
@@ -64,7 +64,7 @@ func TestPageDropsSlowReaders(t *testing.T) {
 			t.Fatal("a page that reads nothing is still fed")
 		}
 	}
-	// It begins anew.
+	// It starts again.
 	again, err := http.Get(server.URL + "/live/events")
 	if err != nil {
 		t.Fatal(err)
@@ -75,8 +75,8 @@ func TestPageDropsSlowReaders(t *testing.T) {
 	}
 }
 
-// TestSlowPageClient tells a page one event, and then more at once than it
-// may be behind: it is told so, and fed no more. So it is when NATS is gone.
+// TestSlowPageClient sends a page one event, and then more at once than it
+// may be behind: it gets an error, and no more events. The same happens when NATS is lost.
 func TestSlowPageClient(t *testing.T) {
 	t.Parallel()
 	p, embedded := newPage(t)
@@ -100,7 +100,7 @@ func TestSlowPageClient(t *testing.T) {
 				return s.Text()
 			}
 		}
-		t.Fatalf("the page was not told %q: %v", line, s.Err())
+		t.Fatalf("the page did not get %q: %v", line, s.Err())
 		return ""
 	}
 	page := open()

@@ -96,8 +96,8 @@ func (s *sseReader) waitForEntry(name string, fits func(pageEntry) bool) pageEnt
 	}
 }
 
-// TestPageReceivesEvents opens the live page beside a running bridge, as on a standby: it
-// gets the picture, then what changes, and what the view says of the feed.
+// TestPageReceivesEvents opens the live page of another process than the bridge's, as on a standby: it
+// gets the snapshot, then what changes, and what the view says of the feed.
 func TestPageReceivesEvents(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
@@ -131,7 +131,7 @@ func TestPageReceivesEvents(t *testing.T) {
 	}
 	for _, key := range []string{"agent.anna=2Eb", "agent.bob", "service.Voice", "availability.Voice", "totals.bridge", "directory.agents", "feed"} {
 		if keys[key] == 0 {
-			t.Errorf("the picture has no sequence for %s: %v", key, keys)
+			t.Errorf("the snapshot has no sequence for %s: %v", key, keys)
 		}
 	}
 	var points []struct {
@@ -149,7 +149,7 @@ func TestPageReceivesEvents(t *testing.T) {
 	}
 	past := live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.anna=2Eb" })
 	if !past.Past || past.Event.Type != "bpcc.agent.observed.v1" {
-		t.Errorf("the first event told of anna: %+v", past)
+		t.Errorf("the first event of anna: %+v", past)
 	}
 
 	w.tenant.SetState("anna.b", "not_ready", "Lunch")
@@ -177,10 +177,10 @@ func TestPageReceivesEvents(t *testing.T) {
 	live.nextEvent("view", &view)
 	for _, e := range view {
 		if e.Key == "agent.bob" {
-			t.Errorf("bob is in the picture: %+v", e)
+			t.Errorf("bob is in the snapshot: %+v", e)
 		}
 		if e.Key == "feed" && e.Event.text("status") != "stopped" {
-			t.Errorf("the feed in the picture: %+v", e)
+			t.Errorf("the feed in the snapshot: %+v", e)
 		}
 	}
 }
@@ -230,26 +230,26 @@ func TestPageGuards(t *testing.T) {
 		listen, method, path, host, origin string
 		want                               int
 	}{
-		"the page":               {want: 200},
-		"its script":             {path: "/main.js", origin: "same-origin", want: 200},
-		"its style":              {path: "/page.css", want: 200},
-		"by name":                {host: "localhost:8080", want: 200},
-		"by another port":        {host: "127.0.0.1:9999", want: 200},
-		"by IPv6":                {host: "[::1]:8080", want: 200},
-		"a foreign name":         {host: "evil.example", want: 403},
-		"a foreign name, fed":    {host: "evil.example:8080", path: "/live/events", want: 403},
-		"a name like ours":       {host: "localhost.evil.example", want: 403},
-		"no name":                {host: " ", want: 403},
-		"a name for others":      {listen: ":8080", host: "bridge.corp.example", want: 200},
-		"a link from elsewhere":  {origin: "cross-site", want: 200},
-		"fed to another site":    {path: "/live/events", origin: "cross-site", want: 403},
-		"fed to a sibling":       {path: "/live/events", origin: "same-site", want: 403},
-		"not for writing":        {method: "POST", want: 405},
-		"not for writing events": {method: "POST", path: "/live/events", want: 405},
-		"the source is not told": {path: "/page/", want: 404},
-		"a wildcard tenant":      {path: "/live/events?tenant=*", want: 400},
-		"all tenants":            {path: "/live/events?tenant=%3E", want: 400},
-		"a tenant with dots":     {path: "/live/events?tenant=a.b", want: 400},
+		"the page":                 {want: 200},
+		"its script":               {path: "/main.js", origin: "same-origin", want: 200},
+		"its style":                {path: "/page.css", want: 200},
+		"by name":                  {host: "localhost:8080", want: 200},
+		"by another port":          {host: "127.0.0.1:9999", want: 200},
+		"by IPv6":                  {host: "[::1]:8080", want: 200},
+		"a foreign name":           {host: "evil.example", want: 403},
+		"a foreign name, fed":      {host: "evil.example:8080", path: "/live/events", want: 403},
+		"a name like ours":         {host: "localhost.evil.example", want: 403},
+		"no name":                  {host: " ", want: 403},
+		"a name for others":        {listen: ":8080", host: "bridge.corp.example", want: 200},
+		"a link from elsewhere":    {origin: "cross-site", want: 200},
+		"fed to another site":      {path: "/live/events", origin: "cross-site", want: 403},
+		"fed to a sibling":         {path: "/live/events", origin: "same-site", want: 403},
+		"not for writing":          {method: "POST", want: 405},
+		"not for writing events":   {method: "POST", path: "/live/events", want: 405},
+		"the source is not served": {path: "/page/", want: 404},
+		"a wildcard tenant":        {path: "/live/events?tenant=*", want: 400},
+		"all tenants":              {path: "/live/events?tenant=%3E", want: 400},
+		"a tenant with dots":       {path: "/live/events?tenant=a.b", want: 400},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

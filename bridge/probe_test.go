@@ -78,7 +78,7 @@ func (w *testEnv) refuseSubscriptions(refuse func(body string) bool) {
 	w.env["BPCC_URL"] = gate.URL
 }
 
-// image is an event's picture after it, as names and texts in order of names.
+// image is an event's image after it, as names and texts in order of names.
 func image(s storedEvent) []string {
 	after, _ := s.field("after").(map[string]any)
 	var out []string
@@ -145,7 +145,7 @@ func TestUnknownStatisticsOfSeveralSections(t *testing.T) {
 	w.setAgent("anna", "not_ready", "Lunch")
 	w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "4"}})
 	log := w.startWithLog()
-	all := w.waitForEvents("the first picture", func(all []storedEvent) bool { return len(withSubject(all, "totals.a.observed")) > 0 })
+	all := w.waitForEvents("the first snapshot", func(all []storedEvent) bool { return len(withSubject(all, "totals.a.observed")) > 0 })
 	if diff := cmp.Diff([]string{"feed.started", "agent.anna.observed", "service.Voice.observed", "totals.a.observed"}, subjectsOf(all)); diff != "" {
 		t.Errorf("subjects (-want +got)\n%s", diff)
 	}
@@ -168,8 +168,8 @@ func TestUnknownStatisticsOfSeveralSections(t *testing.T) {
 	}
 }
 
-// TestUnfixableSubscriptions: what cannot be mended by leaving statistics out is
-// told once, with its reason, and tried again slowly.
+// TestUnfixableSubscriptions: a fault that omitting statistics does not correct is
+// logged once, with its reason, and retried slowly.
 func TestUnfixableSubscriptions(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -181,27 +181,27 @@ func TestUnfixableSubscriptions(t *testing.T) {
 		"unknown key": {
 			`{"wall":{"agent_grids":[{"id":"agents","columns":` + columnsOf("login_id", "acd_state", "reason") + `}],"stats_totals":["agents_ready"]}}`,
 			func(body string) bool { return strings.Contains(body, "login_id") }, 4,
-			[]string{`it does not know \"login_id\" (app \"wall\", agent grid \"agents\", column \"1\")`, "BRIDGE_AGENT_KEY=login_id or user_id"},
+			[]string{`unknown to the server: \"login_id\" (app \"wall\", agent grid \"agents\", column \"1\")`, "BRIDGE_AGENT_KEY=login_id or user_id"},
 		},
 		"unknown filter": {
 			`{"wall":{"agent_grids":[{"id":"agents","columns":` + columnsOf("login_id", "ready", "reason") + `,"filter_by":"2","filter_operation":"EQ","filter_value":"1"}]}}`,
 			func(body string) bool { return strings.Contains(body, `"ready"`) }, 5,
-			[]string{`it does not know \"ready\"`, "take the filter, the limit or the grid out"},
+			[]string{`unknown to the server: \"ready\"`, "remove the filter, the limit or the grid"},
 		},
 		"all unknown": {
 			`{"wall":{"agent_grids":[{"id":"agents","columns":` + columnsOf("a", "b", "c", "d", "e", "f", "g", "h") + `}]}}`,
 			nil, 2 + 2*8,
-			[]string{"it refuses every single statistic of the subscription", "read the server's answer"},
+			[]string{"server rejects every statistic", "read the server's response"},
 		},
 		"another reason": {
 			`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `,"team_ids":["nobody"]}]}}`,
 			func(body string) bool { return strings.Contains(body, "nobody") }, 4,
-			[]string{"it refuses even the columns by which rows are named", "check team_ids"},
+			[]string{"server rejects even the columns that identify rows", "check team_ids"},
 		},
 		"too many at once": {
 			`{"wall":{"agent_grids":[{"id":"agents","columns":` + columnsOf("login_id", "acd_state", "reason", "team_name", "extension") + `}]}}`,
 			func(body string) bool { return strings.Count(body, "stat_name") > 4 }, 6,
-			[]string{"it takes each statistic, but not all of them at once"},
+			[]string{"server accepts each statistic, but not all of them at once"},
 		},
 	}
 	for name, test := range tests {
@@ -229,7 +229,7 @@ func TestUnfixableSubscriptions(t *testing.T) {
 				}
 			}
 			if n := strings.Count(text, wantLog); n != 1 || t.Failed() {
-				t.Errorf("told %d times:\n%s", n, text)
+				t.Errorf("logged %d times:\n%s", n, text)
 			}
 			if got := tries.get(); got > test.maxCount {
 				t.Errorf("%d subscriptions, want at most %d", got, test.maxCount)
@@ -313,7 +313,7 @@ func (c *syncCounter) get() int {
 	return c.n
 }
 
-// TestStopDuringBisection: a bridge that is told to stop between two tries stops,
+// TestStopDuringBisection: a bridge that is stopped between two probes stops,
 // and leaves no try's subscription behind.
 func TestStopDuringBisection(t *testing.T) {
 	t.Parallel()

@@ -28,7 +28,7 @@ var regressionSeeds = []uint64{1, 2, 3, 4, 5, 6, 7}
 // snapshot is what a tenant shows, or what a replay knows: kind, id, statistic.
 type snapshot map[string]map[string]map[string]string
 
-// tenantVersion is a picture and when it was there: possibly from, surely since.
+// tenantVersion is a state of the tenant and when it was there: possibly from, surely since.
 type tenantVersion struct {
 	from, since time.Time
 	snapshot    snapshot
@@ -68,7 +68,7 @@ func runRandomTenant(t *testing.T, seed uint64) {
 		history = append(history, tenantVersion{from, time.Now(), w.tenantSnapshot(sub)})
 	}
 	stop := w.startBridge()
-	// Before the first picture nothing tells an empty grid from an empty floor.
+	// Before the first snapshot an empty grid cannot be distinguished from an empty floor.
 	w.waitFor("totals.bridge.observed", 1)
 	for range *propertyRounds {
 		change(func() { floor.Step(time.Duration(random.IntN(8000)) * time.Millisecond) })
@@ -211,7 +211,7 @@ func compareAtCheckpoint(t *testing.T, s storedEvent, replay snapshot, history [
 	nearest := ""
 	for i, h := range history {
 		// A watermark is stamped when it is written; what it vouches for is the
-		// picture of the poll, which began at observed_until.
+		// snapshot of the poll, which began at observed_until.
 		if h.from.After(s.Time) || i+1 < len(history) && history[i+1].since.Before(sent) {
 			continue
 		}
@@ -219,6 +219,6 @@ func compareAtCheckpoint(t *testing.T, s storedEvent, replay snapshot, history [
 			return
 		}
 	}
-	t.Errorf("%s at sequence %d: the replay is no picture that the tenant showed between %v and %v (-last +replay)\n%s",
+	t.Errorf("%s at sequence %d: the replay is no state that the tenant showed between %v and %v (-last +replay)\n%s",
 		s.ID, s.Seq, sent, s.Time, nearest)
 }

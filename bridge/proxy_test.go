@@ -22,7 +22,7 @@ type natsProxy struct {
 
 	mu       sync.Mutex // guards what follows
 	conns    map[net.Conn]bool
-	down     bool   // nobody is let in
+	down     bool   // all connections are refused
 	pattern  string // what do waits for
 	callback func()
 }

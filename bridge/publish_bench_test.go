@@ -22,7 +22,7 @@ import (
 // The programs that BenchmarkPublish runs.
 var (
 	natsServer = flag.String("publish.server", "", "nats-server to measure publishing on")
-	natsCLI    = flag.String("publish.nats", "", "nats, the command line tool, to measure beside")
+	natsCLI    = flag.String("publish.nats", "", "nats, the command line tool, to compare with")
 )
 
 // BenchmarkPublish stores polls of many changes on a nats-server process, in atomic

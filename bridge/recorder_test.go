@@ -71,7 +71,7 @@ func TestRecordingRedaction(t *testing.T) {
 			if strings.Contains(name, "redacted") {
 				for _, s := range all {
 					if s.field("after", "first_last_name") != nil {
-						t.Errorf("%s tells a column that is left out", s.Subject)
+						t.Errorf("%s contains a column that is removed", s.Subject)
 					}
 				}
 			}

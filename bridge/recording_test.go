@@ -269,7 +269,7 @@ func TestBacktestMatchesTheBridge(t *testing.T) {
 }
 
 // TestRecordedFaultsHaveTheirCauses lets every fault of the source last until it
-// is told, and looks for its cause in the backtest.
+// is reported, and looks for its cause in the backtest.
 func TestRecordedFaultsHaveTheirCauses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -333,7 +333,7 @@ func TestKilledRecorderLeavesAReadableFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if all, _ := w.backtest(nil, plain); !cmp.Equal(complete, all) {
-		t.Error("the uncompressed recording tells other events")
+		t.Error("the uncompressed recording gives other events")
 	}
 	maxCount := 0
 	for end := len(body) - 1; end > 0; end -= 101 {

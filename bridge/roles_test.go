@@ -108,7 +108,7 @@ func (r *roleServer) connectAs(role, inbox, api string, log *safeBuffer) (*nats.
 	return nc, js
 }
 
-// newEnv puts a tenant beside the server; its own connection may do everything.
+// newEnv adds a tenant to the server; its own connection may do everything.
 func (r *roleServer) newEnv() *testEnv {
 	r.t.Helper()
 	w := newTestEnvOn(r.t, bpcctest.Config{}, rootURL+r.url, nats.RootCAs(r.ca))
@@ -283,10 +283,10 @@ func (r *roleServer) checkRouterReads(w *testEnv) {
 	select {
 	case entry := <-watch.Updates():
 		if entry.Key() != "acme.agent.anna" {
-			t.Errorf("the router hears of %s; want acme.agent.anna", entry.Key())
+			t.Errorf("the router receives %s; want acme.agent.anna", entry.Key())
 		}
 	case <-time.After(testTimeout):
-		t.Error("the router hears nothing of a change")
+		t.Error("the router receives nothing of a change")
 	}
 	if err := watch.Stop(); err != nil {
 		t.Errorf("the router stops its watch: %v", err)
@@ -329,7 +329,7 @@ func (r *roleServer) checkAuditorReads(w *testEnv) {
 		}
 		info, err := consumer.Info(ctx)
 		if err != nil || int(info.NumPending) != all {
-			t.Fatalf("the auditor is told of %v messages in %v (%v); want %d", info, filters, err, all)
+			t.Fatalf("the auditor sees %v messages in %v (%v); want %d", info, filters, err, all)
 		}
 		messages, err := consumer.Messages()
 		if err != nil {

@@ -54,17 +54,17 @@ func TestTLSToTheSource(t *testing.T) {
 	}{
 		"a trusted authority":            {env: map[string]string{"BPCC_CA_FILE": ours.file}},
 		"an authority that is not known": {env: map[string]string{"BPCC_CA_FILE": theirs.file}, wantLog: "BPCC_CA_FILE"},
-		"the system's authorities alone": {wantLog: "not trusted here; if it is the right server, give that authority's certificate in BPCC_CA_FILE"},
+		"the system's authorities alone": {wantLog: "not trusted here; if it is the right server, set that authority's certificate in BPCC_CA_FILE"},
 		"mutual": {
 			strict: true,
 			env:    map[string]string{"BPCC_CA_FILE": ours.file, "BPCC_CERT": cert, "BPCC_KEY": key},
 		},
 		"mutual without a certificate": {
-			strict: true, wantLog: "it may want a certificate that it trusts, in BPCC_CERT and BPCC_KEY",
+			strict: true, wantLog: "it may require a client certificate that it trusts, in BPCC_CERT and BPCC_KEY",
 			env: map[string]string{"BPCC_CA_FILE": ours.file},
 		},
 		"mutual with another's certificate": {
-			strict: true, wantLog: "it may want a certificate that it trusts, in BPCC_CERT and BPCC_KEY",
+			strict: true, wantLog: "it may require a client certificate that it trusts, in BPCC_CERT and BPCC_KEY",
 			env: map[string]string{"BPCC_CA_FILE": ours.file, "BPCC_CERT": strangeCert, "BPCC_KEY": strangeKey},
 		},
 	}
@@ -102,7 +102,7 @@ func TestRenewedCertificateIsShown(t *testing.T) {
 	w.serveOverTLS(ours.serverTLS(true))
 	w.env["BPCC_CA_FILE"], w.env["BPCC_CERT"], w.env["BPCC_KEY"] = ours.file, cert, key
 	log := w.startWithLog()
-	waitForLog(t, log, "does not take the TLS handshake") // for the certificate has expired
+	waitForLog(t, log, "refused the TLS handshake") // for the certificate has expired
 	// Certificate and key are replaced one after the other; between, they do not fit.
 	replaceFile(t, cert, "")
 	waitForLog(t, log, "cannot read file of variable")
@@ -232,11 +232,11 @@ func TestTLSErrors(t *testing.T) {
 		"https, http allowed":           {env: []string{"BPCC_ALLOW_HTTP=true"}},
 		"allowing what is neither":      {env: []string{"BPCC_ALLOW_HTTP=perhaps"}, want: "BPCC_ALLOW_HTTP: "},
 		"certificate":                   {env: []string{"BPCC_CERT=" + cert, "BPCC_KEY=" + key}},
-		"certificate without a key":     {env: []string{"BPCC_CERT=" + cert}, want: "BPCC_CERT and BPCC_KEY belong together"},
+		"certificate without a key":     {env: []string{"BPCC_CERT=" + cert}, want: "BPCC_CERT and BPCC_KEY must be set together"},
 		"key of another":                {env: []string{"BPCC_CERT=" + otherCert, "BPCC_KEY=" + key}, want: "BPCC_CERT: "},
-		"no authority":                  {env: []string{"BPCC_CA_FILE=" + key}, want: "BPCC_CA_FILE: " + key + " holds no PEM certificate"},
-		"empty secret":                  {env: []string{"BPCC_CLIENT_SECRET=", "BPCC_CLIENT_SECRET_FILE=" + empty}, want: "BPCC_CLIENT_SECRET_FILE: " + empty + ": it is empty"},
-		"NATS certificate without key":  {env: []string{"NATS_CERT=" + cert}, want: "NATS_CERT and NATS_KEY belong together"},
+		"no authority":                  {env: []string{"BPCC_CA_FILE=" + key}, want: "BPCC_CA_FILE: no PEM certificate in " + key},
+		"empty secret":                  {env: []string{"BPCC_CLIENT_SECRET=", "BPCC_CLIENT_SECRET_FILE=" + empty}, want: "BPCC_CLIENT_SECRET_FILE: " + empty + ": file is empty"},
+		"NATS certificate without key":  {env: []string{"NATS_CERT=" + cert}, want: "NATS_CERT and NATS_KEY must be set together"},
 		"NATS key that is none":         {env: []string{"NATS_CERT=" + cert, "NATS_KEY=" + cert}, want: "NATS_CERT: "},
 		"NATS authority that is none":   {env: []string{"NATS_CA=" + empty}, want: "NATS_CA: "},
 		"NATS credentials not there":    {env: []string{"NATS_CREDS=/does/not/exist"}, want: "NATS_CREDS: "},

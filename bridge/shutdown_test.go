@@ -15,7 +15,7 @@ import (
 const stopDeadline = 10 * time.Second
 
 // TestShutdown asks a bridge to stop in every state that it can be in. It is gone
-// in time, says goodbye where it can, and gives back what it holds.
+// in time, publishes feed.stopped where it can, and releases what it holds.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	const (
@@ -27,7 +27,7 @@ func TestShutdown(t *testing.T) {
 		disrupt  func(w *testEnv, p *natsProxy)
 		want     error
 		stays    bool   // the subscription, at the tenant
-		noAnswer bool   // no goodbye in the stream
+		noAnswer bool   // no feed.stopped in the stream
 		lease    string // "" = released
 	}{
 		"at work": {disrupt: func(*testEnv, *natsProxy) {}},
@@ -119,6 +119,6 @@ func TestShutdownOnStandby(t *testing.T) {
 		t.Errorf("stopped after %v: %v", time.Since(start), err)
 	}
 	if n := len(withSubject(w.events(), "feed.stopped")); n != 0 {
-		t.Errorf("a standby said goodbye for the leader")
+		t.Errorf("a standby published feed.stopped for the leader")
 	}
 }

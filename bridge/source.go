@@ -176,8 +176,8 @@ const retryHint = "no action needed: the bridge retries"
 // sourceHint returns what a person can do about a failure.
 func sourceHint(err error) string {
 	var r *subscriptionError
-	if advice := tlsHint(err, "BPCC_CA_FILE", "BPCC_CERT and BPCC_KEY", "BPCC_URL"); advice != "" {
-		return advice
+	if hint := tlsHint(err, "BPCC_CA_FILE", "BPCC_CERT and BPCC_KEY", "BPCC_URL"); hint != "" {
+		return hint
 	}
 	switch {
 	case errors.As(err, &r):

@@ -11,13 +11,13 @@ import (
 )
 
 // TestPermanentErrorsBackOff meets the source with what only a person can
-// mend. The feed says so, and the source is left alone.
+// correct. The feed reports it, and the source gets few requests.
 func TestPermanentErrorsBackOff(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		disrupt func(*bpcctest.Server)
 		cause   string
-		text    string // in the error that is told
+		text    string // in the error that is logged
 	}{
 		"a privilege is taken away": {func(s *bpcctest.Server) { s.Inject(bpcctest.Fault{Status: 403, Times: -1}) }, "auth", "forbidden"},
 		"the pool is full": {func(s *bpcctest.Server) {
@@ -79,7 +79,7 @@ func TestContendedSubscriptionBacksOff(t *testing.T) {
 			env:       map[string]string{"BPCC_AUTH": "cookie", "BPCC_USERNAME": "sim", "BPCC_PASSWORD": "sim-secret"},
 			takeOver:  (*bpcctest.Server).StealSession,
 			takenOver: func(c bpcctest.Counts) int { return c.CookieLogins },
-			wantLog:   "that nobody else uses this API user",
+			wantLog:   "that no other program uses this API user",
 		},
 	}
 	for name, test := range tests {
@@ -112,7 +112,7 @@ func TestContendedSubscriptionBacksOff(t *testing.T) {
 				t.Errorf("taken back %d times within %v, want 1 to 6", n, watched)
 			}
 			if !strings.Contains(w.log.String(), test.wantLog) {
-				t.Errorf("nobody was told %q", test.wantLog)
+				t.Errorf("%q was not logged", test.wantLog)
 			}
 			w.tenant.SetState("anna", "busy", "")
 			w.waitFor("agent.anna.state_changed", 2) // the rival has gone
@@ -177,12 +177,12 @@ func TestOneRequestInFlight(t *testing.T) {
 		t.Errorf("%d data requests at one time", n)
 	}
 	if n := len(withSubject(w.events(), "feed.interrupted")); n != 0 {
-		t.Errorf("a slow source is told as lost %d times", n)
+		t.Errorf("a slow source is reported as lost %d times", n)
 	}
 }
 
-// TestSourceUnavailable begins without a source, by a name that nobody has and at a
-// port where nobody listens: the feed says so with a reason that helps, and the
+// TestSourceUnavailable begins without a source, by a name that does not exist and at a
+// port without a listener: the feed reports it with a helpful reason, and the
 // source is found as soon as it is there.
 func TestSourceUnavailable(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 	"bpcc-nats/diff"
 )
 
-// fakeClock tells a time without the monotonic reading that time.Now carries, so
+// fakeClock returns a time without the monotonic reading that time.Now carries, so
 // that it can jump as the clock on the wall does.
 type fakeClock struct{ t time.Time }
 
@@ -75,7 +75,7 @@ func TestBackoff(t *testing.T) {
 		"throttled for ages": {[]error{throttledError(900 * time.Hour)}, []time.Duration{time.Hour}},
 		"a hundred times":    {make([]error, 100), append(make([]time.Duration, 99), 5*s)},
 		// The server error in between neither shortens nor lengthens the wait
-		// for what only a person can mend.
+		// for what only a person can correct.
 		"one fault does not reset another": {
 			[]error{errLimitFault, errServerFault, errLimitFault, errServerFault, errLoginFault, errLimitFault, errLostFault, errLostFault},
 			[]time.Duration{30 * s, s / 2, 60 * s, s, 30 * s, 120 * s, 0, s},
@@ -112,7 +112,7 @@ func TestBackoffJitter(t *testing.T) {
 }
 
 // TestGoodSnapshotResetsBackoff lets each fault pass: the next one is waited for
-// anew, but what another program contests is not won by one good snapshot.
+// again, but what another program contests is not won by one good snapshot.
 func TestGoodSnapshotResetsBackoff(t *testing.T) {
 	t.Parallel()
 	clock := newFakeClock()

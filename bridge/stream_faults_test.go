@@ -15,7 +15,7 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// updateStream changes the configuration of a stream, as somebody does who does not
+// updateStream changes the configuration of a stream, as a person does who does not
 // ask.
 func (w *testEnv) updateStream(stream string, change func(*jetstream.StreamConfig)) {
 	w.t.Helper()
@@ -80,8 +80,8 @@ func waitForReady(t *testing.T, b *bridge.Bridge) {
 }
 
 // TestStreamRefusesBatches makes the stream refuse batches in every way that can be
-// mended. The bridge holds one batch, says what to do, polls no further, tells
-// readers through the watchdog, and goes on by itself when it is mended.
+// corrected. The bridge holds one batch, says what to do, polls no further, informs
+// readers through the watchdog, and goes on by itself when it is corrected.
 func TestStreamRefusesBatches(t *testing.T) {
 	t.Parallel()
 	full := func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew }
@@ -90,21 +90,21 @@ func TestStreamRefusesBatches(t *testing.T) {
 		reason           string
 		stale            bool // wait for the watchdog too
 	}{
-		"full by messages": {full, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = -1, jetstream.DiscardOld }, "raise or lift max_bytes and max_msgs", true},
+		"full by messages": {full, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = -1, jetstream.DiscardOld }, "raise or remove max_bytes and max_msgs", true},
 		"full by bytes": {
 			func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 100, jetstream.DiscardNew },
 			func(c *jetstream.StreamConfig) { c.MaxBytes = -1 },
-			"raise or lift max_bytes and max_msgs", false,
+			"raise or remove max_bytes and max_msgs", false,
 		},
 		"atomic batches switched off": {
 			func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
 			func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = true },
-			"switch allow_atomic of stream BPCC_EVENTS on", false,
+			"enable allow_atomic of stream BPCC_EVENTS", false,
 		},
 		"other subjects": {
 			func(c *jetstream.StreamConfig) { c.Subjects = []string{"elsewhere.>"} },
 			func(c *jetstream.StreamConfig) { c.Subjects = []string{"bpcc.v1.>"} },
-			"give stream BPCC_EVENTS the subject bpcc.v1.> back", false,
+			"restore in stream BPCC_EVENTS the subject bpcc.v1.>", false,
 		},
 	}
 	for name, test := range tests {
@@ -124,7 +124,7 @@ func TestStreamRefusesBatches(t *testing.T) {
 			waitForReason(t, b, test.reason)
 			polls := w.tenant.Counts().DataRequests()
 			if test.stale {
-				w.waitForFeed("stale") // the stream that tells so is another one
+				w.waitForFeed("stale") // the stream that publishes it is another one
 			} else {
 				<-time.After(5500 * time.Millisecond) // longer than a feed may be silent
 			}
@@ -148,7 +148,7 @@ func TestStreamRefusesBatches(t *testing.T) {
 			}
 			resumed := withSubject(all, "feed.resumed")
 			if len(resumed) != 1 || resumed[0].field("bridge_away") != true {
-				t.Errorf("the gap is told %d times: %v", len(resumed), resumed)
+				t.Errorf("the gap is published %d times: %v", len(resumed), resumed)
 			}
 		})
 	}
@@ -167,8 +167,8 @@ func TestStreamSealed(t *testing.T) {
 	waitForReason(t, b, "choose another name in BRIDGE_STREAM")
 }
 
-// TestStreamsDeleted deletes each stream under a running bridge. Nobody makes it
-// anew but the bridge itself, as it would at its start.
+// TestStreamsDeleted deletes each stream under a running bridge. Only the
+// bridge itself recreates it, as it would at its start.
 func TestStreamsDeleted(t *testing.T) {
 	t.Parallel()
 	tests := [][]string{
@@ -207,20 +207,20 @@ func TestStreamsDeleted(t *testing.T) {
 				changed = withSubject(w.readEvents(), "agent.anna.state_changed")
 			}
 			if len(changed) == 0 {
-				t.Fatal("no change is told any more")
+				t.Fatal("no change is published any more")
 			}
 			w.waitForFeed("live")
 			if len(names) == 1 && names[0] == "BPCC_EVENTS" && !strings.HasPrefix(changed[0].ID, "acme-2-") {
 				t.Errorf("%s: want the second term, by what the view remembers of the first", changed[0].ID)
 			}
 			if !strings.Contains(w.log.String(), "recreated it empty") {
-				t.Error("nobody was told that a stream was made anew")
+				t.Error("the recreation of a stream was not logged")
 			}
 		})
 	}
 }
 
-// TestDuplicateID lets somebody publish the id that the bridge uses next. Its
+// TestDuplicateID publishes the id that the bridge uses next. Its
 // batch is refused whole until the id leaves the stream's window.
 func TestDuplicateID(t *testing.T) {
 	t.Parallel()

@@ -70,13 +70,13 @@ func TestTenantsFileFaults(t *testing.T) {
 	}{
 		"not JSON":         {"[\n{\"url\": }]", []string{"line 2", "JSON array"}},
 		"no array":         {good, []string{"JSON array with an object for each tenant"}},
-		"no tenant":        {"[]", []string{"names no tenant"}},
+		"no tenant":        {"[]", []string{"contains no tenant"}},
 		"unknown setting":  {`[{"url": "https://a.example.com", "poll_intervall": "1s"}]`, []string{"tenant 1", `"poll_intervall"`, "BPCC_POLL_INTERVAL"}},
 		"of the process":   {`[{"url": "https://a.example.com", "retention": "1h"}]`, []string{"BRIDGE_RETENTION belongs to the process"}},
-		"two of one name":  {"[" + good + "," + good + "]", []string{"tenant 2", `"acme" is that of tenant 1`}},
+		"two of one name":  {"[" + good + "," + good + "]", []string{"tenant 2", `duplicate name "acme", first in tenant 1`}},
 		"faults of each":   {`[{"url": "ftp://a"}, {"tenant": "b"}]`, []string{"tenant 1 (ftp://a)", "BPCC_URL: not an address", "tenant 2 (b)", "BPCC_URL: not set"}},
-		"a null":           {`[{"url": "https://a.example.com", "tenant": null}]`, []string{"tenant: it is null"}},
-		"a comma in items": {`[{"url": "https://a.example.com", "services": ["a,b"]}]`, []string{`"a,b" holds a comma`}},
+		"a null":           {`[{"url": "https://a.example.com", "tenant": null}]`, []string{"tenant: value is null"}},
+		"a comma in items": {`[{"url": "https://a.example.com", "services": ["a,b"]}]`, []string{`"a,b" contains a comma`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -79,7 +79,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 func (b *Bridge) term(ctx context.Context) error {
 	lease, err := b.openLease(ctx)
 	if err != nil {
-		return nilIfDone(ctx, away(err))
+		return nilIfDone(ctx, asUnavailable(err))
 	}
 	m, err := b.waitForLease(ctx, lease)
 	if err != nil {
@@ -92,8 +92,8 @@ func (b *Bridge) term(ctx context.Context) error {
 // permission, no stream.
 var errUnavailable = errors.New("NATS unavailable")
 
-// away returns err as the reason why a term does not begin or continue.
-func away(err error) error {
+// asUnavailable returns err as the reason why a term does not begin or continue.
+func asUnavailable(err error) error {
 	if u := asUnusable(err); u != nil {
 		return u
 	}
@@ -263,7 +263,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 	prevErr := b.js.Conn().LastError()
 	m, err := b.catchUp(ctx, m)
 	if err != nil {
-		return nilIfDone(ctx, away(asPermissionError(b.js.Conn(), prevErr, err)))
+		return nilIfDone(ctx, asUnavailable(asPermissionError(b.js.Conn(), prevErr, err)))
 	}
 	b.engine, b.fence = m.engine, m.fence
 	started := b.engine.Start(b.now())

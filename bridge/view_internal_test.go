@@ -89,7 +89,7 @@ func TestViewLag(t *testing.T) {
 		t.Errorf("lag %+v, want %+v", got, want)
 	}
 	if !v.stalledLogged || !v.lastStepDown.Equal(now) {
-		t.Error("a view that stands still was not told of")
+		t.Error("a stalled view was not logged")
 	}
 }
 

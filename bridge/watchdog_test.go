@@ -41,7 +41,7 @@ func (w *testEnv) waitForFeed(status string) storedEvent {
 	return storedEvent{}
 }
 
-// TestWatchdog takes a bridge away without a goodbye: NATS itself must turn the
+// TestWatchdog ends a bridge without feed.stopped: NATS itself must turn the
 // feed stale, and a bridge that comes back must turn it live again.
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
@@ -64,7 +64,7 @@ func TestWatchdog(t *testing.T) {
 	w.waitForFeed("stopped")
 	<-time.After(17 * time.Second) // longer than the watchdog waits
 	if got := w.viewFeed().text("status"); got != "stopped" {
-		t.Errorf("the feed that stopped in good order is told %s", got)
+		t.Errorf("the feed that was shut down has status %s", got)
 	}
 	for _, s := range withSubject(w.events(), "feed.checkpoint") {
 		if s.text("status") == "stale" {

@@ -279,8 +279,8 @@ func (c *comparison) appendBuilt(kind int, e *entity, change Change) {
 }
 
 // appearOp returns the Op for an entity that has no published image.
-func (c *comparison) appearOp(g *group, places []gridRow) Op {
-	if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(places)) {
+func (c *comparison) appearOp(g *group, rows []gridRow) Op {
+	if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(rows)) {
 		return Observed
 	}
 	return Appeared
@@ -290,7 +290,7 @@ func (c *comparison) appearOp(g *group, places []gridRow) Op {
 func (c *comparison) compareEntity(cand *candidate, kind int) {
 	g, e := cand.group, cand.entity
 	var buf [1]gridRow
-	places := e.gridRows(buf[:])
+	rows := e.gridRows(buf[:])
 	var at [1]rowRef
 	after, singleRow := c.packRows(g, e, c.appendRowRefs(at[:0], e))
 	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: c.prevSent, After: Image{g.compiled.fields, after}}
@@ -302,7 +302,7 @@ func (c *comparison) compareEntity(cand *candidate, kind int) {
 	}
 	switch {
 	case !e.published:
-		change.Op, change.SeenUntil = c.appearOp(g, places), time.Time{}
+		change.Op, change.SeenUntil = c.appearOp(g, rows), time.Time{}
 	case e.unpackable():
 		change.Stats = slices.DeleteFunc(Differences(change.Before, change.After), func(stat string) bool {
 			return g.compiled.volatile[g.compiled.statIndex(stat)]
@@ -344,9 +344,9 @@ func (c *comparison) reserveNames(limit int) []string {
 	return c.namesBuf[len(c.namesBuf):len(c.namesBuf):cap(c.namesBuf)]
 }
 
-func gridsOf(places []gridRow) gridSet {
+func gridsOf(rows []gridRow) gridSet {
 	var set gridSet
-	for _, p := range places {
+	for _, p := range rows {
 		set = append(set, p.grid)
 	}
 	return set

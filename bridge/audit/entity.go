@@ -14,7 +14,7 @@ type entityAudit struct {
 	revision  uint64
 	image     diff.Image // the last after
 	absent    bool       // the last event was a departure
-	seen      time.Time  // of the last event
+	lastTime  time.Time  // of the last event
 	available *bool
 	raised    bool
 }
@@ -151,7 +151,7 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 		}
 	case revision <= c.revision && e.ID.Compare(t.last) < 0:
 		return // out of order, which is reported already
-	case revision == 1 && c.absent && e.Time.Sub(c.seen) >= a.options.Retention:
+	case revision == 1 && c.absent && e.Time.Sub(c.lastTime) >= a.options.Retention:
 		// Its last event had left the stream when it came back.
 	case revision <= c.revision:
 		a.fault(t, e, "revision", "revision %d comes after %d", revision, c.revision)
@@ -161,7 +161,7 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 		a.checkChain(t, e, c)
 	}
 	a.checkImages(t, e)
-	c.revision, c.seen, c.absent, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
+	c.revision, c.lastTime, c.absent, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
 	c.available = e.available()
 	if images := e.images(); images != nil {
 		c.image = images.after
