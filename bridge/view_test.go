@@ -80,7 +80,7 @@ func TestViewKeys(t *testing.T) {
 		}
 	}
 	// Every key can be read as an event of the bridge.
-	err = bridge.ReadView(t.Context(), w.js, w.config(), "acme", testTimeout, func(e bridge.ViewEntry) error { return e.Fault })
+	err = bridge.ReadView(t.Context(), w.js, w.config(), "acme", testTimeout, func(e bridge.ViewEntry) error { return e.Err })
 	if err != nil {
 		t.Error(err)
 	}
