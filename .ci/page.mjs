@@ -253,7 +253,7 @@ await check("no scrolling sideways, from 320 pixels to a wall", async () => {
 await check("an interrupted feed turns the page visibly stale, and back", async () => {
   await change(south, "POST", "faults", { status: 502, times: -1 });
   await fed(page, "stale");
-  assert.match(await text(page, "#banner"), /BPCC cannot be seen.*What you see is from/);
+  assert.match(await text(page, "#banner"), /Polls of BPCC fail.*The data shown is from/);
   assert.equal(await text(page, "#status-word"), "Interrupted");
   assert.match(await page.title(), /^▲ Interrupted/);
   assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector("main")).filter), "grayscale(1)");

@@ -137,7 +137,7 @@ export class Agents {
     say($("agents-count"), n === agents.length ? String(n) : `${n} of ${agents.length}`);
     set(this.grid, "aria-rowcount", String(n + 1));
     show($("agents-empty"), n === 0);
-    say($("agents-empty"), agents.length ? "No agent fits." : "No agent is in the view.");
+    say($("agents-empty"), agents.length ? "No agent matches." : "No agent is in the view.");
   }
 
   // Lay out the rows that are seen, and no others.

@@ -5,10 +5,10 @@ import { ago, timeOf, untoken } from "./text.js";
 
 const causes = {
   auth: "BPCC refuses the credentials",
-  source: "BPCC does not answer",
-  subscription_lost: "the subscription was taken away",
-  truncated: "BPCC's answers are not whole",
-  empty: "BPCC's grids came back empty",
+  source: "BPCC does not respond",
+  subscription_lost: "BPCC dropped the subscription",
+  truncated: "BPCC's responses are truncated",
+  empty: "BPCC's grids are suddenly empty",
 };
 
 /**
@@ -20,30 +20,30 @@ export function judge({ live, picture, staleAfter, everReady }) {
   const until = Date.parse(feed?.observed_until ?? "");
   const seen = Number.isNaN(until) ? null : until;
   const age = seen === null ? null : live.now() - seen;
-  const asOf = seen === null ? "" : ` What you see is from ${timeOf(seen)}.`;
+  const asOf = seen === null ? "" : ` The data shown is from ${timeOf(seen)}.`;
   if (!live.connected && !everReady) {
-    const why = live.trouble ? `The bridge cannot show anything yet: ${live.trouble}.` :
-      live.failures > 1 ? "The bridge does not answer, or feeds as many pages as it can. Trying again." : "";
+    const why = live.trouble ? `The bridge cannot read the view yet: ${live.trouble}.` :
+      live.failures > 1 ? "The bridge does not respond, or serves as many pages as it can. Retrying." : "";
     return { state: "unknown", word: "Connecting", why, seen, age };
   }
   if (!live.connected) {
     const why = live.trouble ? ` (${live.trouble.replace(/\.$/, "")})` : "";
-    return { state: "stale", word: "Not connected", why: `The connection to the bridge is lost${why}.${asOf} Trying again.`, seen, age };
+    return { state: "stale", word: "Not connected", why: `The connection to the bridge is lost${why}.${asOf} Retrying.`, seen, age };
   }
-  if (!feed) return { state: "unknown", word: "Nothing yet", why: "No bridge has written anything for this contact centre yet.", seen, age };
+  if (!feed) return { state: "unknown", word: "No data", why: "No bridge has published anything for this contact centre yet.", seen, age };
   switch (feed.status) {
     case "interrupted": {
       const i = picture.interrupted;
       const cause = i ? `: ${causes[i.cause] ?? i.cause}${i.error ? ` (${i.error})` : ""}` : "";
-      return { state: "stale", word: "Interrupted", why: `BPCC cannot be seen${cause}.${asOf}`, seen, age };
+      return { state: "stale", word: "Interrupted", why: `Polls of BPCC fail${cause}.${asOf}`, seen, age };
     }
     case "stopped":
       return { state: "stale", word: "Stopped", why: `The bridge was stopped.${asOf}`, seen, age };
     case "stale":
-      return { state: "stale", word: "Stale", why: `The bridge is not heard of any more; it may be dead.${asOf}`, seen, age };
+      return { state: "stale", word: "Stale", why: `The bridge has stopped without notice; it may be dead.${asOf}`, seen, age };
   }
   if (age === null || age > staleAfter) {
-    return { state: "stale", word: "Stale", why: `Nothing has come from the bridge for ${ago(age ?? 0).replace(" ago", "")}.${asOf}`, seen, age };
+    return { state: "stale", word: "Stale", why: `No checkpoint from the bridge for ${ago(age ?? 0).replace(" ago", "")}.${asOf}`, seen, age };
   }
   return { state: "live", word: feed.status === "live" ? "Live" : feed.status, why: "", seen, age };
 }

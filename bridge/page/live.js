@@ -56,7 +56,7 @@ export class Live {
         this.#heard = performance.now();
         this.#queue.push([name, e.data, Date.now()]);
         // A page that is not shown may be too slow for ever.
-        if (this.#queue.length > 5000) this.#lost("This page could not keep up.");
+        if (this.#queue.length > 5000) this.#lost("This page is too slow for the events.");
         else this.#schedule();
       });
     }
@@ -83,7 +83,7 @@ export class Live {
 
   #watch() {
     // After a sleep of the machine, what is waiting here is heard first.
-    if (this.#source && !this.#queue.length && performance.now() - this.#heard > this.#patience) this.#lost("Nothing is heard any more.");
+    if (this.#source && !this.#queue.length && performance.now() - this.#heard > this.#patience) this.#lost("The bridge sends nothing.");
   }
 
   #schedule(again) {

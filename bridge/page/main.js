@@ -80,7 +80,7 @@ function onBeat(beat) {
   ahead = picture.isBehind(beat.feed) && beat.feed.data.status !== "stale" ? ahead + 1 : 0;
   if (ahead > 3) {
     ahead = 0;
-    live.again("The events stopped coming.");
+    live.again("Events stopped arriving.");
     return;
   }
   picture.takeFeed(beat.feed);

@@ -148,7 +148,7 @@ export function describe(type, event) {
     case kind === "availability":
       return [who, `available: ${yesNo(d.available)}`];
     case verb === "state_changed" && d.reentered:
-      return [who, `left ${stateText(d.to).toLowerCase()} and came back`];
+      return [who, `left ${stateText(d.to).toLowerCase()} and returned`];
     case verb === "state_changed":
       return [who, `${stateText(d.from)} → ${stateText(d.to)}${gap}`];
     case verb === "stats_changed":
