@@ -396,7 +396,7 @@ func TestReplacedNKey(t *testing.T) {
 	}
 	select {
 	case err := <-given:
-		if !errors.Is(err, bridge.ErrNATSAuth) || !strings.Contains(err.Error(), "NATS_NKEY holds a new key") {
+		if !errors.Is(err, bridge.ErrNATSAuth) || !strings.Contains(err.Error(), "NATS_NKEY now holds a new key") {
 			t.Errorf("given up with %v; want the reason", err)
 		}
 	case <-time.After(testTimeout):
