@@ -1,6 +1,6 @@
-# The bridge of a release, or one that is built already, alone in its image, which
-# needs no other image. Put the program, a file of roots and two empty directories
-# into a directory:
+# An image with a bridge of a release, or one that is already built. It needs no other
+# image. Put the program, a file of root certificates and two empty directories into
+# a directory:
 #
 #     mkdir -p image/dirs/data && mkdir -m 1777 image/dirs/tmp
 #     cp bridge /etc/ssl/certs/ca-certificates.crt image
@@ -13,8 +13,8 @@ LABEL org.opencontainers.image.title="bpcc-bridge" \
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY bridge /bridge
 COPY --chown=65532:65532 dirs/ /
-# Probes come from outside the container. Publish the port to this machine alone:
-# what it shows is about people.
+# Probes come from outside the container. Publish the port to this machine alone: the
+# page shows personal data.
 ENV BRIDGE_HTTP=0.0.0.0:8080 BRIDGE_STORE_DIR=/data BRIDGE_LOG_FORMAT=json
 EXPOSE 8080
 USER 65532:65532
