@@ -104,7 +104,7 @@ async function main() {
   startBridge();
   reader = await Reader.open(nats.url);
 
-  await step("the first picture is states, not changes", async () => {
+  await step("the first snapshot is states, not changes", async () => {
     await liveAfter("the first live checkpoint", 0, 20);
     const first = named(0, /observed$/).map((e) => e.name);
     const count = (name) => first.filter((n) => n === name).length;
@@ -206,7 +206,7 @@ async function main() {
     expect("all of them changes of state after a gap",
       about.every((e) => e.name === "agent.state_changed" && e.data.after_gap === true && e.data.to.state === "after_call_work"));
     expect("the raised threshold is not raised again", named(mark, /^threshold\./).length === 0);
-    expect("no first picture again", named(mark, /observed$|appeared$/).length === 0);
+    expect("no first snapshot again", named(mark, /observed$|appeared$/).length === 0);
     await setWaiting(chat, 0);
     await reader.event("the threshold's end", mark, (e) => e.name === "threshold.cleared" && e.data.entity.id === chat);
     return `epoch ${epoch} → ${began.data.epoch}, ${about.length} changes`;

@@ -181,7 +181,7 @@ export class Contract {
     const [, verb] = name.split(".");
     if (verb === "observed" || verb === "appeared") {
       this.check("appears only where it was not", !last || last.gone, at);
-      this.check("a first picture has no lower bound", verb !== "observed" || after === null, at);
+      this.check("a first snapshot has no lower bound", verb !== "observed" || after === null, at);
       return;
     }
     this.check("changes only where it was", verb === "raised" || (last && !last.gone), at);

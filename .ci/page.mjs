@@ -1,4 +1,4 @@
-// Looks at the live page as a reader would, in a headless Chromium: two bridges
+// Checks the live page as a reader would use it, in a headless Chromium: two bridges
 // of two simulated contact centres on one NATS server, and then one of 2,000
 // agents. The browser may speak with nobody but the bridge.
 //
@@ -16,7 +16,7 @@ import { bridge, scratch, sleep, start, startNATS, startSim } from "./process.mj
 
 const began = Date.now();
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const faults = []; // what the browser complained of
+const faults = []; // errors and warnings of the browser
 
 const browser = await chromium.launchPersistentContext(mkdtempSync(path.join(scratch, "chromium-")), {
   executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
@@ -72,7 +72,7 @@ async function open(url, { width = 1440, height = 900, scheme = "light" } = {}) 
   await page.emulateMedia({ colorScheme: scheme });
   page.setDefaultTimeout(40_000);
   page.on("console", (m) => {
-    // Of the tests that take the bridge away.
+    // Of the tests that stop the bridge.
     if (["error", "warning"].includes(m.type()) && !/net::ERR_|503/.test(m.text())) faults.push(`console: ${m.text()}`);
   });
   page.on("pageerror", (err) => faults.push(`script: ${err.stack}`));
@@ -103,8 +103,8 @@ async function polls(sim) {
 async function accessible(page, what) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const told = violations.map((v) => `${v.id} (${v.impact}): ${v.help}\n    ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join("\n    ")}`);
-  assert.equal(told.length, 0, `${what}:\n${told.join("\n")}`);
+  const found = violations.map((v) => `${v.id} (${v.impact}): ${v.help}\n    ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join("\n    ")}`);
+  assert.equal(found.length, 0, `${what}:\n${found.join("\n")}`);
 }
 
 const { server: natsServer, url: nats } = await startNATS();
@@ -120,10 +120,10 @@ const southBridge = await startBridge("south", south, nats);
 const northBridge = await startBridge("north", north, nats);
 let page = await open(southBridge.url);
 
-await check("the picture is shown", async () => {
+await check("the snapshot is shown", async () => {
   await fed(page, "live");
   await page.waitForFunction(() => document.querySelectorAll("#agents-rows .row:not([hidden])").length === 3);
-  assert.match(await text(page, "#agents-count"), /3 of 4/, "the logged-out agent is counted and left out at first");
+  assert.match(await text(page, "#agents-count"), /3 of 4/, "the logged-out agent is counted and hidden at first");
   assert.match(await text(page, ".c-ready.bar"), /Ready\s+2/);
   await page.waitForSelector('#queues tbody tr:has-text("Voice Inbound")');
   assert.match(await text(page, "#fact-leader"), /\S/);
@@ -168,7 +168,7 @@ await check("events: filtered by type and text, opened to their JSON", async () 
   const event = JSON.parse(await text(page, "#events-list pre"));
   assert.equal(event.type, "bpcc.agent.state_changed.v1");
   assert.equal(event.data.to.reason, "Lunch");
-  assert.equal(await page.getAttribute("#events-follow", "aria-pressed"), "false", "it goes on under the reader's eyes");
+  assert.equal(await page.getAttribute("#events-follow", "aria-pressed"), "false", "it goes on while the reader has an event open");
   await change(south, "PUT", "agents/anna.k", { state: "not_ready", reason: "After lunch" });
   await page.waitForSelector('#events-follow:has-text("1 new")');
   await page.click("#events-follow");
@@ -253,7 +253,7 @@ await check("no scrolling sideways, from 320 pixels to a wall", async () => {
 await check("an interrupted feed turns the page visibly stale, and back", async () => {
   await change(south, "POST", "faults", { status: 502, times: -1 });
   await fed(page, "stale");
-  assert.match(await text(page, "#banner"), /Polls of BPCC fail.*The data shown is from/);
+  assert.match(await text(page, "#banner"), /BPCC cannot be polled.*The data shown is from/);
   assert.equal(await text(page, "#status-word"), "Interrupted");
   assert.match(await page.title(), /^▲ Interrupted/);
   assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector("main")).filter), "grayscale(1)");
@@ -283,14 +283,14 @@ await check("another contact centre's feed, whose bridge is killed", async () =>
   assert.match(page.url(), /\?tenant=north$/);
   await fed(page, "live");
   await northBridge.program.stop("SIGKILL");
-  await fed(page, "stale"); // by the word of the view, which NATS itself puts there
+  await fed(page, "stale"); // by the view, to which NATS itself writes that
   assert.match(await text(page, "#banner"), /may be dead/);
   await page.goBack();
   await page.waitForSelector('#agents-rows .row:has-text("BOB South")');
   await fed(page, "live");
 });
 
-await check("a stream that somebody deletes, and the bridge makes anew", async () => {
+await check("a stream that is deleted, and the bridge recreates", async () => {
   const nc = await connect({ servers: nats });
   await (await jetstreamManager(nc)).streams.delete("BPCC_EVENTS");
   await nc.close();
@@ -305,7 +305,7 @@ for (const p of [southBridge.program, natsServer, south.sim, north.sim]) await p
 await check("2,000 agents stay smooth", async () => {
   const demo = start("demo of 2,000", bridge(), ["demo", "--agents", "2000", "--seed", "7"]);
   const [, url] = await demo.ready("live page", () => demo.stdout.match(/live page\s+(\S+)/));
-  await demo.ready("first picture", () => demo.stdout.includes("first picture"), 60);
+  await demo.ready("first snapshot", () => demo.stdout.includes("first snapshot"), 60);
   page = await open(url);
   await fed(page, "live");
   await page.click(".c-out.bar"); // all of them
@@ -328,7 +328,7 @@ await check("2,000 agents stay smooth", async () => {
       const frame = (now) => {
         frames.push(now - last);
         last = now;
-        grid.scrollTop = (frames.length * 23) % bottom; // somebody scrolls all the while
+        grid.scrollTop = (frames.length * 23) % bottom; // scroll all the time
         if (now < began + 10_000) requestAnimationFrame(frame);
         else resolve();
       };

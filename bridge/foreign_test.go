@@ -311,7 +311,7 @@ func TestForeignMessageOnThePage(t *testing.T) {
 		t.Errorf("interrupted: %s", hello.Interrupted)
 	}
 	var view []pageEntry
-	live.nextEvent("view", &view)
+	live.nextEvent("snapshot", &view)
 	keys := map[string]bool{}
 	for _, e := range view {
 		keys[e.Key] = true
@@ -320,7 +320,7 @@ func TestForeignMessageOnThePage(t *testing.T) {
 		t.Errorf("the snapshot has %v", keys)
 	}
 	var heartbeat struct{ Feed json.RawMessage }
-	live.nextEvent("beat", &heartbeat)
+	live.nextEvent("heartbeat", &heartbeat)
 	if heartbeat.Feed != nil {
 		t.Errorf("the feed is said to be %s", heartbeat.Feed)
 	}

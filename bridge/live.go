@@ -16,41 +16,41 @@ import (
 )
 
 const (
-	// liveBacklog is how many messages before the snapshot a page receives as past events.
+	// liveBacklog is how many messages before the snapshot a page gets as its backlog.
 	liveBacklog = 400
 	// liveFlushBytes is the approximate size of one Server-Sent Event.
 	liveFlushBytes = 64 << 10
-	// liveTenantsEvery is the number of heartbeats between two lists of all tenants.
+	// liveTenantsEvery is after how many heartbeats a page gets all tenants.
 	liveTenantsEvery = 5
-	// tenantsTTL is how long pages share a list of tenants, and liveUnlisted how long a list that
-	// is not permitted is not requested again.
+	// tenantsTTL is how long pages share a list of tenants, tenantsRetry after how
+	// long a list that could not be read is read again.
 	tenantsTTL   = 5 * time.Second
 	tenantsRetry = 10 * time.Minute
-	// liveConsumerIdle is when the server deletes the consumers of a closed page.
+	// liveConsumerIdle is when the server removes consumers of a page that has left.
 	liveConsumerIdle = 20 * time.Second
 )
 
 // errSlowClient ends the session of a page that cannot keep up.
-var errSlowClient = errors.New("page is too slow for the rate of events")
+var errSlowClient = errors.New("page too slow for the rate of events")
 
-// liveSession serves one page with one tenant. All of it runs in the request's goroutine, except
-// the wait for messages.
+// liveSession sends one tenant to one page. All of it runs in the request's
+// goroutine, except waiting for messages.
 type liveSession struct {
 	*Page
 	tenant string // as a token of subjects and keys
 	w      http.ResponseWriter
 	out    *http.ResponseController
 
-	lastSeq uint64 // the stream's last sequence at the start of the session
+	lastSeq uint64 // the stream's last sequence when the session began
 }
 
 // liveEntry is an entity of the view, or an event and its effect on the view.
 type liveEntry struct {
-	Key   string          `json:"key,omitempty"` // in the view, below the tenant
-	Seq   uint64          `json:"seq"`           // in the stream of events
-	Gone  bool            `json:"gone,omitempty"`
-	Past  bool            `json:"past,omitempty"` // the snapshot includes it already
-	Event json.RawMessage `json:"event"`
+	Key     string          `json:"key,omitempty"`     // in the view, below the tenant
+	Seq     uint64          `json:"seq"`               // in the stream of events
+	Removed bool            `json:"removed,omitempty"` // the event removes the key from the view
+	Backlog bool            `json:"backlog,omitempty"` // the snapshot holds the event already
+	Event   json.RawMessage `json:"event"`
 }
 
 // handleLive handles /live/events?tenant=TOKEN.
@@ -68,18 +68,19 @@ func (p *Page) handleLive(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-p.slots }()
 	default:
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, fmt.Sprintf("%d pages are open already; close one.", cap(p.slots)), http.StatusServiceUnavailable)
+		http.Error(w, fmt.Sprintf("%d pages are open already: close one.", cap(p.slots)), http.StatusServiceUnavailable)
 		return
 	}
 	l := &liveSession{Page: p, tenant: tenant, w: w, out: http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no") // proxies must not buffer it
+	w.Header().Set("X-Accel-Buffering", "no") // proxies must not buffer
 	err := l.runSession(r.Context())
 	if r.Context().Err() == nil {
 		p.log.Debug("live page disconnected", "tenant", l.tenant, "err", err)
-		// The page shows the reason before it reconnects.
-		_ = l.sendEvent("trouble", map[string]string{"error": err.Error()})
+		// The page shows the error before it reconnects; it may be closed by now. It is
+		// not named error: an EventSource has an event of that name itself.
+		_ = l.sendEvent("failure", map[string]string{"error": err.Error()})
 	}
 }
 
@@ -105,7 +106,7 @@ func (l *liveSession) runSession(ctx context.Context) error {
 	return l.followEvents(ctx, snapshotSeq)
 }
 
-// sendEvent writes one Server-Sent Event. It fails if the page does not read it in time.
+// sendEvent writes one Server-Sent Event. It fails if the page does not read it.
 func (l *liveSession) sendEvent(name string, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -120,21 +121,22 @@ func (l *liveSession) sendEvent(name string, v any) error {
 	return l.out.Flush()
 }
 
-// sendHello sends what the page needs to interpret the events that follow.
+// sendHello sends what the page needs to judge what follows.
 func (l *liveSession) sendHello(ctx context.Context) error {
 	hello := struct {
-		Tenant     string                     `json:"tenant"`
-		Version    string                     `json:"version"`
-		Now        time.Time                  `json:"now"`
-		Beat       float64                    `json:"beat"`        // seconds
-		StaleAfter float64                    `json:"stale_after"` // seconds; between two checkpoints there may be no event
-		Curve      float64                    `json:"curve"`       // seconds
-		Feeds      map[string]json.RawMessage `json:"feeds"`       // by tenant
+		Tenant    string    `json:"tenant"`
+		Version   string    `json:"version"`
+		Now       time.Time `json:"now"`
+		Heartbeat float64   `json:"heartbeat_seconds"`
+		// StaleAfter allows for a feed without changes between two checkpoints.
+		StaleAfter float64                    `json:"stale_after_seconds"`
+		Series     float64                    `json:"series_seconds"`
+		Feeds      map[string]json.RawMessage `json:"feeds"` // by tenant
 		// Interrupted is why the feed was last interrupted.
 		Interrupted json.RawMessage `json:"interrupted,omitempty"`
 	}{
-		Tenant: l.tenant, Version: l.config.Version, Now: time.Now(), Beat: l.heartbeat.Seconds(),
-		StaleAfter: (l.config.CheckpointInterval + l.config.interruptAfter()).Seconds(), Curve: seriesWindow.Seconds(),
+		Tenant: l.tenant, Version: l.config.Version, Now: time.Now(), Heartbeat: l.heartbeat.Seconds(),
+		StaleAfter: (l.config.CheckpointInterval + l.config.interruptAfter()).Seconds(), Series: seriesWindow.Seconds(),
 	}
 	err := scanStream(ctx, l.js, l.config.Stream, lastPerSubjectConfig(l.tenantPrefix()+"feed.interrupted"), func(msg jetstream.Msg, _ uint64) error {
 		if belongsTo(l.tenant, msg.Data()) {
@@ -151,9 +153,9 @@ func (l *liveSession) sendHello(ctx context.Context) error {
 // tenantPrefix returns the prefix of the tenant's subjects.
 func (l *liveSession) tenantPrefix() string { return event.SubjectPrefix + "." + l.tenant + "." }
 
-// listTenants returns the feed keys of all tenants in the view, by tenant, read now or by another
-// page within tenantsTTL. Without the permission to read other tenants, the page lists only its
-// own.
+// listTenants reads the feed keys of all tenants in the view, by tenant, or returns
+// those that another page has just read. The user may lack the permission to read
+// other tenants: then a page has its own alone.
 func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 	p.tenantsMu.Lock()
 	defer p.tenantsMu.Unlock()
@@ -181,26 +183,26 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 // viewPrefix returns the prefix of all subjects of the view.
 func (p *Page) viewPrefix() string { return "$KV." + p.config.StateBucket + "." }
 
-// lastPerSubjectConfig is a consumer of the last message of every subject that matches a filter.
+// lastPerSubjectConfig delivers the last message of every subject that matches a filter.
 func lastPerSubjectConfig(filter string) jetstream.OrderedConsumerConfig {
 	return jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, InactiveThreshold: liveConsumerIdle,
 	}
 }
 
-// sendSnapshot sends all entries of the tenant in the view, and returns the sequence in the stream
-// of events up to which the view is complete. The view follows the stream in its order: events that
-// are not in the snapshot come after it.
+// sendSnapshot sends all that the view has of the tenant, and returns the sequence in
+// the stream of events up to which the view is complete. The view follows the
+// stream in order: what is not in the snapshot comes after that sequence.
 func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err error) {
 	prefix := l.viewPrefix() + l.tenant + "."
-	batch := liveBatch{name: "view", session: l}
+	batch := liveBatch{name: "snapshot", session: l}
 	err = scanStream(ctx, l.js, viewStream(l.config), lastPerSubjectConfig(prefix+">"), func(msg jetstream.Msg, _ uint64) error {
 		source, seq, err := parseSourceHeader(msg)
 		if err != nil {
-			return nil // a foreign message in the view
+			return nil // not sourced from the stream
 		}
 		if source != l.config.Stream || seq > l.lastSeq+l.maxLag {
-			seq = 0 // the watchdog's message, or from before the stream was recreated
+			seq = 0 // from the watchdog, or from before the stream was recreated
 		}
 		snapshotSeq = max(snapshotSeq, seq)
 		if msg.Headers().Get("KV-Operation") != "" {
@@ -214,14 +216,14 @@ func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err
 	return snapshotSeq, batch.flush()
 }
 
-// belongsTo reports whether a page can show a message: it is an event of the tenant with that
-// token. Others are foreign messages.
+// belongsTo reports whether a page can show a message: an event of the tenant, which
+// is given by its token. The rest are foreign messages.
 func belongsTo(tenant string, body []byte) bool {
 	v, err := event.ReadEnvelope(body)
 	return err == nil && strings.HasPrefix(v.Type, "bpcc.") && event.Token(v.Tenant()) == tenant
 }
 
-// liveBatch collects entries, so that a page receives them in few, large events.
+// liveBatch collects entries, so that a page gets few, large messages.
 type liveBatch struct {
 	name    string
 	session *liveSession
@@ -249,7 +251,7 @@ func (b *liveBatch) flush() error {
 	return err
 }
 
-// followEvents sends the events as they are stored, and the status of the feed at every heartbeat.
+// followEvents sends the events as they are stored, and the feed with every heartbeat.
 // The events up to snapshotSeq are in the snapshot already.
 func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -267,8 +269,8 @@ func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) erro
 	return group.Wait()
 }
 
-// pumpMessages forwards the messages of a consumer, until ctx ends or the stream cannot be read.
-// For a slow page it buffers no more than the consumer's pull.
+// pumpMessages hands on what a consumer delivers, until ctx ends or the stream cannot
+// be read. For a slow page it buffers no more than one pull request.
 func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg, stream string, config jetstream.OrderedConsumerConfig) error {
 	openCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -276,7 +278,7 @@ func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg,
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
 	}
-	// The heartbeat detects a deleted consumer within seconds.
+	// Without a heartbeat it would take long to notice that the consumer is gone.
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(2*time.Second))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
@@ -295,14 +297,15 @@ func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg,
 	}
 }
 
-// liveHeartbeat is a heartbeat with the feed entries of the view: a stale feed shows there alone.
+// liveHeartbeat shows that the connection works, with the feed as the view has it: only
+// the view shows that a bridge has died.
 type liveHeartbeat struct {
 	Now   time.Time                  `json:"now"`
 	Feed  json.RawMessage            `json:"feed,omitempty"`
-	Feeds map[string]json.RawMessage `json:"feeds,omitempty"` // of all tenants, at every liveTenantsEvery-th heartbeat
+	Feeds map[string]json.RawMessage `json:"feeds,omitempty"` // of all tenants, with every few heartbeats
 }
 
-// writeUpdates writes what arrives, and a heartbeat at its interval.
+// writeUpdates writes what arrives, and the heartbeats.
 func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jetstream.Msg, snapshotSeq uint64) error {
 	ticker := time.NewTicker(l.heartbeat)
 	defer ticker.Stop()
@@ -319,7 +322,7 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 			}
 		case heartbeat.Now = <-ticker.C:
 			if !l.js.Conn().IsConnected() {
-				return errors.New("connection to NATS lost")
+				return errors.New("bridge not connected to NATS")
 			}
 			heartbeat.Feeds = nil
 			if ticks++; ticks%liveTenantsEvery == 0 {
@@ -328,7 +331,7 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 			if err := batch.flush(); err != nil {
 				return err
 			}
-			if err := l.sendEvent("beat", heartbeat); err != nil {
+			if err := l.sendEvent("heartbeat", heartbeat); err != nil {
 				return err
 			}
 		case msg := <-events:
@@ -336,7 +339,7 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 			if err != nil {
 				return fmt.Errorf("read events: %w", err)
 			}
-			if first { // the view itself may be behind
+			if first { // the view itself may lag
 				first, maxLag = false, max(maxLag, 2*meta.NumPending)
 			}
 			if meta.NumPending > maxLag {
@@ -344,7 +347,7 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 			}
 			err = batch.addEntry(liveEntry{
 				Key: event.ViewKey(strings.TrimPrefix(msg.Subject(), l.tenantPrefix())), Seq: meta.Sequence.Stream,
-				Gone: msg.Headers().Get("KV-Operation") != "", Past: meta.Sequence.Stream <= snapshotSeq, Event: msg.Data(),
+				Removed: msg.Headers().Get("KV-Operation") != "", Backlog: meta.Sequence.Stream <= snapshotSeq, Event: msg.Data(),
 			})
 			if err == nil && meta.NumPending == 0 {
 				err = batch.flush()

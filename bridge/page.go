@@ -22,10 +22,10 @@ import (
 var pageFiles embed.FS
 
 const (
-	// maxPages is the maximum number of live pages per process.
+	// maxPages is how many live pages one process serves at a time.
 	maxPages = 64
-	// pageMaxLag is how many events a page may be behind; a slower one is disconnected, and starts
-	// again with a new snapshot.
+	// pageMaxLag is how many events a page may lag; a slower one is disconnected and
+	// starts again with a snapshot.
 	pageMaxLag = 20_000
 )
 
@@ -34,27 +34,28 @@ const (
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// Page serves the live page and its events. It reads only what any consumer can read, the stream
-// and the view, so a standby shows the same as the leader.
+// Page is the live page and its data. It reads only what any consumer can read, the
+// stream and the view, so a standby shows the same as the leader.
 type Page struct {
 	js     jetstream.JetStream
 	config *Config
 	log    *slog.Logger
 	mux    *http.ServeMux
 
-	slots        chan struct{} // one for each open page
+	slots        chan struct{} // holds one for each open session
 	heartbeat    time.Duration // interval of heartbeats
-	writeTimeout time.Duration // maximum duration of a write
-	maxLag       uint64        // how many events a page may be behind
+	writeTimeout time.Duration // for the page to read what is written
+	maxLag       uint64        // how many events a page may lag
 
-	tenantsMu     sync.Mutex // guards the fields below, held during a request
+	tenantsMu     sync.Mutex // guards the fields below, and lets one session at a time read the list
 	tenants       map[string]json.RawMessage
 	tenantsExpire time.Time
 }
 
-// NewPage returns the handler of the live page: GET / is the page, GET /live/events its Server-Sent
-// Events. It needs BRIDGE_HTTP, the names of streams and buckets, and the intervals from c. The
-// page has no authentication; see [Page.ServeHTTP] for its protection.
+// NewPage makes the handler of the live page: GET / is the page, GET /live/events its
+// data as Server-Sent Events. It needs BRIDGE_HTTP, the names of streams and
+// buckets, and the intervals from c. The page has no authentication; see
+// [Page.ServeHTTP] for its protection.
 func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
 	p := &Page{
 		js: js, config: c, log: log, mux: http.NewServeMux(),
@@ -76,9 +77,9 @@ func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
 func (p *Page) serveFile(name string) {
 	body, err := pageFiles.ReadFile(name)
 	if err != nil {
-		panic(err) // unreachable: the file is embedded
+		panic(err) // listed a moment ago, and embedded in the program
 	}
-	// Set here, because the types of the operating system differ.
+	// Fixed here, since the tables of operating systems differ.
 	types := map[string]string{
 		".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
 		".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
@@ -99,14 +100,14 @@ func (p *Page) serveFile(name string) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
-		// If this fails, the client has disconnected.
+		// This fails only when the client is gone.
 		_, _ = w.Write(body)
 	})
 }
 
-// ServeHTTP refuses with 403 what a browser was tricked into requesting: requests from pages of
-// other sites, and, where BRIDGE_HTTP is a loopback address, requests with a foreign host name (DNS
-// rebinding).
+// ServeHTTP refuses with 403 what a browser was tricked into asking: requests from
+// pages of other sites, and, where BRIDGE_HTTP is a loopback address, requests
+// for another host name (DNS rebinding).
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", pagePolicy)
@@ -115,13 +116,13 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	if !p.allowedHost(r.Host) {
-		http.Error(w, fmt.Sprintf("This page is for this machine alone, and %q is not its name. "+
-			"Use http://%s/, or let a proxy in front ask for that host.", r.Host, p.config.HTTP), http.StatusForbidden)
+		http.Error(w, fmt.Sprintf("This page is served on loopback only, not for host %q. "+
+			"Use http://%s/, or a proxy that sends that host.", r.Host, p.config.HTTP), http.StatusForbidden)
 		return
 	}
-	// A link from another site may open the page, but only the page itself may receive events.
+	// A link on another site may open the page, but only the page itself may read data.
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" && r.URL.Path != "/" {
-		http.Error(w, "This is for the bridge's own page, not for those of other sites.", http.StatusForbidden)
+		http.Error(w, "Requests from other sites are refused.", http.StatusForbidden)
 		return
 	}
 	p.mux.ServeHTTP(w, r)
@@ -131,7 +132,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Page) allowedHost(host string) bool {
 	listen, _, err := net.SplitHostPort(p.config.HTTP)
 	if err != nil || !isLoopback(listen) {
-		return true // not loopback: the server cannot know its names
+		return true // other machines use names that are not known here
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -16,9 +16,8 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// TestPageDropsSlowReaders keeps a page from reading: what feeds it must let go
-// of it, and have held no more than it asks for in advance. Pages beyond the
-// bound get an error.
+// TestPageDropsSlowReaders has a page that reads nothing: its session must end, and
+// have buffered no more than one pull request. Pages beyond the bound get 503.
 func TestPageDropsSlowReaders(t *testing.T) {
 	t.Parallel()
 	p, _ := newPage(t)
@@ -52,7 +51,7 @@ func TestPageDropsSlowReaders(t *testing.T) {
 		t.Errorf("one page too many: status %d, %v, %s, %v", resp.StatusCode, resp.Header, body, err)
 	}
 
-	// More than the kernel holds for a connection that is not read.
+	// More than the kernel buffers for a connection without a reader.
 	event := fmt.Appendf(nil, `{"type":"bpcc.chat.message_posted.v1","data":{"tenant":"acme","text":%q}}`, bytes.Repeat([]byte("x"), 800_000))
 	for range 40 {
 		if _, err := js.PublishAsync("bpcc.v1.acme.chat.message_posted", event); err != nil {
@@ -61,10 +60,10 @@ func TestPageDropsSlowReaders(t *testing.T) {
 	}
 	for deadline := time.Now().Add(30 * time.Second); len(p.slots) > 0; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("a page that reads nothing is still fed")
+			t.Fatal("the session of a page that reads nothing goes on")
 		}
 	}
-	// It starts again.
+	// It reconnects.
 	again, err := http.Get(server.URL + "/live/events")
 	if err != nil {
 		t.Fatal(err)
@@ -75,8 +74,8 @@ func TestPageDropsSlowReaders(t *testing.T) {
 	}
 }
 
-// TestSlowPageClient sends a page one event, and then more at once than it
-// may be behind: it gets an error, and no more events. The same happens when NATS is lost.
+// TestSlowPageClient sends a page one event, and then more at once than it may lag
+// behind: the session ends with an error. The same when NATS is gone.
 func TestSlowPageClient(t *testing.T) {
 	t.Parallel()
 	p, embedded := newPage(t)
@@ -121,15 +120,15 @@ func TestSlowPageClient(t *testing.T) {
 	if _, err := batch.Commit(t.Context(), subject, []byte(event)); err != nil {
 		t.Fatal(err)
 	}
-	if got := until(page, "event: trouble"); !strings.Contains(got, errSlowClient.Error()) {
-		t.Errorf("trouble: %s", got)
+	if got := until(page, "event: failure"); !strings.Contains(got, errSlowClient.Error()) {
+		t.Errorf("failure: %s", got)
 	}
 
 	page = open()
-	until(page, "event: beat")
+	until(page, "event: heartbeat")
 	embedded.Close()
-	if got := until(page, "event: trouble"); !strings.Contains(got, "NATS") {
-		t.Errorf("trouble: %s", got)
+	if got := until(page, "event: failure"); !strings.Contains(got, "NATS") {
+		t.Errorf("failure: %s", got)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// sseReader reads what feeds a live page.
+// sseReader reads the Server-Sent Events of a live page.
 type sseReader struct {
 	t       *testing.T
 	scanner *bufio.Scanner
@@ -53,7 +53,7 @@ func openSSE(t *testing.T, url string) *sseReader {
 	return &sseReader{t, scanner}
 }
 
-// nextEvent reads one event of the given name into v; others before it are passed over.
+// nextEvent reads one event of the given name into v; others before it are skipped.
 func (s *sseReader) nextEvent(name string, v any) {
 	s.t.Helper()
 	at := ""
@@ -75,11 +75,11 @@ func (s *sseReader) nextEvent(name string, v any) {
 }
 
 type pageEntry struct {
-	Key   string
-	Seq   uint64
-	Gone  bool
-	Past  bool
-	Event storedEvent
+	Key     string
+	Seq     uint64
+	Removed bool
+	Backlog bool
+	Event   storedEvent
 }
 
 // waitForEntry reads entries until one fits.
@@ -96,8 +96,8 @@ func (s *sseReader) waitForEntry(name string, fits func(pageEntry) bool) pageEnt
 	}
 }
 
-// TestPageReceivesEvents opens the live page of another process than the bridge's, as on a standby: it
-// gets the snapshot, then what changes, and what the view says of the feed.
+// TestPageReceivesEvents opens the live page of a running bridge, as on a standby: it
+// gets the snapshot, then the changes, and the feed as the view has it.
 func TestPageReceivesEvents(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
@@ -117,14 +117,14 @@ func TestPageReceivesEvents(t *testing.T) {
 	live := openSSE(t, w.servePage().URL+"/live/events")
 	var hello struct {
 		Tenant     string
-		StaleAfter float64 `json:"stale_after"`
+		StaleAfter float64 `json:"stale_after_seconds"`
 	}
 	live.nextEvent("hello", &hello)
 	if hello.Tenant != "acme" || hello.StaleAfter != 35 {
 		t.Errorf("hello: %+v", hello)
 	}
 	var view []pageEntry
-	live.nextEvent("view", &view)
+	live.nextEvent("snapshot", &view)
 	keys := map[string]uint64{}
 	for _, e := range view {
 		keys[e.Key] = e.Seq
@@ -138,43 +138,43 @@ func TestPageReceivesEvents(t *testing.T) {
 		Key   string
 		Stats map[string]string
 	}
-	live.nextEvent("curves", &points)
+	live.nextEvent("series", &points)
 	if len(points) == 0 || points[0].Stats == nil {
-		t.Errorf("no curves: %v", points)
+		t.Errorf("no series: %v", points)
 	}
 	var ready struct{ Feeds map[string]storedEvent }
 	live.nextEvent("ready", &ready)
 	if ready.Feeds["acme"].text("status") != "live" {
 		t.Errorf("ready: %+v", ready)
 	}
-	past := live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.anna=2Eb" })
-	if !past.Past || past.Event.Type != "bpcc.agent.observed.v1" {
-		t.Errorf("the first event of anna: %+v", past)
+	backlog := live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.anna=2Eb" })
+	if !backlog.Backlog || backlog.Event.Type != "bpcc.agent.observed.v1" {
+		t.Errorf("the first event about anna: %+v", backlog)
 	}
 
 	w.tenant.SetState("anna.b", "not_ready", "Lunch")
 	changed := live.waitForEntry("events", func(e pageEntry) bool { return e.Event.Type == "bpcc.agent.state_changed.v1" })
-	if changed.Past || changed.Key != "agent.anna=2Eb" || changed.Seq <= keys["feed"] || changed.Event.text("to", "reason") != "Lunch" {
+	if changed.Backlog || changed.Key != "agent.anna=2Eb" || changed.Seq <= keys["feed"] || changed.Event.text("to", "reason") != "Lunch" {
 		t.Errorf("the change: %+v", changed)
 	}
 	w.tenant.RemoveAgent("bob")
-	if removedEntry := live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.bob" && !e.Past }); !removedEntry.Gone {
+	if removedEntry := live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.bob" && !e.Backlog }); !removedEntry.Removed {
 		t.Errorf("bob left: %+v", removedEntry)
 	}
 	var heartbeat struct {
 		Now  time.Time
 		Feed storedEvent
 	}
-	live.nextEvent("beat", &heartbeat)
+	live.nextEvent("heartbeat", &heartbeat)
 	if heartbeat.Now.IsZero() || heartbeat.Feed.text("status") != "live" {
-		t.Errorf("beat: %+v", heartbeat)
+		t.Errorf("heartbeat: %+v", heartbeat)
 	}
 	stop()
 	live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "feed" && e.Event.text("status") == "stopped" })
 
 	// One that opens now must neither see who has left nor miss why.
 	live = openSSE(t, w.servePage().URL+"/live/events?tenant=acme")
-	live.nextEvent("view", &view)
+	live.nextEvent("snapshot", &view)
 	for _, e := range view {
 		if e.Key == "agent.bob" {
 			t.Errorf("bob is in the snapshot: %+v", e)

@@ -192,7 +192,7 @@ func TestRoles(t *testing.T) {
 	w.waitFor("agent.anna.observed", 1)
 	page := httptest.NewServer(bridge.NewPage(bridgeJS, w.config(), slog.New(slog.DiscardHandler)))
 	t.Cleanup(page.Close)
-	openSSE(t, page.URL+"/live/events").nextEvent("beat", &struct{}{})
+	openSSE(t, page.URL+"/live/events").nextEvent("heartbeat", &struct{}{})
 	for _, request := range []string{"bpcc.svc.acme.health", "$SRV.PING.bpcc-bridge"} {
 		w.waitUntil("an answer to "+request, func() bool { _, err := w.nc.Request(request, nil, time.Second); return err == nil })
 	}

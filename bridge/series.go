@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	// seriesWindow is the length of a series, and seriesMaxSamples about the maximum number of its
-	// samples: with more events, the series is shorter.
+	// seriesWindow is how far back the series reach, and maxSamples about how many
+	// events they are made of: with more events they reach less far.
 	seriesWindow = 10 * time.Minute
 	maxSamples   = 6000
 )
 
-// seriesSample is the numbers of an entity at a time.
+// seriesSample is the statistics of an entity at a time.
 type seriesSample struct {
 	Key   string     `json:"key"`
 	Time  time.Time  `json:"time"`
 	Stats diff.Image `json:"stats"`
 }
 
-// sendSeries sends the history of the numbers of services and totals.
+// sendSeries sends the recent statistics of services and totals.
 func (l *liveSession) sendSeries(ctx context.Context) error {
 	for _, kind := range []string{"service", "totals"} {
 		if err := l.sendSeriesOf(ctx, kind); err != nil {
-			return fmt.Errorf("read series of %s: %w", kind, err)
+			return fmt.Errorf("read the series of %s: %w", kind, err)
 		}
 	}
 	return nil
@@ -69,23 +69,23 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 			point.Stats = d.After
 		}
 		if point.Stats.IsZero() {
-			return nil // it has disappeared
+			return nil // the entity has left
 		}
 		samples = append(samples, point)
 		if len(samples) < 300 {
 			return nil
 		}
-		err = l.sendEvent("curves", samples)
+		err = l.sendEvent("series", samples)
 		samples = samples[:0]
 		return err
 	})
 	if err != nil || len(samples) == 0 {
 		return err
 	}
-	return l.sendEvent("curves", samples)
+	return l.sendEvent("series", samples)
 }
 
-// countPending returns how many messages a consumer would receive now.
+// countPending counts the messages that a consumer would deliver now.
 func (l *liveSession) countPending(ctx context.Context, config jetstream.OrderedConsumerConfig) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -1,18 +1,18 @@
 // Agents: how many are in which state, and a list that holds thousands.
 
-import { $, el, kept, say, set, show } from "./dom.js";
+import { $, el, stored, setText, setAttr, show } from "./dom.js";
 import { clock, stateColour, stateGlyph, stateOrder, stateWord } from "./text.js";
 
 const byName = new Intl.Collator().compare;
-const extra = 6; // rows beyond each end of what is seen
+const extra = 6; // rows beyond each end of the visible ones
 
 export class Agents {
-  #picture = null;
-  #hidden = new Set(kept.get("states") ?? ["logged_out"]); // states that the list leaves out
+  #view = null;
+  #hidden = new Set(stored.get("states") ?? ["logged_out"]); // states that the list does not show
   #bars = new Map(); // state → its button
   #shown = []; // the agents of the list, in order
-  #rows = []; // elements, used again and again
-  #active = -1; // where the arrow keys are
+  #rows = []; // elements, reused
+  #active = -1; // the row that the arrow keys have reached
   #dirty = true;
   #teams = "";
   #last = 0;
@@ -40,27 +40,27 @@ export class Agents {
     this.body.addEventListener("dblclick", () => this.#pick());
   }
 
-  /** Show a new picture, or know that the agents of this one have changed. */
-  take(picture) {
-    this.#picture = picture;
+  /** Show a view, of which the agents may have changed. */
+  update(view) {
+    this.#view = view;
     this.#dirty = true;
   }
 
-  /** Bring the page up to date; called once a frame at most. */
+  /** Draw what has changed; called once a frame at most. */
   draw() {
     const now = performance.now();
-    // Sorting thousands is the dear part: a few times a second will do.
-    if (!this.#picture || !this.#dirty || now - this.#last < 200) return;
+    // Sorting thousands is expensive: do it a few times a second.
+    if (!this.#view || !this.#dirty || now - this.#last < 200) return;
     this.#last = now;
     this.#dirty = false;
-    const agents = [...this.#picture.agents.values()];
+    const agents = [...this.#view.agents.values()];
     this.#count(agents);
     this.#listTeams(agents);
     this.#choose(agents);
     this.#lay();
   }
 
-  /** Let the clocks of the rows go on. */
+  /** Update the clocks of the rows. */
   tick() {
     const now = this.now();
     for (const row of this.#rows) if (!row.hidden) this.#time(row, this.#shown[row.at], now);
@@ -78,7 +78,7 @@ export class Agents {
       if (!b) this.#bars.set(s, (b = this.#bar(s)));
       if (parent.children[i] !== b.node) parent.insertBefore(b.node, parent.children[i] ?? null);
       const n = counts.get(s);
-      say(b.count, String(n));
+      setText(b.count, String(n));
       const width = `${((n / most) * 100).toFixed(1)}%`;
       if (b.fill.style.width !== width) b.fill.style.width = width;
     });
@@ -93,18 +93,18 @@ export class Agents {
   #bar(state) {
     const node = el("button", `bar c-${stateColour(state)}`);
     node.type = "button";
-    set(node, "aria-pressed", String(!this.#hidden.has(state)));
+    setAttr(node, "aria-pressed", String(!this.#hidden.has(state)));
     const glyph = el("span", "glyph", stateGlyph(state));
-    set(glyph, "aria-hidden", "true");
+    setAttr(glyph, "aria-hidden", "true");
     const count = el("span", "n");
     const track = el("span", "track");
     const fill = track.appendChild(el("span", "fill"));
-    set(track, "aria-hidden", "true");
+    setAttr(track, "aria-hidden", "true");
     node.append(glyph, el("span", "word", stateWord(state)), count, track);
     node.addEventListener("click", () => {
       if (!this.#hidden.delete(state)) this.#hidden.add(state);
-      set(node, "aria-pressed", String(!this.#hidden.has(state)));
-      kept.set("states", [...this.#hidden]);
+      setAttr(node, "aria-pressed", String(!this.#hidden.has(state)));
+      stored.set("states", [...this.#hidden]);
       this.again();
     });
     return { node, count, fill };
@@ -131,16 +131,16 @@ export class Agents {
     if (order === "longest") this.#shown.sort((a, b) => since(a) - since(b) || byName(a.name, b.name));
     else if (order === "newest") this.#shown.sort((a, b) => (since(b) === Infinity ? 0 : since(b)) - (since(a) === Infinity ? 0 : since(a)) || byName(a.name, b.name));
     else this.#shown.sort((a, b) => byName(a.name, b.name));
-    // The arrow keys stay with the agent, wherever it has moved.
+    // The active row stays with its agent.
     this.#active = active ? this.#shown.findIndex((a) => a.key === active) : -1;
     const n = this.#shown.length;
-    say($("agents-count"), n === agents.length ? String(n) : `${n} of ${agents.length}`);
-    set(this.grid, "aria-rowcount", String(n + 1));
+    setText($("agents-count"), n === agents.length ? String(n) : `${n} of ${agents.length}`);
+    setAttr(this.grid, "aria-rowcount", String(n + 1));
     show($("agents-empty"), n === 0);
-    say($("agents-empty"), agents.length ? "No agent matches." : "No agent is in the view.");
+    setText($("agents-empty"), agents.length ? "No agent matches." : "No agent is in the view.");
   }
 
-  // Lay out the rows that are seen, and no others.
+  // Lay out only the rows that are visible.
   #lay() {
     const height = this.#height();
     const total = this.#shown.length * height;
@@ -156,7 +156,7 @@ export class Agents {
       row.hidden = at >= last;
       if (!row.hidden) this.#fill(row, at, this.#shown[at], height, now);
     });
-    set(this.grid, "aria-activedescendant", this.#active >= first && this.#active < last ? `agent-row-${this.#active - first}` : null);
+    setAttr(this.grid, "aria-activedescendant", this.#active >= first && this.#active < last ? `agent-row-${this.#active - first}` : null);
   }
 
   #height() {
@@ -166,15 +166,15 @@ export class Agents {
   #row() {
     const node = el("div", "row");
     node.id = `agent-row-${this.#rows.length}`;
-    set(node, "role", "row");
+    setAttr(node, "role", "row");
     const cells = ["name", "state", "for", "team"].map((c) => {
       const cell = el("span", c);
-      set(cell, "role", "gridcell");
+      setAttr(cell, "role", "gridcell");
       node.append(cell);
       return cell;
     });
     const glyph = el("span", "glyph");
-    set(glyph, "aria-hidden", "true");
+    setAttr(glyph, "aria-hidden", "true");
     const word = el("span", "word");
     cells[1].append(glyph, word);
     this.body.append(node);
@@ -189,20 +189,20 @@ export class Agents {
       node.style.transform = `translateY(${row.y}px)`;
     }
     node.dataset.at = at;
-    set(node, "aria-rowindex", String(at + 2));
+    setAttr(node, "aria-rowindex", String(at + 2));
     const cls = `row c-${stateColour(a.state)}${at === this.#active ? " active" : ""}`;
     if (node.className !== cls) node.className = cls;
-    set(node, "aria-selected", String(at === this.#active));
-    say(cells[0], a.name);
+    setAttr(node, "aria-selected", String(at === this.#active));
+    setText(cells[0], a.name);
     if (row.title !== a.id) node.title = row.title = a.id;
-    say(row.glyph, stateGlyph(a.state));
-    say(row.word, stateWord(a.state) + (a.reason ? `, ${a.reason}` : "") + (a.next ? `, then ${stateWord(a.next).toLowerCase()}` : ""));
-    say(cells[3], a.team);
+    setText(row.glyph, stateGlyph(a.state));
+    setText(row.word, stateWord(a.state) + (a.reason ? `, ${a.reason}` : "") + (a.next ? `, then ${stateWord(a.next).toLowerCase()}` : ""));
+    setText(cells[3], a.team);
     this.#time(row, a, now);
   }
 
   #time(row, a, now) {
-    if (a) say(row.cells[2], Number.isNaN(a.since) ? "" : clock((now - a.since) / 1000));
+    if (a) setText(row.cells[2], Number.isNaN(a.since) ? "" : clock((now - a.since) / 1000));
   }
 
   #key(e) {

@@ -1,4 +1,4 @@
-// Small hands for the document. Text from the stream goes in as text alone.
+// Helpers for the document. Text from the stream is only ever set as text.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -10,15 +10,15 @@ export function el(tag, cls = "", text = "") {
   return n;
 }
 
-/** Set a text if it is another one: what stays must not be painted again. */
-export function say(node, text) {
+/** Set a text if it differs: an equal text must not be painted again. */
+export function setText(node, text) {
   if (node.firstChild?.nodeType === 3 && !node.firstChild.nextSibling) {
     if (node.firstChild.data !== text) node.firstChild.data = text;
   } else if (node.textContent !== text) node.textContent = text;
 }
 
-/** Set an attribute if it is another one, null takes it away; returns the element. */
-export function set(node, name, v) {
+/** Set an attribute if it differs, null removes it; returns the element. */
+export function setAttr(node, name, v) {
   if (v === null) node.removeAttribute(name);
   else if (node.getAttribute(name) !== v) node.setAttribute(name, v);
   return node;
@@ -28,8 +28,8 @@ export const show = (node, yes) => {
   if (node.hidden === yes) node.hidden = !yes;
 };
 
-/** What the reader chose stays with the browser, if it lets it. */
-export const kept = {
+/** The choices of the reader, stored in the browser if it permits. */
+export const stored = {
   get(name) {
     try {
       return JSON.parse(localStorage.getItem(`bridge.${name}`));
@@ -41,14 +41,14 @@ export const kept = {
     try {
       localStorage.setItem(`bridge.${name}`, JSON.stringify(v));
     } catch {
-      // A private window may keep nothing.
+      // A private window may store nothing.
     }
   },
 };
 
 const svg = "http://www.w3.org/2000/svg";
 
-/** A small curve of the last minutes; a picture of numbers that stand beside it as text. */
+/** A small curve of the last minutes, drawn; its value stands next to it as text. */
 export class Spark {
   constructor() {
     this.node = document.createElementNS(svg, "svg");
@@ -62,8 +62,8 @@ export class Spark {
   /** Draw points [[ms, number], …] over the time up to now; they hold until the next. */
   draw(points, now, reach) {
     if (points.length === 0) {
-      set(this.line, "d", "");
-      set(this.area, "d", "");
+      setAttr(this.line, "d", "");
+      setAttr(this.area, "d", "");
       return;
     }
     const from = now - reach;
@@ -82,7 +82,7 @@ export class Spark {
     let d = `M${x(points[first][0])} ${y(points[first][1])}`;
     for (let i = first + 1; i < points.length; i++) d += `H${x(points[i][0])}V${y(points[i][1])}`;
     d += "H100";
-    set(this.line, "d", d);
-    set(this.area, "d", `${d}V20H${x(points[first][0])}Z`);
+    setAttr(this.line, "d", d);
+    setAttr(this.area, "d", `${d}V20H${x(points[first][0])}Z`);
   }
 }

@@ -1,6 +1,6 @@
-// The events as they come, the newest first.
+// The events, the newest first.
 
-import { $, el, kept, say, set, show } from "./dom.js";
+import { $, el, stored, setText, setAttr, show } from "./dom.js";
 import { describe, groupOf, groups, shortType, timeOf } from "./text.js";
 
 const inMemory = 3000; // in memory
@@ -23,14 +23,14 @@ export class Events {
 
   constructor() {
     this.list = $("events-list");
-    const chosen = kept.get("events") ?? {};
+    const chosen = stored.get("events") ?? {};
     for (const [group, [name, first]] of Object.entries(groups)) {
       if (chosen[group] ?? first) this.#on.add(group);
       this.#chip(group, name);
     }
     $("events-text").addEventListener("input", () => this.#search());
     $("events-follow").addEventListener("click", () => this.#follow(!this.#following));
-    // Whoever reads must not have the text move away.
+    // The text must not move while it is read.
     this.list.addEventListener("toggle", (e) => this.#opened(e.target), true);
     this.list.addEventListener("scroll", () => {
       if (this.list.scrollTop > 40 && this.#following && this.list.scrollHeight > this.list.clientHeight) this.#follow(false);
@@ -41,18 +41,18 @@ export class Events {
     const b = el("button", "chip");
     b.type = "button";
     b.append(el("span", "", name), el("span", "n"));
-    set(b, "aria-pressed", String(this.#on.has(group)));
+    setAttr(b, "aria-pressed", String(this.#on.has(group)));
     b.addEventListener("click", () => {
       if (!this.#on.delete(group)) this.#on.add(group);
-      set(b, "aria-pressed", String(this.#on.has(group)));
-      kept.set("events", Object.fromEntries(Object.keys(groups).map((g) => [g, this.#on.has(g)])));
+      setAttr(b, "aria-pressed", String(this.#on.has(group)));
+      stored.set("events", Object.fromEntries(Object.keys(groups).map((g) => [g, this.#on.has(g)])));
       this.#again();
     });
     this.#chips.set(group, b);
     $("events-types").append(b);
   }
 
-  /** Show the events of an agent or whatever has this text. */
+  /** Show the events that contain a text, such as an agent's id. */
   find(text) {
     $("events-text").value = text;
     this.#search();
@@ -71,8 +71,8 @@ export class Events {
     if (!this.#following) this.#follow(true);
   }
 
-  /** Take an event of the stream; those that came before are left out. */
-  take({ seq, event, past }) {
+  /** Add an event of the stream, unless it is there already. */
+  add({ seq, event, backlog }) {
     if (seq <= this.#last) return;
     this.#last = seq;
     const type = shortType(event.type);
@@ -81,7 +81,7 @@ export class Events {
     const e = { seq, event, type, group };
     this.#all.push(e);
     if (this.#all.length > inMemory * 1.2) this.#all.splice(0, this.#all.length - inMemory);
-    if (!past && group !== "checkpoint") this.#note();
+    if (!backlog && group !== "checkpoint") this.#note();
     if (!this.#following && this.#fits(e)) this.#held++;
     this.#dirty = true;
   }
@@ -100,7 +100,7 @@ export class Events {
     return this.#rate.reduce((sum, [s, n]) => (s < now && s >= now - 10 ? sum + n : sum), 0) / 10;
   }
 
-  /** Another tenant: nothing of the old one stays. */
+  /** Remove all events, for another tenant. */
   clear() {
     this.#all = [];
     this.#last = this.#listed = 0;
@@ -123,10 +123,10 @@ export class Events {
     for (const [group, b] of this.#chips) {
       const n = this.#counts[group] ?? 0;
       show(b, n > 0 || group === "state");
-      say(b.lastChild, n > 9999 ? `${Math.floor(n / 1000)}k` : String(n));
+      setText(b.lastChild, n > 9999 ? `${Math.floor(n / 1000)}k` : String(n));
     }
     if (!this.#following) {
-      say($("events-follow"), this.#held ? `Follow (${this.#held > 999 ? "999+" : this.#held} new)` : "Follow");
+      setText($("events-follow"), this.#held ? `Follow (${this.#held > 999 ? "999+" : this.#held} new)` : "Follow");
       return;
     }
     const fresh = [];
@@ -158,8 +158,8 @@ export class Events {
   #opened(details) {
     if (!details.open) return;
     if (details.children.length === 1) {
-      const pre = set(el("pre", "", JSON.stringify(details.entry.event, null, 2)), "tabindex", "0");
-      set(set(pre, "role", "region"), "aria-label", `JSON of event ${details.entry.event.id}, stream sequence ${details.entry.seq}`);
+      const pre = setAttr(el("pre", "", JSON.stringify(details.entry.event, null, 2)), "tabindex", "0");
+      setAttr(setAttr(pre, "role", "region"), "aria-label", `JSON of event ${details.entry.event.id}, stream sequence ${details.entry.seq}`);
       details.append(pre);
     }
     this.#follow(false);
@@ -170,8 +170,8 @@ export class Events {
     this.#following = yes;
     this.#held = 0;
     const b = $("events-follow");
-    set(b, "aria-pressed", String(yes));
-    say(b, yes ? "Following" : "Follow");
+    setAttr(b, "aria-pressed", String(yes));
+    setText(b, yes ? "Following" : "Follow");
     if (!yes) return;
     this.list.scrollTop = 0;
     this.#rebuild = true;

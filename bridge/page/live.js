@@ -1,33 +1,33 @@
-// The connection that feeds the page.
+// The connection from which the page gets its data.
 
 /**
- * Live reads /live/events and hands on, in order and in slices that leave the
- * page responsive:
+ * Live reads /live/events and calls, in order and in slices that leave the page
+ * responsive:
  *
- *   onHello(hello)    a new picture begins
- *   onEntries(name, entries)  "view", "curves" or "events"
- *   onReady(ready)    the picture is whole
- *   onBeat(beat)      a sign of life
- *   onChange()        connected or lost
+ *   onHello(hello)            a new snapshot begins
+ *   onEntries(name, entries)  "snapshot", "series" or "events"
+ *   onReady(ready)            the snapshot is complete
+ *   onHeartbeat(heartbeat)    the connection works
+ *   onChange()                connected or disconnected
  */
 export class Live {
-  connected = false; // events have come, and still do
+  connected = false; // the snapshot is complete, and events arrive
   lostAt = Date.now();
-  trouble = ""; // what the server said when it gave up
+  error = ""; // why the server ended the last session
   failures = 0; // since it was last connected
-  #offset = 0; // the server's clock less this one's
-  #samples = []; // of the offset; what was late on its way shows too small a one
+  #offset = 0; // the server's clock minus this one's
+  #samples = []; // of the offset; a delayed message gives one that is too small
   #source = null;
   #queue = [];
-  #heard = 0;
-  #wait = 500;
-  #patience = 10_000;
+  #receivedAt = 0;
+  #retryDelay = 500;
+  #timeout = 10_000;
   #timer = 0;
   #draining = false;
 
   constructor(handlers) {
     this.on = handlers;
-    setInterval(() => this.#watch(), 1000);
+    setInterval(() => this.#checkTimeout(), 1000);
     document.addEventListener("visibilitychange", () => this.#schedule(true));
   }
 
@@ -36,10 +36,10 @@ export class Live {
     return Date.now() + this.#offset;
   }
 
-  /** Connect to a tenant ("" = the server's own), leaving any other. */
+  /** Connect to a tenant ("" = the server's own), closing any other. */
   open(tenant) {
     this.tenant = tenant;
-    this.#wait = 500;
+    this.#retryDelay = 500;
     this.#connect();
   }
 
@@ -48,53 +48,53 @@ export class Live {
     this.#timer = 0;
     this.#source?.close();
     this.#queue = [];
-    this.#heard = performance.now();
+    this.#receivedAt = performance.now();
     const source = new EventSource("live/events" + (this.tenant ? `?tenant=${encodeURIComponent(this.tenant)}` : ""));
     this.#source = source;
-    for (const name of ["hello", "view", "curves", "ready", "events", "beat", "trouble"]) {
+    for (const name of ["hello", "snapshot", "series", "ready", "events", "heartbeat", "failure"]) {
       source.addEventListener(name, (e) => {
-        this.#heard = performance.now();
+        this.#receivedAt = performance.now();
         this.#queue.push([name, e.data, Date.now()]);
-        // A page that is not shown may be too slow for ever.
-        if (this.#queue.length > 5000) this.#lost("This page is too slow for the events.");
+        // A page in the background may be too slow forever.
+        if (this.#queue.length > 5000) this.#disconnect("This page could not keep up.");
         else this.#schedule();
       });
     }
-    source.onerror = () => this.#lost("");
+    source.onerror = () => this.#disconnect("");
   }
 
-  /** Begin anew, for what comes is not what is. */
-  again(why) {
-    this.#lost(why);
+  /** Reconnect, for the events are not those of the current stream. */
+  reconnect(why) {
+    this.#disconnect(why);
   }
 
-  #lost(why) {
+  #disconnect(why) {
     this.failures++;
     this.#source?.close();
     this.#source = null;
     this.#queue = [];
-    if (why) this.trouble = why;
+    if (why) this.error = why;
     if (this.connected) this.lostAt = Date.now();
     this.connected = false;
     this.on.onChange();
-    if (!this.#timer) this.#timer = setTimeout(() => this.#connect(), this.#wait * (0.75 + Math.random() / 2));
-    this.#wait = Math.min(this.#wait * 2, 8000);
+    if (!this.#timer) this.#timer = setTimeout(() => this.#connect(), this.#retryDelay * (0.75 + Math.random() / 2));
+    this.#retryDelay = Math.min(this.#retryDelay * 2, 8000);
   }
 
-  #watch() {
-    // After a sleep of the machine, what is waiting here is heard first.
-    if (this.#source && !this.#queue.length && performance.now() - this.#heard > this.#patience) this.#lost("The bridge sends nothing.");
+  #checkTimeout() {
+    // After the machine was suspended, the queue is drained first.
+    if (this.#source && !this.#queue.length && performance.now() - this.#receivedAt > this.#timeout) this.#disconnect("Nothing received for too long.");
   }
 
   #schedule(again) {
     if (this.#draining && !again) return;
     this.#draining = true;
-    // Frames stand still while the page is not shown.
+    // There are no animation frames while the page is in the background.
     if (document.hidden) setTimeout(() => this.#drain(200), 0);
     else requestAnimationFrame(() => this.#drain(8));
   }
 
-  // Work off what has come, for a few milliseconds of each frame.
+  // Drain the queue, for a few milliseconds of each frame.
   #drain(budget) {
     const until = performance.now() + budget;
     while (this.#queue.length && performance.now() < until) {
@@ -115,20 +115,20 @@ export class Live {
       case "hello":
         this.#samples = [];
         this.#clock(v.now, at);
-        this.#patience = Math.max(v.beat * 4000, 8000);
+        this.#timeout = Math.max(v.heartbeat_seconds * 4000, 8000);
         return this.on.onHello(v);
       case "ready":
         this.connected = true;
-        this.trouble = "";
+        this.error = "";
         this.failures = 0;
-        this.#wait = 500;
+        this.#retryDelay = 500;
         this.on.onReady(v);
         return this.on.onChange();
-      case "beat":
+      case "heartbeat":
         this.#clock(v.now, at);
-        return this.on.onBeat(v);
-      case "trouble":
-        return this.#lost(v.error);
+        return this.on.onHeartbeat(v);
+      case "failure":
+        return this.#disconnect(v.error);
       default:
         return this.on.onEntries(name, v);
     }

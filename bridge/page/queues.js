@@ -1,14 +1,14 @@
-// Queues with their numbers and curves, totals, and what is raised.
+// Queues with their statistics and curves, totals, and raised thresholds.
 
-import { $, el, kept, say, set, show, Spark } from "./dom.js";
+import { $, el, stored, setText, setAttr, show, Spark } from "./dom.js";
 import { byRank, number, opSign, statName, timeOf, value, words } from "./text.js";
 
 const byName = new Intl.Collator().compare;
-/** Numbers of the moment get a curve; counters of the day only rise. */
+/** Current values get a curve; counters of the day only rise. */
 const curved = (stat) => !/_per_day$|_threshold|_target|agents_logged/.test(stat);
 const plain = (stat) => !["name", "service", "service_name"].includes(stat);
 
-/** A number with its curve. */
+/** A statistic with its curve. */
 class Figure {
   constructor(tag, stat, label) {
     this.stat = stat;
@@ -22,55 +22,55 @@ class Figure {
   }
 
   draw(text, points, now, reach) {
-    say(this.text, text);
+    setText(this.text, text);
     this.spark?.draw(points, now, reach);
   }
 }
 
 export class Queues {
-  #picture = null;
+  #view = null;
   #columns = [];
   #rows = new Map(); // service → {node, figures, …}
   #dirty = true;
   #drawn = 0;
 
-  constructor(now, curves) {
+  constructor(now, series) {
     this.now = now;
-    this.curves = curves;
+    this.series = series;
     const order = $("queues-order");
-    order.value = kept.get("queues") ?? "name";
+    order.value = stored.get("queues") ?? "name";
     order.addEventListener("input", () => {
-      kept.set("queues", order.value);
+      stored.set("queues", order.value);
       this.#dirty = true;
     });
     $("queues-text").addEventListener("input", () => (this.#dirty = true));
   }
 
-  take(picture) {
-    this.#picture = picture;
+  update(view) {
+    this.#view = view;
     this.#dirty = true;
   }
 
   draw() {
-    // Curves move on by themselves, but slowly.
+    // Curves move with the time, but slowly.
     const now = performance.now();
-    if (!this.#picture || (!this.#dirty && now - this.#drawn < 5000) || now - this.#drawn < 200) return;
+    if (!this.#view || (!this.#dirty && now - this.#drawn < 5000) || now - this.#drawn < 200) return;
     this.#drawn = now;
     this.#dirty = false;
-    const names = [...new Set([...this.#picture.services.keys(), ...this.#picture.availability.keys()])];
+    const names = [...new Set([...this.#view.services.keys(), ...this.#view.availability.keys()])];
     this.#raised = new Map();
-    for (const t of this.#picture.thresholds.values()) {
+    for (const t of this.#view.thresholds.values()) {
       if (t.entity?.kind === "service") this.#raised.set(t.entity.id, [...(this.#raised.get(t.entity.id) ?? []), t]);
     }
     this.#head();
     this.#body(names);
-    const minutes = Math.round(this.curves.reach(this.now()) / 60e3);
-    say($("curves-reach"), names.length ? `curves: last ${minutes === 1 ? "minute" : `${minutes} minutes`}` : "");
+    const minutes = Math.round(this.series.reach(this.now()) / 60e3);
+    setText($("series-reach"), names.length ? `curves: last ${minutes === 1 ? "minute" : `${minutes} minutes`}` : "");
     show($("queues-empty"), names.length === 0);
     show($("queues-search"), names.length > 8);
-    const open = [...this.#picture.availability.values()].filter((a) => a.available === true).length;
-    const known = this.#picture.availability.size;
-    say($("queues-count"), known ? `${names.length}, ${open} with an agent available` : String(names.length));
+    const open = [...this.#view.availability.values()].filter((a) => a.available === true).length;
+    const known = this.#view.availability.size;
+    setText($("queues-count"), known ? `${names.length}, ${open} with an agent available` : String(names.length));
   }
 
   #raised = new Map();
@@ -82,15 +82,15 @@ export class Queues {
 
   #head() {
     const all = new Set();
-    for (const s of this.#picture.services.values()) for (const stat in s.after) if (plain(stat)) all.add(stat);
+    for (const s of this.#view.services.values()) for (const stat in s.after) if (plain(stat)) all.add(stat);
     const columns = [...all].sort(byRank);
-    // "7 / 15" says more than two columns do.
+    // "7 / 15" is clearer than two columns.
     this.#paired = all.has("agents_busy") && all.has("agents_logged");
     if (this.#paired) columns.splice(columns.indexOf("agents_logged"), 1);
     if (columns.join() === this.#columns.join() && this.#rows.size) return;
     this.#columns = columns;
     const head = $("queues-scroll").querySelector("thead tr");
-    head.replaceChildren(...["Queue", "Agent available", ...columns.map((c) => this.#name(c))].map((t) => set(set(el("th", "", t), "scope", "col"), "role", "columnheader")));
+    head.replaceChildren(...["Queue", "Agent available", ...columns.map((c) => this.#name(c))].map((t) => setAttr(setAttr(el("th", "", t), "scope", "col"), "role", "columnheader")));
     [...head.children].forEach((th, i) => {
       if (i > 1) th.classList.add("num");
     });
@@ -100,7 +100,7 @@ export class Queues {
 
   #body(names) {
     const find = $("queues-search").hidden ? "" : $("queues-text").value.trim().toLowerCase();
-    const waiting = (n) => number(this.#picture.services.get(n)?.after.in_calls_waiting) || 0;
+    const waiting = (n) => number(this.#view.services.get(n)?.after.in_calls_waiting) || 0;
     const alarms = (n) => this.#raised.get(n)?.length ?? 0;
     const order = $("queues-order").value;
     const shown = names.filter((n) => n.toLowerCase().includes(find)).sort((a, b) =>
@@ -121,19 +121,19 @@ export class Queues {
 
   #row(name) {
     // Roles of their own, for narrow pages lay the table out as cards.
-    const node = set(el("tr"), "role", "row");
-    const title = set(set(el("th"), "scope", "row"), "role", "rowheader");
+    const node = setAttr(el("tr"), "role", "row");
+    const title = setAttr(setAttr(el("th"), "scope", "row"), "role", "rowheader");
     title.append(el("span", "", name));
     const alarm = title.appendChild(el("span", "alarm"));
-    const available = set(el("td", "available"), "role", "cell");
-    const glyph = set(el("span", "glyph"), "aria-hidden", "true");
+    const available = setAttr(el("td", "available"), "role", "cell");
+    const glyph = setAttr(el("span", "glyph"), "aria-hidden", "true");
     const word = el("span", "word");
     available.append(glyph, word);
     node.append(title, available);
     const figures = this.#columns.map((stat) => {
       const f = new Figure("td", stat, this.#name(stat));
       f.node.classList.add("num");
-      set(f.node, "role", "cell");
+      setAttr(f.node, "role", "cell");
       node.append(f.node);
       return f;
     });
@@ -141,49 +141,49 @@ export class Queues {
   }
 
   #fill(row, name) {
-    const after = this.#picture.services.get(name)?.after ?? {};
-    const is = this.#picture.availability.get(name);
+    const after = this.#view.services.get(name)?.after ?? {};
+    const is = this.#view.availability.get(name);
     const [glyph, word, cls] = !is ? ["", "–", "none"] : is.available === true ? ["●", "Yes", "ready"] : is.available === false ? ["✕", "No", "away"] : ["?", "Unknown", "out"];
-    say(row.glyph, glyph);
-    say(row.word, word);
+    setText(row.glyph, glyph);
+    setText(row.word, word);
     const want = `available c-${cls}`;
     if (row.available.className !== want) row.available.className = want;
     const raised = this.#raised.get(name);
-    say(row.alarm, raised ? `▲ ${raised.map((t) => t.rule).join(", ")}` : "");
+    setText(row.alarm, raised ? `▲ ${raised.map((t) => t.rule).join(", ")}` : "");
     row.node.classList.toggle("raised", Boolean(raised));
     for (const f of row.figures) {
       const text = value(f.stat, after[f.stat]) + (this.#paired && f.stat === "agents_busy" ? ` / ${value("", after.agents_logged)}` : "");
-      f.draw(text, this.curves.line(`service/${name}`, f.stat), this.now(), this.curves.reach(this.now()));
+      f.draw(text, this.series.line(`service/${name}`, f.stat), this.now(), this.series.reach(this.now()));
     }
   }
 }
 
-/** The strip of totals. */
+/** The totals. */
 export class Totals {
   #figures = new Map();
   #dirty = true;
   #drawn = 0;
-  #picture = null;
+  #view = null;
 
-  constructor(now, curves) {
+  constructor(now, series) {
     this.now = now;
-    this.curves = curves;
+    this.series = series;
   }
 
-  take(picture) {
-    this.#picture = picture;
+  update(view) {
+    this.#view = view;
     this.#dirty = true;
   }
 
   draw() {
     const now = performance.now();
-    if (!this.#picture || (!this.#dirty && now - this.#drawn < 5000) || now - this.#drawn < 200) return;
+    if (!this.#view || (!this.#dirty && now - this.#drawn < 5000) || now - this.#drawn < 200) return;
     this.#drawn = now;
     this.#dirty = false;
     const parent = $("totals");
-    const several = this.#picture.totals.size > 1;
+    const several = this.#view.totals.size > 1;
     const wanted = new Set();
-    for (const [app, { after }] of [...this.#picture.totals].sort((a, b) => byName(a[0], b[0]))) {
+    for (const [app, { after }] of [...this.#view.totals].sort((a, b) => byName(a[0], b[0]))) {
       for (const stat of Object.keys(after).sort(byRank)) {
         const key = `${app}/${stat}`;
         wanted.add(key);
@@ -192,8 +192,8 @@ export class Totals {
           this.#figures.set(key, (f = new Figure("div", stat, statName(stat))));
           parent.append(f.node);
         }
-        say(f.node.firstChild, several ? `${statName(stat)} (${app})` : statName(stat));
-        f.draw(value(stat, after[stat]), this.curves.line(`totals/${app}`, stat), this.now(), this.curves.reach(this.now()));
+        setText(f.node.firstChild, several ? `${statName(stat)} (${app})` : statName(stat));
+        f.draw(value(stat, after[stat]), this.series.line(`totals/${app}`, stat), this.now(), this.series.reach(this.now()));
       }
     }
     for (const [key, f] of this.#figures) {
@@ -208,25 +208,25 @@ export class Totals {
 const glyphs = { critical: "⬣", warning: "▲", info: "■" };
 const severities = ["critical", "warning", "info"];
 
-/** What is raised, the worst first; at most as many as anybody reads. */
+/** Raised thresholds, the most severe first. */
 export class Thresholds {
-  #picture = null;
+  #view = null;
   #dirty = true;
   #drawn = 0;
   #rows = new Map();
   #most = 100;
 
-  take(picture) {
-    this.#picture = picture;
+  update(view) {
+    this.#view = view;
     this.#dirty = true;
   }
 
   draw() {
     const now = performance.now();
-    if (!this.#picture || !this.#dirty || now - this.#drawn < 200) return;
+    if (!this.#view || !this.#dirty || now - this.#drawn < 200) return;
     this.#drawn = now;
     this.#dirty = false;
-    const all = [...this.#picture.thresholds].sort(([, a], [, b]) => severities.indexOf(a.severity) - severities.indexOf(b.severity) || (a.pending_since ?? "").localeCompare(b.pending_since ?? ""));
+    const all = [...this.#view.thresholds].sort(([, a], [, b]) => severities.indexOf(a.severity) - severities.indexOf(b.severity) || (a.pending_since ?? "").localeCompare(b.pending_since ?? ""));
     const list = $("thresholds-list");
     const shown = all.slice(0, this.#most);
     const keys = new Set(shown.map(([key]) => key));
@@ -242,20 +242,20 @@ export class Thresholds {
       this.#fill(row, t);
     });
     const n = all.length;
-    say($("thresholds-count"), n > shown.length ? `${n}, the first ${shown.length} shown` : n ? String(n) : "");
+    setText($("thresholds-count"), n > shown.length ? `${n}, the first ${shown.length} shown` : n ? String(n) : "");
     show($("thresholds-empty"), n === 0);
     show(list, n > 0);
-    say($("thresholds-told"), n === 0 ? "No threshold is raised." : n === 1 ? "One threshold is raised." : `${n} thresholds are raised.`);
+    setText($("thresholds-status"), n === 0 ? "No threshold is raised." : n === 1 ? "One threshold is raised." : `${n} thresholds are raised.`);
   }
 
-  // The numbers of an entity as they are now, where the page keeps them.
+  // The current statistics of an entity, where the page has them.
   #present(entity) {
-    return { service: this.#picture.services, totals: this.#picture.totals }[entity?.kind]?.get(entity.id)?.after;
+    return { service: this.#view.services, totals: this.#view.totals }[entity?.kind]?.get(entity.id)?.after;
   }
 
   #row() {
     const node = el("li");
-    const glyph = set(el("span", "glyph"), "aria-hidden", "true");
+    const glyph = setAttr(el("span", "glyph"), "aria-hidden", "true");
     const row = { node, glyph, severity: el("span", "severity"), rule: el("strong"), what: el("span", "what"), since: el("span", "since") };
     node.append(glyph, row.severity, row.rule, row.what, row.since);
     return row;
@@ -264,13 +264,13 @@ export class Thresholds {
   #fill(row, t) {
     const cls = `s-${severities.includes(t.severity) ? t.severity : "info"}`;
     if (row.node.className !== cls) row.node.className = cls;
-    say(row.glyph, glyphs[t.severity] ?? "■");
-    say(row.severity, words(t.severity ?? ""));
-    say(row.rule, t.rule);
+    setText(row.glyph, glyphs[t.severity] ?? "■");
+    setText(row.severity, words(t.severity ?? ""));
+    setText(row.rule, t.rule);
     const was = value(t.stat, t.value);
     const is = value(t.stat, this.#present(t.entity)?.[t.stat] ?? t.value);
     const limit = `limit ${opSign(t.op)} ${value(t.stat, String(t.limit))}`;
-    say(row.what, `${t.entity?.id}: ${statName(t.stat).toLowerCase()} ${is} (${limit}${is === was ? "" : `; ${was} when raised`})`);
-    say(row.since, `since ${timeOf(Date.parse(t.pending_since))}`);
+    setText(row.what, `${t.entity?.id}: ${statName(t.stat).toLowerCase()} ${is} (${limit}${is === was ? "" : `; ${was} when raised`})`);
+    setText(row.since, `since ${timeOf(Date.parse(t.pending_since))}`);
   }
 }

@@ -1,4 +1,4 @@
-// How things are written for people.
+// Texts for people.
 
 /** The states of agents that BPCC is known to have: word, glyph and colour. The set is open. */
 const states = {

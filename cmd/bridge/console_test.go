@@ -262,7 +262,7 @@ func TestDemoOnATerminal(t *testing.T) {
 	url := ""
 	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		seen := x.seen.String()
-		if at := regexp.MustCompile(`nats://\S+`).FindString(seen); at != "" && strings.Contains(seen, "first picture") {
+		if at := regexp.MustCompile(`nats://\S+`).FindString(seen); at != "" && strings.Contains(seen, "first snapshot") {
 			url = at
 			break
 		}

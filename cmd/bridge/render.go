@@ -61,7 +61,7 @@ func (r *renderer) summary(at time.Time) error {
 		}
 	}
 	r.observed = nil
-	return r.line(at, "feed", "first picture", strings.Join(parts, ", "), colourCyan)
+	return r.line(at, "feed", "first snapshot", strings.Join(parts, ", "), colourCyan)
 }
 
 // line writes one; a zero time is not known.

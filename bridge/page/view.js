@@ -1,9 +1,9 @@
-// What the page knows: the present picture, and how its numbers came to be.
+// What the page shows: a copy of the view, and the recent values of its statistics.
 
 import { number } from "./text.js";
 
-/** The picture of one tenant, kept as the view keeps it: the latest event of every key. */
-export class Picture {
+/** A copy of the view of one tenant: the latest event of every key. */
+export class View {
   agents = new Map(); // key → agent
   services = new Map(); // service → {after, at}
   availability = new Map(); // service → true, false or null
@@ -15,31 +15,31 @@ export class Picture {
   #seqs = new Map();
 
   /**
-   * Take one entry of the view or of the stream; returns what it changed:
+   * Apply one entry of the view or of the stream; returns what it changed:
    * "agents", "services", "totals", "thresholds", "feed" or "".
    */
-  take({ key, seq, gone, event }) {
+  apply({ key, seq, removed, event }) {
     const data = event.data;
     if (!key) {
       if (event.type === "bpcc.feed.interrupted.v1") this.interrupted = data;
       return "";
     }
-    // The view may be ahead of the events that are told after it.
+    // The view may be ahead of the events that follow the snapshot.
     if (seq && seq <= (this.#seqs.get(key) ?? 0)) return "";
     this.#seqs.set(key, seq);
     const kind = key.split(".", 1)[0];
     switch (kind) {
       case "agent":
-        this.#agent(key, data, gone);
+        this.#agent(key, data, removed);
         return "agents";
       case "service":
-        this.#put(this.services, data.service, gone ? null : { after: data.after ?? {}, at: Date.parse(event.time) });
+        this.#put(this.services, data.service, removed ? null : { after: data.after ?? {}, at: Date.parse(event.time) });
         return "services";
       case "availability":
-        this.#put(this.availability, data.service, gone ? undefined : { available: data.available });
+        this.#put(this.availability, data.service, removed ? undefined : { available: data.available });
         return "services";
       case "totals":
-        this.#put(this.totals, data.app, gone ? null : { after: data.after ?? {}, at: Date.parse(event.time) });
+        this.#put(this.totals, data.app, removed ? null : { after: data.after ?? {}, at: Date.parse(event.time) });
         return "totals";
       case "threshold":
         this.#put(this.thresholds, key, event.type === "bpcc.threshold.raised.v1" ? data : null);
@@ -52,17 +52,17 @@ export class Picture {
     return ""; // the view has only the last change of a directory
   }
 
-  /** Tell whether the view is further than the events that were told. */
+  /** Report whether the view is ahead of the events received. */
   isBehind(event) {
     const [now, known] = [event?.data, this.feed];
     return Boolean(now && known && (now.epoch > known.epoch || (now.epoch === known.epoch && now.poll > known.poll)));
   }
 
   /**
-   * Take what the view says of the feed; true if it knows better than the
-   * stream, in which a dead bridge cannot tell of its death.
+   * Apply the feed as the view has it; true if it differs from the stream, to
+   * which a dead bridge writes nothing.
    */
-  takeFeed(event) {
+  applyFeed(event) {
     const now = event?.data;
     const known = this.feed;
     if (!now || (known && (now.epoch < known.epoch || (now.epoch === known.epoch && now.poll < known.poll)))) return false;
@@ -76,8 +76,8 @@ export class Picture {
     else map.set(key, v);
   }
 
-  #agent(key, data, gone) {
-    if (gone) {
+  #agent(key, data, removed) {
+    if (removed) {
       this.agents.delete(key);
       return;
     }
@@ -89,7 +89,7 @@ export class Picture {
     a.id = data.agent?.id ?? key;
     a.name = data.agent?.name || a.id;
     a.team = data.agent?.team ?? "";
-    // A change of numbers says nothing new of when the state began.
+    // A change of statistics does not change when the state began.
     if (data.since) a.since = Date.parse(data.since);
     else if (!known || known.state !== state || known.reason !== reason) {
       const held = number(after.state_duration);
@@ -104,22 +104,22 @@ export class Picture {
   }
 }
 
-// What stands in acd_state of an event that has no "to".
+// The state of an event without "to".
 const stateOf = (after) => (["", "0"].includes(after.acd_state) ? "logged_out" : after.acd_state);
 
-/** The numbers of queues and totals over the last minutes, for curves. */
-export class Curves {
+/** The statistics of queues and totals over the last minutes. */
+export class Series {
   #points = new Map(); // key → stat → [[ms, number], …] in order
   #first = Infinity;
-  most = 600e3;
+  window = 600e3; // ms
 
-  /** How far back from an instant curves are worth drawing. */
+  /** How far back from an instant the series reach, in ms. */
   reach(now) {
-    return Math.min(this.most, Math.max(60e3, now - this.#first));
+    return Math.min(this.window, Math.max(60e3, now - this.#first));
   }
 
-  /** Note numbers at an instant; those that are older than the last are left out. */
-  note(key, ms, stats) {
+  /** Add statistics at an instant; those older than the last are skipped. */
+  add(key, ms, stats) {
     this.#first = Math.min(this.#first, ms);
     let of = this.#points.get(key);
     if (!of) this.#points.set(key, (of = new Map()));
@@ -134,12 +134,12 @@ export class Curves {
       line.push([ms, n]);
       // One point must stay before the window, for where the line enters it.
       let old = 0;
-      while (old + 1 < line.length && line[old + 1][0] < ms - this.most) old++;
+      while (old + 1 < line.length && line[old + 1][0] < ms - this.window) old++;
       if (old > 60) line.splice(0, old);
     }
   }
 
-  /** The points of one curve, oldest first. */
+  /** The points of one statistic, oldest first. */
   line(key, stat) {
     return this.#points.get(key)?.get(stat) ?? [];
   }
