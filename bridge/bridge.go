@@ -82,7 +82,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 	b := &Bridge{
 		config: c, js: js, log: log, now: time.Now, plan: p, self: self,
 		metrics: m, shared: shared, stepDown: make(chan struct{}),
-		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, log: log, now: time.Now},
+		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, timing: c.times(), log: log, now: time.Now},
 	}
 	b.foreignLog = &foreignLog{log: log, known: map[string]bool{}, countMetric: m.foreignMessages.WithLabelValues(c.Tenant).Inc}
 	b.engine, b.encoder = b.newEngine(), event.NewEncoder(c.cloudEventSource())

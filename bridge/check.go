@@ -104,7 +104,7 @@ func Check(ctx context.Context, c *Config, report func(Step)) error {
 		user = c.Username
 	}
 	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.Auth, user, c.PollInterval, c.AgentKey)
-	src := &source{client: client, cookie: c.Auth == authCookie, plan: newPlan(c.Subscription, c, "check"), log: discardLogger(), now: time.Now}
+	src := &source{client: client, cookie: c.Auth == authCookie, plan: newPlan(c.Subscription, c, "check"), timing: c.times(), log: discardLogger(), now: time.Now}
 	if checkSession(ctx, src, x) {
 		checkData(ctx, src, c, x)
 		checkDirectory(ctx, src, c, x)

@@ -122,7 +122,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 			missingSince = time.Time{}
 		case missingSince.IsZero():
 			missingSince, err = b.now(), confirmErr
-		case b.now().Sub(missingSince) >= recreateAfter:
+		case b.now().Sub(missingSince) >= b.config.times().recreateAfter:
 			return 0, fmt.Errorf("%w: %w", errUnavailable, confirmErr)
 		default:
 			err = confirmErr
@@ -147,9 +147,6 @@ const maxForeignSkips = 3
 // ErrUnfinished is returned by [Bridge.Run] when it was stopped while the stream was not writable.
 // The next start publishes what is missing.
 var ErrUnfinished = errors.New("shutdown: last batch was not acknowledged")
-
-// recreateAfter is how long a stream must be missing until it is recreated.
-const recreateAfter = 5 * time.Second
 
 // ackTimeout bounds the wait for the acknowledgement of a batch's first message. It must be short
 // compared with finishTimeout.
@@ -202,7 +199,7 @@ const (
 // streamHint returns what a person can do about a stream that accepts no events.
 func streamHint(c *Config, err error) string {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", recreateAfter)
+		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", c.times().recreateAfter)
 	}
 	if errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Sprintf("restore in stream %s the subject %s.>, or enable JetStream for the account", c.Stream, event.SubjectPrefix)

@@ -141,6 +141,7 @@ type Config struct {
 
 	files  map[string]string // by NAME, of what was given as NAME_FILE
 	server *Server           // the embedded one, while it runs
+	timing *timing           // nil = the default one
 }
 
 // Purpose is the part of the configuration that a command needs.
@@ -159,7 +160,9 @@ const (
 func (c *Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == "" }
 
 // interruptAfter is how long there may be no good poll before the feed is interrupted.
-func (c *Config) interruptAfter() time.Duration { return max(3*c.PollInterval, 5*time.Second) }
+func (c *Config) interruptAfter() time.Duration {
+	return max(3*c.PollInterval, c.times().minInterruptAfter)
+}
 
 func (c *Config) availabilityDisabled() bool {
 	return len(c.Services) == 1 && c.Services[0] == noServices
@@ -176,7 +179,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	fault := func(name, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
 	}
-	c = &Config{}
+	c = &Config{timing: defaultTiming()}
 	vars := env.ToMap(environ)
 	if warnings, err = unknownNames(vars); err != nil {
 		return nil, nil, err

@@ -1,7 +1,24 @@
 package bridge
 
-import "bpcc-nats/bridge/engine"
+import (
+	"time"
+
+	"bpcc-nats/bridge/engine"
+)
 
 // Published is what the bridge believes to be published. Its Run must have
 // returned.
 func (b *Bridge) Published() engine.Published { return b.engine.Published() }
+
+// DivideWaits makes the waits that are not configured so many times as short.
+func (c *Config) DivideWaits(by time.Duration) {
+	t := defaultTiming()
+	for _, d := range []*time.Duration{
+		&t.minInterruptAfter, &t.watchdogMargin, &t.contentionWindow, &t.unavailablePause, &t.viewInterval, &t.viewBusyInterval, &t.recreateAfter,
+		&t.slowBackoff.initial, &t.slowBackoff.max, &t.transientBackoff.initial, &t.transientBackoff.max,
+		&t.contendedBackoff.initial, &t.contendedBackoff.max,
+	} {
+		*d /= by
+	}
+	c.timing = t
+}

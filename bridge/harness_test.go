@@ -50,6 +50,9 @@ type testEnv struct {
 	// Messages that the test itself has put among the events, by sequence: the
 	// promises do not hold for them.
 	foreignSeqs map[uint64]bool
+	// waitsDividedBy, unless it is 0, is how many times as short the waits of a bridge are that are
+	// not configured.
+	waitsDividedBy time.Duration
 	// The bridges that the test has run.
 	bridges []*bridge.Bridge
 }
@@ -171,6 +174,9 @@ func (w *testEnv) config() *bridge.Config {
 		w.t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
 	c.Version = "test"
+	if w.waitsDividedBy > 0 {
+		c.DivideWaits(w.waitsDividedBy)
+	}
 	return c
 }
 

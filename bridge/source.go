@@ -20,28 +20,8 @@ type backoffPolicy struct {
 	initial, max time.Duration
 }
 
-// Each kind of fault has its own backoff, so that a fault that passes quickly does not shorten the
-// backoff of one that does not.
-var (
-	// slowBackoff is for faults that need a person or time: refused credentials (a few more may
-	// lock the user), a missing privilege, an exhausted pool.
-	slowBackoff = backoffPolicy{initial: 30 * time.Second, max: 5 * time.Minute}
-	// transientBackoff is for faults that pass by themselves.
-	transientBackoff = backoffPolicy{initial: 500 * time.Millisecond, max: 5 * time.Second}
-	// contendedBackoff is for what another program with the same user replaces: recovered at once
-	// the first time, with a backoff after that.
-	contendedBackoff = backoffPolicy{immediate: 1, initial: time.Second, max: 30 * time.Second}
-	// noBackoff is for complete responses that are requested again to see whether they persist.
-	noBackoff = backoffPolicy{}
-)
-
-const (
-	// contentionWindow is how long after a contested loss the next one counts as the first again. A
-	// good snapshot in between does not count: both programs get those.
-	contentionWindow = time.Minute
-	// maxRetryAfter bounds the wait that a server asks for.
-	maxRetryAfter = time.Hour
-)
+// maxRetryAfter bounds the wait that a server asks for.
+const maxRetryAfter = time.Hour
 
 // source is the BPCC side of the bridge: it logs in, subscribes and requests snapshots, one request
 // at a time, with a backoff after failures. It is used by one goroutine.
@@ -49,6 +29,7 @@ type source struct {
 	client *bpcc.Client
 	cookie bool // log in by cookie
 	plan   plan
+	timing *timing
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -82,7 +63,7 @@ func (s *source) poll(ctx context.Context) (bpcc.Response, error) {
 		}
 		// The cause of the backoff was corrected.
 		s.log.Info("secret changed, logging in")
-		kind, _ := backoffFor(s.lastErr)
+		kind, _ := s.timing.backoffFor(s.lastErr)
 		delete(s.failures, kind)
 	}
 	response, err := s.fetchSnapshot(ctx)
@@ -111,13 +92,13 @@ func (s *source) recordFailure(err error) {
 
 // nextBackoff returns the backoff after a failure.
 func (s *source) nextBackoff(err error) time.Duration {
-	kind, p := backoffFor(err)
+	kind, p := s.timing.backoffFor(err)
 	prior := s.bumpFailures(kind)
 	var e *bpcc.Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		return jitter(min(e.RetryAfter, maxRetryAfter))
 	}
-	if p == noBackoff || prior < p.immediate {
+	if p == (backoffPolicy{}) || prior < p.immediate {
 		return 0
 	}
 	return jitter(min(p.initial<<min(prior-p.immediate, 10), p.max))
@@ -145,29 +126,30 @@ const (
 )
 
 // backoffFor returns the kind and the policy of a failure.
-func backoffFor(err error) (kind string, p backoffPolicy) {
+func (t *timing) backoffFor(err error) (kind string, p backoffPolicy) {
 	var r *subscriptionError
 	switch {
 	case errors.Is(err, diff.ErrEmpty):
-		return "empty", noBackoff
+		// A complete response is requested again to see whether it persists.
+		return "empty", backoffPolicy{}
 	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth):
-		return "login", slowBackoff
+		return "login", t.slowBackoff
 	case errors.Is(err, bpcc.ErrForbidden):
-		return "forbidden", slowBackoff
+		return "forbidden", t.slowBackoff
 	case errors.Is(err, bpcc.ErrLimit):
-		return "limit", slowBackoff
+		return "limit", t.slowBackoff
 	case errors.Is(err, bpcc.ErrRejected), errors.As(err, &r):
-		return "rejected", slowBackoff
+		return "rejected", t.slowBackoff
 	case errors.Is(err, bpcc.ErrAuth):
-		return failureSession, contendedBackoff
+		return failureSession, t.contendedBackoff
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
-		return failureSubscription, contendedBackoff
+		return failureSubscription, t.contendedBackoff
 	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, bpcc.ErrTooLarge), errors.Is(err, diff.ErrMalformed):
-		return "malformed", transientBackoff
+		return "malformed", t.transientBackoff
 	case errors.Is(err, bpcc.ErrThrottled):
-		return "throttled", transientBackoff
+		return "throttled", t.transientBackoff
 	}
-	return "source", transientBackoff
+	return "source", t.transientBackoff
 }
 
 // retryHint is the hint where a running bridge needs no action.
@@ -212,7 +194,7 @@ func (s *source) fetchSnapshot(ctx context.Context) (bpcc.Response, error) {
 		// The token has ended early or a cookie was stolen: log in and retry once, unless that was
 		// done a short time ago too. The subscription may have outlived the session.
 		s.client.Invalidate()
-		if s.failures[failureSession].count >= contendedBackoff.immediate {
+		if s.failures[failureSession].count >= s.timing.contendedBackoff.immediate {
 			return bpcc.Response{}, err
 		}
 		s.bumpFailures(failureSession)
@@ -274,7 +256,7 @@ func (s *source) reportResult(err error) {
 		}
 		s.lastLogged, s.backoff, s.lastErr = "", 0, nil
 		for kind, f := range s.failures {
-			if ago := s.now().Sub(f.last); kind != failureSession && kind != failureSubscription || ago > contentionWindow || ago < 0 {
+			if ago := s.now().Sub(f.last); kind != failureSession && kind != failureSubscription || ago > s.timing.contentionWindow || ago < 0 {
 				delete(s.failures, kind)
 			}
 		}

@@ -84,7 +84,7 @@ func TestBackoff(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			src := &source{log: discardLogger(), now: newFakeClock().now}
+			src := &source{timing: defaultTiming(), log: discardLogger(), now: newFakeClock().now}
 			for i, err := range test.errs {
 				if err == nil {
 					err = errTransportFault
@@ -103,7 +103,7 @@ func TestBackoffJitter(t *testing.T) {
 	t.Parallel()
 	waits := map[time.Duration]bool{}
 	for range 50 {
-		src := &source{log: discardLogger(), now: newFakeClock().now}
+		src := &source{timing: defaultTiming(), log: discardLogger(), now: newFakeClock().now}
 		waits[src.nextBackoff(errForbiddenFault)] = true
 	}
 	if len(waits) < 10 {
@@ -116,7 +116,7 @@ func TestBackoffJitter(t *testing.T) {
 func TestGoodSnapshotResetsBackoff(t *testing.T) {
 	t.Parallel()
 	clock := newFakeClock()
-	src := &source{log: discardLogger(), now: clock.now}
+	src := &source{timing: defaultTiming(), log: discardLogger(), now: clock.now}
 	for range 3 {
 		src.reportResult(nil)
 		checkWait(t, "a server error after a good snapshot", src.nextBackoff(errServerFault), 500*time.Millisecond)
@@ -131,7 +131,7 @@ func TestGoodSnapshotResetsBackoff(t *testing.T) {
 	if want := 30 * time.Second; waits[len(waits)-1] < want {
 		t.Errorf("a rival that comes back each time is met after %v, want no sooner than %v in the end", waits, want)
 	}
-	clock.advance(contentionWindow)
+	clock.advance(src.timing.contentionWindow)
 	src.reportResult(nil)
 	if got := src.nextBackoff(errForeignFault); got != 0 {
 		t.Errorf("after a minute of peace a loss is waited out for %v, want at once", got)
@@ -153,7 +153,7 @@ func TestWallClockJumps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := &source{client: client, log: discardLogger(), now: clock.now}
+	src := &source{client: client, timing: defaultTiming(), log: discardLogger(), now: clock.now}
 	poll := func(what string, n int32) {
 		t.Helper()
 		requests.Store(0)

@@ -100,9 +100,6 @@ func asUnavailable(err error) error {
 	return fmt.Errorf("%w: %w", errUnavailable, err)
 }
 
-// unavailablePause is the pause before the next attempt.
-const unavailablePause = time.Second
-
 // pauseAndRecreate waits after NATS was unavailable, and recreates the streams that were found
 // missing.
 func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
@@ -111,7 +108,7 @@ func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(unavailablePause):
+	case <-time.After(b.config.times().unavailablePause):
 	}
 }
 

@@ -13,11 +13,6 @@ import (
 )
 
 const (
-	// viewInterval is the interval at which the view is compared with the stream: short compared
-	// with viewStallTimeout, and long compared with polls, since a quiet poll costs hardly more.
-	// While the view is behind, the interval is shorter.
-	viewInterval     = 10 * time.Second
-	viewBusyInterval = 5 * time.Second
 	// viewStallTimeout is how long the view may stay behind without progress until its leader must
 	// step down: a server needs 10 s to notice by itself.
 	viewStallTimeout = 20 * time.Second
@@ -63,9 +58,10 @@ func (v *viewMonitor) Lag() ViewLag {
 
 // runMonitor measures until ctx ends.
 func (v *viewMonitor) runMonitor(ctx context.Context) {
-	for next := viewBusyInterval; ; next = viewInterval {
+	times := v.config.times()
+	for next := times.viewBusyInterval; ; next = times.viewInterval {
 		if v.Lag().Events > 0 || !v.missingSince.IsZero() {
-			next = viewBusyInterval
+			next = times.viewBusyInterval
 		}
 		select {
 		case <-ctx.Done():
@@ -77,7 +73,7 @@ func (v *viewMonitor) runMonitor(ctx context.Context) {
 			v.missingSince = time.Time{}
 		} else if v.missingSince.IsZero() {
 			v.missingSince = v.now()
-		} else if v.now().Sub(v.missingSince) >= recreateAfter {
+		} else if v.now().Sub(v.missingSince) >= times.recreateAfter {
 			recreateStreams(ctx, v.js, v.config, v.log)
 		}
 		// Other code reports a stream that cannot be read.

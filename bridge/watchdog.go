@@ -58,7 +58,7 @@ func newWatchdog(c *Config, js jetstream.JetStream, log *slog.Logger) *watchdog 
 	return &watchdog{
 		js: js, config: c, stream: watchdogStream(c), tenant: c.Tenant, log: log,
 		// A standby that takes over after a crash must be faster than the message.
-		timeout: c.interruptAfter() + c.LeaseTTL + 5*time.Second,
+		timeout: c.interruptAfter() + c.LeaseTTL + c.times().watchdogMargin,
 	}
 }
 
