@@ -63,7 +63,7 @@ func TestTooLargeForTheServer(t *testing.T) {
 				t.Errorf("%v; want the net change from what was published", changed.Data)
 			}
 			w.waitFor("agent.anna.stats_changed", 1)
-			for _, who := range []string{"about=agent/bob", "about=agent/anna"} {
+			for _, who := range []string{"entity=agent/bob", "entity=agent/anna"} {
 				if n := strings.Count(w.log.String(), who); n != 1 {
 					t.Errorf("%s is in the log %d times, want once", who, n)
 				}

@@ -281,8 +281,8 @@ func TestCheckNamesRefusedStatistics(t *testing.T) {
 		t.Errorf("Check: %v, want %v", err, bridge.ErrCheck)
 	}
 	for _, want := range []string{
-		`fail subscribe: the server rejects "reasn" (app "wall", agent grid "agents", column "8") → take it out`,
-		`fail subscribe: the server rejects "agents_redy" (app "wall", stats_totals) → take it out`,
+		`fail subscribe: the server rejects "reasn" (app "wall", agent grid "agents", column "8") → remove it`,
+		`fail subscribe: the server rejects "agents_redy" (app "wall", stats_totals) → remove it`,
 		"ok snapshot: ", "ok agent: 1 row(s)", "ok agents: 1 ready",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -386,7 +386,7 @@ func TestEmbeddedServerFails(t *testing.T) {
 		"the port is taken":        {t.TempDir(), taken.Addr().String(), "address already in use"},
 		"JetStream cannot start":   {file, "127.0.0.1:0", "storage directory is not a directory"},
 		"the store is a file":      {filepath.Join(file, "jetstream"), "127.0.0.1:0", "not a directory"},
-		"the port is not a number": {t.TempDir(), "127.0.0.1:http!", "is no number"},
+		"the port is not a number": {t.TempDir(), "127.0.0.1:http!", "is not a number"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

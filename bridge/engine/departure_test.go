@@ -257,7 +257,7 @@ func TestSkippedRows(t *testing.T) {
 		t.Errorf("skipped rows (-want +got)\n%s", d)
 	}
 	want := []string{
-		"1 row(s) without a key skipped: is BRIDGE_AGENT_KEY right?", "1 row(s) with the key of another skipped",
+		"1 row(s) without a key skipped; check BRIDGE_AGENT_KEY", "1 row(s) with a duplicate key skipped",
 		"1 row(s) with a key of more than 512 bytes skipped",
 	}
 	if d := cmp.Diff(want, b.batch.Problems); d != "" {
