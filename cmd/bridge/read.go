@@ -74,7 +74,7 @@ func (r *reader) read(ctx context.Context) error {
 		case errors.Is(err, errHandler):
 			return err
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			return fmt.Errorf("read stream %s: it is not there; is BRIDGE_STREAM right, and NATS_URL or BRIDGE_STORE_DIR?", r.stream)
+			return fmt.Errorf("read stream %s: no such stream; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", r.stream)
 		case !mayAnswer(err):
 			return fmt.Errorf("read stream %s: %w", r.stream, err)
 		case time.Since(r.lastAnswer)+pause > r.timeout:
