@@ -41,7 +41,7 @@ func TestReadersDoNotWaitForEver(t *testing.T) {
 		"no JetStream": {func(t *testing.T) string { return bareServer(t, false) },
 			[]string{"no answer from the NATS server (--timeout 300ms)", "no responders", "is JetStream enabled"}},
 		"no stream": {func(t *testing.T) string { return bareServer(t, true) },
-			[]string{"BPCC_EVENTS", "BPCC_EVENTS", "check BRIDGE_STREAM"}},
+			[]string{"BPCC_EVENTS", "no such stream", "check BRIDGE_STREAM"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
