@@ -23,11 +23,11 @@ var ErrStoreInUse = errors.New("store directory is in use by another process")
 // Server is a NATS server with JetStream inside this process, for a bridge without a configured
 // server. Every NATS client on this machine can connect to it.
 type Server struct {
-	options server.Options
-	max     Size // of what is stored; 0 follows the disk
-	log     *slog.Logger
-	said    *serverLog
-	lock    *os.File
+	options   server.Options
+	max       Size // of what is stored; 0 follows the disk
+	log       *slog.Logger
+	serverLog *serverLog
+	lock      *os.File
 
 	end  context.CancelFunc
 	done sync.WaitGroup
@@ -63,7 +63,7 @@ func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{max: c.StoreMax, log: log, said: newServerLog(log), lock: lock, options: server.Options{
+	s := &Server{max: c.StoreMax, log: log, serverLog: newServerLog(log), lock: lock, options: server.Options{
 		ServerName: "bpcc-bridge-embedded",
 		Host:       host, Port: port,
 		JetStream: true, StoreDir: c.StoreDir,
@@ -88,7 +88,7 @@ func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
 	}
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
-	s.done.Go(func() { s.tend(ctx) })
+	s.done.Go(func() { s.keepRunning(ctx) })
 	c.NATSURL, c.server = s.URL(), s
 	return s, nil
 }
@@ -100,10 +100,10 @@ func (s *Server) start() error {
 	if err != nil {
 		return fmt.Errorf("make the embedded NATS server: %w", err)
 	}
-	ns.SetLogger(s.said, false, false)
-	s.said.begin()
+	ns.SetLogger(s.serverLog, false, false)
+	s.serverLog.begin()
 	ns.Start()
-	fatal := s.said.begun()
+	fatal := s.serverLog.begun()
 	if fatal == "" && ns.ReadyForConnections(10*time.Second) {
 		address, ok := ns.Addr().(*net.TCPAddr)
 		if ok {
@@ -130,14 +130,14 @@ const (
 	restartWait = time.Second
 )
 
-// tend starts the server again after it could not write, since a stream that was
+// keepRunning starts the server again after it could not write, since a stream that was
 // not written once takes nothing more until then.
-func (s *Server) tend(ctx context.Context) {
+func (s *Server) keepRunning(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.said.broken:
+		case <-s.serverLog.broken:
 		}
 		s.log.Error("store cannot be written", "dir", s.options.StoreDir,
 			"hint", fmt.Sprintf("make room on its disk, %v or more; the embedded server then starts again by itself", Size(restartRoom)))
@@ -151,7 +151,7 @@ func (s *Server) tend(ctx context.Context) {
 // restart waits until the store can be written and replaces the server. It reports
 // whether it did so before ctx ended.
 func (s *Server) restart(ctx context.Context) bool {
-	told := ""
+	logged := ""
 	for {
 		if s.writable() {
 			s.shutdown()
@@ -159,8 +159,8 @@ func (s *Server) restart(ctx context.Context) bool {
 			if err == nil {
 				return true
 			}
-			if err.Error() != told {
-				told = err.Error()
+			if err.Error() != logged {
+				logged = err.Error()
 				s.log.Error("embedded server not started", "err", err)
 			}
 		}

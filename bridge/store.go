@@ -26,8 +26,8 @@ const (
 
 	// The server counts bytes before compression, the disk holds them compressed.
 	// Measured, events of the built-in subscription take a seventh on disk. A store
-	// with enough events shows how well its own compress; any other is taken to
-	// compress half as well as that. No store is taken to compress better.
+	// with enough events shows how well its own compress; any other is assumed to
+	// compress half as well as that. No store is assumed to compress better.
 	compressionAssumed = 3
 	compressionMost    = 6
 	compressionFrom    = 1 << 30
@@ -188,19 +188,11 @@ func (s *Server) storeMax(held Size) (Size, error) {
 // other streams, so that its oldest events go before the store is full. It returns
 // the max_bytes before and after. One that someone else has set stays.
 func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *Config) (before, after int64, err error) {
-	looking, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	stream, err := js.Stream(looking, c.Stream)
+	held, info, err := s.inspect(ctx, js, c)
 	if err != nil {
-		return 0, 0, fmt.Errorf("look at stream %s: %w", c.Stream, err)
+		return 0, 0, err
 	}
-	state, config := stream.CachedInfo().State, stream.CachedInfo().Config
-	held := holding{used: int64(s.Used()), events: int64(state.Bytes)}
-	if view, err := js.Stream(looking, viewStream(c)); err == nil {
-		held.view = int64(view.CachedInfo().State.Bytes)
-	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, 0, fmt.Errorf("look at stream %s: %w", viewStream(c), err)
-	}
+	state, config := info.State, info.Config
 	limit, err := s.storeMax(Size(held.used))
 	if err != nil {
 		return 0, 0, err
@@ -221,19 +213,49 @@ func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *Confi
 	return before, after, setMaxBytes(ctx, js, config, after)
 }
 
+// inspect finds out what the streams hold, and how the stream of events is.
+func (s *Server) inspect(ctx context.Context, js jetstream.JetStream, c *Config) (holding, *jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	// The view first, so that its lag is never measured too small.
+	var held holding
+	var sourced uint64
+	view, err := js.Stream(ctx, viewStream(c))
+	switch {
+	case err == nil:
+		held.view = int64(view.CachedInfo().State.Bytes)
+		sourced = sourcedUpTo(view.CachedInfo(), c.Stream)
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return held, nil, fmt.Errorf("look at stream %s: %w", viewStream(c), err)
+	}
+	events, err := js.Stream(ctx, c.Stream)
+	if err != nil {
+		return held, nil, fmt.Errorf("look at stream %s: %w", c.Stream, err)
+	}
+	state := events.CachedInfo().State
+	held.used, held.events, held.behind = int64(s.Used()), int64(state.Bytes), sourced < state.LastSeq
+	return held, events.CachedInfo(), nil
+}
+
 // eventsAtFirst is what the events may take at least while they hold less than half of
-// what is theirs. The first snapshot may be larger than a small limit, and the view
-// that it makes is not there yet to tell.
+// what is theirs, or the view is behind them. The first snapshot may be larger than a
+// small limit, and the size of the view is not known before it.
 const eventsAtFirst = 32 << 20
 
 // holding is what the streams of a store hold, in bytes before compression.
-type holding struct{ used, events, view int64 }
+type holding struct {
+	used, events, view int64 // in all; in the stream of events; in the view
+	behind             bool  // the view has not sourced all events
+}
 
 // wantedMaxBytes is the max_bytes of the stream of events, which has that one.
 func (s *Server) wantedMaxBytes(limit Size, held holding, have int64) int64 {
 	want := eventsMax(limit, held.used-held.events, held.view)
-	if held.events < want/2 {
+	switch {
+	case held.events < want/2, held.behind && have <= 0:
 		want = max(want, eventsAtFirst)
+	case held.behind:
+		want = max(want, min(have, eventsAtFirst)) // not lower now
 	}
 	if s.max > 0 {
 		return want
@@ -294,18 +316,18 @@ const (
 
 // watchStore keeps the events within the store's limit until ctx ends.
 func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *Config) {
-	told := ""
+	logged := ""
 	for {
 		next := storeInterval
 		before, after, err := s.fitEvents(ctx, js, c)
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err != nil && err.Error() != told:
+		case err != nil && err.Error() != logged:
 			s.log.Warn("store limit not applied", "stream", c.Stream, "err", err)
-			told = err.Error()
+			logged = err.Error()
 		case err == nil:
-			told = ""
+			logged = ""
 			if before != after {
 				s.log.Info("stream limit changed", "stream", c.Stream, "max_bytes", after, "before", before)
 			}

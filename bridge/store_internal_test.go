@@ -95,25 +95,29 @@ func TestWantedMaxBytes(t *testing.T) {
 		max              Size  // what the operator has set
 		used, held, have int64 // by all streams, by the events; max_bytes
 		want             int64
+		behind           bool // the view
 	}{
-		"a new stream":                         {limit, 0, 0, -1, full},
-		"as it is":                             {limit, 1000 * mib, 1000 * mib, full, full},
-		"a byte less":                          {limit, 1000 * mib, 1000 * mib, full - 1, full},
-		"what is beyond the limit goes":        {limit, 2000 * mib, 2000 * mib, -1, full},
-		"the others need room":                 {limit, 1600 * mib, 1300 * mib, full, 1200 * mib},
-		"a small one, before the first events": {limit / 100, 0, 0, -1, eventsAtFirst},
-		"a small one, when it is half full":    {limit / 100, 7 * mib, 7 * mib, eventsAtFirst, full / 100},
-		"by the disk, a new stream":            {0, 0, 0, -1, full},
-		"by the disk, about as it is":          {0, 100 * mib, 100 * mib, full - 50*mib, full - 50*mib},
-		"by the disk, when it matters":         {0, 100 * mib, 100 * mib, full - 200*mib, full},
-		"by the disk, when little is left":     {0, full - 60*mib, full - 60*mib, full - 50*mib, full},
-		"by the disk, which is smaller by now": {0, 100 * mib, 100 * mib, full + 200*mib, full},
-		"by the disk, what is there stays":     {0, 3000 * mib, 2900 * mib, -1, 2900 * mib},
-		"by the disk, and the others grow":     {0, 3000 * mib, 2000 * mib, 2500 * mib, 2000 * mib},
+		"a new stream":                         {limit, 0, 0, -1, full, false},
+		"as it is":                             {limit, 1000 * mib, 1000 * mib, full, full, false},
+		"a byte less":                          {limit, 1000 * mib, 1000 * mib, full - 1, full, false},
+		"what is beyond the limit goes":        {limit, 2000 * mib, 2000 * mib, -1, full, false},
+		"the others need room":                 {limit, 1600 * mib, 1300 * mib, full, 1200 * mib, false},
+		"a small one, before the first events": {limit / 100, 0, 0, -1, eventsAtFirst, false},
+		"a small one, when it is half full":    {limit / 100, 7 * mib, 7 * mib, eventsAtFirst, full / 100, false},
+		"a small one, and the view behind":     {limit / 100, 20 * mib, 20 * mib, eventsAtFirst + 1, eventsAtFirst, true},
+		"a small one, as it was":               {limit / 100, 20 * mib, 20 * mib, full / 100, full / 100, true},
+		"a large one, and the view behind":     {limit, 1600 * mib, 1300 * mib, full, 1200 * mib, true},
+		"by the disk, a new stream":            {0, 0, 0, -1, full, false},
+		"by the disk, about as it is":          {0, 100 * mib, 100 * mib, full - 50*mib, full - 50*mib, false},
+		"by the disk, when it matters":         {0, 100 * mib, 100 * mib, full - 200*mib, full, false},
+		"by the disk, when little is left":     {0, full - 60*mib, full - 60*mib, full - 50*mib, full, false},
+		"by the disk, which is smaller by now": {0, 100 * mib, 100 * mib, full + 200*mib, full, false},
+		"by the disk, what is there stays":     {0, 3000 * mib, 2900 * mib, -1, 2900 * mib, false},
+		"by the disk, and the others grow":     {0, 3000 * mib, 2000 * mib, 2500 * mib, 2000 * mib, false},
 	}
 	for name, test := range tests {
 		s := &Server{max: test.max}
-		if got := s.wantedMaxBytes(cmp.Or(test.max, limit), holding{used: test.used, events: test.held}, test.have); got != test.want {
+		if got := s.wantedMaxBytes(cmp.Or(test.max, limit), holding{used: test.used, events: test.held, behind: test.behind}, test.have); got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
 	}

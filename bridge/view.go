@@ -128,12 +128,17 @@ func (v *viewMonitor) fetchSourcedSeq(ctx context.Context) (sourcedSeq uint64, r
 		return 0, 0, fmt.Errorf("read view: %w", err)
 	}
 	info := stream.CachedInfo()
-	for _, source := range info.Sources {
-		if source != nil && source.Name == v.config.Stream {
-			sourcedSeq = source.Seq
+	return sourcedUpTo(info, v.config.Stream), info.Config.Replicas, nil
+}
+
+// sourcedUpTo is the sequence up to which the view has taken events of a stream.
+func sourcedUpTo(view *jetstream.StreamInfo, stream string) uint64 {
+	for _, source := range view.Sources {
+		if source != nil && source.Name == stream {
+			return source.Seq
 		}
 	}
-	return sourcedSeq, info.Config.Replicas, nil
+	return 0
 }
 
 // errStepDown is returned when the view's leader does not step down.
