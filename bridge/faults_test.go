@@ -38,13 +38,14 @@ func TestSourceFaults(t *testing.T) {
 		"never ready":             {always(bpcctest.Fault{Status: 204}), "source"},
 		"refused after the login": {always(bpcctest.Fault{Status: 401}), "auth"},
 		"suddenly empty":          {always(bpcctest.Fault{EmptyGrids: true}), "empty"},
-		"slower than the timeout": {always(bpcctest.Fault{Delay: 3 * time.Second}), "source"},
+		"slower than the timeout": {always(bpcctest.Fault{Delay: 700 * time.Millisecond}), "source"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newTestEnv(t, bpcctest.Config{})
-			w.env["BPCC_TIMEOUT"] = "2s"
+			w.env["BPCC_TIMEOUT"] = "500ms"
+			w.waitsDividedBy = 5
 			w.setAgent("anna", "ready", "")
 			w.setAgent("bob", "ready", "")
 			w.startBridge()

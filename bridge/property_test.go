@@ -58,7 +58,8 @@ func runRandomTenant(t *testing.T, seed uint64) {
 	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_DISAPPEAR_AFTER"] = "1" // what is gone is gone at once, so that pictures compare
 	w.env["BRIDGE_CHECKPOINT_INTERVAL"] = "300ms"
-	w.env["BPCC_TIMEOUT"] = "1s"
+	w.env["BPCC_TIMEOUT"] = "400ms"
+	w.waitsDividedBy = 25 // so that faults do not last for long, and interrupt the feed all the same
 	floor := bpcctest.NewFloor(w.tenant.Tenant, bpcctest.FloorConfig{Agents: 12 + random.IntN(20), Services: 3, Seed: seed})
 	sub := w.config().Subscription
 	history := []tenantVersion{{snapshot: w.tenantSnapshot(sub)}}
@@ -111,7 +112,7 @@ func runRandomTenant(t *testing.T, seed uint64) {
 func randomFault(random *rand.Rand) bpcctest.Fault {
 	faults := []bpcctest.Fault{
 		{Status: 502}, {Status: 404}, {Status: 401}, {Status: 429, RetryAfter: "1"}, {Close: true}, {Truncate: true},
-		{EmptyGrids: true}, {Foreign: true}, {Delay: 1500 * time.Millisecond}, {Status: 204},
+		{EmptyGrids: true}, {Foreign: true}, {Delay: 600 * time.Millisecond}, {Status: 204},
 		{Status: 200, Body: "<html>", ContentType: "text/html"},
 	}
 	f := faults[random.IntN(len(faults))]

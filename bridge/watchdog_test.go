@@ -46,6 +46,8 @@ func (w *testEnv) waitForFeed(status string) storedEvent {
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
+	w.env["BRIDGE_LEASE_TTL"] = "1s"
+	w.waitsDividedBy = 5 // the watchdog waits for 3 s
 	w.setAgent("anna", "ready", "")
 	crash := w.startCrashable()
 	live := w.waitForFeed("live")
@@ -62,7 +64,7 @@ func TestWatchdog(t *testing.T) {
 	}
 	stop()
 	w.waitForFeed("stopped")
-	<-time.After(17 * time.Second) // longer than the watchdog waits
+	<-time.After(4 * time.Second) // longer than the watchdog waits
 	if got := w.viewFeed().text("status"); got != "stopped" {
 		t.Errorf("the feed that was shut down has status %s", got)
 	}
