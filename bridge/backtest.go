@@ -141,6 +141,7 @@ type ruleSetRun struct {
 // startBridge starts a bridge that recovers what this run has committed.
 func (t *ruleSetRun) startBridge(r *Recording) error {
 	t.config = r.header.config()
+	t.config.timing = r.timing
 	t.config.Rules = t.set.Rules
 	if faults := rule.Unsubscribed(t.set.Rules, subscribedStats(t.config.Subscription), globMatcher(t.config.RedactStats)); len(faults) > 0 {
 		return fmt.Errorf("%w: %s: %s: %w", rule.ErrInvalid, t.set.Name, r.name, errors.Join(faults...))

@@ -11,7 +11,12 @@ import (
 func (b *Bridge) Published() engine.Published { return b.engine.Published() }
 
 // DivideWaits makes the waits that are not configured so many times as short.
-func (c *Config) DivideWaits(by time.Duration) {
+func (c *Config) DivideWaits(by time.Duration) { c.timing = dividedTiming(by) }
+
+// DivideWaits is that of a configuration, for the bridge that is simulated.
+func (r *Recording) DivideWaits(by time.Duration) { r.timing = dividedTiming(by) }
+
+func dividedTiming(by time.Duration) *timing {
 	t := defaultTiming()
 	for _, d := range []*time.Duration{
 		&t.minInterruptAfter, &t.watchdogMargin, &t.contentionWindow, &t.unavailablePause, &t.viewInterval, &t.viewBusyInterval, &t.recreateAfter,
@@ -20,5 +25,5 @@ func (c *Config) DivideWaits(by time.Duration) {
 	} {
 		*d /= by
 	}
-	c.timing = t
+	return t
 }

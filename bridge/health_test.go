@@ -83,6 +83,7 @@ func TestStandbyIsWarm(t *testing.T) {
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
+	w.waitsDividedBy = 5
 	w.setAgent("anna", "ready", "")
 	c := w.config()
 	if _, err := bridge.Provision(t.Context(), w.js, c); err != nil {

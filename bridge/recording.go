@@ -221,6 +221,7 @@ func (h *recordingHeader) validate() error {
 type Recording struct {
 	name   string
 	header recordingHeader
+	timing *timing // of the bridge that is simulated; nil = the default
 	r      *bufio.Reader
 	line   int
 	ended  bool // the recorder's last line was read

@@ -65,6 +65,9 @@ func (w *testEnv) backtest(sets []bridge.RuleSet, recordings ...string) ([]store
 		if err != nil {
 			w.t.Fatal(err)
 		}
+		if w.waitsDividedBy > 0 {
+			r.DivideWaits(w.waitsDividedBy)
+		}
 		b.Recordings = append(b.Recordings, r)
 	}
 	var all []storedEvent
@@ -226,6 +229,7 @@ func TestBacktestMatchesTheBridge(t *testing.T) {
 	t.Parallel()
 	prepare := func(t *testing.T) *testEnv {
 		w := newTestEnv(t, bpcctest.Config{})
+		w.waitsDividedBy = 2
 		delete(w.env, "BPCC_SERVICES")
 		w.env["BPCC_DIRECTORY_INTERVAL"] = "1h"
 		w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","stat":"in_calls_waiting",
@@ -291,6 +295,7 @@ func TestRecordedFaultsHaveTheirCauses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newTestEnv(t, bpcctest.Config{})
+			w.waitsDividedBy = 5
 			w.setAgent("anna", "ready", "")
 			file, stop := w.startRecorder()
 			w.waitForRecorded(file, "totals.bridge.observed", 1)

@@ -34,12 +34,13 @@ func TestPermanentErrorsBackOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newTestEnv(t, bpcctest.Config{})
+			w.waitsDividedBy = 4
 			w.setAgent("anna", "ready", "")
 			w.startBridge()
 			w.waitFor("totals.bridge.observed", 1)
 			test.disrupt(w.tenant)
 			before := w.tenant.Counts()
-			interrupted := w.waitFor("feed.interrupted", 1)[0] // after 5 s, that is fifty intervals
+			interrupted := w.waitFor("feed.interrupted", 1)[0] // after 1.25 s, that is twelve intervals
 			if interrupted.text("cause") != test.cause || !strings.Contains(interrupted.text("error"), test.text) {
 				t.Errorf("cause %s, error %q; want %s, %q", interrupted.text("cause"), interrupted.text("error"), test.cause, test.text)
 			}
@@ -50,7 +51,7 @@ func TestPermanentErrorsBackOff(t *testing.T) {
 				"logins":        now.Logins - before.Logins,
 			} {
 				if n > 3 {
-					t.Errorf("%d %s in the five seconds after", n, what)
+					t.Errorf("%d %s until the feed was interrupted", n, what)
 				}
 			}
 		})
@@ -61,7 +62,10 @@ func TestPermanentErrorsBackOff(t *testing.T) {
 // session, again each time the bridge has taken it back.
 func TestContendedSubscriptionBacksOff(t *testing.T) {
 	t.Parallel()
-	const watched = 8 * time.Second
+	const (
+		waitsDividedBy = 4
+		watched        = 8 * time.Second / waitsDividedBy
+	)
 	tests := map[string]struct {
 		config    bpcctest.Config
 		env       map[string]string
@@ -87,6 +91,7 @@ func TestContendedSubscriptionBacksOff(t *testing.T) {
 			t.Parallel()
 			test.config.NotReadyPolls = -1
 			w := newTestEnv(t, test.config)
+			w.waitsDividedBy = waitsDividedBy
 			for name, value := range test.env {
 				w.env[name] = value
 			}
@@ -187,6 +192,7 @@ func TestOneRequestInFlight(t *testing.T) {
 func TestSourceUnavailable(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
+	w.waitsDividedBy = 5
 	w.env["BPCC_URL"] = "https://no-such-tenant.invalid"
 	w.startBridge()
 	interrupted := w.waitFor("feed.interrupted", 1)[0]
@@ -202,6 +208,7 @@ func TestSourceUnavailable(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	w = newTestEnv(t, bpcctest.Config{})
+	w.waitsDividedBy = 5
 	w.env["BPCC_URL"] = "http://" + address
 	w.startBridge()
 	interrupted = w.waitFor("feed.interrupted", 1)[0]

@@ -112,6 +112,7 @@ func TestStreamRefusesBatches(t *testing.T) {
 			t.Parallel()
 			w := newTestEnv(t, bpcctest.Config{})
 			w.env["BRIDGE_LEASE_TTL"] = "1s"
+			w.waitsDividedBy = 5
 			w.setAgent("anna", "ready", "")
 			w.provisionStreams()
 			b := w.startBridgeHandle(w.js)
@@ -126,7 +127,7 @@ func TestStreamRefusesBatches(t *testing.T) {
 			if test.stale {
 				w.waitForFeed("stale") // the stream that publishes it is another one
 			} else {
-				<-time.After(5500 * time.Millisecond) // longer than a feed may be silent
+				<-time.After(1500 * time.Millisecond) // longer than a feed may be silent
 			}
 			if n := w.tenant.Counts().DataRequests() - polls; n > 1 {
 				t.Errorf("%d polls while a batch is held", n)
@@ -180,6 +181,7 @@ func TestStreamsDeleted(t *testing.T) {
 			t.Parallel()
 			w := newTestEnv(t, bpcctest.Config{})
 			w.env["BRIDGE_LEASE_TTL"] = "1s"
+			w.waitsDividedBy = 5
 			w.setAgent("anna", "ready", "")
 			w.provisionStreams()
 			p := w.runFleet(w.js)
@@ -229,7 +231,7 @@ func TestDuplicateID(t *testing.T) {
 	w.setAgent("anna", "ready", "")
 	w.provisionStreams()
 	w.updateStream("BPCC_EVENTS", func(c *jetstream.StreamConfig) {
-		c.Duplicates, c.Subjects = 10*time.Second, append(c.Subjects, "elsewhere")
+		c.Duplicates, c.Subjects = 4*time.Second, append(c.Subjects, "elsewhere")
 	})
 	// The first batch of a first term begins with this one.
 	if _, err := w.js.Publish(t.Context(), "elsewhere", nil, jetstream.WithMsgID("acme-1-1-1")); err != nil {
