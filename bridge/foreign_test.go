@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,75 +95,78 @@ func newForeignMessageEnv(t *testing.T) *testEnv {
 	return w
 }
 
-// TestForeignMessages puts every kind of junk on every subject, while a leader runs, while
-// a standby reads along, and before a start. Nothing of it may be taken for an
+// TestForeignMessages puts every kind of junk on every subject, each of which ends with another
+// kind each time, while a leader runs, while a standby reads along, and before a start. Nothing of it may be taken for an
 // event, and what the tenant shows goes on without a seam: the harness checks
 // revisions, joins and checkpoints, and that the auditor names the junk alone.
 func TestForeignMessages(t *testing.T) {
 	t.Parallel()
-	for name, body := range foreignBodies(t) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newForeignMessageEnv(t)
-			stop := w.startBridge()
-			w.waitFor("agent.anna.observed", 1)
-			w.waitFor("threshold.backlog.Voice.raised", 1)
-			w.waitFor("directory.agents.changed", 1)
-			w.waitFor("availability.Voice.observed", 1)
-			publishAll := func() {
-				for _, subject := range foreignSubjects {
-					w.publishForeign(subject, body, nil)
-				}
+	w := newForeignMessageEnv(t)
+	stop := w.startBridge()
+	w.waitFor("agent.anna.observed", 1)
+	w.waitFor("threshold.backlog.Voice.raised", 1)
+	w.waitFor("directory.agents.changed", 1)
+	w.waitFor("availability.Voice.observed", 1)
+	bodies := foreignBodies(t)
+	kinds := slices.Sorted(maps.Keys(bodies))
+	round := 0
+	publishAll := func() {
+		round++
+		for i, subject := range foreignSubjects {
+			for k := range kinds {
+				w.publishForeign(subject, bodies[kinds[(i+k+5*round)%len(kinds)]], nil)
 			}
-			// A leader that runs neither stumbles nor gives its term up.
-			publishAll()
-			w.tenant.SetState("anna", "busy", "")
-			w.waitFor("agent.anna.state_changed", 1)
-			w.publishForeign("feed.checkpoint", body, nil)
-			w.tenant.SetState("anna", "not_ready", "Lunch")
-			w.waitFor("agent.anna.state_changed", 2)
-			if n := len(withSubject(w.events(), "feed.started")); n != 1 {
-				t.Errorf("the leader began %d terms; want the one", n)
-			}
+		}
+	}
+	// A leader that runs neither stumbles nor gives its term up.
+	publishAll()
+	w.tenant.SetState("anna", "busy", "")
+	w.waitFor("agent.anna.state_changed", 1)
+	for _, kind := range kinds {
+		w.publishForeign("feed.checkpoint", bodies[kind], nil)
+	}
+	w.tenant.SetState("anna", "not_ready", "Lunch")
+	w.waitFor("agent.anna.state_changed", 2)
+	if n := len(withSubject(w.events(), "feed.started")); n != 1 {
+		t.Errorf("the leader began %d terms; want the one", n)
+	}
 
-			// A standby reads along and takes over.
-			standby := w.startBridge()
-			w.waitUntil("a standby that has read all", func() bool { return strings.Contains(w.log.String(), "standing by") })
-			publishAll()
-			stop()
-			w.waitFor("feed.started", 2)
-			w.tenant.SetState("anna", "ready", "")
-			w.waitFor("agent.anna.state_changed", 3)
-			standby()
+	// A standby reads along and takes over.
+	standby := w.startBridge()
+	w.waitUntil("a standby that has read all", func() bool { return strings.Contains(w.log.String(), "standing by") })
+	publishAll()
+	stop()
+	w.waitFor("feed.started", 2)
+	w.tenant.SetState("anna", "ready", "")
+	w.waitFor("agent.anna.state_changed", 3)
+	standby()
 
-			// A start that finds nothing but junk at the end of every subject.
-			publishAll()
-			publishAll()
-			again := w.startBridge()
-			w.waitFor("feed.started", 3)
-			w.tenant.SetState("bob", "busy", "")
-			w.waitFor("agent.bob.state_changed", 1)
-			again()
+	// A start that finds nothing but junk at the end of every subject.
+	publishAll()
+	publishAll()
+	again := w.startBridge()
+	w.waitFor("feed.started", 3)
+	w.tenant.SetState("bob", "busy", "")
+	w.waitFor("agent.bob.state_changed", 1)
+	again()
 
-			all := w.events()
-			for subject, want := range map[string]int{
-				"agent.anna.observed": 1, "agent.anna.appeared": 0, "agent.anna.disappeared": 0, "agent.anna.state_changed": 3,
-				"agent.bob.observed": 1, "agent.bob.appeared": 0, "service.Voice.observed": 1, "service.Voice.appeared": 0, "totals.bridge.observed": 1,
-				"availability.Voice.observed": 1, "threshold.backlog.Voice.raised": 1, "threshold.backlog.Voice.cleared": 0,
-				"directory.agents.changed": 1,
-			} {
-				if got := len(withSubject(all, subject)); got != want {
-					t.Errorf("%d events on %s; want %d", got, subject, want)
-				}
-			}
-			if log := w.log.String(); !strings.Contains(log, "not an event of the bridge") || !strings.Contains(log, "bpcc.v1.acme.agent.anna") ||
-				strings.Contains(log, "cannot be read") || strings.Contains(log, "xxxxxxxxxx") {
-				t.Error("the log does not name what was passed over, or repeats it")
-			}
-			if n := strings.Count(w.log.String(), "ignored a foreign message"); n > 3*6 {
-				t.Errorf("%d messages are logged by name: too many", n)
-			}
-		})
+	all := w.events()
+	for subject, want := range map[string]int{
+		"agent.anna.observed": 1, "agent.anna.appeared": 0, "agent.anna.disappeared": 0, "agent.anna.state_changed": 3,
+		"agent.bob.observed": 1, "agent.bob.appeared": 0, "service.Voice.observed": 1, "service.Voice.appeared": 0, "totals.bridge.observed": 1,
+		"availability.Voice.observed": 1, "threshold.backlog.Voice.raised": 1, "threshold.backlog.Voice.cleared": 0,
+		"directory.agents.changed": 1,
+	} {
+		if got := len(withSubject(all, subject)); got != want {
+			t.Errorf("%d events on %s; want %d", got, subject, want)
+		}
+	}
+	if log := w.log.String(); !strings.Contains(log, "not an event of the bridge") || !strings.Contains(log, "bpcc.v1.acme.agent.anna") ||
+		strings.Contains(log, "cannot be read") || strings.Contains(log, "xxxxxxxxxx") {
+		t.Error("the log does not name what was passed over, or repeats it")
+	}
+	if n := strings.Count(w.log.String(), "ignored a foreign message"); n > 3*6 {
+		t.Errorf("%d messages are logged by name: too many", n)
 	}
 }
 

@@ -192,6 +192,49 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// TestForeignEverywhere: nothing that people and programs put on a tenant's subjects is an event,
+// nor a value of the view, whatever the subject and the message id.
+func TestForeignEverywhere(t *testing.T) {
+	t.Parallel()
+	body := func(typ, tenant, data string) string {
+		return `{"specversion":"1.0","id":"` + tenant + `-9-900-1","source":"x","type":"` + typ + `","time":"2026-11-23T10:00:02Z",` +
+			`"data":{"tenant":"` + tenant + `","poll":900,"epoch":9,"revision":900,"status":"live",` + data + `}}`
+	}
+	bodies := map[string]string{
+		"no JSON":           "junk",
+		"empty":             "",
+		"not an object":     "[1,2]",
+		"null":              "null",
+		"no fields of ours": `{"hello":"world"}`,
+		"other types":       `{"id":7,"type":[],"data":"x"}`,
+		"foreign event":     body("com.example.thing.v1", "acme", `"after":{"a":"b"}`),
+		"another tenant":    body("bpcc.agent.state_changed.v1", "umbrella", `"agent":{"id":"anna"},"after":{"acd_state":"busy"}`),
+		"another subject":   body("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"someone"},"after":{"acd_state":"busy"}`),
+		"no image":          body("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"anna"}`),
+		"huge":              strings.Repeat("x", 200_000),
+	}
+	for name, body := range bodies {
+		for _, subject := range []string{
+			"agent.anna.state_changed", "agent.anna.observed", "agent.anna.stats_changed", "agent.nobody.state_changed", "agent.anna.hello",
+			"service.Voice.stats_changed", "availability.Voice.changed", "availability.Voice.observed",
+			"totals.bridge.stats_changed", "threshold.backlog.Voice.raised", "threshold.backlog.Voice.cleared",
+			"other.Voice.changed", "directory.agents.changed", "directory.services.changed", "chat.message_posted",
+			"feed.checkpoint", "feed.interrupted", "feed.resumed", "feed.started", "hello", "agent.*.state_changed",
+		} {
+			for _, msgID := range []string{"", "acme-9-900-1"} {
+				if _, err := event.Parse("acme", "bpcc.v1.acme."+subject, msgID, []byte(body)); !errors.Is(err, event.ErrForeign) {
+					t.Errorf("%s on %s with the id %q: error %v, want %v", name, subject, msgID, err, event.ErrForeign)
+				}
+			}
+			if key := event.ViewKey(subject); key != "" {
+				if _, err := event.ParseValue("acme", key, []byte(body)); !errors.Is(err, event.ErrForeign) {
+					t.Errorf("%s under %s: error %v, want %v", name, key, err, event.ErrForeign)
+				}
+			}
+		}
+	}
+}
+
 // TestLaterVersion: an event of a later version of v1 is read as far as it is
 // known.
 func TestLaterVersion(t *testing.T) {
