@@ -33,20 +33,20 @@ type Server struct {
 	done sync.WaitGroup
 
 	mu     sync.Mutex
-	server *server.Server // guarded by mu; a store that could not be written needs another
+	server *server.Server // guarded by mu; replaced after a failed write
 	status storeStatus    // guarded by mu
 }
 
-// StartServer starts a server on listen (host:port; port 0 picks a free one)
-// that keeps its streams below dir and is ready when it returns. An empty dir
-// is refused. What is stored follows the disk, and nothing is logged.
+// StartServer starts a server on listen (host:port; port 0 selects a free one) that stores its
+// streams below dir and is ready when it returns. An empty dir is refused. The limit of the store
+// is derived from the disk, and nothing is logged.
 func StartServer(dir, listen string) (*Server, error) {
 	return StartEmbedded(&Config{StoreDir: dir, EmbeddedListen: listen}, discardLogger())
 }
 
-// StartEmbedded is [StartServer] as the configuration asks for it. It puts the
-// server's address into NATSURL, and the server's warnings and errors into log.
-// A bridge with that configuration keeps the store below its limit.
+// StartEmbedded is [StartServer] with the settings of a configuration. It sets NATSURL to the
+// server's address, and logs the server's warnings and errors. A bridge with that configuration
+// keeps the store below its limit.
 func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
 	host, portText, err := net.SplitHostPort(c.EmbeddedListen)
 	if err != nil {
@@ -69,11 +69,11 @@ func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
 		JetStream: true, StoreDir: c.StoreDir,
 		// Without a limit the server reserves three quarters of memory.
 		JetStreamMaxMemory: 256 << 20,
-		// At a limit of its own the server refuses all that is written, leases
-		// first. What is stored is limited by the stream of events instead.
+		// With a limit of its own the server refuses all messages at the limit, leases first. So
+		// the stream of events limits the store.
 		JetStreamMaxStore: 1 << 62,
-		// An acknowledged event must survive the loss of power; at one batch a
-		// poll, syncing each costs nothing that matters.
+		// An acknowledged event must survive the loss of power. With one batch a poll, syncing each
+		// one is cheap.
 		SyncAlways: true,
 		NoSigs:     true, NoLog: true,
 	}}
@@ -93,12 +93,12 @@ func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// start starts a server on the store, on the same port as the one before.
+// start starts a server on the store, on the same port as the previous one.
 func (s *Server) start() error {
 	options := s.options
 	ns, err := server.NewServer(&options)
 	if err != nil {
-		return fmt.Errorf("make the embedded NATS server: %w", err)
+		return fmt.Errorf("create the embedded NATS server: %w", err)
 	}
 	ns.SetLogger(s.serverLog, false, false)
 	s.serverLog.begin()
@@ -117,16 +117,16 @@ func (s *Server) start() error {
 	ns.Shutdown()
 	ns.WaitForShutdown()
 	if fatal == "" {
-		fatal = "it does not listen on " + net.JoinHostPort(options.Host, strconv.Itoa(options.Port))
+		fatal = "not listening on " + net.JoinHostPort(options.Host, strconv.Itoa(options.Port))
 	}
 	return fmt.Errorf("start the embedded NATS server: %s (BRIDGE_EMBEDDED_LISTEN, BRIDGE_STORE_DIR)", fatal)
 }
 
 const (
-	// restartRoom is how much of the disk must be free before a server that could
-	// not write is started again.
+	// restartRoom is how much of the disk must be free before a server that could not write is
+	// restarted.
 	restartRoom = 16 << 20
-	// restartWait is how long to wait before the next try.
+	// restartWait is the wait before the next attempt.
 	restartWait = time.Second
 )
 
@@ -140,7 +140,7 @@ func (s *Server) keepRunning(ctx context.Context) {
 		case <-s.serverLog.broken:
 		}
 		s.log.Error("store cannot be written", "dir", s.options.StoreDir,
-			"hint", fmt.Sprintf("make room on its disk, %v or more; the embedded server then starts again by itself", Size(restartRoom)))
+			"hint", fmt.Sprintf("free %v or more on its disk; the embedded server then restarts by itself", Size(restartRoom)))
 		if !s.restart(ctx) {
 			return
 		}
@@ -148,8 +148,8 @@ func (s *Server) keepRunning(ctx context.Context) {
 	}
 }
 
-// restart waits until the store can be written and replaces the server. It reports
-// whether it did so before ctx ended.
+// restart waits until the store is writable and replaces the server. It reports whether it did so
+// before ctx ended.
 func (s *Server) restart(ctx context.Context) bool {
 	logged := ""
 	for {
@@ -208,14 +208,14 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// current is the server that runs now.
+// current returns the server that runs now.
 func (s *Server) current() *server.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.server
 }
 
-// URL is where clients connect.
+// URL is the address for clients.
 func (s *Server) URL() string { return s.current().ClientURL() }
 
 func (s *Server) shutdown() {

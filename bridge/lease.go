@@ -51,8 +51,8 @@ func (l *lease) wake() {
 // errLeaseLost ends a term whose lease was not renewed in time.
 var errLeaseLost = errors.New("the lease is lost")
 
-// acquire waits until the lease is this instance's or ctx ends. The error is
-// errAway if the bucket is gone, and [unusable] if leases cannot be had from it.
+// acquire waits until this instance has the lease or ctx ends. The error is errUnavailable if the
+// bucket is missing, and [unusable] if the bucket cannot hold leases.
 func (l *lease) acquire(ctx context.Context) error {
 	lastLogged := ""
 	for {

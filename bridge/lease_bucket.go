@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// leaseTTLLeast is the shortest TTL of a lease. A shorter lease would expire while
-// an answer is only a little late.
+// leaseTTLLeast is the minimum TTL of a lease. A shorter lease would expire while a response is
+// only a little late.
 const leaseTTLLeast = time.Second
 
 // The TTL of a bucket of leases is checked again after recheckEvery TTLs, and before
@@ -30,9 +30,9 @@ var (
 
 func leaseStream(c *Config) string { return "KV_" + c.LeaseBucket }
 
-// leaseTTL is how long a lease lasts that is not renewed, by the configuration of
-// the bucket's stream. The error is [ErrStream] if leases would not expire, or would
-// expire too early to be held.
+// leaseTTL returns how long a lease lasts without renewal, by the configuration of the bucket's
+// stream. The error is [ErrStream] if leases would not expire, or would expire too early to be
+// held.
 func leaseTTL(config jetstream.StreamConfig) (time.Duration, error) {
 	switch ttl := config.MaxAge; {
 	case ttl <= 0:
@@ -51,7 +51,7 @@ type leaseBucket struct {
 	stream string
 	now    func() time.Time
 
-	requestSem *semaphore.Weighted // of one; guards what follows
+	requestSem *semaphore.Weighted // of weight 1; guards the fields below
 	checkedAt  time.Time           // when ttl was read; zero = never
 	reconnects uint64              // of the connection, at that time
 	ttl        time.Duration
@@ -61,9 +61,9 @@ func newLeaseBucket(js jetstream.JetStream, c *Config) *leaseBucket {
 	return &leaseBucket{js: js, stream: leaseStream(c), now: time.Now, requestSem: semaphore.NewWeighted(1)}
 }
 
-// check returns the TTL of leases. What was read within this time, on the same
-// connection to a server, is not read again. The error is [ErrStream] or
-// [ErrServerVersion] if the bucket cannot serve, else that of the request.
+// check returns the TTL of leases. A value read within this time, on the same connection to a
+// server, is not read again. The error is [ErrStream] or [ErrServerVersion] if the bucket cannot be
+// used, else that of the request.
 func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

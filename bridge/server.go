@@ -19,8 +19,8 @@ var ErrServerVersion = errors.New("the NATS server is too old")
 // batches and scheduled messages.
 const oldestServer = "2.12.0"
 
-// supported reports whether a server of this version has what the bridge needs. A
-// pre-release comes before its release. A text that is no version is not supported.
+// supported reports whether a server of this version has what the bridge needs. A pre-release
+// precedes its release. Text that is not a version is not supported.
 func supported(version string) bool {
 	v := "v" + strings.TrimPrefix(version, "v")
 	return semver.IsValid(v) && semver.Compare(v, "v"+oldestServer) >= 0
@@ -44,7 +44,7 @@ func checkLeader(info *jetstream.StreamInfo) error {
 		return nil
 	}
 	if version == "" {
-		version = "2.10 or earlier" // later releases put their version into each answer
+		version = "2.10 or earlier" // later releases send their version in each response
 	}
 	leader := ""
 	if info.Cluster != nil && info.Cluster.Leader != "" {
@@ -63,7 +63,7 @@ func (u *unusable) Error() string { return "NATS is unusable: " + u.cause.Error(
 
 func (u *unusable) Unwrap() error { return u.cause }
 
-// asUnusable wraps errors that waiting does not cure; for all others it returns nil.
+// asUnusable wraps errors that do not pass by waiting; for all others it returns nil.
 func asUnusable(err error) error {
 	if errors.Is(err, ErrServerVersion) || errors.Is(err, ErrStream) || errors.Is(err, errTTLChanged) {
 		return &unusable{err}
@@ -71,8 +71,8 @@ func asUnusable(err error) error {
 	return nil
 }
 
-// hint says what an operator can do about a server or a stream that is unusable; it
-// is empty for any other error.
+// hint returns what an operator can do about an unusable server or stream; it is empty for any
+// other error.
 func (c *Config) hint(err error) string {
 	switch {
 	case errors.Is(err, ErrServerVersion):

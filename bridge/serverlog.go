@@ -13,12 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clientBytes is where the server quotes what a client has sent, which may be a
-// password.
+// clientBytes matches where the server quotes what a client has sent, which may be a password.
 var clientBytes = regexp.MustCompile(`(proto=|snip: ).*`)
 
-// serverLog is the logger of the embedded server. Warnings and errors go to the
-// bridge's log; what else the server says is left out.
+// serverLog is the logger of the embedded server. It logs the server's warnings and errors, and
+// discards everything else.
 type serverLog struct {
 	log    *slog.Logger
 	broken chan struct{} // holds one when the server could not write to its store
@@ -35,7 +34,7 @@ func newServerLog(log *slog.Logger) *serverLog {
 // begin is called before a server starts.
 func (l *serverLog) begin() {
 	select {
-	case <-l.broken: // of the server before
+	case <-l.broken: // of the previous server
 	default:
 	}
 	l.mu.Lock()
@@ -43,7 +42,8 @@ func (l *serverLog) begin() {
 	l.starting, l.fatal = true, ""
 }
 
-// begun is called when it has started, and returns why it could not; "" if it could.
+// begun is called when the start has ended. It returns why the server could not start; "" if it
+// could.
 func (l *serverLog) begun() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,8 +66,8 @@ func serverText(format string, args []any) string {
 	return clientBytes.ReplaceAllString(fmt.Sprintf(format, args...), "${1}[left out]")
 }
 
-// Warnf logs a warning of the server. While it starts, a stream may miss one that it
-// sources, which is read from the disk after it: that is no cause for a warning.
+// Warnf logs a warning of the server. During the start a stream may miss one that it sources and
+// that is read from the disk after it, which is no cause for a warning.
 func (l *serverLog) Warnf(format string, args ...any) {
 	if l.isStarting() && slices.ContainsFunc(args, missesStream) {
 		return
@@ -82,29 +82,28 @@ func (l *serverLog) Errorf(format string, args ...any) {
 	l.note(args)
 }
 
-// note looks for a failed write among what the server says.
+// note detects a failed write in a message of the server.
 func (l *serverLog) note(args []any) {
 	for _, arg := range args {
 		if err, ok := arg.(error); ok && failedWrite(err) {
 			select {
 			case l.broken <- struct{}{}:
-			default: // noted already
+			default: // signalled already
 			}
 		}
 	}
 }
 
-// failedWrite reports whether an error of the server is one after which a stream,
-// or JetStream as a whole, takes nothing more: the disk is full, broken or not the
-// server's to write to.
+// failedWrite reports whether an error of the server is one after which a stream, or JetStream as a
+// whole, accepts no more messages: the disk is full, broken or not writable.
 func failedWrite(err error) bool {
 	var file *fs.PathError
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) ||
 		errors.As(err, &file) && file.Op == "write"
 }
 
-// Fatalf notes why a server cannot start, for whoever starts it; afterwards it
-// logs as Errorf does. It does not end the process.
+// Fatalf stores why a server cannot start, for the caller that starts it; afterwards it logs as
+// Errorf does. It does not end the process.
 func (l *serverLog) Fatalf(format string, args ...any) {
 	l.mu.Lock()
 	starting := l.starting
@@ -117,11 +116,11 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 	}
 }
 
-// Noticef leaves a notice out.
+// Noticef discards a notice.
 func (*serverLog) Noticef(string, ...any) {}
 
-// Debugf leaves a detail out.
+// Debugf discards a debug message.
 func (*serverLog) Debugf(string, ...any) {}
 
-// Tracef leaves a protocol line out.
+// Tracef discards a protocol line.
 func (*serverLog) Tracef(string, ...any) {}

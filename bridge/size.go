@@ -7,11 +7,10 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Size is a number of bytes. As text it may have a decimal or a binary unit, such
-// as 50GB or 50GiB; without a unit it is bytes.
+// Size is a number of bytes. Its text may have a decimal or a binary unit, such as 50GB or 50GiB.
 type Size int64
 
-// UnmarshalText reads a size such as 50GB, 50 GiB or 1.5TB.
+// UnmarshalText parses a size such as 50GB, 50 GiB or 1.5TB.
 func (s *Size) UnmarshalText(text []byte) error {
 	n, err := humanize.ParseBytes(string(text))
 	if err != nil {
@@ -24,5 +23,5 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String writes the size rounded, with a binary unit.
+// String formats the size rounded, with a binary unit.
 func (s Size) String() string { return humanize.IBytes(uint64(max(s, 0))) }

@@ -18,10 +18,9 @@ import (
 )
 
 const (
-	// storeMaxLeast is the smallest BRIDGE_STORE_MAX: a smaller one is a unit that
-	// was forgotten.
+	// storeMaxLeast is the minimum BRIDGE_STORE_MAX: a smaller value probably lacks its unit.
 	storeMaxLeast Size = 1 << 20
-	// storeDefaultLeast is the smallest default, on whatever disk.
+	// storeDefaultLeast is the minimum default, on any disk.
 	storeDefaultLeast Size = 16 << 20
 
 	// The server counts bytes before compression, the disk holds them compressed.
@@ -33,16 +32,16 @@ const (
 	compressionFrom    = 1 << 30
 )
 
-// storeUse is what the default limit of a store follows, in bytes.
+// storeUse is the input for the default limit of a store, in bytes.
 type storeUse struct {
 	free int64 // on the store's file system, for this user
-	disk int64 // what the store takes there
-	held int64 // what it holds by the server's count, before compression
+	disk int64 // size of the store there
+	held int64 // size by the server's count, before compression
 }
 
-// defaultMax is the limit of a store whose operator has set none. The store may
-// take three quarters of what it has on disk and what is free. Where less than a
-// quarter is left the store grows no further, and never has to shrink.
+// defaultMax is the limit of a store without a configured one. The store may use three quarters of
+// its present size on disk plus the free space. When less than a quarter is left the store stops
+// growing, and never has to shrink.
 func (u storeUse) defaultMax() Size {
 	room := max(u.free-(u.free+u.disk)/4, 0)
 	return max(u.grown(room), storeDefaultLeast)
@@ -51,12 +50,12 @@ func (u storeUse) defaultMax() Size {
 // mostOnDisk is the limit at which the store is expected to fill the disk.
 func (u storeUse) mostOnDisk() Size { return u.grown(u.free) }
 
-// grown is what the store holds when it takes that much more of the disk.
+// grown is the size of the store, by the server's count, after it has grown by room on disk.
 func (u storeUse) grown(room int64) Size {
 	return Size(u.held) + Size(float64(room)*u.compression())
 }
 
-// compression is how many bytes, as the server counts, are one byte on disk.
+// compression is the ratio of the bytes that the server counts to those on disk.
 func (u storeUse) compression() float64 {
 	if u.held < compressionFrom || u.disk == 0 {
 		return compressionAssumed
@@ -64,14 +63,12 @@ func (u storeUse) compression() float64 {
 	return min(max(float64(u.held)/float64(u.disk), 1), compressionMost)
 }
 
-// eventsMax is how much of a store's limit the events may take when other streams
-// hold that much, the view among them: the view, the leases and the watchdog keep
-// room to grow. It moves in steps, so that it does not follow every byte of the
-// others.
+// eventsMax is the part of a store's limit for the events when other streams, the view among them,
+// hold that much: the view, the leases and the watchdog keep room to grow. It changes in steps, so
+// that it does not follow every byte of the others.
 //
-// Whatever the limit, the events may take three times what the view takes, which
-// holds one event of every entity: events that leave before the view has them are
-// missing there.
+// Whatever the limit, the events may hold three times as much as the view, which holds one event of
+// every entity: events that are dropped before the view has sourced them are missing there.
 func eventsMax(limit Size, others, view int64) int64 {
 	step := max(int64(limit)/16, 1)
 	reserve := max(2*step, (max(others, 0)+step-1)/step*step+step)
@@ -79,12 +76,11 @@ func eventsMax(limit Size, others, view int64) int64 {
 	return max(int64(limit)-reserve, 2*step, 3*((view+grain-1)/grain*grain))
 }
 
-// leastStoreMax is the smallest limit by which a store with a view of that size can
-// abide.
+// leastStoreMax is the minimum limit for a store with a view of that size.
 func leastStoreMax(view int64) Size { return Size(5 * view) }
 
-// freeBytes is what this user can still write to the file system of dir, or of
-// its nearest parent that exists.
+// freeBytes returns what this user can still write to the file system of dir, or of its nearest
+// parent that exists.
 func freeBytes(dir string) (int64, error) {
 	var stat unix.Statfs_t
 	err := unix.Statfs(dir, &stat)
@@ -101,8 +97,7 @@ func freeBytes(dir string) (int64, error) {
 	return int64(stat.Bavail) * int64(stat.Bsize), nil
 }
 
-// diskBytes is what the files below dir take on disk. A directory that is not
-// there takes nothing.
+// diskBytes returns the size of the files below dir on disk, 0 if dir does not exist.
 func diskBytes(dir string) (int64, error) {
 	var total int64
 	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
@@ -127,7 +122,7 @@ func diskBytes(dir string) (int64, error) {
 	return total, nil
 }
 
-// measureStore is how a store with held bytes uses its disk.
+// measureStore returns how a store with held bytes uses its disk.
 func measureStore(dir string, held int64) (storeUse, error) {
 	free, err := freeBytes(dir)
 	if err != nil {
@@ -137,8 +132,8 @@ func measureStore(dir string, held int64) (storeUse, error) {
 	return storeUse{free: free, disk: disk, held: held}, err
 }
 
-// maxBytesKey names, in a stream's metadata, the max_bytes that the bridge has set.
-// A max_bytes that differs from it is someone else's.
+// maxBytesKey is the metadata key of a stream with the max_bytes that the bridge has set. A
+// max_bytes that differs from it was set by an operator.
 const maxBytesKey = "bpcc_bridge_max_bytes"
 
 // ownMaxBytes reports whether the bridge has set the stream's max_bytes.
@@ -146,15 +141,15 @@ func ownMaxBytes(c jetstream.StreamConfig) bool {
 	return c.MaxBytes > 0 && c.Metadata[maxBytesKey] == strconv.FormatInt(c.MaxBytes, 10)
 }
 
-// storeStatus is what is known of the embedded server's store.
+// storeStatus is the measured state of the embedded server's store.
 type storeStatus struct {
 	limit     Size
 	tooLow    bool          // the limit cannot be kept
-	oldest    time.Time     // when the oldest event was stored; zero = there is none
+	oldest    time.Time     // when the oldest event was stored; zero = none
 	retention time.Duration // of the events
 }
 
-// Used is what all streams of the server hold, in bytes before compression.
+// Used returns what all streams of the server hold, in bytes before compression.
 func (s *Server) Used() Size {
 	info, err := s.current().Jsz(nil)
 	if err != nil || info.Disabled {
@@ -163,7 +158,7 @@ func (s *Server) Used() Size {
 	return Size(info.Store)
 }
 
-// StoreMax is how much they may hold: BRIDGE_STORE_MAX, or what the disk allows.
+// StoreMax returns how much they may hold: BRIDGE_STORE_MAX, or what the disk allows.
 func (s *Server) StoreMax() Size { return s.storeStatus().limit }
 
 func (s *Server) storeStatus() storeStatus {
@@ -172,7 +167,7 @@ func (s *Server) storeStatus() storeStatus {
 	return s.status
 }
 
-// storeMax is the limit of a store with held bytes.
+// storeMax returns the limit of a store with held bytes.
 func (s *Server) storeMax(held Size) (Size, error) {
 	if s.max > 0 {
 		return s.max, nil
@@ -184,9 +179,9 @@ func (s *Server) storeMax(held Size) (Size, error) {
 	return use.defaultMax(), nil
 }
 
-// fitEvents gives the stream of events the max_bytes that leaves room for the
-// other streams, so that its oldest events go before the store is full. It returns
-// the max_bytes before and after. One that someone else has set stays.
+// fitEvents sets the max_bytes of the stream of events so that the other streams have room, and its
+// oldest events are dropped before the store is full. It returns the max_bytes before and after. It
+// does not change a max_bytes that an operator has set.
 func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *Config) (before, after int64, err error) {
 	held, info, err := s.inspect(ctx, js, c)
 	if err != nil {
@@ -200,7 +195,7 @@ func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *Confi
 	least := leastStoreMax(held.view)
 	if s.note(limit, least, state, config.MaxAge) {
 		s.log.Warn("store limit too low", "limit_bytes", int64(limit), "view_bytes", held.view,
-			"hint", fmt.Sprintf("the store takes more; raise BRIDGE_STORE_MAX to %v or more, or the view may miss events that leave the stream at once", least))
+			"hint", fmt.Sprintf("the streams need more; raise BRIDGE_STORE_MAX to %v or more, or the view may miss events that are dropped at once", least))
 	}
 	before, after = config.MaxBytes, s.wantedMaxBytes(limit, held, config.MaxBytes)
 	if after == before || before > 0 && !ownMaxBytes(config) || config.Discard != jetstream.DiscardOld {
@@ -208,7 +203,7 @@ func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *Confi
 	}
 	if over := held.events - after; over > 0 {
 		s.log.Warn("dropping the oldest events", "stream", c.Stream, "bytes", over, "max_bytes", after,
-			"hint", "BRIDGE_STORE_MAX leaves them no room; raise it to keep more")
+			"hint", "raise BRIDGE_STORE_MAX to keep more")
 	}
 	return before, after, setMaxBytes(ctx, js, config, after)
 }
@@ -248,7 +243,7 @@ type holding struct {
 	behind             bool  // the view has not sourced all events
 }
 
-// wantedMaxBytes is the max_bytes of the stream of events, which has that one.
+// wantedMaxBytes returns the max_bytes for the stream of events, whose present one is have.
 func (s *Server) wantedMaxBytes(limit Size, held holding, have int64) int64 {
 	want := eventsMax(limit, held.used-held.events, held.view)
 	switch {
@@ -260,9 +255,8 @@ func (s *Server) wantedMaxBytes(limit Size, held holding, have int64) int64 {
 	if s.max > 0 {
 		return want
 	}
-	// Only a limit that an operator has set removes what is there. What is free on
-	// the disk changes all the time; the stream is changed when it matters, and
-	// sooner when the events need it.
+	// Only a limit set by an operator drops stored events. The free space of the disk changes all
+	// the time, so the stream is changed only when it matters, and earlier when the events need it.
 	want = max(want, held.events)
 	slack := have / 16
 	if held.events > have/2 {
@@ -274,12 +268,12 @@ func (s *Server) wantedMaxBytes(limit Size, held holding, have int64) int64 {
 	return want
 }
 
-// droppingTimeout bounds how long the server may take to drop what is beyond a new
-// max_bytes. It drops some hundred megabytes a second.
+// droppingTimeout bounds how long the server may take to drop what exceeds a new max_bytes. It
+// drops some hundred megabytes a second.
 const droppingTimeout = 30 * time.Minute
 
-// setMaxBytes sets the max_bytes of a stream with that configuration, as the
-// bridge's own.
+// setMaxBytes sets the max_bytes of a stream with that configuration, and marks it as set by the
+// bridge.
 func setMaxBytes(ctx context.Context, js jetstream.JetStream, config jetstream.StreamConfig, maxBytes int64) error {
 	ctx, cancel := context.WithTimeout(ctx, droppingTimeout)
 	defer cancel()
@@ -294,8 +288,8 @@ func setMaxBytes(ctx context.Context, js jetstream.JetStream, config jetstream.S
 	return nil
 }
 
-// note keeps what was seen of the store, for metrics. It reports whether the limit
-// is below the least, and was not before.
+// note stores the measurements for metrics. It reports whether the limit is below the least, and
+// was not before.
 func (s *Server) note(limit, least Size, events jetstream.StreamState, retention time.Duration) (tooLow bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -307,8 +301,8 @@ func (s *Server) note(limit, least Size, events jetstream.StreamState, retention
 	return tooLow
 }
 
-// storeInterval is how often the store is compared with its limit; when little is
-// left of it, storeSoon.
+// storeInterval is how often the store is compared with its limit; storeSoon is used when little is
+// left.
 const (
 	storeInterval = 30 * time.Second
 	storeSoon     = 5 * time.Second
@@ -343,10 +337,10 @@ func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *Conf
 	}
 }
 
-// CheckStore tells how much the embedded server's store may hold and what its disk
-// has room for. It does not open the store, which a running bridge may use.
-func CheckStore(c *Config, tell func(Step)) error {
-	x := &checkRun{report: tell}
+// CheckStore reports how much the embedded server's store may hold and whether its disk has room
+// for that. It does not open the store, which a running bridge may use.
+func CheckStore(c *Config, report func(Step)) error {
+	x := &checkRun{report: report}
 	if err := checkStore(c, x); err != nil {
 		x.failed = true
 		x.report(Step{"store", Failure, err.Error(), "set BRIDGE_STORE_DIR to a directory that this user may write to"})
@@ -359,7 +353,7 @@ func checkStore(c *Config, x *checkRun) error {
 	if err != nil {
 		return err
 	}
-	use.held = use.disk * compressionAssumed // what it is exactly, the server alone knows
+	use.held = use.disk * compressionAssumed // only the server knows the exact size
 	if info, err := os.Stat(c.StoreDir); err == nil && !info.IsDir() {
 		return fmt.Errorf("%s is not a directory", c.StoreDir)
 	}

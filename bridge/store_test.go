@@ -241,7 +241,7 @@ func TestStoreSmallerThanASnapshot(t *testing.T) {
 	e.waitUntil("the limit to be told too low", func() bool { return strings.Contains(e.log.String(), "store limit too low") })
 	e.change(agents, "busy")
 	if n := strings.Count(e.log.String(), "store limit too low"); n != 1 {
-		t.Errorf("told %d times that the limit is too low", n)
+		t.Errorf("logged %d times that the limit is too low", n)
 	}
 	p.stop()
 	e.auditStream()
@@ -327,13 +327,13 @@ func TestStoreMaxChanges(t *testing.T) {
 			if got := e.stream("BPCC_EVENTS").Config.MaxBytes; got != want || p.Changed != changed || len(p.Differs) != differs {
 				t.Errorf("%s: max_bytes %d, want %d; %+v", limit, got, want, p)
 			}
-			var told []string
+			var found []string
 			if err := bridge.CheckStreams(t.Context(), e.config, e.nc, e.js, func(s bridge.Step) {
 				if s.Outcome != bridge.OK {
-					told = append(told, s.Found)
+					found = append(found, s.Found)
 				}
-			}); err != nil || len(told) != differs {
-				t.Errorf("%s: a check finds %v, %v", limit, told, err)
+			}); err != nil || len(found) != differs {
+				t.Errorf("%s: a check finds %v, %v", limit, found, err)
 			}
 		})
 	}

@@ -109,16 +109,15 @@ type Provisioned struct {
 	Created bool
 	// Differs lists the settings that differ from the bridge's and that the bridge can work with.
 	Differs []string
-	// Changed says what was changed in it: the limit of the events in the embedded
-	// server, and never anything else.
+	// Changed is what was changed in it: the max_bytes of the events in the embedded server, and
+	// never anything else.
 	Changed string
 }
 
-// Provision makes the streams that are missing and compares those that are
-// there. It changes none, save max_bytes of the events in the embedded server, where
-// the bridge has set it. The error is [ErrServerVersion] where a server is too old,
-// [ErrStream] where a stream cannot serve, [ErrNATSPermission] where the user may not
-// look at a stream or make it, else that of the server.
+// Provision creates the missing streams and compares the existing ones. It changes none, except
+// max_bytes of the events in the embedded server, where the bridge has set it. The error is
+// [ErrServerVersion] where a server is too old, [ErrStream] where a stream cannot be used,
+// [ErrNATSPermission] where the user may not read or create a stream, else that of the server.
 func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provisioned, error) {
 	if err := checkServer(js.Conn()); err != nil {
 		return nil, fmt.Errorf("provision streams: %w; %s", err, c.hint(err))
@@ -136,12 +135,12 @@ func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provis
 		provisioned = append(provisioned, p)
 	}
 	if c.server != nil {
-		prevErr, after, err := c.server.fitEvents(ctx, js, c)
+		before, after, err := c.server.fitEvents(ctx, js, c)
 		if err != nil {
 			return provisioned, fmt.Errorf("provision stream %s: %w", c.Stream, err)
 		}
-		if prevErr != after && !provisioned[0].Created {
-			provisioned[0].Changed = fmt.Sprintf("max_bytes is %d, not %d", after, prevErr)
+		if before != after && !provisioned[0].Created {
+			provisioned[0].Changed = fmt.Sprintf("max_bytes is %d, not %d", after, before)
 		}
 	}
 	return provisioned, nil
@@ -180,14 +179,13 @@ func provision(ctx context.Context, js jetstream.JetStream, c *Config, want jets
 	if err != nil {
 		return p, err
 	}
-	// A stream that was just made is compared too: servers omit settings that they do
-	// not know.
+	// A new stream is compared too: a server ignores settings that it does not know.
 	p.Differs, err = checkFit(c, want, stream.CachedInfo())
 	return p, err
 }
 
-// checkFit reports whether a stream can serve: the error is [ErrServerVersion] or
-// [ErrStream] if it cannot, and differs lists what the bridge can work with.
+// checkFit reports whether a stream can be used: the error is [ErrServerVersion] or [ErrStream] if
+// it cannot, and differs lists the differences that the bridge can work with.
 func checkFit(c *Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
 	if err := checkLeader(info); err != nil {
 		return nil, err

@@ -185,8 +185,8 @@ func (b *Bridge) countLeading() (undo func()) {
 	return func() { count(-1) }
 }
 
-// lead is one term: from the lease's taking to its release or loss. The error
-// is errLeaseLost, errMemoryLost, errTTLChanged, errStale, errAway or [unusable] where another term may
+// lead runs one term: from acquiring the lease to its release or loss. The error is errLeaseLost,
+// errHistoryLost, errTTLChanged, errStaleRead, errUnavailable or [unusable] where another term may
 // follow. m is what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 	defer b.countLeading()()

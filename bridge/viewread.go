@@ -17,20 +17,20 @@ import (
 
 // ViewEntry is one key of the view.
 type ViewEntry struct {
-	// Tenant is the tenant of the key, Key what stands below the tenant.
+	// Tenant is the tenant of the key, Key the part of the key below it.
 	Tenant, Key string
-	// Value is the event as stored, Event the same decoded. A directory's event is
-	// its last change, not the whole.
+	// Value is the event as stored, Event the decoded event. The event of a directory is its last
+	// change, not all of it.
 	Value []byte
 	Event event.Event
-	// Err is why the value is not the key's event; Event is then not to be used.
-	// Where the key itself is foreign, Tenant and Key are as they stand there.
+	// Err is why the value is not the key's event; Event must not be used then. Where the key
+	// itself is foreign, Tenant and Key are as they are in the bucket.
 	Err error
 }
 
-// ReadView hands every key of the view to handle, ordered by tenant and key, also
-// those that hold a foreign message; onlyTenant is the tenant to read, "" for all.
-// It returns [context.DeadlineExceeded] when the server sends nothing for the timeout.
+// ReadView calls handle with every key of the view, ordered by tenant and key, foreign messages
+// included; onlyTenant is the tenant to read, "" for all. It returns [context.DeadlineExceeded]
+// when the server sends nothing for the timeout.
 func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant string, timeout time.Duration, handle func(ViewEntry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
