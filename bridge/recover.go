@@ -244,7 +244,7 @@ func countSubjects(ctx context.Context, js jetstream.JetStream, c *Config) (map[
 	defer cancel()
 	stream, err := js.Stream(ctx, c.Stream)
 	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", c.Stream, err)
+		return nil, fmt.Errorf("read info of stream %s: %w", c.Stream, err)
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.tenantPrefix()+">"))
 	if err != nil {

@@ -38,7 +38,7 @@ func fetchStreamInfo(ctx context.Context, js jetstream.JetStream, name string) (
 	defer cancel()
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", name, err)
+		return nil, fmt.Errorf("read info of stream %s: %w", name, err)
 	}
 	return stream.CachedInfo(), nil
 }

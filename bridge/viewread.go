@@ -37,7 +37,7 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 	silence := time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) })
 	defer silence.Stop()
 	fail := func(doing string, err error) error {
-		return fmt.Errorf("%s the view %s: %w", doing, c.StateBucket, cmp.Or(context.Cause(ctx), err))
+		return fmt.Errorf("%s view %s: %w", doing, c.StateBucket, cmp.Or(context.Cause(ctx), err))
 	}
 	kv, err := js.KeyValue(ctx, c.StateBucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
@@ -58,7 +58,7 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 	var all []ViewEntry
 	for {
 		var entry jetstream.KeyValueEntry
-		open := false // a closed channel gives nil too, but is not the end of the keys
+		open := false // a closed channel gives nil too, but that is not the end of the keys
 		select {
 		case entry, open = <-watcher.Updates():
 			silence.Reset(timeout)
@@ -79,7 +79,7 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 			e, err = event.ParseValue(tenant, key, entry.Value())
 		}
 		if err != nil {
-			err = errors.New(event.Truncate(err.Error(), 200)) // it may contain text of other clients
+			err = errors.New(event.Truncate(err.Error(), 200)) // it may hold foreign text
 		}
 		all = append(all, ViewEntry{tenant, key, entry.Value(), e, err})
 	}
@@ -92,14 +92,13 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 	return nil
 }
 
-// ViewBehind returns how many messages of the stream are not in the view yet. It waits for a view
-// that makes progress, while ctx lasts: 0 means complete, and a larger result means that the view
-// is behind for longer than a reader should accept.
+// ViewBehind counts the messages of the stream that the view has not sourced yet; 0 is
+// up to date. It waits up to two seconds for a view that is only busy.
 func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64, error) {
 	const timeout = 2 * time.Second
 	_, streamSeq, err := streamEnd(ctx, js, c.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, fmt.Errorf("stream %s does not exist; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", c.Stream)
+		return 0, fmt.Errorf("stream %s not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", c.Stream)
 	}
 	if err != nil {
 		return 0, err
@@ -108,7 +107,7 @@ func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64,
 	for start := time.Now(); ; {
 		sourcedSeq, _, err := monitor.fetchSourcedSeq(ctx)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, fmt.Errorf("view %s does not exist; no bridge has created it yet", c.StateBucket)
+			return 0, fmt.Errorf("view %s not found; no bridge has created it yet", c.StateBucket)
 		}
 		if err != nil {
 			return 0, err

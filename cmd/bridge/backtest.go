@@ -21,17 +21,17 @@ import (
 func (p *program) backtest(ctx context.Context, args []string) error {
 	f := p.flags("backtest")
 	var files []string
-	f.Func("rules", "file with threshold rules to try; give it again to compare rule sets, of which the first one's events are printed", func(name string) error {
+	f.Func("rules", "file with threshold rules; repeat it to compare rule sets: the events of the first are printed", func(name string) error {
 		files = append(files, name)
 		return nil
 	})
-	events := f.String("events", "", "all prints checkpoints too, thresholds prints threshold events alone (default: all but checkpoints)")
+	events := f.String("events", "", "all prints checkpoints too, thresholds only threshold events (default: all but checkpoints)")
 	human := f.Bool("human", false, "print lines for people instead of NDJSON")
 	if err := parseFlags(f, args, math.MaxInt); err != nil {
 		return err
 	}
 	if !slices.Contains([]string{"", "all", "thresholds"}, *events) {
-		return fmt.Errorf("%w: --events %q is neither all nor thresholds", errUsage, *events)
+		return fmt.Errorf("%w: --events must be all or thresholds, not %q", errUsage, *events)
 	}
 	if f.NArg() == 0 {
 		return fmt.Errorf("%w: name the recordings to run", errUsage)
@@ -84,7 +84,7 @@ func readRules(name string) (bridge.RuleSet, error) {
 	return bridge.RuleSet{Name: name, Rules: rules}, nil
 }
 
-// newPrinter prints the events that are asked for.
+// newPrinter prints the events that the flag --events selects.
 func newPrinter(w io.Writer, events string) func(subject string, body []byte) error {
 	return func(subject string, body []byte) error {
 		if events == "thresholds" && !isThreshold(subject) || events != "all" && strings.HasSuffix(subject, ".feed.checkpoint") {
@@ -95,8 +95,8 @@ func newPrinter(w io.Writer, events string) func(subject string, body []byte) er
 	}
 }
 
-// humanPrinter prints them for people. It needs all checkpoints, at which the renderer
-// prints what it has counted.
+// humanPrinter prints them for people. The renderer needs all checkpoints: there it
+// prints its counts.
 func humanPrinter(c *console, events string) func(subject string, body []byte) error {
 	lines := &renderer{c: c}
 	return func(subject string, body []byte) error {
@@ -110,7 +110,7 @@ func humanPrinter(c *console, events string) func(subject string, body []byte) e
 // isThreshold reports whether a subject is bpcc.v1.<tenant>.threshold.…
 func isThreshold(subject string) bool { return strings.Split(subject, ".")[3] == "threshold" }
 
-// writeSummary writes what a backtest found.
+// writeSummary writes the summary of a backtest.
 func writeSummary(c *console, s *bridge.Summary) error {
 	t, flush := c.aligned()
 	for _, text := range s.Warnings {
@@ -121,7 +121,7 @@ func writeSummary(c *console, s *bridge.Summary) error {
 	for _, g := range s.Gaps {
 		switch {
 		case g.To.IsZero() && g.From.IsZero():
-			t.printf("  nothing was ever seen\n")
+			t.printf("  no good poll\n")
 		case g.To.IsZero():
 			t.printf("  %s to the end\n", formatTime(g.From))
 		default:
@@ -179,7 +179,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// roundDuration rounds a duration to what a person reads.
+// roundDuration rounds a duration for people.
 func roundDuration(d time.Duration) time.Duration {
 	if d.Abs() < time.Minute {
 		return d.Round(time.Millisecond)

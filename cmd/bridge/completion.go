@@ -11,9 +11,9 @@ import (
 	"bpcc-nats/schemas"
 )
 
-// shells hold what each shell must read. All the knowing is in "completion
-// words": the scripts hand over the words before the cursor and offer what comes
-// back, a word and its meaning a line, or files if nothing does.
+// shells are the scripts of the shells. They call "completion words" with the words
+// before the cursor and offer its output, a word and its description a line, or
+// files if there is none.
 var shells = map[string]string{
 	"bash": `_bridge() {
   local IFS=$'\n' line
@@ -64,13 +64,13 @@ func (p *program) completion(_ context.Context, args []string) error {
 	}
 	script, ok := shells[f.Arg(0)]
 	if !ok {
-		return fmt.Errorf("%w: bash, zsh or fish?", errUsage)
+		return fmt.Errorf("%w: name a shell: bash, zsh or fish", errUsage)
 	}
 	_, err := io.WriteString(p.data, script)
 	return err
 }
 
-// complete prints what the last of words may become, given those before it.
+// complete prints the candidates for the last of words, given those before it.
 func (p *program) complete(words []string) error {
 	if len(words) == 0 {
 		words = []string{""}
@@ -87,8 +87,8 @@ func (p *program) complete(words []string) error {
 	return nil
 }
 
-// candidates lists words and, after a tab, their meaning. None is an invitation
-// to complete files.
+// candidates lists words and, after a tab, their description. With none the shell
+// completes files.
 func candidates(before []string, dashed bool) []string {
 	if len(before) == 0 || len(before) == 1 && before[0] == "help" {
 		var out []string
@@ -112,7 +112,7 @@ func candidates(before []string, dashed bool) []string {
 	return nil
 }
 
-// valuesOf lists what a flag takes, where that is a short list.
+// valuesOf lists the values of a flag, where that is a short list.
 func valuesOf(command, name string) ([]string, bool) {
 	switch command + " " + name {
 	case "backtest events":
@@ -128,12 +128,12 @@ func valuesOf(command, name string) ([]string, bool) {
 	case "state timeout", "replay timeout", "verify timeout":
 		return []string{"10s", "1m"}, true
 	case "replay speed":
-		return []string{"1\tas it happened", "10\tten times as fast", "max\tas fast as it goes"}, true
+		return []string{"1\toriginal speed", "10\tten times as fast", "max\twithout pauses"}, true
 	}
 	return nil, false
 }
 
-// flagsOf lists a command's flags, which it defines before it asks for help.
+// flagsOf lists a command's flags, which it defines before it parses --help.
 func flagsOf(name string) []string {
 	var out []string
 	for _, c := range commands() {

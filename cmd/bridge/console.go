@@ -15,10 +15,10 @@ import (
 	"golang.org/x/text/width"
 )
 
-// console writes for people. Names and texts are input: from the contact centre,
-// from every program that may publish to the stream, and from servers. What could
+// console writes for people. Names and texts are input: from the contact centre, from
+// every program that may publish to the stream, and from servers. What could
 // act on a terminal in them is written as an escape such as \x1b or \u202e. A
-// console is not an io.Writer, so that there is no way around that. Output for
+// console is not an io.Writer, so that nothing bypasses that. Output for
 // programs goes to program.data, byte for byte.
 type console struct {
 	w        io.Writer
@@ -171,14 +171,14 @@ func truncate(s string, limit int) string {
 	}
 	n := 0
 	for i, r := range s {
-		if n += runeWidth(r); n >= limit { // one column is the dots'
+		if n += runeWidth(r); n >= limit { // one column is for …
 			return s[:i] + "…"
 		}
 	}
 	return s
 }
 
-// padRight makes a text exactly so many columns wide.
+// padRight makes a text exactly as wide as a number of columns.
 func padRight(s string, to int) string {
 	s = truncate(s, to)
 	return s + strings.Repeat(" ", max(0, to-displayWidth(s)))

@@ -28,8 +28,8 @@ const demoRules = `[
 func (p *program) demo(ctx context.Context, args []string) error {
 	f := p.flags("demo")
 	agents := f.Int("agents", 40, "number of agents")
-	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "decides everything that happens")
-	limit := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
+	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random generator")
+	limit := f.Duration("for", 0, "end after this long; 0 = until Ctrl-C")
 	page := f.String("http", "", "`address` of the live page, or off (BRIDGE_HTTP; default 127.0.0.1:8080, or a free port)")
 	listen := f.String("listen", "", "`address` of the NATS server (BRIDGE_EMBEDDED_LISTEN; default 127.0.0.1:4222, or a free port)")
 	if err := parseFlags(f, args, 0); err != nil {
@@ -54,7 +54,7 @@ type demoAddresses struct{ http, nats string }
 func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given demoAddresses) error {
 	dir, err := os.MkdirTemp("", "bridge-demo-")
 	if err != nil {
-		return fmt.Errorf("make a store for the demo: %w; TMPDIR names the directory to make it in", err)
+		return fmt.Errorf("create a store for the demo: %w; TMPDIR names the directory", err)
 	}
 	defer os.RemoveAll(dir)
 	tenant := bpcctest.New(bpcctest.Config{})
@@ -68,15 +68,15 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given de
 		listener.Close()
 		return err
 	}
-	// What the demo needs goes down in the order in which it came up, the
-	// bridge first, so that it can say goodbye to both its neighbours.
+	// The bridge stops first, so that it can publish feed.stopped and delete its
+	// subscription.
 	simCtx, stopSim := context.WithCancel(context.WithoutCancel(ctx))
 	var sim errgroup.Group
 	sim.Go(func() error { return serveTenant(simCtx, tenant, floor, listener) })
 	defer func() {
 		stopSim()
 		if err := sim.Wait(); err != nil {
-			log.Error("the simulated tenant failed", "err", err)
+			log.Error("simulated tenant failed", "err", err)
 		}
 	}()
 	server, err := serveHTTP(c, log)
@@ -98,7 +98,7 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given de
 	group.Go(func() error { return runFleet(ctx, []*bridge.Config{c}, l.js, server, log) })
 	group.Go(func() error {
 		r := renderer{c: p.out}
-		events := reader{streamRange: streamRange{follow: true}, js: l.js, stream: c.Stream, timeout: time.Minute, visit: func(m message) error { return r.event(m.body) }}
+		events := reader{streamRange: streamRange{follow: true}, js: l.js, stream: c.Stream, timeout: time.Minute, handle: func(m message) error { return r.event(m.body) }}
 		return stopCause(ctx, events.read(ctx))
 	})
 	return group.Wait()
@@ -141,7 +141,7 @@ func freeAddress(want string) string {
 	l, err := net.Listen("tcp", want)
 	if err != nil {
 		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return want // whoever listens there next will say what is wrong
+			return want // the next listener reports the error
 		}
 	}
 	defer l.Close()
@@ -167,7 +167,7 @@ Look in from another terminal with the nats CLI:
   nats -s %[1]s kv watch bpcc_state        the present state, key by key
   nats -s %[1]s stream view BPCC_EVENTS    what is stored
 
-Ctrl-C ends it and removes what it stored.
+Ctrl-C ends the demo and removes its store.
 
 `, natsURL)
 }

@@ -12,11 +12,11 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// healthTimeout is below what supervisors give a probe.
+// healthTimeout is shorter than the usual timeout of a probe.
 const healthTimeout = 3 * time.Second
 
-// health asks the bridge that runs with the same environment whether it is
-// ready: for containers, which have no other program to ask with.
+// health requests /readyz of the bridge that runs with the same environment. It is for
+// containers, which have no other HTTP client.
 func (p *program) health(ctx context.Context, args []string) error {
 	if err := parseFlags(p.flags("health"), args, 0); err != nil {
 		return err
@@ -26,35 +26,35 @@ func (p *program) health(ctx context.Context, args []string) error {
 		return err
 	}
 	if c.HTTP == bridge.Off {
-		return fmt.Errorf("%w: BRIDGE_HTTP is off, so that nobody can be asked", errUsage)
+		return fmt.Errorf("%w: BRIDGE_HTTP is off: the bridge serves no health", errUsage)
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+dialAddress(c.HTTP)+"/readyz", nil)
 	if err != nil {
-		return fmt.Errorf("ask the bridge: %w", err)
+		return fmt.Errorf("request the health of the bridge: %w", err)
 	}
-	// Never by a proxy: it is on this machine.
-	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	// Without a proxy, since the bridge is on this machine.
+	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("ask the bridge: %w", err)
+		return fmt.Errorf("request the health of the bridge: %w", err)
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
-	if err == nil { // for people: it may be another program that listens there
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err == nil { // for people: another program may listen there
 		err = p.out.printf("%s", visibleLines(string(body)))
 	}
 	if err != nil {
-		return fmt.Errorf("ask the bridge: %w", err)
+		return fmt.Errorf("request the health of the bridge: %w", err)
 	}
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("it is not ready: %s", answer.Status)
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("bridge not ready: %s", response.Status)
 	}
 	return nil
 }
 
-// dialAddress is where to reach what listens on an address: on this machine, if
-// it listens everywhere.
+// dialAddress is the address under which to reach a listener: loopback if the listener
+// has an unspecified address.
 func dialAddress(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {

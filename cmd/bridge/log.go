@@ -13,7 +13,7 @@ import (
 // unless format is text or json.
 func newLogger(c *console, level, format string) *slog.Logger {
 	var l slog.Level
-	// The configuration has checked the level; info is what is left of a fault.
+	// The configuration has validated the level; info is the fallback.
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		l = slog.LevelInfo
 	}

@@ -2,25 +2,25 @@
 // JetStream.
 //
 //	bridge             the same as bridge run
-//	bridge run         poll BPCC and publish what changes, until told to stop
-//	bridge demo        all of it at once on this machine, without configuration
-//	bridge check       examine BPCC and NATS step by step; publish nothing
-//	bridge provision   make the streams and say what differs
-//	bridge state       show the present picture
-//	bridge replay      print stored events, or publish them again elsewhere
-//	bridge verify      judge the stream, or an export of it, as an auditor would
-//	bridge record      write down what the source shows; publish nothing
+//	bridge run         poll BPCC and publish what changes, until a signal
+//	bridge demo        run everything on this machine, without configuration
+//	bridge check       check BPCC and NATS step by step; publish nothing
+//	bridge provision   create the streams and report what differs
+//	bridge state       show the current state
+//	bridge replay      print stored events, or publish them again under another prefix
+//	bridge verify      check the stream, or an export of it
+//	bridge record      record the source's responses; publish nothing
 //	bridge backtest    run recordings through the bridge's engine, offline
 //	bridge schemas     list the event types, or print the schema of one
-//	bridge sim         the simulated contact centre alone
-//	bridge health      ask the bridge that runs here whether it is ready
-//	bridge completion  make a shell complete these words
-//	bridge version     what this program is
+//	bridge sim         run the simulated contact centre alone
+//	bridge health      report whether the bridge on this machine is ready
+//	bridge completion  print a shell completion script
+//	bridge version     print the version
 //
 // Configuration is by environment variables; docs/running.md lists them. Logs go to
-// standard error, results to standard output. The exit status is 0 when all went
-// well, 1 when something failed, 2 for wrong usage or configuration. The first
-// SIGINT or SIGTERM ends the work in order, a second one at once.
+// standard error, results to standard output. The exit status is 0 for
+// success, 1 for a failure, 2 for wrong usage or configuration. The first SIGINT or
+// SIGTERM stops the command gracefully, a second one at once.
 package main
 
 import (
@@ -42,10 +42,10 @@ const (
 	exitUsage  = 2
 )
 
-// errUsage is wrapped by errors that a different command line would mend.
+// errUsage is wrapped by errors of the command line or the configuration.
 var errUsage = errors.New("wrong usage")
 
-// program is what a command may touch of the world outside.
+// program is the environment of a command: variables and standard streams.
 type program struct {
 	env []string
 	// out and err write to standard output and standard error for people.
@@ -61,8 +61,9 @@ func newProgram(env []string, stdout, stderr io.Writer) *program {
 }
 
 // gcPercent is by how much, in percent, the heap may grow before it is collected.
-// A poll allocates little beside what is kept: a fifth of Go's own 100 costs a few
-// hundredths of the processor time, and saves a tenth of the memory. GOGC rules, if set.
+// A poll allocates little compared to what is kept: a fifth of Go's default of 100
+// costs a few percent of the CPU time and saves a tenth of the memory. GOGC, if set,
+// has precedence.
 const gcPercent = 20
 
 func main() {
@@ -71,12 +72,12 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// Once the first signal has been heard, the next one has its usual effect.
+	// After the first signal the next one has its default effect.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// run is the program: it picks the command and turns its error into a status.
+// run is the program: it runs the command and turns its error into a status.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
 	p := newProgram(env, stdout, stderr)
 	name, named := "run", len(args) > 0 && args[0] != "" && args[0][0] != '-'
@@ -109,12 +110,12 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		}
 		return exitFailed
 	}
-	p.err.printf("bridge: there is no command %q; did you mean %s? bridge help lists all\n", name, closestName(name))
+	p.err.printf("bridge: unknown command %q; the closest is %s; bridge help lists all\n", name, closestName(name))
 	return exitUsage
 }
 
-// flags makes the flag set of a command. What it would print by itself is left
-// to run.
+// flags makes the flag set of a command. The set prints nothing; run prints errors and
+// help.
 func (p *program) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -123,13 +124,13 @@ func (p *program) flags(name string) *flag.FlagSet {
 	return f
 }
 
-// parseFlags reads a command's flags and refuses what is left over.
+// parseFlags parses a command's flags and refuses more than limit arguments.
 func parseFlags(f *flag.FlagSet, args []string, limit int) error {
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
-		return fmt.Errorf("%w: %w; bridge %s --help tells more", errUsage, err, f.Name())
+		return fmt.Errorf("%w: %w; bridge %s --help lists the flags", errUsage, err, f.Name())
 	}
 	if f.NArg() > limit {
 		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(limit))

@@ -78,7 +78,7 @@ func TestUsage(t *testing.T) {
 		"-h":              {[]string{"-h"}, nil, exitOK, []string{"bridge demo"}},
 		"command help":    {[]string{"replay", "--help"}, nil, exitOK, nil},
 		"version":         {[]string{"version"}, nil, exitOK, []string{"bridge "}},
-		"unknown command": {[]string{"rnu"}, nil, exitUsage, []string{`no command "rnu"`}},
+		"unknown command": {[]string{"rnu"}, nil, exitUsage, []string{`unknown command "rnu"`}},
 		"unknown flag":    {[]string{"sim", "--lisen", "x"}, nil, exitUsage, []string{"lisen"}},
 		"left over":       {[]string{"run", "fast"}, nil, exitUsage, []string{`unexpected argument "fast"`}},
 		"schemas":         {[]string{"schemas"}, nil, exitOK, []string{"bpcc.agent.state_changed.v1", "config/thresholds"}},

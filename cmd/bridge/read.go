@@ -13,31 +13,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// reader passes the messages of a stretch to visit, in order and each once. After
-// the loss of the connection or of the consumer it continues behind the last
-// message. It ends when the server has not answered for the timeout. The ordered
-// consumer of the library is not used: while it makes its consumer again it waits
-// without a limit, and for no context.
+// reader passes the messages of a range to handle, in order and each once. After the
+// loss of the connection or of the consumer it continues after the last message. It
+// ends when the server has not responded for the timeout. It does not use the
+// ordered consumer of the library, which recreates its consumer without a limit of
+// time and without a context.
 type reader struct {
 	streamRange
 	js      jetstream.JetStream
 	stream  string
 	timeout time.Duration
-	visit   func(message) error
+	handle  func(message) error
 
 	opened     bool      // there has been a consumer
-	last       message   // that visit has got; its sequence is 0 before the first one
+	last       message   // passed to handle; its sequence is 0 before the first one
 	inBatch    bool      // the last message is not the end of its batch
 	lastAnswer time.Time // of the server: a message, or any answer while no message is due
 	gap        uint64    // the sequence before which a message was missing; 0 if none was
 
-	// Of the present consumer: when it was made, and the number of reconnects then.
+	// Of the current consumer: when it was made, and the number of reconnects then.
 	made       time.Time
 	reconnects uint64
 }
 
-// errHandler marks errors of visit, which are not those of the stream.
-var errHandler = errors.New("cannot go on")
+// errHandler marks errors of handle, which are not errors of the stream.
+var errHandler = errors.New("cannot continue")
 
 // Reasons to replace a consumer by another one.
 var (
@@ -46,7 +46,7 @@ var (
 )
 
 // errUndeliverable is returned at a message that no consumer delivers.
-var errUndeliverable = errors.New("a message cannot be read")
+var errUndeliverable = errors.New("message cannot be read")
 
 const (
 	// batchGrace is how long to wait for the end of a batch: it is being stored, or
@@ -56,11 +56,11 @@ const (
 	consumerIdle = 5 * time.Minute
 )
 
-// read returns at the end of the stretch, if it has one.
+// read returns at the end of the range, if it has one.
 func (r *reader) read(ctx context.Context) error {
 	pause := retryInterval(r.timeout)
 	r.lastAnswer = time.Now()
-	var cause error // the last one that says more than that the time is over
+	var cause error // the last one that is not just a timeout
 	for {
 		err := r.consume(ctx)
 		if !errors.Is(err, context.DeadlineExceeded) {
@@ -74,7 +74,7 @@ func (r *reader) read(ctx context.Context) error {
 		case errors.Is(err, errHandler):
 			return err
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			return fmt.Errorf("read stream %s: no such stream; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", r.stream)
+			return fmt.Errorf("read stream %s: stream not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", r.stream)
 		case !mayAnswer(err):
 			return fmt.Errorf("read stream %s: %w", r.stream, err)
 		case time.Since(r.lastAnswer)+pause > r.timeout:
@@ -87,24 +87,24 @@ func (r *reader) read(ctx context.Context) error {
 	}
 }
 
-// retry repeats a call until the server answers it, no longer than the timeout.
+// retry repeats a call until the server responds, no longer than the timeout.
 func retry(ctx context.Context, nc *nats.Conn, timeout time.Duration, call func(context.Context) error) error {
-	asking, cancel := context.WithTimeout(ctx, timeout)
+	callCtx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	var cause error // the last one that says more than that the time is over
+	var cause error // the last one that is not just a timeout
 	for {
-		err := call(asking)
+		err := call(callCtx)
 		if err == nil || ctx.Err() != nil || !mayAnswer(err) {
 			return err
 		}
 		if !errors.Is(err, context.DeadlineExceeded) {
 			cause = err
 		}
-		if asking.Err() != nil {
+		if callCtx.Err() != nil {
 			return noAnswer(timeout, cmp.Or(cause, err), hintNoAnswer(nc))
 		}
 		select {
-		case <-asking.Done():
+		case <-callCtx.Done():
 		case <-time.After(retryInterval(timeout)):
 		}
 	}
@@ -121,31 +121,31 @@ func mayAnswer(err error) bool {
 		return api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount &&
 			api.Code >= http.StatusInternalServerError
 	}
-	for _, passing := range []error{
+	for _, transient := range []error{
 		errSilent, errGap, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
 		jetstream.ErrNoHeartbeat, jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown,
 	} {
-		if errors.Is(err, passing) {
+		if errors.Is(err, transient) {
 			return true
 		}
 	}
 	return false
 }
 
-// hintNoAnswer says what to examine when the server does not answer.
+// hintNoAnswer is what to check when the server does not respond.
 func hintNoAnswer(nc *nats.Conn) string {
 	if !nc.IsConnected() {
 		return hintUnreachable
 	}
-	return "is JetStream enabled there, has the stream a leader, and may this user read it?"
+	return "check that JetStream is enabled, that the stream has a leader, and that this user may read it"
 }
 
-// consume reads by one consumer, until the stretch ends or the consumer is lost.
+// consume reads by one consumer, until the range ends or the consumer is lost.
 func (r *reader) consume(ctx context.Context) error {
-	asking, cancel := context.WithDeadline(ctx, r.lastAnswer.Add(r.timeout))
+	callCtx, cancel := context.WithDeadline(ctx, r.lastAnswer.Add(r.timeout))
 	defer cancel()
 	r.reconnects = r.js.Conn().Stats().Reconnects
-	consumer, err := r.js.CreateConsumer(asking, r.stream, r.config())
+	consumer, err := r.js.CreateConsumer(callCtx, r.stream, r.config())
 	if err != nil {
 		return err
 	}
@@ -170,8 +170,8 @@ func (r *reader) consume(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case nth != n && r.gap == m.seq: // by two consumers: it was not lost on the way
-			return fmt.Errorf("%w after sequence %d: it may be empty with a header Status, as answers of the server are; skip it with --from-seq %d",
+		case nth != n && r.gap == m.seq: // missed by two consumers, so not lost in transit
+			return fmt.Errorf("%w after sequence %d: perhaps empty with a header Status, like a response of the server; skip it with --from-seq %d",
 				errUndeliverable, r.last.seq, m.seq)
 		case nth != n:
 			r.gap = m.seq
@@ -179,10 +179,10 @@ func (r *reader) consume(ctx context.Context) error {
 		case r.isPast(m) && !(r.completeBatch && r.inBatch):
 			return nil
 		}
-		if err := r.visit(m); err != nil {
+		if err := r.handle(m); err != nil {
 			return fmt.Errorf("%w: %w", errHandler, err)
 		}
-		r.last, r.lastAnswer = m, time.Now() // the time of visit does not count
+		r.last, r.lastAnswer = m, time.Now() // the time of handle does not count
 		r.inBatch = r.completeBatch && !strings.HasSuffix(m.subject, ".feed.checkpoint")
 		if m.pending == 0 && !r.follow && !r.inBatch {
 			return nil
@@ -190,13 +190,13 @@ func (r *reader) consume(ctx context.Context) error {
 	}
 }
 
-// config is that of a consumer of the rest of the stretch.
+// config is the configuration of a consumer for the rest of the range.
 func (r *reader) config() jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerIdle,
 		FilterSubjects: r.subjects,
 	}
-	if len(r.subjects) == 1 { // then it is a part of the subject of the request, for permissions
+	if len(r.subjects) == 1 { // a part of the subject of the request, for permissions
 		c.FilterSubject, c.FilterSubjects = r.subjects[0], nil
 	}
 	switch {
@@ -211,8 +211,8 @@ func (r *reader) config() jetstream.ConsumerConfig {
 }
 
 // next waits for the next message of a consumer, for half the timeout. If no message
-// is due it then asks the server whether the consumer exists. If one is due, or after
-// a reconnect, since a consumer does not deliver twice, it returns errSilent: the
+// is due it then checks that the consumer exists. If one is due, or after a
+// reconnect, since a consumer does not deliver twice, it returns errSilent: the
 // other half is for another consumer.
 func (r *reader) next(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext) (jetstream.Msg, error) {
 	for {
@@ -223,9 +223,9 @@ func (r *reader) next(ctx context.Context, consumer jetstream.Consumer, messages
 		if r.inBatch && r.last.pending == 0 && r.timeout/2 > batchGrace {
 			silent = r.lastAnswer.Add(batchGrace)
 		}
-		waiting, cancel := context.WithTimeout(ctx, min(time.Until(silent), time.Second))
-		msg, err := messages.Next(jetstream.NextContext(waiting))
-		late := waiting.Err() != nil
+		waitCtx, cancel := context.WithTimeout(ctx, min(time.Until(silent), time.Second))
+		msg, err := messages.Next(jetstream.NextContext(waitCtx))
+		late := waitCtx.Err() != nil
 		cancel()
 		switch {
 		case err == nil || !late:
@@ -237,8 +237,8 @@ func (r *reader) next(ctx context.Context, consumer jetstream.Consumer, messages
 		case !r.follow:
 			return nil, errSilent
 		}
-		asking, cancel := context.WithDeadline(ctx, r.lastAnswer.Add(r.timeout))
-		_, err = consumer.Info(asking)
+		callCtx, cancel := context.WithDeadline(ctx, r.lastAnswer.Add(r.timeout))
+		_, err = consumer.Info(callCtx)
 		cancel()
 		if err != nil {
 			return nil, err

@@ -31,17 +31,17 @@ func TestReadersDoNotWaitForEver(t *testing.T) {
 		want []string // in standard error
 	}{
 		"nothing listens": {func(*testing.T) string { return "nats://127.0.0.1:1" },
-			[]string{"no answer from the NATS server (--timeout 300ms)", "check NATS_URL"}},
+			[]string{"no response from the NATS server (--timeout 300ms)", "check NATS_URL"}},
 		"it says nothing": {func(t *testing.T) string { return listening(t, "") },
-			[]string{"no answer from the NATS server (--timeout 300ms)", "check NATS_URL"}},
+			[]string{"no response from the NATS server (--timeout 300ms)", "check NATS_URL"}},
 		"it does not answer": {func(t *testing.T) string {
 			return listening(t, `INFO {"server_id":"x","version":"2.15.2","proto":1,"headers":true,"max_payload":1048576}`+"\r\n")
-		}, []string{"no answer from the NATS server (--timeout 300ms)", "check NATS_URL"}},
-		"no leader": {serverWithoutQuorum, []string{"no answer from the NATS server (--timeout 300ms)", "has the stream a leader"}},
+		}, []string{"no response from the NATS server (--timeout 300ms)", "check NATS_URL"}},
+		"no leader": {serverWithoutQuorum, []string{"no response from the NATS server (--timeout 300ms)", "check that JetStream is enabled, that the stream has a leader"}},
 		"no JetStream": {func(t *testing.T) string { return bareServer(t, false) },
-			[]string{"no answer from the NATS server (--timeout 300ms)", "no responders", "is JetStream enabled"}},
+			[]string{"no response from the NATS server (--timeout 300ms)", "no responders", "check that JetStream is enabled"}},
 		"no stream": {func(t *testing.T) string { return bareServer(t, true) },
-			[]string{"BPCC_EVENTS", "no such stream", "check BRIDGE_STREAM"}},
+			[]string{"BPCC_EVENTS", "not found", "check BRIDGE_STREAM, and NATS_URL"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -200,7 +200,7 @@ func TestReadersWhenTheConnectionFails(t *testing.T) {
 				t.Parallel()
 				link := &relay{target: target, limit: limit, fail: fail, refuse: func(passed int64) bool { return passed >= limit }}
 				r := runCommand(t, t.Context(), []string{"NATS_URL=" + link.start(t)}, append(args[:len(args):len(args)], "--timeout", "500ms")...)
-				if r.status != exitFailed || !strings.Contains(r.stderr, "no answer from the NATS server (--timeout 500ms)") {
+				if r.status != exitFailed || !strings.Contains(r.stderr, "no response from the NATS server (--timeout 500ms)") {
 					t.Errorf("status %d\n%s", r.status, r.stderr)
 				}
 				if args[0] != "replay" && r.stdout != "" {
@@ -386,7 +386,7 @@ func TestMessageThatCannotBeRead(t *testing.T) {
 func TestTimeoutUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range readers {
-		for value, want := range map[string]string{"0": "is not above 0", "-1s": "is not above 0", "soon": "soon"} {
+		for value, want := range map[string]string{"0": "must be above 0, not 0s", "-1s": "must be above 0, not -1s", "soon": "soon"} {
 			r := runCommand(t, t.Context(), []string{"NATS_URL=nats://127.0.0.1:1"}, append(args[:len(args):len(args)], "--timeout", value)...)
 			if r.status != exitUsage || !strings.Contains(r.stderr, want) {
 				t.Errorf("%v --timeout %s: status %d\n%s", args, value, r.status, r.stderr)

@@ -14,8 +14,8 @@ import (
 
 func (p *program) record(ctx context.Context, args []string) error {
 	f := p.flags("record")
-	out := f.String("out", "", "file to write, which must not be there yet; - is standard output (default recording-<tenant>-<time>.ndjson.gz)")
-	limit := f.Duration("for", 0, "end after this long; 0 goes on until Ctrl-C")
+	out := f.String("out", "", "file to write, which must not exist; - is standard output (default recording-<tenant>-<time>.ndjson.gz)")
+	limit := f.Duration("for", 0, "end after this long; 0 = until Ctrl-C")
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
@@ -33,19 +33,20 @@ func (p *program) record(ctx context.Context, args []string) error {
 	}
 	if *out == "-" {
 		if p.out.terminal {
-			return fmt.Errorf("%w: a recording is compressed and nothing for a terminal; redirect it or name a file", errUsage)
+			return fmt.Errorf("%w: a recording is compressed, not text for a terminal; redirect the output or set --out", errUsage)
 		}
 		return recordTo(ctx, c, p.data, log)
 	}
 	if *out == "" {
 		*out = "recording-" + event.Token(c.Tenant) + "-" + time.Now().UTC().Format("20060102T150405Z") + ".ndjson.gz"
 	}
-	// People are in it: for the owner's eyes alone, and never over another file.
+	// A recording holds personal data: only the owner may read it, and it never replaces
+	// another file.
 	file, err := os.OpenFile(*out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	log.Info("recording; publishing nothing", "file", *out)
+	log.Info("recording, publishing nothing", "file", *out)
 	if err := recordTo(ctx, c, file, log); err != nil {
 		file.Close()
 		return err

@@ -49,7 +49,7 @@ func (r *renderer) foreign(body []byte, err error) error {
 	return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), err.Error(), colourRed)
 }
 
-// summary tells how much was seen for the first time.
+// summary writes how many entities were observed for the first time.
 func (r *renderer) summary(at time.Time) error {
 	if len(r.observed) == 0 {
 		return nil
@@ -64,14 +64,14 @@ func (r *renderer) summary(at time.Time) error {
 	return r.line(at, "feed", "first snapshot", strings.Join(parts, ", "), colourCyan)
 }
 
-// line writes one; a zero time is not known.
+// line writes one line; a zero time is unknown.
 func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
 	clock := "--:--:--"
 	if !at.IsZero() {
 		clock = at.Local().Format(time.TimeOnly)
 	}
 	what = visible(what)
-	const before = 8 + 2 + 12 + 2 + 22 + 2 // the columns left of what
+	const before = 8 + 2 + 12 + 2 + 22 + 2 // the columns before what
 	if r.c.width > before {
 		what = truncate(what, r.c.width-before)
 	}

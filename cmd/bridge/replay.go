@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -20,13 +21,13 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	var s streamRange
 	s.addFlags(f)
 	r := replayer{program: p}
-	subject := f.String("subject", event.SubjectPrefix+".>", "which subjects, with NATS wildcards; several with commas")
-	f.Func("type", "which `types` of event, such as agent.state_changed or 'agent.*'; several with commas", r.addTypes)
-	f.BoolVar(&s.follow, "follow", false, "go on with what is published from now on")
+	subject := f.String("subject", event.SubjectPrefix+".>", "subjects to read, with NATS wildcards, separated by commas")
+	f.Func("type", "`types` of events, such as agent.state_changed or 'agent.*', separated by commas", r.addTypes)
+	f.BoolVar(&s.follow, "follow", false, "continue with new messages")
 	f.BoolVar(&r.human, "human", false, "print lines for people instead of NDJSON")
-	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage around each event, for bridge verify")
+	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage with each event, for bridge verify")
 	into := f.String("into", "", "publish again under this subject `prefix` instead of printing, as PREFIX.<tenant>.…")
-	f.Func("speed", "`1` is as it happened, 10 ten times as fast, max as fast as it goes (default max, with --into 1)", r.setSpeed)
+	f.Func("speed", "`1` is the original speed, 10 ten times as fast, max without pauses (default max, with --into 1)", r.setSpeed)
 	timeout := timeoutFlag(f)
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
@@ -39,7 +40,7 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	}
 	s.subjects = strings.Split(*subject, ",")
 	ended := unfinished
-	if s.follow { // which only a signal ends
+	if s.follow { // only a signal ends it
 		ended = stopCause
 	}
 	sessionCtx, c, l, err := p.openReadOnly(ctx, *timeout)
@@ -53,11 +54,11 @@ func (p *program) replay(ctx context.Context, args []string) error {
 		if !r.paced {
 			r.speed = 1
 		}
-		again, err := newRepublisher(sessionCtx, c, l, *into, *timeout)
+		out, err := newRepublisher(sessionCtx, c, l, *into, *timeout)
 		if err != nil {
 			return ended(sessionCtx, err)
 		}
-		r.emit, done = again.publish, func() error { return again.close(p.err) }
+		r.emit, done = out.publish, func() error { return out.close(p.err) }
 	case r.human:
 		lines := renderer{c: p.out}
 		r.emit = func(_ context.Context, m message) error { return lines.event(m.body) }
@@ -66,11 +67,11 @@ func (p *program) replay(ctx context.Context, args []string) error {
 		r.emit = func(_ context.Context, m message) error { return r.writeLine(out, m) }
 		done = out.Flush
 	}
-	// On one terminal the bar and the events would write over each other.
+	// On one terminal the bar and the events would overwrite each other.
 	if p.err.terminal && !s.follow && (*into != "" || !p.out.terminal) {
 		r.progress = newProgress(p.err, s)
 	}
-	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: *timeout, visit: func(m message) error { return r.handle(sessionCtx, m) }}
+	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: *timeout, handle: func(m message) error { return r.handle(sessionCtx, m) }}
 	err = events.read(sessionCtx)
 	if r.progress != nil {
 		r.progress.close()
@@ -81,13 +82,13 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	return ended(sessionCtx, err)
 }
 
-// replayer hands on messages, those that are asked for and when it is time.
+// replayer emits the messages of the wanted types, at the wanted speed.
 type replayer struct {
 	program     *program
 	types       []string // globs on names such as agent.state_changed; none = all
 	human, meta bool
 	paced       bool    // --speed was given
-	speed       float64 // 0 = as fast as it goes
+	speed       float64 // 0 = without pauses
 	emit        func(context.Context, message) error
 	progress    *progress // may be nil
 
@@ -98,7 +99,7 @@ func (r *replayer) addTypes(list string) error {
 	for glob := range strings.SplitSeq(list, ",") {
 		glob = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(glob), "bpcc."), ".v1")
 		if _, err := path.Match(glob, ""); err != nil || glob == "" {
-			return fmt.Errorf("%q is no pattern", glob)
+			return fmt.Errorf("invalid pattern %q", glob)
 		}
 		r.types = append(r.types, glob)
 	}
@@ -113,14 +114,14 @@ func (r *replayer) setSpeed(text string) error {
 	}
 	speed, err := strconv.ParseFloat(text, 64)
 	if err != nil || speed <= 0 || speed > 1e9 {
-		return fmt.Errorf("want max or a number above 0, such as 10")
+		return errors.New("want max or a number above 0, such as 10")
 	}
 	r.speed = speed
 	return nil
 }
 
-// wanted reports whether a message is of a type that is asked for. A foreign message
-// has none of them; bridge verify reports it.
+// wanted reports whether a message is of one of the types. A foreign message is of
+// none; bridge verify reports it.
 func (r *replayer) wanted(m message) bool {
 	if len(r.types) == 0 {
 		return true
@@ -155,7 +156,7 @@ func (r *replayer) handle(ctx context.Context, m message) error {
 	return nil
 }
 
-// pace lets as much time pass as passed in the stream, at the chosen speed.
+// pace waits until a message is due at the chosen speed.
 func (r *replayer) pace(ctx context.Context, m message) error {
 	if r.speed == 0 {
 		return nil
@@ -169,13 +170,13 @@ func (r *replayer) pace(ctx context.Context, m message) error {
 	}
 }
 
-// writeLine writes a message as one line; while more wait, lines are buffered.
+// writeLine writes a message as one line. It flushes when no more messages are pending.
 func (r *replayer) writeLine(out *bufio.Writer, m message) error {
 	line := m.body
-	// What is no event of the bridge must neither end a replay nor break its lines,
-	// nor overwrite them on a terminal.
+	// A foreign message must not end a replay, break its lines or overwrite them on a
+	// terminal.
 	if bytes.ContainsAny(line, "\n\r") || !json.Valid(line) {
-		line, _ = json.Marshal(string(line)) // text always can be
+		line, _ = json.Marshal(string(line)) // never fails for a string
 	}
 	if r.meta {
 		var err error
@@ -192,7 +193,7 @@ func (r *replayer) writeLine(out *bufio.Writer, m message) error {
 	return out.Flush()
 }
 
-// progress is a bar on a terminal: how far a long replay has come.
+// progress is a bar on a terminal that shows how far a long replay is.
 type progress struct {
 	c            *console
 	streamRange  streamRange
@@ -206,8 +207,7 @@ func newProgress(c *console, s streamRange) *progress {
 	return &progress{c: c, streamRange: s, startedAt: time.Now()}
 }
 
-// update takes note of a message and draws, not too often, and not for what takes
-// no time.
+// update counts a message and draws the bar, not too often, and not in the first second.
 func (b *progress) update(m message) {
 	if b.count++; b.count == 1 {
 		b.firstMessage = m
@@ -223,8 +223,8 @@ func (b *progress) update(m message) {
 		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), formatTime(m.stored))
 }
 
-// doneShare is how much of the stretch lies behind m, from 0 to 1. Of two messages the
-// later one may bear the earlier time: servers' clocks differ.
+// doneShare is the part of the range before m, from 0 to 1. A later message may have an
+// earlier time, since clocks of servers differ.
 func (b *progress) doneShare(m message) float64 {
 	done, all := float64(b.count), float64(b.count)+float64(m.pending)
 	switch {
@@ -239,7 +239,7 @@ func (b *progress) doneShare(m message) float64 {
 	return min(max(done/all, 0), 1)
 }
 
-// close leaves the line as it was.
+// close clears the bar.
 func (b *progress) close() {
 	if !b.drawnAt.IsZero() {
 		b.c.printf("\r\x1b[K")

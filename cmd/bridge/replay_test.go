@@ -239,8 +239,8 @@ func TestReplayInto(t *testing.T) {
 		t.Errorf("the stream of the truth holds %d events, not 65", n)
 	}
 	for into, want := range map[string]string{
-		"bpcc.v1": "BPCC_EVENTS captures it", "bpcc.v1.acme.agent": "BPCC_EVENTS captures it", "bpcc": "captures it",
-		"bpcc.watchdog": "BPCC_EVENTS_WATCHDOG captures it", "a.*": "no subject prefix", "a..b": "no subject prefix", "$KV.bpcc_state": "no subject prefix",
+		"bpcc.v1": "stream BPCC_EVENTS captures this prefix", "bpcc.v1.acme.agent": "stream BPCC_EVENTS captures this prefix", "bpcc": "captures this prefix",
+		"bpcc.watchdog": "stream BPCC_EVENTS_WATCHDOG captures this prefix", "a.*": "invalid subject prefix", "a..b": "invalid subject prefix", "$KV.bpcc_state": "invalid subject prefix",
 	} {
 		if r := runCommand(t, t.Context(), env, "replay", "--into", into); r.status != exitUsage || !strings.Contains(r.stderr, want) {
 			t.Errorf("--into %s: status %d, %s", into, r.status, r.stderr)

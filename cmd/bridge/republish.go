@@ -16,63 +16,63 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// replaySequence is the header that tells a replayed event from a live one: the
-// sequence under which the stream holds it.
+// replaySequence is the header of a replayed event, with its sequence in the stream. A
+// live event has none.
 const replaySequence = "Bpcc-Replay-Sequence"
 
-// republisher publishes stored events again under another subject root: the
-// same bodies, so the original ids and times, and the same content type. Where a
-// stream captures that root it waits for its acknowledgements. It leaves out
-// Nats-Msg-Id: a second replay within the stream's window would be swallowed.
+// republisher publishes stored events again under another subject prefix: the same
+// bodies, so the original ids and times, and the same content type. If a stream
+// captures that prefix it waits for its acknowledgements. It does not send
+// Nats-Msg-Id, or the stream would drop a second replay as duplicate.
 type republisher struct {
 	nc        *nats.Conn
-	js        jetstream.JetStream // nil if no stream captures the root
-	root      string
+	js        jetstream.JetStream // nil if no stream captures the prefix
+	prefix    string
 	stream    string
 	published int
-	timeout   time.Duration // how long it waits for the server
+	timeout   time.Duration // for each acknowledgement
 	inFlight  []jetstream.PubAckFuture
 }
 
-func newRepublisher(ctx context.Context, c *bridge.Config, l *natsSession, root string, timeout time.Duration) (*republisher, error) {
+func newRepublisher(ctx context.Context, c *bridge.Config, l *natsSession, prefix string, timeout time.Duration) (*republisher, error) {
 	if l.server != nil {
-		return nil, fmt.Errorf("%w: nobody could hear it: no bridge runs with the server inside, and NATS_URL is not set", errUsage)
+		return nil, fmt.Errorf("%w: no server to publish to: NATS_URL is not set, and no bridge with an embedded server runs", errUsage)
 	}
-	tokens := strings.Split(root, ".")
-	if bad := slices.ContainsFunc(tokens, func(t string) bool { return t == "" || strings.ContainsAny(t, "*> \t\r\n") }); bad || strings.HasPrefix(root, "$") || strings.HasPrefix(root, "_") {
-		return nil, fmt.Errorf("%w: --into %q is no subject prefix; bpcc-replay.v1 is one", errUsage, root)
+	tokens := strings.Split(prefix, ".")
+	if bad := slices.ContainsFunc(tokens, func(t string) bool { return t == "" || strings.ContainsAny(t, "*> \t\r\n") }); bad || strings.HasPrefix(prefix, "$") || strings.HasPrefix(prefix, "_") {
+		return nil, fmt.Errorf("%w: invalid subject prefix in --into: %q; want one such as bpcc-replay.v1", errUsage, prefix)
 	}
 	var names []string
 	err := retry(ctx, l.nc, timeout, func(ctx context.Context) error {
 		names = nil
-		list := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(root+".>"))
+		list := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(prefix+".>"))
 		for name := range list.Name() {
 			names = append(names, name)
 		}
 		return list.Err()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for streams that capture %s: %w", root, err)
+		return nil, fmt.Errorf("list streams that capture %s: %w", prefix, err)
 	}
-	r := &republisher{nc: l.nc, root: root, timeout: timeout}
+	r := &republisher{nc: l.nc, prefix: prefix, timeout: timeout}
 	for _, name := range names {
 		if slices.Contains(bridge.StreamNames(c), name) {
-			return nil, fmt.Errorf("%w: --into %s: stream %s captures it, and would hold the replay for the truth; choose another, such as bpcc-replay.v1",
-				errUsage, root, name)
+			return nil, fmt.Errorf("%w: --into %s: stream %s captures this prefix and would store the replay as events; choose another, such as bpcc-replay.v1",
+				errUsage, prefix, name)
 		}
 		r.stream, r.js = name, l.js
 	}
 	return r, nil
 }
 
-// ackWindow is how many messages may wait for their acknowledgement.
+// ackWindow is how many messages may be without their acknowledgement.
 const ackWindow = 256
 
 func (r *republisher) publish(ctx context.Context, m message) error {
-	out := nats.NewMsg(r.root + strings.TrimPrefix(m.subject, event.SubjectPrefix))
+	out := nats.NewMsg(r.prefix + strings.TrimPrefix(m.subject, event.SubjectPrefix))
 	out.Data = m.body
 	for name, values := range m.header {
-		if !strings.HasPrefix(name, "Nats-") { // which are orders to the server that took the original
+		if !strings.HasPrefix(name, "Nats-") { // these were instructions for the server that stored the original
 			out.Header[name] = values
 		}
 	}
@@ -98,7 +98,7 @@ func (r *republisher) publish(ctx context.Context, m message) error {
 	return r.waitAcks(ctx)
 }
 
-// waitAcks waits until the stream has taken all that was sent.
+// waitAcks waits until the stream has acknowledged all that was sent.
 func (r *republisher) waitAcks(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
@@ -115,15 +115,15 @@ func (r *republisher) waitAcks(ctx context.Context) error {
 	return nil
 }
 
-// close waits until everything is on its way and says how much it was.
+// close waits until everything is sent and prints how much it was.
 func (r *republisher) close(c *console) error {
 	err := errors.Join(r.waitAcks(context.Background()), r.nc.FlushTimeout(r.timeout))
-	where := "to whoever listens"
+	where := "to subscribers"
 	if r.js != nil {
 		where = "into stream " + r.stream
 	}
 	if err == nil {
-		c.printf("published %d events under %s.>, %s\n", r.published, r.root, where)
+		c.printf("published %d events under %s.>, %s\n", r.published, r.prefix, where)
 	}
 	return err
 }

@@ -13,7 +13,7 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// configure reads the configuration and makes the logger that it asks for.
+// configure reads the configuration and makes its logger.
 func (p *program) configure(purpose bridge.Purpose) (*bridge.Config, *slog.Logger, error) {
 	c, warnings, err := bridge.ParseConfig(p.env, purpose)
 	if err != nil {
@@ -31,8 +31,8 @@ func (p *program) configureAll(purpose bridge.Purpose) ([]*bridge.Config, *slog.
 	return all, p.logger(all, warnings), nil
 }
 
-// logger makes the logger that the configuration asks for, and logs what its
-// reading gave cause to warn of.
+// logger makes the configured logger, and logs the warnings of reading the
+// configuration.
 func (p *program) logger(all []*bridge.Config, warnings []string) *slog.Logger {
 	log := newLogger(p.err, all[0].LogLevel, all[0].LogFormat)
 	for _, c := range all {
@@ -44,11 +44,11 @@ func (p *program) logger(all []*bridge.Config, warnings []string) *slog.Logger {
 	return log
 }
 
-// natsSession is an open way to JetStream.
+// natsSession is an open connection with JetStream.
 type natsSession struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
-	server *bridge.Server // nil if it is somebody else's
+	server *bridge.Server // nil if the server is another process
 	cancel context.CancelCauseFunc
 }
 
@@ -62,9 +62,9 @@ func (l *natsSession) close() {
 	}
 }
 
-// openNATS connects to the configured server, for which it waits no longer than timeout
-// if that is not 0, or starts the embedded one. The returned context ends, with the
-// cause, when the connection is lost for good.
+// openNATS connects to the configured server, waiting no longer than timeout if that
+// is not 0, or starts the embedded one. The returned context ends, with the cause,
+// when the connection is closed permanently.
 func openNATS(ctx context.Context, c *bridge.Config, timeout time.Duration, log *slog.Logger) (context.Context, *natsSession, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := &natsSession{cancel: cancel}
@@ -128,12 +128,12 @@ func (p *program) runWithNATS(ctx context.Context, name string, args []string, p
 	if err != nil {
 		return err
 	}
-	linked, l, err := openNATS(ctx, c, 0, log)
+	sessionCtx, l, err := openNATS(ctx, c, 0, log)
 	if err != nil {
 		return stopCause(ctx, err)
 	}
 	defer l.close()
-	return stopCause(linked, do(linked, c, l.js, log))
+	return stopCause(sessionCtx, do(sessionCtx, c, l.js, log))
 }
 
 // runFleet provisions the streams and runs the bridges of all tenants until ctx
@@ -150,8 +150,8 @@ func runFleet(ctx context.Context, all []*bridge.Config, js jetstream.JetStream,
 	return stopCause(ctx, fleet.Run(ctx))
 }
 
-// stopCause turns the error of work that ended with ctx into why ctx ended: nil
-// if somebody asked for it.
+// stopCause turns the error of work that ended with ctx into why ctx ended: nil for a
+// signal.
 func stopCause(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
@@ -165,8 +165,8 @@ func stopCause(ctx context.Context, err error) error {
 	return err
 }
 
-// provisionStreams makes the streams, trying again while that may pass by itself: no
-// leader, too few servers for the replicas.
+// provisionStreams creates the streams. It retries transient errors, such as no leader
+// or too few servers for the replicas.
 func provisionStreams(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
 	lastLogged := map[string]bool{}
 	warn := func(text string, args ...any) {
@@ -185,13 +185,13 @@ func provisionStreams(ctx context.Context, c *bridge.Config, js jetstream.JetStr
 				log.Info("stream limit changed", "stream", p.Stream, "changed", p.Changed)
 			}
 			for _, d := range p.Differs {
-				warn("stream is not as this bridge would make it; leaving it so", "stream", p.Stream, "differs", d)
+				warn("stream configuration differs; not changing it", "stream", p.Stream, "differs", d)
 			}
 		}
 		if err == nil || ctx.Err() != nil || !bridge.IsTransient(err) {
 			return err
 		}
-		warn("JetStream is not ready for the streams; trying again", "err", err)
+		warn("cannot create the streams, retrying", "err", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -204,7 +204,7 @@ func (p *program) provision(ctx context.Context, args []string) error {
 	return p.runWithNATS(ctx, "provision", args, bridge.ForStream, p.writeProvisioned)
 }
 
-// writeProvisioned makes the streams and says what it did to each.
+// writeProvisioned creates the streams and writes what it did to each.
 func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, js jetstream.JetStream, _ *slog.Logger) error {
 	done, err := bridge.Provision(ctx, js, c)
 	for _, s := range done {
@@ -216,7 +216,7 @@ func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, js jet
 		case len(s.Differs) == 0:
 			p.out.printf("%s: configured as expected\n", s.Stream)
 		default:
-			p.out.printf("%s: usable, but left with\n", s.Stream)
+			p.out.printf("%s: usable, not changed; it differs:\n", s.Stream)
 			for _, d := range s.Differs {
 				p.out.printf("    %s\n", d)
 			}

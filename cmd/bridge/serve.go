@@ -14,16 +14,15 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// httpServer is what answers at BRIDGE_HTTP. It is there before anything else: a
-// process that waits for NATS is alive, and a probe that found nobody would end
-// it.
+// httpServer serves BRIDGE_HTTP. It starts first: a process that waits for NATS is
+// alive, and a liveness probe without a response would end it.
 type httpServer struct {
 	handler atomic.Pointer[http.Handler] // nil while the program is starting
 	address string                       // where it listens; "" if it is off
 	close   func()
 }
 
-// serveHTTP answers probes and shows the live page until it is closed.
+// serveHTTP serves probes and the live page until it is closed.
 func serveHTTP(c *bridge.Config, log *slog.Logger) (*httpServer, error) {
 	e := &httpServer{close: func() {}}
 	if c.HTTP == bridge.Off {
@@ -31,7 +30,7 @@ func serveHTTP(c *bridge.Config, log *slog.Logger) (*httpServer, error) {
 	}
 	l, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
-		return nil, fmt.Errorf("listen for probes and the live page: %w; choose another BRIDGE_HTTP, or off", err)
+		return nil, fmt.Errorf("listen for probes and the live page: %w; set BRIDGE_HTTP to another address or to off", err)
 	}
 	// The port is the listener's, for 0 picks one; the host is the configured one,
 	// which the listener may name in another family of addresses.
@@ -42,17 +41,18 @@ func serveHTTP(c *bridge.Config, log *slog.Logger) (*httpServer, error) {
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("probes and the live page are not served any more", "err", err)
+			log.Error("HTTP server stopped", "err", err)
 		}
 	})
 	e.close = func() { server.Close(); serving.Wait() }
 	return e, nil
 }
 
-// SetHandler hands over to what answers from now on.
+// SetHandler sets the handler of all further requests.
 func (e *httpServer) SetHandler(h http.Handler) { e.handler.Store(&h) }
 
-// ServeHTTP answers a request, or that the program is starting.
+// ServeHTTP passes a request to the handler; before there is one it responds that the
+// program is starting.
 func (e *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h := e.handler.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
@@ -62,6 +62,6 @@ func (e *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/healthz" {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	// The reader has gone if this fails; nobody is left to tell.
+	// This fails only when the client is gone.
 	_ = json.NewEncoder(w).Encode(bridge.Health{Reason: "starting: not connected to NATS yet"})
 }

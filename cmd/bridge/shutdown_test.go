@@ -167,7 +167,7 @@ func TestTermination(t *testing.T) {
 		}, exitOK, "", 0},
 		"while it waits for a leader": {func(t *testing.T, s *processTest) *process {
 			p := startProcess(t, binary, append(s.env, "NATS_URL="+serverWithoutQuorum(t)))
-			p.waitForLog("JetStream is not ready")
+			p.waitForLog("cannot create the streams, retrying")
 			return p
 		}, exitOK, "", 0},
 	}

@@ -13,7 +13,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 )
 
-// The simulated tenant's API user, as bpcctest has it unless told otherwise.
+// The simulated tenant's API user, as is the default of bpcctest.
 const (
 	simUser   = "sim"
 	simSecret = "sim-secret"
@@ -24,11 +24,11 @@ func (p *program) sim(ctx context.Context, args []string) error {
 	listen := f.String("listen", "127.0.0.1:8090", "address to listen on")
 	agents := f.Int("agents", 40, "number of agents")
 	services := f.Int("services", 6, "number of services")
-	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "decides everything that happens")
-	speed := f.Float64("speed", 1, "how fast the floor lives; 2 is twice real time")
-	still := f.Bool("still", false, "an empty floor without a life of its own, moved through /sim/ alone")
-	cookie := f.Bool("cookie", false, "answer the cookie login of older releases")
-	unknown := f.Bool("refuse-unknown", false, "answer 400 to statistics that are not known, instead of an empty value")
+	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random generator")
+	speed := f.Float64("speed", 1, "speed of the simulation; 2 is twice real time")
+	still := f.Bool("still", false, "start empty, change only through /sim/")
+	cookie := f.Bool("cookie", false, "accept the cookie login of older releases")
+	unknown := f.Bool("refuse-unknown", false, "respond 400 to unknown statistics instead of an empty value")
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
@@ -38,20 +38,20 @@ func (p *program) sim(ctx context.Context, args []string) error {
 		return fmt.Errorf("%w: listen: %w", errUsage, err)
 	}
 	var floor *bpcctest.Floor
-	life := "still: move it with PUT /sim/agents/{login} and /sim/services/{name}"
+	summary := "still: change it with PUT /sim/agents/{login} and /sim/services/{name}"
 	if !*still {
 		floor = bpcctest.NewFloor(tenant, bpcctest.FloorConfig{Agents: *agents, Services: *services, Seed: *seed, Speed: *speed})
-		life = fmt.Sprintf("%d agents, %d services, seed %d", *agents, *services, *seed)
+		summary = fmt.Sprintf("%d agents, %d services, seed %d", *agents, *services, *seed)
 	}
 	p.out.printf(`A simulated contact centre listens on http://%[1]s (%[2]s).
 
   export BPCC_URL=http://%[1]s BPCC_CLIENT_ID=%[3]s BPCC_CLIENT_SECRET=%[4]s
 
-`, l.Addr(), life, simUser, simSecret)
+`, l.Addr(), summary, simUser, simSecret)
 	return serveTenant(ctx, tenant, floor, l)
 }
 
-// serveTenant serves the tenant and lets its floor live until ctx ends.
+// serveTenant serves the tenant and runs the simulation until ctx ends.
 func serveTenant(ctx context.Context, tenant *bpcctest.Tenant, floor *bpcctest.Floor, l net.Listener) error {
 	server := &http.Server{Handler: tenant, ReadHeaderTimeout: 10 * time.Second}
 	group, ctx := errgroup.WithContext(ctx)

@@ -120,7 +120,7 @@ func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, onl
 		return nil, err
 	}
 	if len(view.Tenants) == 0 && len(view.Unreadable) == 0 {
-		return nil, fmt.Errorf("the view %s holds nothing yet%s", c.StateBucket, map[bool]string{true: " of tenant " + only}[only != ""])
+		return nil, fmt.Errorf("the view %s is empty%s", c.StateBucket, map[bool]string{true: " for tenant " + only}[only != ""])
 	}
 	return view, nil
 }

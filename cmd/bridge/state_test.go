@@ -56,9 +56,9 @@ func TestFeedLine(t *testing.T) {
 		want string
 	}{
 		"fresh":       {feedState{Status: "live", Fresh: true, ObservedUntil: &now, AgeSeconds: 3}, "LIVE"},
-		"old":         {feedState{Status: "live", ObservedUntil: &now, AgeSeconds: 300}, "OLD  it says live, but as of"},
+		"old":         {feedState{Status: "live", ObservedUntil: &now, AgeSeconds: 300}, "OLD  status live, but as of"},
 		"stale":       {feedState{Status: "stale", ObservedUntil: &now, AgeSeconds: 90}, "STALE"},
-		"interrupted": {feedState{Status: "interrupted"}, "INTERRUPTED  nothing has been seen yet: do not trust"},
+		"interrupted": {feedState{Status: "interrupted"}, "INTERRUPTED  nothing observed yet: do not trust"},
 		"none":        {feedState{}, "NO FEED"},
 	}
 	for name, test := range tests {

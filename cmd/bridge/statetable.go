@@ -11,11 +11,11 @@ import (
 	"bpcc-nats/diff"
 )
 
-// writeView writes the picture for people.
+// writeView writes the snapshot for people.
 func (p *program) writeView(view *viewSnapshot, all bool) error {
 	c := p.out
 	if view.Lag > 0 {
-		c.printf("%s the view is %d message(s) behind the stream: what follows is not the present\n\n",
+		c.printf("%s the view is %d message(s) behind the stream: the data below is old\n\n",
 			c.paint(colourRed, "BEHIND"), view.Lag)
 	}
 	for i, t := range view.Tenants {
@@ -34,9 +34,9 @@ func (p *tenantView) write(c *console, now time.Time, all bool) {
 	p.writeAgents(c, now, all)
 }
 
-// statusLine says whether the picture is to be trusted, loudly if not.
+// statusLine says whether the snapshot can be trusted.
 func (f *feedState) statusLine(c *console) safe {
-	age := "nothing has been seen yet"
+	age := "nothing observed yet"
 	if f.ObservedUntil != nil {
 		age = fmt.Sprintf("as of %s, %v ago", formatTime(*f.ObservedUntil), humanDuration(time.Duration(f.AgeSeconds*float64(time.Second))))
 	}
@@ -45,11 +45,11 @@ func (f *feedState) statusLine(c *console) safe {
 	case f.Fresh:
 		return safef("%s  %s  (%s)", c.paint(colourGreen, "LIVE"), age, who)
 	case f.Status == "live":
-		return safef("%s  it says live, but %s: do not trust what follows  (%s)", c.paint(colourRed, "OLD"), age, who)
+		return safef("%s  status live, but %s: do not trust the data below  (%s)", c.paint(colourRed, "OLD"), age, who)
 	case f.Status == "":
-		return safef("%s  the view has no checkpoint: do not trust what follows", c.paint(colourRed, "NO FEED"))
+		return safef("%s  the view has no checkpoint: do not trust the data below", c.paint(colourRed, "NO FEED"))
 	}
-	return safef("%s  %s: do not trust what follows  (%s)", c.paint(colourRed, strings.ToUpper(f.Status)), age, who)
+	return safef("%s  %s: do not trust the data below  (%s)", c.paint(colourRed, strings.ToUpper(f.Status)), age, who)
 }
 
 func (p *tenantView) writeThresholds(c *console, now time.Time) {
@@ -71,8 +71,8 @@ func (p *tenantView) writeThresholds(c *console, now time.Time) {
 	t.write(c)
 }
 
-// mainStats are the statistics of services and totals that a table shows, with
-// a heading that fits; of other subscriptions the first few are shown.
+// mainStats are the statistics of services and totals that a table shows, with short
+// headings; of other subscriptions it shows the first few.
 var mainStats = [][2]string{
 	{"in_calls_waiting", "WAITING"}, {"in_max_wait_time", "LONGEST"}, {"in_calls_received_per_day", "RECEIVED"},
 	{"in_calls_queued_per_day", "QUEUED"}, {"in_calls_abandoned_in_queue_per_day", "ABANDONED"}, {"service_level", "LEVEL"},
@@ -112,7 +112,7 @@ func (p *tenantView) writeServices(c *console) {
 		available[x.ID], known[x.ID] = x.available(), true
 	}
 	rows := slices.Clone(p.Services)
-	for _, x := range p.Availability { // services that no grid shows
+	for _, x := range p.Availability { // services without a row in a grid
 		if !slices.ContainsFunc(rows, func(s viewEntry) bool { return s.ID == x.ID }) {
 			rows = append(rows, viewEntry{ID: x.ID})
 		}
@@ -175,7 +175,7 @@ func (x *viewEntry) statTexts(stats []string) []string {
 	return out
 }
 
-// stateOrder orders states for people: those who work first.
+// stateOrder is the order of states in the table: those at work first.
 var stateOrder = []string{"ready", "busy", "after_call_work", "not_ready"}
 
 // agentRow is what the table shows of an agent.
@@ -210,7 +210,7 @@ func (p *tenantView) writeAgents(c *console, now time.Time, all bool) {
 	}
 	var parts []string
 	for _, state := range slices.SortedFunc(slices.Values(sortedKeys(count)), func(a, b string) int { return stateRank(a) - stateRank(b) }) {
-		parts = append(parts, fmt.Sprintf("%d %s", count[state], cmp.Or(state, "in a state that is not asked for")))
+		parts = append(parts, fmt.Sprintf("%d %s", count[state], cmp.Or(state, "without a state")))
 	}
 	c.printf("\n%d agents: %s\n", len(p.Agents), cmp.Or(strings.Join(parts, ", "), "none"))
 	if len(t.rows) > 0 {
@@ -238,7 +238,7 @@ func (x *viewEntry) inState(now time.Time) string {
 	return humanDuration(d + now.Sub(x.Time))
 }
 
-// humanDuration writes a duration as people say it.
+// humanDuration writes a duration in two units at most.
 func humanDuration(d time.Duration) string {
 	switch d = d.Abs(); {
 	case d < time.Minute:
@@ -251,8 +251,8 @@ func humanDuration(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
 }
 
-// table writes rows in columns; colours do not disturb the widths, and the last
-// column gives way on a narrow terminal.
+// table writes rows in columns. Colours do not count in the widths, and the last column
+// is truncated on a narrow terminal.
 type table struct {
 	head    []string
 	rows    [][]string
@@ -291,5 +291,5 @@ func (t *table) write(c *console) {
 	}
 }
 
-// maxCellWidth keeps one long name from pushing all else off the screen.
+// maxCellWidth bounds the width of a column with a long name.
 const maxCellWidth = 36

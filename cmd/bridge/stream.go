@@ -13,14 +13,14 @@ import (
 	"bpcc-nats/bridge"
 )
 
-// message is one message of a stream as a reader gets it.
+// message is one message of a stream.
 type message struct {
 	seq     uint64
 	stored  time.Time
 	subject string
 	header  nats.Header
 	body    []byte
-	pending uint64 // how many more there are by now
+	pending uint64 // messages after this one
 }
 
 // streamRange is the part of a stream that a command reads.
@@ -29,33 +29,33 @@ type streamRange struct {
 	from, to      uint64
 	subjects      []string
 	follow        bool
-	completeBatch bool // read on to the end of the batch in which the stretch ends
+	completeBatch bool // continue to the end of the batch in which the range ends
 }
 
-// addFlags adds the flags that bound a stretch.
+// addFlags adds the flags that bound a range.
 func (s *streamRange) addFlags(f *flag.FlagSet) {
-	f.Var(&s.since, "since", "begin this long ago (1h, 90m) or at a time (2026-11-23T10:00:00Z)")
+	f.Var(&s.since, "since", "start this long ago (1h, 90m) or at a time (2026-11-23T10:00:00Z)")
 	f.Var(&s.until, "until", "end this long ago, or at a time")
-	f.Uint64Var(&s.from, "from-seq", 0, "begin at this stream sequence")
+	f.Uint64Var(&s.from, "from-seq", 0, "start at this stream sequence")
 	f.Uint64Var(&s.to, "to-seq", 0, "end with this stream sequence")
 }
 
-// validate refuses bounds that contradict each other.
+// validate refuses contradictory bounds.
 func (s *streamRange) validate() error {
 	switch {
 	case s.from > 0 && !s.since.IsZero():
-		return fmt.Errorf("%w: --since and --from-seq both say where to begin; keep one", errUsage)
+		return fmt.Errorf("%w: --since and --from-seq exclude each other", errUsage)
 	case s.to > 0 && s.from > s.to:
 		return fmt.Errorf("%w: --from-seq %d is after --to-seq %d", errUsage, s.from, s.to)
 	case !s.until.IsZero() && s.since.After(s.until.Time):
 		return fmt.Errorf("%w: --since is later than --until", errUsage)
 	case s.follow && (s.to > 0 || !s.until.IsZero()):
-		return fmt.Errorf("%w: --follow has no end, --until and --to-seq have; keep one", errUsage)
+		return fmt.Errorf("%w: --follow excludes --until and --to-seq", errUsage)
 	}
 	return nil
 }
 
-// isPast reports whether a message lies beyond the stretch.
+// isPast reports whether a message is after the end of the range.
 func (s *streamRange) isPast(m message) bool {
 	return s.to > 0 && m.seq > s.to || !s.until.IsZero() && m.stored.After(s.until.Time)
 }
@@ -66,7 +66,7 @@ type timeFlag struct{ time.Time }
 func (m *timeFlag) Set(text string) error {
 	if ago, err := time.ParseDuration(text); err == nil {
 		m.Time = time.Time{}
-		if ago != 0 { // 0 has always meant: all there is
+		if ago != 0 { // 0 is no bound
 			m.Time = time.Now().Add(-ago.Abs())
 		}
 		return nil
@@ -90,19 +90,19 @@ func (m *timeFlag) String() string {
 // defaultTimeout is how long a command that reads waits for the server.
 const defaultTimeout = 10 * time.Second
 
-// timeoutFlag adds the flag that limits the wait for the server. It does not limit
-// the reading, which continues as long as the server answers.
+// timeoutFlag adds the flag that limits the wait for the server. It does not limit the
+// time of reading while the server responds.
 func timeoutFlag(f *flag.FlagSet) *time.Duration {
-	return f.Duration("timeout", defaultTimeout, "end with an error when the NATS server has not answered for this long")
+	return f.Duration("timeout", defaultTimeout, "fail when the NATS server has not responded for this long")
 }
 
-// errNoAnswer is returned when the NATS server has not answered within --timeout.
-var errNoAnswer = errors.New("no answer from the NATS server")
+// errNoAnswer is returned when the NATS server has not responded within --timeout.
+var errNoAnswer = errors.New("no response from the NATS server")
 
 // hintUnreachable is what to check without a connection.
 const hintUnreachable = "check NATS_URL, that the server runs, and that this machine reaches it"
 
-// noAnswer wraps the error of a call that the server has not answered in time.
+// noAnswer wraps the error of a call without a response of the server in time.
 func noAnswer(timeout time.Duration, err error, hint string) error {
 	return fmt.Errorf("%w (--timeout %v): %w; %s", errNoAnswer, timeout, err, hint)
 }
@@ -112,7 +112,7 @@ func noAnswer(timeout time.Duration, err error, hint string) error {
 var errUnfinished = errors.New("did not finish")
 
 // unfinished turns the error of work that ended with ctx into why ctx ended. Unlike
-// stopped it returns an error for a signal: work that has an end was not done.
+// [stopCause] it returns an error for a signal, since the work was not completed.
 func unfinished(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
@@ -124,30 +124,29 @@ func unfinished(ctx context.Context, err error) error {
 	return cause
 }
 
-// openReadOnly opens the way to the stream for a command that changes nothing: to the
-// configured server, to the one inside a running bridge, or to the store that a
-// stopped one has left behind.
+// openReadOnly connects a command that changes nothing: to the configured server, to
+// the embedded server of a running bridge, or to the store of a stopped one.
 func (p *program) openReadOnly(ctx context.Context, timeout time.Duration) (context.Context, *bridge.Config, *natsSession, error) {
 	if timeout <= 0 {
-		return ctx, nil, nil, fmt.Errorf("%w: --timeout %v is not above 0", errUsage, timeout)
+		return ctx, nil, nil, fmt.Errorf("%w: --timeout must be above 0, not %v", errUsage, timeout)
 	}
 	c, log, err := p.configure(bridge.ForStream)
 	if err != nil {
 		return ctx, nil, nil, err
 	}
-	if c.LogLevel == "info" { // the result is what was asked for
+	if c.LogLevel == "info" { // only the result is wanted
 		log = newLogger(p.err, "warn", c.LogFormat)
 	}
 	listen := c.EmbeddedListen
 	if c.Embedded() {
 		if _, err := os.Stat(c.StoreDir); errors.Is(err, os.ErrNotExist) {
-			return ctx, nil, nil, fmt.Errorf("%w: NATS_URL is not set and there is no store in %s (BRIDGE_STORE_DIR): nothing to read", errUsage, c.StoreDir)
+			return ctx, nil, nil, fmt.Errorf("%w: nothing to read: NATS_URL is not set, and there is no store in %s (BRIDGE_STORE_DIR)", errUsage, c.StoreDir)
 		}
-		c.EmbeddedListen = "127.0.0.1:0" // nobody else needs to find it
+		c.EmbeddedListen = "127.0.0.1:0" // no other program connects
 	}
 	sessionCtx, l, err := openNATS(ctx, c, timeout, log)
 	if errors.Is(err, bridge.ErrStoreInUse) {
-		// A bridge with the embedded server runs: ask it.
+		// A bridge with the embedded server runs: connect to it.
 		c.NATSURL = "nats://" + listen
 		sessionCtx, l, err = openNATS(ctx, c, timeout, log)
 	}

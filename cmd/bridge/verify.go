@@ -86,7 +86,7 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 	if err != nil {
 		return audit.Report{}, err
 	}
-	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: timeout, visit: func(m message) error {
+	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: timeout, handle: func(m message) error {
 		a.Add(m.seq, m.subject, m.header, m.body)
 		return nil
 	}}

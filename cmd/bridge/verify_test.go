@@ -97,12 +97,12 @@ func TestRangeUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		"two beginnings":     {[]string{"verify", "--since", "1h", "--from-seq", "3"}, "both say where to begin"},
+		"two beginnings":     {[]string{"verify", "--since", "1h", "--from-seq", "3"}, "--since and --from-seq exclude each other"},
 		"backwards":          {[]string{"verify", "--from-seq", "9", "--to-seq", "3"}, "--from-seq 9 is after --to-seq 3"},
 		"backwards in time":  {[]string{"replay", "--since", "1h", "--until", "2h"}, "later than"},
 		"no time":            {[]string{"replay", "--since", "yesterday"}, "want a duration"},
-		"an end that is not": {[]string{"replay", "--follow", "--until", "2h"}, "--follow has no end"},
-		"nothing to read":    {[]string{"verify"}, "NATS_URL is not set and there is no store"},
+		"an end that is not": {[]string{"replay", "--follow", "--until", "2h"}, "--follow excludes --until and --to-seq"},
+		"nothing to read":    {[]string{"verify"}, "NATS_URL is not set, and there is no store in /no/such/store"},
 		"no such file":       {[]string{"verify", "/no/such/file"}, "no such file"},
 	}
 	for name, test := range tests {

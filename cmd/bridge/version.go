@@ -17,7 +17,7 @@ func buildVersion() string {
 
 func (p *program) version(_ context.Context, args []string) error {
 	f := p.flags("version")
-	short := f.Bool("short", false, "print the version alone")
+	short := f.Bool("short", false, "print only the version")
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
@@ -34,13 +34,13 @@ func (p *program) version(_ context.Context, args []string) error {
 		if revision := settings["vcs.revision"]; revision != "" {
 			dirty := ""
 			if settings["vcs.modified"] == "true" {
-				dirty = ", with changes that are not committed"
+				dirty = ", with uncommitted changes"
 			}
 			w.printf("  revision\t%s%s\n  committed\t%s\n", revision, dirty, settings["vcs.time"])
 		}
 		for _, m := range info.Deps {
 			if m.Path == "github.com/nats-io/nats-server/v2" {
-				w.printf("  nats-server\t%s (the one inside)\n", m.Version)
+				w.printf("  nats-server\t%s (embedded)\n", m.Version)
 			}
 		}
 	}
