@@ -149,15 +149,15 @@ func decodeToken(token string) string {
 
 // What can be wrong with a stream.
 const (
-	missingEvent    = "lost"              // the tenant showed it and no event tells it
-	duplicateEvent  = "doubled"           // told twice, or told and never shown
+	missingEvent    = "missing"           // the tenant showed a version that no event reports
+	duplicateEvent  = "duplicate"         // reported twice, or reported and never shown
 	outOfOrder      = "out of order"      // per entity, per poll, or over polls
 	brokenChain     = "broken chains"     // a revision or an image is missing in between
 	fencedWriter    = "fenced writers"    // events of a writer that another had followed
 	brokenBatch     = "broken batches"    // events that no checkpoint closes, or that it does not count
 	wrongWindow     = "untrue windows"    // the change did not happen within observed
-	unreportedGap   = "untold blindness"  // a time without sight that is not told, or changes over it without a word
-	falseGap        = "false blindness"   // told to be without sight where there was sight
+	unreportedGap   = "unreported gap"    // a gap without feed.resumed, or changes over it without after_gap
+	falseGap        = "false gap"         // a reported gap in which polls succeeded
 	viewDiffersKind = "differs from view" // the view or the last snapshot is not the replay
 )
 

@@ -57,7 +57,7 @@ func newChange(epoch, poll, index, revision, from, to int, after, by float64, ga
 		poll, revision, timestampAt(after), timestampAt(by), gap, statsOf(from), statsOf(to)))
 }
 
-// validStream is a stream of two terms: anna has 1 call, then 2, then nobody looks
+// validStream is a stream of two terms: anna has 1 call, then 2, then no poll is made
 // for 8 s, and a second bridge finds 3, and 4.
 func validStream() []record {
 	first := newRecord("acme-1-2-1", "agent.anna.observed", fmt.Sprintf(`{"poll":2,"revision":1,"observed":{"after":null,"by":%q},"after":%s}`, timestampAt(1.1), statsOf(1)))
@@ -148,7 +148,7 @@ func TestAuditFindsEveryKind(t *testing.T) {
 			}
 			return all
 		}},
-		"a version that lasted is missing, whoever looked": {missingEvent, func(all []record, tr *tenantHistory) []record {
+		"a version that lasted is missing, with any poll": {missingEvent, func(all []record, tr *tenantHistory) []record {
 			tr.versions["agent.carl"] = []version{{checkerStart, checkerStart, "login_id=carl "}, {checkerStart.Add(9 * time.Second), checkerStart.Add(9 * time.Second), ""}}
 			at(all, "acme-2-5-2").Data.Observed.After = new(checkerStart.Add(8 * time.Second))
 			return all
@@ -157,7 +157,7 @@ func TestAuditFindsEveryKind(t *testing.T) {
 			at(all, "acme-2-6-1").ID, at(all, "acme-2-6-1").msgID = "acme-2-5-3", "acme-2-5-3"
 			return all
 		}},
-		"a change is told twice": {duplicateEvent, func(all []record, _ *tenantHistory) []record {
+		"a change is published twice": {duplicateEvent, func(all []record, _ *tenantHistory) []record {
 			again := *at(all, "acme-2-6-1")
 			again.ID, again.msgID, again.Data.Revision, again.Data.Poll = "acme-2-7-1", "acme-2-7-1", 5, 7
 			again.Data.Before = again.Data.After
@@ -197,11 +197,11 @@ func TestAuditFindsEveryKind(t *testing.T) {
 			at(all, "acme-2-6-1").Data.Observed.By = checkerStart.Add(10300 * time.Millisecond)
 			return all
 		}},
-		"a time without sight is not told": {unreportedGap, func(all []record, _ *tenantHistory) []record {
+		"a gap is not reported": {unreportedGap, func(all []record, _ *tenantHistory) []record {
 			at(all, "acme-2-5-1").subject, at(all, "acme-2-5-2").subject = "feed.other", "feed.other"
 			return all
 		}},
-		"a time without sight is told too short": {unreportedGap, func(all []record, _ *tenantHistory) []record {
+		"a gap is reported too short": {unreportedGap, func(all []record, _ *tenantHistory) []record {
 			at(all, "acme-2-5-2").Data.Observed.After = new(checkerStart.Add(4 * time.Second))
 			return all
 		}},

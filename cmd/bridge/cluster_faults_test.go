@@ -28,7 +28,7 @@ type faultInjector struct {
 type injectedFault struct {
 	kind string
 	at   time.Time
-	// newLeader tells that another bridge had to take over.
+	// newLeader reports that another bridge had to take over.
 	newLeader bool
 }
 
@@ -333,7 +333,7 @@ func (s *faultInjector) dropSubscription(context.Context) bool {
 	return false
 }
 
-// sourceAway lasts long enough to be told as an interruption.
+// sourceAway lasts long enough to be reported as an interruption.
 func (s *faultInjector) sourceAway(context.Context) bool {
 	s.tenant.Inject(bpcctest.Fault{Status: 503, Times: -1})
 	s.randomPause(7*time.Second, 10*time.Second)
@@ -350,7 +350,7 @@ func (s *faultInjector) sourceAwayAndKill(ctx context.Context) bool {
 	return leaderGone
 }
 
-// longestGap is the longest time without a told poll that each kind of fault
+// longestGap is the longest time without a published poll that each kind of fault
 // has caused.
 func (s *faultInjector) longestGap(responseTimes []time.Time) map[string]time.Duration {
 	worst := map[string]time.Duration{}

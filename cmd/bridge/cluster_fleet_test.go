@@ -22,7 +22,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// testFleet is all that runs beside the test: three NATS servers that are one
+// testFleet is all that runs next to the test: three NATS servers that are one
 // cluster, and the bridges of one tenant. Everything listens on 127.0.0.1.
 type testFleet struct {
 	t       *testing.T
@@ -45,9 +45,9 @@ type node struct {
 	mu              sync.Mutex
 	cmd             *exec.Cmd     // guarded by mu; nil while it does not run
 	ended           chan struct{} // guarded by mu; closed when cmd has ended
-	stopRequested   bool          // guarded by mu; it was told to end
+	stopRequested   bool          // guarded by mu; the test asked it to end
 	starts          int           // guarded by mu
-	unexpectedExits []string      // guarded by mu; how it ended without being told to
+	unexpectedExits []string      // guarded by mu; how it ended without a request
 	testOver        bool          // guarded by mu; the test ends, it must not start again
 }
 
@@ -130,7 +130,7 @@ func (n *node) running() bool {
 	return n.cmd != nil
 }
 
-// unexpectedExits lists the programs that ended without being told to.
+// unexpectedExits lists the programs that ended without a request.
 func (f *testFleet) unexpectedExits() []string {
 	var out []string
 	for _, n := range append(f.servers, f.bridges...) {

@@ -48,14 +48,14 @@ func TestClusterRecovery(t *testing.T) {
 
 	began := time.Now()
 	s.start(f.bridges...)
-	measure("first start, all told as observed", began, 0)
+	measure("first start, all published as observed", began, 0)
 	f.waitUntil(time.Minute, f.healthy)
 
 	tenant.SetState("agent00000", "busy", "")
 	epoch := f.epoch()
 	leader, _ := f.leader()
 	if leader == nil {
-		t.Fatal("nobody leads")
+		t.Fatal("no instance leads")
 	}
 	killed := time.Now()
 	leader.stop(syscall.SIGKILL, time.Second)
@@ -86,7 +86,7 @@ func TestClusterRecovery(t *testing.T) {
 		t.Errorf("the stream is not sound:\n%s", firstFindings(found, 5))
 	}
 	if n := len(all); n > recoveryAgents+200 {
-		t.Errorf("%d events are stored: agents have been told again", n)
+		t.Errorf("%d events are stored: agents have been published again", n)
 	}
 	fmt.Print(table)
 }
@@ -106,7 +106,7 @@ func (f *testFleet) lastCheckpoint() (epoch uint64, status string, stored time.T
 	return r.Data.Epoch, r.Data.Status, r.stored
 }
 
-// waitLive waits for the first live checkpoint after an epoch, and tells when
+// waitLive waits for the first live checkpoint after an epoch, and returns when
 // that epoch's successor began and when it was live.
 func (f *testFleet) waitLive(after uint64) (led, live time.Time, ok bool) {
 	ok = f.waitUntil(time.Minute, func() bool {

@@ -15,7 +15,7 @@ import (
 
 // tenantScript makes the tenant live: agents and queues change, come and go. Every
 // version of an agent or a queue carries a number of its own, in a counter of
-// the day, so that it can be told from all others.
+// the day, so that it differs from all others.
 type tenantScript struct {
 	history  *tenantHistory
 	random   *rand.Rand

@@ -14,12 +14,12 @@ import (
 // that led, answer by answer, and when it changed.
 type historyAudit struct {
 	history        *tenantHistory
-	maxSilence     time.Duration // longest time without sight that need not be told
+	maxSilence     time.Duration // longest gap that need not be reported
 	disappearAfter int           // BRIDGE_DISAPPEAR_AFTER
 
 	findings  []finding
 	published map[string]string // the replay: images by entity
-	expected  map[string]string // what must be told by now
+	expected  map[string]string // what must be published by now
 	missed    map[string]int    // answers in a row without the entity
 	versions  map[string]map[string]bool
 
@@ -35,7 +35,7 @@ type historyAudit struct {
 	totals auditTotals
 }
 
-// entityChange is what one poll tells of one entity, over one or two events.
+// entityChange is what one poll publishes about one entity, over one or two events.
 type entityChange struct {
 	before, after string
 	observed      timeRange
@@ -48,7 +48,7 @@ type entityChange struct {
 // auditTotals counts what was held against the truth.
 type auditTotals struct {
 	responses, changes, windows, unseen int
-	gaps                                []timeRange // told
+	gaps                                []timeRange // reported
 	expectedGaps                        int         // that the truth asks for
 	gapTime                             time.Duration
 	responseTimes                       []time.Time // when each of the answers came in
@@ -89,7 +89,7 @@ func (a *historyAudit) addRecord(r *record) {
 	}
 }
 
-// addEvent adds an event to what its poll tells of the entity.
+// addEvent adds an event to what its poll publishes about the entity.
 func (a *historyAudit) addEvent(r *record, entity string) {
 	before, after := a.history.imageOf(entity, r.Data.Before), a.history.imageOf(entity, r.Data.After)
 	a.addVersion(entity, after)
@@ -120,7 +120,7 @@ func (a *historyAudit) addVersion(entity, image string) {
 }
 
 // addAvailability is asked on its own; of it the window alone is judged, and later
-// whether all that lasted is told.
+// whether all that lasted is published.
 func (a *historyAudit) addAvailability(r *record, entity string) {
 	text := func(v *bool) string {
 		if v == nil {
@@ -139,7 +139,7 @@ func (a *historyAudit) addAvailability(r *record, entity string) {
 	a.checkWindow(r, entity, text(r.Data.Previous), after, *r.Data.Observed)
 }
 
-// refusedAt reports whether an answer without a picture came in the very millisecond
+// refusedAt reports whether a response without a snapshot came in the very millisecond
 // that a checkpoint names, rounded down: the bridge logged in and asked again in it.
 func (a *historyAudit) refusedAt(at int, until time.Time) bool {
 	return a.termResponses[at].snapshot == nil && a.termResponses[at].arrived.Before(until.Add(time.Millisecond))
@@ -154,7 +154,7 @@ func (a *historyAudit) addCheckpoint(r *record) {
 	until := r.Data.ObservedUntil
 	if until == nil || !until.After(a.until) {
 		for entity := range a.batch {
-			a.addFinding(duplicateEvent, r, "%s is told without a poll that showed it", entity)
+			a.addFinding(duplicateEvent, r, "%s is published without a poll that showed it", entity)
 		}
 		return
 	}
@@ -171,7 +171,7 @@ func (a *historyAudit) addCheckpoint(r *record) {
 		if a.termResponses[i].certain {
 			changed := a.addResponse(r, &a.termResponses[i], false)
 			for _, entity := range changed {
-				a.addFinding(missingEvent, r, "%s: the tenant showed %q at %v, and no event of that poll tells it", entity, a.expected[entity], a.termResponses[i].arrived)
+				a.addFinding(missingEvent, r, "%s: the tenant showed %q at %v, and no event of that poll reports it", entity, a.expected[entity], a.termResponses[i].arrived)
 			}
 		}
 	}
@@ -180,7 +180,7 @@ func (a *historyAudit) addCheckpoint(r *record) {
 	a.next = at + 1
 }
 
-// addResponse takes note of a good answer: what it shows must be told by now. It
+// addResponse notes a good response: what it shows must be published by now. It
 // returns the entities that it shows changed.
 func (a *historyAudit) addResponse(r *record, x *response, last bool) []string {
 	a.totals.responses++
@@ -227,7 +227,7 @@ func (a *historyAudit) checkGap(r *record, x *response, last bool) (gap bool) {
 	if duration > a.maxSilence+slack {
 		a.totals.expectedGaps++
 		if !reported {
-			a.addFinding(unreportedGap, r, "nobody saw the tenant from %v for %v, and it is not told", a.lastResponse.done, duration)
+			a.addFinding(unreportedGap, r, "no good poll from %v for %v, and no gap is reported", a.lastResponse.done, duration)
 		}
 	}
 	if !reported {
@@ -237,13 +237,13 @@ func (a *historyAudit) checkGap(r *record, x *response, last bool) (gap bool) {
 		a.totals.gaps = append(a.totals.gaps, s)
 		a.totals.gapTime += s.By.Sub(*s.After)
 		if width := s.By.Sub(*s.After); width < a.maxSilence-10*time.Millisecond {
-			a.addFinding(falseGap, r, "blind for %v is told, which is no interruption", width)
+			a.addFinding(falseGap, r, "a gap of %v is reported, which is no interruption", width)
 		}
 		if s.After.After(a.lastResponse.arrived) {
-			a.addFinding(unreportedGap, r, "blind since %v is told, the last sight was at %v", s.After, a.lastResponse.arrived)
+			a.addFinding(unreportedGap, r, "a gap since %v is reported, the last good poll was at %v", s.After, a.lastResponse.arrived)
 		}
 		if n := a.responsesSince(*s.After); n > 1 {
-			a.addFinding(falseGap, r, "blind since %v is told, and %d polls saw the tenant after it, the last at %v", s.After, n-1, a.lastResponse.arrived)
+			a.addFinding(falseGap, r, "a gap since %v is reported, and %d polls were good after it, the last at %v", s.After, n-1, a.lastResponse.arrived)
 		}
 	}
 	return gap
@@ -258,17 +258,17 @@ func (a *historyAudit) responsesSince(at time.Time) int {
 	return n
 }
 
-// compareBatch holds what a poll tells against what it must tell.
+// compareBatch compares what a poll publishes with what it must publish.
 func (a *historyAudit) compareBatch(r *record, changed []string) {
 	for _, entity := range changed {
 		if a.batch[entity] == nil {
-			a.addFinding(missingEvent, r, "%s: the poll shows %q, no event tells it", entity, a.expected[entity])
+			a.addFinding(missingEvent, r, "%s: the poll shows %q, no event reports it", entity, a.expected[entity])
 		}
 	}
 	for _, entity := range slices.Sorted(maps.Keys(a.batch)) {
 		c := a.batch[entity]
 		if !slices.Contains(changed, entity) && !c.reentryOnly {
-			a.addFinding(duplicateEvent, c.record, "%s is told to be %q again", entity, c.after)
+			a.addFinding(duplicateEvent, c.record, "%s is published as %q again", entity, c.after)
 		}
 		if !c.reentryOnly {
 			a.checkWindow(c.record, entity, c.before, c.after, c.observed)
@@ -284,7 +284,7 @@ func (a *historyAudit) compareBatch(r *record, changed []string) {
 			a.addFinding(missingEvent, r, "%s: the poll does not show it, the replay %q", entity, a.published[entity])
 		}
 	}
-	a.expected = maps.Clone(a.published) // one fault is told once
+	a.expected = maps.Clone(a.published) // one fault is reported once
 }
 
 // checkWindow checks that the change happened within its window: before was true in
@@ -312,8 +312,8 @@ func (a *historyAudit) checkWindow(r *record, entity, before, after string, w ti
 	a.addFinding(wrongWindow, r, "%s changed from %q to %q, which did not happen between %v and %v", entity, before, after, w.After, w.By)
 }
 
-// checkLongVersions looks at the truth alone: what lasted for long outside of all
-// times without sight must be in the stream, whoever looked when.
+// checkLongVersions uses the truth alone: what lasted for long outside of all
+// times without sight must be in the stream, whenever polls were made.
 func (a *historyAudit) checkLongVersions(all []record) {
 	if a.lastResponse == nil || a.until.IsZero() {
 		return
@@ -335,14 +335,14 @@ func (a *historyAudit) checkLongVersions(all []record) {
 			}
 			a.totals.unseen++
 			if at, lasts := a.observedFor(from, to, long); lasts {
-				a.findings = append(a.findings, finding{missingEvent, 0, fmt.Sprintf("%s was %q from %v for %v, and no event tells it", entity, s.image, at, to.Sub(at))})
+				a.findings = append(a.findings, finding{missingEvent, 0, fmt.Sprintf("%s was %q from %v for %v, and no event reports it", entity, s.image, at, to.Sub(at))})
 			}
 		}
 	}
 }
 
-// observedFor reports whether a stretch of time has a part longer than long outside
-// of all told times without sight.
+// observedFor reports whether a range of time has a part longer than long outside
+// of all reported gaps.
 func (a *historyAudit) observedFor(from, to time.Time, long time.Duration) (time.Time, bool) {
 	for _, s := range a.totals.gaps { // in order of time
 		if s.By.Before(from) || s.After.After(to) {

@@ -81,7 +81,7 @@ func TestCluster(t *testing.T) {
 	r.stopAndAudit(t, f, tr)
 	for i := 1; i < len(r.totals.responseTimes); i++ {
 		if d := r.totals.responseTimes[i].Sub(r.totals.responseTimes[i-1]); d > 2*clusterPoll {
-			t.Logf("no poll told from %s for %.1f s", r.totals.responseTimes[i-1].Format("15:04:05.000"), d.Seconds())
+			t.Logf("no poll published from %s for %.1f s", r.totals.responseTimes[i-1].Format("15:04:05.000"), d.Seconds())
 		}
 	}
 	fmt.Print(r.render())
@@ -128,7 +128,7 @@ func (r *clusterReport) stopAndAudit(t *testing.T, f *testFleet, tr *tenantHisto
 	still := time.Now()
 	var all []record
 	var err error
-	if !f.waitUntil(30*time.Second, func() bool { // until a poll after all changes is told
+	if !f.waitUntil(30*time.Second, func() bool { // until a poll after all changes is published
 		all, err = readStream(t.Context(), f.js)
 		return err == nil && len(all) > 0 && covers(all, still)
 	}) {
@@ -243,7 +243,7 @@ func (r *clusterReport) render() string {
 		kinds[s.kind]++
 	}
 	worst := r.injector.longestGap(r.totals.responseTimes)
-	b.WriteString("\n| fault | times | longest time between two polls told |\n|---|---|---|\n")
+	b.WriteString("\n| fault | times | longest time between two published polls |\n|---|---|---|\n")
 	for _, f := range slices.Concat(requiredFaults, optionalFaults) {
 		if kinds[f.kind] > 0 {
 			fmt.Fprintf(&b, "| %s | %d | %.1f s |\n", f.kind, kinds[f.kind], worst[f.kind].Seconds())
@@ -251,7 +251,7 @@ func (r *clusterReport) render() string {
 	}
 	fmt.Fprintf(&b, "\n| seed %d, lease %v | %d faults in %v |\n|---|---|\n", r.seed, *clusterTTL, len(r.injector.injected), clusterFor.Round(time.Second))
 	line("changes made by the tenant", r.script.changes)
-	line("answers that the bridge in charge got and told", r.totals.responses)
+	line("responses that the leader got and published", r.totals.responses)
 	line("differences that these show", r.totals.changes)
 	line("events stored", r.events)
 	line("checkpoints", r.polls)
@@ -261,7 +261,7 @@ func (r *clusterReport) render() string {
 		line("**"+kind+"**", n[kind])
 	}
 	line("windows held against the true instant", r.totals.windows)
-	line("times without sight, true / told", fmt.Sprintf("%d / %d, %v in all", r.totals.expectedGaps, len(r.totals.gaps), r.totals.gapTime.Round(time.Second)))
+	line("gaps, true / reported", fmt.Sprintf("%d / %d, %v in all", r.totals.expectedGaps, len(r.totals.gaps), r.totals.gapTime.Round(time.Second)))
 	line("versions that came and went unseen", r.totals.unseen)
 	if n := len(r.takeover); n > 0 {
 		line("takeover, median / worst", fmt.Sprintf("%.1f s / %.1f s of %d", r.takeover[n/2].Seconds(), r.takeover[n-1].Seconds(), n))

@@ -140,7 +140,7 @@ func (s *responseRecorder) Write(b []byte) (int, error) {
 
 func (s *responseRecorder) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// parseSnapshot makes a picture of a body, nil unless it is whole, the owner's own and
+// parseSnapshot makes a snapshot of a body, nil unless it is complete, the owner's own and
 // has rows in every grid.
 func (tr *tenantHistory) parseSnapshot(body []byte, owner string) snapshot {
 	var apps map[string]struct {
@@ -205,7 +205,7 @@ func statImage(names []string, stats map[string]string) string {
 	return b.String()
 }
 
-// imageOf is the image that an event tells of an entity; nil is "".
+// imageOf is the image that an event has of an entity; nil is "".
 func (tr *tenantHistory) imageOf(entity string, stats map[string]string) string {
 	if stats == nil {
 		return ""

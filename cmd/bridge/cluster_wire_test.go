@@ -11,7 +11,7 @@ import (
 )
 
 // natsProxy is what lies between a bridge and the NATS servers. A test can cut it,
-// or make it deaf: what the bridge sends arrives, and no answer comes back.
+// or drop its replies: what the bridge sends arrives, and no reply comes back.
 type natsProxy struct {
 	listeners []net.Listener
 	addresses []string
@@ -100,7 +100,7 @@ func (w *natsProxy) copyConn(to, from net.Conn, answers bool) {
 	}
 }
 
-// disconnect cuts all connections and refuses new ones until mend.
+// disconnect cuts all connections and refuses new ones until restore.
 func (w *natsProxy) disconnect() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,7 +116,7 @@ func (w *natsProxy) closeConns() {
 	clear(w.conns)
 }
 
-// dropReplies lets no answer through until mend; then the connections end.
+// dropReplies lets no reply through until restore; then the connections end.
 func (w *natsProxy) dropReplies() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

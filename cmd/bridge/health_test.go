@@ -17,7 +17,7 @@ func TestHealthQueriesTheBridge(t *testing.T) {
 	}{
 		"ready":     {exitOK, `{"ready":true}`},
 		"not ready": {exitFailed, "503"},
-		"nobody":    {exitFailed, "refused"},
+		"no server": {exitFailed, "refused"},
 		"off":       {exitUsage, "BRIDGE_HTTP is off"},
 	}
 	for name, test := range tests {
@@ -34,7 +34,7 @@ func TestHealthQueriesTheBridge(t *testing.T) {
 			_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
 			listen := "0.0.0.0:" + port
 			switch name {
-			case "nobody":
+			case "no server":
 				server.Close()
 			case "off":
 				listen = "off"

@@ -97,7 +97,7 @@ func TestRecordAndBacktest(t *testing.T) {
 		"thresholds":      {[]string{"--events", "thresholds", "--rules", narrow, file}, func(n int) bool { return n == 1 }, "bpcc.threshold.raised.v1", "agent"},
 		"without rules":   {[]string{"--events", "thresholds", file}, func(n int) bool { return n == 0 }, "", "threshold"},
 		"for people":      {[]string{"--human", "--rules", narrow, file}, func(n int) bool { return n > 2 }, "raised backlog: in_calls_waiting is 7", "{"},
-		"rules of people": {[]string{"--human", "--events", "thresholds", "--rules", narrow, file}, func(n int) bool { return n == 1 }, "raised backlog", "picture"},
+		"rules of people": {[]string{"--human", "--events", "thresholds", "--rules", narrow, file}, func(n int) bool { return n == 1 }, "raised backlog", "snapshot"},
 	}
 	for name, test := range tests {
 		r := runCommand(t, t.Context(), nil, append([]string{"backtest"}, test.args...)...)

@@ -19,8 +19,8 @@ type renderer struct {
 	observed map[string]int // by kind, since the last checkpoint
 }
 
-// event writes one event's line. A foreign message has one too: whoever may publish
-// to the stream can put anything there, and nothing is ever deleted from it.
+// event writes one event's line. A foreign message has one too: every program that
+// may publish to the stream can put anything there, and it is never deleted.
 func (r *renderer) event(body []byte) error {
 	v, err := event.ReadEnvelope(body)
 	if err != nil {

@@ -120,7 +120,7 @@ func TestReplayFilters(t *testing.T) {
 	}
 }
 
-// TestReplayOverForeignMessages: what somebody else has put into the stream, where it
+// TestReplayOverForeignMessages: what another program has put into the stream, where it
 // stays, ends no replay and breaks no line, and verify finds it in an export.
 func TestReplayOverForeignMessages(t *testing.T) {
 	t.Parallel()
@@ -276,7 +276,7 @@ func TestReplayPace(t *testing.T) {
 		t.Error("the end did not interrupt an hour's wait")
 	}
 	if diff := cmp.Diff([]uint64{1, 2}, emitted); diff != "" {
-		t.Errorf("told (-want +got)\n%s", diff)
+		t.Errorf("emitted (-want +got)\n%s", diff)
 	}
 }
 
@@ -316,7 +316,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestProgressBounds draws the bar of a replay for whatever a stream may tell: times that go
+// TestProgressBounds draws the bar of a replay for whatever a stream may hold: times that go
 // back, and counts that are not true.
 func TestProgressBounds(t *testing.T) {
 	t.Parallel()

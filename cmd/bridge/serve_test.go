@@ -37,7 +37,7 @@ func TestProbesRespondBeforeNATS(t *testing.T) {
 	}
 	for deadline := time.Now().Add(20 * time.Second); status("/healthz") != http.StatusOK; <-time.After(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("nobody answers at /healthz")
+			t.Fatal("no response at /healthz")
 		}
 	}
 	if got := status("/readyz"); got != http.StatusServiceUnavailable {

@@ -43,7 +43,7 @@ func (p *process) waitForLog(text string) {
 	p.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.stderr.String(), text); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			p.t.Fatalf("waited in vain for %q in\n%s", text, p.stderr)
+			p.t.Fatalf("%q not found in\n%s", text, p.stderr)
 		}
 	}
 }

@@ -98,8 +98,8 @@ func TestHumanDuration(t *testing.T) {
 	}
 }
 
-// TestForeignMessages: what somebody else has published on the tenant's subjects is
-// left out of the picture and named, and the rest is shown; verify names each
+// TestForeignMessages: what another program has published on the tenant's subjects is
+// skipped and named, and the rest is shown; verify names each
 // with its sequence and blames nothing else for it.
 func TestForeignMessages(t *testing.T) {
 	t.Parallel()
