@@ -247,7 +247,7 @@ func TestDirectory(t *testing.T) {
 	for _, kind := range []string{"agents", "dispositions", "services", "teams"} {
 		first := w.waitFor("directory."+kind+".changed", 1)[0]
 		if first.field("baseline") != true || first.field("observed", "after") != nil {
-			t.Errorf("%s: the first listing is told as a change: %v", kind, first.Data)
+			t.Errorf("%s: the first listing is published as a change: %v", kind, first.Data)
 		}
 	}
 	w.tenant.Update(func(world *bpcctest.World) {

@@ -62,7 +62,7 @@ func TestStoreFollowsTheDisk(t *testing.T) {
 }
 
 // TestDiskFull fills the disk under the embedded server. The log tells; when there
-// is room again, the server serves again, and each change is told once.
+// is room again, the server serves again, and each change is published once.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, 64)

@@ -238,7 +238,7 @@ func TestStoreSmallerThanASnapshot(t *testing.T) {
 	if view := e.stream("KV_bpcc_state").State; view.Bytes < 1<<20 {
 		t.Errorf("the view has %d bytes, less than the limit", view.Bytes)
 	}
-	e.waitUntil("the limit to be told too low", func() bool { return strings.Contains(e.log.String(), "store limit too low") })
+	e.waitUntil("the limit to be logged as too low", func() bool { return strings.Contains(e.log.String(), "store limit too low") })
 	e.change(agents, "busy")
 	if n := strings.Count(e.log.String(), "store limit too low"); n != 1 {
 		t.Errorf("logged %d times that the limit is too low", n)
@@ -296,7 +296,7 @@ func TestFormerStoreLimit(t *testing.T) {
 				t.Errorf("the first event was %d and is %d", full.FirstSeq, first)
 			}
 			if lower != strings.Contains(e.log.String(), "dropping the oldest events") {
-				t.Errorf("that events are dropped is not told, or told in vain:\n%s", e.log.String())
+				t.Errorf("that events are dropped is not logged, or logged without cause:\n%s", e.log.String())
 			}
 			p.stop()
 			e.auditStream()

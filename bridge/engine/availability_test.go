@@ -94,7 +94,7 @@ func TestAvailability(t *testing.T) {
 			{"Voice=no", "Voice no"}, {"Voice=failed", ""}, {"Voice=failed", ""}, {"Voice=failed", ""}, {"Voice=failed", "Voice no>unknown"},
 			{"Voice=failed", ""}, {"Voice=no", "Voice unknown>no"},
 		}},
-		"unknown after 30 s unless told otherwise": {steps: append(append([]step{{"Voice=yes", "Voice yes"}}, repeated(15, step{"Voice=failed", ""})...), step{"Voice=failed", "Voice yes>unknown"})},
+		"unknown after 30 s by default": {steps: append(append([]step{{"Voice=yes", "Voice yes"}}, repeated(15, step{"Voice=failed", ""})...), step{"Voice=failed", "Voice yes>unknown"})},
 		"a good check in between begins the wait again": {unknownAfter: 4 * time.Second, steps: []step{
 			{"Voice=yes", "Voice yes"}, {"Voice=failed", ""}, {"Voice=failed", ""}, {"Voice=yes", ""}, {"Voice=failed", ""}, {"Voice=failed", ""}, {"Voice=failed", "Voice yes>unknown"},
 		}},

@@ -68,7 +68,7 @@ func TestChatOfTwoApps(t *testing.T) {
 	b := start(t, func(o *engine.Options) {
 		o.Layout.Lists = append(o.Layout.Lists, o.Layout.Lists[0])
 		o.Layout.Lists[1].App = "other"
-		o.ChatApps = []string{"bridge", "desk"}
+		o.ChatApps = []string{"bridge", "other"}
 	})
 	o := b.answer(messages("1"))
 	o.Body = []byte(strings.TrimSuffix(string(o.Body), "}") + `,"other":{"chat_messages":[{"id":"1"}]}}`)
@@ -76,7 +76,7 @@ func TestChatOfTwoApps(t *testing.T) {
 	for _, e := range b.observe(o) {
 		got = append(got, dataOf[*event.ChatData](b, &e).App)
 	}
-	if d := cmp.Diff([]string{"bridge", "desk"}, got); d != "" {
+	if d := cmp.Diff([]string{"bridge", "other"}, got); d != "" {
 		t.Errorf("apps (-want +got)\n%s", d)
 	}
 	b.restart()

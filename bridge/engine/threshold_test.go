@@ -252,7 +252,7 @@ func TestThresholdAfterGap(t *testing.T) {
 	}
 }
 
-// TestFiringIsCounted: what health and metrics are told of alerts.
+// TestFiringIsCounted: what health and metrics show of alerts.
 func TestFiringIsCounted(t *testing.T) {
 	t.Parallel()
 	b := start(t, rules(t, strings.ReplaceAll(backlog, `"4s"`, `"0s"`)))
