@@ -72,7 +72,12 @@ func TestShutdown(t *testing.T) {
 			running := w.runFleet(p.connect(t))
 			w.waitFor("totals.bridge.observed", 1)
 			test.disrupt(w, p)
+			polls := w.tenant.Counts().DataRequests()
 			w.tenant.SetState("anna", "busy", "")
+			// The poll that shows it has begun, where the source is polled at all.
+			for deadline := time.Now().Add(2 * time.Second); w.tenant.Counts().DataRequests() < polls+2 && time.Now().Before(deadline); {
+				<-time.After(10 * time.Millisecond)
+			}
 			<-time.After(500 * time.Millisecond) // a request or a batch is under way
 			deletes := w.tenant.Counts().Deletes
 			start := time.Now()
