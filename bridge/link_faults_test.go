@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"bpcc-nats/bpcc/bpcctest"
 )
 
@@ -17,11 +19,17 @@ import (
 func newProxiedEnv(t *testing.T) (*testEnv, *natsProxy) {
 	t.Helper()
 	w := newTestEnv(t, bpcctest.Config{})
+	return w, w.newProxy()
+}
+
+// newProxy stands in front of the server.
+func (w *testEnv) newProxy() *natsProxy {
+	w.t.Helper()
 	server, err := url.Parse(w.nc.ConnectedUrl())
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	return w, newNATSProxy(t, server.Host)
+	return newNATSProxy(w.t, server.Host)
 }
 
 // waitForStateOnce waits for the n-th change of anna's state, lets a few polls more pass, and
@@ -147,9 +155,8 @@ func TestFaultsDuringCommit(t *testing.T) {
 	}
 }
 
-// TestFaultsBetweenChunks loses what is said while a poll goes out in several parts, of
-// which the events of one are sent while the one before is stored. Each change is
-// stored once, and the parts in their order, which the auditor knows.
+// TestFaultsBetweenChunks loses what bridge and server send while a poll goes out in several
+// parts. Each change is stored once, and the parts in their order, which the auditor knows.
 func TestFaultsBetweenChunks(t *testing.T) {
 	t.Parallel()
 	const agents = 2_000 // three parts
@@ -160,24 +167,27 @@ func TestFaultsBetweenChunks(t *testing.T) {
 		drop    func(p *natsProxy) // right then
 		restore func(p *natsProxy) // some time after it
 		after   time.Duration
+		timeout time.Duration // after which the server abandons a batch that is not committed; 0 = 10 s
 	}{
-		"the second commit": {2, "", (*natsProxy).closeConns, nil, 0},
-		"the events ahead":  {1, "Nats-Batch-Sequence: 500", (*natsProxy).closeConns, nil, 0},
+		"the second commit":             {2, "", (*natsProxy).closeConns, nil, 0, 0},
+		"the events of the second part": {1, "Nats-Batch-Sequence: 500", (*natsProxy).closeConns, nil, 0, 0},
 		"the second acknowledgement": {
-			2, "", func(p *natsProxy) { p.toClient.pause() }, func(p *natsProxy) { p.closeConns(); p.toClient.resume() }, time.Second,
+			2, "", func(p *natsProxy) { p.toClient.pause() }, func(p *natsProxy) { p.closeConns(); p.toClient.resume() }, time.Second, 0,
 		},
-		"the first acknowledgement and the events ahead": {
-			1, "", func(p *natsProxy) { p.toClient.pause(); p.onClientSends("Nats-Batch-Sequence: 500", p.closeConns) }, func(p *natsProxy) { p.toClient.resume() }, time.Second,
+		"the first acknowledgement, and the events sent again": {
+			1, "", func(p *natsProxy) { p.toClient.pause(); p.onClientSends("Nats-Batch-Sequence: 500", p.closeConns) }, func(p *natsProxy) { p.toClient.resume() }, time.Second, 0,
 		},
-		// The server gives up a batch that is not closed within ten.
-		"eleven seconds, between the parts": {
-			2, "", func(p *natsProxy) { p.toServer.pause() }, func(p *natsProxy) { p.toServer.resume() }, 11 * time.Second,
+		"longer than the server keeps a batch": {
+			2, "", func(p *natsProxy) { p.toServer.pause() }, func(p *natsProxy) { p.toServer.resume() }, 4 * time.Second, 2 * time.Second,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, p := newProxiedEnv(t)
+			s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamLimits: server.JSLimitOpts{MaxBatchTimeout: test.timeout}})
+			w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
+			t.Cleanup(w.auditStream)
+			p := w.newProxy()
 			w.env["BRIDGE_LEASE_TTL"] = "30s"
 			w.env["BPCC_POLL_INTERVAL"] = "500ms"
 			all := func(state string) {
@@ -256,7 +266,7 @@ func (w *testEnv) waitForSubject(subject string) {
 // has been asked for. The lease is renewed all the same.
 func TestSlowRenewals(t *testing.T) {
 	t.Parallel()
-	const ttl = 6 * time.Second
+	const ttl = 3 * time.Second
 	w, p := newProxiedEnv(t)
 	w.env["BRIDGE_LEASE_TTL"] = ttl.String()
 	w.setAgent("anna", "ready", "")
@@ -376,10 +386,10 @@ func TestLongNATSOutage(t *testing.T) {
 		return m.HeapAlloc, runtime.NumGoroutine()
 	}
 	p.setDown(true)
-	heap, goroutines := busy(4 * time.Second) // the lease is lost by then
-	t.Logf("after 4 s: %d KiB, %d goroutines", heap>>10, goroutines)
+	heap, goroutines := busy(2500 * time.Millisecond) // the lease is lost by then
+	t.Logf("after 2.5 s: %d KiB, %d goroutines", heap>>10, goroutines)
 	for range 2 {
-		h, g := busy(time.Second)
+		h, g := busy(750 * time.Millisecond)
 		t.Logf("and then: %d KiB, %d goroutines", h>>10, g)
 		if h > heap+mostBytes || g > goroutines+mostRoutines {
 			t.Errorf("the heap has grown from %d to %d KiB, goroutines from %d to %d", heap>>10, h>>10, goroutines, g)

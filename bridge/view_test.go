@@ -93,7 +93,7 @@ func TestViewIsTheReplay(t *testing.T) {
 	delete(w.env, "BPCC_SERVICES")
 	floor := bpcctest.NewFloor(w.tenant.Tenant, bpcctest.FloorConfig{Agents: 30, Services: 4, Seed: 7})
 	stop := w.startBridge()
-	for range 40 {
+	for range 20 {
 		floor.Step(2 * time.Second)
 		w.waitTwoPolls()
 	}
