@@ -114,7 +114,11 @@ func TestForeignMessages(t *testing.T) {
 		round++
 		for i, subject := range foreignSubjects {
 			for k := range kinds {
-				w.publishForeign(subject, bodies[kinds[(i+k+5*round)%len(kinds)]], nil)
+				kind := kinds[(i+k+5*round)%len(kinds)]
+				if kind == "huge" && (i+round)%4 > 0 {
+					continue // all of them would take long to read
+				}
+				w.publishForeign(subject, bodies[kind], nil)
 			}
 		}
 	}
