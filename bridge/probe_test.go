@@ -136,6 +136,7 @@ func TestUnknownStatisticIsSkipped(t *testing.T) {
 func TestUnknownStatisticsOfSeveralSections(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
+	w.env["BPCC_POLL_INTERVAL"] = "5s" // the probes take seconds on a busy machine, and are no interruption
 	w.writeSubscription(`{
 		"a":{"agent_grids":[{"id":"1","columns":[{"id":"x","stat_name":"shoe_size"},{"id":"s","stat_name":"acd_state"}],"order_by":"x"}],
 			"stats_totals":["agents_ready","in_cals_waiting","agents_logged"]},
