@@ -266,7 +266,7 @@ func (w *testEnv) waitForSubject(subject string) {
 // has been asked for. The lease is renewed all the same.
 func TestSlowRenewals(t *testing.T) {
 	t.Parallel()
-	const ttl = 3 * time.Second
+	const ttl = 6 * time.Second
 	w, p := newProxiedEnv(t)
 	w.env["BRIDGE_LEASE_TTL"] = ttl.String()
 	w.setAgent("anna", "ready", "")

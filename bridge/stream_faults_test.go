@@ -111,7 +111,7 @@ func TestStreamRefusesBatches(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newTestEnv(t, bpcctest.Config{})
-			w.env["BRIDGE_LEASE_TTL"] = "1s"
+			w.env["BRIDGE_LEASE_TTL"] = "2s"
 			w.waitsDividedBy = 5
 			w.setAgent("anna", "ready", "")
 			w.provisionStreams()
