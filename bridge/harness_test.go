@@ -53,6 +53,8 @@ type testEnv struct {
 	// waitsDividedBy, unless it is 0, is how many times as short the waits of a bridge are that are
 	// not configured.
 	waitsDividedBy time.Duration
+	// pollInterval, unless it is 0, is that of polls; it may be shorter than a configuration allows.
+	pollInterval time.Duration
 	// The bridges that the test has run.
 	bridges []*bridge.Bridge
 }
@@ -174,6 +176,9 @@ func (w *testEnv) config() *bridge.Config {
 		w.t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
 	c.Version = "test"
+	if w.pollInterval > 0 {
+		c.PollInterval = w.pollInterval
+	}
 	if w.waitsDividedBy > 0 {
 		c.DivideWaits(w.waitsDividedBy)
 	}

@@ -59,6 +59,7 @@ func runRandomTenant(t *testing.T, seed uint64) {
 	w.env["BRIDGE_DISAPPEAR_AFTER"] = "1" // what is gone is gone at once, so that pictures compare
 	w.env["BRIDGE_CHECKPOINT_INTERVAL"] = "300ms"
 	w.env["BPCC_TIMEOUT"] = "400ms"
+	w.pollInterval = 50 * time.Millisecond
 	w.waitsDividedBy = 25 // so that faults do not last for long, and interrupt the feed all the same
 	floor := bpcctest.NewFloor(w.tenant.Tenant, bpcctest.FloorConfig{Agents: 12 + random.IntN(20), Services: 3, Seed: seed})
 	sub := w.config().Subscription
