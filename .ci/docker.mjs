@@ -93,7 +93,7 @@ function golang(name) {
   const filter = (file) => !["api", "doc", "test"].includes(path.relative(goroot, file));
   cpSync(goroot, path.join(dir, "usr/local/go"), { recursive: true, verbatimSymlinks: true, filter });
   const proxy = `file://${go("GOMODCACHE")}/cache/download,${go("GOPROXY")}`;
-  run("go", ["mod", "download"], { cwd: root, more: { GOMODCACHE: at("modules"), GOPROXY: proxy, GOFLAGS: "-modcacherw" } });
+  run("go", ["mod", "download"], { cwd: root, more: { GOMODCACHE: at("modules"), GOPROXY: proxy, GOFLAGS: "-modcacherw", GOTOOLCHAIN: "local" } });
   renameSync(at("modules", "cache", "download"), path.join(dir, "proxy"));
   const git = run("which", ["git"], { cwd: root });
   for (const file of [git, ...run("ldd", [git], { cwd: root }).match(/\/\S+/g)]) {

@@ -63,7 +63,7 @@ func judgeEnvironment(t *testing.T, env, files map[string]string) {
 	cmd := exec.CommandContext(t.Context(), bridge, "health")
 	cmd.Env = list
 	out, _ := cmd.CombinedOutput()
-	if text := strings.TrimSpace(string(out)); text != "bridge health: wrong usage: BRIDGE_HTTP is off, so that nobody can be asked" {
+	if text := strings.TrimSpace(string(out)); text != "bridge health: wrong usage: BRIDGE_HTTP is off: the bridge serves no health" {
 		t.Errorf("with %v the bridge says\n%s", slices.Sorted(slices.Values(list)), text)
 	}
 }
