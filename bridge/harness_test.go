@@ -27,11 +27,10 @@ import (
 // testTimeout bounds every wait of a test; nothing waits so long unless it fails.
 const testTimeout = 40 * time.Second
 
-// TestMain lets more tests run at once than there are cores: they wait more
-// than they compute.
+// TestMain sets how many tests run at once.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "12"); err != nil {
+	if err := flag.Set("test.parallel", testsAtOnce); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

@@ -118,15 +118,15 @@ func TestFaultsDuringCommit(t *testing.T) {
 			1,
 		},
 		"the lease": {
-			"1s",
+			"2s",
 			func(_ *testEnv, p *natsProxy) { p.toClient.pause() },
-			func(_ *testEnv, p *natsProxy) { <-time.After(3 * time.Second); p.closeConns(); p.toClient.resume() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(5 * time.Second); p.closeConns(); p.toClient.resume() },
 			2,
 		},
 		"the lease, with the request": {
-			"1s",
+			"2s",
 			func(_ *testEnv, p *natsProxy) { p.toServer.pause() },
-			func(_ *testEnv, p *natsProxy) { <-time.After(3 * time.Second); p.toServer.resume() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(5 * time.Second); p.toServer.resume() },
 			2,
 		},
 	}

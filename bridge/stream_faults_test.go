@@ -112,7 +112,7 @@ func TestStreamRefusesBatches(t *testing.T) {
 			t.Parallel()
 			w := newTestEnv(t, bpcctest.Config{})
 			w.env["BRIDGE_LEASE_TTL"] = "2s"
-			w.waitsDividedBy = 5
+			w.waitsDividedBy = 3
 			w.setAgent("anna", "ready", "")
 			w.provisionStreams()
 			b := w.startBridgeHandle(w.js)
@@ -127,7 +127,7 @@ func TestStreamRefusesBatches(t *testing.T) {
 			if test.stale {
 				w.waitForFeed("stale") // the stream that publishes it is another one
 			} else {
-				<-time.After(1500 * time.Millisecond) // longer than a feed may be silent
+				<-time.After(2500 * time.Millisecond) // longer than a feed may be silent
 			}
 			if n := w.tenant.Counts().DataRequests() - polls; n > 1 {
 				t.Errorf("%d polls while a batch is held", n)
