@@ -19,8 +19,8 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// newPollers makes the pollers of availability and of directories beside a simulated
-// tenant, logged in.
+// newPollers starts a simulated tenant and makes the pollers of its availability and its
+// directories, logged in.
 func newPollers(t *testing.T, env map[string]string) (*bpcctest.Server, *directoryPoller, *availabilityPoller, *strings.Builder) {
 	t.Helper()
 	sim := bpcctest.NewServer(bpcctest.Config{})

@@ -170,6 +170,22 @@ func TestAvailabilityEvents(t *testing.T) {
 	}
 }
 
+// TestUnknownIsNull: unknown is a null that is there, in either place.
+func TestUnknownIsNull(t *testing.T) {
+	t.Parallel()
+	b := start(t, func(o *engine.Options) { o.AvailabilityUnknownAfter = time.Second })
+	b.poll(snapshot{}, b.checks("Voice=no"))
+	b.poll(snapshot{}, b.checks("Voice=failed"))
+	e := b.only("unknown", b.poll(snapshot{}, b.checks("Voice=failed")), "availability/Voice changed")
+	if got, want := b.encode(e), `"available":null,"previous":false`; !strings.Contains(got, want) {
+		t.Errorf("%s lacks %s", got, want)
+	}
+	e = b.only("known again", b.poll(snapshot{}, b.checks("Voice=no")), "availability/Voice changed")
+	if got, want := b.encode(e), `"available":false,"previous":null`; !strings.Contains(got, want) {
+		t.Errorf("%s lacks %s", got, want)
+	}
+}
+
 // TestAvailabilityWithoutSource: checks are published while the source is not seen.
 func TestAvailabilityWithoutSource(t *testing.T) {
 	t.Parallel()

@@ -247,7 +247,7 @@ func TestLimitedGrid(t *testing.T) {
 func TestSkippedRows(t *testing.T) {
 	t.Parallel()
 	b := start(t)
-	show := agents("anna=ready bob=busy").set("nobody", "login_id", "").set("zz", "login_id", "anna").set("zz", "acd_state", "gone")
+	show := agents("anna=ready bob=busy").set("x", "login_id", "").set("zz", "login_id", "anna").set("zz", "acd_state", "gone")
 	show = show.set("long", "login_id", strings.Repeat("x", 513))
 	b.expect("poll", b.poll(show), "agent/anna observed, agent/bob observed")
 	if got := last[*event.AgentData](b, "agent.anna").To.State; got != "ready" {

@@ -105,7 +105,7 @@ func TestDirectories(t *testing.T) {
 	}
 }
 
-// TestDirectoryEvents: what the events say beside the entries.
+// TestDirectoryEvents: what the events say, apart from the entries.
 func TestDirectoryEvents(t *testing.T) {
 	t.Parallel()
 	b := start(t)

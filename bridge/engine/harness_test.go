@@ -228,13 +228,9 @@ func (b *bridge) commit(batch *engine.Batch) []event.Event {
 func (b *bridge) store(c *engine.Chunk) []event.Event {
 	b.t.Helper()
 	var out []event.Event
-	encoder := event.NewEncoder("https://acme.example/statsapi")
 	for i := range c.Events {
-		body, err := encoder.Append(nil, &c.Events[i])
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		stored, err := event.Parse("acme", c.Events[i].Subject(), c.Events[i].MsgID(), body)
+		body := b.encode(&c.Events[i])
+		stored, err := event.Parse("acme", c.Events[i].Subject(), c.Events[i].MsgID(), []byte(body))
 		if err != nil {
 			b.t.Fatalf("%s: %v", body, err)
 		}
@@ -245,6 +241,16 @@ func (b *bridge) store(c *engine.Chunk) []event.Event {
 	}
 	b.engine.Ack(c)
 	return out
+}
+
+// encode writes an event as the stream would hold it.
+func (b *bridge) encode(e *event.Event) string {
+	b.t.Helper()
+	body, err := event.NewEncoder("https://acme.example/statsapi").Append(nil, e)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return string(body)
 }
 
 // observe gives the engine one observation and commits what it gives, if it must.
