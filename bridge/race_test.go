@@ -4,4 +4,4 @@ package bridge_test
 
 // testsAtOnce is smaller with the race detector, which makes the tests compute
 // several times as long: more of them at once would miss their deadlines.
-const testsAtOnce = "5"
+const testsAtOnce = "8"
