@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
 	"bpcc-nats/schemas"
 )
 
@@ -284,24 +283,4 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 // withoutTitle removes the part of an error that the report says anyway.
 func withoutTitle(err error) string {
 	return strings.TrimPrefix(err.Error(), "validate event: ")
-}
-
-// images returns the images of an event about a row and its states; nil for other events.
-func (e *audited) images() *rowImages {
-	switch d := e.Data.(type) {
-	case *event.AgentData:
-		return &rowImages{d.Changed, d.Before, d.After, d.From, d.To}
-	case *event.ServiceData:
-		return &rowImages{changed: d.Changed, before: d.Before, after: d.After}
-	case *event.TotalsData:
-		return &rowImages{changed: d.Changed, before: d.Before, after: d.After}
-	}
-	return nil
-}
-
-// rowImages is the content of an event about a row.
-type rowImages struct {
-	changed       []string
-	before, after diff.Image
-	from, to      *event.AgentState
 }

@@ -23,7 +23,8 @@ type entityAudit struct {
 // added before.
 func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 	id, last := e.ID, t.last
-	poll, epoch := e.poll(), e.epoch()
+	poll := e.Poll()
+	epoch, _ := e.DataEpoch()
 	if id.Poll != poll || epoch != 0 && id.Epoch != epoch {
 		a.fault(t, e, "order", "id has epoch %d and poll %d, data has epoch %d and poll %d", id.Epoch, id.Poll, epoch, poll)
 	}
@@ -51,36 +52,6 @@ func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 	}
 	t.last = id
 	return false
-}
-
-// poll returns the poll in the data.
-func (e *audited) poll() uint64 {
-	switch d := e.Data.(type) {
-	case *event.FeedData:
-		return d.Poll
-	case *event.ResumedData:
-		return d.Poll
-	case *event.CheckpointData:
-		return d.Poll
-	case *event.DirectoryData:
-		return d.Poll
-	case *event.ChatData:
-		return d.Poll
-	}
-	return e.EntityBase().Poll
-}
-
-// epoch returns the epoch in the data; 0 if there is none.
-func (e *audited) epoch() uint64 {
-	switch d := e.Data.(type) {
-	case *event.FeedData:
-		return d.Epoch
-	case *event.ResumedData:
-		return d.Epoch
-	case *event.CheckpointData:
-		return d.Epoch
-	}
-	return 0
 }
 
 // part returns the checkpoint's part; 0 for other events.
@@ -162,21 +133,12 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 	}
 	a.checkImages(t, e)
 	c.revision, c.lastTime, c.absent, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
-	c.available = e.available()
-	if images := e.images(); images != nil {
-		c.image = images.after
+	if d := e.Availability(); d != nil {
+		c.available = d.Available
 	}
-}
-
-// available returns the value of an event about availability.
-func (e *audited) available() *bool {
-	switch d := e.Data.(type) {
-	case *event.AvailabilityObservedData:
-		return d.Available
-	case *event.AvailabilityChangedData:
-		return d.Available
+	if row := e.Row(); row != nil {
+		c.image = row.After
 	}
-	return nil
 }
 
 // checkChain compares the before image of an event with what was published last.
@@ -203,7 +165,7 @@ func (a *Auditor) checkChain(t *tenantAudit, e *audited, c *entityAudit) {
 	case !arrival && c.absent:
 		a.fault(t, e, "chain", "%s although absent", e.verb)
 	case !arrival:
-		if names := differing(c.image, e.images().before); len(names) > 0 {
+		if names := differing(c.image, e.Row().Before); len(names) > 0 {
 			a.fault(t, e, "chain", "`before` does not match the previous `after`: %s", list(names))
 		}
 	}
@@ -211,20 +173,24 @@ func (a *Auditor) checkChain(t *tenantAudit, e *audited, c *entityAudit) {
 
 // checkImages checks an event for contradictions.
 func (a *Auditor) checkImages(t *tenantAudit, e *audited) {
-	d := e.images()
-	if d == nil || d.before.IsZero() && d.after.IsZero() {
+	row := e.Row()
+	if row == nil || row.Before.IsZero() && row.After.IsZero() {
 		return
 	}
-	differ := diff.Differences(d.before, d.after)
-	for _, name := range d.changed {
+	differ := diff.Differences(row.Before, row.After)
+	for _, name := range row.Changed {
 		if !slices.Contains(differ, name) {
 			a.fault(t, e, "image", "%s is in `changed`, and is the same before and after", name)
 		}
 	}
-	if d.from != nil && !d.before.IsZero() && *d.from != a.reader.State(d.before) {
+	d, ok := e.Data.(*event.AgentData)
+	if !ok {
+		return
+	}
+	if d.From != nil && !d.Before.IsZero() && *d.From != a.reader.State(d.Before) {
 		a.fault(t, e, "image", "`from` is not the state before")
 	}
-	if d.to != nil && !d.after.IsZero() && *d.to != a.reader.State(d.after) {
+	if d.To != nil && !d.After.IsZero() && *d.To != a.reader.State(d.After) {
 		a.fault(t, e, "image", "`to` is not the state after")
 	}
 }

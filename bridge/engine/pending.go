@@ -252,11 +252,11 @@ func (s *builder) splitAgent(p *pendingEvent) *agentSplit {
 // rowData returns the data of an event about a service or about totals.
 func (e *Engine) rowData(b *Batch, p *pendingEvent) event.Data {
 	base, c := e.entityBase(b, p), &e.builder.change
-	reset := droppedCounters(c.Before, c.After)
+	row := event.RowData{Changed: c.Stats, Before: c.Before, After: c.After, Reset: droppedCounters(c.Before, c.After)}
 	if c.Kind == event.Service {
-		return &event.ServiceData{EntityBase: base, Service: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: reset}
+		return &event.ServiceData{EntityBase: base, Service: c.ID, RowData: row}
 	}
-	return &event.TotalsData{EntityBase: base, App: c.ID, Changed: c.Stats, Before: c.Before, After: c.After, Reset: reset}
+	return &event.TotalsData{EntityBase: base, App: c.ID, RowData: row}
 }
 
 // partition moves the names for which first holds before the others, in their order.

@@ -58,10 +58,8 @@ func (p *published) apply(e *event.Event) {
 		p.applyImage(e, event.Service, d.Service, d.After, d.Revision)
 	case *event.TotalsData:
 		p.applyImage(e, event.Totals, d.App, d.After, d.Revision)
-	case *event.AvailabilityObservedData:
-		p.applyAvailability(e, d)
-	case *event.AvailabilityChangedData:
-		p.applyAvailability(e, &d.AvailabilityObservedData)
+	case *event.AvailabilityObservedData, *event.AvailabilityChangedData:
+		p.applyAvailability(e, e.Availability())
 	case *event.ThresholdData:
 		p.revisions[e.ViewKey()] = d.Revision
 		key := alertKey{d.Rule, d.Entity}

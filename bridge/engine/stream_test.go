@@ -78,20 +78,6 @@ func (b *bridge) named(name string) []event.Event {
 	return slices.DeleteFunc(slices.Clone(b.stream), func(e event.Event) bool { return e.Name != name })
 }
 
-// imagesOf gives the images before and after an event about a row; false for other
-// events.
-func imagesOf(e *event.Event) (before, after diff.Image, ok bool) {
-	switch d := e.Data.(type) {
-	case *event.AgentData:
-		return d.Before, d.After, true
-	case *event.ServiceData:
-		return d.Before, d.After, true
-	case *event.TotalsData:
-		return d.Before, d.After, true
-	}
-	return diff.Image{}, diff.Image{}, false
-}
-
 // checkStream checks what is promised of any stream: ids in their order and without
 // a hole, revisions without a hole, images that join on, windows that end, and
 // checkpoints that count right and name the one before.
@@ -139,11 +125,11 @@ func (b *bridge) checkStream() {
 		if base.Observed.By.IsZero() || base.Observed.After.After(base.Observed.By.Time) {
 			b.t.Errorf("%s: window %v", e.MsgID(), base.Observed)
 		}
-		if before, after, row := imagesOf(e); row {
-			if !before.Equal(images[key]) {
-				b.t.Errorf("%s: %s: before is %v, the last after %v", e.MsgID(), key, before, images[key])
+		if row := e.Row(); row != nil {
+			if !row.Before.Equal(images[key]) {
+				b.t.Errorf("%s: %s: before is %v, the last after %v", e.MsgID(), key, row.Before, images[key])
 			}
-			if images[key] = after; after.IsZero() {
+			if images[key] = row.After; row.After.IsZero() {
 				delete(images, key)
 			}
 		}

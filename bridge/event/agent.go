@@ -22,13 +22,7 @@ type AgentData struct {
 	Since time.Time `json:"since,omitzero"`
 	// Reentered reports whether the agent left the state and entered it again between two polls.
 	Reentered bool `json:"reentered,omitempty"`
-	// Changed names the statistics that differ.
-	Changed []string `json:"changed,omitzero"`
-	// Before and After are images: statistic to the exact text of the source.
-	Before diff.Image `json:"before,omitzero"`
-	After  diff.Image `json:"after,omitzero"`
-	// Reset names the daily counters that dropped.
-	Reset []string `json:"reset,omitempty"`
+	RowData
 }
 
 // AgentRef identifies an agent, as far as the subscription allows.

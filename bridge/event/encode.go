@@ -123,7 +123,7 @@ func (d *AgentData) appendJSON(b []byte, c *Encoder) []byte {
 	if d.Reentered {
 		b = append(b, `,"reentered":true`...)
 	}
-	return appendImages(b, d.Changed, d.Before, d.After, d.Reset)
+	return d.RowData.appendJSON(b)
 }
 
 func (s *AgentState) appendJSON(b []byte) []byte {
@@ -140,12 +140,12 @@ func (s *AgentState) appendJSON(b []byte) []byte {
 
 func (d *ServiceData) appendJSON(b []byte, c *Encoder) []byte {
 	b = diff.AppendText(append(d.EntityBase.appendHead(b, c), `,"service":`...), d.Service)
-	return appendImages(b, d.Changed, d.Before, d.After, d.Reset)
+	return d.RowData.appendJSON(b)
 }
 
 func (d *TotalsData) appendJSON(b []byte, c *Encoder) []byte {
 	b = diff.AppendText(append(d.EntityBase.appendHead(b, c), `,"app":`...), d.App)
-	return appendImages(b, d.Changed, d.Before, d.After, d.Reset)
+	return d.RowData.appendJSON(b)
 }
 
 // appendMember appends a member of an object, unless its text is ""; begin is a comma, the name and
@@ -157,19 +157,19 @@ func appendMember(b []byte, begin, text string) []byte {
 	return diff.AppendText(append(b, begin...), text)
 }
 
-// appendImages appends the end of the data of the events about rows.
-func appendImages(b []byte, changed []string, before, after diff.Image, reset []string) []byte {
-	if changed != nil {
-		b = appendNames(append(b, `,"changed":`...), changed)
+// appendJSON appends the members, and closes the object of the data.
+func (r *RowData) appendJSON(b []byte) []byte {
+	if r.Changed != nil {
+		b = appendNames(append(b, `,"changed":`...), r.Changed)
 	}
-	if !before.IsZero() {
-		b = before.AppendJSON(append(b, `,"before":`...))
+	if !r.Before.IsZero() {
+		b = r.Before.AppendJSON(append(b, `,"before":`...))
 	}
-	if !after.IsZero() {
-		b = after.AppendJSON(append(b, `,"after":`...))
+	if !r.After.IsZero() {
+		b = r.After.AppendJSON(append(b, `,"after":`...))
 	}
-	if len(reset) > 0 {
-		b = appendNames(append(b, `,"reset":`...), reset)
+	if len(r.Reset) > 0 {
+		b = appendNames(append(b, `,"reset":`...), r.Reset)
 	}
 	return append(b, '}')
 }

@@ -85,15 +85,17 @@ func (g generator) entity() EntityBase {
 	return e
 }
 
+func (g generator) row() RowData { return RowData{g.names(), g.image(), g.image(), g.names()} }
+
 func (g generator) event() Event {
 	e := Event{Name: "agent.state_changed", Time: g.time(), ID: ID{g.Uint64N(9), g.Uint64(), g.Uint64N(2000)}}
 	switch g.IntN(6) {
 	case 0:
 		e.Name = "service.stats_changed"
-		e.Data = &ServiceData{g.entity(), g.text(), g.names(), g.image(), g.image(), g.names()}
+		e.Data = &ServiceData{g.entity(), g.text(), g.row()}
 	case 1:
 		e.Name = "totals.observed"
-		e.Data = &TotalsData{g.entity(), g.text(), g.names(), g.image(), g.image(), g.names()}
+		e.Data = &TotalsData{g.entity(), g.text(), g.row()}
 	case 2:
 		e.Name = "chat.message_posted"
 		e.Data = &ChatData{App: g.text(), Message: ChatMessage{ID: g.text(), Content: g.text()}}
@@ -104,7 +106,7 @@ func (g generator) event() Event {
 	default:
 		d := &AgentData{
 			EntityBase: g.entity(), Agent: AgentRef{g.text(), g.text(), g.text(), g.text(), g.text()}, From: g.state(), To: g.state(),
-			Reentered: g.IntN(2) == 0, Changed: g.names(), Before: g.image(), After: g.image(), Reset: g.names(),
+			Reentered: g.IntN(2) == 0, RowData: g.row(),
 		}
 		if g.IntN(2) == 0 {
 			d.Since = g.time().UTC().Truncate(time.Second)
@@ -153,7 +155,7 @@ func BenchmarkEncoder(b *testing.B) {
 	e := Event{Name: "agent.state_changed", Time: now, ID: ID{1, 2, 3}, Data: &AgentData{
 		EntityBase: EntityBase{Base: Base{"acme", 2}, Revision: 7, Observed: Between(now.Add(-time.Second), now)},
 		Agent:      AgentRef{ID: "anna", LoginID: "anna", Name: "Anna Doe", Team: "Sales"},
-		From:       &AgentState{State: "ready"}, To: &AgentState{State: "busy"}, Changed: []string{"acd_state"}, Before: image, After: image,
+		From:       &AgentState{State: "ready"}, To: &AgentState{State: "busy"}, RowData: RowData{Changed: []string{"acd_state"}, Before: image, After: image},
 	}}
 	encoder := NewEncoder("https://acme.example/statsapi")
 	var buf []byte

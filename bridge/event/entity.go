@@ -4,11 +4,8 @@ import (
 	"bpcc-nats/diff"
 )
 
-// ServiceData is the data of the events about a service (a queue).
-type ServiceData struct {
-	EntityBase
-	// Service is its name.
-	Service string `json:"service"`
+// RowData is the end of the data of every event about a row of the source.
+type RowData struct {
 	// Changed names the statistics that differ.
 	Changed []string `json:"changed,omitzero"`
 	// Before and After are images: statistic to the exact text of the source.
@@ -18,18 +15,30 @@ type ServiceData struct {
 	Reset []string `json:"reset,omitempty"`
 }
 
+func (r *RowData) row() *RowData { return r }
+
+// Row returns the RowData of the data, nil for events about anything else.
+func (e *Event) Row() *RowData {
+	if d, ok := e.Data.(interface{ row() *RowData }); ok {
+		return d.row()
+	}
+	return nil
+}
+
+// ServiceData is the data of the events about a service (a queue).
+type ServiceData struct {
+	EntityBase
+	// Service is its name.
+	Service string `json:"service"`
+	RowData
+}
+
 // TotalsData is the data of the events about the totals of one app id.
 type TotalsData struct {
 	EntityBase
 	// App is the app id of the subscription.
 	App string `json:"app"`
-	// Changed names the statistics that differ.
-	Changed []string `json:"changed,omitzero"`
-	// Before and After are images: statistic to the exact text of the source.
-	Before diff.Image `json:"before,omitzero"`
-	After  diff.Image `json:"after,omitzero"`
-	// Reset names the daily counters that dropped.
-	Reset []string `json:"reset,omitempty"`
+	RowData
 }
 
 // AvailabilityObservedData is the data of availability.observed.
@@ -38,6 +47,19 @@ type AvailabilityObservedData struct {
 	Service string `json:"service"`
 	// Available is whether an agent can take a call of the service; nil = unknown.
 	Available *bool `json:"available"`
+}
+
+func (d *AvailabilityObservedData) availability() *AvailabilityObservedData { return d }
+
+// Availability returns the data of an event about availability, without the previous value; nil for
+// other events.
+func (e *Event) Availability() *AvailabilityObservedData {
+	if d, ok := e.Data.(interface {
+		availability() *AvailabilityObservedData
+	}); ok {
+		return d.availability()
+	}
+	return nil
 }
 
 // AvailabilityChangedData is the data of availability.changed.
@@ -76,17 +98,4 @@ type EntityRef struct {
 // SameAvailability reports whether two published availabilities are the same.
 func SameAvailability(a, b *bool) bool {
 	return a == b || a != nil && b != nil && *a == *b
-}
-
-// after returns the after image of an event about a row; false for other events.
-func (e *Event) after() (diff.Image, bool) {
-	switch d := e.Data.(type) {
-	case *AgentData:
-		return d.After, true
-	case *ServiceData:
-		return d.After, true
-	case *TotalsData:
-		return d.After, true
-	}
-	return diff.Image{}, false
 }

@@ -101,6 +101,9 @@ func (e *Event) Verb() string {
 // Tenant is the name of the tenant.
 func (e *Event) Tenant() string { return e.Data.base().Tenant }
 
+// Poll is the number of the poll in the data.
+func (e *Event) Poll() uint64 { return e.Data.base().Poll }
+
 // EntityBase returns the EntityBase of the data, nil for events without revisions.
 func (e *Event) EntityBase() *EntityBase {
 	if d, ok := e.Data.(interface{ entity() *EntityBase }); ok {

@@ -69,11 +69,11 @@ func sample() []event.Event {
 	return []event.Event{
 		of("agent.state_changed", 1, &event.AgentData{
 			EntityBase: entity, Agent: event.AgentRef{ID: "john.smith", Name: "John Smith"}, From: &event.AgentState{State: "ready"},
-			To: &event.AgentState{State: event.LoggedOut}, Since: now.Truncate(time.Second), Changed: []string{"acd_state"}, Before: image, After: image,
+			To: &event.AgentState{State: event.LoggedOut}, Since: now.Truncate(time.Second), RowData: event.RowData{Changed: []string{"acd_state"}, Before: image, After: image},
 		}),
-		of("agent.disappeared", 2, &event.AgentData{EntityBase: entity, Agent: event.AgentRef{ID: "john.smith"}, Before: image}),
-		of("service.stats_changed", 3, &event.ServiceData{EntityBase: entity, Service: "Voice Inbound", Before: image, After: image, Changed: []string{"x"}}),
-		of("totals.observed", 4, &event.TotalsData{EntityBase: entity, App: "bridge", After: image}),
+		of("agent.disappeared", 2, &event.AgentData{EntityBase: entity, Agent: event.AgentRef{ID: "john.smith"}, RowData: event.RowData{Before: image}}),
+		of("service.stats_changed", 3, &event.ServiceData{EntityBase: entity, Service: "Voice Inbound", RowData: event.RowData{Before: image, After: image, Changed: []string{"x"}}}),
+		of("totals.observed", 4, &event.TotalsData{EntityBase: entity, App: "bridge", RowData: event.RowData{After: image}}),
 		of("availability.observed", 5, &observed),
 		of("availability.changed", 6, &event.AvailabilityChangedData{AvailabilityObservedData: observed}),
 		of("threshold.raised", 7, &event.ThresholdData{

@@ -156,7 +156,7 @@ func (e *Event) incomplete() string {
 	if e.ID.Epoch == 0 || e.ID.Poll != base.Poll {
 		return fmt.Sprintf("id %q, poll %d", e.MsgID(), base.Poll)
 	}
-	if epoch, ok := e.dataEpoch(); ok && epoch != e.ID.Epoch {
+	if epoch, ok := e.DataEpoch(); ok && epoch != e.ID.Epoch {
 		return fmt.Sprintf("id %q, epoch %d", e.MsgID(), epoch)
 	}
 	var buf [2]string
@@ -168,14 +168,14 @@ func (e *Event) incomplete() string {
 	if d := e.EntityBase(); d != nil && d.Revision == 0 {
 		return "no revision"
 	}
-	if after, ok := e.after(); ok && after.IsZero() && !e.Removes() {
+	if row := e.Row(); row != nil && row.After.IsZero() && !e.Removes() {
 		return "no image after"
 	}
 	return ""
 }
 
-// dataEpoch returns the epoch in the data of an event about the feed.
-func (e *Event) dataEpoch() (uint64, bool) {
+// DataEpoch returns the epoch in the data of an event about the feed. Other data has none.
+func (e *Event) DataEpoch() (uint64, bool) {
 	switch d := e.Data.(type) {
 	case *FeedData:
 		return d.Epoch, true

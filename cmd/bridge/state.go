@@ -147,11 +147,8 @@ func (view *viewSnapshot) addEntry(e bridge.ViewEntry, c *bridge.Config) error {
 	case *event.ServiceData:
 		x.ID = d.Service
 		p.Services = append(p.Services, x)
-	case *event.AvailabilityObservedData:
-		x.ID = d.Service
-		p.Availability = append(p.Availability, x)
-	case *event.AvailabilityChangedData:
-		x.ID = d.Service
+	case *event.AvailabilityObservedData, *event.AvailabilityChangedData:
+		x.ID = e.Event.Availability().Service
 		p.Availability = append(p.Availability, x)
 	case *event.TotalsData:
 		x.ID = d.App

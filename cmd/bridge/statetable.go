@@ -109,7 +109,7 @@ func (p *tenantView) writeServices(c *console) {
 	available := map[string]*bool{}
 	known := map[string]bool{}
 	for _, x := range p.Availability {
-		available[x.ID], known[x.ID] = x.available(), true
+		available[x.ID], known[x.ID] = x.event.Availability().Available, true
 	}
 	rows := slices.Clone(p.Services)
 	for _, x := range p.Availability { // services without a row in a grid
@@ -145,26 +145,10 @@ func (p *tenantView) writeServices(c *console) {
 
 // image is the last image of an entity that has one.
 func (x *viewEntry) image() diff.Image {
-	switch d := x.event.Data.(type) {
-	case *event.AgentData:
-		return d.After
-	case *event.ServiceData:
-		return d.After
-	case *event.TotalsData:
-		return d.After
+	if row := x.event.Row(); row != nil {
+		return row.After
 	}
 	return diff.Image{}
-}
-
-// available is the availability that the entry holds; nil is unknown.
-func (x *viewEntry) available() *bool {
-	switch d := x.event.Data.(type) {
-	case *event.AvailabilityObservedData:
-		return d.Available
-	case *event.AvailabilityChangedData:
-		return d.Available
-	}
-	return nil
 }
 
 func (x *viewEntry) statTexts(stats []string) []string {

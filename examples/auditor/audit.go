@@ -125,13 +125,8 @@ func (a *Audit) checkPosition(e *event.Event) {
 // gap, and each image before is the last image after.
 func (a *Audit) checkChain(e *event.Event, revision uint64) {
 	var before, after diff.Image
-	switch d := e.Data.(type) {
-	case *event.AgentData:
-		before, after = d.Before, d.After
-	case *event.ServiceData:
-		before, after = d.Before, d.After
-	case *event.TotalsData:
-		before, after = d.Before, d.After
+	if row := e.Row(); row != nil {
+		before, after = row.Before, row.After
 	}
 	entity := e.Tenant() + "/" + e.CESubject()
 	last, known := a.entities[entity]

@@ -94,10 +94,9 @@ func (r *Router) apply(entry jetstream.KeyValueEntry) {
 	switch d := e.Data.(type) {
 	case *event.CheckpointData:
 		r.feed = feed{d.Status, d.ObservedUntil, entry.Created()}
-	case *event.AvailabilityObservedData:
-		r.available[d.Service] = d.Available
-	case *event.AvailabilityChangedData:
-		r.available[d.Service] = d.Available
+	case *event.AvailabilityObservedData, *event.AvailabilityChangedData:
+		service := e.Availability()
+		r.available[service.Service] = service.Available
 	}
 }
 
@@ -186,10 +185,7 @@ func (r *Router) readFromStream(ctx context.Context, service string, known feed)
 			continue
 		}
 		latest = msg.Sequence
-		switch d := e.Data.(type) {
-		case *event.AvailabilityObservedData:
-			available = d.Available
-		case *event.AvailabilityChangedData:
+		if d := e.Availability(); d != nil {
 			available = d.Available
 		}
 	}
