@@ -134,13 +134,13 @@ func (c *checker) checkSubscription(n node) {
 func (c *checker) checkApp(m member) {
 	where := fmt.Sprintf("app %q", m.name)
 	f, _ := c.readObject(m.value, where, appKeys)
-	expected := f.has("chat_messages") || len(f.suppressed) > 0
-	expected = c.checkNames(f, "stats_totals", where) > 0 || expected
+	requested := f.has("chat_messages") || len(f.suppressed) > 0
+	requested = c.checkNames(f, "stats_totals", where) > 0 || requested
 	c.checkNames(f, "stats_totals_service_ids", where)
 	c.checkNames(f, "stats_totals_dispositions", where)
-	expected = c.checkGrids(f, "service_grids", where, "service grid") || expected
-	expected = c.checkGrids(f, "agent_grids", where, "agent grid") || expected
-	if !expected {
+	requested = c.checkGrids(f, "service_grids", where, "service grid") || requested
+	requested = c.checkGrids(f, "agent_grids", where, "agent grid") || requested
+	if !requested {
 		c.addFault(m.at, "%s requests nothing; add stats_totals, service_grids, agent_grids or chat_messages", where)
 	}
 	if n, ok := f.values["chat_messages"]; ok {

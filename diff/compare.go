@@ -335,7 +335,7 @@ func (c *comparison) diffPacks(k *compiledKind, before, after string) []string {
 	return names[:len(names):len(names)]
 }
 
-// reserveNames returns room for that many names at the end of c.differ. The names of many changes
+// reserveNames returns room for that many names at the end of namesBuf. The names of many changes
 // share one allocation.
 func (c *comparison) reserveNames(limit int) []string {
 	if cap(c.namesBuf)-len(c.namesBuf) < limit {

@@ -99,12 +99,12 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) 
 	again := s.last != nil && (snap == s.last || snap.prev == s.last && snap.repeated)
 	if !again && snap.prev != s.last {
 		if snap.stateOwned { // its previous snapshot is no longer there
-			singleRow, err := l.Parse(snap.body)
+			reparsed, err := l.Parse(snap.body)
 			if err != nil {
 				return nil, err
 			}
-			singleRow.Sent, singleRow.Received = snap.Sent, snap.Received
-			snap = singleRow
+			reparsed.Sent, reparsed.Received = snap.Sent, snap.Received
+			snap = reparsed
 		}
 		s.detach()
 	}

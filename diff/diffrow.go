@@ -51,7 +51,6 @@ func (g *compiledGrid) diffRow(b []byte, i int, old []byte, was row) (end int, r
 //
 // Only a name can be there: if its first quote were the end of a string, a comma, a colon or a
 // bracket would have to follow.
-// follows would have to be a comma, a colon or a bracket.
 func (g *compiledGrid) columnAt(row []byte, n int) (member, next int) {
 	for range g.order {
 		if n == len(g.order) {

@@ -206,7 +206,7 @@ func TestMassDepartureIsHeld(t *testing.T) {
 	tests := map[string]struct {
 		before, after int // how many agents
 		want          []string
-		prevBody      []int
+		held          []int
 	}{
 		"more than half":        {10, 4, []string{"", "", "", "disappeared"}, []int{6, 6, 0, 0}},
 		"half is no mass":       {10, 5, []string{"", "disappeared"}, []int{0, 0}},
@@ -225,8 +225,8 @@ func TestMassDepartureIsHeld(t *testing.T) {
 				if gone := tt.before - tt.after; op != want || want != "" && len(changes) != gone {
 					t.Errorf("snapshot %d: %d changes, %q; want %d, %q", i+1, len(changes), op, gone, want)
 				}
-				if got := s.HeldBack(agent); got != tt.prevBody[i] {
-					t.Errorf("snapshot %d: %d held, want %d", i+1, got, tt.prevBody[i])
+				if got := s.HeldBack(agent); got != tt.held[i] {
+					t.Errorf("snapshot %d: %d held, want %d", i+1, got, tt.held[i])
 				}
 				acknowledge(&s, changes)
 			}

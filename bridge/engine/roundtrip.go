@@ -15,9 +15,8 @@ import (
 const roundTripTolerance = 2 * time.Second
 
 // reentryTest returns the test for an agent that left its state and came back to it between two
-// polls: the clock of the state went back, or is younger than the previous poll. It returns nil
-// over a gap, when the source sent the same body again, and when the daily reset has set clocks
-// back.
+// polls: the clock of the state went back, or is younger than the previous poll. It must not be used
+// over a gap or on a repeated body. An agent whose clocks the daily reset has set back has not left.
 func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 	elapsed := o.Sent.Sub(e.observed.lastGoodPoll)
 	restarted := func(before, after time.Duration) bool {
