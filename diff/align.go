@@ -237,7 +237,7 @@ func (p *parser) keyText(v span) []byte {
 	if !v.present() {
 		return nil
 	}
-	return unquote(v.bytes(p.body), nil)
+	return unquote(v.bytes(p.body))
 }
 
 // lookupPrevious finds the old row with a key, -1 if there is none.

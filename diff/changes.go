@@ -47,12 +47,9 @@ func (c *Changes) All() iter.Seq[Change] {
 	}
 }
 
-// Kind, ID and Op are those of the ith change.
-func (c *Changes) Kind(i int) Kind { return c.compiledKind(i).kind }
-func (c *Changes) ID(i int) string { return c.list[i].entity.id }
+// Kind and Op are those of the ith change.
+func (c *Changes) Kind(i int) Kind { return c.state.compiled.kinds[c.list[i].kind].kind }
 func (c *Changes) Op(i int) Op     { return c.list[i].op }
-
-func (c *Changes) compiledKind(i int) *compiledKind { return &c.state.compiled.kinds[c.list[i].kind] }
 
 // Stats names the statistics of the ith change that differ. The caller must not modify the slice.
 func (c *Changes) Stats(i int) []string {

@@ -26,7 +26,7 @@ func (v EntityView) Text(stat string) string {
 		return v.entity.ensureRare().lastImage.Text(stat)
 	}
 	if token := v.findToken(i); token != nil {
-		return v.state.layout.rewrite(v.group.kind, stat, string(cutText(unquote(token, nil))))
+		return v.state.layout.rewrite(v.group.kind, stat, string(cutText(unquote(token))))
 	}
 	text, _ := v.state.imageOf(v.group, v.entity, v.state.publishedPack(v.group, v.entity)).Get(stat)
 	return text
@@ -37,7 +37,7 @@ func (v EntityView) OneOf(stat string, texts []string) bool {
 	if v.group.compiled != nil && v.entity.grid != noGrid && v.state.layout.Rewrite == nil {
 		if i := v.group.compiled.statIndex(stat); i >= 0 {
 			if token := v.findToken(i); token != nil {
-				text := cutText(unquote(token, nil))
+				text := cutText(unquote(token))
 				return slices.ContainsFunc(texts, func(t string) bool { return t == string(text) })
 			}
 		}

@@ -68,10 +68,6 @@ func NewImage(stats ...Stat) Image {
 // is not zero.
 func (m Image) IsZero() bool { return m.fields == nil }
 
-// Plain reports whether JSON needs no escape for any of the texts. false is no proof of the
-// contrary.
-func (m Image) Plain() bool { return !m.IsZero() && m.pack[0] == asciiPack }
-
 // Equal reports whether two images know the same texts in the same order.
 func (m Image) Equal(other Image) bool {
 	if m.fields == other.fields {

@@ -179,9 +179,9 @@ func (n *fieldSet) appendFieldsFast(out []byte, pack string, i, from, at int) (i
 	return i, from, at
 }
 
-// PlainPrefix returns the number of bytes at the beginning of a text that are ASCII and need no
+// plainPrefix returns the number of bytes at the beginning of a text that are ASCII and need no
 // escape in JSON. It may stop early.
-func PlainPrefix(s string) int {
+func plainPrefix(s string) int {
 	if len(s) < 8 {
 		for i := range len(s) {
 			if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
@@ -207,18 +207,18 @@ func isPlainWord(s string, i int) bool {
 	// The compiler makes one load of it.
 	w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
 		uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
-	return w&0x8080808080808080 == 0 && specialIn(w) == 8
+	return w&highBits == 0 && specialIn(w) == 8
 }
 
 // isPlain reports whether a text is ASCII and needs no escape in JSON.
-func isPlain(s string) bool { return PlainPrefix(s) == len(s) }
+func isPlain(s string) bool { return plainPrefix(s) == len(s) }
 
 // AppendText writes s as a JSON string, as encoding/json does without HTML escaping.
 func AppendText(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	from := 0
-	for i := PlainPrefix(s); i < len(s); {
+	for i := plainPrefix(s); i < len(s); {
 		c := s[i]
 		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
 			i++

@@ -172,7 +172,6 @@ func (c *columnMatcher) matchesAt(b []byte, i int) bool {
 // quoteIn returns a word whose lowest set bit is the highest bit of the first byte of word that is
 // a quote; 0 if no byte is one. Bits above it may be wrong.
 func quoteIn(word uint64) uint64 {
-	const ones = 0x0101010101010101
 	quote := word ^ '"'*ones
 	return (quote - ones) &^ quote & highBits
 }

@@ -71,7 +71,7 @@ func (p *parser) parseObject(i int, member func(i int, name []byte) int) int {
 		if at < 0 {
 			return -1
 		}
-		return member(at, unquote(p.body[i:end], nil))
+		return member(at, unquote(p.body[i:end]))
 	})
 }
 
@@ -155,7 +155,7 @@ func (p *parser) parseTable(at *compiledSection, i int) int {
 			if idRead || end < 0 {
 				return -1
 			}
-			id, idRead = unquote(p.body[i:end], nil), true
+			id, idRead = unquote(p.body[i:end]), true
 			return end
 		case string(name) == "values":
 			if rows >= 0 {

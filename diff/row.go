@@ -70,7 +70,7 @@ func (g *compiledGrid) readColumnName(b []byte, i, n int) (at, member int) {
 		return -1, -1
 	}
 	member = -1
-	name := unquote(b[i:end], nil)
+	name := unquote(b[i:end])
 	for m := range g.members {
 		if string(name) == g.members[m].id {
 			member = m
@@ -144,8 +144,11 @@ func (g *compiledGrid) readFast(b []byte, i, n int, values []span) (int, int) {
 	return n, i
 }
 
-// highBits are the highest bits of the bytes of a word.
-const highBits = 0x8080808080808080
+// ones and highBits are the lowest and the highest bits of the bytes of a word.
+const (
+	ones     = 0x0101010101010101
+	highBits = 0x8080808080808080
+)
 
 // matchesAt reports whether the member's name is at i, as most bodies write it. At least eight
 // bytes must follow i.
@@ -336,7 +339,7 @@ func (r *row) observeValue(g *compiledGrid, m int, token []byte) {
 		r.clock = parseClock(token)
 	}
 	// An invalid byte becomes a replacement character of three bytes, never more.
-	if len(token) > textLimit/3 && g.members[m].hasStat && r.cut < math.MaxUint8 && len(unquote(token, nil)) > textLimit {
+	if len(token) > textLimit/3 && g.members[m].hasStat && r.cut < math.MaxUint8 && len(unquote(token)) > textLimit {
 		r.cut++
 	}
 }

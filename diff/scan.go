@@ -37,12 +37,11 @@ func hasByte(b []byte, i int, c byte) bool { return i < len(b) && b[i] == c }
 // specialIn returns the index of the first byte of a word that is a quote, a backslash or a control
 // character, 8 if there is none.
 func specialIn(w uint64) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	// A byte's high bit is set in found where the byte is special. Borrows make only bits above the
 	// first such bit wrong.
 	quote, slash := w^('"'*ones), w^('\\'*ones)
 	found := ((quote - ones) &^ quote) | ((slash - ones) &^ slash) | ((w - 0x20*ones) &^ w)
-	return bits.TrailingZeros64(found&highs) / 8
+	return bits.TrailingZeros64(found&highBits) / 8
 }
 
 // nextSpecial finds the first byte that ends a run of plain text inside a string: a quote, a
@@ -203,8 +202,8 @@ func scanList(b []byte, i int, end byte, element func(i int) int) int {
 }
 
 // unquote returns the text of a scalar: literals and numbers as they are, null as "". The result
-// may share memory with token or with buf, which it may overwrite.
-func unquote(token, buf []byte) []byte {
+// may share memory with token.
+func unquote(token []byte) []byte {
 	switch token[0] {
 	case '"':
 	case 'n':
@@ -225,5 +224,5 @@ func unquote(token, buf []byte) []byte {
 	if err := json.Unmarshal(token, &s); err != nil {
 		return nil // unreachable: the token was scanned as a string
 	}
-	return append(buf[:0], s...)
+	return []byte(s)
 }

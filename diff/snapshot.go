@@ -21,7 +21,6 @@ type Snapshot struct {
 	Lists [][]map[string]string
 
 	body       []byte
-	layout     *Layout
 	grids      []table
 	cutInLists int     // texts cut in the lists
 	spareGrids []table // spare memory for grids, while those belong to another snapshot
@@ -105,7 +104,7 @@ func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapsho
 	if prev != nil && bytes.Equal(body, prev.body) {
 		*into = Snapshot{
 			Duplicates: prev.Duplicates, Unnamed: prev.Unnamed, Oversized: prev.Oversized, Cut: prev.Cut,
-			Lists: prev.Lists, layout: l, body: body, prev: prev, repeated: true,
+			Lists: prev.Lists, body: body, prev: prev, repeated: true,
 			grids: prev.grids, spareGrids: into.gridMemory(),
 		}
 		return into, nil
@@ -118,7 +117,7 @@ func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapsho
 		return nil, err
 	}
 	if !p.parseBody(body) {
-		return nil, fmt.Errorf("%w: a shape that unreachable read", ErrMalformed) // cannot be
+		return nil, fmt.Errorf("%w: a shape that cannot be read", ErrMalformed) // unreachable: normalize makes a known shape
 	}
 	into.repeated = prev != nil && bytes.Equal(body, prev.body)
 	return into, nil
@@ -144,7 +143,7 @@ func (s *Snapshot) reset(l *Layout, body []byte, prev *Snapshot) {
 		*t = table{rows: t.rows[:0], keys: t.keys[:0], changedCols: t.changedCols[:0], matched: t.matched, firstMoved: -1}
 	}
 	*s = Snapshot{
-		body: body, layout: l, prev: prev, grids: grids,
+		body: body, prev: prev, grids: grids,
 		Lists: make([][]map[string]string, len(l.Lists)),
 	}
 }

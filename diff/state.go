@@ -297,7 +297,7 @@ func (s *State) lookupValue(rows []rowRef, width, stat int) (span, []byte) {
 
 // appendValue adds the text of a value to a pack.
 func (s *State) appendValue(pack []byte, kind Kind, stat string, token []byte) []byte {
-	text := cutText(unquote(token, nil))
+	text := cutText(unquote(token))
 	if s.layout.Rewrite != nil {
 		text = []byte(s.layout.Rewrite(kind, stat, string(text)))
 	}

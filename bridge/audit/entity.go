@@ -34,7 +34,7 @@ func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 		return true
 	case !t.begun:
 		t.begun, t.fromStart = true, id.Epoch == 1 && e.Name == event.Started
-		if part := e.part(); id.Index > 1 || part > 1 {
+		if d, ok := e.Data.(*event.CheckpointData); id.Index > 1 || ok && d.Part > 1 {
 			t.batch.cut = true
 			a.note(t, e, "truncated", "the range begins inside a batch: what its checkpoint counts cannot be judged")
 		}
@@ -52,14 +52,6 @@ func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 	}
 	t.last = id
 	return false
-}
-
-// part returns the checkpoint's part; 0 for other events.
-func (e *audited) part() int {
-	if d, ok := e.Data.(*event.CheckpointData); ok {
-		return d.Part
-	}
-	return 0
 }
 
 // checkStep checks a step forward: the next event of a poll, the next poll, or the next epoch.
@@ -143,7 +135,7 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 
 // checkChain compares the before image of an event with what was published last.
 func (a *Auditor) checkChain(t *tenantAudit, e *audited, c *entityAudit) {
-	arrival := e.verb == "observed" || e.verb == "appeared"
+	arrival := e.Arrives()
 	switch d := e.Data.(type) {
 	case *event.ThresholdData:
 		if raised := e.verb == "raised"; raised == c.raised {

@@ -80,10 +80,10 @@ func (b *openBatch) add(e *audited) {
 	b.n++
 	b.seen[e.ID] = true
 	delta := 0
-	switch e.verb {
-	case "observed", "appeared":
+	switch {
+	case e.Arrives():
 		delta = 1
-	case "disappeared":
+	case e.Removes():
 		delta = -1
 	}
 	switch e.kind {

@@ -1,10 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"bpcc-nats/bridge/event"
@@ -26,10 +26,7 @@ func (e *Engine) interruption(o Observation) []event.Event {
 	if e.published.cause != "" || o.At.Sub(since) < e.options.InterruptAfter {
 		return nil
 	}
-	cause := seen.lastCause
-	if cause == "" {
-		cause = causeSource
-	}
+	cause := cmp.Or(seen.lastCause, causeSource)
 	return []event.Event{e.feedEvent(event.Interrupted, o.At, event.FeedData{Cause: cause, Error: seen.lastFailure.Error()})}
 }
 
@@ -98,8 +95,19 @@ func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) eve
 		Agents: p.state.Len(event.Agent), Services: p.state.Len(event.Service), Follows: p.checkpoint,
 	}
 	for i := range events {
-		d.Agents += entityDelta(events[i].Name, event.Agent)
-		d.Services += entityDelta(events[i].Name, event.Service)
+		added := 0
+		switch ev := &events[i]; {
+		case ev.Arrives():
+			added = 1
+		case ev.Removes():
+			added = -1
+		}
+		switch diff.Kind(events[i].Kind()) {
+		case event.Agent:
+			d.Agents += added
+		case event.Service:
+			d.Services += added
+		}
 	}
 	observing := maps.Clone(p.observing)
 	if part == parts {
@@ -112,20 +120,6 @@ func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) eve
 		d.Observing = append(d.Observing, string(kind))
 	}
 	return event.Event{Name: event.Checkpoint, Time: b.at, Data: d}
-}
-
-// entityDelta is what an event adds to the number of entities of a kind.
-func entityDelta(name string, kind diff.Kind) int {
-	rest, ok := strings.CutPrefix(name, string(kind))
-	switch {
-	case !ok:
-		return 0
-	case rest == ".observed", rest == ".appeared":
-		return 1
-	case rest == ".disappeared":
-		return -1
-	}
-	return 0
 }
 
 // StaleCheckpoint is the checkpoint that the server publishes to the view if this bridge stops

@@ -164,7 +164,7 @@ func (e *Engine) entityBase(b *Batch, p *pendingEvent) event.EntityBase {
 		Observed: e.window(op, c.SeenUntil, b.received), AfterGap: b.gap && op != diff.Observed,
 	}
 	if c.Before.IsZero() && len(e.published.revisions) > 0 {
-		d.Revision = e.published.revisions[string(c.Kind)+"."+event.Token(c.ID)] + 1
+		d.Revision = e.published.revisions[event.RowKey(c.Kind, c.ID)] + 1
 	}
 	if p.part == agentStats && p.both {
 		d.Revision++

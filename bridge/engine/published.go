@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"bpcc-nats/bridge/event"
@@ -92,7 +94,7 @@ func (p *published) applyImage(e *event.Event, kind diff.Kind, id string, after 
 		return
 	}
 	p.state.Set(kind, id, after, revision)
-	if verb := e.Verb(); verb == "observed" || verb == "appeared" {
+	if e.Arrives() {
 		delete(p.revisions, e.ViewKey())
 	}
 }
@@ -149,13 +151,10 @@ func (e *Engine) Published() Published {
 	p := e.published
 	out := Published{
 		Epoch: p.epoch, Poll: p.poll, Status: p.status, Checkpoint: p.checkpoint, Cause: p.cause,
-		ObservedUntil: p.observedUntil, MissingSince: p.missingSince, Observing: map[diff.Kind]bool{},
-		Images: map[string]diff.Image{}, ImageRevisions: map[string]uint64{}, Revisions: map[string]uint64{},
+		ObservedUntil: p.observedUntil, MissingSince: p.missingSince, Observing: maps.Clone(p.observing),
+		Images: map[string]diff.Image{}, ImageRevisions: map[string]uint64{}, Revisions: maps.Clone(p.revisions),
 		Availability: map[string]*bool{}, Directories: map[string]map[string]string{},
-		Chat: append([]string(nil), p.chat.order...), Firing: map[string]event.ThresholdData{},
-	}
-	for kind, yes := range p.observing {
-		out.Observing[kind] = yes
+		Chat: slices.Clone(p.chat.order), Firing: map[string]event.ThresholdData{},
 	}
 	for _, kind := range []diff.Kind{event.Agent, event.Service, event.Totals} {
 		for _, id := range p.state.IDs(kind) {
@@ -163,17 +162,11 @@ func (e *Engine) Published() Published {
 			out.Images[key], out.ImageRevisions[key] = p.state.Published(kind, id)
 		}
 	}
-	for key, n := range p.revisions {
-		out.Revisions[key] = n
-	}
 	for service, a := range p.availability {
 		out.Availability[service] = a.value
 	}
 	for kind, d := range p.directories {
-		out.Directories[kind] = map[string]string{}
-		for id, name := range d.names {
-			out.Directories[kind][id] = name
-		}
+		out.Directories[kind] = maps.Clone(d.names)
 	}
 	for key, d := range p.firing {
 		out.Firing[key.rule+"/"+key.entity.Kind+"/"+key.entity.ID] = *d

@@ -20,9 +20,12 @@ type alertKey struct {
 	entity event.EntityRef
 }
 
-func (k alertKey) compare(other alertKey) int {
-	return strings.Compare(k.rule+"/"+k.entity.ID, other.rule+"/"+other.entity.ID)
+func keyOf(r *rule.Rule, id string) alertKey {
+	return alertKey{r.Name, event.EntityRef{Kind: string(r.Kind), ID: id}}
 }
+
+// of reports whether the alert is of the rule.
+func (k alertKey) of(r *rule.Rule) bool { return k.rule == r.Name && k.entity.Kind == string(r.Kind) }
 
 // rules are the threshold rules and what they match.
 type rules struct {
@@ -40,7 +43,7 @@ func newRules(all []rule.Rule) rules {
 
 // index returns the index of an alert's rule, -1 if the rule was removed.
 func (r *rules) index(key alertKey) int {
-	return slices.IndexFunc(r.all, func(r rule.Rule) bool { return r.Name == key.rule && string(r.Kind) == key.entity.Kind })
+	return slices.IndexFunc(r.all, func(r rule.Rule) bool { return key.of(&r) })
 }
 
 // thresholdEvents evaluates the rules on the latest images of the entities that have changed, are
@@ -52,8 +55,7 @@ func (e *Engine) thresholdEvents(o Observation, gap bool) []event.Event {
 	for key := range e.published.firing {
 		delete(e.observed.pending, key)
 	}
-	alerts := slices.SortedFunc(maps.Keys(e.published.firing), alertKey.compare)
-	alerts = slices.AppendSeq(alerts, maps.Keys(e.observed.pending))
+	alerts := slices.AppendSeq(slices.Collect(maps.Keys(e.published.firing)), maps.Keys(e.observed.pending))
 	var out []event.Event
 	for i := range e.rules.all {
 		out = append(out, e.evaluateRule(i, alerts, o.Received)...)
@@ -86,7 +88,7 @@ func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.E
 		}
 	}
 	for _, key := range alerts {
-		if key.rule != r.Name || key.entity.Kind != string(r.Kind) {
+		if !key.of(r) {
 			continue
 		}
 		if latest, present := state.Latest(r.Kind, key.entity.ID); present {
@@ -94,7 +96,7 @@ func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.E
 		}
 	}
 	for latest := range state.Touched(r.Kind) {
-		key := alertKey{r.Name, event.EntityRef{Kind: string(r.Kind), ID: latest.ID()}}
+		key := keyOf(r, latest.ID())
 		if _, pending := e.observed.pending[key]; !pending && e.published.firing[key] == nil {
 			evaluate(latest)
 		}
@@ -113,7 +115,7 @@ func (e *Engine) evaluateOne(i int, latest diff.EntityView, now time.Time) (even
 	value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	missing := err != nil
 	holds := !missing && r.Raise.Holds(value)
-	key := alertKey{r.Name, event.EntityRef{Kind: string(r.Kind), ID: latest.ID()}}
+	key := keyOf(r, latest.ID())
 	firing := e.published.firing[key]
 	since, pending := e.observed.pending[key]
 	if firing == nil && !pending && !holds || !e.rules.matches[i].MatchString(latest.ID()) {
@@ -163,7 +165,7 @@ func thresholdData(r *rule.Rule, key alertKey, value string, c rule.Condition) *
 	}
 }
 
-// resolveOrphans clears the alerts whose entity or rule no longer exists.
+// resolveOrphans clears the alerts whose entity or rule no longer exists, in order of both.
 func (e *Engine) resolveOrphans(alerts []alertKey, now time.Time) []event.Event {
 	var out []event.Event
 	for _, key := range alerts {
@@ -184,5 +186,10 @@ func (e *Engine) resolveOrphans(alerts []alertKey, now time.Time) []event.Event 
 		}
 		out = append(out, event.Event{Name: "threshold.cleared", Time: now, Data: &d})
 	}
+	order := func(ev event.Event) string {
+		d := ev.Data.(*event.ThresholdData)
+		return d.Rule + "/" + d.Entity.ID
+	}
+	slices.SortFunc(out, func(a, b event.Event) int { return strings.Compare(order(a), order(b)) })
 	return out
 }

@@ -112,6 +112,12 @@ func (e *Event) EntityBase() *EntityBase {
 	return nil
 }
 
+// Arrives reports whether the event is the first one about its entity since it is present.
+func (e *Event) Arrives() bool {
+	verb := e.Verb()
+	return verb == "observed" || verb == "appeared"
+}
+
 // Removes reports whether the event removes its key from the view.
 func (e *Event) Removes() bool { return strings.HasSuffix(e.Name, ".disappeared") }
 
@@ -186,8 +192,8 @@ func (id ID) appendNumbers(b []byte) []byte {
 // ErrID is returned for a text that is not an event id of the tenant.
 var ErrID = errors.New("not an event id")
 
-// ParseID parses an event id of a tenant.
-func ParseID(tenant, text string) (ID, error) {
+// parseID parses an event id of a tenant.
+func parseID(tenant, text string) (ID, error) {
 	rest, ok := strings.CutPrefix(text, tenant+"-")
 	if !ok {
 		return ID{}, fmt.Errorf("%w: %q does not begin with the tenant %q", ErrID, text, tenant)

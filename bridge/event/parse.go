@@ -64,7 +64,7 @@ func (v *Envelope) Event() (Event, error) {
 		return e, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	var err error
-	if e.ID, err = ParseID(e.Tenant(), v.ID); err != nil {
+	if e.ID, err = parseID(e.Tenant(), v.ID); err != nil {
 		return e, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	return e, nil

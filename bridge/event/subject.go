@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"bpcc-nats/diff"
 )
 
 // SubjectPrefix is the beginning of every event's subject; the tenant's token follows.
@@ -33,7 +35,7 @@ func (e *Event) AppendSubject(b []byte, prefix string) []byte {
 	kind, verb, _ := strings.Cut(e.Name, ".")
 	b = append(append(append(b, prefix...), kind...), '.')
 	for _, id := range e.ids(&buf) {
-		b = append(AppendToken(b, id), '.')
+		b = append(appendToken(b, id), '.')
 	}
 	return append(b, verb...)
 }
@@ -55,6 +57,9 @@ func ViewKey(subject string) string {
 	return subject[:last]
 }
 
+// RowKey returns the view key, below the tenant, of the events about a row.
+func RowKey(kind diff.Kind, id string) string { return string(kind) + "." + Token(id) }
+
 // ErrToken is returned for text that is not the token of an id.
 var ErrToken = errors.New("not a subject token")
 
@@ -71,11 +76,11 @@ func Token(id string) string {
 	if plain {
 		return id
 	}
-	return string(AppendToken(nil, id))
+	return string(appendToken(nil, id))
 }
 
-// AppendToken appends the [Token] of an id.
-func AppendToken(b []byte, id string) []byte {
+// appendToken appends the [Token] of an id.
+func appendToken(b []byte, id string) []byte {
 	for i := range len(id) {
 		if c := id[i]; tokenByte(c) {
 			b = append(b, c)
