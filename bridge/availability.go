@@ -88,6 +88,11 @@ func (p *availabilityPoller) markRemoved(services []string) {
 			p.latest[name] = engine.AvailabilityResult{Service: name, Err: engine.ErrServiceRemoved, Sent: now, Received: now}
 		}
 	}
+	p.setKnown(services)
+}
+
+// setKnown replaces the known services. The caller holds mu.
+func (p *availabilityPoller) setKnown(services []string) {
 	p.knownServices = map[string]bool{}
 	for _, name := range services {
 		p.knownServices[name] = true
@@ -99,10 +104,7 @@ func (p *availabilityPoller) seedServices(services []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.latest)
-	p.knownServices = map[string]bool{}
-	for _, name := range services {
-		p.knownServices[name] = true
-	}
+	p.setKnown(services)
 }
 
 // pollServices checks every service once. A failed check does not stop the others.

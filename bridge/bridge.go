@@ -179,7 +179,6 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 				b.source.reportResult(result.Err)
 			}
 			b.logSnapshotWarning(strings.Join(result.Problems, "; "))
-			b.metrics.countPoll(b.config.Tenant, o, result)
 		case <-tick.C:
 			if polled == nil {
 				polled = b.startPoll(ctx)
@@ -187,8 +186,8 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 			}
 			o = b.withSidePolls(engine.Observation{Err: engine.ErrPending, At: b.now()})
 			result = b.engine.OnTick(o)
-			b.metrics.countPoll(b.config.Tenant, o, result)
 		}
+		b.metrics.countPoll(b.config.Tenant, o, result)
 		if err := handle(o, result); err != nil {
 			if polled != nil {
 				<-polled

@@ -56,9 +56,11 @@ func (x *checkRun) reportWarning(step, hint, format string, args ...any) {
 	x.report(Step{step, Warning, fmt.Sprintf(format, args...), hint})
 }
 
-func (x *checkRun) reportFailure(step string, err error) {
+func (x *checkRun) reportFailure(step string, err error) { x.fail(step, err.Error(), checkHint(err)) }
+
+func (x *checkRun) fail(step, found, hint string) {
 	x.failed = true
-	x.report(Step{step, Failure, err.Error(), checkHint(err)})
+	x.report(Step{step, Failure, found, hint})
 }
 
 func (x *checkRun) result() error {
@@ -71,10 +73,7 @@ func (x *checkRun) result() error {
 // checkHint is what an operator can do about an error that a running bridge would
 // only retry.
 func checkHint(err error) string {
-	var r *subscriptionError
 	switch hint := sourceHint(err); {
-	case errors.As(err, &r):
-		return r.hint
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
 		return "another program uses the same API user and replaces its one subscription; give the bridge a user of its own"
 	case errors.Is(err, bpcc.ErrThrottled):
@@ -166,9 +165,8 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 		x.reportOK(string(g.Kind), "%d row(s) in %s", snap.Rows(i), g.Name())
 	}
 	if n := snap.Unnamed; n > 0 {
-		x.failed = true
-		x.report(Step{"rows", Failure, fmt.Sprintf("%d row(s) without %s, which identifies them: they would be skipped", n, c.AgentKey),
-			"give those agents a " + c.AgentKey + ", or identify agents by another statistic (BRIDGE_AGENT_KEY)"})
+		x.fail("rows", fmt.Sprintf("%d row(s) without %s, which identifies them: they would be skipped", n, c.AgentKey),
+			"give those agents a "+c.AgentKey+", or identify agents by another statistic (BRIDGE_AGENT_KEY)")
 	}
 	if n := snap.Duplicates; n > 0 {
 		x.reportWarning("rows", "make sure that no two rows have one "+c.AgentKey+" or service name", "%d row(s) have a duplicate key and would be skipped", n)

@@ -23,7 +23,7 @@ func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.Je
 		x.reportNATSFailure("JetStream", err, "enable JetStream on the server and for this account")
 		return x.result()
 	}
-	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
+	for _, want := range streamConfigs(c) {
 		checkStream(ctx, js, c, want, x)
 	}
 	return x.result()
@@ -43,8 +43,7 @@ func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
 	if errors.Is(err, ErrNATSPermission) {
 		hint = ""
 	}
-	x.failed = true
-	x.report(Step{step, Failure, err.Error(), hint})
+	x.fail(step, err.Error(), hint)
 }
 
 // checkStream compares one stream with what the bridge would create.

@@ -287,16 +287,16 @@ func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq u
 			seq, result = seqHere, nil
 			return errStopScan
 		}
-		e, err := event.Parse(b.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+		e, err := b.config.parseMessage(msg)
 		if err == nil {
 			result = fmt.Errorf("%w: found checkpoint %s", ErrFenced, e.MsgID())
 			return errStopScan
 		}
-		b.foreignLog.logForeign(foreignMessage{stream: b.config.Stream, subject: checkpoint.Subject, seq: seqHere, err: err, hint: foreignMessageHint})
+		b.foreignLog.logMessage(b.config.Stream, msg, seqHere, err)
 		b.fence, result = seqHere, fmt.Errorf("%w on %s at sequence %d", event.ErrForeign, checkpoint.Subject, seqHere)
 		return nil
 	})
-	if err != nil && !errors.Is(err, errStopScan) {
+	if err != nil {
 		return 0, fmt.Errorf("read checkpoints after the fence: %w", err)
 	}
 	return seq, result

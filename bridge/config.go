@@ -316,8 +316,8 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 		fault("BRIDGE_DISAPPEAR_AFTER", "%d is below 1", c.DisappearAfter)
 	}
 	requirePositive(fault, "BRIDGE_CHECKPOINT_INTERVAL", c.CheckpointInterval)
-	if c.LeaseTTL < time.Second {
-		fault("BRIDGE_LEASE_TTL", "%v is below 1s", c.LeaseTTL)
+	if c.LeaseTTL < leaseTTLLeast {
+		fault("BRIDGE_LEASE_TTL", "%v is below %v", c.LeaseTTL, leaseTTLLeast)
 	}
 	for _, list := range [][]string{c.VolatileStats, c.RedactStats, c.Services} {
 		for i := range list {

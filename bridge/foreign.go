@@ -3,6 +3,9 @@ package bridge
 import (
 	"log/slog"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"bpcc-nats/bridge/event"
 )
 
@@ -50,6 +53,16 @@ func (s *foreignLog) logForeign(x foreignMessage) {
 	s.loggedCount = len(s.known)
 	s.log.Warn("ignored a foreign message", "stream", x.stream, "subject", x.subject, "sequence", x.seq,
 		"err", event.Truncate(x.err.Error(), 200), "hint", x.hint)
+}
+
+// logMessage logs a foreign message of the stream of events.
+func (s *foreignLog) logMessage(stream string, msg jetstream.Msg, seq uint64, err error) {
+	s.logForeign(foreignMessage{stream: stream, subject: msg.Subject(), seq: seq, err: err, hint: foreignMessageHint})
+}
+
+// parseMessage parses a message of the tenant's stream. The error is event.ErrForeign.
+func (c *Config) parseMessage(msg jetstream.Msg) (event.Event, error) {
+	return event.Parse(c.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 }
 
 // logTotal logs how many there are that were not logged by name.

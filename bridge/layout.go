@@ -69,21 +69,21 @@ func newPlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 		app.AgentGrids = slices.Clone(app.AgentGrids)
 		app.ServiceGrids = slices.Clone(app.ServiceGrids)
 		for i := range app.AgentGrids {
-			g := gridLayout(&app.AgentGrids[i], event.Agent, wireID, "agent_grids", c.AgentKey)
+			g := gridLayout(&app.AgentGrids[i], event.Agent, wireID, agentGrids, c.AgentKey)
 			p.layout.Grids = append(p.layout.Grids, g)
 		}
 		for i := range app.ServiceGrids {
-			services = append(services, gridLayout(&app.ServiceGrids[i], event.Service, wireID, "service_grids", "name"))
+			services = append(services, gridLayout(&app.ServiceGrids[i], event.Service, wireID, serviceGrids, "name"))
 		}
 		if len(app.StatsTotals) > 0 {
-			g := diff.Grid{Kind: event.Totals, App: wireID, Section: "stats_totals", Entity: id}
+			g := diff.Grid{Kind: event.Totals, App: wireID, Section: statsTotals, Entity: id}
 			for _, stat := range app.StatsTotals {
 				g.Columns = append(g.Columns, diff.Column{ID: stat, Stat: stat})
 			}
 			totals = append(totals, g)
 		}
 		if app.ChatMessages != nil {
-			p.layout.Lists = append(p.layout.Lists, diff.List{App: wireID, Section: "chat_messages"})
+			p.layout.Lists = append(p.layout.Lists, diff.List{App: wireID, Section: chatMessages})
 			p.chatApps = append(p.chatApps, id)
 		}
 		p.wire[wireID] = app

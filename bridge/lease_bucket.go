@@ -49,7 +49,6 @@ func leaseTTL(config jetstream.StreamConfig) (time.Duration, error) {
 type leaseBucket struct {
 	js     jetstream.JetStream
 	stream string
-	now    func() time.Time
 
 	requestSem *semaphore.Weighted // of weight 1; guards the fields below
 	checkedAt  time.Time           // when ttl was read; zero = never
@@ -58,7 +57,7 @@ type leaseBucket struct {
 }
 
 func newLeaseBucket(js jetstream.JetStream, c *Config) *leaseBucket {
-	return &leaseBucket{js: js, stream: leaseStream(c), now: time.Now, requestSem: semaphore.NewWeighted(1)}
+	return &leaseBucket{js: js, stream: leaseStream(c), requestSem: semaphore.NewWeighted(1)}
 }
 
 // check returns the TTL of leases. A value read within this time, on the same connection to a
@@ -72,7 +71,7 @@ func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Dur
 	}
 	defer k.requestSem.Release(1)
 	reconnects := k.js.Conn().Stats().Reconnects
-	if !k.checkedAt.IsZero() && k.now().Sub(k.checkedAt) < within && k.reconnects == reconnects {
+	if !k.checkedAt.IsZero() && time.Since(k.checkedAt) < within && k.reconnects == reconnects {
 		return k.ttl, nil
 	}
 	stream, err := k.js.Stream(ctx, k.stream)
@@ -87,7 +86,7 @@ func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Dur
 	if err != nil {
 		return 0, err
 	}
-	k.checkedAt, k.reconnects, k.ttl = k.now(), reconnects, ttl
+	k.checkedAt, k.reconnects, k.ttl = time.Now(), reconnects, ttl
 	return ttl, nil
 }
 

@@ -87,7 +87,7 @@ func (p *Page) handleLive(w http.ResponseWriter, r *http.Request) {
 // runSession sends the snapshot and then the events, until ctx ends or something fails.
 func (l *liveSession) runSession(ctx context.Context) error {
 	var err error
-	if _, l.lastSeq, err = streamEnd(ctx, l.js, l.config.Stream); err != nil {
+	if l.lastSeq, err = fetchLastSeq(ctx, l.js, l.config.Stream); err != nil {
 		return err
 	}
 	if err := l.sendHello(ctx); err != nil {
@@ -138,7 +138,7 @@ func (l *liveSession) sendHello(ctx context.Context) error {
 		Tenant: l.tenant, Version: l.config.Version, Now: time.Now(), Heartbeat: l.heartbeat.Seconds(),
 		StaleAfter: (l.config.CheckpointInterval + l.config.interruptAfter()).Seconds(), Series: seriesWindow.Seconds(),
 	}
-	err := scanStream(ctx, l.js, l.config.Stream, lastPerSubjectConfig(l.tenantPrefix()+"feed.interrupted"), func(msg jetstream.Msg, _ uint64) error {
+	err := scanLastPerSubject(ctx, l.js, l.config.Stream, l.tenantPrefix()+event.Interrupted, func(msg jetstream.Msg, _ uint64) error {
 		if belongsTo(l.tenant, msg.Data()) {
 			hello.Interrupted = msg.Data()
 		}
@@ -165,8 +165,8 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout/2)
 	defer cancel()
 	feeds := map[string]json.RawMessage{}
-	prefix := p.viewPrefix()
-	err := scanStream(ctx, p.js, viewStream(p.config), lastPerSubjectConfig(prefix+"*.feed"), func(msg jetstream.Msg, _ uint64) error {
+	prefix := p.config.viewPrefix()
+	err := scanLastPerSubject(ctx, p.js, viewStream(p.config), prefix+"*.feed", func(msg jetstream.Msg, _ uint64) error {
 		if tenant := strings.TrimSuffix(strings.TrimPrefix(msg.Subject(), prefix), ".feed"); belongsTo(tenant, msg.Data()) {
 			feeds[tenant] = msg.Data()
 		}
@@ -180,23 +180,13 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 	return p.tenants
 }
 
-// viewPrefix returns the prefix of all subjects of the view.
-func (p *Page) viewPrefix() string { return "$KV." + p.config.StateBucket + "." }
-
-// lastPerSubjectConfig delivers the last message of every subject that matches a filter.
-func lastPerSubjectConfig(filter string) jetstream.OrderedConsumerConfig {
-	return jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, InactiveThreshold: liveConsumerIdle,
-	}
-}
-
 // sendSnapshot sends all that the view has of the tenant, and returns the sequence in
 // the stream of events up to which the view is complete. The view follows the
 // stream in order: what is not in the snapshot comes after that sequence.
 func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err error) {
-	prefix := l.viewPrefix() + l.tenant + "."
+	prefix := l.config.viewPrefix() + l.tenant + "."
 	batch := liveBatch{name: "snapshot", session: l}
-	err = scanStream(ctx, l.js, viewStream(l.config), lastPerSubjectConfig(prefix+">"), func(msg jetstream.Msg, _ uint64) error {
+	err = scanLastPerSubject(ctx, l.js, viewStream(l.config), prefix+">", func(msg jetstream.Msg, _ uint64) error {
 		source, seq, err := parseSourceHeader(msg)
 		if err != nil {
 			return nil // not sourced from the stream
@@ -263,7 +253,10 @@ func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) erro
 		})
 	})
 	group.Go(func() error {
-		return l.pumpMessages(ctx, feed, viewStream(l.config), lastPerSubjectConfig(l.viewPrefix()+l.tenant+".feed"))
+		return l.pumpMessages(ctx, feed, viewStream(l.config), jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{l.config.viewPrefix() + l.tenant + ".feed"}, InactiveThreshold: liveConsumerIdle,
+			DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+		})
 	})
 	group.Go(func() error { return l.writeUpdates(ctx, events, feed, snapshotSeq) })
 	return group.Wait()

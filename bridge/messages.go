@@ -11,7 +11,6 @@ import (
 // messageBuffer holds the messages of one chunk, in memory that the next chunk uses again. The
 // tenants of a process share their buffers.
 type messageBuffer struct {
-	all   []nats.Msg
 	msgs  []*nats.Msg
 	names []byte // subjects and ids, concatenated
 	data  []byte // bodies, concatenated
@@ -69,13 +68,14 @@ func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []e
 
 // grow makes room for n messages.
 func (b *messageBuffer) grow(n int) {
-	if n <= len(b.all) {
+	if n <= len(b.msgs) {
 		return
 	}
-	b.all, b.msgs, b.ids = make([]nats.Msg, n), make([]*nats.Msg, n), make([]string, n)
+	messages := make([]nats.Msg, n)
+	b.msgs, b.ids = make([]*nats.Msg, n), make([]string, n)
 	b.contentType = []string{event.ContentType}
-	for i := range b.all {
-		b.all[i].Header = make(nats.Header, 6)
-		b.msgs[i] = &b.all[i]
+	for i := range messages {
+		messages[i].Header = make(nats.Header, 6)
+		b.msgs[i] = &messages[i]
 	}
 }

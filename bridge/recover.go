@@ -2,14 +2,12 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/engine"
@@ -104,7 +102,7 @@ func readWhole(ev *event.Event) bool {
 // stream.
 func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[uint64]foreignMessage, error) {
 	c := r.config
-	prefix := "$KV." + c.StateBucket + "." + event.Token(c.Tenant) + "."
+	prefix := c.viewPrefix() + event.Token(c.Tenant) + "."
 	unreadable := map[uint64]foreignMessage{}
 	err := scanLastPerSubject(ctx, js, viewStream(c), prefix+">", func(msg jetstream.Msg, _ uint64) error {
 		key := strings.TrimPrefix(msg.Subject(), prefix)
@@ -134,9 +132,9 @@ func (r *recovery) parse(msg jetstream.Msg, seq uint64) (event.Event, bool) {
 	if msg.Subject() == c.tenantPrefix()+event.Checkpoint {
 		r.fence = max(r.fence, seq) // a foreign message moves the fence, too
 	}
-	ev, err := event.Parse(c.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+	ev, err := c.parseMessage(msg)
 	if err != nil {
-		r.foreign.logForeign(foreignMessage{stream: c.Stream, subject: msg.Subject(), seq: seq, err: err, hint: foreignMessageHint})
+		r.foreign.logMessage(c.Stream, msg, seq, err)
 	}
 	return ev, err == nil
 }
@@ -223,13 +221,13 @@ func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subje
 				return errStopScan
 			}
 			// A subject with wildcards would be a filter that matches others.
-			ev, err := event.Parse(r.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+			ev, err := r.config.parseMessage(msg)
 			if err == nil && msg.Subject() == subject {
 				found, at = ev, seq
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, errStopScan) {
+		if err != nil {
 			return found, 0, err
 		}
 		if at > 0 || from == 1 {

@@ -13,13 +13,13 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// streamEnd returns when a stream was created and the sequence of its newest message.
-func streamEnd(ctx context.Context, js jetstream.JetStream, name string) (createdAt time.Time, seq uint64, err error) {
+// fetchLastSeq returns the sequence of a stream's newest message.
+func fetchLastSeq(ctx context.Context, js jetstream.JetStream, name string) (uint64, error) {
 	info, err := fetchStreamInfo(ctx, js, name)
 	if err != nil {
-		return createdAt, 0, err
+		return 0, err
 	}
-	return info.Created, info.State.LastSeq, nil
+	return info.State.LastSeq, nil
 }
 
 // fetchEventsInfo returns the state of the stream of events for an instance that leads or wants to
@@ -66,7 +66,7 @@ func scanLastPerSubject(ctx context.Context, js jetstream.JetStream, stream, fil
 }
 
 // scanStream calls handle with each message that a stream holds now for a consumer, and its
-// sequence.
+// sequence, until handle returns an error. errStopScan ends the scan without one.
 func scanStream(ctx context.Context, js jetstream.JetStream, stream string, config jetstream.OrderedConsumerConfig, handle func(jetstream.Msg, uint64) error) error {
 	// The server responds in tens of milliseconds; a reader without a response for this long has
 	// lost the connection to it and starts again.
@@ -104,7 +104,9 @@ func scanStream(ctx context.Context, js jetstream.JetStream, stream string, conf
 		if err != nil {
 			return fmt.Errorf("read messages: %w", err)
 		}
-		if err := handle(msg, meta.Sequence.Stream); err != nil {
+		if err := handle(msg, meta.Sequence.Stream); errors.Is(err, errStopScan) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if meta.NumPending == 0 {
@@ -120,5 +122,5 @@ func deleteConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	_ = js.DeleteConsumer(ctx, stream, c.CachedInfo().Name) // see above
 }
 
-// errStopScan stops a scan.
-var errStopScan = errors.New("enough")
+// errStopScan is returned by a handler that needs no more messages.
+var errStopScan = errors.New("stop the scan")

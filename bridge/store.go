@@ -342,8 +342,7 @@ func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *Conf
 func CheckStore(c *Config, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := checkStore(c, x); err != nil {
-		x.failed = true
-		x.report(Step{"store", Failure, err.Error(), "set BRIDGE_STORE_DIR to a directory that this user may write to"})
+		x.fail("store", err.Error(), "set BRIDGE_STORE_DIR to a directory that this user may write to")
 	}
 	return x.result()
 }

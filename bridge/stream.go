@@ -46,7 +46,7 @@ func eventsConfig(c *Config) jetstream.StreamConfig {
 // viewConfig is the KV bucket that the server fills from the events. It has no subjects of its own,
 // so no client can write to it.
 func viewConfig(c *Config) jetstream.StreamConfig {
-	key := func(suffix string) string { return "$KV." + c.StateBucket + ".{{wildcard(1)}}." + suffix }
+	key := func(suffix string) string { return c.viewPrefix() + "{{wildcard(1)}}." + suffix }
 	// They must agree with event.ViewKey. The server writes every transform into the
 	// header Nats-Stream-Source of each message of the view, so each costs bytes.
 	transforms := []jetstream.SubjectTransformConfig{
@@ -94,12 +94,24 @@ func leaseConfig(c *Config) jetstream.StreamConfig {
 	}
 }
 
+// streamConfigs returns the streams of the bridge: events, watchdog, view and leases.
+func streamConfigs(c *Config) []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)}
+}
+
 // StreamNames lists the streams of the bridge: events, watchdog, view and leases.
 func StreamNames(c *Config) []string {
-	return []string{c.Stream, watchdogStream(c), viewStream(c), leaseStream(c)}
+	var names []string
+	for _, stream := range streamConfigs(c) {
+		names = append(names, stream.Name)
+	}
+	return names
 }
 
 func viewStream(c *Config) string { return "KV_" + c.StateBucket }
+
+// viewPrefix returns the prefix of all subjects of the view.
+func (c *Config) viewPrefix() string { return "$KV." + c.StateBucket + "." }
 
 // Provisioned is what [Provision] did with one stream.
 type Provisioned struct {
@@ -123,7 +135,7 @@ func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provis
 		return nil, fmt.Errorf("provision streams: %w; %s", err, c.hint(err))
 	}
 	var provisioned []Provisioned
-	for _, want := range []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)} {
+	for _, want := range streamConfigs(c) {
 		prevErr := js.Conn().LastError()
 		p, err := provision(ctx, js, c, want)
 		if err = asPermissionError(js.Conn(), prevErr, err); err != nil {

@@ -91,7 +91,7 @@ func (v *viewMonitor) measureLag(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, last, err := streamEnd(ctx, v.js, v.config.Stream)
+	last, err := fetchLastSeq(ctx, v.js, v.config.Stream)
 	if err != nil {
 		return err
 	}

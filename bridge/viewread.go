@@ -96,7 +96,7 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 // up to date. It waits up to two seconds for a view that is only busy.
 func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64, error) {
 	const timeout = 2 * time.Second
-	_, streamSeq, err := streamEnd(ctx, js, c.Stream)
+	streamSeq, err := fetchLastSeq(ctx, js, c.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 0, fmt.Errorf("stream %s not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", c.Stream)
 	}
