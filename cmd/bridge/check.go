@@ -27,7 +27,7 @@ func (p *program) check(ctx context.Context, args []string) error {
 	d := checkReport{program: p, json: *asJSON}
 	for _, c := range all {
 		d.startTarget(fmt.Sprintf("%s as tenant %q", c.URL, c.Tenant), c.Tenant)
-		if err := bridge.Check(ctx, c, d.writeStep); err != nil && !errors.Is(err, bridge.ErrCheck) {
+		if err := unlessReported(bridge.Check(ctx, c, d.writeStep)); err != nil {
 			return err
 		}
 	}
@@ -134,10 +134,7 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}
 		d.startTarget("NATS_URL is not set: bridge run starts its own server", "NATS")
-		if err := bridge.CheckStore(c, d.writeStep); err != nil && !errors.Is(err, bridge.ErrCheck) {
-			return err
-		}
-		return nil
+		return unlessReported(bridge.CheckStore(c, d.writeStep))
 	}
 	c, _, err := d.program.configure(bridge.ForStream)
 	if err != nil {
@@ -151,10 +148,15 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 		return nil
 	}
 	defer l.close()
-	if err := bridge.CheckStreams(ctx, c, l.nc, l.js, d.writeStep); err != nil && !errors.Is(err, bridge.ErrCheck) {
-		return err
+	return unlessReported(bridge.CheckStreams(ctx, c, l.nc, l.js, d.writeStep))
+}
+
+// unlessReported drops the error of a check whose failed steps have been reported.
+func unlessReported(err error) error {
+	if errors.Is(err, bridge.ErrCheck) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // finish writes the summary. The error is [bridge.ErrCheck] if a step failed.

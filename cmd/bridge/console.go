@@ -57,10 +57,7 @@ func (c *console) aligned() (t *console, flush func() error) {
 
 // printf writes format as it is, and makes its arguments visible.
 func (c *console) printf(format string, args ...any) error {
-	for i := range args {
-		args[i] = sanitized{args[i]}
-	}
-	_, err := fmt.Fprintf(c.w, format, args...)
+	_, err := io.WriteString(c.w, string(safef(format, args...)))
 	return err
 }
 

@@ -25,13 +25,13 @@ type reader struct {
 	timeout time.Duration
 	handle  func(message) error
 
-	opened     bool      // there has been a consumer
 	last       message   // passed to handle; its sequence is 0 before the first one
 	inBatch    bool      // the last message is not the end of its batch
 	lastAnswer time.Time // of the server: a message, or any answer while no message is due
 	gap        uint64    // the sequence before which a message was missing; 0 if none was
 
-	// Of the current consumer: when it was made, and the number of reconnects then.
+	// Of the current consumer: when it was made (zero before the first one), and the number of
+	// reconnects then.
 	made       time.Time
 	reconnects uint64
 }
@@ -149,10 +149,11 @@ func (r *reader) consume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.made = time.Now()
-	if !r.opened || r.follow {
-		r.opened, r.lastAnswer = true, r.made
+	now := time.Now()
+	if r.made.IsZero() || r.follow {
+		r.lastAnswer = now
 	}
+	r.made = now
 	if consumer.CachedInfo().NumPending == 0 && !r.follow {
 		return nil
 	}
@@ -176,7 +177,7 @@ func (r *reader) consume(ctx context.Context) error {
 		case nth != n:
 			r.gap = m.seq
 			return errGap
-		case r.isPast(m) && !(r.completeBatch && r.inBatch):
+		case r.isPast(m) && !r.inBatch:
 			return nil
 		}
 		if err := r.handle(m); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,12 +35,17 @@ func (p *program) state(ctx context.Context, args []string) error {
 		p.err.printf("skipped, unreadable: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Error)
 	}
 	if *asJSON {
-		e := json.NewEncoder(p.data)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(view)
+		return p.writeJSON(view)
 	}
 	return p.writeView(view, *all)
+}
+
+// writeJSON writes a result for programs.
+func (p *program) writeJSON(v any) error {
+	e := json.NewEncoder(p.data)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 // viewSnapshot is what the view holds.
@@ -140,21 +146,17 @@ func (view *viewSnapshot) addEntry(e bridge.ViewEntry, c *bridge.Config) error {
 	if d := e.Event.EntityBase(); d != nil {
 		x.Revision = d.Revision
 	}
+	_, x.ID, _ = strings.Cut(e.Event.CESubject(), "/")
 	switch d := e.Event.Data.(type) {
 	case *event.AgentData:
-		x.ID = d.Agent.ID
 		p.Agents = append(p.Agents, x)
 	case *event.ServiceData:
-		x.ID = d.Service
 		p.Services = append(p.Services, x)
 	case *event.AvailabilityObservedData, *event.AvailabilityChangedData:
-		x.ID = e.Event.Availability().Service
 		p.Availability = append(p.Availability, x)
 	case *event.TotalsData:
-		x.ID = d.App
 		p.Totals = append(p.Totals, x)
 	case *event.ThresholdData:
-		x.ID = d.Rule + "/" + d.Entity.ID
 		if e.Event.Name == event.ThresholdRaised {
 			p.Thresholds = append(p.Thresholds, x)
 		}

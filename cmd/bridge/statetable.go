@@ -107,9 +107,8 @@ func columnsOf(list []viewEntry) (stats, headings []string) {
 
 func (p *tenantView) writeServices(c *console) {
 	available := map[string]*bool{}
-	known := map[string]bool{}
 	for _, x := range p.Availability {
-		available[x.ID], known[x.ID] = x.event.Availability().Available, true
+		available[x.ID] = x.event.Availability().Available
 	}
 	rows := slices.Clone(p.Services)
 	for _, x := range p.Availability { // services without a row in a grid
@@ -123,8 +122,8 @@ func (p *tenantView) writeServices(c *console) {
 		t := table{head: append([]string{"SERVICE", "AVAILABLE"}, headings...)}
 		for _, x := range rows {
 			colour, can := "", "–"
-			if known[x.ID] {
-				can = yesNo(available[x.ID])
+			if yes, known := available[x.ID]; known {
+				can = yesNo(yes)
 			}
 			if can == "no" || can == "unknown" {
 				colour = colourYellow

@@ -40,10 +40,7 @@ func (p *program) verify(ctx context.Context, args []string) error {
 		return err
 	}
 	if *asJSON {
-		e := json.NewEncoder(p.data)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		err = e.Encode(report)
+		err = p.writeJSON(report)
 	} else {
 		err = p.writeAudit(report)
 	}
@@ -80,7 +77,7 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 	o.CheckpointInterval, o.Retention = c.CheckpointInterval, c.Retention
 	s.subjects = []string{event.SubjectPrefix + ".>"}
 	if o.Whole = o.Tenant == ""; !o.Whole {
-		s.subjects = []string{event.SubjectPrefix + "." + event.Token(o.Tenant) + ".>"}
+		s.subjects = []string{event.Prefix(o.Tenant) + ">"}
 	}
 	a, err := audit.New(o)
 	if err != nil {
