@@ -130,6 +130,14 @@ async function stranger(commands) {
   return { demo, nats, page };
 }
 
+/** The demo's metrics, when its store has been measured: until then some are absent. */
+async function scrape(page) {
+  for (const until = Date.now() + 20_000; ; await sleep(200)) {
+    const metrics = await (await fetch(`http://${page}/metrics`)).text();
+    if (metrics.includes("# TYPE bpcc_bridge_oldest_event_timestamp_seconds ") || Date.now() > until) return metrics;
+  }
+}
+
 /** Run one command as the table has it. */
 async function run({ document, command, before = "" }, how, world) {
   const name = `${document}: ${command}`;
@@ -234,7 +242,7 @@ async function main() {
   const { n: links, dead } = deadLinks();
   for (const line of dead) fault(line);
   for (const line of configuration()) fault(line);
-  const metrics = await (await fetch(`http://${page}/metrics`)).text();
+  const metrics = await scrape(page);
   const { n: names, unknown } = unknownNames(help, metrics);
   for (const line of unknown) fault(line);
   console.log(`${documents.length} documents: ${links} links, ${names} names, ${commands.length} commands`);
