@@ -13,6 +13,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"bpcc-nats/bridge/engine"
+	"bpcc-nats/internal/natstest"
 )
 
 // BenchmarkCommit stores polls of 999 changes, each one atomic batch with its
@@ -28,17 +29,7 @@ func BenchmarkCommit(b *testing.B) {
 // benchBridge is a bridge of 999 agents on a server of its own.
 func benchBridge(b *testing.B, always bool) (*Bridge, *benchSource) {
 	b.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: b.TempDir(), SyncAlways: always, NoSigs: true, NoLog: true,
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	s.Start()
-	b.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		b.Fatal("the server does not start")
-	}
+	s := natstest.Start(b, &server.Options{JetStream: true, StoreDir: b.TempDir(), SyncAlways: always})
 	return benchBridgeOn(b, s.ClientURL(), batchLimit-1)
 }
 

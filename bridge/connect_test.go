@@ -18,27 +18,8 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/internal/natstest"
 )
-
-// natsServer runs a NATS server with options of the test's own, on its port or
-// else a free one.
-func natsServer(t *testing.T, o *server.Options) *server.Server {
-	t.Helper()
-	o.Host, o.NoSigs, o.NoLog = "127.0.0.1", true, true
-	if o.Port == 0 {
-		o.Port = server.RANDOM_PORT
-	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(testTimeout) {
-		t.Fatal("the NATS server does not start")
-	}
-	return s
-}
 
 // connectFromEnv connects as the bridge does, by environment.
 func connectFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...string) (*nats.Conn, error) {
@@ -220,7 +201,7 @@ func TestLoginMethods(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := natsServer(t, tt.server).ClientURL()
+			url := natstest.Start(t, tt.server).ClientURL()
 			for name, a := range tt.attempts {
 				env := []string{"NATS_URL=" + url}
 				for _, v := range a.env {
@@ -271,14 +252,14 @@ func TestReplacedCredentials(t *testing.T) {
 	tests := map[string]func(t *testing.T, file string) rotation{
 		"password": func(t *testing.T, file string) rotation {
 			replaceFile(t, file, "first")
-			s := natsServer(t, &server.Options{Username: "bridge", Password: "first"})
+			s := natstest.Start(t, &server.Options{Username: "bridge", Password: "first"})
 			return rotation{s, []string{"NATS_USER=bridge", "NATS_PASSWORD_FILE=" + file}, func() {
 				reload(t, s, &server.Options{Username: "bridge", Password: "second"})
 			}, func() { replaceFile(t, file, "second") }}
 		},
 		"token": func(t *testing.T, file string) rotation {
 			replaceFile(t, file, "first")
-			s := natsServer(t, &server.Options{Authorization: "first"})
+			s := natstest.Start(t, &server.Options{Authorization: "first"})
 			return rotation{s, []string{"NATS_TOKEN_FILE=" + file}, func() {
 				reload(t, s, &server.Options{Authorization: "second"})
 			}, func() { replaceFile(t, file, "second") }}
@@ -286,7 +267,7 @@ func TestReplacedCredentials(t *testing.T) {
 		"creds": func(t *testing.T, file string) rotation {
 			op := newOperator(t)
 			user := op.creds(file, time.Time{})
-			s := natsServer(t, op.options)
+			s := natstest.Start(t, op.options)
 			return rotation{s, []string{"NATS_CREDS=" + file}, func() {
 				op.claims.Revoke(user)
 				account, err := s.LookupAccount(op.claims.Subject)
@@ -346,7 +327,7 @@ func TestReplacedCA(t *testing.T) {
 	t.Parallel()
 	first, second := newTestCA(t), newTestCA(t)
 	cert, key := first.issueCert("bridge")
-	s := natsServer(t, &server.Options{TLSConfig: first.serverTLS(true), TLSVerify: true})
+	s := natstest.Start(t, &server.Options{TLSConfig: first.serverTLS(true), TLSVerify: true})
 	var log safeBuffer
 	nc, err := connectFromEnv(t, &log, func(err error) { t.Errorf("given up: %v", err) },
 		"NATS_URL="+s.ClientURL(), "NATS_CA="+first.file, "NATS_CERT="+cert, "NATS_KEY="+key)
@@ -356,7 +337,7 @@ func TestReplacedCA(t *testing.T) {
 	port := s.Addr().(*net.TCPAddr).Port
 	s.Shutdown()
 	s.WaitForShutdown()
-	natsServer(t, &server.Options{Port: port, TLSConfig: second.serverTLS(true), TLSVerify: true})
+	natstest.Start(t, &server.Options{Port: port, TLSConfig: second.serverTLS(true), TLSVerify: true})
 	waitForLog(t, &log, "set that authority's certificate in NATS_CA")
 	copyFile(t, second.file, first.file)
 	waitForLog(t, &log, "in NATS_CERT and NATS_KEY")
@@ -383,7 +364,7 @@ func TestReplacedNKey(t *testing.T) {
 	o := func(public string) *server.Options {
 		return &server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}
 	}
-	s := natsServer(t, o(seed(t, file)))
+	s := natstest.Start(t, o(seed(t, file)))
 	var log safeBuffer
 	given := make(chan error, 10)
 	if _, err := connectFromEnv(t, &log, func(err error) { given <- err }, "NATS_URL="+s.ClientURL(), "NATS_NKEY="+file); err != nil {

@@ -178,12 +178,7 @@ func TestForeignMessages(t *testing.T) {
 // fence: the one is ignored, and does not hide the other.
 func TestForeignMessageBeforeTheFence(t *testing.T) {
 	t.Parallel()
-	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	w := newTestEnvOn(t, bpcctest.Config{}, server.URL())
+	w := newTestEnvOn(t, bpcctest.Config{}, startServer(t))
 	w.setAgent("anna", "ready", "")
 	w.provisionStreams()
 	running := w.runFleet(w.js)

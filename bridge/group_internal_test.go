@@ -16,12 +16,7 @@ import (
 // newPublisherTest makes a stream on an embedded server, and what publishes to it.
 func newPublisherTest(t *testing.T) (*batchPublisher, jetstream.Stream) {
 	t.Helper()
-	server, err := StartServer(t.TempDir(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	js := connect(t, server.URL())
+	_, js := startServer(t)
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)

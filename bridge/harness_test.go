@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/internal/natstest"
 )
 
 // testTimeout bounds every wait of a test; nothing waits so long unless it fails.
@@ -60,14 +62,20 @@ type testEnv struct {
 
 func newTestEnv(t *testing.T, tenant bpcctest.Config) *testEnv {
 	t.Helper()
+	w := newTestEnvOn(t, tenant, startServer(t))
+	t.Cleanup(w.auditStream)
+	return w
+}
+
+// startServer starts the embedded server until the test ends, and returns its URL.
+func startServer(t *testing.T) (url string) {
+	t.Helper()
 	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	w := newTestEnvOn(t, tenant, server.URL())
-	t.Cleanup(w.auditStream)
-	return w
+	return server.URL()
 }
 
 // auditStream judges with the product's own auditor what a test leaves behind.
@@ -143,21 +151,19 @@ func (w *testEnv) compareFold(all []storedEvent) {
 	}
 }
 
-// newTestEnvOn is newWorld with a NATS server that the test minds itself.
+// reconnecting are the options of a connection that soon returns to its server, and buffers nothing
+// until then.
+func reconnecting() []nats.Option {
+	return []nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond), nats.ReconnectBufSize(-1)}
+}
+
+// newTestEnvOn is newTestEnv with a NATS server that the test starts itself.
 func newTestEnvOn(t *testing.T, tenant bpcctest.Config, url string, options ...nats.Option) *testEnv {
 	t.Helper()
-	nc, err := nats.Connect(url, append(options, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := natstest.Connect(t, url, append(options, reconnecting()...)...)
 	sim := bpcctest.NewServer(tenant)
 	t.Cleanup(sim.Close)
-	return &testEnv{t: t, tenant: sim, nc: nc, js: js, validatedBodies: map[string]bool{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}, env: map[string]string{
+	return &testEnv{t: t, tenant: sim, nc: js.Conn(), js: js, validatedBodies: map[string]bool{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}, env: map[string]string{
 		"BPCC_URL": sim.URL, "BPCC_CLIENT_ID": "sim", "BPCC_CLIENT_SECRET": "sim-secret",
 		"BPCC_POLL_INTERVAL": "100ms", "BPCC_AVAILABILITY_INTERVAL": "100ms",
 		"NATS_URL": url, "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none", "BPCC_DIRECTORY_INTERVAL": "0s",
@@ -191,17 +197,9 @@ func (w *testEnv) startBridge() (stop func()) { return w.startOn(w.js) }
 // that the bridge can publish neither events nor feed.stopped any more.
 func (w *testEnv) startCrashable() (crash func()) {
 	w.t.Helper()
-	nc, err := nats.Connect(w.nc.ConnectedUrl(), nats.ReconnectBufSize(-1))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	js := natstest.Connect(w.t, w.nc.ConnectedUrl(), nats.ReconnectBufSize(-1))
 	w.startOn(js)
-	return nc.Close
+	return js.Conn().Close
 }
 
 func (w *testEnv) startOn(js jetstream.JetStream) (stop func()) {
@@ -215,20 +213,24 @@ func (w *testEnv) startOn(js jetstream.JetStream) (stop func()) {
 		w.t.Fatal(err)
 	}
 	w.bridges = append(w.bridges, b)
+	return w.run(b, func(err error) {
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, bridge.ErrUnfinished) {
+			w.t.Errorf("bridge: %v", err)
+		}
+	})
+}
+
+// run runs a bridge until stop or the end of the test, and then passes what Run returned to ended,
+// once.
+func (w *testEnv) run(b *bridge.Bridge, ended func(error)) (stop func()) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
+	stop = sync.OnceFunc(func() {
+		w.t.Helper()
 		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, bridge.ErrUnfinished) {
-			w.t.Errorf("bridge: %v", err)
-		}
-	}
+		ended(<-done)
+	})
 	w.t.Cleanup(stop)
 	return stop
 }

@@ -36,20 +36,12 @@ func TestStandbyIsWarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- standby.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
+	w.run(standby, func(err error) {
+		if err != nil {
 			t.Errorf("standby: %v", err)
 		}
 	})
-	for deadline := time.Now().Add(testTimeout); !standby.Health().Warm; <-time.After(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for a warm standby: %+v", standby.Health())
-		}
-	}
+	w.waitUntil("a warm standby", func() bool { return standby.Health().Warm })
 	if h := standby.Health(); !h.Ready || h.Role != "standby" {
 		t.Errorf("a warm standby: %+v", h)
 	}
@@ -161,11 +153,7 @@ func TestUnreadableStreamIsNotFatal(t *testing.T) {
 		}
 	}
 	w.startBridge()
-	for deadline := time.Now().Add(testTimeout); !strings.Contains(w.log.String(), "NATS unavailable"); <-time.After(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the bridge can read, or has ended")
-		}
-	}
+	w.waitUntil("a bridge that cannot read", func() bool { return strings.Contains(w.log.String(), "NATS unavailable") })
 	for i := range maxCount {
 		if err := stream.DeleteConsumer(ctx, fmt.Sprint(i)); err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"bpcc-nats/internal/hostile"
 
 	"bpcc-nats/bridge/engine"
+	"bpcc-nats/internal/natstest"
 )
 
 // relay stands before the JetStream API of a real server, under a prefix of its own,
@@ -35,12 +36,8 @@ const relayPrefix = "RELAY.API"
 // relayed opens JetStream by way of a relay, with the streams of a bridge there.
 func relayed(t *testing.T) (*relay, jetstream.JetStream, *Config) {
 	t.Helper()
-	server, err := StartServer(t.TempDir(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	direct, c := connect(t, server.URL()), streamConfig(t, 1)
+	server, direct := startServer(t)
+	c := streamConfig(t, 1)
 	if _, err := Provision(t.Context(), direct, c); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +48,7 @@ func relayed(t *testing.T) (*relay, jetstream.JetStream, *Config) {
 	if err := r.nc.Flush(); err != nil { // so that the server knows of it
 		t.Fatal(err)
 	}
-	js, err := jetstream.NewWithAPIPrefix(connect(t, server.URL()).Conn(), relayPrefix)
+	js, err := jetstream.NewWithAPIPrefix(natstest.Connect(t, server.URL()).Conn(), relayPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,12 +13,7 @@ import (
 // newLeases makes a bucket, and holders of the one lease in it.
 func newLeases(t *testing.T) (holder func(instance string) *lease) {
 	t.Helper()
-	server, err := StartServer(t.TempDir(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	js := connect(t, server.URL())
+	_, js := startServer(t)
 	kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "leases", TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/internal/natstest"
 )
 
 // newProxiedEnv is a world whose bridge reaches NATS only through a proxy.
@@ -184,7 +185,7 @@ func TestFaultsBetweenChunks(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamLimits: server.JSLimitOpts{MaxBatchTimeout: test.timeout}})
+			s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamLimits: server.JSLimitOpts{MaxBatchTimeout: test.timeout}})
 			w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 			t.Cleanup(w.auditStream)
 			p := w.newProxy()

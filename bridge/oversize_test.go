@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/internal/natstest"
 )
 
 // TestTooLargeForTheServer lets pictures of agents grow above what the server
@@ -28,7 +29,7 @@ func TestTooLargeForTheServer(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: test.max})
+			s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: test.max})
 			w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 			t.Cleanup(w.auditStream)
 			named := func(login, state, last string) {
@@ -77,7 +78,7 @@ func TestTooLargeForTheServer(t *testing.T) {
 func TestOversizeInOneChunkOfMany(t *testing.T) {
 	t.Parallel()
 	const agents = 1500
-	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 10})
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 10})
 	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	t.Cleanup(w.auditStream)
 	w.tenant.Update(func(world *bpcctest.World) {

@@ -135,12 +135,7 @@ func TestSlowPageClient(t *testing.T) {
 // newPage makes a live page on a server with the streams, and no events.
 func newPage(t *testing.T) (*Page, *Server) {
 	t.Helper()
-	embedded, err := StartServer(t.TempDir(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(embedded.Close)
-	js := connect(t, embedded.URL())
+	embedded, js := startServer(t)
 	c, _, err := ParseConfig([]string{"NATS_URL=" + embedded.URL(), "BRIDGE_TENANT=acme"}, ForStream)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/internal/natstest"
 )
 
 // natsProxy stands between a bridge and its NATS server, as a network does that
@@ -190,15 +192,5 @@ func (p *natsProxy) closeConns() {
 // would be.
 func (p *natsProxy) connect(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect("nats://"+p.listener.Addr().String(), nats.MaxReconnects(-1),
-		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1), nats.Timeout(time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
+	return natstest.Connect(t, "nats://"+p.listener.Addr().String(), append(reconnecting(), nats.Timeout(time.Second))...)
 }

@@ -23,6 +23,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/internal/natstest"
 )
 
 // roleServer is a NATS server with the files of deploy/nats, and a user of the
@@ -84,7 +85,7 @@ func startRoleServer(t *testing.T, a *testCA, o *server.Options) *roleServer {
 	acme := o.Accounts[slices.IndexFunc(o.Accounts, func(a *server.Account) bool { return a.Name == "ACME" })]
 	o.Users = append(o.Users, &server.User{Username: "root", Password: "root", Account: acme})
 	o.Port = server.RANDOM_PORT
-	s := natsServer(t, o)
+	s := natstest.Start(t, o)
 	return &roleServer{t: t, options: o, url: s.Addr().String(), ca: a.file}
 }
 
@@ -518,7 +519,13 @@ type runningFleet struct {
 // end of the test.
 func (w *testEnv) runFleet(js jetstream.JetStream, more ...*bridge.Config) *runningFleet {
 	w.t.Helper()
-	f, err := bridge.NewFleet(append([]*bridge.Config{w.config()}, more...), js, w.logger())
+	return w.runConfigs(js, append([]*bridge.Config{w.config()}, more...)...)
+}
+
+// runConfigs is runFleet with these configurations alone.
+func (w *testEnv) runConfigs(js jetstream.JetStream, configs ...*bridge.Config) *runningFleet {
+	w.t.Helper()
+	f, err := bridge.NewFleet(configs, js, w.logger())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func TestLeaderVersion(t *testing.T) {
 	}
 
 	url, _ := natstest.StartOld(t, t.TempDir(), 0)
-	js := connect(t, url)
+	js := natstest.Connect(t, url)
 	old, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func TestLeaderVersion(t *testing.T) {
 func TestBatchOnOldServer(t *testing.T) {
 	t.Parallel()
 	url, _ := natstest.StartOld(t, t.TempDir(), 0)
-	js := connect(t, url)
+	js := natstest.Connect(t, url)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func smallDisk(t *testing.T, megabytes int) string {
 func TestStoreFollowsTheDisk(t *testing.T) {
 	t.Parallel()
 	const disk = 64
-	e := newEmbeddedWorld(t, smallDisk(t, disk), nil)
+	e := newEmbeddedEnv(t, smallDisk(t, disk), nil)
 	e.provisioned()
 	if limit := e.server.StoreMax(); limit < disk/4*3*2<<20 || limit > disk/4*3*3<<20 {
 		t.Errorf("the limit of an empty store on a disk of %d MiB is %v", disk, limit)
@@ -66,7 +66,7 @@ func TestStoreFollowsTheDisk(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, 64)
-	e := newEmbeddedWorld(t, filepath.Join(dir, "store"), map[string]string{"BRIDGE_LEASE_TTL": "1s"})
+	e := newEmbeddedEnv(t, filepath.Join(dir, "store"), map[string]string{"BRIDGE_LEASE_TTL": "1s"})
 	// What cannot be stored, or only after a new term, takes as long as it takes.
 	e.setAgent("anna", "ready", "")
 	p := e.run()

@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"context"
 	"fmt"
 	"net/http/httptest"
 	"strconv"
@@ -10,25 +9,25 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/internal/natstest"
 )
 
-// embeddedWorld is a world whose NATS server is the one inside the bridge.
-type embeddedWorld struct {
+// embeddedEnv is a testEnv whose NATS server is the one inside the bridge.
+type embeddedEnv struct {
 	*testEnv
 	config *bridge.Config
 	server *bridge.Server
 }
 
-// newEmbeddedWorld starts the embedded server on dir, with more variables.
-func newEmbeddedWorld(t *testing.T, dir string, more map[string]string) *embeddedWorld {
+// newEmbeddedEnv starts the embedded server on dir, with more variables.
+func newEmbeddedEnv(t *testing.T, dir string, more map[string]string) *embeddedEnv {
 	t.Helper()
-	// The tenant's address is all that is needed of a world before its server runs.
-	e := &embeddedWorld{testEnv: &testEnv{t: t, tenant: bpcctest.NewServer(bpcctest.Config{}), validatedBodies: map[string]bool{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}}}
+	// The tenant's address is all that is needed before the server runs.
+	e := &embeddedEnv{testEnv: &testEnv{t: t, tenant: bpcctest.NewServer(bpcctest.Config{}), validatedBodies: map[string]bool{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}}}
 	t.Cleanup(e.tenant.Close)
 	environ := []string{
 		"BPCC_URL=" + e.tenant.URL, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BPCC_POLL_INTERVAL=100ms",
@@ -47,35 +46,20 @@ func newEmbeddedWorld(t *testing.T, dir string, more map[string]string) *embedde
 		t.Fatal(err)
 	}
 	t.Cleanup(e.server.Close)
-	if e.nc, err = nats.Connect(e.server.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.nc.Close)
-	if e.js, err = jetstream.New(e.nc); err != nil {
-		t.Fatal(err)
-	}
+	e.js = natstest.Connect(t, e.server.URL(), reconnecting()...)
+	e.nc = e.js.Conn()
 	return e
 }
 
 // run provisions the streams and runs the bridge, until stop or the test ends.
-func (e *embeddedWorld) run() *runningFleet {
+func (e *embeddedEnv) run() *runningFleet {
 	e.t.Helper()
 	e.provisioned()
-	f, err := bridge.NewFleet([]*bridge.Config{e.config}, e.js, e.logger())
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(e.t.Context())
-	p := &runningFleet{fleet: f, ended: make(chan error, 1)}
-	gone := make(chan struct{})
-	go func() { defer close(gone); p.ended <- f.Run(ctx) }()
-	p.stop = func() { cancel(); <-gone }
-	e.t.Cleanup(p.stop)
-	return p
+	return e.runConfigs(e.js, e.config)
 }
 
 // provisioned provisions, and returns what became of the stream of events.
-func (e *embeddedWorld) provisioned() bridge.Provisioned {
+func (e *embeddedEnv) provisioned() bridge.Provisioned {
 	e.t.Helper()
 	done, err := bridge.Provision(e.t.Context(), e.js, e.config)
 	if err != nil {
@@ -84,7 +68,7 @@ func (e *embeddedWorld) provisioned() bridge.Provisioned {
 	return done[0]
 }
 
-func (e *embeddedWorld) stream(name string) *jetstream.StreamInfo {
+func (e *embeddedEnv) stream(name string) *jetstream.StreamInfo {
 	e.t.Helper()
 	s, err := e.js.Stream(e.t.Context(), name)
 	if err != nil {
@@ -94,7 +78,7 @@ func (e *embeddedWorld) stream(name string) *jetstream.StreamInfo {
 }
 
 // crew makes agents, or changes the state of all of them.
-func (e *embeddedWorld) crew(n int, state string) {
+func (e *embeddedEnv) crew(n int, state string) {
 	for i := range n {
 		if name := fmt.Sprintf("agent%03d", i); state == "" {
 			e.setAgent(name, "ready", "")
@@ -105,7 +89,7 @@ func (e *embeddedWorld) crew(n int, state string) {
 }
 
 // change changes all agents, once, and waits until the stream has it.
-func (e *embeddedWorld) change(agents int, state string) {
+func (e *embeddedEnv) change(agents int, state string) {
 	e.t.Helper()
 	before := e.stream("BPCC_EVENTS").State.LastSeq
 	e.crew(agents, state)
@@ -159,7 +143,7 @@ func TestStoreMaxFaults(t *testing.T) {
 func TestStoreLimit(t *testing.T) {
 	t.Parallel()
 	const agents, limit = 60, 1 << 20
-	e := newEmbeddedWorld(t, t.TempDir(), map[string]string{"BRIDGE_STORE_MAX": "1MiB"})
+	e := newEmbeddedEnv(t, t.TempDir(), map[string]string{"BRIDGE_STORE_MAX": "1MiB"})
 	e.crew(agents, "")
 	p := e.run()
 	e.waitFor("totals.bridge.observed", 1)
@@ -231,7 +215,7 @@ func TestStoreLimit(t *testing.T) {
 func TestStoreSmallerThanASnapshot(t *testing.T) {
 	t.Parallel()
 	const agents = 1500
-	e := newEmbeddedWorld(t, t.TempDir(), map[string]string{"BRIDGE_STORE_MAX": "1MiB"})
+	e := newEmbeddedEnv(t, t.TempDir(), map[string]string{"BRIDGE_STORE_MAX": "1MiB"})
 	e.crew(agents, "")
 	p := e.run()
 	e.waitUntil("all agents in the view", func() bool { return e.stream("KV_bpcc_state").State.Msgs >= agents })
@@ -256,10 +240,10 @@ func TestFormerStoreLimit(t *testing.T) {
 			t.Parallel()
 			const agents = 60
 			dir := t.TempDir()
-			s := natsServer(t, &server.Options{JetStream: true, StoreDir: dir, JetStreamMaxStore: 1 << 20})
+			s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir, JetStreamMaxStore: 1 << 20})
 			w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 			w.env["BRIDGE_LEASE_TTL"] = "1s"
-			former := &embeddedWorld{testEnv: w}
+			former := &embeddedEnv{testEnv: w}
 			former.crew(agents, "")
 			w.provisionStreams()
 			b := w.startBridgeHandle(w.js)
@@ -275,7 +259,7 @@ func TestFormerStoreLimit(t *testing.T) {
 			s.Shutdown()
 			s.WaitForShutdown()
 
-			e := newEmbeddedWorld(t, dir, map[string]string{"BRIDGE_STORE_MAX": limit})
+			e := newEmbeddedEnv(t, dir, map[string]string{"BRIDGE_STORE_MAX": limit})
 			for i := range agents {
 				e.setAgent(fmt.Sprintf("agent%03d", i), "not_ready", "")
 			}
@@ -309,9 +293,9 @@ func TestFormerStoreLimit(t *testing.T) {
 func TestStoreMaxChanges(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	with := func(limit string, do func(e *embeddedWorld)) {
+	with := func(limit string, do func(e *embeddedEnv)) {
 		t.Helper()
-		e := newEmbeddedWorld(t, dir, map[string]string{"BRIDGE_STORE_MAX": limit})
+		e := newEmbeddedEnv(t, dir, map[string]string{"BRIDGE_STORE_MAX": limit})
 		do(e)
 		if text := e.log.String(); strings.Contains(text, "NATS server") {
 			t.Errorf("a server that starts on a store logs\n%s", text)
@@ -321,7 +305,7 @@ func TestStoreMaxChanges(t *testing.T) {
 	}
 	expect := func(limit string, want int64, changed string, differs int) {
 		t.Helper()
-		with(limit, func(e *embeddedWorld) {
+		with(limit, func(e *embeddedEnv) {
 			t.Helper()
 			p := e.provisioned()
 			if got := e.stream("BPCC_EVENTS").Config.MaxBytes; got != want || p.Changed != changed || len(p.Differs) != differs {
@@ -341,15 +325,15 @@ func TestStoreMaxChanges(t *testing.T) {
 	expect("1GiB", 896<<20, "", 0)
 	expect("2GiB", 1792<<20, "max_bytes is 1879048192, not 939524096", 0)
 	expect("512MiB", 448<<20, "max_bytes is 469762048, not 1879048192", 0)
-	with("512MiB", func(e *embeddedWorld) {
+	with("512MiB", func(e *embeddedEnv) {
 		e.updateStream("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.MaxBytes = 3 << 20 })
 	})
 	expect("1GiB", 3<<20, "", 1)
-	with("1GiB", func(e *embeddedWorld) {
+	with("1GiB", func(e *embeddedEnv) {
 		e.updateStream("BPCC_EVENTS", func(c *jetstream.StreamConfig) { c.MaxBytes = -1 })
 	})
 	expect("1GiB", 896<<20, "max_bytes is 939524096, not -1", 0)
-	with("", func(e *embeddedWorld) {
+	with("", func(e *embeddedEnv) {
 		p := e.provisioned()
 		free := e.server.StoreMax()
 		if got := e.stream("BPCC_EVENTS").Config.MaxBytes; p.Changed == "" || got < int64(free)*13/16 || got > int64(free)*15/16 {

@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"context"
 	"net"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/internal/natstest"
 )
 
 // updateStream changes the configuration of a stream, as a person does who does not
@@ -37,12 +37,8 @@ func (w *testEnv) startBridgeHandle(js jetstream.JetStream) *bridge.Bridge {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(w.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- b.Run(ctx) }()
-	w.t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
+	w.run(b, func(err error) {
+		if err != nil {
 			w.t.Logf("bridge: %v", err)
 		}
 	})
@@ -226,7 +222,7 @@ func TestStreamsDeleted(t *testing.T) {
 // batch is refused whole until the id leaves the stream's window.
 func TestDuplicateID(t *testing.T) {
 	t.Parallel()
-	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
 	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	w.setAgent("anna", "ready", "")
 	w.provisionStreams()
@@ -246,7 +242,7 @@ func TestDuplicateID(t *testing.T) {
 // lease and the watchdog's news included. When there is room, all goes on.
 func TestJetStreamFull(t *testing.T) {
 	t.Parallel()
-	s := natsServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 4 << 20})
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 4 << 20})
 	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
 	w.setAgent("anna", "ready", "")
@@ -297,7 +293,7 @@ func TestPermissionsTakenAway(t *testing.T) {
 					Users: []*server.User{{Username: "test", Password: "t"}, {Username: "bridge", Password: "b", Permissions: p}},
 				}
 			}
-			s := natsServer(t, options(nil))
+			s := natstest.Start(t, options(nil))
 			port := s.Addr().(*net.TCPAddr).Port
 			address := strings.TrimPrefix(s.ClientURL(), "nats://")
 			w := newTestEnvOn(t, bpcctest.Config{}, "nats://test:t@"+address)
@@ -310,21 +306,12 @@ func TestPermissionsTakenAway(t *testing.T) {
 				o.Port = port
 				s.Shutdown()
 				s.WaitForShutdown()
-				s = natsServer(t, o)
+				s = natstest.Start(t, o)
 				for deadline := time.Now().Add(testTimeout); !w.nc.IsConnected() && time.Now().Before(deadline); {
 					<-time.After(10 * time.Millisecond)
 				}
 			}
-			nc, err := nats.Connect("nats://bridge:b@"+address, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
-				nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(nc.Close)
-			js, err := jetstream.New(nc)
-			if err != nil {
-				t.Fatal(err)
-			}
+			js := natstest.Connect(t, "nats://bridge:b@"+address, append(reconnecting(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 			b := w.startBridgeHandle(js)
 			w.waitFor("totals.bridge.observed", 1)
 			restart(test.deny)

@@ -149,7 +149,7 @@ func refused(why string) func(bridge.Health) bool {
 func TestLeaseBucketChanges(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := natsServer(t, &server.Options{JetStream: true, StoreDir: dir})
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir})
 	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
 	w.setAgent("anna", "ready", "")
@@ -187,7 +187,7 @@ func TestLeaseBucketChanges(t *testing.T) {
 		t.Helper()
 		s.Shutdown()
 		s.WaitForShutdown()
-		s = natsServer(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
+		s = natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
 	}
 	restart(0)
 	elsewhere := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
@@ -223,7 +223,7 @@ func TestOldServer(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	s := natsServer(t, &server.Options{JetStream: true, StoreDir: dir})
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir})
 	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
 	w.setAgent("anna", "ready", "")
@@ -271,7 +271,7 @@ func TestOldServer(t *testing.T) {
 	}
 
 	stopOld()
-	natsServer(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
+	natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
 	w.waitFor("agent.anna.state_changed", 2)
 	every("be ready again", builtEvents)
 	w.auditStream()

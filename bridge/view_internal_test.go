@@ -10,22 +10,20 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/internal/natstest"
 )
 
-func connect(t *testing.T, url string) jetstream.JetStream {
+// startServer starts the embedded server until the test ends, and connects to it.
+func startServer(t *testing.T) (*Server, jetstream.JetStream) {
 	t.Helper()
-	nc, err := nats.Connect(url)
+	server, err := StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
+	t.Cleanup(server.Close)
+	return server, natstest.Connect(t, server.URL())
 }
 
 func streamConfig(t *testing.T, replicas int) *Config {
@@ -41,12 +39,8 @@ func streamConfig(t *testing.T, replicas int) *Config {
 // the server itself calls the lag of the second 0.
 func TestViewLag(t *testing.T) {
 	t.Parallel()
-	s, err := StartServer(t.TempDir(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	js, c := connect(t, s.URL()), streamConfig(t, 1)
+	_, js := startServer(t)
+	c := streamConfig(t, 1)
 	if _, err := Provision(t.Context(), js, c); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +90,7 @@ func TestViewLag(t *testing.T) {
 // TestViewLeaderStepsDown makes the leader of a replicated view step down.
 func TestViewLeaderStepsDown(t *testing.T) {
 	t.Parallel()
-	js, c := connect(t, startCluster(t)), streamConfig(t, 3)
+	js, c := natstest.Connect(t, startCluster(t)), streamConfig(t, 3)
 	var err error
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		if _, err = Provision(t.Context(), js, c); err == nil {

@@ -1,5 +1,5 @@
-// Package natstest runs NATS servers as separate processes, for tests that need another release
-// than the embedded one.
+// Package natstest runs NATS servers for tests: in the process, or as another process where a test
+// needs another release than the embedded one.
 package natstest
 
 import (
