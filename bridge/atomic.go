@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,6 +25,7 @@ import (
 type ackInbox struct {
 	subject string // acknowledgements arrive on inbox.BATCH.first and inbox.BATCH.last
 	acks    *nats.Subscription
+	timeout time.Duration // for the acknowledgement of a batch's first message
 }
 
 // Last tokens of the subjects on which acknowledgements arrive.
@@ -33,13 +35,13 @@ const (
 )
 
 // newAckInbox subscribes to a new inbox.
-func newAckInbox(nc *nats.Conn) (*ackInbox, error) {
+func newAckInbox(nc *nats.Conn, timeout time.Duration) (*ackInbox, error) {
 	inbox := nc.NewInbox()
 	acks, err := nc.SubscribeSync(inbox + ".*.*")
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to batch acknowledgements: %w", err)
 	}
-	return &ackInbox{subject: inbox, acks: acks}, nil
+	return &ackInbox{subject: inbox, acks: acks, timeout: timeout}, nil
 }
 
 // batchWriter writes one atomic batch.
@@ -98,9 +100,9 @@ func (o *batchWriter) waitCommitted(ctx context.Context) (uint64, error) {
 }
 
 // waitAcks waits for the acknowledgements of a batch. It gives up if the server has not
-// acknowledged the first message within ackTimeout.
+// acknowledged the first message in time.
 func (l *ackInbox) waitAcks(ctx context.Context, replySubject string) (jetstreamext.BatchAck, error) {
-	firstCtx, cancel := context.WithTimeout(ctx, ackTimeout)
+	firstCtx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	waitCtx := firstCtx
 	var firstErr error // why the first message was refused

@@ -19,7 +19,7 @@ func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.Je
 	} else {
 		x.reportOK("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
 	}
-	if err := checkJetStream(ctx, js); err != nil {
+	if err := checkJetStream(ctx, js, c); err != nil {
 		x.reportNATSFailure("JetStream", err, "enable JetStream on the server and for this account")
 		return x.result()
 	}
@@ -29,8 +29,8 @@ func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.Je
 	return x.result()
 }
 
-func checkJetStream(ctx context.Context, js jetstream.JetStream) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func checkJetStream(ctx context.Context, js jetstream.JetStream, c *Config) error {
+	ctx, cancel := context.WithTimeout(ctx, c.times().callTimeout)
 	defer cancel()
 	prevErr := js.Conn().LastError()
 	_, err := js.AccountInfo(ctx)
@@ -48,7 +48,7 @@ func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
 
 // checkStream compares one stream with what the bridge would create.
 func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig, x *checkRun) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.times().callTimeout)
 	defer cancel()
 	prevErr := js.Conn().LastError()
 	stream, err := js.Stream(ctx, want.Name)

@@ -148,10 +148,6 @@ const maxForeignSkips = 3
 // The next start publishes what is missing.
 var ErrUnfinished = errors.New("shutdown: last batch was not acknowledged")
 
-// ackTimeout bounds the wait for the acknowledgement of a batch's first message. It must be short
-// compared with finishTimeout.
-const ackTimeout = 2 * time.Second
-
 // publishOnce sends a chunk once, the last message with the fence, but not to a server that is too
 // old. A checkpoint without events needs no batch.
 func (b *Bridge) publishOnce(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
@@ -168,7 +164,7 @@ func (b *Bridge) publishOnce(ctx context.Context, msgs []*nats.Msg) (uint64, err
 
 // publishSingle sends one message.
 func (b *Bridge) publishSingle(ctx context.Context, m *nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.config.times().callTimeout)
 	defer cancel()
 	prevErr := b.js.Conn().LastError()
 	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
@@ -246,7 +242,7 @@ var (
 func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (uint64, error) {
 	// A stream without a leader never responds, and the next attempt reads again: a longer wait
 	// would only delay the next poll.
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.config.times().ackTimeout)
 	defer cancel()
 	stream, err := b.js.Stream(ctx, b.config.Stream)
 	if err != nil {

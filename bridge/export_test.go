@@ -10,20 +10,23 @@ import (
 // returned.
 func (b *Bridge) Published() engine.Published { return b.engine.Published() }
 
-// DivideWaits makes the waits that are not configured so many times as short.
-func (c *Config) DivideWaits(by time.Duration) { c.timing = dividedTiming(by) }
+// Divide makes the waits, and the timeouts of requests to NATS, so many times as short.
+func (c *Config) Divide(waits, timeouts time.Duration) { c.timing = dividedTiming(waits, timeouts) }
 
-// DivideWaits is that of a configuration, for the bridge that is simulated.
-func (r *Recording) DivideWaits(by time.Duration) { r.timing = dividedTiming(by) }
+// DivideWaits makes the waits of the bridge that is simulated so many times as short.
+func (r *Recording) DivideWaits(by time.Duration) { r.timing = dividedTiming(by, 1) }
 
-func dividedTiming(by time.Duration) *timing {
+func dividedTiming(waits, timeouts time.Duration) *timing {
 	t := defaultTiming()
 	for _, d := range []*time.Duration{
 		&t.minInterruptAfter, &t.watchdogMargin, &t.contentionWindow, &t.unavailablePause, &t.viewInterval, &t.viewBusyInterval, &t.recreateAfter,
 		&t.slowBackoff.initial, &t.slowBackoff.max, &t.transientBackoff.initial, &t.transientBackoff.max,
 		&t.contendedBackoff.initial, &t.contendedBackoff.max,
 	} {
-		*d /= by
+		*d /= waits
+	}
+	for _, d := range []*time.Duration{&t.callTimeout, &t.ackTimeout} {
+		*d /= timeouts
 	}
 	return t
 }

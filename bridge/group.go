@@ -31,6 +31,7 @@ var errSharedBatchRefused = errors.New("shared batch refused")
 // one by one, so that no tenant is affected by another.
 type batchPublisher struct {
 	js        jetstream.JetStream
+	timing    *timing
 	slots     chan struct{} // holds one for every batch in flight
 	seqValues []string      // values of Nats-Batch-Sequence
 
@@ -47,8 +48,8 @@ type batchRequest struct {
 	err  error
 }
 
-func newBatchPublisher(js jetstream.JetStream) *batchPublisher {
-	return &batchPublisher{js: js, slots: make(chan struct{}, maxBatchesInFlight), seqValues: batchSeqValues()}
+func newBatchPublisher(js jetstream.JetStream, times *timing) *batchPublisher {
+	return &batchPublisher{js: js, timing: times, slots: make(chan struct{}, maxBatchesInFlight), seqValues: batchSeqValues()}
 }
 
 // publishBatch stores messages in an atomic batch, once, and returns the sequence of the last one.
@@ -156,7 +157,7 @@ func (g *batchPublisher) publishAtomic(ctx context.Context, msgs []*nats.Msg) (s
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, g.timing.callTimeout)
 	defer cancel()
 	o := l.newBatch(g.js.Conn(), g.seqValues)
 	for i, m := range msgs {
@@ -181,7 +182,7 @@ func (g *batchPublisher) acquireInbox() (*ackInbox, error) {
 	defer g.mu.Unlock()
 	n := len(g.idleInboxes)
 	if n == 0 {
-		return newAckInbox(g.js.Conn())
+		return newAckInbox(g.js.Conn(), g.timing.ackTimeout)
 	}
 	l := g.idleInboxes[n-1]
 	g.idleInboxes = g.idleInboxes[:n-1]

@@ -21,7 +21,7 @@ func newPublisherTest(t *testing.T) (*batchPublisher, jetstream.Stream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newBatchPublisher(js), stream
+	return newBatchPublisher(js, defaultTiming()), stream
 }
 
 // newCommit is a tenant's commit: some events, and a checkpoint behind the fence.

@@ -54,6 +54,8 @@ type testEnv struct {
 	// waitsDividedBy, unless it is 0, is how many times as short the waits of a bridge are that are
 	// not configured.
 	waitsDividedBy time.Duration
+	// timeoutsDividedBy is that of the timeouts of requests to NATS, for tests in which they pass.
+	timeoutsDividedBy time.Duration
 	// pollInterval, unless it is 0, is that of polls; it may be shorter than a configuration allows.
 	pollInterval time.Duration
 	// The bridges that the test has run.
@@ -184,9 +186,7 @@ func (w *testEnv) config() *bridge.Config {
 	if w.pollInterval > 0 {
 		c.PollInterval = w.pollInterval
 	}
-	if w.waitsDividedBy > 0 {
-		c.DivideWaits(w.waitsDividedBy)
-	}
+	c.Divide(max(w.waitsDividedBy, 1), max(w.timeoutsDividedBy, 1))
 	return c
 }
 

@@ -97,7 +97,7 @@ func (r *relay) set(verb string, change *hostile.Change) {
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(ctx context.Context, js jetstream.JetStream, c *Config){
-		"INFO": func(ctx context.Context, js jetstream.JetStream, _ *Config) { _ = checkJetStream(ctx, js) },
+		"INFO": func(ctx context.Context, js jetstream.JetStream, c *Config) { _ = checkJetStream(ctx, js, c) },
 		"STREAM.INFO": func(ctx context.Context, js jetstream.JetStream, c *Config) {
 			_, _ = Provision(ctx, js, c)
 			_ = CheckStreams(ctx, c, js.Conn(), js, func(Step) {})

@@ -25,6 +25,7 @@ type lease struct {
 	key           string
 	instance      string
 	ttl           time.Duration
+	callTimeout   time.Duration // bounds each request
 	retryInterval time.Duration // how often a standby tries
 	atCapacity    func() bool   // whether others should acquire a free lease first
 	onBlocked     func(string)  // is called with the reason why the lease cannot be acquired, "" when it can
@@ -109,7 +110,7 @@ func (l *lease) tryAcquire(ctx context.Context) error {
 // unclaimed reports whether the lease has been free for so long that no instance with capacity will
 // acquire it.
 func (l *lease) unclaimed(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	_, err := l.kv.Get(ctx, l.key)
 	if !errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -123,7 +124,7 @@ func (l *lease) unclaimed(ctx context.Context) bool {
 }
 
 func (l *lease) createKey(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	prevErr := l.conn.LastError()
 	sent := l.now()
@@ -149,7 +150,7 @@ func (l *lease) bucketMissing(ctx context.Context, err error) error {
 	if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, nats.ErrNoResponders) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	if _, err := l.bucket.js.Stream(ctx, l.bucket.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("%w: bucket of leases: %w", errUnavailable, err)
@@ -166,7 +167,7 @@ func (l *lease) blockedReason(ctx context.Context, err error) (reason string, fa
 	if !errors.Is(err, jetstream.ErrKeyExists) {
 		return err.Error(), true
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	if entry, err := l.kv.Get(ctx, l.key); err == nil {
 		return string(entry.Value()) + " leads", false
@@ -275,7 +276,7 @@ func (l *lease) confirmOwner(ctx context.Context) error {
 // isOwner reports whether the key is still this instance's: a renewal whose response was lost has
 // changed the revision.
 func (l *lease) isOwner(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	entry, err := l.kv.Get(ctx, l.key)
 	switch {
@@ -293,7 +294,7 @@ func (l *lease) isOwner(ctx context.Context) (bool, error) {
 // release deletes the lease, so that a standby need not wait for its end. A lease of another
 // instance is not touched.
 func (l *lease) release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {

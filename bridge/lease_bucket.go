@@ -50,6 +50,8 @@ type leaseBucket struct {
 	js     jetstream.JetStream
 	stream string
 
+	callTimeout time.Duration // bounds a check
+
 	requestSem *semaphore.Weighted // of weight 1; guards the fields below
 	checkedAt  time.Time           // when ttl was read; zero = never
 	reconnects uint64              // of the connection, at that time
@@ -57,14 +59,14 @@ type leaseBucket struct {
 }
 
 func newLeaseBucket(js jetstream.JetStream, c *Config) *leaseBucket {
-	return &leaseBucket{js: js, stream: leaseStream(c), requestSem: semaphore.NewWeighted(1)}
+	return &leaseBucket{js: js, stream: leaseStream(c), callTimeout: c.times().callTimeout, requestSem: semaphore.NewWeighted(1)}
 }
 
 // check returns the TTL of leases. A value read within this time, on the same connection to a
 // server, is not read again. The error is [ErrStream] or [ErrServerVersion] if the bucket cannot be
 // used, else that of the request.
 func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, k.callTimeout)
 	defer cancel()
 	if err := k.requestSem.Acquire(ctx, 1); err != nil {
 		return 0, fmt.Errorf("wait for the check of the bucket of leases: %w", err)

@@ -27,7 +27,7 @@ func newSharedResources(js jetstream.JetStream, c *Config) *sharedResources {
 	return &sharedResources{
 		readers:     semaphore.NewWeighted(maxReaders),
 		recoveries:  semaphore.NewWeighted(maxRecoveries),
-		publisher:   newBatchPublisher(js),
+		publisher:   newBatchPublisher(js, c.times()),
 		bucket:      newLeaseBucket(js, c),
 		roleChanged: make(chan struct{}, 1),
 	}

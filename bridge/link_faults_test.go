@@ -98,21 +98,21 @@ func TestFaultsDuringCommit(t *testing.T) {
 		"time, for the request": {
 			"30s",
 			func(_ *testEnv, p *natsProxy) { p.toServer.pause() },
-			func(_ *testEnv, p *natsProxy) { <-time.After(4 * time.Second); p.toServer.resume() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(1500 * time.Millisecond); p.toServer.resume() },
 			1,
 		},
 		"time, for the answer": {
 			"30s",
 			func(_ *testEnv, p *natsProxy) { p.toClient.pause() },
-			func(_ *testEnv, p *natsProxy) { <-time.After(4 * time.Second); p.toClient.resume() },
+			func(_ *testEnv, p *natsProxy) { <-time.After(1500 * time.Millisecond); p.toClient.resume() },
 			1,
 		},
 		// The answers to renewals are lost as well, but not for as long as it lasts.
 		"a good part of the lease": {
-			"6s",
+			"4s",
 			func(_ *testEnv, p *natsProxy) { p.toClient.pause() },
 			func(_ *testEnv, p *natsProxy) {
-				<-time.After(2500 * time.Millisecond)
+				<-time.After(1600 * time.Millisecond)
 				p.closeConns()
 				p.toClient.resume()
 			},
@@ -135,6 +135,7 @@ func TestFaultsDuringCommit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, p := newProxiedEnv(t)
+			w.waitsDividedBy, w.timeoutsDividedBy = 4, 4 // half a second for the first acknowledgement of a batch
 			w.env["BRIDGE_LEASE_TTL"] = test.ttl
 			w.setAgent("anna", "ready", "")
 			stop := w.startOn(p.connect(t))
@@ -190,7 +191,8 @@ func TestFaultsBetweenChunks(t *testing.T) {
 			t.Cleanup(w.auditStream)
 			p := w.newProxy()
 			w.env["BRIDGE_LEASE_TTL"] = "30s"
-			w.env["BPCC_POLL_INTERVAL"] = "500ms"
+			w.env["BPCC_POLL_INTERVAL"] = "300ms"
+			w.waitsDividedBy, w.timeoutsDividedBy = 4, 4
 			all := func(state string) {
 				w.tenant.Update(func(world *bpcctest.World) {
 					for i := range agents {

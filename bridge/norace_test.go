@@ -3,4 +3,4 @@
 package bridge_test
 
 // testsAtOnce is larger than the number of cores, since tests wait more than they compute.
-const testsAtOnce = "12"
+const testsAtOnce = "16"

@@ -238,7 +238,7 @@ func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subje
 
 // countSubjects counts the messages on each of the tenant's subjects.
 func countSubjects(ctx context.Context, js jetstream.JetStream, c *Config) (map[string]uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.times().callTimeout)
 	defer cancel()
 	stream, err := js.Stream(ctx, c.Stream)
 	if err != nil {

@@ -151,6 +151,7 @@ func TestRoles(t *testing.T) {
 	t.Parallel()
 	r := newRoleServer(t, nil)
 	w := r.newEnv()
+	w.waitsDividedBy, w.timeoutsDividedBy = 5, 5
 	ctx := t.Context()
 	used := w.recordSubjects()
 
@@ -483,6 +484,7 @@ func TestMissingPermissions(t *testing.T) {
 				p.Allow = slices.DeleteFunc(p.Allow, func(s string) bool { return s == tt.subject })
 			})
 			w := r.newEnv()
+			w.waitsDividedBy, w.timeoutsDividedBy = 5, 5
 			if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
 				t.Fatal(err)
 			}

@@ -179,7 +179,7 @@ func IsTransient(err error) bool {
 }
 
 func provision(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig) (Provisioned, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.times().callTimeout)
 	defer cancel()
 	p := Provisioned{Stream: want.Name}
 	stream, err := js.Stream(ctx, want.Name)

@@ -298,6 +298,7 @@ func TestPermissionsTakenAway(t *testing.T) {
 			address := strings.TrimPrefix(s.ClientURL(), "nats://")
 			w := newTestEnvOn(t, bpcctest.Config{}, "nats://test:t@"+address)
 			w.env["BRIDGE_LEASE_TTL"] = "1s"
+			w.waitsDividedBy, w.timeoutsDividedBy = 5, 5
 			w.setAgent("anna", "ready", "")
 			w.provisionStreams()
 			restart := func(deny []string) {

@@ -139,7 +139,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	if err := checkServer(b.js.Conn()); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.config.times().callTimeout)
 	defer cancel()
 	prevErr := b.js.Conn().LastError()
 	ttl, err := b.shared.bucket.check(ctx, recheckPause)
@@ -155,7 +155,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	}
 	return &lease{
 		conn: b.js.Conn(), kv: kv, bucket: b.shared.bucket, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
-		ttl: ttl, retryInterval: b.leaseRetryInterval(ttl), atCapacity: b.atCapacity, onBlocked: b.setBlocked,
+		ttl: ttl, callTimeout: b.config.times().callTimeout, retryInterval: b.leaseRetryInterval(ttl), atCapacity: b.atCapacity, onBlocked: b.setBlocked,
 		wakeC: make(chan struct{}, 1),
 	}, nil
 }

@@ -27,6 +27,11 @@ type timing struct {
 	// good snapshot in between does not count: both programs get those.
 	contentionWindow time.Duration
 
+	// callTimeout is the constant of the same name, where a configuration is at hand.
+	callTimeout time.Duration
+	// ackTimeout bounds the wait for the acknowledgement of a batch's first message. It must be short
+	// compared with finishTimeout.
+	ackTimeout time.Duration
 	// unavailablePause is the pause before the next attempt while NATS is unavailable.
 	unavailablePause time.Duration
 	// viewInterval is the interval at which the view is compared with the stream: short compared
@@ -46,6 +51,8 @@ func defaultTiming() *timing {
 		transientBackoff:  backoffPolicy{initial: 500 * time.Millisecond, max: 5 * time.Second},
 		contendedBackoff:  backoffPolicy{immediate: 1, initial: time.Second, max: 30 * time.Second},
 		contentionWindow:  time.Minute,
+		callTimeout:       callTimeout,
+		ackTimeout:        2 * time.Second,
 		unavailablePause:  time.Second,
 		viewInterval:      10 * time.Second,
 		viewBusyInterval:  5 * time.Second,

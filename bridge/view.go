@@ -121,7 +121,7 @@ func (v *viewMonitor) measureLag(ctx context.Context) error {
 // fetchSourcedSeq returns the sequence up to which the view has sourced events, and its number of
 // replicas.
 func (v *viewMonitor) fetchSourcedSeq(ctx context.Context) (sourcedSeq uint64, replicas int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, v.config.times().callTimeout)
 	defer cancel()
 	stream, err := v.js.Stream(ctx, viewStream(v.config))
 	if err != nil {
@@ -152,7 +152,7 @@ func (v *viewMonitor) stepDownLeader(ctx context.Context, lag ViewLag, replicas 
 	if replicas < 2 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, v.config.times().callTimeout)
 	defer cancel()
 	reply, err := v.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+viewStream(v.config), nil)
 	if err != nil {
