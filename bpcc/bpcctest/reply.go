@@ -66,6 +66,14 @@ func (t *Tenant) handle(pattern string, h handler) {
 
 // ServeHTTP handles one request of the API.
 func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if reset := t.serve(w, r); reset {
+		// The request counts as done by now: the client may repeat it at once.
+		resetConnection(w)
+	}
+}
+
+// serve handles one request. It reports whether the connection is to be reset instead.
+func (t *Tenant) serve(w http.ResponseWriter, r *http.Request) (reset bool) {
 	startedAt := t.config.Now()
 	path := r.URL.Path
 	v := &exchange{}
@@ -94,7 +102,7 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			t.counts.Data[0]++
 			t.mu.Unlock()
 		}
-		resetConnection(w)
+		return true
 	}
 	setHeaders(w.Header(), path, startedAt)
 	switch {
@@ -106,7 +114,7 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !v.done {
 		t.logf("%s %s %s: no such path or method", r.Method, path, userID)
-		return // the mux has written 404 or 405
+		return false // the mux has written 404 or 405
 	}
 	if path == dataPath {
 		t.mu.Lock()
@@ -116,6 +124,7 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.logf("%s %s %s: %d, %d bytes in %v%s", r.Method, path, userID, v.reply.status, len(v.reply.body),
 		t.config.Now().Sub(startedAt).Round(time.Microsecond), map[bool]string{true: ", faulty"}[faulty])
 	t.write(w, r, v.reply, fault)
+	return false
 }
 
 func (t *Tenant) requestDone(u *user) {
