@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -19,17 +20,39 @@ type messageBuffer struct {
 	ids, contentType []string // header values
 }
 
-// messageBuffers is a pool of buffers. The garbage collector may free unused ones.
-type messageBuffers struct{ pool sync.Pool }
-
-func (p *messageBuffers) get() *messageBuffer {
-	if b, ok := p.pool.Get().(*messageBuffer); ok {
-		return b
-	}
-	return &messageBuffer{}
+// messageBuffers are the buffers that no batch uses.
+type messageBuffers struct {
+	mu   sync.Mutex
+	idle []*messageBuffer
 }
 
-func (p *messageBuffers) put(b *messageBuffer) { p.pool.Put(b) }
+// Few batches are encoded at once, however many tenants there are. A buffer that an exceptional
+// batch has made large is not kept.
+const (
+	maxIdleBuffers  = 4
+	maxIdleDataSize = 8 << 20
+)
+
+// get returns a buffer: the one that was used last, since its memory is as large as others need.
+func (p *messageBuffers) get() *messageBuffer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return &messageBuffer{}
+	}
+	b := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	return b
+}
+
+func (p *messageBuffers) put(b *messageBuffer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) < maxIdleBuffers && cap(b.data) <= maxIdleDataSize {
+		p.idle = append(p.idle, b)
+	}
+}
 
 // encode encodes the messages of events. They are valid until the next call, and may be sent
 // repeatedly.
@@ -41,6 +64,9 @@ func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []e
 		b.ends = append(b.ends, len(b.names))
 		b.names = e.ID.Append(b.names, e.Tenant())
 		b.ends = append(b.ends, len(b.names))
+		if i > 0 {
+			b.reserve(len(b.data)/i, len(events)-i)
+		}
 		var err error
 		if b.data, err = encoder.Append(b.data, e); err != nil {
 			return nil, err
@@ -64,6 +90,13 @@ func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []e
 		name, body = id, end
 	}
 	return b.msgs[:len(events)], nil
+}
+
+// reserve makes room for n more bodies of about that size, if there is no room for two.
+func (b *messageBuffer) reserve(size, n int) {
+	if cap(b.data)-len(b.data) < 2*size {
+		b.data = slices.Grow(b.data, size*n+size*n/16+2*size)
+	}
 }
 
 // grow makes room for n messages.

@@ -69,8 +69,7 @@ func (c *Chunk) Poll() uint64 { return c.batch.poll }
 // Each must be acknowledged by [Engine.Ack] before the next one is requested.
 func (e *Engine) Chunks(b *Batch, size int) iter.Seq[*Chunk] {
 	return func(yield func(*Chunk) bool) {
-		// The memory that a large batch needed is released.
-		defer func() { e.builder = builder{} }()
+		defer func() { e.builder.release(len(b.pending)) }()
 		most := size - 1
 		parts := max(1, (len(b.pending)+most-1)/most)
 		for part := 1; part <= parts; part++ {

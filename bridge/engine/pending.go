@@ -115,6 +115,18 @@ func (e *Engine) build(b *Batch, pending []pendingEvent) []event.Event {
 	return s.events
 }
 
+// release forgets what was built of a batch of n events. The memory is kept if another batch like
+// it would need most of it.
+func (s *builder) release(n int) {
+	s.change, s.loaded, s.split = diff.Change{}, 0, agentSplit{}
+	clear(s.events)
+	clear(s.agents)
+	s.events, s.agents = s.events[:0], s.agents[:0]
+	if cap(s.events) > 4*n+16 {
+		s.events, s.agents = nil, nil
+	}
+}
+
 // load builds the change of a pending event, once for both of its events.
 func (s *builder) load(b *Batch, p *pendingEvent) {
 	if s.loaded != p.change+1 {
