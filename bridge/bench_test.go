@@ -47,8 +47,8 @@ func newBenchSource(agents int) *benchSource {
 	return c
 }
 
-// body writes a snapshot. Of a hundred rows that many have another state than at
-// an even tick; ticking, two clocks of every agent run.
+// body writes a snapshot. Of a hundred rows that many have another state than at an even tick.
+// Ticking, two clocks of every agent move: half of them back, so that bodies can come in any order.
 func (c *benchSource) body(tick, percent int, ticking bool) []byte {
 	b := []byte(`{"app":{"agent_grids":[{"id":"agents","values":[`)
 	rows := func(name string, n, columns int) {
@@ -69,7 +69,7 @@ func (c *benchSource) body(tick, percent int, ticking bool) []byte {
 				case column == 9:
 					text = fmt.Sprint(i * column % 97)
 				case ticking && columns == 20 && (column == 15 || column == 16):
-					text = fmt.Sprint(100 + i%5000 + 2*tick)
+					text = fmt.Sprint(100 + i%5000 + 2*tick*(1-i%2*2))
 				case column > 14:
 					text = fmt.Sprint(100 + i%5000)
 				}

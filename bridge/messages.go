@@ -20,39 +20,17 @@ type messageBuffer struct {
 	ids, contentType []string // header values
 }
 
-// messageBuffers are the buffers that no batch uses.
-type messageBuffers struct {
-	mu   sync.Mutex
-	idle []*messageBuffer
-}
+// messageBuffers is a pool of buffers. The garbage collector may free unused ones.
+type messageBuffers struct{ pool sync.Pool }
 
-// Few batches are encoded at once, however many tenants there are. A buffer that an exceptional
-// batch has made large is not kept.
-const (
-	maxIdleBuffers  = 4
-	maxIdleDataSize = 8 << 20
-)
-
-// get returns a buffer: the one that was used last, since its memory is as large as others need.
 func (p *messageBuffers) get() *messageBuffer {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.idle)
-	if n == 0 {
-		return &messageBuffer{}
+	if b, ok := p.pool.Get().(*messageBuffer); ok {
+		return b
 	}
-	b := p.idle[n-1]
-	p.idle = p.idle[:n-1]
-	return b
+	return &messageBuffer{}
 }
 
-func (p *messageBuffers) put(b *messageBuffer) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.idle) < maxIdleBuffers && cap(b.data) <= maxIdleDataSize {
-		p.idle = append(p.idle, b)
-	}
-}
+func (p *messageBuffers) put(b *messageBuffer) { p.pool.Put(b) }
 
 // encode encodes the messages of events. They are valid until the next call, and may be sent
 // repeatedly.

@@ -344,6 +344,10 @@ func (r *row) observeValue(g *compiledGrid, m int, token []byte) {
 	}
 }
 
+// MaxClock is the largest clock in seconds, about ten years: a larger number is a fault of the
+// source, such as a negative one without its sign.
+const MaxClock = 10 * 365 * 24 * 3600
+
 // parseClock reads whole seconds.
 func parseClock(token []byte) int32 {
 	if token[0] == 'n' {
@@ -364,6 +368,9 @@ func parseClock(token []byte) int32 {
 			return complexClock
 		}
 		n = n*10 + int32(c-'0')
+	}
+	if n > MaxClock {
+		return complexClock
 	}
 	return n
 }

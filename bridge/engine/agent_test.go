@@ -217,7 +217,9 @@ func TestReentry(t *testing.T) {
 		then  func(b *bridge) // between the last step and the one before
 	}{
 		"the clock goes back":                       {steps: []step{{show: agents("anna=ready:100")}, {show: agents("anna=ready:1"), want: reentered}}},
-		"the clock goes back within the tolerance":  {steps: []step{{show: agents("anna=ready:100")}, {show: agents("anna=ready:98")}}},
+		"the clock goes back within the tolerance":  {steps: []step{{show: agents("anna=ready:3")}, {show: agents("anna=ready:1")}}},
+		"the state is older than the poll before":   {steps: []step{{show: agents("anna=ready:3600 bob=busy:1")}, {show: agents("anna=ready:3596 bob=busy:3")}}},
+		"the state is as old as the poll before":    {steps: []step{{show: agents("anna=ready:3600")}, {show: agents("anna=ready:4"), want: reentered}}},
 		"the clock is younger than the poll before": {steps: []step{{show: agents("anna=ready:1")}, {show: agents("anna=ready:1").set("bob", "acd_state", ""), wait: 3 * time.Second, want: reentered + ", agent/bob appeared"}}},
 		"the same answer is served again":           {steps: []step{{show: agents("anna=ready:1")}, {show: agents("anna=ready:1"), wait: 3 * time.Second}}},
 		"the clock runs on":                         {steps: []step{{show: agents("anna=ready:0")}, {show: agents("anna=ready:2")}, {show: agents("anna=ready:4")}}},
@@ -235,7 +237,21 @@ func TestReentry(t *testing.T) {
 		}},
 		"the daily reset of another agent": {steps: []step{
 			{show: agents("anna=ready:500 bob=:0").set("bob", "in_calls_handled_per_day", "12")},
-			{show: agents("anna=ready:0 bob=:0").set("bob", "in_calls_handled_per_day", "0"), want: "agent/bob stats_changed"},
+			{show: agents("anna=ready:0 bob=:0").set("bob", "in_calls_handled_per_day", "0"), want: reentered + ", agent/bob stats_changed"},
+		}},
+		"the daily reset of several": {steps: []step{
+			{show: agents("anna=ready:500 bob=:0 cyd=:0").set("bob", "in_calls_handled_per_day", "12").set("cyd", "in_calls_handled_per_day", "7")},
+			{
+				show: agents("anna=ready:0 bob=:0 cyd=:0").set("bob", "in_calls_handled_per_day", "0").set("cyd", "in_calls_handled_per_day", ""),
+				want: "agent/bob stats_changed, agent/cyd stats_changed",
+			},
+		}},
+		"a correction of several counters": {steps: []step{
+			{show: agents("anna=ready:500 bob=:0 cyd=:0").set("bob", "in_calls_handled_per_day", "41").set("cyd", "in_calls_handled_per_day", "30")},
+			{
+				show: agents("anna=ready:0 bob=:0 cyd=:0").set("bob", "in_calls_handled_per_day", "40").set("cyd", "in_calls_handled_per_day", "29"),
+				want: reentered + ", agent/bob stats_changed, agent/cyd stats_changed",
+			},
 		}},
 		"over a restart": {
 			steps: []step{{show: agents("anna=ready:100")}, {show: agents("anna=ready:1")}},

@@ -69,7 +69,8 @@ func (c *Chunk) Poll() uint64 { return c.batch.poll }
 // Each must be acknowledged by [Engine.Ack] before the next one is requested.
 func (e *Engine) Chunks(b *Batch, size int) iter.Seq[*Chunk] {
 	return func(yield func(*Chunk) bool) {
-		defer func() { e.builder.release(len(b.pending)) }()
+		e.takeBuilder()
+		defer e.putBuilder()
 		most := size - 1
 		parts := max(1, (len(b.pending)+most-1)/most)
 		for part := 1; part <= parts; part++ {
@@ -82,6 +83,23 @@ func (e *Engine) Chunks(b *Batch, size int) iter.Seq[*Chunk] {
 			}
 		}
 	}
+}
+
+// takeBuilder makes the builder of an earlier batch ready for another one, if the garbage collector
+// has not freed it.
+func (e *Engine) takeBuilder() {
+	if s, ok := e.idleBuilder.Get().(*builder); ok {
+		e.builder = *s
+	}
+}
+
+// putBuilder releases the builder's memory, of which a large batch needs much.
+func (e *Engine) putBuilder() {
+	s := &e.builder
+	clear(s.events)
+	clear(s.agents)
+	e.idleBuilder.Put(&builder{events: s.events[:0], agents: s.agents[:0]})
+	e.builder = builder{}
 }
 
 // Omit removes the entities of some events from a chunk and from the later chunks of its batch, as

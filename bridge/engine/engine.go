@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"bpcc-nats/bridge/event"
@@ -31,6 +32,10 @@ type Options struct {
 	// InterruptAfter is how long the source may go without a good poll before the feed is
 	// interrupted.
 	InterruptAfter time.Duration
+	// FrozenAfter is how long the clock of every agent who is logged in must stand still until the
+	// source counts as frozen; 0 is never. OutdatedHold is how long snapshots must be older than one
+	// before them until they are believed, as after the source's clock was set; 0 is 30 s.
+	FrozenAfter, OutdatedHold time.Duration
 	// EmptyHold and MassHold are how long an emptied grid, and a departure of more than half of a
 	// kind at once, must last until they are published; 0 is 30 s.
 	EmptyHold, MassHold time.Duration
@@ -69,14 +74,16 @@ type Observation struct {
 
 // Engine is the engine of one tenant. It is not safe for concurrent use.
 type Engine struct {
-	options    Options
-	rules      rules
-	epoch      uint64 // of this term; 0 before Start
-	published  *published
-	observed   observed
-	reader     *event.AgentReader
-	builder    builder
-	lastWindow cachedWindow
+	options   Options
+	rules     rules
+	epoch     uint64 // of this term; 0 before Start
+	published *published
+	observed  observed
+	reader    *event.AgentReader
+	builder   builder
+	// idleBuilder holds the builder between two batches.
+	idleBuilder sync.Pool
+	lastWindow  cachedWindow
 }
 
 // observed is the result of the polls since the start. It is lost with the term.
@@ -88,6 +95,9 @@ type observed struct {
 	polledOnce     bool      // there was a good poll
 	blockedUntil   time.Time // until when the stream kept the bridge from polling
 	lastGoodPoll   time.Time // when the last good poll was received; before the first, the start
+	shown          request   // the one that the last good snapshot is the response to
+	picture        request   // the first one that showed the present clocks
+	outdatedSince  time.Time // when the first snapshot was received that was older; zero = the last was not
 	emptySince     time.Time // since when a grid that had rows is empty; zero = none is
 	currentBody    []byte    // of the last good poll: the state refers to its rows
 	spareBody      []byte    // not read after the end of the batch
@@ -108,6 +118,9 @@ func New(o Options) *Engine {
 	}
 	if o.AvailabilityUnknownAfter == 0 {
 		o.AvailabilityUnknownAfter = 30 * time.Second
+	}
+	if o.OutdatedHold == 0 {
+		o.OutdatedHold = 30 * time.Second
 	}
 	if o.Redacted == nil {
 		o.Redacted = func(string) bool { return false }
@@ -173,9 +186,9 @@ func (e *Engine) Stop(now time.Time, reason string) *Batch {
 // OnPoll processes one poll: response → rows → changes → events.
 func (e *Engine) OnPoll(o Observation) *Batch {
 	e.observed.poll++
-	b := e.batch(o.At)
 	gap := e.EndsGap(o.Received)
 	snap, changes, err := e.compare(o, gap)
+	b := e.batch(o.At)
 	if err != nil {
 		if o.Err == nil {
 			o.Err, o.Cause = err, snapshotCause(err)
@@ -195,9 +208,9 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 	e.addChanges(b, event.Service)
 	b.add(e.availabilityEvents(o.Availability)...)
 	e.addChanges(b, event.Totals)
-	b.add(e.thresholdEvents(o, gap)...)
+	b.add(e.thresholdEvents(e.evaluationTime(o, changes), gap)...)
 	b.add(e.chatEvents(snap, o, gap)...)
-	b.status, b.observedUntil, b.missingSince, b.observing = event.StatusLive, o.Sent, e.missing(), e.options.Layout.Kinds()
+	b.status, b.observedUntil, b.missingSince, b.observing = event.StatusLive, snap.Sent, e.missing(), e.options.Layout.Kinds()
 	b.Problems = e.problems(snap)
 	b.SkippedRows = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized}
 	e.observed.polledOnce, e.observed.lastGoodPoll, e.observed.lastFailure = true, o.Received, nil
@@ -246,9 +259,13 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	if err != nil {
 		return nil, nil, err
 	}
-	snap.Sent, snap.Received = o.Sent, o.Received
+	sighting, err := e.checkClocks(snap, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	snap.Sent, snap.Received = sighting.at.sent, o.Received
 	options := diff.Options{DisappearAfter: e.options.DisappearAfter, MassHold: e.options.MassHold, Baseline: e.published.observing}
-	if !gap && seen.polledOnce && !snap.Repeated() {
+	if !gap && seen.polledOnce && !snap.Repeated() && !sighting.clockSet {
 		options.ReentryTest = e.reentryTest(o)
 	}
 	changes, err := state.Compare(layout, snap, options)
@@ -266,6 +283,7 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	}
 	if err == nil {
 		seen.spareBody, seen.currentBody = seen.currentBody, o.Body
+		seen.accept(sighting)
 	}
 	return snap, changes, err
 }

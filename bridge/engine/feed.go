@@ -42,6 +42,10 @@ func snapshotCause(err error) string {
 		return "truncated"
 	case errors.Is(err, diff.ErrEmpty):
 		return "empty"
+	case errors.Is(err, ErrFrozen):
+		return "frozen"
+	case errors.Is(err, ErrOutdated):
+		return "outdated"
 	}
 	return causeSource
 }

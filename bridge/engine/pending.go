@@ -32,8 +32,8 @@ const (
 // addChanges adds the events of a snapshot's changes of one kind, in their order.
 func (e *Engine) addChanges(b *Batch, kind diff.Kind) {
 	changes := b.changes
-	// A reset that any counter shows applies to all clocks.
-	clocksCount := kind == event.Agent && showsReentry(changes) && !showsReset(changes)
+	// The daily reset may set back all clocks.
+	clocksCount := kind == event.Agent && showsReentry(changes) && !showsDailyReset(changes)
 	for i := range changes.Len() {
 		switch {
 		case changes.Kind(i) != kind:
@@ -113,18 +113,6 @@ func (e *Engine) build(b *Batch, pending []pendingEvent) []event.Event {
 		s.events = append(s.events, ev)
 	}
 	return s.events
-}
-
-// release forgets what was built of a batch of n events. The memory is kept if another batch like
-// it would need most of it.
-func (s *builder) release(n int) {
-	s.change, s.loaded, s.split = diff.Change{}, 0, agentSplit{}
-	clear(s.events)
-	clear(s.agents)
-	s.events, s.agents = s.events[:0], s.agents[:0]
-	if cap(s.events) > 4*n+16 {
-		s.events, s.agents = nil, nil
-	}
 }
 
 // load builds the change of a pending event, once for both of its events.
@@ -224,7 +212,7 @@ func (e *Engine) agentData(b *Batch, p *pendingEvent) event.Data {
 	var duration string
 	d.to, d.Agent, duration = e.reader.Read(c.ID, c.After)
 	if p.part != agentStats {
-		d.To, d.Since = &d.to, event.Since(duration, b.received)
+		d.To, d.Since = &d.to, sinceIn(d.Observed, event.Since(duration, b.received))
 	}
 	if c.Op != diff.Changed {
 		return &d.AgentData
@@ -244,7 +232,7 @@ func (e *Engine) agentData(b *Batch, p *pendingEvent) event.Data {
 	if d.Changed = split.stats; p.both {
 		d.Before = split.intermediate
 	}
-	d.Reset = droppedCounters(d.Before, d.After)
+	d.Reset = resetCounters(d.Before, d.After)
 	return &d.AgentData
 }
 
@@ -264,7 +252,7 @@ func (s *builder) splitAgent(p *pendingEvent) *agentSplit {
 // rowData returns the data of an event about a service or about totals.
 func (e *Engine) rowData(b *Batch, p *pendingEvent) event.Data {
 	base, c := e.entityBase(b, p), &e.builder.change
-	row := event.RowData{Changed: c.Stats, Before: c.Before, After: c.After, Reset: droppedCounters(c.Before, c.After)}
+	row := event.RowData{Changed: c.Stats, Before: c.Before, After: c.After, Reset: resetCounters(c.Before, c.After)}
 	if c.Kind == event.Service {
 		return &event.ServiceData{EntityBase: base, Service: c.ID, RowData: row}
 	}

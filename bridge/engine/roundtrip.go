@@ -2,25 +2,22 @@ package engine
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
 
-// roundTripTolerance allows for the whole seconds of both values of state_duration, and for the
-// unknown time of the sample within the request.
-const roundTripTolerance = 2 * time.Second
-
 // reentryTest returns the test for an agent that left its state and came back to it between two
-// polls: the clock of the state went back, or is younger than the previous poll. It must not be used
-// over a gap or on a repeated body. An agent whose clocks the daily reset has set back has not left.
+// polls: the clock of the state went back, or is younger than the last poll, and the state is young
+// enough to have begun after the poll before. It must not be used over a gap or on a repeated body.
+// An agent whose clocks the daily reset has set back has not left.
 func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
-	elapsed := o.Sent.Sub(e.observed.lastGoodPoll)
+	// A source that stood still may have shown an old picture, or have no clocks that run: neither
+	// makes a round trip of a clock that is young.
+	least, most := o.Sent.Sub(e.observed.lastGoodPoll), o.Received.Sub(e.observed.shown.sent)
 	restarted := func(before, after time.Duration) bool {
-		return before-after > roundTripTolerance || elapsed-after > roundTripTolerance
+		return (before-after > clockTolerance || least-after > clockTolerance) && after <= most+clockTolerance
 	}
 	return &diff.ReentryTest{
 		Clock: func(before, after int) bool {
@@ -33,41 +30,31 @@ func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 			}
 			before, knownBefore := event.Seconds(seen.Text(event.StateDuration))
 			after, known := event.Seconds(now.Text(event.StateDuration))
-			return known && knownBefore && restarted(before, after) && len(droppedCounters(seen, now)) == 0
+			return known && knownBefore && restarted(before, after) && len(resetCounters(seen, now)) == 0
 		},
 	}
 }
 
-// droppedCounters names the daily counters that have dropped: the tenant's daily reset. Averages,
-// ratios and shares may drop at any time.
-func droppedCounters(before, after diff.Image) []string {
+// resetCounters names the daily counters that were reset.
+func resetCounters(before, after diff.Image) []string {
 	var names []string
 	for name, texts := range diff.Pairs(before, after) {
-		if texts[0] == texts[1] || !isDailyCounter(name) {
-			continue
-		}
-		was, err := strconv.ParseFloat(texts[0], 64)
-		if err != nil {
-			continue
-		}
-		is, err := strconv.ParseFloat(texts[1], 64)
-		if err == nil && is < was || texts[1] == "" && was > 0 {
+		if event.IsDailyCounter(name) && event.CounterReset(texts[0], texts[1]) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// isDailyCounter reports whether a statistic is a counter that the tenant resets daily.
-func isDailyCounter(name string) bool {
-	return (strings.HasSuffix(name, "_per_day") || strings.HasPrefix(name, "agent_total_")) &&
-		!strings.Contains(name, "average") && !strings.Contains(name, "ratio") && !strings.Contains(name, "percent")
-}
-
-// showsReset reports whether a counter's drop among changes shows the daily reset.
-func showsReset(changes *diff.Changes) bool {
+// showsDailyReset reports whether the changes show the tenant's daily reset: the counters of more
+// than one entity were reset.
+func showsDailyReset(changes *diff.Changes) bool {
+	n := 0
 	for c := range changes.All() {
-		if c.Op == diff.Changed && len(droppedCounters(c.Before, c.After)) > 0 {
+		if c.Op != diff.Changed || len(resetCounters(c.Before, c.After)) == 0 {
+			continue
+		}
+		if n++; n > 1 {
 			return true
 		}
 	}

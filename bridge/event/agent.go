@@ -118,8 +118,11 @@ func Since(stateDuration string, received time.Time) time.Time {
 	return received.Add(-lasted).UTC().Truncate(time.Second)
 }
 
-// Seconds parses a duration as the source writes it: whole seconds.
+// Seconds parses a duration as the source writes it: whole seconds, at most [diff.MaxClock].
 func Seconds(text string) (time.Duration, bool) {
 	n, err := strconv.Atoi(text)
-	return time.Duration(n) * time.Second, err == nil && n >= 0
+	if err != nil || n < 0 || n > diff.MaxClock {
+		return 0, false
+	}
+	return time.Duration(n) * time.Second, true
 }
