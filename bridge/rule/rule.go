@@ -26,7 +26,7 @@ type Rule struct {
 	Name string `json:"name"`
 	// Kind is the kind of entity that it applies to: service, totals or agent.
 	Kind diff.Kind `json:"kind"`
-	// Match holds globs (* and ?) on entity ids; none matches all.
+	// Match holds globs on entity ids, see [Globs]; none matches all.
 	Match []string `json:"match"`
 	// Stat is the statistic it reads.
 	Stat string `json:"stat"`
@@ -148,17 +148,38 @@ func (r *Rule) Clears(v float64) bool {
 	return !r.Raise.Holds(v)
 }
 
-// Globs compiles patterns in which * matches any text and ? one character. No pattern at all
-// matches everything.
+// Globs compiles patterns in which * matches any text and ? one character. A backslash takes one of
+// * ? [ ] \ literally; before another character it stands for itself. No pattern at all matches
+// everything.
 func Globs(patterns []string) *regexp.Regexp {
 	if len(patterns) == 0 {
 		return regexp.MustCompile("")
 	}
 	var alternatives []string
 	for _, p := range patterns {
-		p = regexp.QuoteMeta(p)
-		p = strings.ReplaceAll(p, `\*`, `.*`)
-		alternatives = append(alternatives, strings.ReplaceAll(p, `\?`, `.`))
+		alternatives = append(alternatives, globExpression(p))
 	}
 	return regexp.MustCompile(`(?s)^(?:` + strings.Join(alternatives, "|") + `)$`)
+}
+
+// globExpression returns the regular expression of a glob.
+func globExpression(glob string) string {
+	var b strings.Builder
+	escaped := false
+	for i, c := range glob {
+		switch {
+		case escaped:
+			escaped = false
+			b.WriteString(regexp.QuoteMeta(string(c)))
+		case c == '\\' && i+1 < len(glob) && strings.IndexByte(`*?[]\`, glob[i+1]) >= 0:
+			escaped = true
+		case c == '*':
+			b.WriteString(".*")
+		case c == '?':
+			b.WriteString(".")
+		default:
+			b.WriteString(regexp.QuoteMeta(string(c)))
+		}
+	}
+	return b.String()
 }

@@ -25,6 +25,16 @@ func TestGlobs(t *testing.T) {
 		{"a.b", "a.b", "axb"},
 		{"x,y*", "x|y|yz", "xz"},
 		{"[a]", "[a]", "a"},
+		{`\*Support`, "*Support", `Support|x*Support|\*Support`},
+		{`Support \**`, "Support *|Support *1", "Support 1"},
+		{`a\?`, "a?", `ab|a\?`},
+		{`\[a\]`, "[a]", `\[a\]|a`},
+		{`a\\*`, `a\|a\b`, "a*|ab"},
+		{`a\\\*`, `a\*`, `a\b|a*`},
+		{`ACME\john`, `ACME\john`, "ACMEjohn"},
+		{`a\`, `a\`, "a"},
+		{`ü\*ü`, "ü*ü", "üxü"},
+		{"\xff*", "\xff|\xffa", "a"},
 	} {
 		var patterns []string
 		if test.patterns != "" {
