@@ -49,7 +49,7 @@ type Config struct {
 	// rotated secret is used from then on.
 	Secret func() string
 	// Scope is the token scope and the tenant named in cookie logins and
-	// availability checks; empty means the URL's host.
+	// availability checks; empty means the URL's host, in lower case.
 	Scope string
 	// Timeout bounds a request from dialling to the last byte; 0 means 10 s.
 	Timeout time.Duration
@@ -57,6 +57,9 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// Certificate, if set, is called for the client's certificate whenever a server requests one.
 	Certificate func() *tls.Certificate
+	// Proxy, if set, returns the proxy for requests to an address, nil for none. By default it is
+	// that of the process's environment.
+	Proxy func(*url.URL) (*url.URL, error)
 	// MaxBody limits a response's size in bytes; 0 means [MaxBody].
 	MaxBody int64
 	// Now is the clock for the times of responses; nil means time.Now.
@@ -91,7 +94,7 @@ func New(c Config) (*Client, error) {
 		return nil, errors.New("the BPCC URL is not of the form https://host")
 	}
 	if c.Scope == "" {
-		c.Scope = base.Hostname()
+		c.Scope = strings.ToLower(strings.TrimSuffix(base.Hostname(), "."))
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 10 * time.Second
@@ -112,6 +115,10 @@ func New(c Config) (*Client, error) {
 	if c.Certificate != nil {
 		trust.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.Certificate(), nil }
 	}
+	proxy := http.ProxyFromEnvironment
+	if c.Proxy != nil {
+		proxy = func(r *http.Request) (*url.URL, error) { return c.Proxy(r.URL) }
+	}
 	client := &Client{
 		base:   base,
 		config: c,
@@ -119,7 +126,7 @@ func New(c Config) (*Client, error) {
 			Jar:     jar,
 			Timeout: c.Timeout,
 			Transport: &http.Transport{
-				Proxy:               http.ProxyFromEnvironment,
+				Proxy:               proxy,
 				TLSClientConfig:     trust,
 				ForceAttemptHTTP2:   true,
 				MaxIdleConnsPerHost: 8,
@@ -166,7 +173,9 @@ func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
 		return apiResponse{}, &Error{Op: r.op, Kind: kind, Status: status, Detail: c.redact(detail), Err: err}
 	}
 	u := *c.base
-	u.Path += r.path
+	// Both, because URL.String ignores a RawPath that does not match Path: a / that the address
+	// escapes stays escaped.
+	u.Path, u.RawPath = u.Path+r.path, u.EscapedPath()+r.path
 	u.RawQuery = r.query.Encode()
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
 	if err != nil {

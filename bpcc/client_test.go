@@ -322,3 +322,64 @@ func TestNew(t *testing.T) {
 		}
 	}
 }
+
+// TestBasePath: the path of an address reaches the server as it is written.
+func TestBasePath(t *testing.T) {
+	t.Parallel()
+	for base, want := range map[string]string{
+		"":                       "",
+		"/":                      "",
+		"/bpcc":                  "/bpcc",
+		"/bpcc/":                 "/bpcc",
+		"/a%2Fb":                 "/a%2Fb",
+		"/a%2fb/":                "/a%2fb",
+		"/a%2F":                  "/a%2F",
+		"/a%20b/%C3%BC/%25/%3Fx": "/a%20b/%C3%BC/%25/%3Fx",
+		"/a//b/../c":             "/a//b/../c",
+		"/a+b;c=d,e":             "/a+b;c=d,e",
+	} {
+		var got []string
+		address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+			got = append(got, r.RequestURI)
+			fmt.Fprint(w, `{"access_token":"T","expires_in":"60","availability":true}`)
+		})
+		client := newClient(t, bpcc.Config{URL: address + base, Scope: "acme"})
+		logIn(t, client)
+		if _, err := client.Data(t.Context()); err != nil {
+			t.Errorf("%q: %v", base, err)
+		}
+		if _, err := client.Available(t.Context(), "Sales/EU"); err != nil {
+			t.Errorf("%q: %v", base, err)
+		}
+		all := []string{
+			want + "/configapi/v2/oauth/token", want + "/statsapi/subscription/data",
+			want + "/statsapi/info/check_available_agents?service=Sales%2FEU&tenantUrl=acme",
+		}
+		if d := cmp.Diff(all, got); d != "" {
+			t.Errorf("%q: requests (-want +got)\n%s", base, d)
+		}
+	}
+}
+
+// TestScopeOfHost: without a scope the tenant is the host, in the form in which tenants are named.
+func TestScopeOfHost(t *testing.T) {
+	t.Parallel()
+	var scope string
+	proxy := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+		scope = r.FormValue("scope")
+		fmt.Fprint(w, `{"access_token":"T","expires_in":"60"}`)
+	})
+	through, err := url.Parse(proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]string{
+		"http://ACME.brightpattern.com":      "acme.brightpattern.com",
+		"http://acme.brightpattern.com.:80/": "acme.brightpattern.com",
+	} {
+		logIn(t, newClient(t, bpcc.Config{URL: address, Proxy: func(*url.URL) (*url.URL, error) { return through, nil }}))
+		if scope != want {
+			t.Errorf("%s: the scope is %q, want %q", address, scope, want)
+		}
+	}
+}
