@@ -89,7 +89,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 	b.setStandby()
 	if c.DirectoryInterval > 0 || !c.availabilityDisabled() {
 		b.directory = &directoryPoller{
-			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0,
+			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0, omitAgents: c.redactsDirectory(),
 			pseudonymizer: event.NewPseudonyms(string(c.PseudonymKey)), log: log, now: time.Now,
 			latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
 		}

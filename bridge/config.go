@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -67,7 +66,7 @@ type Config struct {
 	SubscriptionFile string        `env:"BPCC_SUBSCRIPTION_FILE"`
 	// SubscriptionBody is the content of such a file.
 	SubscriptionBody     string        `env:"BPCC_SUBSCRIPTION"`
-	Services             []string      `env:"BPCC_SERVICES"`
+	Services             List          `env:"BPCC_SERVICES"`
 	AvailabilityInterval time.Duration `env:"BPCC_AVAILABILITY_INTERVAL" envDefault:"2s"`
 	// AvailabilityDebounce is how long a changed availability must last until it is published.
 	AvailabilityDebounce time.Duration `env:"BPCC_AVAILABILITY_DEBOUNCE" envDefault:"0s"`
@@ -98,7 +97,7 @@ type Config struct {
 	// account; empty means $JS.API.
 	NATSAPIPrefix string `env:"NATS_JS_API_PREFIX"`
 
-	// Tenant is the name in subjects and ids; empty means the first label of the host.
+	// Tenant is the name in subjects and ids; empty means the first label of the host, in lower case.
 	Tenant         string        `env:"BRIDGE_TENANT"`
 	Stream         string        `env:"BRIDGE_STREAM" envDefault:"BPCC_EVENTS"`
 	StateBucket    string        `env:"BRIDGE_STATE_BUCKET" envDefault:"bpcc_state"`
@@ -110,10 +109,10 @@ type Config struct {
 	HTTP           string        `env:"BRIDGE_HTTP" envDefault:"127.0.0.1:8080"`
 	Thresholds     string        `env:"BRIDGE_THRESHOLDS"`
 	AgentKey       string        `env:"BRIDGE_AGENT_KEY" envDefault:"login_id"`
-	VolatileStats  []string      `env:"BRIDGE_VOLATILE_STATS" envDefault:"state_duration,login_time,active_item_talk_duration,active_item_hold_duration,agent_total_*_time,in_max_wait_time"`
+	VolatileStats  List          `env:"BRIDGE_VOLATILE_STATS" envDefault:"state_duration,login_time,active_item_talk_duration,active_item_hold_duration,agent_total_*_time,in_max_wait_time"`
 	// RedactStats are patterns of statistics, and of fields of chat messages, that are not
 	// published.
-	RedactStats []string `env:"BRIDGE_REDACT_STATS"`
+	RedactStats List `env:"BRIDGE_REDACT_STATS"`
 	// PseudonymKey, if set, replaces agents' ids and names with keyed hashes.
 	PseudonymKey       Secret        `env:"BRIDGE_PSEUDONYM_KEY"`
 	DisappearAfter     int           `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
@@ -140,6 +139,7 @@ type Config struct {
 	RootCAs *x509.CertPool
 
 	files  map[string]string // by NAME, of what was given as NAME_FILE
+	proxy  *url.URL          // for requests to BPCC; nil = none
 	server *Server           // the embedded one, while it runs
 	timing *timing           // nil = the default one
 }
@@ -167,9 +167,6 @@ func (c *Config) interruptAfter() time.Duration {
 func (c *Config) availabilityDisabled() bool {
 	return len(c.Services) == 1 && c.Services[0] == noServices
 }
-
-// cloudEventSource is the CloudEvents source: the API at the tenant's address.
-func (c *Config) cloudEventSource() string { return strings.TrimRight(c.URL, "/") + "/statsapi" }
 
 // ParseConfig reads the environment ("NAME=value" each) and checks it. All faults are in one
 // [ErrConfig]. Warnings are for the log: they name variables that look like the bridge's and are
@@ -202,6 +199,8 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	if purpose != ForStream {
 		c.checkSource(fault)
 		warnings = append(warnings, c.checkSourceTLS(fault)...)
+		c.checkProxy(vars, fault)
+		warnings = append(warnings, c.checkRedaction(fault)...)
 	}
 	if purpose != ForSource {
 		c.checkNATS(fault)
@@ -215,12 +214,12 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 }
 
 func (c *Config) checkSource(fault func(name, format string, args ...any)) {
-	u, err := url.Parse(c.URL)
+	u, err := parseAddress(c.URL)
 	switch {
 	case c.URL == "":
 		fault("BPCC_URL", "not set; give the tenant's address, such as https://acme.brightpattern.com")
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "":
-		fault("BPCC_URL", "not an address of the form https://host")
+	case err != nil:
+		fault("BPCC_URL", "%v", err)
 	case c.Tenant == "":
 		c.Tenant = tenantOf(u.Hostname())
 	}
@@ -274,16 +273,6 @@ func (c *Config) checkSubscription(fault func(name, format string, args ...any))
 	}
 }
 
-// tenantOf derives a tenant's name from a host: its first label, or all of an address without
-// labels.
-func tenantOf(host string) string {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return host
-	}
-	label, _, _ := strings.Cut(host, ".")
-	return label
-}
-
 func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
 	c.checkNATSAuth(fault)
 	if c.Replicas < 1 || c.Replicas > 5 {
@@ -319,19 +308,17 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 	if c.LeaseTTL < leaseTTLLeast {
 		fault("BRIDGE_LEASE_TTL", "%v is below %v", c.LeaseTTL, leaseTTLLeast)
 	}
-	for _, list := range [][]string{c.VolatileStats, c.RedactStats, c.Services} {
-		for i := range list {
-			list[i] = strings.TrimSpace(list[i])
-		}
-	}
 	if n := len(c.PseudonymKey); n > 0 && n < minPseudonymKeyLen {
 		fault("BRIDGE_PSEUDONYM_KEY", "%d bytes are too few to prevent guessing of names; use at least %d", n, minPseudonymKeyLen)
 	}
 	if _, _, err := net.SplitHostPort(c.HTTP); c.HTTP != Off && err != nil {
 		fault("BRIDGE_HTTP", "%v; want host:port, or off", err)
 	}
-	if slices.Contains(c.Services, "") {
+	switch {
+	case slices.Contains(c.Services, ""):
 		fault("BPCC_SERVICES", "a name in the list is empty")
+	case c.Services != nil && len(c.Services) == 0:
+		fault("BPCC_SERVICES", "the list is empty; leave the variable unset to check all services, or set it to %s to check none", noServices)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		fault("BRIDGE_LOG_LEVEL", "%q is not debug, info, warn or error", c.LogLevel)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 )
 
@@ -40,5 +41,72 @@ func TestRuleOnUnsubscribedStatistic(t *testing.T) {
 		if !errors.Is(err, bridge.ErrConfig) || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}
+	}
+}
+
+// TestServiceList: the services are separated by commas, or a JSON array where a name has one.
+func TestServiceList(t *testing.T) {
+	t.Parallel()
+	for text, test := range map[string]struct {
+		want  []string
+		fault string
+	}{
+		"":                        {nil, ""},
+		"none":                    {[]string{"none"}, ""},
+		"Sales":                   {[]string{"Sales"}, ""},
+		" Sales , Billing":        {[]string{"Sales", "Billing"}, ""},
+		`["Sales, EU","Billing"]`: {[]string{"Sales, EU", "Billing"}, ""},
+		" [ \"Sales, EU\" ]\n":    {[]string{"Sales, EU"}, ""},
+		`["[VIP] ü \"A\""]`:       {[]string{`[VIP] ü "A"`}, ""},
+		`[" Sales"]`:              {[]string{" Sales"}, ""},
+		"Sales,":                  {nil, "a name in the list is empty"},
+		`["Sales",""]`:            {nil, "a name in the list is empty"},
+		`[]`:                      {nil, "the list is empty"},
+		`["Sales", "Billing"`:     {nil, "begins with [ and is not a JSON array"},
+		`[Sales]`:                 {nil, "begins with [ and is not a JSON array"},
+		`["Sales"] x`:             {nil, "begins with [ and is not a JSON array"},
+		`['Sales']`:               {nil, `want a list such as Sales,Billing, or a JSON array such as ["Sales, EU","Billing"]`},
+		`["Sales", 1]`:            {nil, "want strings in the JSON array, found number"},
+		`["Sales", null]`:         {nil, "item 2 of the JSON array is null"},
+		`[["Sales"]]`:             {nil, "want strings in the JSON array, found array"},
+		`{"Sales": true}`:         {[]string{`{"Sales": true}`}, ""},
+	} {
+		c, _, err := bridge.ParseConfig([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_SERVICES=" + text}, bridge.ForBridge)
+		if test.fault != "" {
+			if !errors.Is(err, bridge.ErrConfig) || !strings.Contains(err.Error(), "BPCC_SERVICES: ") || !strings.Contains(err.Error(), test.fault) {
+				t.Errorf("%q: no %q in %v", text, test.fault, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(test.want, []string(c.Services)); diff != "" {
+			t.Errorf("%q (-want +got)\n%s", text, diff)
+		}
+	}
+}
+
+// TestRequestsThroughProxy: requests to BPCC go through the proxy that the environment names.
+func TestRequestsThroughProxy(t *testing.T) {
+	t.Parallel()
+	// To its server, a request through a proxy differs only in its host.
+	sim := bpcctest.NewServer(bpcctest.Config{})
+	t.Cleanup(sim.Close)
+	c, _, err := bridge.ParseConfig([]string{
+		"BPCC_URL=http://acme.invalid", "BPCC_ALLOW_HTTP=true", "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BPCC_POLL_INTERVAL=100ms", "all_proxy=" + sim.URL,
+	}, bridge.ForSource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed []bridge.Step
+	err = bridge.Check(t.Context(), c, func(s bridge.Step) {
+		if s.Outcome == bridge.Failure {
+			failed = append(failed, s)
+		}
+	})
+	if err != nil {
+		t.Errorf("%v: %+v", err, failed)
 	}
 }

@@ -20,6 +20,7 @@ type directoryPoller struct {
 	client         *bpcc.Client
 	interval       time.Duration
 	allDirectories bool // false: only services, for the availability checks
+	omitAgents     bool // the directory of agents would hold what is redacted
 	pseudonymizer  *event.Pseudonyms
 	log            *slog.Logger
 	now            func() time.Time
@@ -57,6 +58,9 @@ const directoryRetryInterval = 15 * time.Second
 
 // runDirectories polls until ctx ends. It waits for the session of the snapshot poller.
 func (p *directoryPoller) runDirectories(ctx context.Context) {
+	if p.allDirectories && p.omitAgents {
+		p.log.Info("directory of agents not published", "hint", "it lists ids that BRIDGE_REDACT_STATS removes; BRIDGE_PSEUDONYM_KEY publishes it with keyed hashes")
+	}
 	for {
 		wait := 200 * time.Millisecond
 		if p.client.LoggedIn() {
@@ -92,7 +96,9 @@ func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
 		return ok
 	}
 	ok = p.fetchDirectory(ctx, engine.Teams, byID(p.client.Teams)) && ok
-	ok = p.fetchDirectory(ctx, engine.Agents, byID(p.client.Agents)) && ok
+	if !p.omitAgents {
+		ok = p.fetchDirectory(ctx, engine.Agents, byID(p.client.Agents)) && ok
+	}
 	return p.fetchDirectory(ctx, engine.Dispositions, func(ctx context.Context) (map[string]string, error) {
 		list, err := p.client.Dispositions(ctx, bpcc.DispositionQuery{})
 		names := map[string]string{}

@@ -62,6 +62,8 @@ func wantOf(typ string) string {
 		return typ + " such as true"
 	case "bridge.Size":
 		return "size such as 50GB or 50GiB"
+	case "bridge.List":
+		return `list such as Sales,Billing, or a JSON array such as ["Sales, EU","Billing"]`
 	}
 	return typ + " such as 3"
 }

@@ -181,7 +181,7 @@ func (m *multiTenantEnv) stateChangeSubjects() []string {
 	return subjects
 }
 
-// TestTenantFailsAlone gives one of three tenants a wrong secret: the others do
+// TestTenantFailsAlone gives one of three tenants wrong credentials: the others do
 // not notice, and neither do the probes.
 func TestTenantFailsAlone(t *testing.T) {
 	t.Parallel()
@@ -190,7 +190,7 @@ func TestTenantFailsAlone(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(m.tenants)) {
 		file = append(file, map[string]any{"tenant": name, "url": m.tenants[name].URL})
 	}
-	file = append(file, map[string]any{"tenant": "locked", "url": m.tenants["centre0"].URL, "client_secret": "wrong"})
+	file = append(file, map[string]any{"tenant": "locked", "url": m.tenants["centre0"].URL, "client_id": "locked", "client_secret": "wrong"})
 	m.tenantsFile(file)
 	f := m.newFleet()
 	m.runFleet(f)

@@ -73,7 +73,7 @@ func newPlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 			p.layout.Grids = append(p.layout.Grids, g)
 		}
 		for i := range app.ServiceGrids {
-			services = append(services, gridLayout(&app.ServiceGrids[i], event.Service, wireID, serviceGrids, "name"))
+			services = append(services, gridLayout(&app.ServiceGrids[i], event.Service, wireID, serviceGrids, serviceKey))
 		}
 		if len(app.StatsTotals) > 0 {
 			g := diff.Grid{Kind: event.Totals, App: wireID, Section: statsTotals, Entity: id}

@@ -21,9 +21,10 @@ func TestRecordingRedaction(t *testing.T) {
 		subject  string
 		out, not []string // must and must not be found
 	}{
-		"all":          {nil, "agent.quaxley.observed", []string{"quaxley", "Zzyzx", "Geheimwort"}, nil},
-		"redacted":     {map[string]string{"BRIDGE_REDACT_STATS": "first_*,last_name,content"}, "agent.quaxley.observed", []string{"quaxley"}, []string{"Zzyzx", "Geheimwort"}},
-		"key redacted": {map[string]string{"BRIDGE_REDACT_STATS": "login_id,*name,content"}, "agent.quaxley.observed", []string{"quaxley"}, []string{"Zzyzx", "Geheimwort"}},
+		"all":      {nil, "agent.quaxley.observed", []string{"quaxley", "Zzyzx", "Geheimwort"}, nil},
+		"redacted": {map[string]string{"BRIDGE_REDACT_STATS": "first_*,last_name,content"}, "agent.quaxley.observed", []string{"quaxley"}, []string{"Zzyzx", "Geheimwort"}},
+		"key redacted": {map[string]string{"BRIDGE_REDACT_STATS": "login_id,*_name,content", "BRIDGE_PSEUDONYM_KEY": "0123456789abcdef0123"}, "totals.x.observed",
+			nil, []string{"quaxley", "Zzyzx", "Geheimwort", "0123456789abcdef0123"}},
 		"pseudonyms": {map[string]string{"BRIDGE_PSEUDONYM_KEY": "0123456789abcdef0123"}, "totals.x.observed",
 			[]string{"Geheimwort"}, []string{"quaxley", "Zzyzx", "0123456789abcdef0123"}},
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -112,5 +113,6 @@ func (c *Config) client(log *slog.Logger) (*bpcc.Client, error) {
 	return bpcc.New(bpcc.Config{
 		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Scope: c.Scope, Secret: secret,
 		Timeout: c.Timeout, RootCAs: c.RootCAs, Certificate: certificate("BPCC_CERT", c.Cert, c.Key, log),
+		Proxy: func(*url.URL) (*url.URL, error) { return c.proxy, nil },
 	})
 }

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 	}
 	var faults []error
 	indexByToken := map[string]int{} // by token, which must be unique in subjects
+	users := map[apiUser][]userOf{}
 	for i, tenant := range tenants {
 		name := fmt.Sprintf("tenant %d", i+1)
 		tenantEnv, err := mergeEnv(vars, tenant)
@@ -74,12 +76,44 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 			faults = append(faults, fmt.Errorf("%s: duplicate name %q, first in tenant %d; give it another \"tenant\"", name, c.Tenant, first))
 		}
 		indexByToken[event.Token(c.Tenant)] = i + 1
+		warning, fault := sharedUser(users, userOf{i + 1, c})
+		if fault != nil {
+			faults = append(faults, fault)
+		}
+		if warning != "" {
+			warnings = append(warnings, warning)
+		}
 		all = append(all, c)
 	}
 	if len(faults) > 0 {
 		return nil, warnings, fmt.Errorf("%w:\n%s: %s:\n%w", ErrConfig, tenantsVariable, file, errors.Join(faults...))
 	}
 	return all, warnings, nil
+}
+
+// userOf is a tenant of a file, by its number, for which a user logs in.
+type userOf struct {
+	number int
+	config *Config
+}
+
+// sharedUser adds a tenant to those of its user. Two tenants with one user are a fault, since BPCC
+// keeps one subscription for a user: each would take it from the other at every poll. Users of one
+// name are different ones if their scopes name different tenants of one address, which only BPCC
+// knows; that is a warning.
+func sharedUser(users map[apiUser][]userOf, tenant userOf) (warning string, fault error) {
+	user := tenant.config.apiUser()
+	earlier := users[user]
+	users[user] = append(earlier, tenant)
+	for _, other := range earlier {
+		text := fmt.Sprintf("tenant %d (%s): same API user %q at %s as tenant %d (%s)", tenant.number, tenant.config.Tenant,
+			user.name, user.address, other.number, other.config.Tenant)
+		if tenant.config.effectiveScope() == other.config.effectiveScope() {
+			return "", fmt.Errorf("%s: BPCC keeps one subscription for a user, so the two would take it from each other; give each tenant a user of its own", text)
+		}
+		warning = cmp.Or(warning, text+": if their two scopes (BPCC_SCOPE) name one tenant, the two take one subscription from each other; give each a user of its own")
+	}
+	return warning, nil
 }
 
 // tenantLabel names a tenant whose configuration has a fault.
@@ -140,23 +174,14 @@ func tenantEnvName(member string) (string, error) {
 		nearestName("BPCC_"+strings.ToUpper(member), known))
 }
 
-// envValue returns a member's value as text of a variable: items joined by commas, anything that is
-// not text or a number as JSON.
+// envValue returns a member's value as text of a variable: anything that is not text as JSON.
 func envValue(raw json.RawMessage) (string, error) {
 	var text string
-	var list []string
 	switch {
 	case bytes.Equal(raw, []byte("null")):
 		return "", errors.New("value is null; remove it")
 	case json.Unmarshal(raw, &text) == nil:
 		return text, nil
-	case json.Unmarshal(raw, &list) == nil:
-		for _, item := range list {
-			if strings.Contains(item, ",") {
-				return "", fmt.Errorf("%q contains a comma, which separates the items of a list", item)
-			}
-		}
-		return strings.Join(list, ","), nil
 	}
 	return string(raw), nil
 }

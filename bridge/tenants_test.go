@@ -33,7 +33,7 @@ func TestTenantsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := parseTenants(t, `[
-		{"url": "https://acme.brightpattern.com", "poll_interval": "1s", "services": ["Voice", "Chat"],
+		{"url": "https://acme.brightpattern.com", "poll_interval": "1s", "services": ["Voice", "Sales, EU"],
 		 "thresholds": [{"name": "backlog", "kind": "service", "stat": "in_calls_waiting", "raise": {"op": ">", "value": 5}}]},
 		{"BPCC_URL": "https://globex.example.com", "tenant": "Globex", "client_id": "other", "client_secret_file": "`+secret+`",
 		 "disappear_after": 3,
@@ -54,7 +54,7 @@ func TestTenantsFile(t *testing.T) {
 			c.Services, len(c.Rules), c.DisappearAfter})
 	}
 	want := []seen{
-		{"acme", "https://acme.brightpattern.com", "api", "of-the-process", "1s", "24h0m0s", []string{"Voice", "Chat"}, 1, 2},
+		{"acme", "https://acme.brightpattern.com", "api", "of-the-process", "1s", "24h0m0s", []string{"Voice", "Sales, EU"}, 1, 2},
 		{"Globex", "https://globex.example.com", "other", "of-globex", "2s", "24h0m0s", nil, 0, 3},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -68,15 +68,16 @@ func TestTenantsFileFaults(t *testing.T) {
 		file string
 		want []string
 	}{
-		"not JSON":         {"[\n{\"url\": }]", []string{"line 2", "JSON array"}},
-		"no array":         {good, []string{"JSON array with an object for each tenant"}},
-		"no tenant":        {"[]", []string{"contains no tenant"}},
-		"unknown setting":  {`[{"url": "https://a.example.com", "poll_intervall": "1s"}]`, []string{"tenant 1", `"poll_intervall"`, "BPCC_POLL_INTERVAL"}},
-		"of the process":   {`[{"url": "https://a.example.com", "retention": "1h"}]`, []string{"BRIDGE_RETENTION belongs to the process"}},
-		"two of one name":  {"[" + good + "," + good + "]", []string{"tenant 2", `duplicate name "acme", first in tenant 1`}},
-		"faults of each":   {`[{"url": "ftp://a"}, {"tenant": "b"}]`, []string{"tenant 1 (ftp://a)", "BPCC_URL: not an address", "tenant 2 (b)", "BPCC_URL: not set"}},
-		"a null":           {`[{"url": "https://a.example.com", "tenant": null}]`, []string{"tenant: value is null"}},
-		"a comma in items": {`[{"url": "https://a.example.com", "services": ["a,b"]}]`, []string{`"a,b" contains a comma`}},
+		"not JSON":           {"[\n{\"url\": }]", []string{"line 2", "JSON array"}},
+		"no array":           {good, []string{"JSON array with an object for each tenant"}},
+		"no tenant":          {"[]", []string{"contains no tenant"}},
+		"unknown setting":    {`[{"url": "https://a.example.com", "poll_intervall": "1s"}]`, []string{"tenant 1", `"poll_intervall"`, "BPCC_POLL_INTERVAL"}},
+		"of the process":     {`[{"url": "https://a.example.com", "retention": "1h"}]`, []string{"BRIDGE_RETENTION belongs to the process"}},
+		"two of one name":    {"[" + good + "," + good + "]", []string{"tenant 2", `duplicate name "acme", first in tenant 1`}},
+		"faults of each":     {`[{"url": "ftp://a"}, {"tenant": "b"}]`, []string{"tenant 1 (ftp://a)", "BPCC_URL: not an address", "tenant 2 (b)", "BPCC_URL: not set"}},
+		"a null":             {`[{"url": "https://a.example.com", "tenant": null}]`, []string{"tenant: value is null"}},
+		"an empty list":      {`[{"url": "https://a.example.com", "services": []}]`, []string{"BPCC_SERVICES: the list is empty", "none"}},
+		"a number in a list": {`[{"url": "https://a.example.com", "services": ["a", 1]}]`, []string{"BPCC_SERVICES: want strings in the JSON array, found number"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +88,55 @@ func TestTenantsFileFaults(t *testing.T) {
 			for _, want := range test.want {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%q is not in: %v", want, err)
+				}
+			}
+		})
+	}
+}
+
+// TestSharedAPIUser: BPCC keeps one subscription for a user, so two tenants of a file cannot share
+// one, however the address and the login are written.
+func TestSharedAPIUser(t *testing.T) {
+	t.Parallel()
+	const first = `{"url": "https://acme.brightpattern.com", "tenant": "first", "client_id": "stats", "client_secret": "a"}`
+	tests := map[string]struct {
+		second         string
+		fault, warning bool
+	}{
+		"same":             {`{"url": "https://acme.brightpattern.com", "client_id": "stats"}`, true, false},
+		"another secret":   {`{"url": "https://acme.brightpattern.com", "client_id": "stats", "client_secret": "b"}`, true, false},
+		"case of the host": {`{"url": "https://ACME.BrightPattern.com", "client_id": "stats"}`, true, false},
+		"port":             {`{"url": "https://acme.brightpattern.com:443", "client_id": "stats"}`, true, false},
+		"slash and dot":    {`{"url": "https://acme.brightpattern.com./", "client_id": "stats"}`, true, false},
+		"http":             {`{"url": "http://acme.brightpattern.com", "allow_http": true, "client_id": "stats"}`, true, true},
+		"cookie":           {`{"url": "https://acme.brightpattern.com", "auth": "cookie", "username": "stats", "password": "p"}`, true, false},
+		"the same scope":   {`{"url": "https://acme.brightpattern.com", "client_id": "stats", "scope": "Acme.brightpattern.com"}`, true, false},
+		"another scope":    {`{"url": "https://acme.brightpattern.com", "client_id": "stats", "scope": "acme"}`, false, true},
+		"another user":     {`{"url": "https://acme.brightpattern.com", "client_id": "stats2"}`, false, false},
+		"another host":     {`{"url": "https://globex.brightpattern.com", "client_id": "stats"}`, false, false},
+		"another port":     {`{"url": "https://acme.brightpattern.com:8443", "client_id": "stats"}`, false, false},
+		"another path":     {`{"url": "https://acme.brightpattern.com/globex", "client_id": "stats"}`, false, false},
+		"unused client id": {`{"url": "https://acme.brightpattern.com", "client_id": "stats", "auth": "cookie", "username": "u", "password": "p"}`, false, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			second := strings.Replace(test.second, "{", `{"tenant": "second", `, 1)
+			path := filepath.Join(t.TempDir(), "tenants.json")
+			if err := os.WriteFile(path, []byte("["+first+","+second+"]"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, warnings, err := bridge.ParseConfigs([]string{"BPCC_CLIENT_SECRET=s", "BRIDGE_TENANTS_FILE=" + path}, bridge.ForBridge)
+			if (err != nil) != test.fault || (len(warnings) > 0) != test.warning {
+				t.Fatalf("error %v, warnings %v", err, warnings)
+			}
+			text := strings.Join(warnings, "\n")
+			if test.fault {
+				text = err.Error()
+			}
+			for _, want := range []string{"tenant 2 (second)", `same API user "stats" at acme.brightpattern.com as tenant 1 (first)`, "one subscription"} {
+				if (test.fault || test.warning) && !strings.Contains(text, want) {
+					t.Errorf("no %q in: %s", want, text)
 				}
 			}
 		})
