@@ -18,7 +18,7 @@ func newLogger(c *console, level, format string) *slog.Logger {
 		l = slog.LevelInfo
 	}
 	if format == "text" || format == "auto" && c.terminal {
-		return slog.New(tint.NewTextHandler(c.w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !c.colour, ReplaceAttr: visibleAttr}))
+		return slog.New(tint.NewTextHandler(c.w, &tint.Options{Level: l, TimeFormat: clockLayout, NoColor: !c.colour, ReplaceAttr: visibleAttr}))
 	}
 	return slog.New(slog.NewJSONHandler(c.w, &slog.HandlerOptions{Level: l}))
 }

@@ -64,14 +64,17 @@ func (r *renderer) summary(at time.Time) error {
 	return r.line(at, "feed", "first snapshot", strings.Join(parts, ", "), colourCyan)
 }
 
+// clockLayout is a time of day for people, with its zone.
+const clockLayout = "15:04:05-07:00"
+
 // line writes one line; a zero time is unknown.
 func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
-	clock := "--:--:--"
+	clock := "--:--:--      "
 	if !at.IsZero() {
-		clock = at.Local().Format(time.TimeOnly)
+		clock = at.Local().Format(clockLayout)
 	}
 	what = visible(what)
-	const before = 8 + 2 + 12 + 2 + 22 + 2 // the columns before what
+	const before = len(clockLayout) + 2 + 12 + 2 + 22 + 2 // the columns before what
 	if r.c.width > before {
 		what = truncate(what, r.c.width-before)
 	}

@@ -35,6 +35,7 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	if err := s.validate(); err != nil {
 		return err
 	}
+	s.writeLocalTimes(p.err)
 	if r.human && r.meta || *into != "" && (r.human || r.meta) {
 		return fmt.Errorf("%w: --human, --with-meta and --into exclude each other", errUsage)
 	}

@@ -34,7 +34,7 @@ type streamRange struct {
 
 // addFlags adds the flags that bound a range.
 func (s *streamRange) addFlags(f *flag.FlagSet) {
-	f.Var(&s.since, "since", "start this long ago (1h, 90m) or at a time (2026-11-23T10:00:00Z)")
+	f.Var(&s.since, "since", "start this long ago (1h, 90m) or at a time (2026-11-23T10:00:00Z); without a zone (2026-11-23) it is local time")
 	f.Var(&s.until, "until", "end this long ago, or at a time")
 	f.Uint64Var(&s.from, "from-seq", 0, "start at this stream sequence")
 	f.Uint64Var(&s.to, "to-seq", 0, "end with this stream sequence")
@@ -60,18 +60,37 @@ func (s *streamRange) isPast(m message) bool {
 	return s.to > 0 && m.seq > s.to || !s.until.IsZero() && m.stored.After(s.until.Time)
 }
 
-// timeFlag is an instant on the command line: how long ago, or when.
+// writeLocalTimes says in which zone the bounds are that were given without one.
+func (s *streamRange) writeLocalTimes(c *console) {
+	for _, bound := range []struct {
+		name string
+		at   timeFlag
+	}{{"since", s.since}, {"until", s.until}} {
+		if !bound.at.IsZero() && bound.at.Location() == time.Local {
+			c.printf("--%s is %s: a time without a zone is local time\n", bound.name, bound.at.Format(time.RFC3339))
+		}
+	}
+}
+
+// timeFlag is an instant on the command line: how long ago, or when. It is local if it was given
+// as a time without a zone, else UTC.
 type timeFlag struct{ time.Time }
 
 func (m *timeFlag) Set(text string) error {
 	if ago, err := time.ParseDuration(text); err == nil {
 		m.Time = time.Time{}
 		if ago != 0 { // 0 is no bound
-			m.Time = time.Now().Add(-ago.Abs())
+			m.Time = time.Now().UTC().Add(-ago.Abs())
 		}
 		return nil
 	}
-	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateTime + "Z07:00", "2006-01-02 15:04Z07:00", time.DateOnly + "Z07:00"} {
+		if at, err := time.Parse(layout, text); err == nil {
+			m.Time = at.UTC()
+			return nil
+		}
+	}
+	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04", time.DateOnly} {
 		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
 			m.Time = at
 			return nil

@@ -35,6 +35,7 @@ func (p *program) verify(ctx context.Context, args []string) error {
 	if err := s.validate(); err != nil {
 		return err
 	}
+	s.writeLocalTimes(p.err)
 	report, err := p.auditOf(ctx, f.Arg(0), s, o, *timeout)
 	if err != nil {
 		return err
