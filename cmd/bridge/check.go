@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -125,19 +124,15 @@ const natsTimeout = 5 * time.Second
 // checkNATS checks the NATS side that the environment names, else the store of the
 // embedded server.
 func (d *checkReport) checkNATS(ctx context.Context) error {
-	named := slices.ContainsFunc(d.program.env, func(v string) bool {
-		return strings.HasPrefix(v, "NATS_URL=") || strings.HasPrefix(v, "NATS_CONTEXT=")
-	})
-	if !named {
-		c, _, err := bridge.ParseConfig(d.program.env, bridge.ForStream)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		}
+	c, _, err := bridge.ParseConfig(d.program.env, bridge.ForStream)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if c.Embedded() {
 		d.startTarget("NATS_URL is not set: bridge run starts its own server", "NATS")
 		return unlessReported(bridge.CheckStore(c, d.writeStep))
 	}
-	c, _, err := d.program.configure(bridge.ForStream)
-	if err != nil {
+	if c, _, err = d.program.configure(bridge.ForStream); err != nil { // with its warnings
 		return err
 	}
 	d.startTarget("NATS", "NATS")

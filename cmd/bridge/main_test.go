@@ -174,6 +174,12 @@ func TestCheck(t *testing.T) {
 			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_DIR=there/is/none") },
 			status: exitOK, want: []string{"ok    store         there/is/none takes 0 B on a disk with ", " free; keeps about ", "BRIDGE_STORE_MAX follows the disk"},
 		},
+		"an empty NATS_URL": {
+			env: func(url string) []string {
+				return append(sourceEnv(url), "NATS_URL=", "NATS_CONTEXT=", "BRIDGE_STORE_MAX=64MiB")
+			},
+			status: exitOK, want: []string{"NATS_URL is not set: bridge run starts its own server", " free; keeps 64 MiB of streams"},
+		},
 		"the store has a limit": {
 			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_MAX=64MiB") },
 			status: exitOK, want: []string{" free; keeps 64 MiB of streams", "OK: bridge run can work with this"},
