@@ -198,7 +198,7 @@ func (r *report) writeCostModel(w io.Writer) {
 		law := c[0]*x[0] + c[1]*x[1] + c[2]*x[2] + c[3]*x[3]
 		worst = max(worst, math.Abs(law/costs[i]-1))
 	}
-	fmt.Fprintf(w, "\nFitted to all of these: **%s ms a poll, %s ms more if it tells anything, %s ns a byte, %s µs a changed row**. That is\n"+
+	fmt.Fprintf(w, "\nFitted to all of these: **%s ms a poll, %s ms more if it publishes anything, %s ns a byte, %s µs a changed row**. That is\n"+
 		"within %.0f %% of each figure of the bridge above.\n",
 		formatNumber(c[0]), formatNumber(c[1]), formatNumber(c[2]), formatNumber(c[3]), 100*worst)
 }

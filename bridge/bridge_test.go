@@ -294,11 +294,11 @@ func TestPrivacy(t *testing.T) {
 		}
 		for _, secret := range []string{"anna", "Annabel", "Lopez", "4242", bpcctest.UserID("anna.lopez")} {
 			if strings.Contains(string(text), secret) {
-				t.Errorf("%s tells %q: %s", s.Subject, secret, text)
+				t.Errorf("%s contains %q: %s", s.Subject, secret, text)
 			}
 		}
 		if s.field("after", "team_name") != nil {
-			t.Errorf("%s tells the redacted team", s.Subject)
+			t.Errorf("%s contains the redacted team", s.Subject)
 		}
 	}
 }

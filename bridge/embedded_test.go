@@ -14,7 +14,7 @@ import (
 )
 
 // TestEmbeddedServerFails makes the embedded server fail at its start: the error
-// tells why, and nothing hangs.
+// gives the cause, and nothing hangs.
 func TestEmbeddedServerFails(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

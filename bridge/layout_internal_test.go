@@ -230,7 +230,7 @@ func TestChatOfSubscription(t *testing.T) {
 	}
 }
 
-// TestPrivacyOfRows looks for what tells who an agent is, and for what is redacted, in
+// TestPrivacyOfRows looks for what identifies an agent, and for what is redacted, in
 // every byte that would be stored.
 func TestPrivacyOfRows(t *testing.T) {
 	t.Parallel()

@@ -61,7 +61,7 @@ func TestStoreFollowsTheDisk(t *testing.T) {
 	}
 }
 
-// TestDiskFull fills the disk under the embedded server. The log tells; when there
+// TestDiskFull fills the disk under the embedded server. The log says so; when there
 // is room again, the server serves again, and each change is published once.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
@@ -80,7 +80,7 @@ func TestDiskFull(t *testing.T) {
 	if _, err := e.js.Publish(ctx, "$KV.bpcc_lease.other", make([]byte, 64<<10)); err == nil {
 		t.Fatal("the disk is not full")
 	}
-	e.waitUntil("the log to tell of it", func() bool {
+	e.waitUntil("a log entry about it", func() bool {
 		text := e.log.String()
 		return strings.Contains(text, "store cannot be written") && strings.Contains(text, "NATS server error") && strings.Contains(text, "no space left on device")
 	})

@@ -139,7 +139,7 @@ func TestStoreMaxFaults(t *testing.T) {
 
 // TestStoreLimit fills a small store several times over. The oldest events leave
 // it; the lease is renewed, the view and the watchdog are written, new events are
-// stored, what is left is sound, and a restart tells nothing twice.
+// stored, what is left is sound, and a restart publishes nothing twice.
 func TestStoreLimit(t *testing.T) {
 	t.Parallel()
 	const agents, limit = 60, 1 << 20
@@ -203,7 +203,7 @@ func TestStoreLimit(t *testing.T) {
 	})
 	for _, s := range afterSeq(e.readEvents(), before) {
 		if strings.HasPrefix(s.Subject, "agent.") && s.Subject != "agent.agent007.state_changed" {
-			t.Errorf("a restart tells %s", s.Subject)
+			t.Errorf("a restart publishes %s", s.Subject)
 		}
 	}
 	p.stop()

@@ -134,7 +134,7 @@ func reference(t *testing.T) []byte {
 		}
 	}
 	if described != len(events()) {
-		t.Errorf("the reference tells %d of %d events; a first or last word is new: see kinds and verbs", described, len(events()))
+		t.Errorf("the reference describes %d of %d events; a first or last word is new: see kinds and verbs", described, len(events()))
 	}
 	text, err := os.ReadFile("testdata/reference.md.tmpl")
 	if err != nil {
