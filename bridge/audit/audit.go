@@ -27,6 +27,9 @@ type Options struct {
 	// Retention is how long the stream keeps events: the revisions of an entity that was absent for
 	// longer may start again at 1. 0 is 720 h.
 	Retention time.Duration
+	// Volatile reports whether a statistic is volatile: a change of it alone is not published, so a
+	// threshold's value may differ from the last image. nil is the default of BRIDGE_VOLATILE_STATS.
+	Volatile func(stat string) bool
 }
 
 // Auditor checks a stream, event by event. It holds one image per entity and no events, so its
@@ -53,6 +56,9 @@ func New(o Options) (*Auditor, error) {
 	if o.Retention <= 0 {
 		o.Retention = 720 * time.Hour
 	}
+	if o.Volatile == nil {
+		o.Volatile = volatileByDefault
+	}
 	a := &Auditor{options: o, validator: v, tenants: map[string]*tenantAudit{}, reader: event.NewAgentReader()}
 	a.report.ByCode = map[string]int{}
 	return a, nil
@@ -61,6 +67,7 @@ func New(o Options) (*Auditor, error) {
 // audited is an event as far as the auditor could decode it.
 type audited struct {
 	event.Event
+	n        int // number among the events added, from 1
 	seq      uint64
 	id, typ  string // as written
 	kind     string // "agent"
@@ -130,6 +137,7 @@ func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byt
 	t := a.tenantFor(owner)
 	a.current = t
 	a.report.count(seq, e.Time)
+	e.n = a.report.Events
 	a.checkSequence(t, &e)
 	if err == nil && tenant != t.name {
 		err = fmt.Errorf("%w: tenant %q", event.ErrForeign, tenant)
@@ -178,7 +186,7 @@ func (a *Auditor) foreign(t *tenantAudit, e *audited, subject string, why error)
 		why = errors.New("no Nats-Msg-Id")
 	}
 	where := cmp.Or(subject, "its subject")
-	a.fault(t, &audited{seq: e.seq}, "foreign", "another publisher wrote to %s: %s", where, event.Truncate(withoutTitle(why), 200))
+	a.fault(t, &audited{n: e.n, seq: e.seq}, "foreign", "another publisher wrote to %s: %s", where, event.Truncate(withoutTitle(why), 200))
 	if strings.HasSuffix(subject, "."+event.Checkpoint) {
 		t.checkpointSeq = e.seq // the next checkpoint was written after it
 	}
@@ -257,6 +265,12 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 	}
 	b := &t.window
 	if poll := e.EntityBase().Poll; b.poll != poll {
+		if b.by.Sub(w.By.Time) > clockTolerance {
+			a.note(t, e, "clock", "its window ends at %s, that of an earlier poll at %s: was a clock set?", w.By, b.by)
+		}
+		if w.By.Before(b.by.Time) {
+			t.clockSets++
+		}
 		*b = pollWindow{poll: poll, by: w.By}
 	}
 	if !w.By.Equal(b.by.Time) {

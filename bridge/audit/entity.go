@@ -17,6 +17,10 @@ type entityAudit struct {
 	lastTime  time.Time  // of the last event
 	available *bool
 	raised    bool
+	reentered event.ID         // of the last event with a round trip
+	clockSets int              // of the tenant, at lastTime
+	seen      seenSince        // of a row
+	sights    map[string]sight // of a row: the last event of each rule, by its view key
 }
 
 // checkID compares an event's id with that of the previous event. It reports whether the event was
@@ -102,6 +106,7 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 	}
 	revision := e.EntityBase().Revision
 	c := t.entities[e.entity]
+	next := c != nil && revision == c.revision+1
 	switch {
 	case c == nil:
 		c = &entityAudit{}
@@ -123,8 +128,9 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 	default:
 		a.checkChain(t, e, c)
 	}
-	a.checkImages(t, e)
+	a.checkContent(t, e, c, next)
 	c.revision, c.lastTime, c.absent, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
+	c.clockSets = t.clockSets
 	if d := e.Availability(); d != nil {
 		c.available = d.Available
 	}
@@ -163,10 +169,33 @@ func (a *Auditor) checkChain(t *tenantAudit, e *audited, c *entityAudit) {
 	}
 }
 
-// checkImages checks an event for contradictions.
-func (a *Auditor) checkImages(t *tenantAudit, e *audited) {
+// checkContent checks an event for contradictions, in itself and to what was published before. It
+// follows the previous one about its entity if next is true.
+func (a *Auditor) checkContent(t *tenantAudit, e *audited, c *entityAudit, next bool) {
+	switch d := e.Data.(type) {
+	case *event.ThresholdData:
+		a.checkThreshold(t, e, d)
+	case *event.AgentData:
+		a.checkAgent(t, e, c, d, next)
+	}
 	row := e.Row()
-	if row == nil || row.Before.IsZero() && row.After.IsZero() {
+	if row == nil {
+		return
+	}
+	a.checkSights(t, e, c)
+	t.sawRow(e, c)
+	var differ []string
+	if !row.Before.IsZero() && !row.After.IsZero() {
+		differ = diff.Differences(row.Before, row.After)
+		t.learnVolatile(e, row, differ)
+	}
+	a.checkCounters(t, e, c, row, differ)
+	a.checkImages(t, e, row)
+}
+
+// checkImages compares the images of an event with what else it says.
+func (a *Auditor) checkImages(t *tenantAudit, e *audited, row *event.RowData) {
+	if row.Before.IsZero() && row.After.IsZero() {
 		return
 	}
 	differ := diff.Differences(row.Before, row.After)

@@ -21,6 +21,10 @@ type tenantAudit struct {
 	startedMidChain int // entities whose revision 1 is not in the range
 	report          TenantReport
 
+	steady    map[statKey]bool // by their changes: true = not volatile, false = volatile
+	clockSets int              // how often a poll's window ended before an earlier one
+	seen      seenSince        // of the source
+
 	batch       openBatch
 	batchBefore map[event.ID]bool
 	window      pollWindow
@@ -49,6 +53,7 @@ type openBatch struct {
 	status           string // that the checkpoint must have, "" = any
 	agents, services int    // appeared minus disappeared
 	gap              *Gap
+	takenBack        time.Time // the watermark of an interruption: that of a checkpoint may have been too late
 }
 
 // pollWindow is the window that the events of one poll share.
@@ -67,7 +72,7 @@ func (t *tenantAudit) observedFloor() time.Time {
 }
 
 func newTenantAudit(name string) *tenantAudit {
-	t := &tenantAudit{name: name, entities: map[string]*entityAudit{}, types: map[string]int{}}
+	t := &tenantAudit{name: name, entities: map[string]*entityAudit{}, types: map[string]int{}, steady: map[statKey]bool{}}
 	t.nextBatch()
 	return t
 }
@@ -122,6 +127,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 	switch {
 	case d.ObservedUntil.IsZero() && !t.until.IsZero():
 		a.fault(t, e, "watermark", "observed_until is null, after %s", event.Floor(t.until))
+	case !d.ObservedUntil.IsZero() && d.ObservedUntil.Equal(b.takenBack): // as after a source that repeated an old state
 	case !d.ObservedUntil.IsZero() && t.until.Sub(d.ObservedUntil.Time) > clockTolerance:
 		a.note(t, e, "clock", "observed_until falls from %s to %s: was a clock set?", event.Floor(t.until), d.ObservedUntil)
 	}
@@ -164,6 +170,7 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	switch e.Name {
 	case event.Started:
 		t.batch.status = event.StatusInterrupted
+		t.seen = seenSince{e.Time, t.clockSets, "the bridge started"}
 		if t.open == nil && !from.IsZero() {
 			cause := "the previous bridge ended without feed.stopped"
 			if t.status == event.StatusStopped {
@@ -179,6 +186,7 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 			a.fault(t, e, "feed", "interrupted twice without feed.resumed")
 		}
 		t.interrupted, t.feedKnown = true, true
+		t.batch.takenBack = d.ObservedUntil.Time
 		if t.open == nil {
 			t.open = &Gap{Kind: "interrupted", From: from, Seq: e.seq, ID: e.id}
 		}
@@ -186,6 +194,8 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	case event.Resumed:
 		d := e.Data.(*event.ResumedData)
 		t.batch.status = event.StatusLive
+		t.seen = seenSince{d.Observed.By.Time, t.clockSets, "the feed resumed"}
+		a.checkGapWindow(t, e, d)
 		if !t.interrupted && t.feedKnown {
 			a.fault(t, e, "feed", "resumed, but nothing was interrupted")
 		}
@@ -194,6 +204,16 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 			t.open = &Gap{Kind: "interrupted", Cause: d.Cause, From: d.Observed.After.Time, Seq: e.seq, ID: e.id}
 		}
 		t.open.To = d.Observed.By.Time
+	}
+}
+
+// checkGapWindow compares the window of a gap with when it began.
+func (a *Auditor) checkGapWindow(t *tenantAudit, e *audited, d *event.ResumedData) {
+	if t.open == nil || t.open.From.IsZero() || d.Observed.After.IsZero() {
+		return
+	}
+	if apart := t.open.From.Sub(d.Observed.After.Time).Abs(); apart > clockTolerance {
+		a.note(t, e, "clock", "its window begins at %s, the gap at %s: was a clock set?", d.Observed.After, event.Floor(t.open.From))
 	}
 }
 

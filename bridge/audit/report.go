@@ -73,7 +73,8 @@ type Gap struct {
 type Finding struct {
 	// Code is one word for programs: foreign, schema, subject, header, tombstone,
 	// sequence, duplicate, order, epoch, missing, uncovered, count, part, revision,
-	// chain, image, window, watermark, feed, gap, empty; of notes: truncated, clock.
+	// chain, image, window, since, reentered, reset, unseen, value, watermark, feed, gap, empty; of
+	// notes: truncated, clock.
 	Code string `json:"code"`
 	// N counts the events added, from 1: the line of an export.
 	N      int    `json:"n"`
@@ -104,7 +105,7 @@ func (a *Auditor) find(found []Finding, t *tenantAudit, e *audited, code, text s
 		return found
 	}
 	return append(found, Finding{
-		Code: code, N: a.report.Events, Seq: e.seq, Tenant: t.name, Entity: e.entity, ID: e.id, Type: e.typ, Text: text,
+		Code: code, N: e.n, Seq: e.seq, Tenant: t.name, Entity: e.entity, ID: e.id, Type: e.typ, Text: text,
 	})
 }
 

@@ -32,20 +32,20 @@ func IsDailyCounter(stat string) bool {
 // to 0, or below half of what it was. A smaller fall is a correction. A text that is no finite
 // decimal number shows nothing.
 func CounterReset(before, after string) bool {
-	was, ok := decimal(before)
+	was, ok := Decimal(before)
 	if !ok || was <= 0 || before == after {
 		return false
 	}
 	if after == "" {
 		return true
 	}
-	is, ok := decimal(after)
+	is, ok := Decimal(after)
 	return ok && is < was/2 // 0 is below half of every count
 }
 
-// decimal parses a finite decimal number. It accepts less than [strconv.ParseFloat]: no NaN, no
+// Decimal parses a finite decimal number. It accepts less than [strconv.ParseFloat]: no NaN, no
 // infinity, no hexadecimal digits and no underscores.
-func decimal(text string) (float64, bool) {
+func Decimal(text string) (float64, bool) {
 	text = strings.TrimSpace(text)
 	if strings.Trim(text, "0123456789+-.eE") != "" {
 		return 0, false

@@ -1,0 +1,103 @@
+package audit
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"bpcc-nats/bridge/event"
+)
+
+const (
+	// stateTolerance allows for the whole seconds of state_duration and for the unknown time at
+	// which the source took its sample.
+	stateTolerance = 2 * time.Second
+	// longestState is more than any agent spends in one state: a longer one is an error of the source.
+	longestState = 10 * 365 * 24 * time.Hour
+)
+
+// checkAgent checks what an event says about an agent's state and its clock.
+func (a *Auditor) checkAgent(t *tenantAudit, e *audited, c *entityAudit, d *event.AgentData, next bool) {
+	a.checkSince(t, e, d)
+	same := d.From != nil && d.To != nil && *d.From == *d.To
+	switch {
+	case d.Reentered:
+		a.checkReentered(t, e, c, d, next)
+	case e.verb == "state_changed" && same && !a.newlyKnown(d):
+		a.fault(t, e, "reentered", "`from` and `to` are the same state, and `reentered` is not set")
+	}
+	if d.Reentered {
+		c.reentered = e.ID
+	}
+}
+
+// checkSince checks when the present state is said to have begun. A change of state lies in the
+// window of its event. Any other event may show a state that began long before.
+func (a *Auditor) checkSince(t *tenantAudit, e *audited, d *event.AgentData) {
+	w := d.Observed
+	if d.Since.IsZero() || w.By.IsZero() {
+		return
+	}
+	earliest, why := w.By.Add(-longestState), "no state lasts that long"
+	// Both texts have whole seconds.
+	if inside := w.After.Truncate(time.Second).Add(-stateTolerance); e.verb == "state_changed" && !w.After.IsZero() {
+		earliest, why = inside, "the state is said to have changed in its window"
+	}
+	switch latest := w.By.Add(stateTolerance); {
+	case d.Since.Before(earliest):
+		a.fault(t, e, "since", "since %s is before the window from %s to %s: %s", seconds(d.Since), w.After, w.By, why)
+	case d.Since.After(latest):
+		a.fault(t, e, "since", "since %s is after the window from %s to %s", seconds(d.Since), w.After, w.By)
+	}
+}
+
+// seconds formats a time as `since` has it.
+func seconds(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// checkReentered checks a round trip: the state must be the same before and after, and its clock
+// must have started again in the window. The event follows the previous one about the agent if next
+// is true.
+func (a *Auditor) checkReentered(t *tenantAudit, e *audited, c *entityAudit, d *event.AgentData, next bool) {
+	if e.verb != "state_changed" {
+		a.fault(t, e, "reentered", "reentered, in an event that is no change of state")
+		return
+	}
+	if d.From != nil && d.To != nil && *d.From != *d.To {
+		a.fault(t, e, "reentered", "reentered, but `from` and `to` are different states")
+	}
+	after, known := clock(d.After.Text(event.StateDuration))
+	if !known {
+		return
+	}
+	w := d.Observed
+	if window := w.By.Sub(w.After.Time); !w.After.IsZero() && after > window+stateTolerance {
+		a.fault(t, e, "reentered", "reentered, but state_duration is %v, the window %v: the state began before it", after, window)
+		return
+	}
+	before, known := clock(d.Before.Text(event.StateDuration))
+	if !known || !next || !e.Time.After(c.lastTime) || c.clockSets != t.clockSets {
+		return
+	}
+	if passed := e.Time.Sub(c.lastTime); before+passed <= after {
+		a.fault(t, e, "reentered", "reentered, but state_duration went from %v to %v in %v: it did not start again", before, after,
+			passed.Round(time.Millisecond))
+	}
+}
+
+// newlyKnown reports whether a statistic of the state that changed was not known before, since it
+// was not subscribed: the state may then be the same.
+func (a *Auditor) newlyKnown(d *event.AgentData) bool {
+	return slices.ContainsFunc(d.Changed, func(stat string) bool {
+		_, known := d.Before.Get(stat)
+		return !known
+	})
+}
+
+// clock parses state_duration. A longer one than longestState counts as that.
+func clock(text string) (time.Duration, bool) {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, false
+	}
+	return time.Duration(min(n, uint64(longestState/time.Second))) * time.Second, true
+}

@@ -1,0 +1,107 @@
+package audit_test
+
+import (
+	"testing"
+	"time"
+
+	"bpcc-nats/bridge/event"
+)
+
+// since is an edit of when a state began.
+func since(seconds float64) func(*event.Event) {
+	return agentEdit(func(d *event.AgentData) { d.Since = at(seconds).Truncate(time.Second) })
+}
+
+// TestSince: a state that changed began in the window of its change; that of a row that is shown
+// for the first time may be old.
+func TestSince(t *testing.T) {
+	t.Parallel()
+	anna := step{at: 0, name: "agent.observed", id: "anna", after: "acd_state=ready state_duration=300"}
+	change := func(duration string, edit func(*event.Event)) step {
+		return step{at: 2, name: "agent.state_changed", id: "anna", before: "acd_state=ready state_duration=300",
+			after: "acd_state=busy state_duration=" + duration, edit: edit}
+	}
+	wide := func(since int, more func(*event.AgentData)) func(*event.Event) {
+		return agentEdit(func(d *event.AgentData) {
+			d.Since = at(2 - float64(since))
+			d.Observed.After = sent(-600)
+			more(d)
+		})
+	}
+	fault := []string{"since agent.anna state_changed"}
+	checkStatements(t, map[string]statement{
+		"in the window":                   {steps: []step{anna, change("1", nil)}},
+		"as long as the window":           {steps: []step{anna, change("2", nil)}},
+		"within the tolerance":            {steps: []step{anna, change("4", nil)}},
+		"before the window":               {steps: []step{anna, change("6", nil)}, want: fault},
+		"an hour before":                  {steps: []step{anna, change("3596", nil)}, want: fault},
+		"in 1890":                         {steps: []step{anna, change("4294967295", nil)}, want: fault},
+		"left out":                        {steps: []step{anna, change("3596", agentEdit(func(d *event.AgentData) { d.Since = time.Time{} }))}},
+		"a little late":                   {steps: []step{anna, change("0", since(4))}},
+		"after the window":                {steps: []step{anna, change("0", since(5))}, want: fault},
+		"in 2319":                         {steps: []step{anna, change("0", agentEdit(func(d *event.AgentData) { d.Since = at(0).AddDate(293, 0, 0) }))}, want: fault},
+		"no lower bound":                  {steps: []step{anna, change("9999", agentEdit(func(d *event.AgentData) { d.Observed.After = event.Time{} }))}},
+		"no lower bound, after it":        {steps: []step{anna, change("0", agentEdit(func(d *event.AgentData) { d.Observed.After, d.Since = event.Time{}, at(9) }))}, want: fault},
+		"a wide window":                   {steps: []step{missingSince(-1, -600), anna, missingSince(1, -600), change("500", wide(500, func(*event.AgentData) {}))}},
+		"before a wide window":            {steps: []step{missingSince(-1, -600), anna, missingSince(1, -600), change("700", wide(700, func(*event.AgentData) {}))}, want: fault},
+		"first sight, long before":        {steps: []step{{at: 0, name: "agent.observed", id: "anna", after: "acd_state=ready state_duration=864000"}}},
+		"first sight, after it":           {steps: []step{{at: 0, name: "agent.observed", id: "anna", after: "acd_state=ready state_duration=1", edit: since(60)}}, want: []string{"since agent.anna observed"}},
+		"first sight, longer than a life": {steps: []step{{at: 0, name: "agent.observed", id: "anna", after: "acd_state=ready state_duration=4294967295"}}, want: []string{"since agent.anna observed"}},
+		"appeared, long before":           {steps: []step{anna, {at: 2, name: "agent.appeared", id: "bob", after: "acd_state=ready state_duration=864000"}}},
+		"appeared, after it":              {steps: []step{anna, {at: 2, name: "agent.appeared", id: "bob", after: "acd_state=ready state_duration=0", edit: since(60)}}, want: []string{"since agent.bob appeared"}},
+		"a statistic of an old state": {steps: []step{anna, {at: 2, name: "agent.stats_changed", id: "anna", before: "acd_state=ready state_duration=300",
+			after: "acd_state=ready state_duration=302 extension=7", edit: since(-300)}}},
+	})
+}
+
+// TestReentered: a round trip starts the clock of the state again, within its window.
+func TestReentered(t *testing.T) {
+	t.Parallel()
+	const handled = "in_calls_handled_per_day"
+	anna := func(duration string) step {
+		return step{at: 0, name: "agent.observed", id: "anna", after: "acd_state=ready state_duration=" + duration + " " + handled + "=12"}
+	}
+	trip := func(before, after string, edit func(*event.AgentData)) step {
+		return step{at: 2, name: "agent.state_changed", id: "anna", before: "acd_state=ready state_duration=" + before + " " + handled + "=12",
+			after: "acd_state=ready state_duration=" + after + " " + handled + "=12", edit: agentEdit(func(d *event.AgentData) {
+				d.Reentered, d.Changed, d.Since = true, []string{}, time.Time{}
+				if edit != nil {
+					edit(d)
+				}
+			})}
+	}
+	later := func(s step, seconds float64) step {
+		s.at = seconds
+		return s
+	}
+	calls := func(before, after string, edit func(*event.Event)) step {
+		return step{at: 2, name: "agent.stats_changed", id: "anna", before: "acd_state=ready state_duration=1 " + handled + "=" + before,
+			after: "acd_state=ready state_duration=1 " + handled + "=" + after, edit: edit}
+	}
+	fault := []string{"reentered agent.anna state_changed"}
+	checkStatements(t, map[string]statement{
+		"started again":               {steps: []step{anna("300"), trip("300", "1", nil)}},
+		"from a young state":          {steps: []step{anna("0"), later(trip("0", "1", nil), 60)}},
+		"within the tolerance":        {steps: []step{anna("300"), trip("300", "4", nil)}},
+		"too old for the window":      {steps: []step{anna("300"), trip("300", "5", nil)}, want: fault},
+		"a clock that steps back":     {steps: []step{anna("3600"), trip("3600", "3596", nil)}, want: fault},
+		"beyond any duration":         {steps: []step{anna("300"), trip("300", "9223372037", nil)}, want: fault},
+		"a clock that only went on":   {steps: []step{anna("1"), trip("1", "3", nil)}, want: fault},
+		"a clock not known":           {steps: []step{anna(""), trip("", "", nil)}},
+		"with since":                  {steps: []step{anna("300"), trip("300", "1", func(d *event.AgentData) { d.Since = at(1) })}},
+		"with since before it":        {steps: []step{anna("300"), trip("300", "1", func(d *event.AgentData) { d.Since = at(-60) })}, want: []string{"since agent.anna state_changed"}},
+		"no lower bound":              {steps: []step{anna("300"), trip("300", "60", func(d *event.AgentData) { d.Observed.After = event.Time{} })}},
+		"a counter that counts":       {steps: []step{anna("300"), trip("300", "1", nil), calls("12", "13", nil)}},
+		"a counter that is reset":     {steps: []step{anna("300"), trip("300", "1", nil), calls("12", "0", reset(handled))}, want: []string{"reentered agent.anna stats_changed"}},
+		"a counter that is put right": {steps: []step{anna("300"), trip("300", "1", nil), calls("12", "11", nil)}},
+		"a reset in the next poll":    {steps: []step{anna("300"), trip("300", "1", nil), later(calls("12", "0", reset(handled)), 4)}},
+		"into another state": {steps: []step{anna("300"), {at: 2, name: "agent.state_changed", id: "anna", before: "acd_state=ready state_duration=300 " + handled + "=12",
+			after: "acd_state=busy state_duration=1 " + handled + "=12", edit: agentEdit(func(d *event.AgentData) { d.Reentered = true })}}, want: fault},
+		"into the same state unsaid": {steps: []step{anna("300"), trip("300", "1", func(d *event.AgentData) { d.Reentered, d.Changed = false, []string{"acd_state"} })},
+			want: []string{"reentered agent.anna state_changed", "image agent.anna state_changed"}},
+		"a column that is new": {steps: []step{anna("300"), {at: 2, name: "agent.state_changed", id: "anna", before: "acd_state=ready state_duration=300 " + handled + "=12",
+			after: "acd_state=ready state_duration=302 " + handled + "=12 reason=", edit: agentEdit(func(d *event.AgentData) { d.Since = time.Time{} })}}},
+		"no change of state": {steps: []step{anna("300"), {at: 2, name: "agent.stats_changed", id: "anna", before: "acd_state=ready state_duration=300 " + handled + "=12",
+			after: "acd_state=ready state_duration=1 " + handled + "=13", edit: agentEdit(func(d *event.AgentData) { d.Reentered = true })}}, want: []string{"reentered agent.anna stats_changed"}},
+	})
+}
