@@ -10,12 +10,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/caarlos0/env/v11"
 	"github.com/nats-io/nats.go"
 
 	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
 )
 
 // errFaults is returned when the events break the contract.
@@ -61,6 +64,9 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 		if s.from > 0 || s.to > 0 || !s.since.IsZero() || !s.until.IsZero() {
 			return audit.Report{}, fmt.Errorf("%w: --since, --until, --from-seq and --to-seq are for the stream, not for an exported file", errUsage)
 		}
+		if list := env.ToMap(p.env)["BRIDGE_VOLATILE_STATS"]; list != "" {
+			o.Volatile = volatile(strings.Split(list, ","))
+		}
 		a, err := audit.New(o)
 		if err == nil {
 			err = auditFile(ctx, file, a)
@@ -75,7 +81,7 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 		return audit.Report{}, unfinished(ctx, err)
 	}
 	defer l.close()
-	o.CheckpointInterval, o.Retention = c.CheckpointInterval, c.Retention
+	o.CheckpointInterval, o.Retention, o.Volatile = c.CheckpointInterval, c.Retention, volatile(c.VolatileStats)
 	s.subjects = []string{event.SubjectPrefix + ".>"}
 	if o.Whole = o.Tenant == ""; !o.Whole {
 		s.subjects = []string{event.Prefix(o.Tenant) + ">"}
@@ -92,6 +98,17 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 		return audit.Report{}, unfinished(sessionCtx, err)
 	}
 	return a.Report(), nil
+}
+
+// volatile returns the test for the statistics that BRIDGE_VOLATILE_STATS contains.
+func volatile(patterns []string) func(stat string) bool {
+	for i := range patterns {
+		patterns[i] = strings.TrimSpace(patterns[i])
+	}
+	if len(patterns) == 0 { // no glob would match every statistic
+		return func(string) bool { return false }
+	}
+	return rule.Globs(patterns).MatchString
 }
 
 // exportedMessage is a line of an export made with --with-meta: an event with what the
@@ -202,7 +219,7 @@ func (p *program) writeAudit(r audit.Report) error {
 	writeFindings(c, "NOTES", colourYellow, r.Notes)
 	writeFindings(c, "FAULTS", colourRed, r.Faults)
 	if r.OK {
-		return c.printf("\n%s every event is valid, unique, in order, and counted by its checkpoint\n", c.paint(colourGreen, "SOUND"))
+		return c.printf("\n%s every event is valid, unique, in order, counted by its checkpoint, and consistent with all others\n", c.paint(colourGreen, "SOUND"))
 	}
 	c.printf("\n%s", c.paint(colourRed, "UNSOUND"))
 	for _, code := range sortedKeys(r.ByCode) {

@@ -115,3 +115,40 @@ func TestRangeUsage(t *testing.T) {
 		})
 	}
 }
+
+// TestVerifyStatements: what an event says is compared with the others, as far as the statistics
+// that it speaks of are published at every change.
+func TestVerifyStatements(t *testing.T) {
+	t.Parallel()
+	var day []string
+	for _, line := range goldenDay(t) {
+		if !strings.Contains(line, `"id":"acme-1-12-1"`) { // the queue fills up
+			day = append(day, line)
+		}
+	}
+	file := writeFile(t, "export", []byte(strings.Join(day, "\n")))
+	const fault = `raised by in_calls_waiting "7", but the last image of service Voice Inbound has "1"`
+	for list, want := range map[string]bool{
+		"":                                  true,
+		"state_duration":                    true,
+		"state_duration,in_calls_waiting":   false,
+		"state_duration, in_calls_*":        false,
+		"state_duration,in_calls_wait":      true,
+		"agent_total_*_time,in_*_wait_time": true,
+	} {
+		r := runCommand(t, t.Context(), []string{"BRIDGE_VOLATILE_STATS=" + list}, "verify", file)
+		if got := strings.Contains(r.stdout, fault); got != want || strings.Contains(r.stdout, "value 1") != want {
+			t.Errorf("%q: the value is a fault: %v, want %v\n%s%s", list, got, want, r.stdout, r.stderr)
+		}
+	}
+	r := runCommand(t, t.Context(), nil, "verify", "--json", file)
+	var report audit.Report
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || report.ByCode["value"] != 1 {
+		t.Fatalf("%v: codes %v\n%s", err, report.ByCode, r.stdout)
+	}
+	for _, f := range report.Faults {
+		if f.Code == "value" && (f.Entity != "threshold.backlog.Voice=20Inbound" || f.ID != "acme-1-14-1" || f.Text != fault) {
+			t.Errorf("%+v", f)
+		}
+	}
+}
