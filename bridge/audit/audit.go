@@ -258,8 +258,8 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 		a.fault(t, e, "window", "observed.after %s is later than observed.by %s", w.After, w.By)
 	}
 	// The events of one poll have one window. First images have no lower bound. A row that was
-	// missing for a while has an earlier one, whether it returned or disappeared. Availability and
-	// directories have their own.
+	// missing for a while has an earlier one, whether it returned or disappeared, and so have the
+	// rules that were paused meanwhile. Availability and directories have their own.
 	if e.entity == "" || e.kind == "availability" {
 		return
 	}
@@ -279,7 +279,7 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 	if w.After.IsZero() || e.verb == "disappeared" {
 		return
 	}
-	if e.verb == "state_changed" || e.verb == "stats_changed" {
+	if e.verb == "state_changed" || e.verb == "stats_changed" || e.kind == "threshold" {
 		if from := t.observedFloor(); from.Sub(w.After.Time) > clockTolerance {
 			a.note(t, e, "clock", "its window begins at %s, but a checkpoint covers all changes until %s: was a clock set?",
 				w.After, event.Floor(from))

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -54,6 +55,33 @@ func TestTimesThatGoBack(t *testing.T) {
 				t.Errorf("faults: %+v", r.Faults)
 			}
 		})
+	}
+}
+
+// TestStatusOfParts: a poll that ends an interruption and is published in parts is live when its
+// last part is stored.
+func TestStatusOfParts(t *testing.T) {
+	t.Parallel()
+	afterGap := func(s step) step {
+		s.edit = func(e *event.Event) { e.EntityBase().AfterGap = true }
+		return s
+	}
+	w := newWriter(t)
+	w.poll([]step{observed("A", "0"), observed("B", "0")})
+	w.poll([]step{{at: 8, name: event.Interrupted, edit: func(e *event.Event) { d := e.Data.(*event.FeedData); d.Cause, d.Error = "source", "x" }},
+		{at: 8, name: event.Checkpoint, edit: func(e *event.Event) {
+			d := e.Data.(*event.CheckpointData)
+			d.Status, d.ObservedUntil = event.StatusInterrupted, sent(0)
+		}}})
+	w.part([]step{{at: 10, name: event.Resumed}, afterGap(waiting(10, "A", "0", "1"))}, 1, 2)
+	w.part([]step{afterGap(waiting(10, "B", "0", "1"))}, 2, 2)
+	if r := judge(t, audit.Options{Whole: true}, w.out); !r.OK {
+		t.Errorf("faults: %+v", r.Faults)
+	}
+	last := &w.out[len(w.out)-1]
+	last.body = bytes.Replace(last.body, []byte(`"status":"live"`), []byte(`"status":"interrupted"`), 1)
+	if r := judge(t, audit.Options{Whole: true}, w.out); len(r.Faults) != 1 || r.Faults[0].Code != "feed" || r.Faults[0].ID != last.id() {
+		t.Errorf("interrupted at the end: faults %+v", r.Faults)
 	}
 }
 

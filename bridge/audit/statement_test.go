@@ -38,9 +38,7 @@ func sent(seconds float64) event.Time { return event.Floor(at(seconds - 0.01)) }
 // event about the feed is the step's own.
 func stream(t *testing.T, steps ...step) []message {
 	t.Helper()
-	w := &writer{t: t, encoder: event.NewEncoder("https://acme.example/statsapi"), reader: event.NewAgentReader(),
-		id: event.ID{Epoch: 1, Poll: 1, Index: 1}, revisions: map[string]uint64{}, count: map[string]int{}}
-	w.poll([]step{{at: -2, name: event.Started}})
+	w := newWriter(t)
 	for len(steps) > 0 {
 		n := 1
 		for n < len(steps) && steps[n].at == steps[0].at {
@@ -50,6 +48,14 @@ func stream(t *testing.T, steps ...step) []message {
 		steps = steps[n:]
 	}
 	return w.out
+}
+
+// newWriter returns a writer that has written the start.
+func newWriter(t *testing.T) *writer {
+	w := &writer{t: t, encoder: event.NewEncoder("https://acme.example/statsapi"), reader: event.NewAgentReader(),
+		id: event.ID{Epoch: 1, Poll: 1, Index: 1}, revisions: map[string]uint64{}, count: map[string]int{}}
+	w.poll([]step{{at: -2, name: event.Started}})
+	return w
 }
 
 // writer writes the messages of a stream.
@@ -67,12 +73,18 @@ type writer struct {
 
 // poll writes the events of one poll and its checkpoint.
 func (w *writer) poll(steps []step) {
+	w.part(steps, 1, 1)
+	w.id.Poll, w.id.Index = w.id.Poll+1, 1
+}
+
+// part writes a part of a poll. Only the last one shows the status and the watermark of the poll.
+func (w *writer) part(steps []step, part, parts int) {
 	received := steps[0].at
 	if steps[0].name == event.Started && len(w.out) > 0 {
 		w.id.Epoch++
 	}
 	closing := &event.CheckpointData{Status: event.StatusLive, ObservedUntil: sent(received)}
-	if steps[0].name == event.Started {
+	if steps[0].name == event.Started || part < parts {
 		closing.Status, closing.ObservedUntil = event.StatusInterrupted, w.until
 	}
 	checkpoint := event.Event{Name: event.Checkpoint, Data: closing}
@@ -84,11 +96,10 @@ func (w *writer) poll(steps []step) {
 		closing.Events++
 		w.write(s, w.make(s))
 	}
-	closing.Part, closing.Parts, closing.Epoch, closing.Instance, closing.Observing = 1, 1, w.id.Epoch, "test", []string{}
+	closing.Part, closing.Parts, closing.Epoch, closing.Instance, closing.Observing = part, parts, w.id.Epoch, "test", []string{}
 	closing.Tenant, closing.Poll, closing.Agents, closing.Services, closing.Follows = "acme", w.id.Poll, w.count["agent"], w.count["service"], w.follows
 	w.write(steps[0], checkpoint)
 	w.follows, w.until = w.out[len(w.out)-1].id(), closing.ObservedUntil
-	w.id.Poll, w.id.Index = w.id.Poll+1, 1
 }
 
 // make makes the event of a step.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,8 +96,11 @@ func (a *Auditor) checkThreshold(t *tenantAudit, e *audited, d *event.ThresholdD
 	}
 }
 
+// grouped matches numbers that are others where a point separates groups of digits.
+var grouped = regexp.MustCompile(`^\s*[+-]?\d{1,3}(\.\d{3})+\s*$`)
+
 // checkCondition checks that the value of a rule that raises is a number for which its condition
-// holds. A text that is a number only to a rule that parses it is not judged.
+// holds. A text that a rule may read as another number is not judged.
 func (a *Auditor) checkCondition(t *tenantAudit, e *audited, d *event.ThresholdData) {
 	if d.Value == nil {
 		return
@@ -106,6 +110,9 @@ func (a *Auditor) checkCondition(t *tenantAudit, e *audited, d *event.ThresholdD
 		if _, err := strconv.ParseFloat(strings.TrimSpace(*d.Value), 64); err == nil {
 			a.fault(t, e, "value", "raised by %q, which is no finite decimal number", *d.Value)
 		}
+		return
+	}
+	if grouped.MatchString(*d.Value) {
 		return
 	}
 	holds := map[string]bool{

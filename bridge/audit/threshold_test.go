@@ -103,7 +103,9 @@ func TestUnseen(t *testing.T) {
 		// A is missing from 4 s on and is seen again, changed.
 		"seen again, from then":       {steps: append(withB, nine, missingSince(6, 2), waiting(8, "A", "9", "8").lastSeen(2), raised(12, "A", "8").pending(8))},
 		"seen again, counted through": {steps: append(withB, nine, missingSince(6, 2), waiting(8, "A", "9", "8").lastSeen(2), raised(8, "A", "8").pending(2)), want: []string{raisedA}},
-		"another one missing":         {steps: append(withB, nine, missingSince(6, 2), waiting(8, "A", "9", "8").lastSeen(6), raised(8, "A", "8").pending(2))},
+		"seen again, unchanged": {steps: append(withB, nine, missingSince(6, 2), waiting(8, "C", "", "1"), step{at: 8, name: event.ThresholdRaised, id: "A", after: "9",
+			edit: thresholdEdit(func(d *event.ThresholdData) { d.Observed.After, d.PendingSince = sent(2), event.Ceil(at(8)) })}, missingSince(8, 2))},
+		"another one missing": {steps: append(withB, nine, missingSince(6, 2), waiting(8, "A", "9", "8").lastSeen(6), raised(8, "A", "8").pending(2))},
 	})
 }
 
@@ -151,6 +153,7 @@ func TestValue(t *testing.T) {
 		"infinite":                           {steps: raisedBy("Inf", ">=", 5), want: []string{raisedA}},
 		"no number at all":                   {steps: raisedBy("NaN", "!=", 5), want: []string{raisedA}},
 		"hexadecimal":                        {steps: raisedBy("0x1p4", ">=", 5), want: []string{raisedA}},
+		"in groups of digits":                {steps: raisedBy("1.234", ">=", 1000)},
 		"a text that only its rule can read": {steps: raisedBy("87%", ">=", 5)},
 	})
 }
