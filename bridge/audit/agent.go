@@ -75,7 +75,7 @@ func (a *Auditor) checkReentered(t *tenantAudit, e *audited, c *entityAudit, d *
 		return
 	}
 	before, known := clock(d.Before.Text(event.StateDuration))
-	if !known || !next || !e.Time.After(c.lastTime) || c.clockSets != t.clockSets {
+	if !known || !next || !e.Time.After(c.lastTime) || c.clocks != t.clocks {
 		return
 	}
 	if passed := e.Time.Sub(c.lastTime); before+passed <= after {

@@ -269,7 +269,7 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 			a.note(t, e, "clock", "its window ends at %s, that of an earlier poll at %s: was a clock set?", w.By, b.by)
 		}
 		if w.By.Before(b.by.Time) {
-			t.clockSets++
+			t.clocks++
 		}
 		*b = pollWindow{poll: poll, by: w.By}
 	}

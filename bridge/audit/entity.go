@@ -18,7 +18,7 @@ type entityAudit struct {
 	available *bool
 	raised    bool
 	reentered event.ID         // of the last event with a round trip
-	clockSets int              // of the tenant, at lastTime
+	clocks    int              // of the tenant, at lastTime
 	seen      seenSince        // of a row
 	sights    map[string]sight // of a row: the last event of each rule, by its view key
 }
@@ -130,7 +130,7 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 	}
 	a.checkContent(t, e, c, next)
 	c.revision, c.lastTime, c.absent, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
-	c.clockSets = t.clockSets
+	c.clocks = t.clocks
 	if d := e.Availability(); d != nil {
 		c.available = d.Available
 	}
@@ -184,21 +184,18 @@ func (a *Auditor) checkContent(t *tenantAudit, e *audited, c *entityAudit, next 
 	}
 	a.checkSights(t, e, c)
 	t.sawRow(e, c)
-	var differ []string
-	if !row.Before.IsZero() && !row.After.IsZero() {
-		differ = diff.Differences(row.Before, row.After)
-		t.learnVolatile(e, row, differ)
-	}
+	differ := diff.Differences(row.Before, row.After)
+	t.learnVolatile(e, row, differ)
 	a.checkCounters(t, e, c, row, differ)
-	a.checkImages(t, e, row)
+	a.checkImages(t, e, row, differ)
 }
 
-// checkImages compares the images of an event with what else it says.
-func (a *Auditor) checkImages(t *tenantAudit, e *audited, row *event.RowData) {
+// checkImages compares the images of an event with what else it says. The statistics in differ have
+// another text after than before.
+func (a *Auditor) checkImages(t *tenantAudit, e *audited, row *event.RowData, differ []string) {
 	if row.Before.IsZero() && row.After.IsZero() {
 		return
 	}
-	differ := diff.Differences(row.Before, row.After)
 	for _, name := range row.Changed {
 		if !slices.Contains(differ, name) {
 			a.fault(t, e, "image", "%s is in `changed`, and is the same before and after", name)

@@ -21,9 +21,9 @@ type tenantAudit struct {
 	startedMidChain int // entities whose revision 1 is not in the range
 	report          TenantReport
 
-	steady    map[statKey]bool // by their changes: true = not volatile, false = volatile
-	clockSets int              // how often a poll's window ended before an earlier one
-	seen      seenSince        // of the source
+	steady map[statKey]bool // by their changes: true = not volatile, false = volatile
+	clocks int              // counts the clocks of the times: each machine's, until it is set
+	seen   seenSince        // of the source
 
 	batch       openBatch
 	batchBefore map[event.ID]bool
@@ -174,7 +174,8 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	switch e.Name {
 	case event.Started:
 		t.batch.status = event.StatusInterrupted
-		t.seen = seenSince{e.Time, t.clockSets, "the bridge started"}
+		t.clocks++
+		t.seen = seenSince{e.Time, t.clocks, "the bridge started"}
 		if t.open == nil && !from.IsZero() {
 			cause := "the previous bridge ended without feed.stopped"
 			if t.status == event.StatusStopped {
@@ -198,7 +199,7 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	case event.Resumed:
 		d := e.Data.(*event.ResumedData)
 		t.batch.status = event.StatusLive
-		t.seen = seenSince{d.Observed.By.Time, t.clockSets, "the feed resumed"}
+		t.seen = seenSince{d.Observed.By.Time, t.clocks, "the feed resumed"}
 		a.checkGapWindow(t, e, d)
 		if !t.interrupted && t.feedKnown {
 			a.fault(t, e, "feed", "resumed, but nothing was interrupted")

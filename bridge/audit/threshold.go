@@ -17,17 +17,17 @@ type statKey struct{ kind, stat string }
 // sight is an event that a rule's condition gave, until a later event shows whether its entity was
 // seen then.
 type sight struct {
-	event audited
-	after event.Time // of its window
-	by    event.Time
-	sets  int // clockSets of the tenant
+	event  audited
+	after  event.Time // of its window
+	by     event.Time
+	clocks int // of the tenant
 }
 
 // seenSince is a time from which on an entity, or the source, was seen without interruption.
 type seenSince struct {
-	at   time.Time
-	sets int // clockSets of the tenant: times of two settings of a clock cannot be compared
-	why  string
+	at     time.Time
+	clocks int // of the tenant: times of two clocks cannot be compared
+	why    string
 }
 
 // volatileByDefault reports whether BRIDGE_VOLATILE_STATS contains a statistic by default.
@@ -78,7 +78,8 @@ func (a *Auditor) checkThreshold(t *tenantAudit, e *audited, d *event.ThresholdD
 		if c.sights == nil {
 			c.sights = map[string]sight{}
 		}
-		c.sights[e.entity] = sight{event: *e, after: d.Observed.After, by: d.Observed.By, sets: t.clockSets}
+		summary := audited{Event: event.Event{ID: e.ID}, n: e.n, seq: e.seq, id: e.id, typ: e.typ, verb: e.verb, entity: e.entity}
+		c.sights[e.entity] = sight{event: summary, after: d.Observed.After, by: d.Observed.By, clocks: t.clocks}
 	}
 	if !raised {
 		return
@@ -88,8 +89,8 @@ func (a *Auditor) checkThreshold(t *tenantAudit, e *audited, d *event.ThresholdD
 		from = append(from, c.seen)
 	}
 	for _, s := range from {
-		// An event before that time, or after a clock was set, has no comparable time.
-		if s.sets == t.clockSets && !d.PendingSince.IsZero() && d.PendingSince.Before(s.at) && !d.Observed.By.Before(s.at) {
+		// An event that ends before that time shows that a clock was set.
+		if s.clocks == t.clocks && !d.PendingSince.IsZero() && d.PendingSince.Before(s.at) && !d.Observed.By.Before(s.at) {
 			a.fault(t, e, "unseen", "pending since %s, but %s at %s: what is not seen does not count", d.PendingSince, s.why, event.Floor(s.at))
 			return
 		}
@@ -143,7 +144,7 @@ func (a *Auditor) checkSights(t *tenantAudit, e *audited, c *entityAudit) {
 		// A state of the source that lasted over a gap may turn out to be old afterwards. Where a row
 		// was last seen in an earlier term, the window is wider than necessary.
 		judged := !e.Arrives() && !e.afterGap && !w.After.IsZero() && s.event.ID.Epoch == e.ID.Epoch && s.event.ID.Poll < e.ID.Poll
-		if judged && s.sets == t.clockSets && !s.by.After(w.By.Time) && !s.after.Before(w.After.Time) {
+		if judged && s.clocks == t.clocks && !s.by.After(w.By.Time) && !s.after.Before(w.After.Time) {
 			a.fault(t, &s.event, "unseen", "%s in a window from %s, but its %s was last seen at %s: %s shows that", s.event.verb, s.after, e.kind, w.After, e.id)
 		}
 		if s.event.ID.Poll < e.ID.Poll || s.event.ID.Epoch < e.ID.Epoch {
@@ -158,9 +159,9 @@ func (t *tenantAudit) sawRow(e *audited, c *entityAudit) {
 	w := *e.observed
 	switch {
 	case e.Arrives():
-		c.seen = seenSince{w.By.Time, t.clockSets, "it was first seen"}
+		c.seen = seenSince{w.By.Time, t.clocks, "its entity was first seen"}
 	case !e.Removes() && !e.afterGap && !w.After.IsZero() && !t.missing.IsZero() && !w.After.Before(t.missing) &&
 		t.until.Sub(w.After.Time) > clockTolerance:
-		c.seen = seenSince{w.By.Time, t.clockSets, "it was missing and was seen again"}
+		c.seen = seenSince{w.By.Time, t.clocks, "its entity was missing and was seen again"}
 	}
 }
