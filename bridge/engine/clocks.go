@@ -27,7 +27,7 @@ type request struct{ sent, received time.Time }
 // sighting is when the source's picture was seen.
 type sighting struct {
 	// at is the request that first showed the picture; it is this poll's unless all running clocks
-	// have stood still for longer than clockTolerance.
+	// have stood still, and nothing else has changed, for longer than clockTolerance.
 	at request
 	// still reports whether the running clocks stand still.
 	still bool
@@ -52,23 +52,25 @@ func (e *Engine) checkClocks(snap *diff.Snapshot, o Observation) (sighting, erro
 	if clocks.Moved || !anyRunning(clocks) {
 		return sighting{at: now}, nil
 	}
-	lasted := o.Received.Sub(seen.picture.received)
-	switch {
-	case e.options.FrozenAfter > 0 && lasted >= e.options.FrozenAfter:
+	if e.options.FrozenAfter > 0 && o.Received.Sub(seen.clocks.received) >= e.options.FrozenAfter {
 		// What earlier polls showed after the first sight was not new either.
-		seen.until, seen.lastGoodPoll = seen.picture.sent, seen.picture.received
+		seen.until, seen.lastGoodPoll = seen.clocks.sent, seen.clocks.received
 		return sighting{}, ErrFrozen
-	case lasted > clockTolerance:
+	}
+	if o.Received.Sub(seen.picture.received) > clockTolerance {
 		return sighting{at: seen.picture, still: true}, nil
 	}
 	return sighting{at: now, still: true}, nil
 }
 
 // accept records the sighting of a snapshot that was compared.
-func (o *observed) accept(s sighting) {
+func (o *observed) accept(s sighting, poll request, changed bool) {
 	o.shown, o.outdatedSince = s.at, time.Time{}
 	if !s.still {
-		o.picture = s.at
+		o.clocks = poll
+	}
+	if !s.still || changed {
+		o.picture = poll
 	}
 }
 

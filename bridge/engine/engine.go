@@ -96,7 +96,8 @@ type observed struct {
 	blockedUntil   time.Time // until when the stream kept the bridge from polling
 	lastGoodPoll   time.Time // when the last good poll was received; before the first, the start
 	shown          request   // the one that the last good snapshot is the response to
-	picture        request   // the first one that showed the present clocks
+	clocks         request   // the first one that showed the present clocks
+	picture        request   // the first one that showed them, and all else as it is now
 	outdatedSince  time.Time // when the first snapshot was received that was older; zero = the last was not
 	emptySince     time.Time // since when a grid that had rows is empty; zero = none is
 	currentBody    []byte    // of the last good poll: the state refers to its rows
@@ -283,7 +284,7 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	}
 	if err == nil {
 		seen.spareBody, seen.currentBody = seen.currentBody, o.Body
-		seen.accept(sighting)
+		seen.accept(sighting, request{o.Sent, o.Received}, changes.Len() > 0)
 	}
 	return snap, changes, err
 }
