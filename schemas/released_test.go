@@ -107,8 +107,8 @@ func TestBreaksAreRefused(t *testing.T) {
 			"/data: no longer required: revision; /data: no longer required: observed; /data: no longer required: service; /data: no longer required: available"},
 		{"directory.changed", fields + "/added/items/required", []any{"id"}, "/data/added/*: no longer required: name"},
 		// Readers meet what was never there.
-		{"feed.interrupted", fields + "/cause/enum", []any{"auth", "source", "subscription_lost", "truncated", "empty", "dns"}, "/data/cause: new in the enum: dns"},
-		{"feed.interrupted", fields + "/cause/enum", removedField{}, "/data/cause: another enum"},
+		{"feed.checkpoint", fields + "/status/enum", []any{"live", "interrupted", "stopped", "stale", "paused"}, "/data/status: new in the enum: paused"},
+		{"feed.checkpoint", fields + "/status/enum", removedField{}, "/data/status: another enum"},
 		{"agent.state_changed", fields + "/since/type", []any{"string", "null"}, "/data/since: new among the types: null"},
 		{"agent.state_changed", fields + "/since/format", removedField{}, "/data/since: another format"},
 		{"agent.state_changed", fields + "/since/pattern", removedField{}, "/data/since: another pattern"},
@@ -155,7 +155,7 @@ func TestBreaksAreRefused(t *testing.T) {
 		{"agent.state_changed", "/examples", []any{}, ""},
 		{"agent.state_changed", fields + "/agent/$comment", "For who writes schemas.", ""},
 		{"agent.state_changed", fields + "/observed/required", []any{"by", "after"}, ""},
-		{"feed.interrupted", fields + "/cause/enum", []any{"empty", "truncated", "auth", "source", "subscription_lost"}, ""},
+		{"feed.checkpoint", fields + "/status/enum", []any{"stale", "live", "stopped", "interrupted"}, ""},
 		{"agent.state_changed", fields + "/to", valueAt(t, schema(t, "agent.state_changed"), "/$defs/state"), ""}, // a reference written out
 	} {
 		released := map[string]any{c.name: schema(t, c.name)}

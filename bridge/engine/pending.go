@@ -227,9 +227,7 @@ func (e *Engine) agentData(b *Batch, p *pendingEvent) event.Data {
 		if p.both {
 			d.After = split.intermediate
 		}
-		return &d.AgentData
-	}
-	if d.Changed = split.stats; p.both {
+	} else if d.Changed = split.stats; p.both {
 		d.Before = split.intermediate
 	}
 	d.Reset = resetCounters(d.Before, d.After)

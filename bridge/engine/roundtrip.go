@@ -39,7 +39,7 @@ func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 func resetCounters(before, after diff.Image) []string {
 	var names []string
 	for name, texts := range diff.Pairs(before, after) {
-		if event.IsDailyCounter(name) && event.CounterReset(texts[0], texts[1]) {
+		if texts[0] != texts[1] && event.IsDailyCounter(name) && event.CounterReset(texts[0], texts[1]) {
 			names = append(names, name)
 		}
 	}
