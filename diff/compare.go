@@ -180,6 +180,10 @@ func (c *comparison) advance() {
 	for _, g := range c.groups {
 		g.absent = slices.DeleteFunc(g.absent, func(e *entity) bool {
 			if e.grid != noGrid {
+				if c.returned == nil {
+					c.returned = map[*entity]time.Time{}
+				}
+				c.returned[e] = e.rare.seenUntil
 				e.clearAbsence()
 				return true
 			}

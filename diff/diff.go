@@ -111,6 +111,7 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) 
 	if err := s.checkEmptied(snap, o); err != nil {
 		return nil, err
 	}
+	s.returned = nil
 	c := comparison{State: s, snap: snap, options: o, repeated: again, prevSent: s.lastSent}
 	c.collect()
 	c.advance()

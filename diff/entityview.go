@@ -3,6 +3,7 @@ package diff
 import (
 	"iter"
 	"slices"
+	"time"
 )
 
 // EntityView is the latest image of one entity, volatile statistics included. It is valid until the
@@ -25,11 +26,28 @@ func (v EntityView) Text(stat string) string {
 	if v.entity.grid == noGrid || i < 0 {
 		return v.entity.ensureRare().lastImage.Text(stat)
 	}
-	if token := v.findToken(i); token != nil {
-		return v.state.layout.rewrite(v.group.kind, stat, string(cutText(unquote(token))))
+	if text, seen := v.Seen(stat); seen {
+		return text
 	}
 	text, _ := v.state.imageOf(v.group, v.entity, v.state.publishedPack(v.group, v.entity)).Get(stat)
 	return text
+}
+
+// Seen returns the text of a statistic in the last snapshot. It reports whether the snapshot shows
+// it: a row of the entity is there and has its column. A text that is only remembered is not seen.
+func (v EntityView) Seen(stat string) (text string, ok bool) {
+	if v.group.compiled == nil || v.entity.grid == noGrid {
+		return "", false
+	}
+	i := v.group.compiled.statIndex(stat)
+	if i < 0 {
+		return "", false
+	}
+	token := v.findToken(i)
+	if token == nil {
+		return "", false
+	}
+	return v.state.layout.rewrite(v.group.kind, stat, string(cutText(unquote(token)))), true
 }
 
 // OneOf reports whether the text of a statistic is one of texts.
@@ -60,13 +78,29 @@ func (v EntityView) findToken(stat int) []byte {
 }
 
 // Latest returns the view of an entity as of the last Compare. An entity whose disappearance is not
-// reported yet is still there.
+// reported yet is still there, unless no grid of the layout could show it.
 func (s *State) Latest(kind Kind, id string) (EntityView, bool) {
 	e := s.findEntity(kind, id)
-	if e == nil || e.grid == noGrid && !e.rare.assumedPresent {
+	if e == nil || e.grid == noGrid && !(e.rare.assumedPresent && s.layout.canShow(kind, id)) {
 		return EntityView{}, false
 	}
 	return EntityView{s, s.groups[kind], e}, true
+}
+
+// SeenUntil returns when the last request that showed an entity was sent, of the requests before
+// the one of the last Compare. It is zero if no such snapshot of this State has shown it.
+func (s *State) SeenUntil(kind Kind, id string) time.Time {
+	e := s.findEntity(kind, id)
+	switch {
+	case e == nil:
+		return time.Time{}
+	case e.grid == noGrid:
+		return e.rare.seenUntil
+	}
+	if until, returned := s.returned[e]; returned || !e.published {
+		return until
+	}
+	return s.changes.prevSent
 }
 
 // Touched yields the entities of a kind whose image may have changed since the Compare before the

@@ -100,6 +100,11 @@ func (l *Layout) gridsOf(kind Kind) gridSet {
 	return set
 }
 
+// canShow reports whether a row of the layout's grids could be one of the entity.
+func (l *Layout) canShow(kind Kind, id string) bool {
+	return l != nil && slices.ContainsFunc(l.Grids, func(g Grid) bool { return g.Kind == kind && (g.ID != "" || g.Entity == id) })
+}
+
 func (l *Layout) rewrite(kind Kind, stat, text string) string {
 	if l.Rewrite == nil {
 		return text

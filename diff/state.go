@@ -23,6 +23,9 @@ type State struct {
 	// missing holds, for each entity that was not in the last snapshot and has not been reported as
 	// disappeared, when it was last seen.
 	missing []time.Time
+	// returned holds the entities that the last snapshot shows and the one before did not, with
+	// when they were last seen before; zero if no snapshot of this State has shown them.
+	returned map[*entity]time.Time
 
 	// Memory that is used again: the candidates and results of a comparison, two packs, a row's
 	// values by column and member, and a pack.
@@ -110,7 +113,7 @@ func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
 		e = &entity{id: id, grid: noGrid, dirtyIndex: -1}
 		g.byID[id] = e
 		g.absent = append(g.absent, e)
-		e.ensureRare()
+		e.ensureRare().assumedPresent = true
 	}
 	o := dirtyEntity{}
 	if e.grid != noGrid {
