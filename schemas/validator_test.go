@@ -74,6 +74,8 @@ func TestConfig(t *testing.T) {
 		"raise-without-op":     `at "/0/raise/op": missing`,
 		"clear-op-unknown":     `at "/0/clear/op": want one of ">", ">=", "<", "<=", "==", "!="`,
 		"for-is-number":        `at "/0/for": got number, want string`,
+		"parse-unknown":        `at "/0/parse": want one of "number", "percent", "duration"`,
+		"decimal-unknown":      `at "/0/decimal": want one of ".", ","`,
 		"unknown-key-in-raise": `at "/0/raise/for": unknown key`,
 	}
 	fixtures, err := filepath.Glob("testdata/config/*.json")

@@ -44,6 +44,12 @@ type Rule struct {
 	// Missing is the effect of a value that is "" or not a number: "hold" (the default) changes
 	// nothing, "clear" counts as not holding.
 	Missing string `json:"missing"`
+	// Parse is how the statistic's text is read: number (the default), percent ("87%" is 87) or
+	// duration ("5:12" is 312 seconds).
+	Parse string `json:"parse"`
+	// Decimal is the decimal separator of numbers and percents, "." or ","; the other one may then
+	// separate groups of three digits. Empty means "." without groups.
+	Decimal string `json:"decimal"`
 }
 
 // Condition compares a statistic with a number.
@@ -69,8 +75,8 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 // String returns the duration as time.Duration writes it.
 func (d Duration) String() string { return time.Duration(d).String() }
 
-// Parse reads a JSON array of rules and checks it against the schema. The error is [ErrInvalid] and
-// lists every fault with its line.
+// Parse reads a JSON array of rules and checks it against the schema, and whether the rules make
+// sense. The error is [ErrInvalid] and lists every fault, those of the schema with their lines.
 func Parse(body []byte) ([]Rule, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
@@ -83,15 +89,22 @@ func Parse(body []byte) ([]Rule, error) {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	names := map[string]bool{}
+	var faults []error
 	for i := range rules {
 		r := &rules[i]
 		if names[r.Name] {
-			return nil, fmt.Errorf("%w: duplicate rule name %q", ErrInvalid, r.Name)
+			faults = append(faults, fmt.Errorf("duplicate rule name %q", r.Name))
 		}
 		names[r.Name] = true
 		if r.Severity == "" {
 			r.Severity = "warning"
 		}
+		if err := r.check(); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, errors.Join(faults...))
 	}
 	return rules, nil
 }
@@ -101,7 +114,7 @@ func Parse(body []byte) ([]Rule, error) {
 func Unsubscribed(rules []Rule, subscribed map[diff.Kind][]string, redacted func(stat string) bool) []error {
 	var faults []error
 	for _, r := range rules {
-		for _, stat := range append(slices.Sorted(maps.Keys(r.When)), r.Stat) {
+		for _, stat := range r.Reads() {
 			switch {
 			case !slices.Contains(subscribed[r.Kind], stat):
 				faults = append(faults, fmt.Errorf("rule %q reads %s, which is not subscribed: add it to the %s columns of BPCC_SUBSCRIPTION_FILE, or choose one of %s",
@@ -131,6 +144,9 @@ func (c Condition) Holds(v float64) bool {
 		return v != c.Value
 	}
 }
+
+// Reads lists the statistics that the rule reads.
+func (r *Rule) Reads() []string { return append(slices.Sorted(maps.Keys(r.When)), r.Stat) }
 
 // ClearCondition is the condition that threshold.cleared contains.
 func (r *Rule) ClearCondition() Condition {

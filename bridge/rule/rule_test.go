@@ -83,6 +83,7 @@ func FuzzParse(f *testing.F) {
 	for _, rules := range []string{
 		``, `[]`, `{}`, `[{}]`, `[{"name":"x","kind":"service","stat":"s","raise":{"op":">","value":1}}]`,
 		`[{"name":"x","kind":"agent","match":["*a?"],"stat":"s","when":{"acd_state":["busy"]},"raise":{"op":"!=","value":-1e3},"clear":{"op":"==","value":0},"for":"1h2m","severity":"info","missing":"clear"}]`,
+		`[{"name":"x","kind":"service","stat":"s","raise":{"op":">=","value":8},"clear":{"op":"<=","value":-3},"parse":"percent","decimal":","}]`,
 		`[{"name":"x","kind":"totals","stat":"s","raise":{"op":">","value":1},"for":"99999999999h"}]`, `[1`, `null`,
 	} {
 		f.Add([]byte(rules))
