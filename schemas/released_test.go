@@ -131,7 +131,8 @@ func TestBreaksAreRefused(t *testing.T) {
 		// Stored events become invalid.
 		{"agent.state_changed", fields + "/agent/required", []any{"id", "name"}, "/data/agent: newly required: name"},
 		{"agent.state_changed", "/$defs/state/required", []any{"state"}, "/data/from: newly required: state; /data/to: newly required: state"},
-		{"threshold.cleared", fields + "/cleared_by/enum", []any{"condition", "rule_removed"}, "/data/cleared_by: gone from the enum: entity_gone"},
+		{"threshold.cleared", fields + "/severity/enum", []any{"info", "warning"}, "/data/severity: gone from the enum: critical"},
+		{"threshold.cleared", fields + "/cleared_by/enum", []any{"condition"}, "/data/cleared_by: another enum"},
 		{"feed.interrupted", fields + "/error/enum", []any{"timeout"}, "/data/error: another enum"},
 		{"feed.checkpoint", fields + "/observed_until/type", "string", "/data/observed_until: gone from the types: null"},
 		{"feed.checkpoint", fields + "/observing/minItems", 1, "/data/observing: another minItems"},

@@ -16,6 +16,9 @@ type Batch struct {
 	Err error
 	// Problems lists what is wrong with a snapshot that is used nevertheless.
 	Problems []string
+	// Unreadable lists the rules that the snapshot shows a text which they cannot read, each once a
+	// term.
+	Unreadable []UnreadableText
 	// SkippedRows counts the rows of the snapshot that are skipped, by reason; nil without a
 	// snapshot.
 	SkippedRows map[string]int

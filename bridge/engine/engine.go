@@ -67,6 +67,8 @@ type Observation struct {
 	Cause string
 	// At is when the poll ended.
 	At time.Time
+	// Refused holds the statistics that the server refuses, by kind: no response shows them.
+	Refused map[diff.Kind][]string
 	// Availability and Directories are the results since the previous observation.
 	Availability []AvailabilityResult
 	Directories  []DirectorySnapshot
@@ -106,7 +108,9 @@ type observed struct {
 	lastCause      string
 	availability   map[string]availabilityPoll
 	directories    map[string]directoryPoll
-	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet; zero = since the next good poll
+	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet; zero = since the next poll that shows them
+	unseen         map[alertKey]time.Time // until when rows or columns of rules were seen that are not shown now
+	unreadable     []unreadable           // by rule
 }
 
 // New returns an engine without published state.
@@ -130,6 +134,7 @@ func New(o Options) *Engine {
 		options: o, rules: newRules(o.Rules), published: newPublished(), reader: event.NewAgentReader(),
 		observed: observed{
 			availability: map[string]availabilityPoll{}, directories: map[string]directoryPoll{}, pending: map[alertKey]time.Time{},
+			unseen: map[alertKey]time.Time{}, unreadable: make([]unreadable, len(o.Rules)),
 		},
 	}
 }
@@ -194,6 +199,9 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 		if o.Err == nil {
 			o.Err, o.Cause = err, snapshotCause(err)
 		}
+		if errors.Is(err, diff.ErrEmpty) {
+			e.restartPending() // a response that shows no rows, unlike a poll without a response
+		}
 		e.withoutSnapshot(b, o)
 		return b
 	}
@@ -209,7 +217,7 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 	e.addChanges(b, event.Service)
 	b.add(e.availabilityEvents(o.Availability)...)
 	e.addChanges(b, event.Totals)
-	b.add(e.thresholdEvents(e.evaluationTime(o, changes), gap)...)
+	b.add(e.thresholdEvents(b, e.evaluationTime(o, changes))...)
 	b.add(e.chatEvents(snap, o, gap)...)
 	b.status, b.observedUntil, b.missingSince, b.observing = event.StatusLive, snap.Sent, e.missing(), e.options.Layout.Kinds()
 	b.Problems = e.problems(snap)
@@ -377,6 +385,8 @@ type Stats struct {
 	Entities map[diff.Kind]int
 	// Firing counts the thresholds that are raised.
 	Firing map[FiringRule]int
+	// Unreadable counts, for every rule, the entities with a text that the rule cannot read.
+	Unreadable map[string]int
 }
 
 // FiringRule identifies the rule of a firing threshold.
@@ -386,13 +396,16 @@ type FiringRule struct{ Rule, Severity string }
 func (e *Engine) Stats() Stats {
 	s := Stats{
 		Epoch: e.epoch, Poll: e.observed.poll, Status: e.published.status, Cause: e.published.cause,
-		ObservedUntil: e.observed.until, Entities: map[diff.Kind]int{}, Firing: map[FiringRule]int{},
+		ObservedUntil: e.observed.until, Entities: map[diff.Kind]int{}, Firing: map[FiringRule]int{}, Unreadable: map[string]int{},
 	}
 	for _, kind := range e.options.Layout.Kinds() {
 		s.Entities[kind] = e.published.state.Len(kind)
 	}
 	for _, d := range e.published.firing {
 		s.Firing[FiringRule{d.Rule, d.Severity}]++
+	}
+	for i := range e.rules.all {
+		s.Unreadable[e.rules.all[i].Name] = len(e.observed.unreadable[i].ids)
 	}
 	return s
 }

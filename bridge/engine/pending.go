@@ -126,7 +126,7 @@ func (s *builder) load(b *Batch, p *pendingEvent) {
 func (p *pendingEvent) verb(c *diff.Change) string {
 	switch {
 	case c.Op != diff.Changed:
-		return string(publishedOp(c))
+		return string(publishedOp(c.Kind, c.Op))
 	case p.part == agentState:
 		return "state_changed"
 	}
@@ -135,11 +135,11 @@ func (p *pendingEvent) verb(c *diff.Change) string {
 
 // publishedOp is the Op under which a change is published. Totals of an app id that was not
 // subscribed before already existed: they are observed, they have not appeared.
-func publishedOp(c *diff.Change) diff.Op {
-	if c.Kind == event.Totals && c.Op == diff.Appeared {
+func publishedOp(kind diff.Kind, op diff.Op) diff.Op {
+	if kind == event.Totals && op == diff.Appeared {
 		return diff.Observed
 	}
-	return c.Op
+	return op
 }
 
 // eventName joins kind and verb, without an allocation for the most frequent ones.
@@ -158,7 +158,7 @@ func eventName(kind diff.Kind, verb string) string {
 // entityBase returns the beginning of the data of an event about a row.
 func (e *Engine) entityBase(b *Batch, p *pendingEvent) event.EntityBase {
 	c := &e.builder.change
-	op := publishedOp(c)
+	op := publishedOp(c.Kind, c.Op)
 	d := event.EntityBase{
 		Base: event.Base{Tenant: e.options.Tenant, Poll: b.poll}, Revision: p.revision + 1,
 		Observed: e.window(op, c.SeenUntil, b.received), AfterGap: b.gap && op != diff.Observed,
@@ -172,18 +172,23 @@ func (e *Engine) entityBase(b *Batch, p *pendingEvent) event.EntityBase {
 	return d
 }
 
-// window returns the window of a change that this poll shows.
-func (e *Engine) window(op diff.Op, seenUntil, by time.Time) event.Window {
-	after := e.observed.until
+// windowStart returns after when a change has happened that this poll shows; zero if that is not
+// known.
+func (e *Engine) windowStart(op diff.Op, seenUntil time.Time) time.Time {
 	switch {
 	case op == diff.Observed:
-		after = time.Time{}
-	case op == diff.Appeared: // the previous poll did not show it
+		return time.Time{}
+	case op == diff.Appeared:
+		return e.observed.until // the previous poll did not show it
 	case seenUntil.IsZero():
-		after = e.observed.recoveredUntil // last seen in an earlier term
-	default:
-		after = seenUntil // the last poll that showed it
+		return e.observed.recoveredUntil // last seen in an earlier term
 	}
+	return seenUntil // the last poll that showed it
+}
+
+// window returns the window of a change that this poll shows.
+func (e *Engine) window(op diff.Op, seenUntil, by time.Time) event.Window {
+	after := e.windowStart(op, seenUntil)
 	// Most changes of a poll share their window.
 	if last := &e.lastWindow; last.window.By.IsZero() || last.after != after || last.by != by {
 		*last = cachedWindow{after, by, event.Between(after, by)}

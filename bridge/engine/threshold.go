@@ -1,10 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,32 +46,47 @@ func (r *rules) index(key alertKey) int {
 	return slices.IndexFunc(r.all, func(r rule.Rule) bool { return key.of(&r) })
 }
 
-// thresholdEvents evaluates the rules on the latest images of the entities that have changed, are
-// pending or are firing. For all others the result is the same as before.
-func (e *Engine) thresholdEvents(o Observation, gap bool) []event.Event {
+// evaluation is the evaluation of the rules on one snapshot.
+type evaluation struct {
+	*Engine
+	batch *Batch
+	now   time.Time // when the snapshot was received
+	// refused are the statistics that the server refuses, by kind.
+	refused map[diff.Kind][]string
+	// arrivals are the entities that no earlier snapshot has shown, with what is published of them;
+	// nil until they are needed.
+	arrivals map[event.EntityRef]diff.Op
+}
+
+// thresholdEvents evaluates the rules on the entities that have changed, are pending or are firing.
+// For all others the result is the same as before. A rule is evaluated only on what this snapshot
+// shows: where a row or a column is missing, the alert neither fires nor clears.
+func (e *Engine) thresholdEvents(b *Batch, o Observation) []event.Event {
 	if len(e.rules.all) == 0 && len(e.published.firing) == 0 {
 		return nil
 	}
+	t := evaluation{Engine: e, batch: b, now: o.Received, refused: o.Refused}
 	for key := range e.published.firing {
 		delete(e.observed.pending, key)
 	}
 	alerts := slices.AppendSeq(slices.Collect(maps.Keys(e.published.firing)), maps.Keys(e.observed.pending))
 	var out []event.Event
 	for i := range e.rules.all {
-		out = append(out, e.evaluateRule(i, alerts, o.Received)...)
+		out = append(out, t.evaluateRule(i, alerts)...)
 	}
-	out = append(out, e.resolveOrphans(alerts, o.Received)...)
+	out = append(out, t.resolveOrphans(alerts)...)
 	for i := range out {
 		d := out[i].Data.(*event.ThresholdData)
-		d.Base, d.Observed, d.AfterGap = e.base(), event.Between(e.observed.until, o.Received), gap
+		d.Base, d.AfterGap = e.base(), b.gap
 		out[i] = e.numbered(out[i])
 	}
+	t.forgetDeparted()
 	return out
 }
 
-// restartPending lets conditions that hold begin to hold now: the time of a gap
-// does not count. They stay pending, for a row that has not changed is evaluated for
-// no other reason.
+// restartPending lets conditions that hold begin to hold at the next poll that shows them: what was
+// not seen does not count. They stay pending, for a row that has not changed is evaluated for no
+// other reason.
 func (e *Engine) restartPending() {
 	for key := range e.observed.pending {
 		e.observed.pending[key] = time.Time{}
@@ -79,11 +94,14 @@ func (e *Engine) restartPending() {
 }
 
 // evaluateRule returns the events of one rule, in order of its entities.
-func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.Event {
-	r, state := &e.rules.all[i], &e.published.state
+func (t *evaluation) evaluateRule(i int, alerts []alertKey) []event.Event {
+	r, state := &t.rules.all[i], &t.published.state
+	if t.isRefused(r) {
+		return nil
+	}
 	var out []event.Event
 	evaluate := func(latest diff.EntityView) {
-		if ev, ok := e.evaluateOne(i, latest, now); ok {
+		if ev, ok := t.evaluateOne(i, latest); ok {
 			out = append(out, ev)
 		}
 	}
@@ -97,7 +115,7 @@ func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.E
 	}
 	for latest := range state.Touched(r.Kind) {
 		key := keyOf(r, latest.ID())
-		if _, pending := e.observed.pending[key]; !pending && e.published.firing[key] == nil {
+		if _, pending := t.observed.pending[key]; !pending && t.published.firing[key] == nil {
 			evaluate(latest)
 		}
 	}
@@ -107,56 +125,127 @@ func (e *Engine) evaluateRule(i int, alerts []alertKey, now time.Time) []event.E
 	return out
 }
 
+// isRefused reports whether the server refuses a statistic that a rule reads.
+func (t *evaluation) isRefused(r *rule.Rule) bool {
+	refused := t.refused[r.Kind]
+	return len(refused) > 0 && slices.ContainsFunc(r.Reads(), func(stat string) bool { return slices.Contains(refused, stat) })
+}
+
 // evaluateOne reports whether a rule raises or clears on an entity now, and returns the event. It
-// changes only the pending alerts; the firing ones change when the event is acknowledged.
-func (e *Engine) evaluateOne(i int, latest diff.EntityView, now time.Time) (event.Event, bool) {
-	r := &e.rules.all[i]
-	text := latest.Text(r.Stat)
-	value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-	missing := err != nil
-	holds := !missing && r.Raise.Holds(value)
-	key := keyOf(r, latest.ID())
-	firing := e.published.firing[key]
-	since, pending := e.observed.pending[key]
-	if firing == nil && !pending && !holds || !e.rules.matches[i].MatchString(latest.ID()) {
+// changes only what is observed; the firing alerts change when the event is acknowledged.
+func (t *evaluation) evaluateOne(i int, latest diff.EntityView) (event.Event, bool) {
+	r, id := &t.rules.all[i], latest.ID()
+	key, o := keyOf(r, id), &t.observed
+	text, seen := latest.Seen(r.Stat)
+	value, number := 0.0, false
+	if seen {
+		value, number = r.Number(text)
+	}
+	holds := number && r.Raise.Holds(value)
+	firing := t.published.firing[key]
+	since, pending := o.pending[key]
+	if seen && !holds && firing == nil && !pending && (number || rule.Empty(text)) {
+		delete(o.unseen, key)
+		delete(o.unreadable[i].ids, id)
 		return event.Event{}, false
 	}
-	applies := appliesTo(r, latest)
-	if missing && applies && r.Missing != "clear" {
+	if !t.rules.matches[i].MatchString(id) {
+		return event.Event{}, false
+	}
+	applies, known := appliesTo(r, latest)
+	if !seen || !known {
+		t.pause(key)
+		return event.Event{}, false
+	}
+	seenUntil, returned := o.unseen[key]
+	delete(o.unseen, key)
+	t.checkText(i, id, text, !applies || number || rule.Empty(text))
+	if !number && applies && r.Missing != "clear" {
 		return event.Event{}, false
 	}
 	if firing != nil {
-		if missing || !applies || r.Clears(value) {
+		if !number || !applies || r.Clears(value) {
 			d := thresholdData(r, key, text, r.ClearCondition())
-			d.PendingSince, d.ClearedBy = firing.PendingSince, "condition"
-			return event.Event{Name: "threshold.cleared", Time: now, Data: d}, true
+			d.PendingSince, d.ClearedBy, d.Observed = firing.PendingSince, event.ClearedByCondition, t.alertWindow(key, seenUntil, returned)
+			return event.Event{Name: event.ThresholdCleared, Time: t.now, Data: d}, true
 		}
 		return event.Event{}, false
 	}
 	if !holds || !applies {
-		delete(e.observed.pending, key)
+		delete(o.pending, key)
 		return event.Event{}, false
 	}
 	if since.IsZero() {
-		since = now
-		e.observed.pending[key] = since
+		since = t.now
+		o.pending[key] = since
 	}
-	if now.Sub(since) < time.Duration(r.For) {
+	if t.now.Sub(since) < time.Duration(r.For) {
 		return event.Event{}, false
 	}
 	d := thresholdData(r, key, text, r.Raise)
-	d.PendingSince = event.Ceil(since)
-	return event.Event{Name: event.ThresholdRaised, Time: now, Data: d}, true
+	d.PendingSince, d.Observed = event.Ceil(since), t.alertWindow(key, seenUntil, returned)
+	return event.Event{Name: event.ThresholdRaised, Time: t.now, Data: d}, true
 }
 
-// appliesTo reports whether a rule applies to an entity with this image.
-func appliesTo(r *rule.Rule, latest diff.EntityView) bool {
-	for stat, texts := range r.When {
-		if !slices.Contains(texts, latest.Text(stat)) {
-			return false
+// pause suspends an alert whose row or columns the snapshot does not show. If it is pending, its
+// condition begins to hold again when it is seen again.
+func (t *evaluation) pause(key alertKey) {
+	o := &t.observed
+	if _, pending := o.pending[key]; pending {
+		o.pending[key] = time.Time{}
+	}
+	if _, known := o.unseen[key]; !known {
+		o.unseen[key] = t.seenBefore(key.entity)
+	}
+}
+
+// alertWindow returns the window of an alert that changes now. It begins where the entity was last
+// seen before, or where the alert was paused.
+func (t *evaluation) alertWindow(key alertKey, pausedSince time.Time, paused bool) event.Window {
+	after := t.seenBefore(key.entity)
+	if paused && pausedSince.Before(after) {
+		after = pausedSince
+	}
+	return event.Between(after, t.now)
+}
+
+// seenBefore returns until when an entity was observed before this poll, zero if that is not known.
+func (t *evaluation) seenBefore(entity event.EntityRef) time.Time {
+	op, seenUntil := diff.Changed, t.published.state.SeenUntil(diff.Kind(entity.Kind), entity.ID)
+	if seenUntil.IsZero() {
+		op = cmp.Or(t.arrival(entity), diff.Changed)
+	}
+	return t.windowStart(op, seenUntil)
+}
+
+// arrival returns what is published of an entity that no earlier snapshot has shown: that it is
+// observed or has appeared; "" for another entity.
+func (t *evaluation) arrival(entity event.EntityRef) diff.Op {
+	if t.arrivals == nil {
+		t.arrivals = map[event.EntityRef]diff.Op{}
+		changes := t.batch.changes
+		for i := range changes.Len() {
+			kind, op := changes.Kind(i), changes.Op(i)
+			if op == diff.Observed || op == diff.Appeared {
+				t.arrivals[event.EntityRef{Kind: string(kind), ID: changes.EntityView(i).ID()}] = publishedOp(kind, op)
+			}
 		}
 	}
-	return true
+	return t.arrivals[entity]
+}
+
+// appliesTo reports whether a rule applies to an entity with this image, and whether that is known:
+// the snapshot shows all columns that decide it.
+func appliesTo(r *rule.Rule, latest diff.EntityView) (applies, known bool) {
+	applies = true
+	for stat, texts := range r.When {
+		text, seen := latest.Seen(stat)
+		if !seen {
+			return false, false
+		}
+		applies = applies && slices.Contains(texts, text)
+	}
+	return applies, true
 }
 
 func thresholdData(r *rule.Rule, key alertKey, value string, c rule.Condition) *event.ThresholdData {
@@ -165,26 +254,23 @@ func thresholdData(r *rule.Rule, key alertKey, value string, c rule.Condition) *
 	}
 }
 
-// resolveOrphans clears the alerts whose entity or rule no longer exists, in order of both.
-func (e *Engine) resolveOrphans(alerts []alertKey, now time.Time) []event.Event {
+// resolveOrphans clears the alerts whose entity or rule no longer exists, or whose statistic the
+// server refuses, in order of rule and entity.
+func (t *evaluation) resolveOrphans(alerts []alertKey) []event.Event {
 	var out []event.Event
 	for _, key := range alerts {
-		i := e.rules.index(key)
-		_, present := e.published.state.Latest(diff.Kind(key.entity.Kind), key.entity.ID)
-		if present && i >= 0 && e.rules.matches[i].MatchString(key.entity.ID) {
+		reason := t.orphanedBy(key)
+		if reason == "" {
 			continue
 		}
-		firing := e.published.firing[key]
+		firing := t.published.firing[key]
 		if firing == nil {
-			delete(e.observed.pending, key)
+			delete(t.observed.pending, key)
 			continue
 		}
 		d := *firing
-		d.Value, d.ClearedBy = nil, "entity_gone"
-		if i < 0 {
-			d.ClearedBy = "rule_removed"
-		}
-		out = append(out, event.Event{Name: "threshold.cleared", Time: now, Data: &d})
+		d.Value, d.ClearedBy, d.Observed = nil, reason, t.alertWindow(key, time.Time{}, false)
+		out = append(out, event.Event{Name: event.ThresholdCleared, Time: t.now, Data: &d})
 	}
 	order := func(ev event.Event) string {
 		d := ev.Data.(*event.ThresholdData)
@@ -192,4 +278,20 @@ func (e *Engine) resolveOrphans(alerts []alertKey, now time.Time) []event.Event 
 	}
 	slices.SortFunc(out, func(a, b event.Event) int { return strings.Compare(order(a), order(b)) })
 	return out
+}
+
+// orphanedBy returns why an alert must end without its condition, "" if it need not.
+func (t *evaluation) orphanedBy(key alertKey) string {
+	i := t.rules.index(key)
+	if i < 0 {
+		return event.ClearedByRuleRemoved
+	}
+	_, present := t.published.state.Latest(diff.Kind(key.entity.Kind), key.entity.ID)
+	switch {
+	case !present || !t.rules.matches[i].MatchString(key.entity.ID):
+		return event.ClearedByEntityGone
+	case t.isRefused(&t.rules.all[i]):
+		return event.ClearedByStatUnavailable
+	}
+	return ""
 }

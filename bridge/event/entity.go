@@ -85,9 +85,18 @@ type ThresholdData struct {
 	// For is how long the condition had to hold, PendingSince is since when it held.
 	For          string `json:"for"`
 	PendingSince Time   `json:"pending_since"`
-	// ClearedBy is condition, rule_removed or entity_gone; "" for threshold.raised.
+	// ClearedBy is one of the constants below; "" for threshold.raised. Other words may follow.
 	ClearedBy string `json:"cleared_by,omitempty"`
 }
+
+// Why an alarm ends: the clear condition held, the rule is no longer configured, the entity is no
+// longer there or the rule does not match it any more, the server refuses a statistic of the rule.
+const (
+	ClearedByCondition       = "condition"
+	ClearedByRuleRemoved     = "rule_removed"
+	ClearedByEntityGone      = "entity_gone"
+	ClearedByStatUnavailable = "stat_unavailable"
+)
 
 // EntityRef identifies an entity.
 type EntityRef struct {

@@ -36,12 +36,13 @@ const (
 
 // Names of events that the engine and its readers handle specially.
 const (
-	Checkpoint      = "feed.checkpoint"
-	Started         = "feed.started"
-	Stopped         = "feed.stopped"
-	Interrupted     = "feed.interrupted"
-	Resumed         = "feed.resumed"
-	ThresholdRaised = "threshold.raised"
+	Checkpoint       = "feed.checkpoint"
+	Started          = "feed.started"
+	Stopped          = "feed.stopped"
+	Interrupted      = "feed.interrupted"
+	Resumed          = "feed.resumed"
+	ThresholdRaised  = "threshold.raised"
+	ThresholdCleared = "threshold.cleared"
 )
 
 // Event is one CloudEvent.
