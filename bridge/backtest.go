@@ -136,6 +136,7 @@ type ruleSetRun struct {
 	lastCommit time.Time // when the last batch was committed
 	events     map[string]int
 	stats      ruleStats
+	unreadable []engine.UnreadableText // the first text of each rule
 }
 
 // startBridge starts a bridge that recovers what this run has committed.
@@ -163,6 +164,11 @@ func (t *ruleSetRun) step(o engine.Observation) (*engine.Batch, error) {
 		result = t.engine.OnTick(o)
 	} else {
 		result = t.engine.OnPoll(o)
+	}
+	for _, u := range result.Unreadable {
+		if !slices.ContainsFunc(t.unreadable, func(known engine.UnreadableText) bool { return known.Rule == u.Rule }) {
+			t.unreadable = append(t.unreadable, u)
+		}
 	}
 	if !t.engine.NeedsCommit(result) && o.At.Sub(t.lastCommit) < t.config.CheckpointInterval {
 		t.engine.Skip(result)

@@ -82,7 +82,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 	b := &Bridge{
 		config: c, js: js, log: log, now: time.Now, plan: p, self: self,
 		metrics: m, shared: shared, stepDown: make(chan struct{}),
-		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, timing: c.times(), log: log, now: time.Now},
+		source: &source{client: client, cookie: c.Auth == authCookie, plan: p, rules: c.Rules, timing: c.times(), log: log, now: time.Now},
 	}
 	b.foreignLog = &foreignLog{log: log, known: map[string]bool{}, countMetric: m.foreignMessages.WithLabelValues(c.Tenant).Inc}
 	b.engine, b.encoder = b.newEngine(), event.NewEncoder(c.cloudEventSource())
@@ -179,6 +179,9 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 				b.source.reportResult(result.Err)
 			}
 			b.logSnapshotWarning(strings.Join(result.Problems, "; "))
+			for _, u := range result.Unreadable {
+				b.log.Warn("rule cannot read its statistic", "rule", u.Rule, "stat", u.Stat, "entity", u.Entity, "text", u.Text, "hint", unreadableHint)
+			}
 		case <-tick.C:
 			if polled == nil {
 				polled = b.startPoll(ctx)
@@ -254,7 +257,9 @@ func (b *Bridge) startPoll(ctx context.Context) chan engine.Observation {
 	polled := make(chan engine.Observation, 1)
 	go func() {
 		response, err := b.source.poll(ctx)
-		polled <- observed(response, err, b.now())
+		o := observed(response, err, b.now())
+		o.Refused = b.source.refusedStats
+		polled <- o
 	}()
 	return polled
 }

@@ -103,7 +103,7 @@ func Check(ctx context.Context, c *Config, report func(Step)) error {
 		user = c.Username
 	}
 	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.Auth, user, c.PollInterval, c.AgentKey)
-	src := &source{client: client, cookie: c.Auth == authCookie, plan: newPlan(c.Subscription, c, "check"), timing: c.times(), log: discardLogger(), now: time.Now}
+	src := &source{client: client, cookie: c.Auth == authCookie, plan: newPlan(c.Subscription, c, "check"), rules: c.Rules, timing: c.times(), log: discardLogger(), now: time.Now}
 	if checkSession(ctx, src, x) {
 		checkData(ctx, src, c, x)
 		checkDirectory(ctx, src, c, x)
@@ -171,7 +171,14 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 	if n := snap.Duplicates; n > 0 {
 		x.reportWarning("rows", "make sure that no two rows have one "+c.AgentKey+" or service name", "%d row(s) have a duplicate key and would be skipped", n)
 	}
-	checkEntities(src, snap, x)
+	var s diff.State
+	seen, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1})
+	if err != nil {
+		x.reportFailure("snapshot", err)
+		return
+	}
+	checkEntities(src, seen, x)
+	checkRules(c.Rules, &s, src.refusedStats, x)
 }
 
 // firstData fetches the first snapshot of a new subscription, for which servers need
@@ -193,13 +200,7 @@ func firstData(ctx context.Context, src *source, c *Config) (bpcc.Response, erro
 
 // checkEntities counts agents by state and names services, which shows whether the
 // user supervises the right teams.
-func checkEntities(src *source, snap *diff.Snapshot, x *checkRun) {
-	var s diff.State
-	seen, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1})
-	if err != nil {
-		x.reportFailure("snapshot", err)
-		return
-	}
+func checkEntities(src *source, seen *diff.Changes, x *checkRun) {
 	count := map[string]int{}
 	var services []string
 	for c := range seen.All() {

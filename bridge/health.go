@@ -52,6 +52,8 @@ type healthState struct {
 type leaderStats struct {
 	entities map[diff.Kind]int
 	raised   map[engine.FiringRule]int
+	// unreadable counts the entities with a text that a rule cannot read, by rule.
+	unreadable map[string]int
 }
 
 // set stores the health. It reports whether the role or the term has changed.
@@ -109,7 +111,7 @@ func (b *Bridge) updateHealth() {
 		committed := b.lastCommit
 		h.Committed = &committed
 	}
-	b.setHealth(h, leaderStats{entities: s.Entities, raised: s.Firing})
+	b.setHealth(h, leaderStats{entities: s.Entities, raised: s.Firing, unreadable: s.Unreadable})
 }
 
 // Health returns the present health. It may be called from any goroutine.

@@ -112,6 +112,7 @@ func (m *metrics) countStored(tenant string, events []event.Event) {
 // gauges describe the state of the bridges, which is read at each scrape.
 type gauges struct {
 	connected, viewLag, viewStalled, leader, ready, epoch, status, observed, committed, entities, raised *prometheus.Desc
+	unreadable                                                                                           *prometheus.Desc
 	storeUsed, storeLimit, oldest, retention                                                             *prometheus.Desc
 }
 
@@ -132,6 +133,7 @@ func newGauges() gauges {
 		committed:   newDesc("committed_timestamp_seconds", "Unix time of the last batch that the stream acknowledged; leader only.", "tenant"),
 		entities:    newDesc("entities", "Entities that are present, by kind; leader only.", "tenant", "kind"),
 		raised:      newDesc("thresholds_raised", "Thresholds that are raised; leader only.", "tenant", "rule", "severity"),
+		unreadable:  newDesc("rule_values_unreadable", "Entities whose statistic has a text that the rule cannot read as a number; leader only.", "tenant", "rule"),
 	}
 }
 
@@ -183,6 +185,9 @@ func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 		}
 		for rule, n := range stats.raised {
 			gauge(g.raised, float64(n), h.Tenant, rule.Rule, rule.Severity)
+		}
+		for rule, n := range stats.unreadable {
+			gauge(g.unreadable, float64(n), h.Tenant, rule)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"bpcc-nats/bpcc"
@@ -185,7 +186,12 @@ func (s *source) probeAndSubscribe(ctx context.Context, cause error) error {
 		s.refused = append(s.refused, v.describeUsages([]statRef{st}))
 	}
 	if len(v.refused) > 0 {
-		s.log.Warn("statistics refused by the server", "refused", v.describeUsages(v.refused), "hint", statisticHint+"; they are not subscribed to until the restart")
+		s.refusedStats = s.refusedStats.with(v.refused)
+		attrs := []any{"refused", v.describeUsages(v.refused), "hint", statisticHint + "; they are not subscribed to until the restart"}
+		if rules := s.refusedStats.rules(s.rules); len(rules) > 0 {
+			attrs = append(attrs, "rules", strings.Join(rules, ", ")) // without the statistic these raise nothing
+		}
+		s.log.Warn("statistics refused by the server", attrs...)
 	}
 	err := s.resubscribe(ctx, s.plan.wire)
 	if errors.Is(err, bpcc.ErrRejected) {

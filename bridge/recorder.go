@@ -109,7 +109,7 @@ func (r *Recorder) warnPersonalData() {
 
 // recordPoll records one poll; engineErr is the engine's error for its response.
 func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
-	l := pollRecord{At: o.At.UTC()}
+	l := pollRecord{At: o.At.UTC(), Refused: o.Refused}
 	pollErr := o.Err
 	if errors.Is(engineErr, diff.ErrMalformed) || errors.Is(engineErr, diff.ErrForeign) {
 		// In a response that cannot be read, personal data cannot be found, and another program's

@@ -76,6 +76,7 @@ type pollRecord struct {
 	Received     *time.Time           `json:"received,omitempty"`
 	Body         json.RawMessage      `json:"body,omitempty"`
 	Error        *errorRecord         `json:"error,omitempty"`
+	Refused      refusedStats         `json:"refused,omitempty"` // statistics, by kind
 	Availability []availabilityRecord `json:"checks,omitempty"`
 	Directories  []directoryRecord    `json:"directories,omitempty"`
 	End          string               `json:"end,omitempty"`
@@ -316,7 +317,7 @@ func (r *Recording) nextPoll() (engine.Observation, error) {
 
 // observation returns the observation that the engine received.
 func (l *pollRecord) observation() (engine.Observation, error) {
-	o := engine.Observation{At: l.At}
+	o := engine.Observation{At: l.At, Refused: l.Refused}
 	switch {
 	case l.Error == nil && (len(l.Body) == 0 || l.Sent == nil || l.Received == nil):
 		return o, errors.New("neither an error nor a body with sent and received")

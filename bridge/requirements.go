@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
+	"bpcc-nats/diff"
 )
 
 // statRef is a statistic that a server can refuse, in sections of one kind, with its dispositions.
@@ -33,6 +36,36 @@ func (s statRef) String() string {
 		return fmt.Sprintf("%s[%s]", s.name, s.dispositions)
 	}
 	return s.name
+}
+
+// refusedStats are the statistics that a server refuses, by kind, under the names by which they
+// would be published.
+type refusedStats map[diff.Kind][]string
+
+// with returns a copy with more statistics.
+func (r refusedStats) with(refused []statRef) refusedStats {
+	out := refusedStats{}
+	for kind, stats := range r {
+		out[kind] = slices.Clone(stats)
+	}
+	kinds := map[string]diff.Kind{agentGrids: event.Agent, serviceGrids: event.Service, statsTotals: event.Totals}
+	for _, s := range refused {
+		if kind, ok := kinds[s.section]; ok {
+			out[kind] = append(out[kind], s.String())
+		}
+	}
+	return out
+}
+
+// rules names the rules that read a refused statistic.
+func (r refusedStats) rules(rules []rule.Rule) []string {
+	var names []string
+	for i := range rules {
+		if rules[i].ReadsAny(r) {
+			names = append(names, rules[i].Name)
+		}
+	}
+	return names
 }
 
 // requirements are the statistics of a plan.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/rule"
 	"bpcc-nats/diff"
 )
 
@@ -29,6 +30,7 @@ type source struct {
 	client *bpcc.Client
 	cookie bool // log in by cookie
 	plan   plan
+	rules  []rule.Rule // named in the warning about refused statistics
 	timing *timing
 	log    *slog.Logger
 	now    func() time.Time
@@ -38,6 +40,7 @@ type source struct {
 	probing       bool               // the subscription of a probe may exist
 	probeResults  map[string]bool    // of the probes so far, nil without a search
 	refused       []string           // omitted statistics, with their places
+	refusedStats  refusedStats       // the same by kind; replaced, never changed
 	droppedApps   []string           // app ids without remaining statistics
 	cachedRefusal *subscriptionError // why removing statistics does not help; nil if it does
 

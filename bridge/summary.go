@@ -3,6 +3,7 @@ package bridge
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -25,7 +26,7 @@ type Summary struct {
 	Events map[string]int
 	// Sets holds, for each rule set, what it would have raised, in the order given.
 	Sets []SetSummary
-	// Warnings name incomplete recordings.
+	// Warnings name incomplete recordings, and rules that cannot read their statistic.
 	Warnings []string
 }
 
@@ -83,6 +84,9 @@ func (s *Summary) addPoll(o engine.Observation, err error, gap *Gap) {
 func (s *Summary) finish(runs []*ruleSetRun) {
 	for _, t := range runs {
 		s.Sets = append(s.Sets, SetSummary{t.set.Name, t.stats.finishRules(s.To)})
+		for _, u := range t.unreadable {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("%s: rule %s; %s", t.set.Name, describeUnreadable(u), unreadableHint))
+		}
 	}
 	if e := runs[0].engine; e != nil {
 		if stats := e.Stats(); stats.Cause != "" {

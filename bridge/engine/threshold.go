@@ -96,7 +96,7 @@ func (e *Engine) restartPending() {
 // evaluateRule returns the events of one rule, in order of its entities.
 func (t *evaluation) evaluateRule(i int, alerts []alertKey) []event.Event {
 	r, state := &t.rules.all[i], &t.published.state
-	if t.isRefused(r) {
+	if r.ReadsAny(t.refused) {
 		return nil
 	}
 	var out []event.Event
@@ -123,12 +123,6 @@ func (t *evaluation) evaluateRule(i int, alerts []alertKey) []event.Event {
 		return strings.Compare(a.Data.(*event.ThresholdData).Entity.ID, b.Data.(*event.ThresholdData).Entity.ID)
 	})
 	return out
-}
-
-// isRefused reports whether the server refuses a statistic that a rule reads.
-func (t *evaluation) isRefused(r *rule.Rule) bool {
-	refused := t.refused[r.Kind]
-	return len(refused) > 0 && slices.ContainsFunc(r.Reads(), func(stat string) bool { return slices.Contains(refused, stat) })
 }
 
 // evaluateOne reports whether a rule raises or clears on an entity now, and returns the event. It
@@ -290,7 +284,7 @@ func (t *evaluation) orphanedBy(key alertKey) string {
 	switch {
 	case !present || !t.rules.matches[i].MatchString(key.entity.ID):
 		return event.ClearedByEntityGone
-	case t.isRefused(&t.rules.all[i]):
+	case t.rules.all[i].ReadsAny(t.refused):
 		return event.ClearedByStatUnavailable
 	}
 	return ""

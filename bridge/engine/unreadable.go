@@ -61,7 +61,7 @@ func (t *evaluation) forgetDeparted() {
 	})
 	for i := range t.observed.unreadable {
 		r := &t.rules.all[i]
-		refused := t.isRefused(r)
+		refused := r.ReadsAny(t.refused)
 		maps.DeleteFunc(t.observed.unreadable[i].ids, func(id string, _ bool) bool {
 			_, present := state.Latest(r.Kind, id)
 			return !present || refused

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -13,22 +12,22 @@ func (c Condition) String() string {
 	return c.Op + " " + strconv.FormatFloat(c.Value, 'g', -1, 64)
 }
 
-// checkConditions returns an error if the two conditions contradict each other: if both hold for
-// some value, the alarm is raised and cleared at every poll; if no value clears it, it stays raised
-// for ever.
-func (r *Rule) checkConditions() error {
+// conditionFault says how the two conditions contradict each other, "" if they do not. If both hold
+// for some value, the alarm is raised and cleared again and again. If no value clears it, it stays
+// raised for ever.
+func (r *Rule) conditionFault() string {
 	if r.Clear == nil {
-		return nil
+		return ""
 	}
 	values := r.testValues()
 	if i := slices.IndexFunc(values, func(v float64) bool { return r.Raise.Holds(v) && r.Clear.Holds(v) }); i >= 0 {
-		return fmt.Errorf("rule %q: raise %v and clear %v both hold for %s, so the alarm would be raised and cleared again and again: let them exclude each other",
-			r.Name, r.Raise, *r.Clear, strconv.FormatFloat(values[i], 'g', -1, 64))
+		return fmt.Sprintf("raise %v and clear %v both hold for %s, so the alarm would be raised and cleared again and again: let them exclude each other",
+			r.Raise, *r.Clear, strconv.FormatFloat(values[i], 'g', -1, 64))
 	}
 	if !slices.ContainsFunc(values, r.Clear.Holds) {
-		return fmt.Errorf("rule %q: clear %v never holds, so an alarm raised by %v would never end: statistics are not negative", r.Name, *r.Clear, r.Raise)
+		return fmt.Sprintf("clear %v never holds, so an alarm raised by %v would never end: statistics are not negative", *r.Clear, r.Raise)
 	}
-	return nil
+	return ""
 }
 
 // testValues returns values that stand for all: two conditions can only change where one of their
@@ -43,13 +42,4 @@ func (r *Rule) testValues() []float64 {
 	}
 	negative := r.Raise.Value < 0 || r.Raise == Condition{"<", 0}
 	return slices.DeleteFunc(all, func(v float64) bool { return math.IsInf(v, 0) || v < 0 && !negative })
-}
-
-// check returns the faults of a rule that the schema does not find.
-func (r *Rule) check() error {
-	var decimal error
-	if r.Decimal != "" && r.Parse == ParseDuration {
-		decimal = fmt.Errorf("rule %q: decimal applies to numbers and percents, not to durations", r.Name)
-	}
-	return errors.Join(decimal, r.checkConditions())
 }

@@ -89,22 +89,25 @@ func Parse(body []byte) ([]Rule, error) {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	names := map[string]bool{}
-	var faults []error
+	var faults []string
 	for i := range rules {
 		r := &rules[i]
 		if names[r.Name] {
-			faults = append(faults, fmt.Errorf("duplicate rule name %q", r.Name))
+			faults = append(faults, fmt.Sprintf("duplicate rule name %q", r.Name))
 		}
 		names[r.Name] = true
 		if r.Severity == "" {
 			r.Severity = "warning"
 		}
-		if err := r.check(); err != nil {
-			faults = append(faults, err)
+		if fault := r.conditionFault(); fault != "" {
+			faults = append(faults, fmt.Sprintf("rule %q: %s", r.Name, fault))
+		}
+		if r.Decimal != "" && r.Parse == ParseDuration {
+			faults = append(faults, fmt.Sprintf("rule %q: decimal applies to numbers and percents, not to durations", r.Name))
 		}
 	}
 	if len(faults) > 0 {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, errors.Join(faults...))
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, strings.Join(faults, "; "))
 	}
 	return rules, nil
 }
@@ -114,7 +117,7 @@ func Parse(body []byte) ([]Rule, error) {
 func Unsubscribed(rules []Rule, subscribed map[diff.Kind][]string, redacted func(stat string) bool) []error {
 	var faults []error
 	for _, r := range rules {
-		for _, stat := range r.Reads() {
+		for _, stat := range r.reads() {
 			switch {
 			case !slices.Contains(subscribed[r.Kind], stat):
 				faults = append(faults, fmt.Errorf("rule %q reads %s, which is not subscribed: add it to the %s columns of BPCC_SUBSCRIPTION_FILE, or choose one of %s",
@@ -145,8 +148,14 @@ func (c Condition) Holds(v float64) bool {
 	}
 }
 
-// Reads lists the statistics that the rule reads.
-func (r *Rule) Reads() []string { return append(slices.Sorted(maps.Keys(r.When)), r.Stat) }
+// reads lists the statistics that the rule reads.
+func (r *Rule) reads() []string { return append(slices.Sorted(maps.Keys(r.When)), r.Stat) }
+
+// ReadsAny reports whether the rule reads one of these statistics, which are given by kind.
+func (r *Rule) ReadsAny(stats map[diff.Kind][]string) bool {
+	list := stats[r.Kind]
+	return len(list) > 0 && slices.ContainsFunc(r.reads(), func(stat string) bool { return slices.Contains(list, stat) })
+}
 
 // ClearCondition is the condition that threshold.cleared contains.
 func (r *Rule) ClearCondition() Condition {

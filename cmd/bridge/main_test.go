@@ -200,6 +200,21 @@ func TestCheck(t *testing.T) {
 			prepare: func(s *bpcctest.Server) { s.SetAgentStat("bob", "login_id", "") },
 			status:  exitFailed, want: []string{"1 row(s) without login_id"},
 		},
+		"a rule on a text": {
+			prepare: func(s *bpcctest.Server) {
+				s.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "87%", "agents_busy": ""}})
+				s.SetService(bpcctest.Service{Name: "Chat", Stats: map[string]string{"in_calls_waiting": "3", "agents_busy": "1"}})
+			},
+			env: func(url string) []string {
+				return append(sourceEnv(url), `BRIDGE_THRESHOLDS=[
+					{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">","value":5}},
+					{"name":"busy","kind":"service","match":["Voice","Chat"],"stat":"agents_busy","raise":{"op":">","value":5}}]`)
+			},
+			status: exitOK, want: []string{
+				`warn  rule          "backlog" cannot read in_calls_waiting of "Voice": the text "87%" is not a number that it reads`, `"parse": "percent"`,
+				`ok    rule          "busy" applies to 2 service(s), 1 of them with a value`,
+			},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -236,9 +251,10 @@ func TestCheckNamesAnUnknownStatistic(t *testing.T) {
 	if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := runCommand(t, t.Context(), append(sourceEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file), "check")
+	r := runCommand(t, t.Context(), append(sourceEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file,
+		`BRIDGE_THRESHOLDS=[{"name":"moody","kind":"agent","stat":"mood","raise":{"op":">","value":5}}]`), "check")
 	if r.status != exitFailed || !strings.Contains(r.stdout, `fail  subscribe     the server rejects "mood" (app "x", agent grid "a", column "2")`) ||
-		!strings.Contains(r.stdout, "ok    snapshot") {
+		!strings.Contains(r.stdout, `fail  rule          "moody" reads a statistic that the server rejects`) || !strings.Contains(r.stdout, "ok    snapshot") {
 		t.Errorf("status %d\n%s", r.status, r.stdout)
 	}
 }

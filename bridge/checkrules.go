@@ -1,0 +1,73 @@
+package bridge
+
+import (
+	"fmt"
+	"slices"
+
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/rule"
+	"bpcc-nats/diff"
+)
+
+// unreadableHint is the hint for a rule on a statistic whose text is not a number.
+const unreadableHint = `say in the rule how the statistic is written ("parse": "percent" or "duration", "decimal": ","), or choose another statistic`
+
+// describeUnreadable describes a text that a rule cannot read.
+func describeUnreadable(u engine.UnreadableText) string {
+	return fmt.Sprintf("%q cannot read %s of %q: the text %q is not a number that it reads", u.Rule, u.Stat, u.Entity, u.Text)
+}
+
+// checkRules checks that each rule can read what a snapshot shows of its entities.
+func checkRules(rules []rule.Rule, s *diff.State, refused refusedStats, x *checkRun) {
+	for i := range rules {
+		r := &rules[i]
+		if r.ReadsAny(refused) {
+			x.fail("rule", fmt.Sprintf("%q reads a statistic that the server rejects: it raises nothing", r.Name), statisticHint)
+			continue
+		}
+		read := readRule(r, s)
+		switch {
+		case read.unreadable != nil:
+			x.reportWarning("rule", unreadableHint, "%s", describeUnreadable(*read.unreadable))
+		case read.entities > 0 && read.shown == 0:
+			x.reportWarning("rule", "raises nothing while this lasts; choose another statistic, or ask the vendor why it is left out",
+				"%q reads %s, which the response shows of none of %d %s(s)", r.Name, r.Stat, read.entities, r.Kind)
+		default:
+			x.reportOK("rule", "%q applies to %d %s(s), %d of them with a value", r.Name, read.entities, r.Kind, read.values)
+		}
+	}
+}
+
+// ruleReading is what a rule reads in a snapshot.
+type ruleReading struct {
+	entities, shown, values int // that it matches, that have its column, whose text is a number
+	unreadable              *engine.UnreadableText
+}
+
+// readRule reads a rule's statistic of all entities that it matches.
+func readRule(r *rule.Rule, s *diff.State) (read ruleReading) {
+	matches := rule.Globs(r.Match)
+	for e := range s.Touched(r.Kind) { // after the first Compare these are all
+		if !matches.MatchString(e.ID()) {
+			continue
+		}
+		read.entities++
+		text, shown := e.Seen(r.Stat)
+		if !shown {
+			continue
+		}
+		read.shown++
+		_, number := r.Number(text)
+		applies := true
+		for stat, texts := range r.When {
+			applies = applies && slices.Contains(texts, e.Text(stat))
+		}
+		switch {
+		case number:
+			read.values++
+		case applies && !rule.Empty(text) && (read.unreadable == nil || e.ID() < read.unreadable.Entity):
+			read.unreadable = &engine.UnreadableText{Rule: r.Name, Stat: r.Stat, Entity: e.ID(), Text: engine.Shorten(text)}
+		}
+	}
+	return read
+}
