@@ -31,9 +31,9 @@ func checkRules(rules []rule.Rule, s *diff.State, refused refusedStats, x *check
 			x.reportWarning("rule", unreadableHint, "%s", describeUnreadable(*read.unreadable))
 		case read.entities > 0 && read.shown == 0:
 			x.reportWarning("rule", "raises nothing while this lasts; choose another statistic, or ask the vendor why it is left out",
-				"%q reads %s, which the response shows of none of %d %s(s)", r.Name, r.Stat, read.entities, r.Kind)
+				"%q reads %s, which none of its %d row(s) has", r.Name, r.Stat, read.entities)
 		default:
-			x.reportOK("rule", "%q applies to %d %s(s), %d of them with a value", r.Name, read.entities, r.Kind, read.values)
+			x.reportOK("rule", "%q applies to %d row(s), %d of them with a value", r.Name, read.entities, read.values)
 		}
 	}
 }

@@ -212,7 +212,7 @@ func TestCheck(t *testing.T) {
 			},
 			status: exitOK, want: []string{
 				`warn  rule          "backlog" cannot read in_calls_waiting of "Voice": the text "87%" is not a number that it reads`, `"parse": "percent"`,
-				`ok    rule          "busy" applies to 2 service(s), 1 of them with a value`,
+				`ok    rule          "busy" applies to 2 row(s), 1 of them with a value`,
 			},
 		},
 	}
