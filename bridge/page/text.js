@@ -45,8 +45,11 @@ export const byRank = (a, b) => (rank.indexOf(a) + 1 || 99) - (rank.indexOf(b) +
 const ops = { ">=": "≥", "<=": "≤", "!=": "≠", "==": "=" };
 export const opSign = (op) => ops[op] ?? op;
 
-/** number reads a statistic; NaN for "no value", which is never 0. */
-export const number = (s) => (s === undefined || s === null || s.trim() === "" ? NaN : Number(s));
+/** number reads a statistic, a finite decimal number; NaN for any other text and for "no value", which is never 0. */
+export const number = (s) => {
+  const n = /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(s ?? "") ? Number(s) : NaN;
+  return Number.isFinite(n) ? n : NaN;
+};
 
 const isTime = (stat) => /(_time|_duration)$/.test(stat);
 

@@ -114,7 +114,7 @@ func (r *replayer) setSpeed(text string) error {
 		return nil
 	}
 	speed, err := strconv.ParseFloat(text, 64)
-	if err != nil || speed <= 0 || speed > 1e9 {
+	if err != nil || !(speed > 0 && speed <= 1e9) { // NaN neither
 		return errors.New("want max or a number above 0, such as 10")
 	}
 	r.speed = speed

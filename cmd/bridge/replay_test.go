@@ -248,6 +248,17 @@ func TestReplayInto(t *testing.T) {
 	}
 }
 
+// TestReplaySpeed: what is a speed.
+func TestReplaySpeed(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{"max": true, "1": true, "0.5": true, "1e9": true, "0": false, "-1": false, "1e10": false, "NaN": false, "Inf": false, "fast": false} {
+		var r replayer
+		if err := r.setSpeed(text); (err == nil) != want {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // TestReplayPace: at a speed, time passes as it passed in the stream.
 func TestReplayPace(t *testing.T) {
 	t.Parallel()
