@@ -123,13 +123,21 @@ func (e *Engine) Omit(c *Chunk, events ...*event.Event) {
 func (e *Engine) close(c *Chunk) {
 	b := c.batch
 	if len(b.omit) > 0 {
-		c.Events = slices.DeleteFunc(c.Events, func(ev event.Event) bool { return b.omit[entityKey(&ev)] })
+		c.Events = slices.DeleteFunc(c.Events, func(ev event.Event) bool { return b.omits(&ev) })
 	}
 	c.Events = append(c.Events, e.checkpoint(b, c.Events, c.Part, c.Parts))
 	for i := range c.Events {
 		c.Events[i].ID = event.ID{Epoch: e.epoch, Poll: b.poll, Index: c.first + uint64(i)}
 	}
 	b.index = c.first + uint64(len(c.Events)) - 1
+}
+
+// omits reports whether an event is omitted: its entity is, or the one that its alert is about.
+func (b *Batch) omits(ev *event.Event) bool {
+	if d, ok := ev.Data.(*event.ThresholdData); ok && b.omit[event.RowKey(diff.Kind(d.Entity.Kind), d.Entity.ID)] {
+		return true
+	}
+	return b.omit[entityKey(ev)]
 }
 
 // entityKey identifies the chain that an event belongs to.

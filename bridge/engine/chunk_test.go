@@ -246,7 +246,7 @@ func TestOmitOthers(t *testing.T) {
 		"availability/Voice":      {"directory/teams changed, service/Chat observed, service/Voice observed, threshold/backlog/Chat raised, threshold/backlog/Voice raised, chat/1 message_posted, chat/2 message_posted", "availability/Voice observed"},
 		"directory/teams":         {"service/Chat observed, service/Voice observed, availability/Voice observed, threshold/backlog/Chat raised, threshold/backlog/Voice raised, chat/1 message_posted, chat/2 message_posted", "directory/teams changed"},
 		"chat/1":                  {"directory/teams changed, service/Chat observed, service/Voice observed, availability/Voice observed, threshold/backlog/Chat raised, threshold/backlog/Voice raised, chat/2 message_posted", "chat/1 message_posted"},
-		"service/Voice":           {"directory/teams changed, service/Chat observed, availability/Voice observed, threshold/backlog/Chat raised, threshold/backlog/Voice raised, chat/1 message_posted, chat/2 message_posted", "service/Voice appeared"},
+		"service/Voice":           {"directory/teams changed, service/Chat observed, availability/Voice observed, threshold/backlog/Chat raised, chat/1 message_posted, chat/2 message_posted", "service/Voice appeared, threshold/backlog/Voice raised"},
 	} {
 		t.Run(entity, func(t *testing.T) {
 			t.Parallel()

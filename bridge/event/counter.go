@@ -1,7 +1,6 @@
 package event
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,13 +42,18 @@ func CounterReset(before, after string) bool {
 	return ok && is < was/2 // 0 is below half of every count
 }
 
-// Decimal parses a finite decimal number. It accepts less than [strconv.ParseFloat]: no NaN, no
-// infinity, no hexadecimal digits and no underscores.
-func Decimal(text string) (float64, bool) {
+// Decimal reads a finite decimal number: a sign, digits, a fraction, an exponent. Blanks around it
+// are ignored. It reports whether the text is one; NaN, Inf, hexadecimal numbers, underscores and
+// numbers beyond the range of float64 are none.
+func Decimal(text string) (value float64, ok bool) {
 	text = strings.TrimSpace(text)
-	if strings.Trim(text, "0123456789+-.eE") != "" {
-		return 0, false
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= '0' && c <= '9', c == '+', c == '-', c == '.', c == 'e', c == 'E':
+		default:
+			return 0, false // what ParseFloat reads beyond decimal numbers needs another letter
+		}
 	}
-	n, err := strconv.ParseFloat(text, 64)
-	return n, err == nil && !math.IsInf(n, 0)
+	value, err := strconv.ParseFloat(text, 64)
+	return value, err == nil
 }

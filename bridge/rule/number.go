@@ -3,6 +3,8 @@ package rule
 import (
 	"strconv"
 	"strings"
+
+	"bpcc-nats/bridge/event"
 )
 
 // Values of [Rule.Parse].
@@ -11,22 +13,6 @@ const (
 	ParsePercent  = "percent"
 	ParseDuration = "duration"
 )
-
-// Number reads a finite decimal number: a sign, digits, a fraction, an exponent. Blanks around it
-// are ignored. It reports whether the text is one; NaN, Inf, hexadecimal numbers, underscores and
-// numbers beyond the range of float64 are none.
-func Number(text string) (value float64, ok bool) {
-	text = strings.TrimSpace(text)
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c >= '0' && c <= '9', c == '+', c == '-', c == '.', c == 'e', c == 'E':
-		default:
-			return 0, false // what ParseFloat reads beyond decimal numbers needs another letter
-		}
-	}
-	value, err := strconv.ParseFloat(text, 64)
-	return value, err == nil
-}
 
 // Empty reports whether a text is no value: nothing but blanks.
 func Empty(text string) bool { return strings.TrimSpace(text) == "" }
@@ -51,7 +37,7 @@ func (r *Rule) Number(text string) (value float64, ok bool) {
 // may separate groups of three digits.
 func (r *Rule) grouped(text string) (float64, bool) {
 	if r.Decimal == "" {
-		return Number(text)
+		return event.Decimal(text)
 	}
 	group := ","
 	if r.Decimal == "," {
@@ -71,16 +57,16 @@ func (r *Rule) grouped(text string) (float64, bool) {
 	case strings.ContainsAny(fraction, ".,"):
 		return 0, false
 	case fractional:
-		return Number(whole + "." + fraction)
+		return event.Decimal(whole + "." + fraction)
 	}
-	return Number(whole)
+	return event.Decimal(whole)
 }
 
 // duration reads h:mm:ss or m:ss, or a number of seconds.
 func duration(text string) (seconds float64, ok bool) {
 	parts := strings.Split(strings.TrimSpace(text), ":")
 	if len(parts) == 1 {
-		seconds, ok = Number(text)
+		seconds, ok = event.Decimal(text)
 		return seconds, ok && seconds >= 0
 	}
 	if len(parts) > 3 {
