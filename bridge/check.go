@@ -157,9 +157,9 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 		x.reportOK("snapshot", "%d bytes in %v", len(response.Body), duration)
 	}
 	for i, g := range src.plan.layout.Grids {
-		if g.Limit > 0 && snap.Rows(i) >= g.Limit {
+		if n := snap.BodyRows(i); g.Cut(n) {
 			x.reportWarning(string(g.Kind), "raise the limit or remove it: departures cannot be detected",
-				"%d row(s) in %s, as many as its limit of %d: rows may be missing", snap.Rows(i), g.Name(), g.Limit)
+				"%d row(s) in %s, as many as its limit of %d: rows may be missing", n, g.Name(), g.Limit)
 			continue
 		}
 		x.reportOK(string(g.Kind), "%d row(s) in %s", snap.Rows(i), g.Name())

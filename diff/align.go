@@ -92,11 +92,19 @@ func (p *parser) addSame(g, i, j int, old row) int {
 	return end
 }
 
+// addDuplicate adds a row whose key an earlier row of its grid has.
+func (p *parser) addDuplicate(g int, d duplicate) {
+	t := &p.snap.grids[g]
+	t.duplicates = append(t.duplicates, d)
+	t.skipped++
+	p.snap.Duplicates++
+}
+
 // addRow adds a row whose previous row is j, unless j is matched already.
 func (p *parser) addRow(g, j int, r row, cols columnBits) {
 	t := &p.snap.grids[g]
 	if t.matched.has(j) {
-		p.snap.Duplicates++
+		p.addDuplicate(g, duplicate{row: r, changedCols: cols})
 		return
 	}
 	t.matched.set(j)
@@ -116,6 +124,7 @@ func (p *parser) addRow(g, j int, r row, cols columnBits) {
 func (p *parser) alignRow(g, i int, old []row, next int) (end, nextPrev int) {
 	if null := scanLiteral(p.body, i, "null"); null > 0 {
 		p.snap.Unnamed++
+		p.snap.grids[g].skipped++
 		return null, next
 	}
 	if !hasByte(p.body, i, '{') {
@@ -146,9 +155,11 @@ func (p *parser) alignRow(g, i int, old []row, next int) (end, nextPrev int) {
 	switch {
 	case len(key) == 0:
 		p.snap.Unnamed++
+		p.snap.grids[g].skipped++
 		return end, next
 	case len(key) > keyLimit:
 		p.snap.Oversized++
+		p.snap.grids[g].skipped++
 		return end, next
 	}
 	r := grid.newRow(p.body, i, end, values)
@@ -178,7 +189,7 @@ func (g *compiledGrid) newRow(b []byte, i, end int, values []span) row {
 // addNew adds a row that has no previous row, unless its key came before.
 func (p *parser) addNew(g int, key string, r row) {
 	if p.newKeys[key] {
-		p.snap.Duplicates++
+		p.addDuplicate(g, duplicate{row: r, key: key})
 		return
 	}
 	t := &p.snap.grids[g]

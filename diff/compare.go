@@ -122,10 +122,7 @@ func (c *comparison) collectRows(i int) {
 
 // internEntity returns the entity with a key in a grid. It creates a missing one.
 func (c *comparison) internEntity(g *group, grid int, key string) *entity {
-	id := key
-	if c.layout.Grids[grid].ID != "" {
-		id = c.layout.rewrite(g.kind, "", key)
-	}
+	id := c.layout.idOf(grid, key)
 	e := g.byID[id]
 	if e == nil {
 		e = &entity{id: id, grid: noGrid, dirtyIndex: -1}
@@ -262,16 +259,15 @@ func (c *comparison) emit(kind int) {
 	from = len(changes.list)
 	heldBack := c.holdMassDeparture(g)
 	for _, e := range g.absent {
-		switch {
-		case !c.provesAbsence(g, e):
-		case !c.countAbsence(e, heldBack):
-			c.missing = append(c.missing, e.rare.seenUntil)
-		default:
-			e.rare.assumedPresent, e.rare.lastImage = false, Image{}
-			c.appendBuilt(kind, e, Change{
-				Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.imageOf(g, e, e.pack), Revision: e.revision, SeenUntil: e.rare.seenUntil,
-			})
+		absent := c.absenceOf(g, e)
+		if absent != absenceEmptied && (absent != absenceProven || !c.countAbsence(e, heldBack)) {
+			c.addMissing(g, e, absent)
+			continue
 		}
+		e.rare.assumedPresent, e.rare.lastImage = false, Image{}
+		c.appendBuilt(kind, e, Change{
+			Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.imageOf(g, e, e.pack), Revision: e.revision, SeenUntil: e.rare.seenUntil,
+		})
 	}
 	slices.SortFunc(changes.list[from:], compareIDs)
 }
@@ -354,47 +350,4 @@ func gridsOf(rows []gridRow) gridSet {
 		set = append(set, p.grid)
 	}
 	return set
-}
-
-// countAbsence counts an absence, unless it is held back, and reports whether the entity has now
-// disappeared.
-func (c *comparison) countAbsence(e *entity, heldBack bool) bool {
-	if heldBack {
-		return false
-	}
-	e.rare.missedSnapshots++
-	return e.rare.missedSnapshots >= c.options.DisappearAfter
-}
-
-// provesAbsence reports whether the snapshot would show the entity if it were there.
-func (c *comparison) provesAbsence(g *group, e *entity) bool {
-	grids := e.rare.lastGrids
-	if grids == nil {
-		grids = c.layout.gridsOf(g.kind)
-	}
-	// A section that is one row cannot lose it: this snapshot says nothing about the row.
-	return !c.anyCut(c.snap, grids) && !slices.ContainsFunc(grids, func(i int) bool { return c.layout.Grids[i].ID == "" })
-}
-
-// holdMassDeparture reports whether the absences of a kind are a mass departure that has not lasted
-// for MassHold yet.
-func (c *comparison) holdMassDeparture(g *group) bool {
-	missing := 0
-	for _, e := range g.absent {
-		if c.provesAbsence(g, e) {
-			missing++
-		}
-	}
-	if c.options.MassHold == 0 || g.publishedCount < minMassDeparture || 2*missing <= g.publishedCount {
-		g.mass = massDeparture{}
-		return false
-	}
-	if g.mass.since.IsZero() {
-		g.mass.since = c.snap.Received
-	}
-	g.mass.heldBack = missing
-	if c.snap.Received.Sub(g.mass.since) >= c.options.MassHold {
-		g.mass.heldBack = 0
-	}
-	return g.mass.heldBack > 0
 }

@@ -3,19 +3,19 @@
 // goroutine. It knows the syntax of the snapshots, not their meaning.
 //
 // Rows are matched by key, never by position. A missing column is not a change. A missing row is a
-// disappearance only when it stays missing, and never where the table may be cut.
+// disappearance only when it stays missing, and never where the table may be cut. Of several rows of
+// one key in one table the one that repeats what is published counts.
 package diff
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
 
-// ErrEmpty is returned by [State.Compare] when a grid that had rows comes back without any. Such a
-// response is nearly always a fault of the source, not the departure of every entity.
-var ErrEmpty = errors.New("a grid that had rows is empty")
+// ErrEmpty is returned by [State.Compare] when no grid has rows, although one had. Such a response is
+// nearly always a fault of the source, not the departure of every entity.
+var ErrEmpty = errors.New("every grid is empty, also one that had rows")
 
 // Op is what happened to an entity.
 type Op string
@@ -56,8 +56,9 @@ type Change struct {
 type Options struct {
 	// DisappearAfter is the number of successive snapshots that a row must be missing from.
 	DisappearAfter int
-	// AcceptEmpty accepts a grid that had rows and is empty now.
-	AcceptEmpty bool
+	// EmptyHold is how long a grid that had rows must stay empty until its rows have disappeared.
+	// Until then their absence does not count. 0 counts it like any other.
+	EmptyHold time.Duration
 	// MassHold is how long a mass departure must last until it is reported: more than half of at
 	// least ten entities of a kind missing at once. 0 reports it like any other.
 	MassHold time.Duration
@@ -92,30 +93,32 @@ const minMassDeparture = 10
 
 // Compare returns the differences between what is published and the snapshot. [State.Set] alone
 // changes what is published; Compare only counts absences. If the error is [ErrEmpty], nothing has
-// been compared.
+// been compared: all grids are empty, and one that had rows has not been for EmptyHold.
 func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) {
 	s.Release()
 	s.setLayout(l)
 	again := s.last != nil && (snap == s.last || snap.prev == s.last && snap.repeated)
-	if !again && snap.prev != s.last {
-		if snap.stateOwned { // its previous snapshot is no longer there
-			reparsed, err := l.Parse(snap.body)
-			if err != nil {
-				return nil, err
-			}
-			reparsed.Sent, reparsed.Received = snap.Sent, snap.Received
-			snap = reparsed
+	aligned := again || snap.prev == s.last
+	if !aligned && snap.stateOwned { // its previous snapshot is no longer there
+		reparsed, err := l.Parse(snap.body)
+		if err != nil {
+			return nil, err
 		}
+		reparsed.Sent, reparsed.Received = snap.Sent, snap.Received
+		snap = reparsed
+	}
+	s.chooseRows(snap)
+	if !aligned {
 		s.detach()
 	}
-	if err := s.checkEmptied(snap, o); err != nil {
+	if err := s.trackEmptied(snap, o); err != nil {
 		return nil, err
 	}
 	s.returned = nil
 	c := comparison{State: s, snap: snap, options: o, repeated: again, prevSent: s.lastSent}
 	c.collect()
 	c.advance()
-	s.missing = s.missing[:0]
+	s.missing, s.missingSince, s.hidden, s.emptied = false, time.Time{}, 0, s.emptied[:0]
 	s.changes.state, s.changes.prevSent = s, c.prevSent
 	s.changes.list = slices.Grow(s.changes.list, len(s.candidates))
 	for kind := range s.compiled.kinds {
@@ -140,38 +143,7 @@ func shrink[T any](buf []T, used, total int) []T {
 	return buf
 }
 
-// checkEmptied refuses a snapshot in which a grid lost all its rows at once.
-func (s *State) checkEmptied(snap *Snapshot, o Options) error {
-	if o.AcceptEmpty {
-		return nil
-	}
-	for i, grid := range s.layout.Grids {
-		if snap.Rows(i) > 0 || grid.ID == "" {
-			continue
-		}
-		refused := false
-		if s.last != nil {
-			refused = slices.ContainsFunc(s.last.grids[i].rows, func(r row) bool { return r.entity.published })
-		}
-		for _, e := range s.groups[grid.Kind].absent {
-			grids := e.rare.lastGrids
-			refused = refused || e.published && (slices.Contains(grids, i) || grids == nil && s.allEmpty(snap, grid.Kind))
-		}
-		if refused {
-			return fmt.Errorf("%w: %s", ErrEmpty, grid.Name())
-		}
-	}
-	return nil
-}
-
-// allEmpty reports whether no grid of the kind has a row.
-func (s *State) allEmpty(snap *Snapshot, kind Kind) bool {
-	return !slices.ContainsFunc(s.layout.gridsOf(kind), func(i int) bool { return snap.Rows(i) > 0 })
-}
-
 // anyCut reports whether one of the grids is as long as its limit.
 func (s *State) anyCut(snap *Snapshot, grids gridSet) bool {
-	return slices.ContainsFunc(grids, func(i int) bool {
-		return s.layout.Grids[i].Limit > 0 && snap.Rows(i) >= s.layout.Grids[i].Limit
-	})
+	return slices.ContainsFunc(grids, func(i int) bool { return s.layout.Grids[i].Cut(snap.BodyRows(i)) })
 }

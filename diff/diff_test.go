@@ -132,7 +132,6 @@ type compareStep struct {
 	a, b    string // the rows of the grids
 	want    string
 	err     error
-	accept  bool // AcceptEmpty
 	unacked bool // the changes are not acknowledged
 }
 
@@ -141,6 +140,7 @@ func TestCompare(t *testing.T) {
 	tests := map[string]struct {
 		limit int // of grid a
 		after int // DisappearAfter; 0 = 2
+		hold  int // EmptyHold in snapshots; 0 = longer than the test
 		steps []compareStep
 	}{
 		"matched by key, not by position": {steps: []compareStep{
@@ -202,33 +202,109 @@ func TestCompare(t *testing.T) {
 			{a: "anna ready 1; carl ready 1; dora ready 1", want: "observed carl; observed dora"},
 			{a: "anna ready 1; carl ready 1", want: "disappeared ben"},
 		}},
-		"a grid that is suddenly empty is refused": {steps: []compareStep{
+		"rows that are skipped count for the limit": {limit: 3, steps: []compareStep{
+			{a: "anna ready 1; ben busy 1; carl busy 1", want: "observed anna; observed ben; observed carl"},
+			{a: "anna ready 1; anna ready 1; carl busy 1"},
+			{a: "anna ready 1; _ ready 1; carl busy 1"},
+			{a: "anna ready 1; carl busy 1; anna ready 1"},
+			{a: "anna ready 1; carl busy 1"},
+			{a: "anna ready 1; carl busy 1", want: "disappeared ben"},
+		}},
+		"grids that are suddenly empty are refused": {steps: []compareStep{
 			{a: "anna ready 1", want: "observed anna"},
 			{err: diff.ErrEmpty},
 			{err: diff.ErrEmpty},
 			{a: "anna busy 1", want: "changed anna state=busy"},
 		}},
-		"an empty grid that is accepted empties in its time": {steps: []compareStep{
-			{a: "anna ready 1", want: "observed anna"},
+		"grids that stay empty are empty": {hold: 2, steps: []compareStep{
+			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
 			{err: diff.ErrEmpty},
-			{accept: true},
-			{accept: true, want: "disappeared anna"},
+			{err: diff.ErrEmpty},
+			{want: "disappeared anna; disappeared ben", unacked: true},
+			{want: "disappeared anna; disappeared ben"},
 			{},
 			{a: "anna ready 1", want: "appeared anna"},
 		}},
-		"one empty grid of two is refused": {steps: []compareStep{
+		"the rows of one empty grid are held": {hold: 3, steps: []compareStep{
 			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
-			{b: "ben ready 1", err: diff.ErrEmpty},
-			{a: "anna ready 1", b: "ben ready 1", want: "changed ben state=ready"},
+			{b: "ben ready 1", want: "changed ben state=ready"},
+			{b: "ben ready 1; carl ready 1", want: "appeared carl"},
+			{b: "ben ready 1"},
+			{b: "ben ready 1", want: "disappeared anna; disappeared carl"},
+			{a: "anna ready 1", b: "ben ready 1", want: "appeared anna"},
+		}},
+		"a grid that is empty in between begins its hold again": {hold: 2, steps: []compareStep{
+			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1"},
+			{a: "anna busy 1", b: "ben busy 1", want: "changed anna state=busy"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1", want: "disappeared anna"},
+		}},
+		"of two grids each has its own time": {hold: 3, steps: []compareStep{
+			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1"},
+			{err: diff.ErrEmpty},
+			{err: diff.ErrEmpty},
+			{err: diff.ErrEmpty},
+			{want: "disappeared anna; disappeared ben"},
+		}},
+		"all empty for a moment says nothing of the one that stays empty": {hold: 3, steps: []compareStep{
+			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
+			{b: "ben busy 1"},
+			{err: diff.ErrEmpty},
+			{b: "ben busy 1"},
+			{b: "ben busy 1", want: "disappeared anna"},
+		}},
+		"rows that went before the grid was empty are held with it": {hold: 2, after: 3, steps: []compareStep{
+			{a: "anna ready 1; dora ready 1", b: "ben busy 1", want: "observed anna; observed ben; observed dora"},
+			{a: "anna ready 1", b: "ben busy 1"},
+			{a: "anna ready 1", b: "ben busy 1"},
+			{b: "ben busy 1"},
+			{a: "anna ready 1", b: "ben busy 1", want: "disappeared dora"},
+		}},
+		"an entity in two grids is seen by the one that has rows": {hold: 2, steps: []compareStep{
+			{a: "anna ready 1", b: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{b: "anna busy 1; ben busy 1", want: "changed anna state=busy"},
+			{b: "anna busy 1; ben busy 1"},
+			{b: "anna busy 1; ben busy 1"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1", want: "disappeared anna"},
+		}},
+		"an entity that both grids lose is held while one of them is empty": {hold: 3, steps: []compareStep{
+			{a: "anna ready 1", b: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1", want: "disappeared anna"},
+		}},
+		"an agent that moves empties no grid": {hold: 9, steps: []compareStep{
+			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
+			{b: "anna ready 1; ben busy 1"},
+			{b: "ben busy 1"},
+			{b: "ben busy 1", want: "disappeared anna"},
+		}},
+		"nothing is held in a grid that was empty before": {hold: 9, steps: []compareStep{
+			{a: "anna ready 1; ben busy 1", want: "observed anna; observed ben"},
+			{a: "anna ready 1"},
+			{a: "anna ready 1", want: "disappeared ben"},
+		}},
+		"without a hold an empty grid is like any other": {hold: -1, steps: []compareStep{
+			{a: "anna ready 1", want: "observed anna"},
+			{},
+			{want: "disappeared anna"},
+		}},
+		"a grid of rows without a key is empty": {hold: 2, steps: []compareStep{
+			{a: "anna ready 1", b: "ben busy 1", want: "observed anna; observed ben"},
+			{a: "_ ready 1", b: "ben busy 1"},
+			{a: "- ready 1", b: "ben busy 1"},
+			{a: "_ ready 1", b: "ben busy 1", want: "disappeared anna"},
 		}},
 		"an empty beginning is a picture like any other": {steps: []compareStep{
 			{},
 			{a: "anna ready 1", want: "appeared anna"},
-		}},
-		"the first of two rows with one key stays": {steps: []compareStep{
-			{a: "anna ready 1; anna busy 1", want: "observed anna"},
-			{a: "anna ready 1; anna gone 1"},
-			{a: "anna busy 1; anna ready 1", want: "changed anna state=busy"},
 		}},
 		"a row without a key is left out": {steps: []compareStep{
 			{a: "_ ready 1; - busy 1; anna ready 1", want: "observed anna"},
@@ -279,13 +355,15 @@ func TestCompare(t *testing.T) {
 			t.Parallel()
 			l := layoutOf()
 			l.Grids[0].Limit = tt.limit
-			o := diff.Options{DisappearAfter: max(tt.after, 2), Baseline: map[diff.Kind]bool{}}
+			o := diff.Options{DisappearAfter: max(tt.after, 2), EmptyHold: time.Hour, Baseline: map[diff.Kind]bool{}}
+			if tt.hold != 0 {
+				o.EmptyHold = time.Duration(max(tt.hold, 0)) * time.Second
+			}
 			if tt.after > 0 {
 				o.DisappearAfter = tt.after
 			}
 			var s diff.State
 			for i, step := range tt.steps {
-				o.AcceptEmpty = step.accept
 				changes, err := allChanges(s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), o))
 				if !errors.Is(err, step.err) {
 					t.Fatalf("step %d: error %v, want %v", i, err, step.err)

@@ -161,6 +161,14 @@ type dirtyEntity struct {
 	volatileRange packRange // of after; zero if unknown
 }
 
+// findKey finds the entity with the key of a row, nil if there is none.
+func (g *group) findKey(key []byte) *entity {
+	if g.byKey != nil {
+		return g.byKey[string(key)]
+	}
+	return g.byID[string(key)]
+}
+
 // massDeparture is a mass departure that is being held back.
 type massDeparture struct {
 	since    time.Time

@@ -76,6 +76,9 @@ func (g Grid) Name() string {
 	return g.Section + " " + g.ID
 }
 
+// Cut reports whether a grid of which the body has that many rows may have more.
+func (g Grid) Cut(bodyRows int) bool { return g.Limit > 0 && bodyRows >= g.Limit }
+
 // Kinds lists the kinds of the layout in the order of its grids.
 func (l *Layout) Kinds() []Kind {
 	var kinds []Kind
@@ -103,6 +106,14 @@ func (l *Layout) gridsOf(kind Kind) gridSet {
 // canShow reports whether a row of the layout's grids could be one of the entity.
 func (l *Layout) canShow(kind Kind, id string) bool {
 	return l != nil && slices.ContainsFunc(l.Grids, func(g Grid) bool { return g.Kind == kind && (g.ID != "" || g.Entity == id) })
+}
+
+// idOf returns the id of the entity that a grid shows under a key.
+func (l *Layout) idOf(grid int, key string) string {
+	if l.Grids[grid].ID == "" {
+		return key
+	}
+	return l.rewrite(l.Grids[grid].Kind, "", key)
 }
 
 func (l *Layout) rewrite(kind Kind, stat, text string) string {

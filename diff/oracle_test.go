@@ -8,8 +8,10 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,8 +42,22 @@ func (w entityTexts) set(kind diff.Kind, id string, stats map[string]string) {
 type parsedBody struct {
 	entityTexts
 	grids  map[string][]int // by kind/id: where it stands
-	length map[int]int      // rows that count, by grid
+	rows   map[int][]keyRows
+	length map[int]int // rows of the body, by grid
+	clocks map[clockKey]string
 	counts counts
+}
+
+// keyRows are the rows of a grid that have one key, in their order.
+type keyRows struct {
+	id   string
+	rows []map[string]any
+}
+
+// clockKey names the clock of an entity in one grid.
+type clockKey struct {
+	grid int
+	name string
 }
 
 // counts are what a snapshot counts in addition to its rows.
@@ -66,9 +82,23 @@ func scalarTextOf(v any) string {
 	return fmt.Sprint(v)
 }
 
-// parseReference reads a body that the package has accepted.
-func parseReference(l *diff.Layout, body []byte) (parsedBody, error) {
-	s := parsedBody{entityTexts: entityTexts{}, grids: map[string][]int{}, length: map[int]int{}}
+// textOf is the text of a value, cut where it is too long.
+func textOf(v any) (text string, cut bool) {
+	t := scalarTextOf(v)
+	if len(t) <= 4096 {
+		return t, false
+	}
+	for t = t[:4096]; !utf8.ValidString(t); t = t[:len(t)-1] {
+	}
+	return t, true
+}
+
+// parseReference reads a body that the package has accepted. Of several rows of one
+// key the oracle takes the one that must count.
+func parseReference(l *diff.Layout, body []byte, o *oracle) (parsedBody, error) {
+	s := parsedBody{
+		entityTexts: entityTexts{}, grids: map[string][]int{}, rows: map[int][]keyRows{}, length: map[int]int{}, clocks: map[clockKey]string{},
+	}
 	var apps map[string]map[string]json.RawMessage
 	if err := decodeJSON(body, &apps); err != nil {
 		return s, err
@@ -84,7 +114,7 @@ func parseReference(l *diff.Layout, body []byte) (parsedBody, error) {
 				return s, err
 			}
 			if row != nil {
-				s.addRow(i, g, g.Entity, row)
+				s.rows[i] = []keyRows{{g.Entity, []map[string]any{row}}}
 			}
 			continue
 		}
@@ -101,19 +131,26 @@ func parseReference(l *diff.Layout, body []byte) (parsedBody, error) {
 				rows = t.Values
 			}
 		}
-		seen := map[string]bool{}
+		s.length[i] = len(rows)
 		for _, row := range rows {
-			switch id := scalarTextOf(row[g.Key]); {
+			id := scalarTextOf(row[g.Key])
+			at := slices.IndexFunc(s.rows[i], func(k keyRows) bool { return k.id == id })
+			switch {
 			case id == "":
 				s.counts.Unnamed++
 			case len(id) > 512:
 				s.counts.Oversized++
-			case seen[id]:
+			case at >= 0:
 				s.counts.Duplicates++
+				s.rows[i][at].rows = append(s.rows[i][at].rows, row)
 			default:
-				seen[id] = true
-				s.addRow(i, g, id, row)
+				s.rows[i] = append(s.rows[i], keyRows{id, []map[string]any{row}})
 			}
+		}
+	}
+	for i, g := range l.Grids {
+		for _, k := range s.rows[i] {
+			s.addRow(i, g, k.id, o.choose(l, s, i, k))
 		}
 	}
 	return s, nil
@@ -123,7 +160,6 @@ func parseReference(l *diff.Layout, body []byte) (parsedBody, error) {
 func (s *parsedBody) addRow(grid int, g diff.Grid, id string, row map[string]any) {
 	name := string(g.Kind) + "/" + id
 	s.grids[name] = append(s.grids[name], grid)
-	s.length[grid]++
 	stats := s.entityTexts[g.Kind][id]
 	if stats == nil {
 		stats = map[string]string{}
@@ -134,11 +170,12 @@ func (s *parsedBody) addRow(grid int, g diff.Grid, id string, row map[string]any
 		if c.Stat == "" || !shown {
 			continue
 		}
-		t := scalarTextOf(v)
-		if len(t) > 4096 {
+		t, cut := textOf(v)
+		if cut {
 			s.counts.Cut++
-			for t = t[:4096]; !utf8.ValidString(t); t = t[:len(t)-1] {
-			}
+		}
+		if c.Stat == "clock" {
+			s.clocks[clockKey{grid, name}] = t
 		}
 		if _, known := stats[c.Stat]; !known {
 			stats[c.Stat] = t
@@ -155,43 +192,114 @@ type expected struct {
 
 // oracle is the specification's memory.
 type oracle struct {
-	known   entityTexts
-	grids   map[string][]int // by kind/id: where it last stood
-	missed  map[string]int
-	started bool
+	known      entityTexts
+	hold       time.Duration    // EmptyHold
+	grids      map[string][]int // by kind/id: where it last stood
+	seen       map[string]time.Time
+	missed     map[string]int
+	clocks     map[clockKey]string // of the last snapshot
+	emptySince map[int]time.Time
+	missing    []time.Time // when what the last snapshot lacks was seen
+	hidden     int         // how much of it is behind a limit
+	started    bool
 }
 
 func newOracle() *oracle {
-	return &oracle{known: entityTexts{}, grids: map[string][]int{}, missed: map[string]int{}}
+	return &oracle{
+		known: entityTexts{}, grids: map[string][]int{}, seen: map[string]time.Time{}, missed: map[string]int{}, emptySince: map[int]time.Time{},
+	}
 }
 
-// empty reports whether a grid has lost all its rows.
-func (o *oracle) empty(l *diff.Layout, s parsedBody) bool {
-	for kind, entities := range o.known {
-		for id := range entities {
-			for _, i := range o.grids[string(kind)+"/"+id] {
-				if l.Grids[i].ID != "" && s.length[i] == 0 {
-					return true
-				}
+// choose gives the row that counts of those with one key: of the rows that change
+// nothing in what is known, the one whose clock goes on best, or else the first.
+func (o *oracle) choose(l *diff.Layout, s parsedBody, grid int, k keyRows) map[string]any {
+	g := l.Grids[grid]
+	known := o.known[g.Kind][k.id]
+	if known == nil {
+		return k.rows[0]
+	}
+	was := o.clocks[clockKey{grid, string(g.Kind) + "/" + k.id}]
+	var best map[string]any
+	distance := 0
+	for _, row := range k.rows {
+		repeats, clock := true, ""
+		for _, c := range g.Columns {
+			v, shown := row[c.ID]
+			text, _ := textOf(v)
+			if c.Stat == "clock" && shown {
+				clock = text
+			}
+			before, isKnown := known[c.Stat]
+			if _, overruled := s.entityTexts[g.Kind][k.id][c.Stat]; shown && isKnown && !overruled && !l.Volatile(c.Stat) && before != text {
+				repeats = false
+			}
+		}
+		if d := clocksApart(was, clock); repeats && (best == nil || d < distance) {
+			best, distance = row, d
+		}
+	}
+	if best == nil {
+		return k.rows[0]
+	}
+	return best
+}
+
+// clocksApart is how far two clocks are apart, a billion where one is no number of
+// at most nine digits.
+func clocksApart(a, b string) int {
+	for _, s := range []string{a, b} {
+		if s == "" || len(s) > 9 || strings.Trim(s, "0123456789") != "" {
+			return 1_000_000_000
+		}
+	}
+	x, _ := strconv.Atoi(a)
+	y, _ := strconv.Atoi(b)
+	return max(x-y, y-x)
+}
+
+// empty reports whether the snapshot shows no row in any grid, and one grid has lost
+// its rows too short a time ago.
+func (o *oracle) empty(l *diff.Layout, s parsedBody, now time.Time) bool {
+	all, lost := true, false
+	for i, g := range l.Grids {
+		switch {
+		case g.ID == "":
+			continue
+		case len(s.rows[i]) > 0:
+			all = false
+			delete(o.emptySince, i)
+			continue
+		case o.emptySince[i].IsZero():
+			o.emptySince[i] = now
+		}
+		for id := range o.known[g.Kind] {
+			if slices.Contains(o.grids[string(g.Kind)+"/"+id], i) && now.Sub(o.emptySince[i]) < o.hold {
+				lost = true
 			}
 		}
 	}
-	return false
+	return all && lost
+}
+
+// isCut reports whether one of some grids may have more rows than the snapshot shows.
+func isCut(l *diff.Layout, s parsedBody, grids []int) bool {
+	return slices.ContainsFunc(grids, func(i int) bool { return l.Grids[i].Limit > 0 && s.length[i] >= l.Grids[i].Limit })
 }
 
 // expect gives the changes by kind/id. It counts absences, and learns nothing
 // else.
-func (o *oracle) expect(l *diff.Layout, s parsedBody) map[string]expected {
+func (o *oracle) expect(l *diff.Layout, s parsedBody, sent, now time.Time) map[string]expected {
 	all := map[string]expected{}
+	o.missing, o.hidden, o.clocks = nil, 0, s.clocks
 	for kind, entities := range s.entityTexts {
 		for id, texts := range entities {
 			name := string(kind) + "/" + id
-			o.grids[name], o.missed[name] = s.grids[name], 0
+			o.grids[name], o.missed[name], o.seen[name] = s.grids[name], 0, sent
 			before := o.known[kind][id]
 			after := maps.Clone(texts)
 			if before == nil {
 				op := diff.Observed
-				if o.started {
+				if o.started && !isCut(l, s, s.grids[name]) {
 					op = diff.Appeared
 				}
 				all[name] = expected{Op: op, After: after}
@@ -214,17 +322,55 @@ func (o *oracle) expect(l *diff.Layout, s parsedBody) map[string]expected {
 			}
 		}
 	}
-	for id := range o.known[agent] {
-		name := string(agent) + "/" + id
-		if s.entityTexts[agent][id] != nil {
-			continue
-		}
-		if o.missed[name]++; o.missed[name] >= 2 {
-			all[name] = expected{Op: diff.Disappeared, Before: o.known[agent][id]}
+	for kind, entities := range o.known {
+		for id, before := range entities {
+			name := string(kind) + "/" + id
+			if s.entityTexts[kind][id] != nil {
+				continue
+			}
+			if o.disappears(l, s, name, now) {
+				all[name] = expected{Op: diff.Disappeared, Before: before}
+			} else {
+				o.missing = append(o.missing, o.seen[name])
+			}
 		}
 	}
 	o.started = true
 	return all
+}
+
+// disappears reports whether a known entity that the snapshot lacks has now
+// disappeared.
+func (o *oracle) disappears(l *diff.Layout, s parsedBody, name string, now time.Time) bool {
+	emptied := false
+	for _, i := range o.grids[name] {
+		if l.Grids[i].ID == "" {
+			return false
+		}
+		emptied = emptied || o.hold > 0 && len(s.rows[i]) == 0
+	}
+	if isCut(l, s, o.grids[name]) {
+		o.hidden++
+		return false
+	}
+	if emptied {
+		return !slices.ContainsFunc(o.grids[name], func(i int) bool { return len(s.rows[i]) == 0 && now.Sub(o.emptySince[i]) < o.hold })
+	}
+	o.missed[name]++
+	return o.missed[name] >= 2
+}
+
+// checkMissing compares what the last snapshot lacks.
+func (o *oracle) checkMissing(s *diff.State) string {
+	want := time.Time{}
+	if len(o.missing) > 0 {
+		want = slices.MinFunc(o.missing, time.Time.Compare)
+	}
+	since, missing := s.MissingSince()
+	if missing != (len(o.missing) > 0) || !since.Equal(want) || s.Hidden() != o.hidden {
+		return fmt.Sprintf("missing %v since %v, %d hidden; want %d since %v, %d hidden", missing, since, s.Hidden(), len(o.missing), want, o.hidden)
+	}
+	return ""
 }
 
 // asMap is an image as a map.
@@ -235,127 +381,6 @@ func asMap(m diff.Image) map[string]string {
 	all := map[string]string{}
 	maps.Insert(all, m.All())
 	return all
-}
-
-// randomTenant makes random bodies, each a few changes away from the one before.
-type randomTenant struct {
-	*rand.Rand
-	agents    map[string][]string // name → state, clock, extension
-	gridNames map[string]string   // name → grids, such as "ab"
-	clock     int
-	last      string
-}
-
-// value spells a text in one of the types that the source may use.
-func (x *randomTenant) value(v string) string {
-	switch {
-	case v == "" && x.IntN(2) == 0:
-		return "null"
-	case strings.Trim(v, "0123456789") == "" && v != "" && x.IntN(2) == 0, v == "true":
-		return v
-	}
-	return x.encodeValue(v)
-}
-
-// encodeValue writes a string in one of the ways that JSON has for it.
-func (x *randomTenant) encodeValue(v string) string {
-	if x.IntN(30) > 0 {
-		return fmt.Sprintf("%q", v)
-	}
-	var b strings.Builder
-	for _, r := range v {
-		if r < 0x10000 && x.IntN(2) == 0 {
-			fmt.Fprintf(&b, "\\u%04x", r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return `"` + b.String() + `"`
-}
-
-// randomSpace is mostly nothing.
-func (x *randomTenant) randomSpace() string {
-	if x.IntN(60) > 0 {
-		return ""
-	}
-	return []string{" ", "\n", "\t ", "\r\n  "}[x.IntN(4)]
-}
-
-// row writes columns in some order, now and then with one that nobody reads, or
-// one twice.
-func (x *randomTenant) row(columns []string) string {
-	if x.IntN(30) == 0 {
-		x.Shuffle(len(columns), func(i, j int) { columns[i], columns[j] = columns[j], columns[i] })
-	}
-	if x.IntN(30) == 0 {
-		columns = append(columns, `"99":1.5e3`)
-	}
-	if x.IntN(60) == 0 {
-		columns = append(columns, columns[x.IntN(len(columns))])
-	}
-	for i, c := range columns {
-		name, value, _ := strings.Cut(c, ":")
-		columns[i] = x.randomSpace() + name + x.randomSpace() + ":" + x.randomSpace() + value + x.randomSpace()
-	}
-	return "{" + strings.Join(columns, ",") + "}"
-}
-
-// next lets the world go on and writes it down.
-func (x *randomTenant) next() string {
-	if x.last != "" && x.IntN(10) == 0 {
-		return x.last // the source serves it once more
-	}
-	x.clock++
-	for range x.IntN(4) {
-		name := fmt.Sprintf("agent%d", x.IntN(12))
-		states := []string{
-			"ready", "busy", "", "0", "true", "größe", "after_call_work, and long", "ready", "not ready", "a short break",
-			strings.Repeat("long ", x.IntN(900)), strings.Repeat("größe", 600) + "!",
-		}
-		state := states[x.IntN(len(states))]
-		if was := x.agents[name]; was != nil && x.IntN(3) == 0 {
-			state = was[0]
-		}
-		x.agents[name] = []string{state, fmt.Sprint(x.clock), fmt.Sprint(x.IntN(3))}
-		x.gridNames[name] = []string{"", "a", "b", "a", "b", "ab"}[x.IntN(6)]
-	}
-	grids := map[string][]string{}
-	// In order, for the seed alone shall rule.
-	for _, name := range slices.Sorted(maps.Keys(x.agents)) {
-		for _, g := range x.gridNames[name] {
-			columns := []string{`"1":` + x.encodeValue(name)}
-			for i, v := range x.agents[name] {
-				if i == 1 {
-					v = fmt.Sprint(x.clock)
-				}
-				if x.IntN(20) > 0 {
-					columns = append(columns, fmt.Sprintf(`"%d":%s`, i+2, x.value(v)))
-				}
-			}
-			row := x.row(columns)
-			grids[string(g)] = append(grids[string(g)], row)
-			if x.IntN(40) == 0 {
-				grids[string(g)] = append(grids[string(g)], row, `{"2":"nameless"}`, `{"1":"`+strings.Repeat("x", 513)+`"}`, "null")
-			}
-		}
-	}
-	var sections []string
-	for _, g := range []string{"a", "b"} {
-		if x.IntN(3) == 0 {
-			x.Shuffle(len(grids[g]), func(i, j int) { grids[g][i], grids[g][j] = grids[g][j], grids[g][i] })
-		}
-		shape := []string{`{"id":%[2]q,"values":[%[1]s]}`, `{"values":[%[1]s],"id":%[2]q}`, ` {"more":[{}], "id" : %[2]q , "values" : [ %[1]s ] } `}[x.IntN(3)]
-		sections = append(sections, fmt.Sprintf(shape, strings.Join(grids[g], x.randomSpace()+","+x.randomSpace()), g))
-	}
-	if x.IntN(2) == 0 {
-		slices.Reverse(sections)
-	}
-	waiting := fmt.Sprintf(`,"stats_totals":{"waiting":%d}`, x.IntN(3))
-	if x.IntN(10) == 0 {
-		waiting = ""
-	}
-	x.last = `{"app":{"agent_grids":[` + strings.Join(sections, ",") + `]` + waiting + `}}`
-	return x.last
 }
 
 // TestOracle follows random worlds and demands that the package and the
@@ -375,9 +400,13 @@ func compareWithOracle(t *testing.T, seed uint64, snapshots int) {
 	for i := range l.Grids[:2] {
 		l.Grids[i].Columns = append(l.Grids[i].Columns[:3:3], diff.Column{ID: "4", Stat: "extension"})
 	}
-	x := &randomTenant{Rand: rand.New(rand.NewPCG(seed, 0)), agents: map[string][]string{}, gridNames: map[string]string{}}
+	l.Grids[1].Limit = []int{0, 0, 3}[seed%3]
+	x := &randomTenant{
+		Rand: rand.New(rand.NewPCG(seed, 0)), agents: map[string][]string{}, gridNames: map[string]string{}, emptied: map[string]int{},
+	}
 	o := newOracle()
-	options := diff.Options{DisappearAfter: 2}
+	o.hold = time.Duration(seed%2) * 3 * time.Second
+	options := diff.Options{DisappearAfter: 2, EmptyHold: o.hold}
 	var s diff.State
 	var prevBody []byte // what the state reads
 	for n := range snapshots {
@@ -387,7 +416,7 @@ func compareWithOracle(t *testing.T, seed uint64, snapshots int) {
 			t.Helper()
 			t.Fatalf("seed %d, snapshot %d: %s\n%s\n%s", seed, n, what, d, body)
 		}
-		seen, err := parseReference(l, []byte(body))
+		seen, err := parseReference(l, []byte(body), o)
 		if err != nil {
 			fail("the oracle cannot read it", err.Error())
 		}
@@ -395,11 +424,10 @@ func compareWithOracle(t *testing.T, seed uint64, snapshots int) {
 		if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
 			fail("counts (-oracle +package)", d)
 		}
-		refused := o.empty(l, seen)
-		options.AcceptEmpty = x.IntN(3) == 0
+		want := o.empty(l, seen, snap.Received)
 		changes, err := allChanges(s.Compare(l, snap, options))
-		if want := refused && !options.AcceptEmpty; errors.Is(err, diff.ErrEmpty) != want {
-			fail("refusal of an empty grid", fmt.Sprint(err, ", want ", want))
+		if errors.Is(err, diff.ErrEmpty) != want {
+			fail("refusal of empty grids", fmt.Sprint(err, ", want ", want))
 		}
 		if err != nil {
 			continue
@@ -407,9 +435,12 @@ func compareWithOracle(t *testing.T, seed uint64, snapshots int) {
 		// Totals may come late, and are still the first of their kind.
 		options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
 		got := expectedOf(t, changes)
-		want := o.expect(l, seen)
-		if d := cmp.Diff(want, got); d != "" {
+		wantChanges := o.expect(l, seen, snap.Sent, snap.Received)
+		if d := cmp.Diff(wantChanges, got); d != "" {
 			fail("changes (-oracle +package)", d)
+		}
+		if d := o.checkMissing(&s); d != "" {
+			fail("absences", d)
 		}
 		// What is not acknowledged both sides must find again.
 		none := x.IntN(8) == 0
@@ -418,7 +449,7 @@ func compareWithOracle(t *testing.T, seed uint64, snapshots int) {
 				continue
 			}
 			s.Set(c.Kind, c.ID, c.After, 1)
-			o.known.set(c.Kind, c.ID, want[string(c.Kind)+"/"+c.ID].After)
+			o.known.set(c.Kind, c.ID, wantChanges[string(c.Kind)+"/"+c.ID].After)
 		}
 		s.Release()
 		overwrite(prevBody)

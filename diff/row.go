@@ -356,14 +356,19 @@ func parseClock(token []byte) int32 {
 	if token[0] == '"' {
 		token = token[1 : len(token)-1]
 	}
-	if len(token) == 0 {
+	return parseSeconds(token)
+}
+
+// parseSeconds reads the text of a clock.
+func parseSeconds(text []byte) int32 {
+	if len(text) == 0 {
 		return noClock
 	}
-	if len(token) > 9 {
+	if len(text) > 9 {
 		return complexClock
 	}
 	n := int32(0)
-	for _, c := range token {
+	for _, c := range text {
 		if c < '0' || c > '9' {
 			return complexClock
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -25,6 +26,8 @@ func FuzzSequence(f *testing.F) {
 		grid(`{"1":"anna","3":"2","2":"ready"},{"1":"ben","2":"busy"}`),
 		grid(`{ "1" : "anna", "2" : "r\u0065ady", "3" : 3 }, {"1":"ben","2":null,"3":true}`))
 	add(grid(`{"1":"anna","2":"ready"},{"1":"anna","2":"busy"}`), grid(`{"1":"ben"},{"1":"anna","2":"ready","2":"gone"}`), grid(`{"1":"anna","2":"ready"`))
+	add(grid(`{"1":"anna","2":"ready","3":1},{"1":"anna","2":"busy","3":1}`), grid(`{"1":"anna","2":"busy","3":2},{"1":"anna","2":"ready","3":9},{"1":"anna","3":2}`),
+		grid(`{"1":"anna","2":"gone"},{"1":"anna","2":"ready","3":3}`))
 	add(grid(`{"2":"ready","1":"anna","99":1}`), grid(`{"2":"busy","1":"anna","99":2}`), grid(`{"2":"busy","1":"annabel","99":{}}`))
 	add(`{"app":{"agent_grids":[{"values":[{"1":"x"}],"id":"a"},{"id":"b","values":[{"1":"x"}]}],"stats_totals":{"waiting":1}}}`,
 		`{"app":{"stats_totals":{"waiting":"1"},"agent_grids":[{"id":"b","values":[{"1":"x","2":"y"}]}]}}`,
@@ -33,7 +36,8 @@ func FuzzSequence(f *testing.F) {
 		l := layoutOf()
 		o := newOracle()
 		var s diff.State
-		options := diff.Options{DisappearAfter: 2, AcceptEmpty: true}
+		o.hold = 2 * time.Second
+		options := diff.Options{DisappearAfter: 2, EmptyHold: o.hold}
 		var prevBody []byte // what the state reads
 		for n, body := range [][]byte{a, b, b, c, a, c, b} {
 			// The memory of a body is used again when another was compared.
@@ -46,21 +50,29 @@ func FuzzSequence(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			seen, err := parseReference(l, body)
+			seen, err := parseReference(l, body, o)
 			if err != nil {
 				t.Fatalf("body %d is accepted, but encoding/json says %v", n, err)
 			}
 			if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
 				t.Errorf("body %d: counts (-oracle +package)\n%s", n, d)
 			}
+			snap.Sent, snap.Received = second(n), second(n).Add(100*time.Millisecond)
+			refused := o.empty(l, seen, snap.Received)
 			changes, err := allChanges(s.Compare(l, snap, options))
+			if errors.Is(err, diff.ErrEmpty) != refused {
+				t.Fatalf("body %d: error %v, want a refusal: %v", n, err, refused)
+			}
 			if err != nil {
-				t.Fatal(err)
+				continue
 			}
 			options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
-			expected := o.expect(l, seen)
+			expected := o.expect(l, seen, snap.Sent, snap.Received)
 			if d := cmp.Diff(expected, expectedOf(t, changes)); d != "" {
 				t.Fatalf("body %d: changes (-oracle +package)\n%s", n, d)
+			}
+			if d := o.checkMissing(&s); d != "" {
+				t.Errorf("body %d: %s", n, d)
 			}
 			for i, change := range changes {
 				if i%5 == 4 {

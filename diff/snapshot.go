@@ -15,6 +15,9 @@ type Snapshot struct {
 	// Duplicates, Unnamed and Oversized count the rows that were skipped because their key was a
 	// duplicate in its grid, was empty, or was longer than 512 bytes.
 	Duplicates, Unnamed, Oversized int
+	// DuplicateKeys lists, by grid of the layout, the ids that several rows have: the first three in
+	// order. It is nil if no grid has one.
+	DuplicateKeys [][]string
 	// Cut counts the texts that were cut because they were longer than 4,096 bytes.
 	Cut int
 	// Lists holds the elements of the layout's lists, each a map of member to text.
@@ -46,6 +49,8 @@ type table struct {
 	matched      bitset
 	unmatched    int // number of previous rows that no row matches
 	changedCount int // number of rows with status rowChanged
+	skipped      int // number of rows of the body that are not in rows
+	duplicates   []duplicate
 }
 
 // shrink releases memory for rows that the table does not have.
@@ -81,6 +86,10 @@ func (s bitset) resized(n int) bitset {
 // Rows returns the number of rows in the grid with this index in the layout.
 func (s *Snapshot) Rows(grid int) int { return len(s.grids[grid].rows) }
 
+// BodyRows returns the number of rows that the body has in a grid, with those that are skipped. A
+// limit counts them too.
+func (s *Snapshot) BodyRows(grid int) int { return len(s.grids[grid].rows) + s.grids[grid].skipped }
+
 // Repeated reports whether the source has sent the body of the previous snapshot again. Only a
 // snapshot from [State.Parse] can be repeated.
 func (s *Snapshot) Repeated() bool { return s.repeated }
@@ -104,12 +113,13 @@ func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapsho
 	if prev != nil && bytes.Equal(body, prev.body) {
 		*into = Snapshot{
 			Duplicates: prev.Duplicates, Unnamed: prev.Unnamed, Oversized: prev.Oversized, Cut: prev.Cut,
-			Lists: prev.Lists, body: body, prev: prev, repeated: true,
+			DuplicateKeys: prev.DuplicateKeys, Lists: prev.Lists, body: body, prev: prev, repeated: true,
 			grids: prev.grids, spareGrids: into.gridMemory(),
 		}
 		return into, nil
 	}
 	if p.parseBody(body) {
+		into.nameDuplicates(l)
 		return into, nil
 	}
 	body, err := l.normalize(body)
@@ -119,6 +129,7 @@ func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapsho
 	if !p.parseBody(body) {
 		return nil, fmt.Errorf("%w: a shape that cannot be read", ErrMalformed) // unreachable: normalize makes a known shape
 	}
+	into.nameDuplicates(l)
 	into.repeated = prev != nil && bytes.Equal(body, prev.body)
 	return into, nil
 }

@@ -231,7 +231,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		seen, err := parseReference(l, body)
+		seen, err := parseReference(l, body, newOracle())
 		if err != nil {
 			t.Fatalf("accepted, but encoding/json says %v", err)
 		}

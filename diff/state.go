@@ -20,12 +20,17 @@ type State struct {
 	prevBody []byte    // body of the snapshot before the last, until the changes are released
 	lastSent time.Time // when the request of the last one was sent
 	repeated bool      // the last one had the same body as the one before
-	// missing holds, for each entity that was not in the last snapshot and has not been reported as
-	// disappeared, when it was last seen.
-	missing []time.Time
 	// returned holds the entities that the last snapshot shows and the one before did not, with
 	// when they were last seen before; zero if no snapshot of this State has shown them.
 	returned map[*entity]time.Time
+	// missing reports whether an entity was not in the last snapshot and has not been reported as
+	// disappeared, and missingSince when the first of them was last seen; hidden is how many of them
+	// are behind a grid's limit.
+	missing      bool
+	missingSince time.Time
+	hidden       int
+	emptySince   []time.Time // by grid: when the first of the snapshots in a row without its rows was received; zero = it has rows
+	emptied      []int       // grids whose rows are held because it is empty, in order
 
 	// Memory that is used again: the candidates and results of a comparison, two packs, a row's
 	// values by column and member, and a pack.
@@ -67,26 +72,26 @@ func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
 	if s.reusable == nil {
 		s.reusable = &Snapshot{}
 	}
-	snap, err := l.parse(body, s.reusable, s.last, func(kind int, key []byte) *entity {
-		g := s.kinds[kind]
-		if g.byKey != nil {
-			return g.byKey[string(key)]
-		}
-		return g.byID[string(key)]
-	})
+	snap, err := l.parse(body, s.reusable, s.last, func(kind int, key []byte) *entity { return s.kinds[kind].findKey(key) })
 	s.reusable.stateOwned = true
+	if err == nil {
+		s.chooseRows(snap)
+	}
 	return snap, err
 }
 
 // MissingSince reports whether the last snapshot lacked entities that are not reported as
-// disappeared yet. seenUntil is when the last request that showed the first of them was sent; zero
-// if no snapshot of this State has shown it.
-func (s *State) MissingSince() (seenUntil time.Time, any bool) {
-	if len(s.missing) == 0 {
-		return time.Time{}, false
-	}
-	return slices.MinFunc(s.missing, time.Time.Compare), true
-}
+// disappeared. seenUntil is when the last request that showed the first of them was sent; zero if no
+// snapshot of this State has shown it.
+func (s *State) MissingSince() (seenUntil time.Time, any bool) { return s.missingSince, s.missing }
+
+// Hidden returns how many published entities the last snapshot did not show because a grid that may
+// have them is as long as its limit.
+func (s *State) Hidden() int { return s.hidden }
+
+// Emptied lists the grids of the layout that had rows and were empty in the last snapshot, and have
+// not been for EmptyHold. The caller must not modify the slice.
+func (s *State) Emptied() []int { return s.emptied }
 
 // Set makes image the published image of an entity; the zero Image removes it. The caller sets what
 // was acknowledged, so that a difference that was not acknowledged is found again. The revision is
@@ -323,6 +328,7 @@ func (s *State) setLayout(l *Layout) {
 		g.compiled, g.byKey = nil, nil
 	}
 	s.layout, s.compiled, s.kinds, s.reusable = l, l.compile(), nil, nil
+	s.emptySince = make([]time.Time, len(l.Grids))
 	for i := range s.compiled.kinds {
 		g := s.ensureGroup(s.compiled.kinds[i].kind)
 		s.kinds = append(s.kinds, g)

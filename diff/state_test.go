@@ -73,7 +73,7 @@ func TestSeenUntil(t *testing.T) {
 
 func TestKnownFromBefore(t *testing.T) {
 	t.Parallel()
-	l, o := layoutOf(), diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: true}}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 2, EmptyHold: 3 * time.Second, Baseline: map[diff.Kind]bool{agent: true}}
 	var s diff.State
 	s.Set(agent, "anna", image("login", "anna", "state", "ready", "clock", "1"), 1)
 	s.Set(agent, "ben", image("login", "ben"), 1)
@@ -81,15 +81,34 @@ func TestKnownFromBefore(t *testing.T) {
 		t.Errorf("an empty first snapshot: error %v, want ErrEmpty", err)
 	}
 	got := []string{
-		describeChanges(compare(t, &s, l, 1, body("anna busy 1; carl ready 1", ""), o)),
-		describeChanges(compare(t, &s, l, 2, body("anna busy 1; carl ready 1", ""), o)),
+		describeChanges(compare(t, &s, l, 1, body("anna busy 1; carl ready 1", "dora busy 1"), o)),
+		describeChanges(compare(t, &s, l, 2, body("anna busy 1; carl ready 1", "dora busy 1"), o)),
 	}
 	want := []string{
-		"changed anna state=busy; appeared carl",
-		"changed anna state=busy; appeared carl; disappeared ben",
+		"changed anna state=busy; appeared carl; appeared dora",
+		"changed anna state=busy; appeared carl; appeared dora; disappeared ben",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("changes (-want +got)\n%s", d)
+	}
+}
+
+// A kind's whereabouts that are not known could be any grid of the kind, so one
+// that is empty holds the entity.
+func TestKnownFromBeforeIsHeldByAnEmptyGrid(t *testing.T) {
+	t.Parallel()
+	l, o := layoutOf(), diff.Options{DisappearAfter: 1, EmptyHold: 2 * time.Second}
+	var s diff.State
+	s.Set(agent, "anna", image("login", "anna", "state", "ready"), 1)
+	s.Set(agent, "ben", image("login", "ben"), 1)
+	var got []string
+	for n := range 4 {
+		changes := compare(t, &s, l, n, body("anna ready 1", ""), o)
+		got = append(got, fmt.Sprint(describeChanges(changes), s.Emptied()))
+		acknowledge(&s, changes)
+	}
+	if d := cmp.Diff([]string{"[1]", "[1]", "disappeared ben[]", "[]"}, got); d != "" {
+		t.Errorf("changes and emptied grids (-want +got)\n%s", d)
 	}
 }
 

@@ -5,7 +5,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -101,7 +100,6 @@ type observed struct {
 	clocks         request   // the first one that showed the present clocks
 	picture        request   // the first one that showed them, and all else as it is now
 	outdatedSince  time.Time // when the first snapshot was received that was older; zero = the last was not
-	emptySince     time.Time // since when a grid that had rows is empty; zero = none is
 	currentBody    []byte    // of the last good poll: the state refers to its rows
 	spareBody      []byte    // not read after the end of the batch
 	lastFailure    error     // the last one since the last good poll that has a cause
@@ -221,7 +219,7 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 	b.add(e.chatEvents(snap, o, gap)...)
 	b.status, b.observedUntil, b.missingSince, b.observing = event.StatusLive, snap.Sent, e.missing(), e.options.Layout.Kinds()
 	b.Problems = e.problems(snap)
-	b.SkippedRows = map[string]int{"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized}
+	b.SkippedRows = e.skippedRows(snap)
 	e.observed.polledOnce, e.observed.lastGoodPoll, e.observed.lastFailure = true, o.Received, nil
 	return b
 }
@@ -273,23 +271,14 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 		return nil, nil, err
 	}
 	snap.Sent, snap.Received = sighting.at.sent, o.Received
-	options := diff.Options{DisappearAfter: e.options.DisappearAfter, MassHold: e.options.MassHold, Baseline: e.published.observing}
+	options := diff.Options{
+		DisappearAfter: e.options.DisappearAfter, EmptyHold: e.options.EmptyHold, MassHold: e.options.MassHold,
+		Baseline: e.published.observing,
+	}
 	if !gap && seen.polledOnce && !snap.Repeated() && !sighting.clockSet {
 		options.ReentryTest = e.reentryTest(o)
 	}
 	changes, err := state.Compare(layout, snap, options)
-	if errors.Is(err, diff.ErrEmpty) {
-		if seen.emptySince.IsZero() {
-			seen.emptySince = o.Received
-		}
-		if o.Received.Sub(seen.emptySince) < e.options.EmptyHold {
-			return nil, nil, err
-		}
-		options.AcceptEmpty = true
-		changes, err = state.Compare(layout, snap, options)
-	} else {
-		seen.emptySince = time.Time{}
-	}
 	if err == nil {
 		seen.spareBody, seen.currentBody = seen.currentBody, o.Body
 		seen.accept(sighting, request{o.Sent, o.Received}, changes.Len() > 0)
@@ -311,29 +300,6 @@ func (e *Engine) missing() time.Time {
 		return e.observed.recoveredUntil
 	}
 	return since
-}
-
-// problems lists what is wrong with a snapshot that is used nevertheless.
-func (e *Engine) problems(snap *diff.Snapshot) []string {
-	var out []string
-	if snap.Unnamed > 0 {
-		out = append(out, fmt.Sprintf("%d row(s) without a key skipped; check BRIDGE_AGENT_KEY", snap.Unnamed))
-	}
-	if snap.Duplicates > 0 {
-		out = append(out, fmt.Sprintf("%d row(s) with a duplicate key skipped", snap.Duplicates))
-	}
-	if snap.Oversized > 0 {
-		out = append(out, fmt.Sprintf("%d row(s) with a key of more than 512 bytes skipped", snap.Oversized))
-	}
-	if snap.Cut > 0 {
-		out = append(out, fmt.Sprintf("%d text(s) of more than 4096 bytes truncated", snap.Cut))
-	}
-	for _, kind := range e.options.Layout.Kinds() {
-		if n := e.published.state.HeldBack(kind); n > 0 {
-			out = append(out, fmt.Sprintf("%d %s rows missing at once; treated as departures after %v", n, kind, e.options.MassHold))
-		}
-	}
-	return out
 }
 
 // NeedsCommit reports whether a batch must be committed now: it has events, or the status of the
