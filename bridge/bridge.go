@@ -57,7 +57,7 @@ type Bridge struct {
 	watchdog         *watchdog
 	fence            uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = none
 	lastCommit       time.Time       // when the last batch was acknowledged
-	lastWarning      string          // the last warning that was logged
+	lastProblems     []string        // of the last good snapshot
 	streamMaxMsgSize int             // the stream's max_msg_size as last seen; 0 or less = none
 	oversizeLogged   map[string]bool // entities logged as too large
 }
@@ -178,7 +178,9 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 			if o.Err == nil {
 				b.source.reportResult(result.Err)
 			}
-			b.logSnapshotWarning(strings.Join(result.Problems, "; "))
+			if result.Err == nil {
+				b.logProblems(result.Problems)
+			}
 			for _, u := range result.Unreadable {
 				b.log.Warn("rule cannot read its statistic", "rule", u.Rule, "stat", u.Stat, "entity", u.Entity, "text", u.Text, "hint", unreadableHint)
 			}
@@ -239,17 +241,17 @@ func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
 	return b.watchdog.reset(ctx, now, b.engine.Status(), body), nil
 }
 
-// logSnapshotWarning logs what is wrong with snapshots that are used nevertheless, when the warning
-// changes and when it ends.
-func (b *Bridge) logSnapshotWarning(warning string) {
+// logProblems logs what is wrong with snapshots that are used nevertheless, when there is a new
+// problem and when all have ended.
+func (b *Bridge) logProblems(problems []string) {
+	known := func(p string) bool { return slices.Contains(b.lastProblems, p) }
 	switch {
-	case warning == b.lastWarning:
-	case warning == "":
+	case slices.ContainsFunc(problems, func(p string) bool { return !known(p) }):
+		b.log.Warn("snapshot has problems", "problems", strings.Join(problems, "; "))
+	case len(problems) == 0 && len(b.lastProblems) > 0:
 		b.log.Info("snapshots are complete again")
-	default:
-		b.log.Warn("snapshot has problems", "problems", warning)
 	}
-	b.lastWarning = warning
+	b.lastProblems = problems
 }
 
 // startPoll polls the source once in the background; the channel receives the result.
