@@ -178,9 +178,7 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 			if o.Err == nil {
 				b.source.reportResult(result.Err)
 			}
-			if result.Err == nil {
-				b.logProblems(result.Problems)
-			}
+			b.logProblems(result)
 			for _, u := range result.Unreadable {
 				b.log.Warn("rule cannot read its statistic", "rule", u.Rule, "stat", u.Stat, "entity", u.Entity, "text", u.Text, "hint", unreadableHint)
 			}
@@ -242,8 +240,12 @@ func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
 }
 
 // logProblems logs what is wrong with snapshots that are used nevertheless, when there is a new
-// problem and when all have ended.
-func (b *Bridge) logProblems(problems []string) {
+// problem and when all have ended. A poll without a snapshot ends none.
+func (b *Bridge) logProblems(result *engine.Batch) {
+	if result.Err != nil {
+		return
+	}
+	problems := result.Problems
 	known := func(p string) bool { return slices.Contains(b.lastProblems, p) }
 	switch {
 	case slices.ContainsFunc(problems, func(p string) bool { return !known(p) }):

@@ -31,7 +31,7 @@ func (c *comparison) absenceOf(g *group, e *entity) absence {
 // lastGrids returns the grids that may have shown an absent entity last.
 func (c *comparison) lastGrids(g *group, e *entity) gridSet {
 	if e.rare.lastGrids == nil {
-		return c.layout.gridsOf(g.kind)
+		return g.compiled.grids
 	}
 	return e.rare.lastGrids
 }

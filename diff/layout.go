@@ -136,6 +136,7 @@ type compiledKind struct {
 	kind     Kind
 	fields   *fieldSet
 	volatile []bool // by index of names
+	grids    gridSet
 }
 
 // statIndex returns the index of a statistic, -1 if the kind lacks it.
@@ -190,7 +191,7 @@ func (l *Layout) compile() *compiledLayout {
 	}
 	p := &compiledLayout{}
 	for _, kind := range l.Kinds() {
-		k := compiledKind{kind: kind}
+		k := compiledKind{kind: kind, grids: l.gridsOf(kind)}
 		var stats []string
 		for _, g := range l.Grids {
 			for _, c := range g.Columns {
