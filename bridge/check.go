@@ -169,7 +169,8 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 			"give those agents a "+c.AgentKey+", or identify agents by another statistic (BRIDGE_AGENT_KEY)")
 	}
 	if n := snap.Duplicates; n > 0 {
-		x.reportWarning("rows", "make sure that no two rows have one "+c.AgentKey+" or service name", "%d row(s) have a duplicate key and would be skipped", n)
+		x.reportWarning("rows", "make sure that no two rows have one "+c.AgentKey+" or service name",
+			"%d row(s) have a duplicate key and would be skipped, such as %.64q", n, slices.Concat(snap.DuplicateKeys...)[0])
 	}
 	var s diff.State
 	seen, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1})

@@ -259,6 +259,7 @@ func TestMetrics(t *testing.T) {
 		`bpcc_bridge_commit_duration_seconds_count{tenant="acme"}`,
 		`bpcc_bridge_thresholds_raised{rule="waiting",severity="critical",tenant="acme"} 1`,
 		`bpcc_bridge_rows_skipped{reason="duplicate",tenant="acme"} 0`,
+		`bpcc_bridge_rows_skipped{reason="limit",tenant="acme"} 0`,
 		`go_goroutines`, `process_cpu_seconds_total`,
 	}
 	var missing []string
