@@ -114,6 +114,7 @@ func engineOptions(c *Config, p plan, instance string) engine.Options {
 		Tenant: c.Tenant, Instance: instance, Version: cmp.Or(c.Version, "unknown"),
 		Layout: p.layout, ChatApps: p.chatApps, DisappearAfter: c.DisappearAfter,
 		InterruptAfter:       c.interruptAfter(),
+		FrozenAfter:          c.frozenAfter(),
 		AvailabilityDebounce: c.AvailabilityDebounce,
 		RebaselineAfter:      c.Retention / 2,
 		Rules:                c.Rules,
@@ -292,6 +293,10 @@ func interruptCause(err error) string {
 		return "truncated"
 	case is(diff.ErrEmpty):
 		return "empty"
+	case is(engine.ErrFrozen):
+		return "frozen"
+	case is(engine.ErrOutdated):
+		return "outdated"
 	}
 	return "source"
 }

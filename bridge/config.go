@@ -114,8 +114,11 @@ type Config struct {
 	// published.
 	RedactStats List `env:"BRIDGE_REDACT_STATS"`
 	// PseudonymKey, if set, replaces agents' ids and names with keyed hashes.
-	PseudonymKey       Secret        `env:"BRIDGE_PSEUDONYM_KEY"`
-	DisappearAfter     int           `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
+	PseudonymKey   Secret `env:"BRIDGE_PSEUDONYM_KEY"`
+	DisappearAfter int    `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
+	// FrozenAfter is how long the clock of every agent who is logged in must stand still until the
+	// feed is interrupted; a shorter time than the source may be silent counts as that time.
+	FrozenAfter        time.Duration `env:"BRIDGE_FROZEN_AFTER" envDefault:"5s" min:"1s" max:"1h" zero:"never"`
 	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s"`
 	LeaseTTL           time.Duration `env:"BRIDGE_LEASE_TTL" envDefault:"5s"`
 	// StoreMax is the most that the streams of the embedded server hold, in bytes
@@ -162,6 +165,15 @@ func (c *Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == ""
 // interruptAfter is how long there may be no good poll before the feed is interrupted.
 func (c *Config) interruptAfter() time.Duration {
 	return max(3*c.PollInterval, c.times().minInterruptAfter)
+}
+
+// frozenAfter is how long the clocks of agents must stand still until the source counts as frozen:
+// no shorter than it may be silent; 0 is never.
+func (c *Config) frozenAfter() time.Duration {
+	if c.FrozenAfter == 0 {
+		return 0
+	}
+	return max(c.FrozenAfter, c.interruptAfter())
 }
 
 func (c *Config) availabilityDisabled() bool {

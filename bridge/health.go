@@ -50,8 +50,9 @@ type healthState struct {
 // leaderStats are the values of a leader for metrics, in addition to its health. They are replaced,
 // never changed.
 type leaderStats struct {
-	entities map[diff.Kind]int
-	raised   map[engine.FiringRule]int
+	pictureAt time.Time
+	entities  map[diff.Kind]int
+	raised    map[engine.FiringRule]int
 	// unreadable counts the entities with a text that a rule cannot read, by rule.
 	unreadable map[string]int
 }
@@ -111,7 +112,7 @@ func (b *Bridge) updateHealth() {
 		committed := b.lastCommit
 		h.Committed = &committed
 	}
-	b.setHealth(h, leaderStats{entities: s.Entities, raised: s.Firing, unreadable: s.Unreadable})
+	b.setHealth(h, leaderStats{pictureAt: s.PictureAt, entities: s.Entities, raised: s.Firing, unreadable: s.Unreadable})
 }
 
 // Health returns the present health. It may be called from any goroutine.

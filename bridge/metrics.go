@@ -111,9 +111,9 @@ func (m *metrics) countStored(tenant string, events []event.Event) {
 
 // gauges describe the state of the bridges, which is read at each scrape.
 type gauges struct {
-	connected, viewLag, viewStalled, leader, ready, epoch, status, observed, committed, entities, raised *prometheus.Desc
-	unreadable                                                                                           *prometheus.Desc
-	storeUsed, storeLimit, oldest, retention                                                             *prometheus.Desc
+	connected, viewLag, viewStalled, leader, ready, epoch, status, observed, pictureAge, committed, entities, raised *prometheus.Desc
+	unreadable                                                                                                       *prometheus.Desc
+	storeUsed, storeLimit, oldest, retention                                                                         *prometheus.Desc
 }
 
 func newGauges() gauges {
@@ -130,6 +130,7 @@ func newGauges() gauges {
 		epoch:       newDesc("epoch", "The leader's term; 0 for a standby.", "tenant"),
 		status:      newDesc("feed_status", "1 for the current status of the feed; leader only.", "tenant", "status"),
 		observed:    newDesc("observed_timestamp_seconds", "Unix time until which all changes are published; leader only.", "tenant"),
+		pictureAge:  newDesc("snapshot_age_seconds", "How old the source's picture is, by its last response or by clocks that stand still; leader only.", "tenant"),
 		committed:   newDesc("committed_timestamp_seconds", "Unix time of the last batch that the stream acknowledged; leader only.", "tenant"),
 		entities:    newDesc("entities", "Entities that are present, by kind; leader only.", "tenant", "kind"),
 		raised:      newDesc("thresholds_raised", "Thresholds that are raised; leader only.", "tenant", "rule", "severity"),
@@ -176,6 +177,9 @@ func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 		}
 		if h.ObservedUntil != nil {
 			gauge(g.observed, float64(h.ObservedUntil.UnixMilli())/1000, h.Tenant)
+		}
+		if !stats.pictureAt.IsZero() {
+			gauge(g.pictureAge, max(b.now().Sub(stats.pictureAt), 0).Seconds(), h.Tenant)
 		}
 		if h.Committed != nil {
 			gauge(g.committed, float64(h.Committed.UnixMilli())/1000, h.Tenant)

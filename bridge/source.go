@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/diff"
 )
@@ -49,6 +50,7 @@ type source struct {
 	backoff    time.Duration      // no request for that long after it
 	lastErr    error              // the last failure
 	lastLogged string             // the last failure that was logged
+	outdatedAt time.Time          // when the last snapshot was received that was outdated
 }
 
 // failure is the history of the faults of one kind.
@@ -135,6 +137,8 @@ func (t *timing) backoffFor(err error) (kind string, p backoffPolicy) {
 	case errors.Is(err, diff.ErrEmpty):
 		// A complete response is requested again to see whether it persists.
 		return "empty", backoffPolicy{}
+	case errors.Is(err, engine.ErrFrozen), errors.Is(err, engine.ErrOutdated):
+		return "stale", backoffPolicy{} // likewise
 	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth):
 		return "login", t.slowBackoff
 	case errors.Is(err, bpcc.ErrForbidden):
@@ -181,6 +185,8 @@ func sourceHint(err error) string {
 		return "no action needed: the bridge subscribes again; if this repeats, another program uses the same API user"
 	case errors.Is(err, bpcc.ErrThrottled):
 		return "no action needed: the bridge waits as long as the server asks"
+	case errors.Is(err, engine.ErrFrozen):
+		return "ask Bright Pattern why the statistics stand still; if state_duration never runs in this tenant, set BRIDGE_FROZEN_AFTER=0"
 	}
 	return retryHint
 }
@@ -265,10 +271,26 @@ func (s *source) reportResult(err error) {
 		}
 		return
 	}
+	if errors.Is(err, engine.ErrOutdated) {
+		s.logOutdated(err)
+		return
+	}
 	if errors.Is(err, diff.ErrForeign) {
 		s.subscribed = false
 	}
 	s.recordFailure(err)
+}
+
+// outdatedPause is how long no snapshot must have been outdated until the next one is logged: a
+// server that is behind may answer every second poll.
+const outdatedPause = time.Minute
+
+// logOutdated logs a snapshot that is older than the last one.
+func (s *source) logOutdated(err error) {
+	if now := s.now(); now.Sub(s.outdatedAt) > outdatedPause {
+		s.log.Warn("snapshot not used", "err", err, "hint", "no action needed; if it lasts, ask Bright Pattern whether a server of this tenant is behind")
+	}
+	s.outdatedAt = s.now()
 }
 
 // unsubscribe deletes the subscription and so releases it to the tenant's pool.

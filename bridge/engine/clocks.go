@@ -74,6 +74,14 @@ func (o *observed) accept(s sighting, poll request, changed bool) {
 	}
 }
 
+// pictureAt is when the picture that the source shows was new.
+func (o *observed) pictureAt() time.Time {
+	if o.polledOnce && o.lastGoodPoll.Before(o.shown.received) {
+		return o.lastGoodPoll // the source is frozen
+	}
+	return o.shown.received
+}
+
 // isOutdated reports whether a snapshot is older than the last one: no clock goes on, and the clock
 // of an agent goes back who was in the state before the last poll.
 func (e *Engine) isOutdated(clocks diff.Clocks, o Observation) bool {

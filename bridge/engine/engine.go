@@ -347,6 +347,10 @@ type Stats struct {
 	Cause string
 	// ObservedUntil is until when all changes are in the stream; zero if there was no good poll.
 	ObservedUntil time.Time
+	// PictureAt is when the picture that the source shows was new: when its last response was
+	// received, or the first one since which the source's clocks stand still. It is zero before the
+	// first good poll.
+	PictureAt time.Time
 	// Entities counts the present entities by kind of the layout.
 	Entities map[diff.Kind]int
 	// Firing counts the thresholds that are raised.
@@ -362,7 +366,7 @@ type FiringRule struct{ Rule, Severity string }
 func (e *Engine) Stats() Stats {
 	s := Stats{
 		Epoch: e.epoch, Poll: e.observed.poll, Status: e.published.status, Cause: e.published.cause,
-		ObservedUntil: e.observed.until, Entities: map[diff.Kind]int{}, Firing: map[FiringRule]int{}, Unreadable: map[string]int{},
+		ObservedUntil: e.observed.until, PictureAt: e.observed.pictureAt(), Entities: map[diff.Kind]int{}, Firing: map[FiringRule]int{}, Unreadable: map[string]int{},
 	}
 	for _, kind := range e.options.Layout.Kinds() {
 		s.Entities[kind] = e.published.state.Len(kind)
