@@ -3,27 +3,50 @@ package bpcc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
 
 // Token is an OAuth access token. Its text stays inside the client.
 type Token struct {
-	// TTL is the remaining lifetime of the token. The server returns the same token until it
-	// expires, so a new call may return a short TTL, and calling again before the end does not
-	// renew the token.
+	// TTL is the remaining lifetime of the token, 0 if the server does not state one that can be
+	// used. The server returns the same token until it expires, so a new call may return a short
+	// TTL, and calling again before the end does not renew the token.
 	TTL time.Duration
 	// Scope is the tenant the token is for.
 	Scope string
 }
 
-// defaultTokenTTL is the lifetime of a token whose response does not state it; a 401 ends it
-// earlier.
-const defaultTokenTTL = 10 * time.Minute
+// maxTokenTTL is the longest lifetime of a token that the client believes. A token with a longer one
+// is replaced by then.
+const maxTokenTTL = 30 * 24 * time.Hour
 
-// longestLife is longer than the lifetime of any token. A larger value is not a number of seconds.
-const longestLife = 100 * 365 * 24 * time.Hour
+// parseTTL reads the lifetime of a token from expires_in: seconds, as a number or text, with or
+// without decimals. It returns 0 for what is no lifetime, such as null, 0 or a word: only a 401 then
+// says that the token has ended.
+func parseTTL(expiresIn json.RawMessage) time.Duration {
+	text := strings.TrimSpace(string(expiresIn))
+	var quoted string
+	if json.Unmarshal(expiresIn, &quoted) == nil {
+		text = strings.TrimSpace(quoted)
+	}
+	// ParseFloat would read hexadecimal numbers, infinities and NaN too.
+	if strings.Trim(text, "0123456789+-.eE") != "" {
+		return 0
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange), seconds <= 0:
+		return 0
+	case seconds >= maxTokenTTL.Seconds():
+		return maxTokenTTL
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
 
 // currentSecret returns the secret for the next login; fixed is that of the configuration.
 func (c *Client) currentSecret(fixed string) string {
@@ -68,26 +91,30 @@ func (c *Client) AccessToken(ctx context.Context) (Token, error) {
 		return Token{}, err
 	}
 	var t struct {
-		AccessToken string     `json:"access_token"`
-		ExpiresIn   flexString `json:"expires_in"` // captured as a string of seconds
-		Scope       string     `json:"scope"`
+		AccessToken string          `json:"access_token"`
+		ExpiresIn   json.RawMessage `json:"expires_in"` // captured as a string of seconds
+		Scope       json.RawMessage `json:"scope"`
 	}
 	if err := c.decode(op, a, &t); err != nil {
 		return Token{}, err
 	}
-	seconds, err := t.ExpiresIn.asInt()
-	if err != nil || t.AccessToken == "" || seconds < 0 || seconds > int(longestLife/time.Second) {
-		return Token{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no access_token, or an expires_in that is not in seconds", Err: err}
+	if t.AccessToken == "" {
+		return Token{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no access_token" + c.quoteServer(a.body)}
 	}
-	ttl := time.Duration(seconds) * time.Second
-	if t.ExpiresIn == "" {
-		ttl = defaultTokenTTL
-	}
+	ttl := parseTTL(t.ExpiresIn)
 	c.mu.Lock()
-	c.token, c.session, c.expires = t.AccessToken, "", a.received.Add(ttl)
+	c.token, c.session, c.expires = t.AccessToken, "", time.Time{}
+	if ttl > 0 {
+		// The lifetime began at some time after the request was sent. From then on counted, the client
+		// does not use the token for longer than the server accepts it.
+		c.expires = a.sent.Add(ttl)
+	}
 	c.addRedaction(c.token)
 	c.mu.Unlock()
-	return Token{TTL: ttl, Scope: t.Scope}, nil
+	token := Token{TTL: ttl}
+	// Nothing depends on the scope: one of another type is left out.
+	_ = json.Unmarshal(t.Scope, &token.Scope)
+	return token, nil
 }
 
 // Session is the response to a cookie login.
@@ -118,15 +145,15 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 		return Session{}, err
 	}
 	var s struct {
-		Token      string   `json:"token"`
-		Privileges []string `json:"privileges"`
-		UserID     string   `json:"user_id"`
+		Token      string          `json:"token"`
+		Privileges json.RawMessage `json:"privileges"`
+		UserID     json.RawMessage `json:"user_id"`
 	}
 	if err := c.decode(op, a, &s); err != nil {
 		return Session{}, err
 	}
 	if s.Token == "" {
-		return Session{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no token"}
+		return Session{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no token" + c.quoteServer(a.body)}
 	}
 	// Releases differ in the cookies they set. The documents allow these three to be sent by hand,
 	// so the client sends them whatever the server has set.
@@ -139,7 +166,11 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 	c.token, c.session, c.expires = "", s.Token, time.Time{}
 	c.addRedaction(c.session)
 	c.mu.Unlock()
-	return Session{Privileges: s.Privileges, UserID: s.UserID}, nil
+	var session Session
+	// Nothing depends on these two: one of another type is left out.
+	_ = json.Unmarshal(s.Privileges, &session.Privileges)
+	_ = json.Unmarshal(s.UserID, &session.UserID)
+	return session, nil
 }
 
 // LoggedIn reports whether the client has a session that has not expired as far as the client
@@ -147,7 +178,7 @@ func (c *Client) Authenticate(ctx context.Context) (Session, error) {
 func (c *Client) LoggedIn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.session != "" || c.token != "" && c.config.Now().Before(c.expires)
+	return c.session != "" || c.token != "" && (c.expires.IsZero() || c.config.Now().Before(c.expires))
 }
 
 // Invalidate drops the session after a 401, so that LoggedIn is false.

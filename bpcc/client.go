@@ -75,7 +75,7 @@ type Client struct {
 
 	mu         sync.Mutex // guards what follows
 	token      string     // "" = not logged in by token
-	expires    time.Time  // when the token expires according to the server
+	expires    time.Time  // when the token expires according to the server; zero = unknown
 	session    string     // the cookie login's token, "" = not logged in by cookie
 	recycled   []byte     // memory for the next response of Data, see [Client.Recycle]
 	lastSecret string     // the secret of the last login, whether it was accepted or not
@@ -204,7 +204,7 @@ func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
 		return fail(ErrTooLarge, resp.StatusCode, fmt.Sprintf("more than %d bytes", c.config.MaxBody), nil)
 	}
 	if resp.StatusCode/100 != 2 {
-		detail := c.excerpt(body)
+		detail := c.excerpt(trimMark(body))
 		if to := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && to != "" {
 			detail = "redirected to " + to + "; BPCC_URL must be the address that answers itself"
 		}
@@ -218,7 +218,7 @@ func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
 	if err != nil {
 		return fail(ErrTransport, resp.StatusCode, fmt.Sprintf("response ended after %d bytes", len(body)), err)
 	}
-	return apiResponse{r.login, resp.StatusCode, body, sent, received}, nil
+	return apiResponse{r.login, resp.StatusCode, trimMark(body), sent, received}, nil
 }
 
 // decode decodes a JSON response into v. The error describes a body that is not JSON.
@@ -234,11 +234,13 @@ func (c *Client) describeBody(a apiResponse) string {
 	switch trimmed := bytes.TrimSpace(a.body); {
 	case len(trimmed) == 0:
 		return "the body is empty"
+	case isUTF16(a.body):
+		return errUTF16.Error()
 	case trimmed[0] == '<':
 		return "HTML instead of JSON, perhaps from a login page or a proxy; check BPCC_URL: " + c.excerpt(a.body)
 	case a.login:
 		// It may contain a credential that the client does not know yet.
-		return fmt.Sprintf("%d bytes that are not shown", len(a.body))
+		return fmt.Sprintf("%d bytes that are not shown", len(a.body)) + c.quoteServer(a.body)
 	default:
 		return c.excerpt(a.body)
 	}
@@ -254,7 +256,8 @@ func (c *Client) excerpt(body []byte) string {
 		body = body[:limit]
 	}
 	s := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		// This includes characters that change the direction of text.
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

@@ -150,7 +150,7 @@ func TestFailedLoginsShowNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
 		`{"access_token":"` + aToken, `{"token":"` + aSession, `["` + aToken + `","` + aSession + `"]`, aToken, aSession,
-		`{"access_token":"` + aToken + `","expires_in":"an hour","token":["` + aSession + `"]}`,
+		`{"access_token":["` + aToken + `"],"expires_in":"an hour","token":["` + aSession + `"]}`,
 		`{"access_token":{"value":"` + aToken + `"},"token":{"value":"` + aSession + `"}}`,
 	} {
 		client := newClient(t, bpcc.Config{

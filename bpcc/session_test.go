@@ -194,7 +194,7 @@ func TestLoadBalancerCookieIsKept(t *testing.T) {
 
 func TestMalformedLogins(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{"", "{}", "null", "[]", `{"access_token":"","token":"","expires_in":"60"}`, `{"access_token":"T0K","expires_in":"an hour"}`, `{"access_token":"T0K"`} {
+	for _, body := range []string{"", "{}", "null", "[]", `{"access_token":"","token":"","expires_in":"60"}`, `{"access_token":["T0K"],"token":{"x":1}}`, `{"access_token":"T0K"`} {
 		address := startServer(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
 		client := newClient(t, bpcc.Config{URL: address})
 		_, tokenErr := client.AccessToken(t.Context())
@@ -202,5 +202,84 @@ func TestMalformedLogins(t *testing.T) {
 		if !errors.Is(tokenErr, bpcc.ErrMalformed) || !errors.Is(authErr, bpcc.ErrMalformed) || client.LoggedIn() {
 			t.Errorf("%q gives errors %v and %v, logged in %v; want ErrMalformed", body, tokenErr, authErr, client.LoggedIn())
 		}
+	}
+}
+
+// TestTokenLifetimes reads expires_in in every spelling. What is no lifetime does not end a token: only
+// a 401 does.
+func TestTokenLifetimes(t *testing.T) {
+	t.Parallel()
+	const month = 30 * 24 * time.Hour
+	tests := map[string]time.Duration{ // 0 = unknown
+		`3600`: time.Hour, `"3600"`: time.Hour, `3600.0`: time.Hour, `"3600.5"`: time.Hour + time.Second/2, `" 3600 "`: time.Hour,
+		`36e2`: time.Hour, `"+3600"`: time.Hour, `1`: time.Second, `"1"`: time.Second, `0.5`: time.Second / 2,
+		`2591999`: month - time.Second, `2592000`: month, `1e10`: month, `"1e10"`: month, `9223372037`: month, `18446744073709551616`: month, `1e400`: month,
+		`0`: 0, `"0"`: 0, `0.0`: 0, `-0`: 0, `-1`: 0, `"-3600"`: 0, `-1e400`: 0, `1e-400`: 0, `1e-12`: 0,
+		`none`: 0, `null`: 0, `""`: 0, `" "`: 0, `"null"`: 0, `"an hour"`: 0, `"1h"`: 0, `"NaN"`: 0, `"Inf"`: 0, `"-Infinity"`: 0, `"0x10"`: 0, `"1_000"`: 0,
+		`"1e"`: 0, `"--1"`: 0, `"3600,5"`: 0, `true`: 0, `[]`: 0, `[3600]`: 0, `{}`: 0, `{"seconds":3600}`: 0,
+	}
+	for expiresIn, want := range tests {
+		t.Run(expiresIn, func(t *testing.T) {
+			t.Parallel()
+			now := newFakeClock()
+			sim := startTenant(t, bpcctest.Config{Now: now.Now, TokenTTL: 10 * month})
+			client := newClient(t, bpcc.Config{URL: sim.URL, Now: now.Now})
+			sim.Inject(bpcctest.Fault{Path: "/oauth/token", ExpiresIn: expiresIn})
+			token, err := client.AccessToken(t.Context())
+			if err != nil || token.TTL != want {
+				t.Fatalf("lifetime %v, error %v; want %v", token.TTL, err, want)
+			}
+			if want == 0 {
+				now.advance(2 * month)
+			} else {
+				now.advance(want - 1)
+			}
+			if !client.LoggedIn() {
+				t.Error("not logged in though the token has not ended")
+			}
+			if err := client.Subscribe(t.Context(), testSubscription); err != nil {
+				t.Error(err)
+			}
+			now.advance(1)
+			if got := client.LoggedIn(); got != (want == 0) {
+				t.Errorf("logged in %v after %v", got, want)
+			}
+		})
+	}
+}
+
+// The lifetime of a token begins when the server makes it, before the response arrives. A client that
+// counted from there would use a token that has ended.
+func TestLifetimeBeginsWithTheRequest(t *testing.T) {
+	t.Parallel()
+	now := newFakeClock()
+	address := startServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"access_token":"T0K","expires_in":"3"}`)
+		now.advance(2 * time.Second)
+	})
+	client := newClient(t, bpcc.Config{URL: address, Now: now.Now})
+	logIn(t, client)
+	now.advance(time.Second - 1)
+	if !client.LoggedIn() {
+		t.Error("not logged in before the token's end")
+	}
+	now.advance(1)
+	if client.LoggedIn() {
+		t.Error("logged in though the server has ended the token")
+	}
+}
+
+// What nothing depends on does not make a login fail.
+func TestLoginsOfOtherTypes(t *testing.T) {
+	t.Parallel()
+	address := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"access_token":"T0K","scope":["acme"],"token":"S3SSION","privileges":"all","user_id":7}`)
+	})
+	client := newClient(t, bpcc.Config{URL: address})
+	if token, err := client.AccessToken(t.Context()); err != nil || token != (bpcc.Token{}) {
+		t.Errorf("token %+v, error %v", token, err)
+	}
+	if session, err := client.Authenticate(t.Context()); err != nil || session.UserID != "" || session.Privileges != nil {
+		t.Errorf("session %+v, error %v", session, err)
 	}
 }

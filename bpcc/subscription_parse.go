@@ -53,8 +53,10 @@ func (f faults) Unwrap() []error { return append([]error{ErrSubscription}, f...)
 // are found. All faults are reported together, each with its line and column; the error is
 // [ErrSubscription] to errors.Is and a [*SubscriptionFault] to errors.As.
 func ParseSubscription(body []byte) (Subscription, error) {
-	// Editors that write a byte order mark neither show nor count it.
-	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	if isUTF16(body) {
+		return nil, faults{errUTF16}
+	}
+	body = trimMark(body)
 	if at, text := syntaxFault(body); text != "" {
 		return nil, faults{locateFault(body, fault{at, text})}
 	}

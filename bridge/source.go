@@ -193,7 +193,8 @@ func sourceHint(err error) string {
 
 // fetchSnapshot makes the requests for one snapshot: log in, subscribe, get data.
 func (s *source) fetchSnapshot(ctx context.Context) (bpcc.Response, error) {
-	if !s.client.LoggedIn() {
+	isNew := !s.client.LoggedIn()
+	if isNew {
 		if err := s.login(ctx); err != nil {
 			return bpcc.Response{}, err
 		}
@@ -201,9 +202,9 @@ func (s *source) fetchSnapshot(ctx context.Context) (bpcc.Response, error) {
 	response, err := s.subscribeAndFetch(ctx)
 	if errors.Is(err, bpcc.ErrAuth) {
 		// The token has ended early or a cookie was stolen: log in and retry once, unless that was
-		// done a short time ago too. The subscription may have outlived the session.
+		// done in this poll or a short time ago too. The subscription may have outlived the session.
 		s.client.Invalidate()
-		if s.failures[failureSession].count >= s.timing.contendedBackoff.immediate {
+		if isNew || s.failures[failureSession].count >= s.timing.contendedBackoff.immediate {
 			return bpcc.Response{}, err
 		}
 		s.bumpFailures(failureSession)
@@ -252,7 +253,11 @@ func (s *source) authenticate(ctx context.Context) error {
 	}
 	token, err := s.client.AccessToken(ctx)
 	if err == nil {
-		s.log.Info("logged in", "auth", "oauth", "token_ttl", token.TTL.String())
+		ttl := "unknown"
+		if token.TTL > 0 {
+			ttl = token.TTL.String()
+		}
+		s.log.Info("logged in", "auth", "oauth", "token_ttl", ttl)
 	}
 	return err
 }

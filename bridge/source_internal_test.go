@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/diff"
 )
 
@@ -173,4 +174,95 @@ func TestWallClockJumps(t *testing.T) {
 	poll("an hour back", 1)
 	clock.advance(time.Hour)
 	poll("an hour on", 1)
+}
+
+// TestLoginsByLifetime polls a tenant whose tokens have odd lifetimes. A token whose lifetime is
+// unknown is used until it is refused; a short one costs one login for a poll, and no more.
+func TestLoginsByLifetime(t *testing.T) {
+	t.Parallel()
+	const polls = 10
+	tests := map[string]struct {
+		expiresIn string        // as the tenant states it; "" = the truth
+		ttl       time.Duration // the truth
+		logins    int           // within the polls, two seconds apart
+	}{
+		"stated":              {"", time.Hour, 1},
+		"zero":                {"0", time.Hour, 1},
+		"negative":            {"-1", time.Hour, 1},
+		"left out":            {"none", time.Hour, 1},
+		"null":                {"null", time.Hour, 1},
+		"a word":              {`"soon"`, time.Hour, 1},
+		"with decimals":       {`"3600.5"`, time.Hour, 1},
+		"beyond a duration":   {"1e10", time.Hour, 1},
+		"a second":            {"", time.Second, polls},
+		"less than a second":  {"0.25", time.Hour, polls},
+		"as long as two":      {"", 4 * time.Second, polls / 2},
+		"longer than in fact": {"3600", 11 * time.Second, 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := newFakeClock()
+			sim := bpcctest.NewServer(bpcctest.Config{Now: clock.now, TokenTTL: tt.ttl, NotReadyPolls: -1})
+			t.Cleanup(sim.Close)
+			src := newTestSource(t, sim, clock)
+			if tt.expiresIn != "" {
+				sim.Inject(bpcctest.Fault{Path: "/oauth/token", ExpiresIn: tt.expiresIn, Times: -1})
+			}
+			for range polls {
+				if _, err := src.poll(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				src.reportResult(nil)
+				clock.advance(2 * time.Second)
+			}
+			if got := sim.Counts().Logins; got != tt.logins {
+				t.Errorf("%d logins in %d polls, want %d", got, polls, tt.logins)
+			}
+			clock.advance(2 * time.Minute)
+			src.reportResult(nil)
+			before := sim.Counts().Logins
+			sim.ExpireTokens()
+			if _, err := src.poll(t.Context()); err != nil {
+				t.Fatalf("after the token was ended: %v", err)
+			}
+			if got := sim.Counts().Logins - before; got != 1 {
+				t.Errorf("%d logins after the token was ended, want 1", got)
+			}
+		})
+	}
+}
+
+// TestRefusedTokenIsNotRenewedTwice polls a tenant that refuses every token: no poll logs in twice.
+func TestRefusedTokenIsNotRenewedTwice(t *testing.T) {
+	t.Parallel()
+	clock := newFakeClock()
+	sim := bpcctest.NewServer(bpcctest.Config{Now: clock.now, NotReadyPolls: -1})
+	t.Cleanup(sim.Close)
+	src := newTestSource(t, sim, clock)
+	sim.Inject(bpcctest.Fault{Status: 401, Times: -1})
+	for n := range 5 {
+		before := sim.Counts().Logins
+		if _, err := src.poll(t.Context()); !errors.Is(err, bpcc.ErrAuth) {
+			t.Fatalf("poll %d: %v", n, err)
+		}
+		if got := sim.Counts().Logins - before; got > 1 {
+			t.Errorf("poll %d logs in %d times", n, got)
+		}
+		clock.advance(src.backoff)
+	}
+}
+
+// newTestSource returns a source of a simulated tenant with the default waits.
+func newTestSource(t *testing.T, sim *bpcctest.Server, clock *fakeClock) *source {
+	t.Helper()
+	client, err := bpcc.New(bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "sim-secret", Now: clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	c := &Config{AgentKey: "login_id"}
+	return &source{
+		client: client, plan: newPlan(builtinSubscription(), c, "test"), timing: defaultTiming(), log: discardLogger(), now: clock.now,
+	}
 }

@@ -1,6 +1,7 @@
 package bpcctest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/hex"
@@ -66,7 +67,7 @@ func (t *Tenant) requireUser(h func(u *user, r *http.Request, f Fault) reply) ha
 
 // postToken is Get Access Token. A token that has not expired is returned again with its remaining
 // lifetime, so requesting it does not renew it.
-func (t *Tenant) postToken(r *http.Request, _ Fault) reply {
+func (t *Tenant) postToken(r *http.Request, f Fault) reply {
 	// A body that is no form leaves all fields empty, which is refused below.
 	_ = r.ParseForm()
 	now := t.config.Now()
@@ -85,7 +86,11 @@ func (t *Tenant) postToken(r *http.Request, _ Fault) reply {
 		t.tokens[u.token] = u
 	}
 	body := appendQuoted([]byte(`{"access_token":`), u.token)
-	body = appendQuoted(append(body, `,"token_type":"Bearer","expires_in":`...), strconv.Itoa(int(remaining/time.Second)))
+	body = append(body, `,"token_type":"Bearer"`...)
+	if f.ExpiresIn != "none" {
+		expiresIn := cmp.Or(f.ExpiresIn, strconv.Quote(strconv.Itoa(int(remaining/time.Second))))
+		body = append(append(body, `,"expires_in":`...), expiresIn...)
+	}
 	body = appendQuoted(append(body, `,"scope":`...), t.config.Tenant)
 	return jsonReply(http.StatusOK, append(body, '}'))
 }

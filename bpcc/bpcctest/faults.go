@@ -37,6 +37,9 @@ type Fault struct {
 	EmptyGrids bool `json:"empty_grids,omitempty"`
 	// Foreign returns the data of another program's subscription.
 	Foreign bool `json:"foreign,omitempty"`
+	// ExpiresIn is the JSON text of expires_in in the response to a login, such as -1 or "3600.5";
+	// "none" leaves the member out. The token's lifetime stays that of the [Config].
+	ExpiresIn string `json:"expires_in,omitempty"`
 	// Times is how many requests meet the fault: 0 means one, negative means all
 	// until [Tenant.ClearFaults].
 	Times int `json:"times,omitempty"`
