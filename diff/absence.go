@@ -11,16 +11,20 @@ import (
 type absence uint8
 
 const (
-	absenceProven   absence = iota // it would be shown if it were there
-	absenceEmptied                 // the grid that showed it has been empty for EmptyHold: it has disappeared
-	absenceHeld                    // the grid that showed it is empty, and has not been for EmptyHold
-	absenceHidden                  // the grid is as long as its limit: it may be behind it
-	absenceUnproven                // nothing: a section that is one row cannot lose it
+	absenceProven     absence = iota // it would be shown if it were there
+	absenceEmptied                   // the grid that showed it has been empty for EmptyHold: it has disappeared
+	absenceHeld                      // the grid that showed it is empty, and has not been for EmptyHold
+	absenceHidden                    // the grid is as long as its limit: it may be behind it
+	absenceUnproven                  // nothing: a section that is one row cannot lose it
+	absenceUnreadable                // its row is there, or may be, and cannot be read
 )
 
 // absenceOf returns what the snapshot says about an absent entity. An entity that no snapshot has
 // shown may be in any grid of its kind.
 func (c *comparison) absenceOf(g *group, e *entity) absence {
+	if c.snap.unreadable.hides(g.kind, e) {
+		return absenceUnreadable
+	}
 	result := absenceProven
 	for _, i := range c.lastGrids(g, e) {
 		result = max(result, c.absenceIn(i))
@@ -61,6 +65,8 @@ func (c *comparison) addMissing(g *group, e *entity, a absence) {
 		c.missing, c.missingSince = true, seen
 	}
 	switch a {
+	case absenceUnreadable:
+		e.rare.missedSnapshots = 0 // it is not on its way to a departure
 	case absenceHidden:
 		c.hidden++
 	case absenceHeld:

@@ -158,6 +158,7 @@ func (c *comparison) advance() {
 	if c.repeated {
 		if c.snap != c.last {
 			c.last.body, c.last.Sent, c.last.Received = c.snap.body, c.snap.Sent, c.snap.Received
+			c.last.setUnreadable(c.snap.unreadable)
 		}
 	} else {
 		for i := range c.snap.grids {

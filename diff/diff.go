@@ -105,6 +105,7 @@ func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) 
 			return nil, err
 		}
 		reparsed.Sent, reparsed.Received = snap.Sent, snap.Received
+		reparsed.setUnreadable(snap.unreadable)
 		snap = reparsed
 	}
 	s.chooseRows(snap)

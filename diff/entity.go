@@ -43,6 +43,7 @@ type rareState struct {
 	lastGrids       gridSet   // the grids that showed it last; nil = none has
 	missedSnapshots int       // successive snapshots without it
 	seenUntil       time.Time // when the last request that showed it was sent
+	unnamedBefore   int       // unreadable rows without a key, of its kind, in the last snapshot that showed it
 }
 
 // gridRow is one row of a snapshot.
@@ -125,6 +126,7 @@ func (e *entity) clearRow(grid int) {
 func (e *entity) clearAbsence() {
 	if m := e.rare; m != nil {
 		m.assumedPresent, m.lastImage, m.lastGrids, m.missedSnapshots, m.seenUntil = false, Image{}, nil, 0, time.Time{}
+		m.unnamedBefore = 0
 		if m.image.IsZero() && m.gridRows == nil {
 			e.rare = nil
 		}

@@ -16,6 +16,9 @@ var (
 	// ErrForeign is returned by [Layout.Parse] when the body holds app ids that are not in the
 	// layout, or lacks one that is: it is the response to another subscription.
 	ErrForeign = errors.New("snapshot of a foreign subscription")
+	// ErrShape is returned by [Layout.Parse] with one of the two errors above for a complete body that
+	// is no snapshot of the layout, such as the description of an error.
+	ErrShape = errors.New("not of the expected shape")
 )
 
 // Kind is a kind of entity: rows of grids of one kind describe the same set.

@@ -46,6 +46,11 @@ type parsedBody struct {
 	length map[int]int // rows of the body, by grid
 	clocks map[clockKey]string
 	counts counts
+	// What cannot be read: how many rows by grid, whose by kind/id, and of how many by kind not
+	// even the key.
+	unreadable map[int]int
+	spoilt     map[string]bool
+	blank      map[diff.Kind]int
 }
 
 // keyRows are the rows of a grid that have one key, in their order.
@@ -61,10 +66,10 @@ type clockKey struct {
 }
 
 // counts are what a snapshot counts in addition to its rows.
-type counts struct{ Duplicates, Unnamed, Oversized, Cut int }
+type counts struct{ Duplicates, Unnamed, Oversized, Cut, Unreadable int }
 
 func countsOf(snap *diff.Snapshot) counts {
-	return counts{snap.Duplicates, snap.Unnamed, snap.Oversized, snap.Cut}
+	return counts{snap.Duplicates, snap.Unnamed, snap.Oversized, snap.Cut, snap.Unreadable}
 }
 
 // decodeJSON decodes a body's part and keeps numbers as they are written.
@@ -98,6 +103,7 @@ func textOf(v any) (text string, cut bool) {
 func parseReference(l *diff.Layout, body []byte, o *oracle) (parsedBody, error) {
 	s := parsedBody{
 		entityTexts: entityTexts{}, grids: map[string][]int{}, rows: map[int][]keyRows{}, length: map[int]int{}, clocks: map[clockKey]string{},
+		unreadable: map[int]int{}, spoilt: map[string]bool{}, blank: map[diff.Kind]int{},
 	}
 	var apps map[string]map[string]json.RawMessage
 	if err := decodeJSON(body, &apps); err != nil {
@@ -113,26 +119,45 @@ func parseReference(l *diff.Layout, body []byte, o *oracle) (parsedBody, error) 
 			if err := decodeJSON(section, &row); err != nil {
 				return s, err
 			}
-			if row != nil {
+			switch {
+			case nestedColumn(g, row):
+				s.addUnreadable(i, g, g.Entity)
+			case row != nil:
 				s.rows[i] = []keyRows{{g.Entity, []map[string]any{row}}}
 			}
 			continue
 		}
 		var tables []struct {
-			ID     any              `json:"id"`
-			Values []map[string]any `json:"values"`
+			ID     any             `json:"id"`
+			Values json.RawMessage `json:"values"`
 		}
 		if err := decodeJSON(section, &tables); err != nil {
 			return s, err
 		}
-		var rows []map[string]any
+		var values json.RawMessage
 		for _, t := range tables {
 			if scalarTextOf(t.ID) == g.ID {
-				rows = t.Values
+				values = t.Values
+			}
+		}
+		var rows []any
+		if values != nil {
+			if err := decodeJSON(values, &rows); err != nil {
+				return s, err
 			}
 		}
 		s.length[i] = len(rows)
-		for _, row := range rows {
+		for _, value := range rows {
+			row, isObject := value.(map[string]any)
+			switch key := row[g.Key]; {
+			case value == nil || isObject && !nestedColumn(g, row):
+			case nested(key):
+				s.addUnreadable(i, g, "")
+				continue
+			default:
+				s.addUnreadable(i, g, scalarTextOf(key))
+				continue
+			}
 			id := scalarTextOf(row[g.Key])
 			at := slices.IndexFunc(s.rows[i], func(k keyRows) bool { return k.id == id })
 			switch {
@@ -155,6 +180,34 @@ func parseReference(l *diff.Layout, body []byte, o *oracle) (parsedBody, error) 
 	}
 	return s, nil
 }
+
+// nested reports whether a value is no scalar.
+func nested(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return true
+	}
+	return false
+}
+
+// nestedColumn reports whether one of a grid's columns is no scalar in a row.
+func nestedColumn(g diff.Grid, row map[string]any) bool {
+	return g.Key != "" && nested(row[g.Key]) || slices.ContainsFunc(g.Columns, func(c diff.Column) bool { return c.Stat != "" && nested(row[c.ID]) })
+}
+
+// addUnreadable adds one row that cannot be read; id is "" if its key cannot be read either.
+func (s *parsedBody) addUnreadable(grid int, g diff.Grid, id string) {
+	s.counts.Unreadable++
+	s.unreadable[grid]++
+	if id == "" {
+		s.blank[g.Kind]++
+	} else {
+		s.spoilt[string(g.Kind)+"/"+id] = true
+	}
+}
+
+// isEmpty reports whether a grid has no row with a key, and none that cannot be read.
+func (s *parsedBody) isEmpty(grid int) bool { return len(s.rows[grid]) == 0 && s.unreadable[grid] == 0 }
 
 // addRow adds one row; a statistic that an earlier grid holds stays.
 func (s *parsedBody) addRow(grid int, g diff.Grid, id string, row map[string]any) {
@@ -197,6 +250,7 @@ type oracle struct {
 	grids      map[string][]int // by kind/id: where it last stood
 	seen       map[string]time.Time
 	missed     map[string]int
+	blank      map[string]int      // by kind/id: the blank rows beside it when it was last seen
 	clocks     map[clockKey]string // of the last snapshot
 	emptySince map[int]time.Time
 	missing    []time.Time // when what the last snapshot lacks was seen
@@ -207,6 +261,7 @@ type oracle struct {
 func newOracle() *oracle {
 	return &oracle{
 		known: entityTexts{}, grids: map[string][]int{}, seen: map[string]time.Time{}, missed: map[string]int{}, emptySince: map[int]time.Time{},
+		blank: map[string]int{},
 	}
 }
 
@@ -265,7 +320,7 @@ func (o *oracle) empty(l *diff.Layout, s parsedBody, now time.Time) bool {
 		switch {
 		case g.ID == "":
 			continue
-		case len(s.rows[i]) > 0:
+		case !s.isEmpty(i):
 			all = false
 			delete(o.emptySince, i)
 			continue
@@ -294,7 +349,7 @@ func (o *oracle) expect(l *diff.Layout, s parsedBody, sent, now time.Time) map[s
 	for kind, entities := range s.entityTexts {
 		for id, texts := range entities {
 			name := string(kind) + "/" + id
-			o.grids[name], o.missed[name], o.seen[name] = s.grids[name], 0, sent
+			o.grids[name], o.missed[name], o.seen[name], o.blank[name] = s.grids[name], 0, sent, s.blank[kind]
 			before := o.known[kind][id]
 			after := maps.Clone(texts)
 			if before == nil {
@@ -328,7 +383,7 @@ func (o *oracle) expect(l *diff.Layout, s parsedBody, sent, now time.Time) map[s
 			if s.entityTexts[kind][id] != nil {
 				continue
 			}
-			if o.disappears(l, s, name, now) {
+			if o.disappears(l, s, kind, name, now) {
 				all[name] = expected{Op: diff.Disappeared, Before: before}
 			} else {
 				o.missing = append(o.missing, o.seen[name])
@@ -341,20 +396,24 @@ func (o *oracle) expect(l *diff.Layout, s parsedBody, sent, now time.Time) map[s
 
 // disappears reports whether a known entity that the snapshot lacks has now
 // disappeared.
-func (o *oracle) disappears(l *diff.Layout, s parsedBody, name string, now time.Time) bool {
+func (o *oracle) disappears(l *diff.Layout, s parsedBody, kind diff.Kind, name string, now time.Time) bool {
+	if s.spoilt[name] || s.blank[kind] > o.blank[name] {
+		o.missed[name] = 0 // it is there, or may be
+		return false
+	}
 	emptied := false
 	for _, i := range o.grids[name] {
 		if l.Grids[i].ID == "" {
 			return false
 		}
-		emptied = emptied || o.hold > 0 && len(s.rows[i]) == 0
+		emptied = emptied || o.hold > 0 && s.isEmpty(i)
 	}
 	if isCut(l, s, o.grids[name]) {
 		o.hidden++
 		return false
 	}
 	if emptied {
-		return !slices.ContainsFunc(o.grids[name], func(i int) bool { return len(s.rows[i]) == 0 && now.Sub(o.emptySince[i]) < o.hold })
+		return !slices.ContainsFunc(o.grids[name], func(i int) bool { return s.isEmpty(i) && now.Sub(o.emptySince[i]) < o.hold })
 	}
 	o.missed[name]++
 	return o.missed[name] >= 2

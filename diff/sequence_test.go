@@ -32,6 +32,7 @@ func FuzzSequence(f *testing.F) {
 	add(`{"app":{"agent_grids":[{"values":[{"1":"x"}],"id":"a"},{"id":"b","values":[{"1":"x"}]}],"stats_totals":{"waiting":1}}}`,
 		`{"app":{"stats_totals":{"waiting":"1"},"agent_grids":[{"id":"b","values":[{"1":"x","2":"y"}]}]}}`,
 		`{"app":{"agent_grids":[{"ID":"a","Values":[{"1":"x"}]}],"stats_totals":null}}`)
+	add(grid(`{"1":"anna","2":"ready"},{"1":"ben","2":"busy"}`), grid(`{"1":"anna","2":["ready"]},{"1":"ben","2":"busy"}`), grid(`[1],{"1":"ben","2":"busy"}`))
 	f.Fuzz(func(t *testing.T, a, b, c []byte) {
 		l := layoutOf()
 		o := newOracle()

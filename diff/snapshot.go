@@ -18,6 +18,11 @@ type Snapshot struct {
 	// DuplicateKeys lists, by grid of the layout, the ids that several rows have: the first three in
 	// order. It is nil if no grid has one.
 	DuplicateKeys [][]string
+	// Unreadable counts the rows, and the elements of lists, that were skipped because they are no
+	// object, or because a value in them is an array or an object.
+	Unreadable int
+	// UnreadableRows names the first of them in the order of their names, three at most.
+	UnreadableRows []UnreadableRow
 	// Cut counts the texts that were cut because they were longer than 4,096 bytes.
 	Cut int
 	// Lists holds the elements of the layout's lists, each a map of member to text.
@@ -25,8 +30,9 @@ type Snapshot struct {
 
 	body       []byte
 	grids      []table
-	cutInLists int     // texts cut in the lists
-	spareGrids []table // spare memory for grids, while those belong to another snapshot
+	unreadable *unreadableRows // nil for none
+	cutInLists int             // texts cut in the lists
+	spareGrids []table         // spare memory for grids, while those belong to another snapshot
 
 	// The rest describes the alignment with the previous snapshot; prev is nil if there is none.
 	prev       *Snapshot
@@ -83,19 +89,21 @@ func (s bitset) resized(n int) bitset {
 	return s
 }
 
-// Rows returns the number of rows in the grid with this index in the layout.
-func (s *Snapshot) Rows(grid int) int { return len(s.grids[grid].rows) }
+// Rows returns the number of rows in the grid with this index in the layout, unreadable ones
+// included.
+func (s *Snapshot) Rows(grid int) int { return len(s.grids[grid].rows) + s.unreadable.inGrid(grid) }
 
 // BodyRows returns the number of rows that the body has in a grid, with those that are skipped. A
 // limit counts them too.
-func (s *Snapshot) BodyRows(grid int) int { return len(s.grids[grid].rows) + s.grids[grid].skipped }
+func (s *Snapshot) BodyRows(grid int) int { return s.Rows(grid) + s.grids[grid].skipped }
 
 // Repeated reports whether the source has sent the body of the previous snapshot again. Only a
 // snapshot from [State.Parse] can be repeated.
 func (s *Snapshot) Repeated() bool { return s.repeated }
 
 // Parse reads a body into the rows of the layout's grids. It reads the whole body or returns an
-// error: [ErrMalformed] or [ErrForeign]. A grid that the body does not mention has no rows.
+// error: [ErrMalformed] or [ErrForeign]. A grid that the body does not mention has no rows. A row that
+// cannot be read is skipped and counted.
 func (l *Layout) Parse(body []byte) (*Snapshot, error) {
 	return l.parse(body, &Snapshot{}, nil, nil)
 }
@@ -122,7 +130,7 @@ func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapsho
 		into.nameDuplicates(l)
 		return into, nil
 	}
-	body, err := l.normalize(body)
+	body, unreadable, err := l.normalize(body)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +138,7 @@ func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapsho
 		return nil, fmt.Errorf("%w: a shape that cannot be read", ErrMalformed) // unreachable: normalize makes a known shape
 	}
 	into.nameDuplicates(l)
+	into.setUnreadable(unreadable)
 	into.repeated = prev != nil && bytes.Equal(body, prev.body)
 	return into, nil
 }

@@ -106,13 +106,8 @@ func TestParseRefuses(t *testing.T) {
 		"grids in an object":        {`{"app":{"agent_grids":{"id":"a","values":[]}}}`, diff.ErrMalformed},
 		"a grid that is text":       {`{"app":{"agent_grids":["a"]}}`, diff.ErrMalformed},
 		"rows in an object":         {`{"app":{"agent_grids":[{"id":"a","values":{}}]}}`, diff.ErrMalformed},
-		"a row that is an array":    {grid(`["anna"]`), diff.ErrMalformed},
-		"a value that is an array":  {grid(`{"1":"anna","2":["ready"]}`), diff.ErrMalformed},
-		"a value that is nested":    {grid(`{"1":"anna","2":{"state":"ready"}}`), diff.ErrMalformed},
-		"a nested value not asked":  {grid(`{"1":"anna","99":{}}`), diff.ErrMalformed},
 		"an id that is nested":      {`{"app":{"agent_grids":[{"id":{},"values":[]}]}}`, diff.ErrMalformed},
 		"totals that are an array":  {`{"app":{"stats_totals":[]}}`, diff.ErrMalformed},
-		"totals that are nested":    {`{"app":{"stats_totals":{"waiting":{}}}}`, diff.ErrMalformed},
 		"no app":                    {`{}`, diff.ErrForeign},
 		"null":                      {`null`, diff.ErrForeign},
 		"a foreign app":             {`{"wallboard":{}}`, diff.ErrForeign},
@@ -176,8 +171,17 @@ func TestParseLists(t *testing.T) {
 	if d := cmp.Diff(want, snap.Lists); d != "" {
 		t.Errorf("lists (-want +got)\n%s", d)
 	}
-	if _, err := l.Parse([]byte(`{"other":{},"app":{"chat_messages":[{"id":{}}]}}`)); !errors.Is(err, diff.ErrMalformed) {
-		t.Errorf("a nested value gives error %v, want ErrMalformed", err)
+	snap = parse(t, l, 0, `{"other":{},"app":{"chat_messages":[{"id":{}},"x",{"id":"8"},{"id":"9","content":["a"]}]}}`)
+	want = [][]map[string]string{{{"id": "8"}}, nil}
+	if d := cmp.Diff(want, snap.Lists); d != "" {
+		t.Errorf("lists with elements that cannot be read (-want +got)\n%s", d)
+	}
+	named := []diff.UnreadableRow{{Grid: "chat_messages"}, {Grid: "chat_messages", Column: "content"}, {Grid: "chat_messages", Column: "id"}}
+	if d := cmp.Diff(named, snap.UnreadableRows); d != "" || snap.Unreadable != 3 {
+		t.Errorf("%d elements cannot be read, named (-want +got)\n%s", snap.Unreadable, d)
+	}
+	if _, err := l.Parse([]byte(`{"other":{},"app":{"chat_messages":{"id":"7"}}}`)); !errors.Is(err, diff.ErrMalformed) {
+		t.Errorf("a list that is an object gives error %v, want ErrMalformed", err)
 	}
 	if _, err := l.Parse([]byte(`{"app":{}}`)); !errors.Is(err, diff.ErrForeign) {
 		t.Errorf("a missing app of a list gives error %v, want ErrForeign", err)
@@ -218,7 +222,8 @@ func FuzzParse(f *testing.F) {
 		`{"app":{"agent_grids":[{"id":"a","values":[{"1":"x","1":"y"},{"1":"x"}],"values":[{"2":"z"}]},{"id":"a","values":[{"1":"b"}]}]}}`,
 		`{"app":{"agent_grids":[{"ID":"a","Values":[{"1":"x"}]},{"id":1,"values":null}]}}`,
 		grid("{\"1\":\"\xff\xfe\"},{\"1\":\"\xed\xa0\x80\"}"),
-		grid(`{"1":"anna","2":{}}`), grid(`{"1":"anna","2":[1]}`), grid(strings.Repeat("[", 1000)),
+		grid(`{"1":"anna","2":{}}`), grid(`{"1":"anna","2":[1]},{"1":"ben","99":[]},{"1":["carl"]},[1],"x",null,{"1":"dora","2":"ready"}`),
+		`{"app":{"agent_grids":[{"id":"a","values":[{"1":"x","2":[]}],"values":[7]},{"id":"b","values":{}}],"stats_totals":{"waiting":[]}}}`, grid(strings.Repeat("[", 1000)),
 	} {
 		f.Add([]byte(seed))
 	}

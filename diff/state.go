@@ -381,5 +381,6 @@ func (s *State) markAbsent(g *group, e *entity, image Image, grids gridSet) {
 	e.grid, e.dirtyIndex = noGrid, -1
 	m := e.ensureRare()
 	m.gridRows, m.assumedPresent, m.lastImage, m.lastGrids, m.missedSnapshots, m.seenUntil = nil, e.published, image, grids, 0, s.lastSent
+	m.unnamedBefore = s.last.unreadable.unnamedOf(g.kind)
 	g.absent = append(g.absent, e)
 }

@@ -54,8 +54,15 @@ func (x *randomTenant) randomSpace() string {
 }
 
 // row writes columns in some order, now and then with one that nobody reads, or
-// one twice.
+// one twice, or with a value that cannot be read.
 func (x *randomTenant) row(columns []string) string {
+	if x.IntN(80) == 0 {
+		name, _, _ := strings.Cut(columns[x.IntN(len(columns))], ":")
+		columns = append(columns, name+`:["x",{}]`)
+	}
+	if x.IntN(80) == 0 {
+		columns = append(columns, `"98":{"x":[]}`)
+	}
 	if x.IntN(30) == 0 {
 		x.Shuffle(len(columns), func(i, j int) { columns[i], columns[j] = columns[j], columns[i] })
 	}
@@ -126,6 +133,9 @@ func (x *randomTenant) next() string {
 				}
 			}
 			row := x.row(columns)
+			if x.IntN(80) == 0 {
+				row = []string{"[1]", `"x"`, "7", "true", `["` + name + `"]`}[x.IntN(5)]
+			}
 			grids[string(g)] = append(grids[string(g)], row)
 			if x.IntN(8) == 0 {
 				grids[string(g)] = slices.Insert(grids[string(g)], x.IntN(len(grids[string(g)])), x.impostors(name)...)
