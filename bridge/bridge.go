@@ -105,7 +105,9 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 
 // newEngine returns the engine of a term.
 func (b *Bridge) newEngine() *engine.Engine {
-	return engine.New(engineOptions(b.config, b.plan, b.self.instance))
+	o := engineOptions(b.config, b.plan, b.self.instance)
+	o.ServerText = b.source.client.ServerText
+	return engine.New(o)
 }
 
 // engineOptions returns the engine options of a configuration.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
@@ -147,7 +148,7 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 	}
 	snap, err := src.plan.layout.Parse(response.Body)
 	if err != nil {
-		x.reportFailure("snapshot", err)
+		x.reportFailure("snapshot", engine.WithServerText(err, response.Body, src.client.ServerText))
 		return
 	}
 	duration := response.Received.Sub(response.Sent).Round(time.Millisecond)
@@ -171,6 +172,9 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 	if n := snap.Duplicates; n > 0 {
 		x.reportWarning("rows", "make sure that no two rows have one "+c.AgentKey+" or service name",
 			"%d row(s) have a duplicate key and would be skipped, such as %.64q", n, slices.Concat(snap.DuplicateKeys...)[0])
+	}
+	if snap.Unreadable > 0 {
+		x.reportWarning("rows", "report it to the operator of the server, or remove the column from the subscription", "%s", engine.DescribeUnreadable(snap))
 	}
 	var s diff.State
 	seen, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1})

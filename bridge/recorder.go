@@ -195,6 +195,15 @@ func (r *Recorder) rewriteBody(body []byte) (json.RawMessage, error) {
 // rawRow is one row or message as received: columns by id, or members by name.
 type rawRow map[string]json.RawMessage
 
+// unreadable replaces what cannot be read in a recording from which something is removed: it may hold
+// anything, and must not become readable.
+const unreadable = "[]"
+
+// readRow reads a row or a message. It returns false for what is no object.
+func readRow(raw json.RawMessage) (row rawRow, ok bool) {
+	return row, json.Unmarshal(raw, &row) == nil
+}
+
 // rewriteApp keeps the part of one app id that is in the layout.
 func (r *Recorder) rewriteApp(wire string, body json.RawMessage) (json.RawMessage, error) {
 	var sections map[string]json.RawMessage
@@ -211,8 +220,7 @@ func (r *Recorder) rewriteApp(wire string, body json.RawMessage) (json.RawMessag
 		case list:
 			filtered[name], err = r.rewriteMessages(section)
 		case len(grids) == 1 && grids[0].ID == "":
-			var row rawRow
-			err = json.Unmarshal(section, &row)
+			row, _ := readRow(section) // the engine has read it
 			filtered[name] = r.rewriteRow(grids[0], row)
 		case len(grids) > 0:
 			filtered[name], err = r.rewriteTables(grids, section)
@@ -226,8 +234,8 @@ func (r *Recorder) rewriteApp(wire string, body json.RawMessage) (json.RawMessag
 
 // rawTable is a table as received.
 type rawTable struct {
-	ID     json.RawMessage `json:"id"`
-	Values []rawRow        `json:"values"`
+	ID     json.RawMessage   `json:"id"`
+	Values []json.RawMessage `json:"values"`
 }
 
 func (r *Recorder) rewriteTables(grids []diff.Grid, section json.RawMessage) ([]rawTable, error) {
@@ -240,8 +248,16 @@ func (r *Recorder) rewriteTables(grids []diff.Grid, section json.RawMessage) ([]
 		if i < 0 {
 			continue
 		}
-		for n, row := range t.Values {
-			t.Values[n] = r.rewriteRow(grids[i], row)
+		for n, raw := range t.Values {
+			row, ok := readRow(raw)
+			if !ok {
+				t.Values[n] = json.RawMessage(unreadable)
+				continue
+			}
+			var err error
+			if t.Values[n], err = marshalLine(r.rewriteRow(grids[i], row)); err != nil {
+				return nil, err
+			}
 		}
 		filtered = append(filtered, t)
 	}
@@ -268,12 +284,20 @@ func (r *Recorder) rewriteRow(g diff.Grid, row rawRow) rawRow {
 }
 
 // rewriteMessages keeps the fields of chat messages that the engine publishes.
-func (r *Recorder) rewriteMessages(section json.RawMessage) ([]rawRow, error) {
-	var messages []rawRow
+func (r *Recorder) rewriteMessages(section json.RawMessage) ([]json.RawMessage, error) {
+	var messages []json.RawMessage
 	if err := json.Unmarshal(section, &messages); err != nil {
 		return nil, err
 	}
-	for i, m := range messages {
+	for i, raw := range messages {
+		m, ok := readRow(raw)
+		for _, value := range m {
+			ok = ok && !isNested(value)
+		}
+		if !ok {
+			messages[i] = json.RawMessage(unreadable)
+			continue
+		}
 		filtered := rawRow{}
 		for _, name := range []string{"id", "login_id", "first_name", "last_name", "send_time", "is_urgent", "content"} {
 			raw, ok := m[name]
@@ -285,13 +309,19 @@ func (r *Recorder) rewriteMessages(section json.RawMessage) ([]rawRow, error) {
 			}
 			filtered[name] = raw
 		}
-		messages[i] = filtered
+		var err error
+		if messages[i], err = marshalLine(filtered); err != nil {
+			return nil, err
+		}
 	}
 	return messages, nil
 }
 
 // rewriteScalar replaces the text of a value, if rewrite returns another.
 func (r *Recorder) rewriteScalar(raw json.RawMessage, rewrite func(string) string) json.RawMessage {
+	if isNested(raw) {
+		return json.RawMessage(unreadable)
+	}
 	text := scalarText(raw)
 	rewritten := rewrite(text)
 	if rewritten == text {
@@ -300,6 +330,12 @@ func (r *Recorder) rewriteScalar(raw json.RawMessage, rewrite func(string) strin
 	// A string always encodes.
 	out, _ := json.Marshal(rewritten)
 	return out
+}
+
+// isNested reports whether a JSON value is an array or an object.
+func isNested(raw json.RawMessage) bool {
+	raw = bytes.TrimSpace(raw)
+	return len(raw) > 0 && (raw[0] == '[' || raw[0] == '{')
 }
 
 // scalarText returns the text of a JSON string, number, boolean or null.

@@ -48,6 +48,7 @@ func TestRecordingRedaction(t *testing.T) {
 			w.waitForRecorded(file, "directory.agents.changed", 1)
 			for i, fault := range []bpcctest.Fault{
 				{Truncate: true}, {Status: 500, Body: "cannot see Zzyzx"}, {Status: 200, Body: `["Anna Zzyzx"]`}, {Close: true},
+				{Body: `{"error":"cannot see Zzyzx"}`}, {Body: `{"error":{"text":"cannot see Zzyzx"}}`}, {Nested: "ready"}, {Nested: "Anna Zzyzx"}, {Nested: "Geheimwort"},
 			} {
 				if len(test.not) == 0 {
 					break

@@ -150,7 +150,7 @@ func newErrorRecord(err error, redacted bool) *errorRecord {
 		switch {
 		case redacted && errors.As(err, &e) && e.Kind != bpcc.ErrTransport:
 			r.Text = (&bpcc.Error{Op: e.Op, Kind: e.Kind, Status: e.Status}).Error()
-		case redacted && k.kind == diff.ErrMalformed:
+		case redacted && (k.kind == diff.ErrMalformed || errors.Is(err, diff.ErrShape)):
 			r.Text = k.kind.Error()
 		}
 		break

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"bpcc-nats/bpcc"
@@ -44,6 +45,10 @@ type source struct {
 	refusedStats  refusedStats       // the same by kind; replaced, never changed
 	droppedApps   []string           // app ids without remaining statistics
 	cachedRefusal *subscriptionError // why removing statistics does not help; nil if it does
+
+	// renewed reports whether session and subscription were dropped for an answer that is no snapshot,
+	// and no good snapshot has followed.
+	renewed bool
 
 	failures   map[string]failure // by kind; a missing kind has not failed lately
 	failedAt   time.Time          // when the last failure was recorded
@@ -87,12 +92,42 @@ func (s *source) poll(ctx context.Context) (bpcc.Response, error) {
 
 // recordFailure records a failure, logs a new one, and sets the backoff.
 func (s *source) recordFailure(err error) {
+	if isNoSnapshot(err) {
+		s.renewSession()
+	}
 	backoff := s.nextBackoff(err)
 	s.failedAt, s.backoff, s.lastErr = s.now(), backoff, err
 	if text := err.Error(); text != s.lastLogged {
 		s.lastLogged = text
 		s.log.Warn("BPCC request failed", "err", err, "hint", sourceHint(err), "retry_in", backoff.Round(time.Millisecond).String())
 	}
+}
+
+// isNoSnapshot reports whether the server has answered a request for data with something else, such
+// as the description of an error. Servers do so when they have lost a session.
+func isNoSnapshot(err error) bool {
+	return !errors.Is(err, errLogin) && (errors.Is(err, bpcc.ErrMalformed) || errors.Is(err, diff.ErrShape))
+}
+
+// renewSession makes the next request log in and subscribe. It does so once until there is a good
+// snapshot again: an answer that persists is not one to a lost session. If good and bad answers
+// alternate, it waits longer each time.
+func (s *source) renewSession() {
+	f := s.failures[failureAnswer]
+	if ago := s.now().Sub(f.last); s.renewed || f.count > 0 && ago >= 0 && ago < s.timing.contendedBackoff.after(f.count) {
+		return
+	}
+	s.bumpFailures(failureAnswer)
+	s.renewed, s.subscribed = true, false
+	s.client.Invalidate()
+}
+
+// after returns the backoff after a number of earlier faults.
+func (p backoffPolicy) after(prior int) time.Duration {
+	if p == (backoffPolicy{}) || prior < p.immediate {
+		return 0
+	}
+	return min(p.initial<<min(prior-p.immediate, 10), p.max)
 }
 
 // nextBackoff returns the backoff after a failure.
@@ -103,10 +138,11 @@ func (s *source) nextBackoff(err error) time.Duration {
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		return jitter(min(e.RetryAfter, maxRetryAfter))
 	}
-	if p == (backoffPolicy{}) || prior < p.immediate {
+	backoff := p.after(prior)
+	if backoff == 0 {
 		return 0
 	}
-	return jitter(min(p.initial<<min(prior-p.immediate, 10), p.max))
+	return jitter(backoff)
 }
 
 // bumpFailures counts a failure of a kind and returns how many there were before it.
@@ -128,6 +164,7 @@ func jitter(backoff time.Duration) time.Duration {
 const (
 	failureSession      = "session" // refused though the login was not
 	failureSubscription = "subscription"
+	failureAnswer       = "answer" // no snapshot, and the session was renewed
 )
 
 // backoffFor returns the kind and the policy of a failure.
@@ -141,6 +178,9 @@ func (t *timing) backoffFor(err error) (kind string, p backoffPolicy) {
 		return "stale", backoffPolicy{} // likewise
 	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth):
 		return "login", t.slowBackoff
+	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrMalformed):
+		// It may be a refusal in another form.
+		return "login answer", t.contendedBackoff
 	case errors.Is(err, bpcc.ErrForbidden):
 		return "forbidden", t.slowBackoff
 	case errors.Is(err, bpcc.ErrLimit):
@@ -151,6 +191,8 @@ func (t *timing) backoffFor(err error) (kind string, p backoffPolicy) {
 		return failureSession, t.contendedBackoff
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
 		return failureSubscription, t.contendedBackoff
+	case isNoSnapshot(err):
+		return "shape", t.contendedBackoff
 	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, bpcc.ErrTooLarge), errors.Is(err, diff.ErrMalformed):
 		return "malformed", t.transientBackoff
 	case errors.Is(err, bpcc.ErrThrottled):
@@ -180,7 +222,7 @@ func sourceHint(err error) string {
 	case errors.Is(err, bpcc.ErrRejected):
 		return "check the statistic names of the subscription"
 	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, diff.ErrMalformed):
-		return "check that BPCC_URL is the tenant's own address; the snapshot is discarded"
+		return "check that BPCC_URL is the tenant's own address, and read what the server says; the answer is discarded"
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
 		return "no action needed: the bridge subscribes again; if this repeats, another program uses the same API user"
 	case errors.Is(err, bpcc.ErrThrottled):
@@ -268,9 +310,10 @@ func (s *source) reportResult(err error) {
 		if s.lastLogged != "" {
 			s.log.Info("BPCC answers again")
 		}
-		s.lastLogged, s.backoff, s.lastErr = "", 0, nil
+		s.lastLogged, s.backoff, s.lastErr, s.renewed = "", 0, nil, false
+		contested := []string{failureSession, failureSubscription, failureAnswer}
 		for kind, f := range s.failures {
-			if ago := s.now().Sub(f.last); kind != failureSession && kind != failureSubscription || ago > s.timing.contentionWindow || ago < 0 {
+			if ago := s.now().Sub(f.last); !slices.Contains(contested, kind) || ago > s.timing.contentionWindow || ago < 0 {
 				delete(s.failures, kind)
 			}
 		}

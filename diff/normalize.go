@@ -231,9 +231,10 @@ func (n *normalizer) addRow(grids []int, columns map[string]json.RawMessage) {
 	n.out = appendRow(n.out, columns)
 }
 
-// reads reports whether a column is a member of the grid's rows.
+// reads reports whether a column holds the text of a statistic or names the rows.
 func (g *compiledGrid) reads(id string) bool {
-	return slices.ContainsFunc(g.members, func(m member) bool { return m.id == id })
+	i := slices.IndexFunc(g.members, func(m member) bool { return m.id == id })
+	return i >= 0 && (g.members[i].hasStat || i == g.key)
 }
 
 // skipRow records a row that cannot be read, for each grid that reads it.

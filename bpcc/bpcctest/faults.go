@@ -37,6 +37,8 @@ type Fault struct {
 	EmptyGrids bool `json:"empty_grids,omitempty"`
 	// Foreign returns the data of another program's subscription.
 	Foreign bool `json:"foreign,omitempty"`
+	// Nested returns data in which every value of this text is in an array, as no client expects.
+	Nested string `json:"nested,omitempty"`
 	// ExpiresIn is the JSON text of expires_in in the response to a login, such as -1 or "3600.5";
 	// "none" leaves the member out. The token's lifetime stays that of the [Config].
 	ExpiresIn string `json:"expires_in,omitempty"`

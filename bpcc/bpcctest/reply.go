@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -183,6 +184,10 @@ func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault)
 	h["Content-Type"] = nil
 	if a.contentType != "" {
 		h.Set("Content-Type", a.contentType)
+	}
+	if f.Nested != "" {
+		value := appendQuoted(nil, f.Nested)
+		a.body = bytes.ReplaceAll(a.body, append([]byte{':'}, value...), slices.Concat([]byte(":["), value, []byte("]")))
 	}
 	if f.Truncate {
 		a.body = a.body[:len(a.body)/2]

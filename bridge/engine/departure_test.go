@@ -239,7 +239,7 @@ func TestSkippedRows(t *testing.T) {
 	if got := last[*event.AgentData](b, "agent.anna").To.State; got != "ready" {
 		t.Errorf("of two rows the second one is used: %s", got)
 	}
-	if d := cmp.Diff(map[string]int{"unnamed": 1, "duplicate": 1, "oversized": 1, "limit": 0}, b.batch.SkippedRows); d != "" {
+	if d := cmp.Diff(map[string]int{"unnamed": 1, "duplicate": 1, "oversized": 1, "limit": 0, "unreadable": 0}, b.batch.SkippedRows); d != "" {
 		t.Errorf("skipped rows (-want +got)\n%s", d)
 	}
 	want := []string{

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -48,6 +49,9 @@ type Options struct {
 	Rules []rule.Rule
 	// Pseudonyms replace what identifies an agent; nil replaces nothing.
 	Pseudonyms *event.Pseudonyms
+	// ServerText returns what a server says about an error in a response that is no snapshot; nil
+	// returns nothing.
+	ServerText func(body []byte) string
 	// Redacted reports whether a field of chat messages must not be published; nil redacts none.
 	Redacted func(field string) bool
 }
@@ -127,6 +131,9 @@ func New(o Options) *Engine {
 	}
 	if o.Redacted == nil {
 		o.Redacted = func(string) bool { return false }
+	}
+	if o.ServerText == nil {
+		o.ServerText = func([]byte) string { return "" }
 	}
 	return &Engine{
 		options: o, rules: newRules(o.Rules), published: newPublished(), reader: event.NewAgentReader(),
@@ -264,7 +271,7 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	seen.spareBody = o.Body // unless the state keeps it
 	snap, err := state.Parse(layout, o.Body)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, WithServerText(err, o.Body, e.options.ServerText)
 	}
 	sighting, err := e.checkClocks(snap, o)
 	if err != nil {
@@ -284,6 +291,18 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 		seen.accept(sighting, request{o.Sent, o.Received}, changes.Len() > 0)
 	}
 	return snap, changes, err
+}
+
+// WithServerText adds what the server says to the error for a response that is no snapshot. text finds
+// that in the response.
+func WithServerText(err error, body []byte, text func(body []byte) string) error {
+	if !errors.Is(err, diff.ErrShape) {
+		return err
+	}
+	if said := text(body); said != "" {
+		return fmt.Errorf("%w; the server says: %s", err, said)
+	}
+	return err
 }
 
 // EndsGap reports whether a good poll received at that time ends a gap: the first poll after a
