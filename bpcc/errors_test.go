@@ -189,6 +189,107 @@ func TestDirectoryCallErrors(t *testing.T) {
 	}
 }
 
+// An entry of a listing that cannot be read spoils itself, and a listing without any that can is none.
+func TestUnreadableEntries(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		body string
+		refs []bpcc.Ref // nil = malformed
+		said string
+	}{
+		"all":            {`[{"id":"1","name":"Sales"},{"id":2,"name":null}]`, []bpcc.Ref{{ID: "1", Name: "Sales"}, {ID: "2"}}, ""},
+		"none":           {`[]`, []bpcc.Ref{}, ""},
+		"an odd id":      {`[{"id":{},"name":"Sales"},{"id":"2","name":"Night"}]`, []bpcc.Ref{{}, {ID: "2", Name: "Night"}}, ""},
+		"an odd name":    {`[{"id":"1","name":["Sales"]},{"id":"2","name":"Night"}]`, []bpcc.Ref{{}, {ID: "2", Name: "Night"}}, ""},
+		"no objects":     {`[7,"x",null,[1],{"id":"2","name":"Night","more":{"x":[]}}]`, []bpcc.Ref{{}, {}, {}, {}, {ID: "2", Name: "Night"}}, ""},
+		"a mark":         {"\ufeff" + `[{"id":"1","name":"Sales"}]`, []bpcc.Ref{{ID: "1", Name: "Sales"}}, ""},
+		"only odd ones":  {`["session expired"]`, nil, "session expired"},
+		"null":           {`null`, nil, "null"},
+		"an error":       {`{"error":"session expired"}`, nil, "session expired"},
+		"an odd listing": {`{"teams":[{"id":"1"}]}`, nil, "teams"},
+		"UTF-16":         {"\xff\xfe[\x00]\x00", nil, "UTF-16"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim := startTenant(t, bpcctest.Config{})
+			client := newClient(t, bpcc.Config{URL: sim.URL})
+			logIn(t, client)
+			sim.Inject(bpcctest.Fault{Path: "/cfg/teams", Body: tt.body})
+			got, err := client.Teams(t.Context())
+			if tt.refs == nil {
+				checkError(t, err, wantError{op: "get teams", kind: bpcc.ErrMalformed, status: 200, detail: tt.said})
+				return
+			}
+			if d := cmp.Diff(tt.refs, got); d != "" || err != nil {
+				t.Errorf("error %v, teams (-want +got)\n%s", err, d)
+			}
+		})
+	}
+	sim := startTenant(t, bpcctest.Config{})
+	client := newClient(t, bpcc.Config{URL: sim.URL})
+	logIn(t, client)
+	sim.Inject(bpcctest.Fault{Path: "/cfg/dispositions", Body: `["Sale",5,["No sale"],null,{"name":"x"}]`})
+	got, err := client.Dispositions(t.Context(), bpcc.DispositionQuery{})
+	if d := cmp.Diff([]string{"Sale", "5", "", "", ""}, got); d != "" || err != nil {
+		t.Errorf("error %v, dispositions (-want +got)\n%s", err, d)
+	}
+}
+
+// An availability that is no boolean is a failure with the server's words, not an answer.
+func TestUnreadableAvailability(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		`{"availability":"true"}`, `{"availability":1}`, `{"availability":null}`, `{"availability":[true]}`, `{"error":"no such service"}`, `[]`, `true`, `null`, `""`, ``, `no`,
+	} {
+		sim := startTenant(t, bpcctest.Config{})
+		client := newClient(t, bpcc.Config{URL: sim.URL})
+		sim.Inject(bpcctest.Fault{Path: "/check_available_agents", Status: 200, Body: body})
+		said := body
+		if body == "" {
+			said = "the body is empty"
+		}
+		available, err := client.Available(t.Context(), "Sales")
+		checkError(t, err, wantError{op: "check available agents", kind: bpcc.ErrMalformed, status: 200, detail: said})
+		if available {
+			t.Errorf("%q says that agents are available", body)
+		}
+	}
+	sim := startTenant(t, bpcctest.Config{})
+	client := newClient(t, bpcc.Config{URL: sim.URL})
+	sim.Inject(bpcctest.Fault{Path: "/check_available_agents", Body: "\ufeff" + `{"availability":true}`})
+	if available, err := client.Available(t.Context(), "Sales"); err != nil || !available {
+		t.Errorf("with a byte order mark: %v, error %v", available, err)
+	}
+}
+
+// A byte order mark is no part of a response, and another encoding is named.
+func TestByteOrderMarks(t *testing.T) {
+	t.Parallel()
+	sim := startTenant(t, bpcctest.Config{})
+	client := newClient(t, bpcc.Config{URL: sim.URL})
+	sim.Inject(bpcctest.Fault{Path: "/oauth/token", Body: "\ufeff" + `{"access_token":"T0K","expires_in":60}`})
+	if token, err := client.AccessToken(t.Context()); err != nil || token.TTL != time.Minute {
+		t.Errorf("token %v, error %v", token, err)
+	}
+	subscribe(t, client)
+	sim.Inject(bpcctest.Fault{Body: "\ufeff" + `{"wall":{}}`})
+	if response, err := client.Data(t.Context()); err != nil || string(response.Body) != `{"wall":{}}` {
+		t.Errorf("data %q, error %v", response.Body, err)
+	}
+	for _, body := range []string{"\xff\xfe{\x00}\x00", "\xfe\xff\x00{\x00}"} {
+		sim.Inject(bpcctest.Fault{Body: body})
+		_, err := client.Data(t.Context())
+		checkError(t, err, wantError{op: "get data", kind: bpcc.ErrMalformed, status: 200, detail: "text is in UTF-16, want UTF-8"})
+	}
+	sim.Inject(bpcctest.Fault{Status: 403, Body: "\ufeffno privilege"})
+	_, err := client.Data(t.Context())
+	checkError(t, err, wantError{op: "get data", kind: bpcc.ErrForbidden, status: 403, detail: ": no privilege"})
+	if _, err := bpcc.ParseSubscription([]byte("\xff\xfe{\x00}\x00")); !errors.Is(err, bpcc.ErrSubscription) || !strings.Contains(err.Error(), "UTF-16") {
+		t.Errorf("subscription: %v", err)
+	}
+}
+
 func TestSlowResponse(t *testing.T) {
 	t.Parallel()
 	sim := startTenant(t, bpcctest.Config{})

@@ -67,7 +67,7 @@ func (c *Client) Unsubscribe(ctx context.Context) error {
 type DispositionQuery struct{ AgentCanSelect, Inbound, Outbound, Preview bool }
 
 // Dispositions lists disposition names of all supervised services (Get
-// Dispositions).
+// Dispositions). An entry that cannot be read is "".
 func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string, error) {
 	const op = "get dispositions"
 	query := url.Values{}
@@ -82,11 +82,7 @@ func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	if err := c.decode(op, a, &names); err != nil {
-		return nil, err
-	}
-	return names, nil
+	return decodeList(c, op, a, func(name flexString) string { return string(name) })
 }
 
 // Available reports whether at least one agent is ready for the service (Get Available Agents). It
@@ -113,7 +109,8 @@ func (c *Client) Available(ctx context.Context, service string) (bool, error) {
 	return *v.Availability, nil
 }
 
-// Ref is an object of the tenant's configuration.
+// Ref is an object of the tenant's configuration. In a listing, an entry that cannot be read is the
+// zero Ref.
 type Ref struct {
 	// ID is a GUID in upper case.
 	ID string `json:"id"`
@@ -143,9 +140,37 @@ func (c *Client) listRefs(ctx context.Context, op, path string) ([]Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []Ref
-	if err := c.decode(op, a, &list); err != nil {
+	return decodeList(c, op, a, func(r struct {
+		ID   flexString `json:"id"`
+		Name flexString `json:"name"`
+	}) Ref {
+		return Ref{string(r.ID), string(r.Name)}
+	})
+}
+
+// decodeList decodes a listing entry by entry. One that cannot be read is the zero Entry, so that it
+// does not spoil the others; if none can be read, the response is no listing.
+func decodeList[Entry comparable, Wire any](c *Client, op string, a apiResponse, entryOf func(Wire) Entry) ([]Entry, error) {
+	var raw []json.RawMessage
+	if err := c.decode(op, a, &raw); err != nil {
 		return nil, err
+	}
+	if raw == nil {
+		return nil, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no listing in " + c.excerpt(a.body)}
+	}
+	var zero Entry
+	list, readable := make([]Entry, len(raw)), 0
+	for i, r := range raw {
+		var wire Wire
+		if json.Unmarshal(r, &wire) == nil {
+			list[i] = entryOf(wire)
+		}
+		if list[i] != zero {
+			readable++
+		}
+	}
+	if len(raw) > 0 && readable == 0 {
+		return nil, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no entry can be read in " + c.excerpt(a.body)}
 	}
 	return list, nil
 }

@@ -181,6 +181,9 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 			if o.Err == nil {
 				b.source.reportResult(result.Err)
 			}
+			if b.directory != nil && result.SkippedRows != nil {
+				result.SkippedRows["directory"] = b.directory.skippedEntries()
+			}
 			b.logProblems(result)
 			for _, u := range result.Unreadable {
 				b.log.Warn("rule cannot read its statistic", "rule", u.Rule, "stat", u.Stat, "entity", u.Entity, "text", u.Text, "hint", unreadableHint)

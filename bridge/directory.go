@@ -29,6 +29,7 @@ type directoryPoller struct {
 	latest     map[string]engine.DirectorySnapshot
 	services   []string // names, nil while not known
 	lastLogged map[string]string
+	skipped    map[string]int // entries of the last listing that cannot be read, by directory
 }
 
 // drainSnapshots returns the listings since the last call.
@@ -51,6 +52,35 @@ func (p *directoryPoller) serviceNames() (names []string, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.services, p.services != nil
+}
+
+// skippedEntries returns how many entries of the last listings cannot be read.
+func (p *directoryPoller) skippedEntries() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	total := 0
+	for _, n := range p.skipped {
+		total += n
+	}
+	return total
+}
+
+// recordSkipped records how many entries of a listing cannot be read, and logs it when it changes. The
+// caller holds mu.
+func (p *directoryPoller) recordSkipped(name string, n int) {
+	if n == p.skipped[name] {
+		return
+	}
+	if p.skipped == nil {
+		p.skipped = map[string]int{}
+	}
+	p.skipped[name] = n
+	if n == 0 {
+		p.log.Info("directory is complete again", "directory", name)
+		return
+	}
+	p.log.Warn("directory entries skipped", "directory", name, "entries", n,
+		"hint", "they have no id or name that can be read; until they have, no removal from this directory is published")
 }
 
 // directoryRetryInterval is the wait before a failed directory is polled again.
@@ -79,16 +109,18 @@ func (p *directoryPoller) runDirectories(ctx context.Context) {
 
 // pollDirectories lists each directory once and reports whether all requests succeeded.
 func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
-	byID := func(fetch func(context.Context) ([]bpcc.Ref, error)) func(context.Context) (map[string]string, error) {
-		return func(ctx context.Context) (map[string]string, error) {
+	byID := func(fetch func(context.Context) ([]bpcc.Ref, error)) fetchNames {
+		return func(ctx context.Context) (map[string]string, int, error) {
 			list, err := fetch(ctx)
-			names := map[string]string{}
+			names, skipped := map[string]string{}, 0
 			for _, n := range list {
-				if n.ID != "" {
-					names[n.ID] = n.Name
+				if n.ID == "" {
+					skipped++
+					continue
 				}
+				names[n.ID] = n.Name
 			}
-			return names, err
+			return names, skipped, err
 		}
 	}
 	ok := p.fetchDirectory(ctx, engine.Services, byID(p.client.Services))
@@ -99,23 +131,28 @@ func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
 	if !p.omitAgents {
 		ok = p.fetchDirectory(ctx, engine.Agents, byID(p.client.Agents)) && ok
 	}
-	return p.fetchDirectory(ctx, engine.Dispositions, func(ctx context.Context) (map[string]string, error) {
+	return p.fetchDirectory(ctx, engine.Dispositions, func(ctx context.Context) (map[string]string, int, error) {
 		list, err := p.client.Dispositions(ctx, bpcc.DispositionQuery{})
-		names := map[string]string{}
+		names, skipped := map[string]string{}, 0
 		for _, n := range list {
-			if n != "" {
-				names[n] = n // a disposition has no other id
+			if n == "" {
+				skipped++
+				continue
 			}
+			names[n] = n // a disposition has no other id
 		}
-		return names, err
+		return names, skipped, err
 	}) && ok
 }
 
+// fetchNames lists a directory: names by id, and how many entries cannot be read.
+type fetchNames func(ctx context.Context) (names map[string]string, skipped int, err error)
+
 // fetchDirectory requests one directory. A server without the method is not requested again.
-func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch func(context.Context) (map[string]string, error)) bool {
+func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch fetchNames) bool {
 	l := engine.DirectorySnapshot{Directory: name, Sent: p.now()}
-	names, err := fetch(ctx)
-	l.Received, l.Names = p.now(), names
+	names, skipped, err := fetch(ctx)
+	l.Received, l.Names, l.Skipped = p.now(), names, skipped
 	if ctx.Err() != nil {
 		return true
 	}
@@ -133,8 +170,14 @@ func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch
 		return httpStatusOf(err) == http.StatusNotFound || errors.Is(err, bpcc.ErrForbidden)
 	}
 	delete(p.lastLogged, name)
+	p.recordSkipped(name, skipped)
 	if name == engine.Services {
-		p.services = slices.DeleteFunc(slices.Sorted(maps.Values(names)), func(n string) bool { return n == "" })
+		known := slices.Collect(maps.Values(names))
+		if skipped > 0 {
+			known = append(known, p.services...) // one of them may be an entry that cannot be read
+		}
+		slices.Sort(known)
+		p.services = slices.DeleteFunc(slices.Compact(known), func(n string) bool { return n == "" })
 	}
 	if name == engine.Agents {
 		l.Names = map[string]string{}

@@ -52,7 +52,7 @@ func newMetrics(version string) *metrics {
 		foreignMessages: counter("foreign_messages_total",
 			"Subjects of the stream and keys of the view with a message that this bridge did not write and ignores."),
 		skippedRows: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: metricPrefix + "rows_skipped", Help: "Rows that the last snapshot did not give, by reason. limit: known rows behind a grid's limit, at least 1 if a grid is as long as its limit.",
+			Name: metricPrefix + "rows_skipped", Help: "Rows that the last snapshot did not give, by reason. directory: entries of the last listings that cannot be read. limit: known rows behind a grid's limit, at least 1 if a grid is as long as its limit.",
 		}, []string{"tenant", "reason"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{

@@ -142,7 +142,7 @@ func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
 		l.Availability = append(l.Availability, out)
 	}
 	for _, d := range o.Directories {
-		l.Directories = append(l.Directories, directoryRecord{d.Directory, d.Names, d.Sent.UTC(), d.Received.UTC()})
+		l.Directories = append(l.Directories, directoryRecord{d.Directory, d.Names, d.Skipped, d.Sent.UTC(), d.Received.UTC()})
 	}
 	return r.writeLine(l)
 }

@@ -93,6 +93,7 @@ type availabilityRecord struct {
 type directoryRecord struct {
 	Directory string            `json:"directory"`
 	Names     map[string]string `json:"names"`
+	Skipped   int               `json:"skipped,omitempty"`
 	Sent      time.Time         `json:"sent"`
 	Received  time.Time         `json:"received"`
 }
@@ -350,7 +351,7 @@ func (l *pollRecord) observation() (engine.Observation, error) {
 		if !slices.Contains([]string{engine.Teams, engine.Services, engine.Agents, engine.Dispositions}, d.Directory) {
 			return o, fmt.Errorf("unknown directory %q", d.Directory)
 		}
-		o.Directories = append(o.Directories, engine.DirectorySnapshot{Directory: d.Directory, Names: d.Names, Sent: d.Sent, Received: d.Received})
+		o.Directories = append(o.Directories, engine.DirectorySnapshot{Directory: d.Directory, Names: d.Names, Skipped: max(d.Skipped, 0), Sent: d.Sent, Received: d.Received})
 	}
 	return o, nil
 }

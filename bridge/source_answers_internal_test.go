@@ -204,3 +204,42 @@ func TestLoginAnswers(t *testing.T) {
 		})
 	}
 }
+
+// TestUnreadableDirectoryEntries: an entry that cannot be read spoils itself. It is counted and logged
+// once, and the service that it may be is checked nevertheless.
+func TestUnreadableDirectoryEntries(t *testing.T) {
+	t.Parallel()
+	sim, p, _, text := newPollers(t, nil)
+	list := func(body string) []string {
+		t.Helper()
+		sim.Inject(bpcctest.Fault{Path: "/cfg/services", Body: body})
+		if !p.pollDirectories(t.Context()) {
+			t.Errorf("%s: a directory was not listed", body)
+		}
+		for _, l := range p.drainSnapshots() {
+			if l.Directory == engine.Services && l.Skipped != p.skippedEntries() {
+				t.Errorf("%s: %d entries skipped in the listing, %d in all", body, l.Skipped, p.skippedEntries())
+			}
+		}
+		names, _ := p.serviceNames()
+		return names
+	}
+	const voice, chat = `{"id":"S1","name":"Voice"}`, `{"id":2,"name":"Chat"}`
+	if got := list("[" + voice + "," + chat + "]"); fmt.Sprint(got) != "[Chat Voice]" || p.skippedEntries() != 0 {
+		t.Errorf("services %v, %d skipped", got, p.skippedEntries())
+	}
+	for range 3 {
+		if got := list("[" + voice + `,{"id":{},"name":"Chat"},[2],"x",7,null]`); fmt.Sprint(got) != "[Chat Voice]" || p.skippedEntries() != 5 {
+			t.Errorf("services %v, %d skipped; want 5", got, p.skippedEntries())
+		}
+	}
+	if n := strings.Count(text.String(), "directory entries skipped"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, text)
+	}
+	if got := list("[" + voice + "]"); fmt.Sprint(got) != "[Voice]" || p.skippedEntries() != 0 {
+		t.Errorf("services %v, %d skipped", got, p.skippedEntries())
+	}
+	if !strings.Contains(text.String(), "directory is complete again") {
+		t.Error("the end is not logged")
+	}
+}

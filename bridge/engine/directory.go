@@ -24,6 +24,8 @@ const directoryChunk = 500
 type DirectorySnapshot struct {
 	Directory string
 	Names     map[string]string // by id
+	// Skipped counts the entries that cannot be read. Each may be one that Names lacks.
+	Skipped int
 	// Sent and Received are when the request was sent and its response received.
 	Sent, Received time.Time
 }
@@ -42,6 +44,9 @@ func (e *Engine) directoryEvents(snapshots []DirectorySnapshot) []event.Event {
 	var out []event.Event
 	for _, s := range snapshots {
 		poll, published := e.observed.directories[s.Directory], e.published.directories[s.Directory]
+		if s.Skipped > 0 {
+			s.Names = withKnown(s.Names, published.names)
+		}
 		if lostMajority(published.names, s.Names) && !poll.suspect {
 			poll.suspect = true
 			e.observed.directories[s.Directory] = poll
@@ -55,6 +60,16 @@ func (e *Engine) directoryEvents(snapshots []DirectorySnapshot) []event.Event {
 		e.observed.directories[s.Directory] = directoryPoll{seen: s.Sent, fresh: true}
 	}
 	return out
+}
+
+// withKnown adds the known entries that a listing lacks.
+func withKnown(names, known map[string]string) map[string]string {
+	all := maps.Clone(known)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, names)
+	return all
 }
 
 // lostMajority reports whether a listing lacks more than half of the known entries. As with rows,

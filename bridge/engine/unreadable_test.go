@@ -96,3 +96,32 @@ func TestInterruptionSaysWhatTheServerSays(t *testing.T) {
 		})
 	}
 }
+
+// TestUnreadableDirectoryEntries: a listing some of whose entries cannot be read removes nothing.
+func TestUnreadableDirectoryEntries(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	partly := func(text string) func(*engine.Observation) {
+		return func(o *engine.Observation) {
+			b.listing(engine.Teams, text)(o)
+			o.Directories[len(o.Directories)-1].Skipped = 1
+		}
+	}
+	b.poll(agents("anna=ready"), partly("1=Sales"))
+	b.poll(agents("anna=ready"), b.listing(engine.Teams, "1=Sales 2=Support 3=Night"))
+	for _, step := range []struct {
+		listing func(*engine.Observation)
+		want    string
+	}{
+		{partly("1=Sales 3=Night"), ""}, {partly("1=Sales"), ""}, {partly("1=Sale 4=Day"), "+4=Day 1=Sales>Sale"}, {partly(""), ""},
+		{b.listing(engine.Teams, "1=Sale 3=Night 4=Day"), "-2=Support"},
+	} {
+		got := ""
+		for _, e := range b.poll(agents("anna=ready"), step.listing) {
+			got += spellDirectory(dataOf[*event.DirectoryData](b, &e))
+		}
+		if got != step.want {
+			t.Errorf("%q, want %q", got, step.want)
+		}
+	}
+}
