@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -190,6 +189,10 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	}
 	c = &Config{timing: defaultTiming()}
 	vars := env.ToMap(environ)
+	for name, value := range vars {
+		// A variable may be set from a file that has one.
+		vars[name] = strings.TrimPrefix(value, "\ufeff")
+	}
 	if warnings, err = unknownNames(vars); err != nil {
 		return nil, nil, err
 	}
@@ -272,7 +275,7 @@ func (c *Config) checkSubscription(fault func(name, format string, args ...any))
 		fault("BPCC_SUBSCRIPTION", "set twice, here and by BPCC_SUBSCRIPTION_FILE; keep one")
 	case c.SubscriptionFile != "":
 		var body []byte
-		if body, err = os.ReadFile(c.SubscriptionFile); err == nil {
+		if body, err = ReadFile(c.SubscriptionFile); err == nil {
 			c.Subscription, err = bpcc.ParseSubscription(body)
 		}
 		if err != nil {

@@ -186,17 +186,17 @@ func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, 
 		}
 	}
 	password := c.secret("NATS_PASSWORD", c.NATSPassword, r.log)
-	add(c.NATSCreds != "", nats.UserCredentials(c.NATSCreds))
+	add(c.NATSCreds != "", nats.UserJWT(func() (string, error) { return userJWT(c.NATSCreds) }, signWith(c.NATSCreds)))
 	add(c.NATSUser != "", nats.UserInfoHandler(func() (string, string) { return c.NATSUser, password() }))
 	add(c.NATSToken != "", nats.TokenHandler(c.secret("NATS_TOKEN", c.NATSToken, r.log)))
 	add(c.NATSInboxPrefix != "", nats.CustomInboxPrefix(c.NATSInboxPrefix))
 	add(c.NATSCA != "" || c.NATSCert != "", c.natsTLS(r.log))
 	if c.NATSNKey != "" {
-		o, err := nats.NkeyOptionFromSeed(c.NATSNKey)
+		public, err := publicKey(c.NATSNKey)
 		if err != nil {
 			return nil, fmt.Errorf("NATS_NKEY: %w", err)
 		}
-		options = append(options, o)
+		options = append(options, nats.Nkey(public, signWith(c.NATSNKey)))
 	}
 	return options, nil
 }

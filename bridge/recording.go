@@ -240,6 +240,9 @@ func OpenRecording(name string, r io.Reader) (*Recording, error) {
 		}
 		rec.r = bufio.NewReaderSize(unzipped, 64<<10)
 	}
+	if err := SkipMark(rec.r); err != nil {
+		return nil, rec.errorAtLine(err)
+	}
 	line, err := rec.nextLine()
 	switch {
 	case errors.Is(err, io.EOF):

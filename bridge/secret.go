@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 
@@ -60,7 +59,7 @@ var errEmptyFile = errors.New("file is empty")
 
 // readSecret reads a file that holds one secret and nothing else.
 func readSecret(file string) (string, error) {
-	content, err := os.ReadFile(file)
+	content, err := ReadFile(file)
 	if err != nil {
 		return "", err
 	}
@@ -73,7 +72,7 @@ func readSecret(file string) (string, error) {
 
 // readCA reads trusted root certificates.
 func readCA(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+	pem, err := ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +85,16 @@ func readCA(file string) (*x509.CertPool, error) {
 
 // readKeyPair reads a certificate and its key.
 func readKeyPair(cert, key string) (*tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	certPEM, err := ReadFile(cert)
+	if err != nil {
+		return nil, err
+	}
+	keyPEM, err := ReadFile(key)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(keyPEM)
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return nil, fmt.Errorf("%s with %s: %w", cert, key, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -41,7 +40,7 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 		}
 		return []*Config{c}, warnings, nil
 	}
-	body, err := os.ReadFile(file)
+	body, err := ReadFile(file)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w:\n%s: %w", ErrConfig, tenantsVariable, err)
 	}

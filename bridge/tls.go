@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -113,15 +112,10 @@ func checkSubject(fault func(name, format string, args ...any), name, subject, e
 
 // checkCreds checks a file of NATS credentials.
 func checkCreds(file string) error {
-	content, err := os.ReadFile(file)
-	if err != nil {
+	if _, err := userJWT(file); err != nil {
 		return err
 	}
-	defer clear(content)
-	if _, err := nkeys.ParseDecoratedJWT(content); err != nil {
-		return fmt.Errorf("no nsc credentials in %s: %w", file, err)
-	}
-	pair, err := nkeys.ParseDecoratedUserNKey(content)
+	pair, err := userKey(file)
 	if err != nil {
 		return fmt.Errorf("no nsc credentials in %s: %w", file, err)
 	}
@@ -129,14 +123,45 @@ func checkCreds(file string) error {
 	return nil
 }
 
-// publicKey returns the public key of a file that holds the seed of a NATS user.
-func publicKey(file string) (string, error) {
-	content, err := os.ReadFile(file)
+// userJWT returns the token in a file of NATS credentials.
+func userJWT(file string) (string, error) {
+	content, err := ReadFile(file)
 	if err != nil {
 		return "", err
 	}
 	defer clear(content)
-	pair, err := nkeys.ParseDecoratedUserNKey(content)
+	token, err := nkeys.ParseDecoratedJWT(content)
+	if err != nil {
+		return "", fmt.Errorf("no nsc credentials in %s: %w", file, err)
+	}
+	return token, nil
+}
+
+// userKey returns the key of a NATS user whose seed a file holds. The caller wipes it.
+func userKey(file string) (nkeys.KeyPair, error) {
+	content, err := ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(content)
+	return nkeys.ParseDecoratedUserNKey(content)
+}
+
+// signWith returns a function that signs what a server sends, with the seed that a file holds then.
+func signWith(file string) nats.SignatureHandler {
+	return func(nonce []byte) ([]byte, error) {
+		pair, err := userKey(file)
+		if err != nil {
+			return nil, err
+		}
+		defer pair.Wipe()
+		return pair.Sign(nonce)
+	}
+}
+
+// publicKey returns the public key of a file that holds the seed of a NATS user.
+func publicKey(file string) (string, error) {
+	pair, err := userKey(file)
 	if err != nil {
 		return "", fmt.Errorf("no user seed in %s: %w", file, err)
 	}

@@ -73,7 +73,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 }
 
 func readRules(name string) (bridge.RuleSet, error) {
-	body, err := os.ReadFile(name)
+	body, err := bridge.ReadFile(name)
 	if err != nil {
 		return bridge.RuleSet{}, fmt.Errorf("%w: %w", errUsage, err)
 	}

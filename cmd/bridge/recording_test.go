@@ -63,7 +63,8 @@ func TestRecordAndBacktest(t *testing.T) {
 	wide, narrow := filepath.Join(dir, "loose.json"), filepath.Join(dir, "tight.json")
 	for name, limit := range map[string]string{wide: "9", narrow: "5"} {
 		rule := `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":` + limit + `}}]`
-		if err := os.WriteFile(name, []byte(rule), 0o600); err != nil {
+		// An editor may write a byte order mark.
+		if err := os.WriteFile(name, []byte("\ufeff"+rule), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

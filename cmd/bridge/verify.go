@@ -16,6 +16,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/nats-io/nats.go"
 
+	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
@@ -145,13 +146,17 @@ func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 	}()
 	defer context.AfterFunc(ctx, func() { text.CloseWithError(ctx.Err()) })()
 	buffered := bufio.NewReader(text)
-	plain := io.Reader(buffered)
 	if magic, err := buffered.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
-		if plain, err = gzip.NewReader(buffered); err != nil {
+		unzipped, err := gzip.NewReader(buffered)
+		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		buffered = bufio.NewReader(unzipped)
 	}
-	lines := bufio.NewScanner(plain)
+	if err := bridge.SkipMark(buffered); err != nil {
+		return fmt.Errorf("%w: %s: %w", errUsage, name, err)
+	}
+	lines := bufio.NewScanner(buffered)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() && ctx.Err() == nil {
 		line := bytes.TrimSpace(lines.Bytes())
