@@ -195,3 +195,24 @@ func TestLogHasNoSecrets(t *testing.T) {
 		t.Errorf("log:\n%s", text)
 	}
 }
+
+// TestOddValues: a value of another type, and a token whose lifetime is stated in another way.
+func TestOddValues(t *testing.T) {
+	t.Parallel()
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
+	smallCentre(x.Tenant)
+	x.subscribe(agents)
+	complete := x.data()
+	x.Inject(bpcctest.Fault{Nested: "ready"})
+	if a := x.do("GET", data, ""); strings.Contains(a.body, `:"ready"`) || strings.Count(a.body, `:["ready"]`) != strings.Count(complete, `:"ready"`) || !json.Valid([]byte(a.body)) {
+		t.Errorf("nested: %s", a.body)
+	}
+	for text, want := range map[string]string{"-1": `"expires_in":-1,`, `"soon"`: `"expires_in":"soon",`, "none": `"token_type":"Bearer","scope"`} {
+		x.Inject(bpcctest.Fault{Path: "/oauth/token", ExpiresIn: text})
+		a := x.do("POST", "/configapi/v2/oauth/token", "grant_type=client_credentials&client_id=sim&client_secret=sim-secret",
+			"Content-Type", "application/x-www-form-urlencoded")
+		if a.StatusCode != 200 || !strings.Contains(a.body, want) || !json.Valid([]byte(a.body)) {
+			t.Errorf("expires_in %s: %d %s", text, a.StatusCode, a.body)
+		}
+	}
+}
