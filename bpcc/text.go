@@ -47,6 +47,9 @@ func (c *Client) ServerText(body []byte) string {
 	return c.excerpt([]byte(strings.Join(describeError(nil, "", v, false, 0), ", ")))
 }
 
+// Redact removes the client's credentials from a text.
+func (c *Client) Redact(text string) string { return c.redact(text) }
+
 // describeError adds "name: text" for each scalar of an error. described reports whether the name of
 // v, or of what holds it, is one of an error.
 func describeError(to []string, name string, v any, described bool, depth int) []string {

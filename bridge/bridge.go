@@ -106,7 +106,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 // newEngine returns the engine of a term.
 func (b *Bridge) newEngine() *engine.Engine {
 	o := engineOptions(b.config, b.plan, b.self.instance)
-	o.ServerText = b.source.client.ServerText
+	o.Explain = b.source.explainAnswer
 	return engine.New(o)
 }
 

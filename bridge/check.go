@@ -148,7 +148,7 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 	}
 	snap, err := src.plan.layout.Parse(response.Body)
 	if err != nil {
-		x.reportFailure("snapshot", engine.WithServerText(err, response.Body, src.client.ServerText))
+		x.reportFailure("snapshot", src.explainAnswer(err, response.Body))
 		return
 	}
 	duration := response.Received.Sub(response.Sent).Round(time.Millisecond)

@@ -109,6 +109,28 @@ func isNoSnapshot(err error) bool {
 	return !errors.Is(err, errLogin) && (errors.Is(err, bpcc.ErrMalformed) || errors.Is(err, diff.ErrShape))
 }
 
+// answerError is the error for a response that cannot be used, with another text.
+type answerError struct {
+	text string
+	err  error
+}
+
+func (e *answerError) Error() string { return e.text }
+
+func (e *answerError) Unwrap() error { return e.err }
+
+// explainAnswer adds what the server says to the error for a response that is no snapshot, and removes
+// credentials that the server has put into it.
+func (s *source) explainAnswer(err error, body []byte) error {
+	text := s.client.Redact(err.Error())
+	if errors.Is(err, diff.ErrShape) {
+		if said := s.client.ServerText(body); said != "" {
+			text += "; the server says: " + said
+		}
+	}
+	return &answerError{text, err}
+}
+
 // renewSession makes the next request log in and subscribe. It does so once until there is a good
 // snapshot again: an answer that persists is not one to a lost session. If good and bad answers
 // alternate, it waits longer each time.

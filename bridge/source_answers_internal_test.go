@@ -20,7 +20,7 @@ func pollAndParse(t *testing.T, src *source) error {
 		return err
 	}
 	if _, err = src.plan.layout.Parse(response.Body); err != nil {
-		err = engine.WithServerText(err, response.Body, src.client.ServerText)
+		err = src.explainAnswer(err, response.Body)
 	}
 	src.reportResult(err)
 	return err
@@ -41,6 +41,7 @@ func TestAnswersThatAreNoSnapshot(t *testing.T) {
 		"an error in an object":  {`{"error":{"code":401,"text":"please log in"}}`, "code: 401, text: please log in"},
 		"errors in an array":     {`{"data":null,"errors":[{"message":"please log in"}]}`, "message: please log in"},
 		"with a secret":          {`{"error":"sim-secret is not for SIM"}`, "[redacted] is not for SIM"},
+		"a secret as a name":     {`{"sim-secret":"is wrong"}`, `member "[redacted]"`},
 		"with control sequences": {`{"error":"please\u001b[31m log\n\u202e in"}`, "please [31m log in"},
 		"long":                   {`{"error":"please ` + strings.Repeat("wait ", 1000) + `"}`, "please wait wait"},
 		"an array":               {`[]`, "[]"},
@@ -52,7 +53,7 @@ func TestAnswersThatAreNoSnapshot(t *testing.T) {
 		"nothing":                {``, "the body is empty"},
 		"an empty object":        {`{}`, "missing app id"},
 		"no JSON":                {`{error: please log in}`, "invalid character"},
-		"rows in an object":      {`{"bridge~test":{"agent_grids":[{"id":"agents","values":{"login_id":"anna"}}]}}`, "agent_grids agents, values: want an array of rows, have an object"},
+		"rows in an object":      {`{"bridge~test":{"agent_grids":[{"id":"agents","values":{"login_id":"anna"}}]}}`, `agent_grids "agents", values: want an array of rows, have an object`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // scalarText is a JSON string, number, boolean or null, held as text: sources use different types
@@ -82,7 +83,7 @@ func readApps(body []byte) (map[string]map[string]json.RawMessage, error) {
 	for _, app := range slices.Sorted(maps.Keys(parts)) {
 		var sections map[string]json.RawMessage
 		if json.Unmarshal(parts[app], &sections) != nil {
-			return nil, wrongType(fmt.Sprintf("member %q", app), "an object", parts[app])
+			return nil, wrongType("member "+quoteName(app), "an object", parts[app])
 		}
 		apps[app] = sections
 	}
@@ -92,6 +93,15 @@ func readApps(body []byte) (map[string]map[string]json.RawMessage, error) {
 // wrongType returns the error for a part of a body of another type than the expected one.
 func wrongType(place, want string, raw json.RawMessage) error {
 	return fmt.Errorf("%w: %w: %s: want %s, have %s", ErrMalformed, ErrShape, place, want, typeOf(raw))
+}
+
+// quoteName quotes a name that a source has sent. A long one is left out, not cut: whoever looks for
+// a credential in the text would not find a part of one.
+func quoteName(name string) string {
+	if len(name) > 256 {
+		return fmt.Sprintf("of %d bytes", len(name))
+	}
+	return strconv.Quote(name)
 }
 
 // typeOf names the type of a JSON value.
@@ -179,7 +189,7 @@ func (n *normalizer) addTables(at compiledSection, raw json.RawMessage, write bo
 		}
 		var rows []json.RawMessage
 		if len(t.Values) > 0 && json.Unmarshal(t.Values, &rows) != nil {
-			return wrongType(fmt.Sprintf("%s %s, values", at.name, id), "an array of rows", t.Values)
+			return wrongType(fmt.Sprintf("%s %s, values", at.name, quoteName(string(id))), "an array of rows", t.Values)
 		}
 		last[string(id)] = i
 		tables = append(tables, idTable{string(id), rows})
@@ -334,7 +344,7 @@ func (l *Layout) checkApps(apps map[string]map[string]json.RawMessage) error {
 	}
 	for _, app := range slices.Sorted(maps.Keys(apps)) {
 		if !asked[app] {
-			return fmt.Errorf("%w: unexpected app id %q", kind, app)
+			return fmt.Errorf("%w: unexpected app id %s", kind, quoteName(app))
 		}
 	}
 	for _, app := range slices.Sorted(maps.Keys(asked)) {

@@ -5,7 +5,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -49,9 +48,9 @@ type Options struct {
 	Rules []rule.Rule
 	// Pseudonyms replace what identifies an agent; nil replaces nothing.
 	Pseudonyms *event.Pseudonyms
-	// ServerText returns what a server says about an error in a response that is no snapshot; nil
-	// returns nothing.
-	ServerText func(body []byte) string
+	// Explain returns the error for a response that cannot be used with what the server says in it; nil
+	// returns the error as it is.
+	Explain func(err error, body []byte) error
 	// Redacted reports whether a field of chat messages must not be published; nil redacts none.
 	Redacted func(field string) bool
 }
@@ -132,8 +131,8 @@ func New(o Options) *Engine {
 	if o.Redacted == nil {
 		o.Redacted = func(string) bool { return false }
 	}
-	if o.ServerText == nil {
-		o.ServerText = func([]byte) string { return "" }
+	if o.Explain == nil {
+		o.Explain = func(err error, _ []byte) error { return err }
 	}
 	return &Engine{
 		options: o, rules: newRules(o.Rules), published: newPublished(), reader: event.NewAgentReader(),
@@ -271,7 +270,7 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	seen.spareBody = o.Body // unless the state keeps it
 	snap, err := state.Parse(layout, o.Body)
 	if err != nil {
-		return nil, nil, WithServerText(err, o.Body, e.options.ServerText)
+		return nil, nil, e.options.Explain(err, o.Body)
 	}
 	sighting, err := e.checkClocks(snap, o)
 	if err != nil {
@@ -291,18 +290,6 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 		seen.accept(sighting, request{o.Sent, o.Received}, changes.Len() > 0)
 	}
 	return snap, changes, err
-}
-
-// WithServerText adds what the server says to the error for a response that is no snapshot. text finds
-// that in the response.
-func WithServerText(err error, body []byte, text func(body []byte) string) error {
-	if !errors.Is(err, diff.ErrShape) {
-		return err
-	}
-	if said := text(body); said != "" {
-		return fmt.Errorf("%w; the server says: %s", err, said)
-	}
-	return err
 }
 
 // EndsGap reports whether a good poll received at that time ends a gap: the first poll after a
