@@ -12,7 +12,7 @@ import (
 func TestLostSessionBehind200(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{NotReadyPolls: -1})
-	w.waitsDividedBy = 5
+	w.waitsDividedBy = 2
 	w.setAgent("anna", "ready", "")
 	w.startBridge()
 	w.waitFor("totals.bridge.observed", 1)
