@@ -31,7 +31,7 @@ var optional = map[string][]string{
 	"threshold.raised": {}, "threshold.cleared": {"/data/value"},
 	"directory.changed":   {},
 	"chat.message_posted": {"/data/message/login_id", "/data/message/first_name", "/data/message/last_name", "/data/message/send_time", "/data/message/urgent", "/data/message/content"},
-	"feed.checkpoint":     {"/data/follows"}, "feed.started": {}, "feed.stopped": {}, "feed.interrupted": {}, "feed.resumed": {},
+	"feed.checkpoint":     {"/data/follows", "/data/availability_until"}, "feed.started": {}, "feed.stopped": {}, "feed.interrupted": {}, "feed.resumed": {},
 }
 
 func TestExamples(t *testing.T) {
@@ -214,6 +214,7 @@ func TestRefused(t *testing.T) {
 		{"service.stats_changed", "/data/reset", []any{"a", "a"}, "items 0 and 1 are equal"},
 		{"availability.observed", "/data/available", "true", "got string, want null or boolean"},
 		{"availability.changed", "/data/previous", "", "got string, want null or boolean"},
+		{"availability.changed", "/data/reason", "", "want a length of at least 1"},
 		{"totals.observed", "/data/app", "", "want a length of at least 1"},
 		{"totals.stats_changed", "/data/changed", []any{}, "want a list of at least 1"},
 		{"threshold.raised", "/subject", "threshold/backlog", "want text that matches"},
@@ -315,6 +316,7 @@ func TestAccepted(t *testing.T) {
 		{"agent.stats_changed", map[string]any{"/data/after/a_stat_nobody_described": ""}},
 		{"availability.changed", map[string]any{"/data/available": nil, "/data/previous": false}},
 		{"availability.changed", map[string]any{"/data/previous": nil}},
+		{"availability.observed", map[string]any{"/data/available": nil, "/data/reason": "a_new_word"}},
 		{"threshold.raised", map[string]any{"/data/limit": 0.8, "/data/for": "1m0.5s"}},
 		{"threshold.cleared", map[string]any{"/data/cleared_by": "entity_gone", "/data/for": "0s", "/data/limit": -3}},
 		{"threshold.cleared", map[string]any{"/data/cleared_by": "stat_unavailable"}},

@@ -34,6 +34,8 @@ type Batch struct {
 	missingSince  time.Time
 	observing     []diff.Kind
 
+	availabilityUntil time.Time
+
 	index uint64          // of the last event that has an id
 	omit  map[string]bool // entities of which an event is omitted
 }
@@ -158,4 +160,5 @@ func (e *Engine) Ack(c *Chunk) {
 	}
 	e.published.state.Release()
 	e.observed.until, e.observed.missingSince = c.batch.observedUntil, c.batch.missingSince
+	e.observed.availabilityUntil = c.batch.availabilityUntil
 }

@@ -39,8 +39,8 @@ type Options struct {
 	// kind at once, must last until they are published; 0 is 30 s.
 	EmptyHold, MassHold time.Duration
 	// AvailabilityDebounce is how long availability must have changed until the change is
-	// published. AvailabilityUnknownAfter is how long its checks must have failed until it is
-	// published as unknown; 0 is 30 s.
+	// published. AvailabilityUnknownAfter is how old the last good check of a service must be until
+	// its availability is published as unknown; 0 is 6 s.
 	AvailabilityDebounce, AvailabilityUnknownAfter time.Duration
 	// RebaselineAfter is the interval at which a directory is published in full.
 	RebaselineAfter time.Duration
@@ -71,9 +71,13 @@ type Observation struct {
 	At time.Time
 	// Refused holds the statistics that the server refuses, by kind: no response shows them.
 	Refused map[diff.Kind][]string
-	// Availability and Directories are the results since the previous observation.
+	// Availability and Directories are the results since the previous observation. The checks of a
+	// service come in their order.
 	Availability []AvailabilityResult
 	Directories  []DirectorySnapshot
+	// AvailabilityUnknownAfter replaces that of the options where it is not 0, as when checks must be
+	// less frequent than configured.
+	AvailabilityUnknownAfter time.Duration
 }
 
 // Engine is the engine of one tenant. It is not safe for concurrent use.
@@ -93,6 +97,7 @@ type Engine struct {
 // observed is the result of the polls since the start. It is lost with the term.
 type observed struct {
 	poll           uint64
+	started        time.Time // when the term began
 	until          time.Time // all changes up to then are in the stream
 	missingSince   time.Time
 	recoveredUntil time.Time // until when earlier terms have observed every entity
@@ -112,6 +117,8 @@ type observed struct {
 	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet; zero = since the next poll that shows them
 	unseen         map[alertKey]time.Time // until when rows or columns of rules were seen that are not shown now
 	unreadable     []unreadable           // by rule
+
+	availabilityUntil time.Time // all known availabilities of the stream are checked up to then; zero = none is known
 }
 
 // New returns an engine without published state.
@@ -123,7 +130,7 @@ func New(o Options) *Engine {
 		o.MassHold = 30 * time.Second
 	}
 	if o.AvailabilityUnknownAfter == 0 {
-		o.AvailabilityUnknownAfter = 30 * time.Second
+		o.AvailabilityUnknownAfter = defaultUnknownAfter
 	}
 	if o.OutdatedHold == 0 {
 		o.OutdatedHold = 30 * time.Second
@@ -168,12 +175,13 @@ func (e *Engine) Start(now time.Time) *Batch {
 	p, o := e.published, &e.observed
 	e.epoch = p.epoch + 1
 	o.poll, o.until, o.missingSince = p.poll+1, p.observedUntil, p.missingSince
+	o.started, o.availabilityUntil = now, p.availabilityUntil
 	o.lastGoodPoll, o.recoveredUntil = now, o.until
 	if !o.missingSince.IsZero() && o.missingSince.Before(o.until) {
 		o.recoveredUntil = o.missingSince
 	}
 	for service, a := range p.availability {
-		o.availability[service] = availabilityPoll{lastGood: a.time}
+		o.availability[service] = availabilityPoll{lastGood: p.checkedUntil(a)}
 	}
 	for kind, d := range p.directories {
 		o.directories[kind] = directoryPoll{seen: d.time}
@@ -219,7 +227,7 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 	b.add(e.directoryEvents(o.Directories)...)
 	e.addChanges(b, event.Agent)
 	e.addChanges(b, event.Service)
-	b.add(e.availabilityEvents(o.Availability)...)
+	b.add(e.availabilityEvents(b, o)...)
 	e.addChanges(b, event.Totals)
 	b.add(e.thresholdEvents(b, e.evaluationTime(o, changes))...)
 	b.add(e.chatEvents(snap, o, gap)...)
@@ -250,14 +258,14 @@ func (e *Engine) withoutSnapshot(b *Batch, o Observation) {
 	}
 	b.add(interruption...)
 	b.add(e.directoryEvents(o.Directories)...)
-	b.add(e.availabilityEvents(o.Availability)...)
+	b.add(e.availabilityEvents(b, o)...)
 }
 
 // batch returns a new batch that does not change the status of the feed.
 func (e *Engine) batch(at time.Time) *Batch {
 	return &Batch{
 		poll: e.observed.poll, at: at, status: e.published.status,
-		observedUntil: e.observed.until, missingSince: e.observed.missingSince,
+		observedUntil: e.observed.until, missingSince: e.observed.missingSince, availabilityUntil: e.observed.availabilityUntil,
 	}
 }
 
@@ -317,7 +325,7 @@ func (e *Engine) NeedsCommit(b *Batch) bool {
 // Skip ends a batch that is not committed. The stream already holds what its poll showed, so the
 // next change happened after it.
 func (e *Engine) Skip(b *Batch) {
-	e.observed.until, e.observed.missingSince = b.observedUntil, b.missingSince
+	e.observed.until, e.observed.missingSince, e.observed.availabilityUntil = b.observedUntil, b.missingSince, b.availabilityUntil
 	e.published.state.Release()
 }
 

@@ -95,7 +95,8 @@ func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) eve
 	p, o := e.published, &e.observed
 	d := &event.CheckpointData{
 		Base: event.Base{Tenant: e.options.Tenant, Poll: b.poll}, Status: p.status, Epoch: e.epoch, Part: part, Parts: parts, Events: len(events),
-		ObservedUntil: event.Floor(o.until), MissingSince: event.Floor(o.missingSince), Instance: e.options.Instance, Observing: []string{},
+		ObservedUntil: event.Floor(o.until), MissingSince: event.Floor(o.missingSince), AvailabilityUntil: event.Floor(o.availabilityUntil),
+		Instance: e.options.Instance, Observing: []string{},
 		Agents: p.state.Len(event.Agent), Services: p.state.Len(event.Service), Follows: p.checkpoint,
 	}
 	for i := range events {
@@ -116,6 +117,7 @@ func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) eve
 	observing := maps.Clone(p.observing)
 	if part == parts {
 		d.Status, d.ObservedUntil, d.MissingSince = b.status, event.Floor(b.observedUntil), event.Floor(b.missingSince)
+		d.AvailabilityUntil = event.Floor(b.availabilityUntil)
 		for _, kind := range b.observing {
 			observing[kind] = true
 		}

@@ -69,7 +69,8 @@ func TestTotalsAreObserved(t *testing.T) {
 // TestOrderOfOnePoll: the events of one poll have one order, by what they are about.
 func TestOrderOfOnePoll(t *testing.T) {
 	t.Parallel()
-	b := start(t, rules(t, `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`))
+	b := start(t, rules(t, `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`),
+		func(o *engine.Options) { o.AvailabilityUnknownAfter = time.Hour })
 	b.poll(everything(), b.checks("Voice=yes"), b.listing(engine.Teams, "1=Sales"))
 	b.interrupt("source")
 	show := everything().set("bob", "acd_state", "ready").set("john.smith", "extension", "7").setService("Voice Inbound", "in_calls_waiting", "5")

@@ -20,6 +20,8 @@ type published struct {
 	observedUntil time.Time
 	missingSince  time.Time // when the first of the missing rows, not yet published as disappeared, was last seen; zero = none
 	observing     map[diff.Kind]bool
+	// All known availabilities are checked up to then; zero = none is known.
+	availabilityUntil time.Time
 
 	state        diff.State        // the image and the revision of every present row
 	revisions    map[string]uint64 // by view key, of entities that state does not hold
@@ -32,7 +34,9 @@ type published struct {
 // publishedAvailability is the last event about a service's availability.
 type publishedAvailability struct {
 	value *bool // nil = unknown
-	time  time.Time
+	// after is the lower bound of its window: the service was checked later, or last then if its
+	// availability is unknown. It is zero if there is none.
+	after time.Time
 }
 
 // publishedDirectory is a directory, folded from its events.
@@ -81,6 +85,7 @@ func (p *published) apply(e *event.Event) {
 	case *event.CheckpointData:
 		p.poll, p.status, p.checkpoint = d.Poll, d.Status, e.MsgID()
 		p.observedUntil, p.missingSince = d.ObservedUntil.Time, d.MissingSince.Time
+		p.availabilityUntil = d.AvailabilityUntil.Time
 		for _, kind := range d.Observing {
 			p.observing[diff.Kind(kind)] = true
 		}
@@ -101,7 +106,16 @@ func (p *published) applyImage(e *event.Event, kind diff.Kind, id string, after 
 
 func (p *published) applyAvailability(e *event.Event, d *event.AvailabilityObservedData) {
 	p.revisions[e.ViewKey()] = d.Revision
-	p.availability[d.Service] = publishedAvailability{d.Available, e.Time}
+	p.availability[d.Service] = publishedAvailability{d.Available, d.Observed.After.Time}
+}
+
+// checkedUntil returns a time that is no later than the last good check of a service; zero if none
+// is known.
+func (p *published) checkedUntil(a publishedAvailability) time.Time {
+	if a.value != nil && p.availabilityUntil.After(a.after) {
+		return p.availabilityUntil
+	}
+	return a.after
 }
 
 // applyDirectory applies an event to its directory, as any consumer would. The events before the
@@ -136,6 +150,7 @@ type Published struct {
 	Status, Checkpoint, Cause string
 	ObservedUntil             time.Time
 	MissingSince              time.Time
+	AvailabilityUntil         time.Time
 	Observing                 map[diff.Kind]bool
 	Images                    map[string]diff.Image // by kind/id
 	ImageRevisions            map[string]uint64     // by kind/id
@@ -151,7 +166,7 @@ func (e *Engine) Published() Published {
 	p := e.published
 	out := Published{
 		Epoch: p.epoch, Poll: p.poll, Status: p.status, Checkpoint: p.checkpoint, Cause: p.cause,
-		ObservedUntil: p.observedUntil, MissingSince: p.missingSince, Observing: maps.Clone(p.observing),
+		ObservedUntil: p.observedUntil, MissingSince: p.missingSince, AvailabilityUntil: p.availabilityUntil, Observing: maps.Clone(p.observing),
 		Images: map[string]diff.Image{}, ImageRevisions: map[string]uint64{}, Revisions: maps.Clone(p.revisions),
 		Availability: map[string]*bool{}, Directories: map[string]map[string]string{},
 		Chat: slices.Clone(p.chat.order), Firing: map[string]event.ThresholdData{},

@@ -47,6 +47,8 @@ type AvailabilityObservedData struct {
 	Service string `json:"service"`
 	// Available is whether an agent can take a call of the service; nil = unknown.
 	Available *bool `json:"available"`
+	// Reason is why it is unknown, in one word.
+	Reason string `json:"reason,omitempty"`
 }
 
 func (d *AvailabilityObservedData) availability() *AvailabilityObservedData { return d }

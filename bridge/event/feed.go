@@ -62,6 +62,9 @@ type CheckpointData struct {
 	// MissingSince is when the first of the missing rows that are not published as disappeared yet
 	// was last seen.
 	MissingSince Time `json:"missing_since,omitzero"`
+	// AvailabilityUntil is until when all availabilities are checked that are published as known; zero
+	// if none is known.
+	AvailabilityUntil Time `json:"availability_until,omitzero"`
 	// Agents and Services count the present entities.
 	Agents   int    `json:"agents"`
 	Services int    `json:"services"`
