@@ -53,6 +53,10 @@ type Config struct {
 	Scope string
 	// Timeout bounds a request from dialling to the last byte; 0 means 10 s.
 	Timeout time.Duration
+	// CheckTimeout bounds an availability check in the same way, if it is shorter; 0 means Timeout.
+	CheckTimeout time.Duration
+	// Governor bounds the requests; nil means no bound.
+	Governor *Governor
 	// RootCAs are the trusted roots; nil means the system's.
 	RootCAs *x509.CertPool
 	// Certificate, if set, is called for the client's certificate whenever a server requests one.
@@ -156,6 +160,8 @@ type request struct {
 	anonymous        bool   // send no token
 	login            bool   // the answer holds a credential
 	buf              []byte // memory for the answer
+	priority         priority
+	timeout          time.Duration // if shorter than that of the client; 0 = none
 }
 
 // apiResponse is a successful response and the times that bound it.
@@ -167,10 +173,21 @@ type apiResponse struct {
 }
 
 // send sends one request and reads the complete response. Only send evaluates status codes: 2xx is
-// a response, everything else an [*Error].
+// a response, everything else an [*Error]. While the governor lets no request go, the error is
+// [ErrThrottled] with the time that is left.
 func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
 	fail := func(kind error, status int, detail string, err error) (apiResponse, error) {
 		return apiResponse{}, &Error{Op: r.op, Kind: kind, Status: status, Detail: c.redact(detail), Err: err}
+	}
+	if held, err := c.config.Governor.wait(ctx, r.priority); errors.Is(err, errHeld) {
+		return apiResponse{}, &Error{Op: r.op, Kind: ErrThrottled, RetryAfter: held, Err: err}
+	} else if err != nil {
+		return fail(ErrTransport, 0, "", err)
+	}
+	if r.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.timeout)
+		defer cancel()
 	}
 	u := *c.base
 	// Both, because URL.String ignores a RawPath that does not match Path: a / that the address
@@ -212,6 +229,9 @@ func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
 		var e *Error
 		if errors.As(failed, &e) {
 			e.RetryAfter = retryAfter(resp.Header, received)
+			if e.RetryAfter > 0 && e.Kind == ErrThrottled {
+				c.config.Governor.hold(e.RetryAfter)
+			}
 		}
 		return apiResponse{}, failed
 	}

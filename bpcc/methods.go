@@ -78,7 +78,7 @@ func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string
 			query.Set(name, "1")
 		}
 	}
-	a, err := c.send(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/cfg/dispositions", query: query})
+	a, err := c.send(ctx, request{op: op, method: http.MethodGet, path: "/statsapi/cfg/dispositions", query: query, priority: priorityDirectory})
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +91,7 @@ func (c *Client) Available(ctx context.Context, service string) (bool, error) {
 	const op = "check available agents"
 	a, err := c.send(ctx, request{
 		op: op, method: http.MethodGet, path: "/statsapi/info/check_available_agents", anonymous: true,
+		priority: priorityCheck, timeout: c.config.CheckTimeout,
 		// Documents differ on tenantUrl; all servers accept both together.
 		query: url.Values{"service": {service}, "tenantUrl": {c.config.Scope}},
 	})
@@ -136,7 +137,7 @@ func (c *Client) Agents(ctx context.Context) ([]Ref, error) {
 }
 
 func (c *Client) listRefs(ctx context.Context, op, path string) ([]Ref, error) {
-	a, err := c.send(ctx, request{op: op, method: http.MethodGet, path: path})
+	a, err := c.send(ctx, request{op: op, method: http.MethodGet, path: path, priority: priorityDirectory})
 	if err != nil {
 		return nil, err
 	}
