@@ -48,7 +48,8 @@ func (Secret) GoString() string { return "[redacted]" }
 func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
 // Config is the complete configuration, read from the environment. A variable of type [Secret], and
-// BRIDGE_THRESHOLDS, may be given as NAME_FILE instead.
+// BRIDGE_THRESHOLDS, may be given as NAME_FILE instead. Every duration has its bounds as tags min and
+// max, and the tag zero, which says what 0 means, if 0 is allowed below min.
 type Config struct {
 	URL      string `env:"BPCC_URL"`
 	ClientID string `env:"BPCC_CLIENT_ID"`
@@ -59,19 +60,24 @@ type Config struct {
 	Username string `env:"BPCC_USERNAME"`
 	Password Secret `env:"BPCC_PASSWORD"`
 	// Scope is the token scope and tenantUrl; empty means the URL's host.
-	Scope            string        `env:"BPCC_SCOPE"`
-	PollInterval     time.Duration `env:"BPCC_POLL_INTERVAL" envDefault:"2s"`
-	Timeout          time.Duration `env:"BPCC_TIMEOUT" envDefault:"10s"`
-	SubscriptionFile string        `env:"BPCC_SUBSCRIPTION_FILE"`
+	Scope        string        `env:"BPCC_SCOPE"`
+	PollInterval time.Duration `env:"BPCC_POLL_INTERVAL" envDefault:"2s" min:"100ms" max:"10m"`
+	Timeout      time.Duration `env:"BPCC_TIMEOUT" envDefault:"10s" min:"100ms" max:"5m"`
+	// MaxRequests bounds the requests a second to the tenant; 0 is the default.
+	MaxRequests      int    `env:"BPCC_MAX_REQUESTS" envDefault:"50"`
+	SubscriptionFile string `env:"BPCC_SUBSCRIPTION_FILE"`
 	// SubscriptionBody is the content of such a file.
 	SubscriptionBody     string        `env:"BPCC_SUBSCRIPTION"`
 	Services             List          `env:"BPCC_SERVICES"`
-	AvailabilityInterval time.Duration `env:"BPCC_AVAILABILITY_INTERVAL" envDefault:"2s"`
+	AvailabilityInterval time.Duration `env:"BPCC_AVAILABILITY_INTERVAL" envDefault:"2s" min:"100ms" max:"1h"`
 	// AvailabilityDebounce is how long a changed availability must last until it is published.
-	AvailabilityDebounce time.Duration `env:"BPCC_AVAILABILITY_DEBOUNCE" envDefault:"0s"`
+	AvailabilityDebounce time.Duration `env:"BPCC_AVAILABILITY_DEBOUNCE" envDefault:"0s" min:"0s" max:"1h"`
+	// AvailabilityUnknownAfter is how old the last good check of a service must be until its
+	// availability is published as unknown; 0 is three intervals, at least 5 s.
+	AvailabilityUnknownAfter time.Duration `env:"BPCC_AVAILABILITY_UNKNOWN_AFTER" min:"1s" max:"24h" zero:"three availability intervals, at least 5s"`
 	// DirectoryInterval is the interval at which teams, services, agents and dispositions are
 	// listed; 0 disables directory events.
-	DirectoryInterval time.Duration `env:"BPCC_DIRECTORY_INTERVAL" envDefault:"5m"`
+	DirectoryInterval time.Duration `env:"BPCC_DIRECTORY_INTERVAL" envDefault:"5m" min:"100ms" max:"24h" zero:"off"`
 	CAFile            string        `env:"BPCC_CA_FILE"`
 	// Cert and Key are files with the client certificate for BPCC.
 	Cert string `env:"BPCC_CERT"`
@@ -102,7 +108,7 @@ type Config struct {
 	StateBucket    string        `env:"BRIDGE_STATE_BUCKET" envDefault:"bpcc_state"`
 	LeaseBucket    string        `env:"BRIDGE_LEASE_BUCKET" envDefault:"bpcc_lease"`
 	Replicas       int           `env:"BRIDGE_REPLICAS" envDefault:"1"`
-	Retention      time.Duration `env:"BRIDGE_RETENTION" envDefault:"720h"`
+	Retention      time.Duration `env:"BRIDGE_RETENTION" envDefault:"720h" min:"1m" max:"87600h"`
 	StoreDir       string        `env:"BRIDGE_STORE_DIR" envDefault:"./data"`
 	EmbeddedListen string        `env:"BRIDGE_EMBEDDED_LISTEN" envDefault:"127.0.0.1:4222"`
 	HTTP           string        `env:"BRIDGE_HTTP" envDefault:"127.0.0.1:8080"`
@@ -118,8 +124,8 @@ type Config struct {
 	// FrozenAfter is how long the clock of every agent who is logged in must stand still until the
 	// feed is interrupted; a shorter time than the source may be silent counts as that time.
 	FrozenAfter        time.Duration `env:"BRIDGE_FROZEN_AFTER" envDefault:"5s" min:"1s" max:"1h" zero:"never"`
-	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s"`
-	LeaseTTL           time.Duration `env:"BRIDGE_LEASE_TTL" envDefault:"5s"`
+	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s" min:"100ms" max:"1h"`
+	LeaseTTL           time.Duration `env:"BRIDGE_LEASE_TTL" envDefault:"5s" min:"1s" max:"10m"`
 	// StoreMax is the most that the streams of the embedded server hold, in bytes
 	// before compression; 0 follows the disk.
 	StoreMax Size `env:"BRIDGE_STORE_MAX"`
@@ -221,6 +227,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 		c.checkNATS(fault)
 	}
 	warnings = append(warnings, c.configWarnings(purpose)...)
+	c.checkDurations(purpose, fault)
 	c.checkBridge(purpose, fault)
 	if len(faults) > 0 {
 		return nil, warnings, fmt.Errorf("%w:\n%w", ErrConfig, errors.Join(faults...))
@@ -256,14 +263,7 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 	default:
 		fault("BPCC_AUTH", "%q is neither oauth nor cookie", c.Auth)
 	}
-	if c.PollInterval < 100*time.Millisecond {
-		fault("BPCC_POLL_INTERVAL", "%v is below 100ms", c.PollInterval)
-	}
-	requirePositive(fault, "BPCC_TIMEOUT", c.Timeout)
-	requirePositive(fault, "BPCC_AVAILABILITY_INTERVAL", c.AvailabilityInterval)
-	if c.DirectoryInterval < 0 || c.AvailabilityDebounce < 0 {
-		fault("BPCC_DIRECTORY_INTERVAL", "negative; this and BPCC_AVAILABILITY_DEBOUNCE must be 0 or more")
-	}
+	c.checkRates(fault)
 	c.Subscription = builtinSubscription()
 	c.checkSubscription(fault)
 }
@@ -296,7 +296,6 @@ func (c *Config) checkNATS(fault func(name, format string, args ...any)) {
 	if c.Embedded() && c.Replicas > 1 {
 		fault("BRIDGE_REPLICAS", "the embedded server keeps one copy; set NATS_URL to a cluster for %d", c.Replicas)
 	}
-	requirePositive(fault, "BRIDGE_RETENTION", c.Retention)
 	if c.StoreMax != 0 && c.StoreMax < storeMaxLeast {
 		fault("BRIDGE_STORE_MAX", "%d bytes is below %v; give a size with its unit, such as 50GB or 50GiB", int64(c.StoreMax), storeMaxLeast)
 	}
@@ -318,10 +317,6 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 	}
 	if c.DisappearAfter < 1 {
 		fault("BRIDGE_DISAPPEAR_AFTER", "%d is below 1", c.DisappearAfter)
-	}
-	requirePositive(fault, "BRIDGE_CHECKPOINT_INTERVAL", c.CheckpointInterval)
-	if c.LeaseTTL < leaseTTLLeast {
-		fault("BRIDGE_LEASE_TTL", "%v is below %v", c.LeaseTTL, leaseTTLLeast)
 	}
 	if n := len(c.PseudonymKey); n > 0 && n < minPseudonymKeyLen {
 		fault("BRIDGE_PSEUDONYM_KEY", "%d bytes are too few to prevent guessing of names; use at least %d", n, minPseudonymKeyLen)
@@ -350,11 +345,5 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 		for _, err := range rule.Unsubscribed(rules, subscribedStats(c.Subscription), globMatcher(c.RedactStats)) {
 			fault("BRIDGE_THRESHOLDS", "%v", err)
 		}
-	}
-}
-
-func requirePositive(fault func(name, format string, args ...any), name string, d time.Duration) {
-	if d <= 0 {
-		fault(name, "%v is not above zero", d)
 	}
 }

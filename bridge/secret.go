@@ -120,7 +120,8 @@ func (c *Config) client(log *slog.Logger) (*bpcc.Client, error) {
 	}
 	return bpcc.New(bpcc.Config{
 		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Scope: c.Scope, Secret: secret,
-		Timeout: c.Timeout, RootCAs: c.RootCAs, Certificate: certificate("BPCC_CERT", c.Cert, c.Key, log),
+		Timeout: c.Timeout, CheckTimeout: c.unknownAfter(c.AvailabilityInterval) / 2, Governor: bpcc.NewGovernor(c.MaxRequests),
+		RootCAs: c.RootCAs, Certificate: certificate("BPCC_CERT", c.Cert, c.Key, log),
 		Proxy: func(*url.URL) (*url.URL, error) { return c.proxy, nil },
 	})
 }

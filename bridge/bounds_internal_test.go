@@ -1,0 +1,115 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestDurationBounds: every duration of the configuration has a floor and a ceiling, and a value
+// beyond them is a fault that names the variable, the value and the bounds.
+func TestDurationBounds(t *testing.T) {
+	t.Parallel()
+	base := []string{
+		"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b",
+		"BPCC_AVAILABILITY_INTERVAL=100ms", // shorter than any time after which availability may be unknown
+	}
+	parse := func(name string, d time.Duration) error {
+		_, _, err := ParseConfig(append(base, name+"="+d.String()), ForBridge)
+		return err
+	}
+	durations := 0
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		if f.Type != reflect.TypeFor[time.Duration]() {
+			continue
+		}
+		durations++
+		name := f.Tag.Get("env")
+		least, leastErr := time.ParseDuration(f.Tag.Get("min"))
+		most, mostErr := time.ParseDuration(f.Tag.Get("max"))
+		if err := errors.Join(leastErr, mostErr); err != nil || most <= least || least < 0 || name == "" {
+			t.Errorf("%s has no bounds: %v", f.Name, err)
+			continue
+		}
+		for _, d := range []time.Duration{least, most} {
+			if err := parse(name, d); err != nil {
+				// At a bound of its own it may contradict another one.
+				if !strings.Contains(err.Error(), "BPCC_AVAILABILITY_UNKNOWN_AFTER") && !strings.Contains(err.Error(), "BPCC_MAX_REQUESTS") {
+					t.Errorf("%s=%v: %v", name, d, err)
+				}
+			}
+		}
+		refused := []time.Duration{least - 1, most + 1, -time.Second, 1<<63 - 1}
+		if zero := f.Tag.Get("zero"); zero != "" {
+			if err := parse(name, 0); err != nil {
+				t.Errorf("%s=0s, which is %s: %v", name, zero, err)
+			}
+		} else if least > 0 {
+			refused = append(refused, 0)
+		}
+		for _, d := range refused {
+			want := fmt.Sprintf("%s: %v is not between %s and %s", name, d, f.Tag.Get("min"), f.Tag.Get("max"))
+			if err := parse(name, d); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s=%v: %v, want %s", name, d, err, want)
+			}
+		}
+	}
+	if durations < 9 {
+		t.Errorf("only %d durations", durations)
+	}
+}
+
+// TestRateBounds: settings that bound one another.
+func TestRateBounds(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		env   []string
+		fault string // "" = none
+	}{
+		"the default":                {nil, ""},
+		"named":                      {[]string{"BPCC_MAX_REQUESTS=0"}, ""},
+		"one, with slow polls":       {[]string{"BPCC_MAX_REQUESTS=1"}, ""},
+		"negative":                   {[]string{"BPCC_MAX_REQUESTS=-1"}, "BPCC_MAX_REQUESTS: -1 is not between 1 and 1000"},
+		"too many":                   {[]string{"BPCC_MAX_REQUESTS=1001"}, "BPCC_MAX_REQUESTS: 1001 is not between 1 and 1000"},
+		"polls take more than half":  {[]string{"BPCC_MAX_REQUESTS=3", "BPCC_POLL_INTERVAL=500ms"}, "BPCC_MAX_REQUESTS: 3 is too few for polls every 500ms"},
+		"unknown between two checks": {[]string{"BPCC_AVAILABILITY_UNKNOWN_AFTER=3s"}, "BPCC_AVAILABILITY_UNKNOWN_AFTER: 3s is below two intervals"},
+		"unknown after two checks":   {[]string{"BPCC_AVAILABILITY_UNKNOWN_AFTER=4s"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _, err := ParseConfig(append([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, test.env...), ForBridge)
+			if test.fault != "" {
+				if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), test.fault) {
+					t.Errorf("%v, want %s", err, test.fault)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.MaxRequests == 0 {
+				t.Error("no bound of requests")
+			}
+		})
+	}
+}
+
+// TestUnknownAfter: three intervals and at least 5 s, unless it is configured; never less than two.
+func TestUnknownAfter(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ configured, interval, want time.Duration }{
+		{0, 2 * time.Second, 6 * time.Second},
+		{0, 100 * time.Millisecond, 5 * time.Second},
+		{0, 20 * time.Second, time.Minute},
+		{10 * time.Second, 2 * time.Second, 10 * time.Second},
+		{10 * time.Second, 20 * time.Second, 40 * time.Second},
+	} {
+		c := Config{AvailabilityUnknownAfter: test.configured}
+		if got := c.unknownAfter(test.interval); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
