@@ -88,6 +88,20 @@ func (c *Client) Dispositions(ctx context.Context, q DispositionQuery) ([]string
 // Available reports whether at least one agent is ready for the service (Get Available Agents). It
 // needs no login and no subscription. The response for an unknown service is not documented.
 func (c *Client) Available(ctx context.Context, service string) (bool, error) {
+	a, err := c.CheckAvailability(ctx, service)
+	return a.Available, err
+}
+
+// Availability is the response to one availability check, and the two times that bound when it was
+// current.
+type Availability struct {
+	Available bool
+	// Sent is when the request was sent, Received when the last byte arrived.
+	Sent, Received time.Time
+}
+
+// CheckAvailability is [Client.Available] with the times of the check.
+func (c *Client) CheckAvailability(ctx context.Context, service string) (Availability, error) {
 	const op = "check available agents"
 	a, err := c.send(ctx, request{
 		op: op, method: http.MethodGet, path: "/statsapi/info/check_available_agents", anonymous: true,
@@ -96,18 +110,18 @@ func (c *Client) Available(ctx context.Context, service string) (bool, error) {
 		query: url.Values{"service": {service}, "tenantUrl": {c.config.Scope}},
 	})
 	if err != nil {
-		return false, err
+		return Availability{}, err
 	}
 	var v struct {
 		Availability *bool `json:"availability"`
 	}
 	if err := c.decode(op, a, &v); err != nil {
-		return false, err
+		return Availability{}, err
 	}
 	if v.Availability == nil {
-		return false, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no availability in " + c.excerpt(a.body)}
+		return Availability{}, &Error{Op: op, Kind: ErrMalformed, Status: a.status, Detail: "no availability in " + c.excerpt(a.body)}
 	}
-	return *v.Availability, nil
+	return Availability{Available: *v.Availability, Sent: a.sent, Received: a.received}, nil
 }
 
 // Ref is an object of the tenant's configuration. In a listing, an entry that cannot be read is the

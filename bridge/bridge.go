@@ -91,13 +91,14 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 		b.directory = &directoryPoller{
 			client: client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0, omitAgents: c.redactsDirectory(),
 			pseudonymizer: event.NewPseudonyms(string(c.PseudonymKey)), log: log, now: time.Now,
-			latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
+			relistAfter: c.times().relistAfter, latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
 		}
 	}
 	if !c.availabilityDisabled() {
 		b.availability = &availabilityPoller{
-			client: client, interval: c.AvailabilityInterval, log: log, now: time.Now,
-			configured: c.Services, directory: b.directory, latest: map[string]engine.AvailabilityResult{},
+			client: client, config: c, directory: b.directory, log: log, now: time.Now,
+			countMetric: func(outcome string) { m.checks.WithLabelValues(c.Tenant, outcome).Inc() },
+			latest:      map[string]checkResults{}, failing: map[string]string{},
 		}
 	}
 	return b, nil
@@ -117,11 +118,11 @@ func engineOptions(c *Config, p plan, instance string) engine.Options {
 		Layout: p.layout, ChatApps: p.chatApps, DisappearAfter: c.DisappearAfter,
 		InterruptAfter:       c.interruptAfter(),
 		FrozenAfter:          c.frozenAfter(),
-		AvailabilityDebounce: c.AvailabilityDebounce,
-		RebaselineAfter:      c.Retention / 2,
-		Rules:                c.Rules,
-		Pseudonyms:           event.NewPseudonyms(string(c.PseudonymKey)),
-		Redacted:             globMatcher(c.RedactStats),
+		AvailabilityDebounce: c.AvailabilityDebounce, AvailabilityUnknownAfter: c.unknownAfter(c.AvailabilityInterval),
+		RebaselineAfter: c.Retention / 2,
+		Rules:           c.Rules,
+		Pseudonyms:      event.NewPseudonyms(string(c.PseudonymKey)),
+		Redacted:        globMatcher(c.RedactStats),
 	}
 }
 
@@ -164,6 +165,8 @@ func (b *Bridge) startJitter(ctx context.Context) bool {
 func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *engine.Batch) error) error {
 	tick := time.NewTicker(b.config.PollInterval)
 	defer tick.Stop()
+	between, stop := b.betweenPolls()
+	defer stop()
 	polled := b.startPoll(ctx)
 	for {
 		var o engine.Observation
@@ -188,6 +191,7 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 			for _, u := range result.Unreadable {
 				b.log.Warn("rule cannot read its statistic", "rule", u.Rule, "stat", u.Stat, "entity", u.Entity, "text", u.Text, "hint", unreadableHint)
 			}
+			b.metrics.countPoll(b.config.Tenant, o, result)
 		case <-tick.C:
 			if polled == nil {
 				polled = b.startPoll(ctx)
@@ -195,8 +199,11 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 			}
 			o = b.withSidePolls(engine.Observation{Err: engine.ErrPending, At: b.now()})
 			result = b.engine.OnTick(o)
+			b.metrics.countPoll(b.config.Tenant, o, result)
+		case <-between:
+			o = b.withSidePolls(engine.Observation{Err: engine.ErrPending, At: b.now()})
+			result = b.engine.OnTick(o)
 		}
-		b.metrics.countPoll(b.config.Tenant, o, result)
 		if err := handle(o, result); err != nil {
 			if polled != nil {
 				<-polled
@@ -207,6 +214,17 @@ func (b *Bridge) pollLoop(ctx context.Context, handle func(engine.Observation, *
 			b.source.client.Recycle(spare)
 		}
 	}
+}
+
+// betweenPolls returns a channel for ticks between polls that are further apart than availability
+// checks: these are published without waiting for the next poll.
+func (b *Bridge) betweenPolls() (tick <-chan time.Time, stop func()) {
+	interval := max(b.config.AvailabilityInterval, time.Second)
+	if b.availability == nil || interval >= b.config.PollInterval {
+		return nil, func() {}
+	}
+	t := time.NewTicker(interval)
+	return t.C, t.Stop
 }
 
 // commitIfDue commits the batch of an observation, or a checkpoint if one is due.
@@ -312,7 +330,7 @@ func (b *Bridge) withSidePolls(o engine.Observation) engine.Observation {
 		o.Directories = b.directory.drainSnapshots()
 	}
 	if b.availability != nil {
-		o.Availability = b.availability.drainResults()
+		o.Availability, o.AvailabilityUnknownAfter = b.availability.drainResults(), b.availability.stretchedUnknownAfter()
 	}
 	return o
 }

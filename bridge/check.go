@@ -266,6 +266,7 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 		return
 	}
 	x.reportOK("directory", "%d service(s) for availability checks", len(names))
+	checkRate(c, len(names), x)
 	began := time.Now()
 	available, err := src.client.Available(ctx, names[0])
 	if err != nil {
@@ -273,6 +274,17 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 		return
 	}
 	x.reportOK("availability", "%q: %v, response in %v", names[0], available, elapsedSince(began))
+}
+
+// checkRate reports how often so many services are checked.
+func checkRate(c *Config, services int, x *checkRun) {
+	interval := c.checkInterval(services)
+	if interval == c.AvailabilityInterval {
+		x.reportOK("rate", "each service is checked every %v, with at most %d requests a second", interval, c.MaxRequests)
+		return
+	}
+	x.reportWarning("rate", rateHint, "%d services every %v are %.0f requests a second; with BPCC_MAX_REQUESTS=%d each is checked every %v, and unknown %v after its last good check",
+		services, c.AvailabilityInterval, float64(services)/c.AvailabilityInterval.Seconds(), c.MaxRequests, interval, c.unknownAfter(interval))
 }
 
 // firstFew lists some names for people, and … for the rest.

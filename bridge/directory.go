@@ -19,8 +19,9 @@ import (
 type directoryPoller struct {
 	client         *bpcc.Client
 	interval       time.Duration
-	allDirectories bool // false: only services, for the availability checks
-	omitAgents     bool // the directory of agents would hold what is redacted
+	relistAfter    time.Duration // until the services are listed again when one is missing
+	allDirectories bool          // false: only services, for the availability checks
+	omitAgents     bool          // the directory of agents would hold what is redacted
 	pseudonymizer  *event.Pseudonyms
 	log            *slog.Logger
 	now            func() time.Time
@@ -28,6 +29,9 @@ type directoryPoller struct {
 	mu         sync.Mutex // guards the fields below
 	latest     map[string]engine.DirectorySnapshot
 	services   []string // names, nil while not known
+	expected   []string // names of an earlier term, until services is known
+	missing    []string // services that the last listing lacked, not believed to be removed yet
+	unsure     bool     // the last listing was the first one to lack a service
 	lastLogged map[string]string
 	skipped    map[string]int // entries of the last listing that cannot be read, by directory
 }
@@ -47,11 +51,68 @@ func (p *directoryPoller) drainSnapshots() []engine.DirectorySnapshot {
 	return out
 }
 
-// serviceNames lists the services to check; false while they are not known.
+// serviceNames lists the services to check. While they are not known it returns those of an earlier
+// term, and false.
 func (p *directoryPoller) serviceNames() (names []string, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.services, p.services != nil
+	if p.services == nil {
+		return p.expected, false
+	}
+	return p.services, true
+}
+
+// expectServices adds services that an earlier term knew: listings must confirm that they are gone,
+// as of all others.
+func (p *directoryPoller) expectServices(names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.services == nil {
+		p.expected = names
+		return
+	}
+	p.services = sortedNames(p.services, names)
+}
+
+// setServices replaces the services by those of a listing. A service that it lacks counts as listed
+// until the next listing lacks it, too. A listing of none is more likely a fault of the source: it
+// removes no service, however often it repeats. Needs mu.
+func (p *directoryPoller) setServices(listed []string) {
+	previous := p.services
+	if previous == nil {
+		previous = p.expected
+	}
+	present := map[string]bool{}
+	for _, name := range listed {
+		present[name] = true
+	}
+	var missing []string
+	p.unsure = false
+	for _, name := range previous {
+		again := slices.Contains(p.missing, name)
+		if present[name] || again && len(listed) > 0 {
+			continue
+		}
+		missing = append(missing, name)
+		p.unsure = p.unsure || !again
+	}
+	if p.unsure {
+		p.log.Info("listing lacks services, asking again", "missing", len(missing), "listed", len(listed))
+	}
+	p.services, p.expected, p.missing = sortedNames(listed, missing), nil, missing
+}
+
+// sortedNames returns all names of two lists once, without empty ones. The result is not nil.
+func sortedNames(a, b []string) []string {
+	names := slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
+	return slices.DeleteFunc(append([]string{}, names...), func(n string) bool { return n == "" })
+}
+
+// mustRelist reports whether the services must be listed again soon.
+func (p *directoryPoller) mustRelist() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unsure
 }
 
 // skippedEntries returns how many entries of the last listings cannot be read.
@@ -91,12 +152,20 @@ func (p *directoryPoller) runDirectories(ctx context.Context) {
 	if p.allDirectories && p.omitAgents {
 		p.log.Info("directory of agents not published", "hint", "it lists ids that BRIDGE_REDACT_STATS removes; BRIDGE_PSEUDONYM_KEY publishes it with keyed hashes")
 	}
+	relist := false
 	for {
 		wait := 200 * time.Millisecond
 		if p.client.LoggedIn() {
 			wait = p.interval
-			if !p.pollDirectories(ctx) {
+			poll := p.pollDirectories
+			if relist {
+				poll = p.pollServices
+			}
+			if !poll(ctx) {
 				wait = min(wait, directoryRetryInterval)
+			}
+			if relist = p.mustRelist(); relist {
+				wait = min(wait, p.relistAfter)
 			}
 		}
 		select {
@@ -107,23 +176,30 @@ func (p *directoryPoller) runDirectories(ctx context.Context) {
 	}
 }
 
+// pollServices lists the services and reports whether that succeeded.
+func (p *directoryPoller) pollServices(ctx context.Context) bool {
+	return p.fetchDirectory(ctx, engine.Services, byID(p.client.Services))
+}
+
+// byID returns a request whose result is a directory.
+func byID(fetch func(context.Context) ([]bpcc.Ref, error)) fetchNames {
+	return func(ctx context.Context) (map[string]string, int, error) {
+		list, err := fetch(ctx)
+		names, skipped := map[string]string{}, 0
+		for _, n := range list {
+			if n.ID == "" {
+				skipped++
+				continue
+			}
+			names[n.ID] = n.Name
+		}
+		return names, skipped, err
+	}
+}
+
 // pollDirectories lists each directory once and reports whether all requests succeeded.
 func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
-	byID := func(fetch func(context.Context) ([]bpcc.Ref, error)) fetchNames {
-		return func(ctx context.Context) (map[string]string, int, error) {
-			list, err := fetch(ctx)
-			names, skipped := map[string]string{}, 0
-			for _, n := range list {
-				if n.ID == "" {
-					skipped++
-					continue
-				}
-				names[n.ID] = n.Name
-			}
-			return names, skipped, err
-		}
-	}
-	ok := p.fetchDirectory(ctx, engine.Services, byID(p.client.Services))
+	ok := p.pollServices(ctx)
 	if !p.allDirectories {
 		return ok
 	}
@@ -172,12 +248,11 @@ func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch
 	delete(p.lastLogged, name)
 	p.recordSkipped(name, skipped)
 	if name == engine.Services {
-		known := slices.Collect(maps.Values(names))
-		if skipped > 0 {
-			known = append(known, p.services...) // one of them may be an entry that cannot be read
+		listed := slices.Collect(maps.Values(names))
+		if skipped > 0 { // one of them may be an entry that cannot be read
+			listed = slices.Concat(listed, p.services, p.expected)
 		}
-		slices.Sort(known)
-		p.services = slices.DeleteFunc(slices.Compact(known), func(n string) bool { return n == "" })
+		p.setServices(listed)
 	}
 	if name == engine.Agents {
 		l.Names = map[string]string{}

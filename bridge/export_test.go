@@ -19,7 +19,7 @@ func (r *Recording) DivideWaits(by time.Duration) { r.timing = dividedTiming(by,
 func dividedTiming(waits, timeouts time.Duration) *timing {
 	t := defaultTiming()
 	for _, d := range []*time.Duration{
-		&t.minInterruptAfter, &t.watchdogMargin, &t.contentionWindow, &t.unavailablePause, &t.viewInterval, &t.viewBusyInterval, &t.recreateAfter,
+		&t.minInterruptAfter, &t.watchdogMargin, &t.contentionWindow, &t.unavailablePause, &t.viewInterval, &t.viewBusyInterval, &t.recreateAfter, &t.relistAfter,
 		&t.slowBackoff.initial, &t.slowBackoff.max, &t.transientBackoff.initial, &t.transientBackoff.max,
 		&t.contendedBackoff.initial, &t.contendedBackoff.max,
 	} {

@@ -26,6 +26,7 @@ type metrics struct {
 	commitSeconds   *prometheus.HistogramVec
 	skippedRows     *prometheus.GaugeVec
 	foreignMessages *prometheus.CounterVec
+	checks          *prometheus.CounterVec
 	gauges          gauges
 }
 
@@ -49,6 +50,7 @@ func newMetrics(version string) *metrics {
 		events:        counter("events_total", "Events stored, without checkpoints.", "type"),
 		commits:       counter("commits_total", "Batches by outcome.", "outcome"),
 		commitSeconds: histogram("commit_duration_seconds", "Time from the first publish of a batch to its acknowledgement."),
+		checks:        counter("availability_checks_total", "Availability checks by outcome: ok, or why they failed.", "outcome"),
 		foreignMessages: counter("foreign_messages_total",
 			"Subjects of the stream and keys of the view with a message that this bridge did not write and ignores."),
 		skippedRows: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -60,7 +62,7 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSeconds, m.skippedRows, m.foreignMessages, build,
+	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSeconds, m.skippedRows, m.foreignMessages, m.checks, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -3,11 +3,16 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +30,7 @@ func newPollers(t *testing.T, env map[string]string) (*bpcctest.Server, *directo
 	t.Helper()
 	sim := bpcctest.NewServer(bpcctest.Config{})
 	t.Cleanup(sim.Close)
-	environ := []string{"BPCC_URL=" + sim.URL, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BRIDGE_TENANT=acme"}
+	environ := []string{"BPCC_URL=" + sim.URL, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BRIDGE_TENANT=acme", "BPCC_MAX_REQUESTS=1000"}
 	for name, value := range env {
 		environ = append(environ, name+"="+value)
 	}
@@ -33,6 +38,7 @@ func newPollers(t *testing.T, env map[string]string) (*bpcctest.Server, *directo
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.AvailabilityInterval = 10 * time.Millisecond
 	var text strings.Builder
 	log := slog.New(slog.NewTextHandler(&text, nil))
 	client, err := c.client(log)
@@ -47,8 +53,8 @@ func newPollers(t *testing.T, env map[string]string) (*bpcctest.Server, *directo
 		log: log, now: time.Now, latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
 	}
 	availability := &availabilityPoller{
-		client: client, configured: c.Services, directory: directories, interval: time.Millisecond,
-		log: log, now: time.Now, latest: map[string]engine.AvailabilityResult{},
+		client: client, config: c, directory: directories, log: log, now: time.Now, countMetric: func(string) {},
+		latest: map[string]checkResults{}, failing: map[string]string{},
 	}
 	return sim, directories, availability, &text
 }
@@ -71,18 +77,23 @@ func answers(results []engine.AvailabilityResult) map[string]string {
 	return out
 }
 
-// TestAvailabilityChecks: each service is asked about, and a check that fails is no
-// other service's.
+// TestAvailabilityChecks: what a check gives, and that a failure does not replace the last good check.
 func TestAvailabilityChecks(t *testing.T) {
 	t.Parallel()
 	sim, _, p, _ := newPollers(t, nil)
+	outcomes := map[string]int{}
+	p.countMetric = func(outcome string) { outcomes[outcome]++ }
 	yes := true
 	sim.SetService(bpcctest.Service{Name: "Voice"})
 	sim.SetService(bpcctest.Service{Name: "Chat"})
 	sim.SetAvailability("Voice", &yes)
-	services := []string{"Voice", "Chat", "Typo", "Voice"}
 	began := time.Now()
-	p.pollServices(t.Context(), services)
+	check := func(ctx context.Context, services ...string) {
+		for _, service := range services {
+			_ = p.checkOnce(ctx, service) // a failure is a result
+		}
+	}
+	check(t.Context(), "Voice", "Chat", "Typo", "Voice")
 	results := p.drainResults()
 	if d := cmp.Diff(map[string]string{"Voice": "yes", "Chat": "no", "Typo": "no"}, answers(results)); d != "" {
 		t.Errorf("available (-want +got)\n%s", d)
@@ -95,17 +106,113 @@ func TestAvailabilityChecks(t *testing.T) {
 	if got := p.drainResults(); len(got) > 0 {
 		t.Errorf("the results are given twice: %v", got)
 	}
-	sim.Inject(bpcctest.Fault{Path: "/check_available_agents", Status: 500, Times: 1})
-	p.pollServices(t.Context(), services)
-	if got := slices.Sorted(maps.Values(answers(p.drainResults()))); len(got) != 3 || got[0] != "failed" || got[1] != "no" {
-		t.Errorf("one check fails: %v", got)
+	check(t.Context(), "Voice")
+	sim.Inject(bpcctest.Fault{Path: "/check_available_agents", Status: 500, Times: 2})
+	check(t.Context(), "Voice", "Chat")
+	results = p.drainResults()
+	if len(results) != 3 || results[0].Service != "Chat" || results[0].Err == nil || results[1].Err != nil || !results[1].Available || results[2].Err == nil {
+		t.Errorf("a good check and failures: %+v", results)
+	}
+	check(t.Context(), "Voice", "Chat")
+	if d := cmp.Diff(map[string]string{"Voice": "yes", "Chat": "no"}, answers(p.drainResults())); d != "" {
+		t.Errorf("good again (-want +got)\n%s", d)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	p.pollServices(ctx, services)
+	check(ctx, "Voice")
 	if got := p.drainResults(); len(got) > 0 {
 		t.Errorf("a check that was cancelled is a result: %v", got)
 	}
+	if d := cmp.Diff(map[string]int{"ok": 7, "unavailable": 2}, outcomes); d != "" {
+		t.Errorf("counted (-want +got)\n%s", d)
+	}
+}
+
+// TestCheckReasons: why a check fails, as events and metrics name it.
+func TestCheckReasons(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fault bpcctest.Fault
+		want  string
+	}{
+		"hangs":            {bpcctest.Fault{Delay: time.Minute}, "timeout"},
+		"drips":            {bpcctest.Fault{Drip: time.Minute}, "timeout"},
+		"no privilege":     {bpcctest.Fault{Status: 403}, "refused"},
+		"no login":         {bpcctest.Fault{Status: 401}, "refused"},
+		"too many":         {bpcctest.Fault{Status: 429}, "throttled"},
+		"asked to wait":    {bpcctest.Fault{Status: 503, RetryAfter: "60"}, "throttled"},
+		"a fault":          {bpcctest.Fault{Status: 500}, "unavailable"},
+		"a gateway":        {bpcctest.Fault{Status: 502}, "unavailable"},
+		"reset":            {bpcctest.Fault{Reset: true}, "unavailable"},
+		"a login page":     {bpcctest.Fault{Body: "<html>"}, "malformed"},
+		"truncated":        {bpcctest.Fault{Truncate: true}, "malformed"},
+		"not the method":   {bpcctest.Fault{Status: 404}, "unexpected"},
+		"another location": {bpcctest.Fault{Status: 302}, "unexpected"},
+		"not understood":   {bpcctest.Fault{Status: 400}, "unexpected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, _, p, _ := newPollers(t, map[string]string{"BPCC_TIMEOUT": "300ms"})
+			test.fault.Path, test.fault.Times = "/check_available_agents", -1
+			sim.Inject(test.fault)
+			_ = p.checkOnce(t.Context(), "Voice") // a failure is a result
+			results := p.drainResults()
+			if len(results) != 1 || results[0].Err == nil || results[0].Reason != test.want {
+				t.Errorf("%+v, want the reason %s", results, test.want)
+			}
+			if hint := checkFailureHint(test.want, results[0].Err); hint == "" {
+				t.Error("no hint")
+			}
+		})
+	}
+}
+
+// TestCheckFailureLog: one warning for each reason and not for each check, and again once it had
+// recovered.
+func TestCheckFailureLog(t *testing.T) {
+	t.Parallel()
+	sim, _, p, log := newPollers(t, nil)
+	const warning, recovered = "availability check failed", "availability checks recovered"
+	var services []string
+	for i := range 20 {
+		services = append(services, "S"+strconv.Itoa(i))
+	}
+	check := func(rounds int) {
+		for range rounds {
+			for _, service := range services {
+				_ = p.checkOnce(t.Context(), service) // a failure is a result
+			}
+		}
+	}
+	expect := func(when string, warnings, recoveries int) {
+		t.Helper()
+		if w, r := strings.Count(log.String(), warning), strings.Count(log.String(), recovered); w != warnings || r != recoveries {
+			t.Errorf("%s: %d warnings and %d recoveries, want %d and %d:\n%s", when, w, r, warnings, recoveries, log)
+		}
+	}
+	fail := func(status, times int) {
+		sim.ClearFaults()
+		sim.Inject(bpcctest.Fault{Path: "/check_available_agents", Status: status, Times: times})
+	}
+	check(2)
+	expect("all is well", 0, 0)
+	fail(403, -1)
+	check(3)
+	expect("refused", 1, 0)
+	if text := log.String(); !strings.Contains(text, "reason=refused") || !strings.Contains(text, "hint=") || !strings.Contains(text, "HTTP 403") {
+		t.Errorf("log: %s", text)
+	}
+	fail(500, 30)
+	check(1)
+	expect("another reason", 2, 1)
+	check(1) // ten fail still
+	expect("some fail still", 2, 1)
+	sim.ClearFaults()
+	check(1)
+	expect("recovered", 2, 2)
+	fail(403, 1)
+	check(2)
+	expect("again", 3, 3)
 }
 
 // TestRemovedServices: a service that the tenant does not list any more is a result
@@ -129,10 +236,158 @@ func TestRemovedServices(t *testing.T) {
 		if step.seed != nil {
 			p.seedServices(step.seed)
 		}
-		p.markRemoved(step.listed)
+		listed := map[string]bool{}
+		for _, name := range step.listed {
+			listed[name] = true
+		}
+		p.markRemoved(listed)
 		if d := cmp.Diff(step.want, answers(p.drainResults())); d != "" {
 			t.Errorf("step %d (-want +got)\n%s", i+1, d)
 		}
+	}
+}
+
+// TestShortListing: a service counts as removed once two listings in a row lack it.
+func TestShortListing(t *testing.T) {
+	t.Parallel()
+	type listing struct {
+		listed, want string
+		again        bool // the services must be listed again soon
+	}
+	for name, test := range map[string]struct {
+		expected string // services of an earlier term
+		listings []listing
+	}{
+		"one is missing once":          {"", []listing{{"A B C", "A B C", false}, {"A B", "A B C", true}, {"A B C", "A B C", false}, {"A B", "A B C", true}}},
+		"one is gone":                  {"", []listing{{"A B C", "A B C", false}, {"A B", "A B C", true}, {"A B", "A B", false}, {"A B", "A B", false}}},
+		"most are missing once":        {"", []listing{{"A B C D", "A B C D", false}, {"A", "A B C D", true}, {"A B C D", "A B C D", false}}},
+		"others in turns":              {"", []listing{{"A B C", "A B C", false}, {"A B", "A B C", true}, {"A C", "A B C", true}, {"A B C", "A B C", false}}},
+		"one is gone, another missing": {"", []listing{{"A B C", "A B C", false}, {"A B", "A B C", true}, {"A", "A B", true}, {"A", "A", false}}},
+		"one comes":                    {"", []listing{{"A", "A", false}, {"A B", "A B", false}}},
+		"one comes, another goes":      {"", []listing{{"A", "A", false}, {"B", "A B", true}, {"B", "B", false}}},
+		"none at all":                  {"", []listing{{"A B", "A B", false}, {"", "A B", true}, {"", "A B", false}, {"A B", "A B", false}}},
+		"none from the start":          {"", []listing{{"", "", false}, {"A", "A", false}}},
+		"twice the same name":          {"", []listing{{"A A B", "A B", false}}},
+		"missing after a restart":      {"A B", []listing{{"A", "A B", true}, {"A B", "A B", false}}},
+		"gone after a restart":         {"A B", []listing{{"A", "A B", true}, {"A", "A", false}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, p, _, _ := newPollers(t, nil)
+			p.expectServices(strings.Fields(test.expected))
+			if names, known := p.serviceNames(); known || strings.Join(names, " ") != test.expected {
+				t.Errorf("before the first listing: %v, %v", names, known)
+			}
+			for i, l := range test.listings {
+				p.setServices(strings.Fields(l.listed))
+				names, known := p.serviceNames()
+				if got := strings.Join(names, " "); got != l.want || !known || p.mustRelist() != l.again {
+					t.Errorf("listing %d, %q: %q, known %v, again %v; want %q, again %v", i+1, l.listed, got, known, p.mustRelist(), l.want, l.again)
+				}
+			}
+		})
+	}
+}
+
+// TestShortListingIsAskedAgain: the second listing comes soon, and not at the next interval.
+func TestShortListingIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	sim, directories, p, _ := newPollers(t, nil)
+	directories.interval, directories.relistAfter = time.Hour, time.Millisecond
+	sim.SetService(bpcctest.Service{Name: "Voice", ID: "S-1"})
+	p.seedServices([]string{"Voice", "Chat"})
+	p.markRemoved(map[string]bool{"Voice": true, "Chat": true})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { directories.runDirectories(ctx) })
+	running.Go(func() { p.runAvailability(ctx) })
+	seen := map[string]string{}
+	for deadline := time.Now().Add(30 * time.Second); seen["Chat"] != "removed" || seen["Voice"] != "no"; <-time.After(time.Millisecond) {
+		maps.Copy(seen, answers(p.drainResults()))
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %v", seen)
+		}
+	}
+	if n := sim.Counts().Config; n != 5 {
+		t.Errorf("%d listings, want 4 and one of the services again", n)
+	}
+}
+
+// TestHangingChecks: of many services some hang. Each other one is checked at its interval, and
+// changes are seen at once.
+func TestHangingChecks(t *testing.T) {
+	t.Parallel()
+	const hanging, all = 40, 200
+	var names []string
+	for i := range all {
+		names = append(names, fmt.Sprintf("S%03d", i))
+	}
+	var flipped atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		service := r.URL.Query().Get("service")
+		if service < fmt.Sprintf("S%03d", hanging) {
+			<-r.Context().Done()
+			return
+		}
+		fmt.Fprintf(w, `{"availability": %v}`, flipped.Load())
+	}))
+	t.Cleanup(server.Close)
+	_, directories, p, log := newPollers(t, map[string]string{"BPCC_SERVICES": strings.Join(names, ",")})
+	client, err := bpcc.New(bpcc.Config{URL: server.URL, Timeout: time.Hour, Governor: bpcc.NewGovernor(1000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.client, directories.client = client, client
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { p.runAvailability(ctx) })
+	wait := func(answer string) {
+		t.Helper()
+		seen := map[string]string{}
+		for deadline := time.Now().Add(30 * time.Second); len(seen) < all-hanging; <-time.After(time.Millisecond) {
+			for service, got := range answers(p.drainResults()) {
+				if got == answer {
+					seen[service] = got
+				}
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d of %d services are seen as %s\n%s", len(seen), all-hanging, answer, log)
+			}
+		}
+	}
+	wait("no")
+	flipped.Store(true)
+	wait("yes")
+	flipped.Store(false)
+	wait("no")
+}
+
+// TestStretchedInterval: where the bound of requests does not allow the interval, the log says which
+// one results, once, and it is what the engine judges by.
+func TestStretchedInterval(t *testing.T) {
+	t.Parallel()
+	_, _, p, log := newPollers(t, map[string]string{"BPCC_MAX_REQUESTS": "50"})
+	p.config.AvailabilityInterval = 2 * time.Second
+	p.setInterval(80)
+	if got := p.stretchedUnknownAfter(); got != 0 || log.Len() > 0 {
+		t.Errorf("80 services: unknown after %v, log %s", got, log)
+	}
+	p.setInterval(1000)
+	p.setInterval(1000)
+	// 1,000 services, and 44.5 requests a second beside the polls.
+	if got := p.stretchedUnknownAfter(); got != 3*22472*time.Millisecond {
+		t.Errorf("1,000 services: unknown after %v", got)
+	}
+	if n := strings.Count(log.String(), "availability checked less often than configured"); n != 1 || !strings.Contains(log.String(), "resulting_interval=22.472s") {
+		t.Errorf("logged %d times:\n%s", n, log)
+	}
+	p.setInterval(10)
+	if got := p.stretchedUnknownAfter(); got != 0 {
+		t.Errorf("10 services: unknown after %v", got)
 	}
 }
 
@@ -168,7 +423,7 @@ func TestAvailabilityFollowsTheList(t *testing.T) {
 	wait("Voice", "yes")
 	cancel()
 	running.Wait()
-	if log.Len() > 0 {
+	if strings.Contains(log.String(), "level=WARN") {
 		t.Errorf("log: %s", log)
 	}
 }

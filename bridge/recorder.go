@@ -109,7 +109,7 @@ func (r *Recorder) warnPersonalData() {
 
 // recordPoll records one poll; engineErr is the engine's error for its response.
 func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
-	l := pollRecord{At: o.At.UTC(), Refused: o.Refused}
+	l := pollRecord{At: o.At.UTC(), Refused: o.Refused, UnknownAfter: durationText(o.AvailabilityUnknownAfter)}
 	pollErr := o.Err
 	if errors.Is(engineErr, diff.ErrMalformed) || errors.Is(engineErr, diff.ErrForeign) {
 		// In a response that cannot be read, personal data cannot be found, and another program's
@@ -135,7 +135,7 @@ func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
 	for _, c := range o.Availability {
 		out := availabilityRecord{Service: c.Service, Sent: c.Sent.UTC(), Received: c.Received.UTC()}
 		if c.Err != nil {
-			out.Error = newErrorRecord(c.Err, r.redacts())
+			out.Error, out.Reason = newErrorRecord(c.Err, r.redacts()), c.Reason
 		} else {
 			out.Available = &c.Available
 		}

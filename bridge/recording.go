@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -47,7 +48,9 @@ type recordingHeader struct {
 	PollInterval         durationText `json:"poll_interval"`
 	CheckpointInterval   durationText `json:"checkpoint_interval"`
 	AvailabilityDebounce durationText `json:"availability_debounce"`
-	Retention            durationText `json:"retention"`
+	// AvailabilityUnknownAfter is missing in older recordings.
+	AvailabilityUnknownAfter durationText `json:"availability_unknown_after,omitempty"`
+	Retention                durationText `json:"retention"`
 
 	VolatileStats  []string `json:"volatile_stats"`
 	DisappearAfter int      `json:"disappear_after"`
@@ -78,6 +81,7 @@ type pollRecord struct {
 	Error        *errorRecord         `json:"error,omitempty"`
 	Refused      refusedStats         `json:"refused,omitempty"` // statistics, by kind
 	Availability []availabilityRecord `json:"checks,omitempty"`
+	UnknownAfter durationText         `json:"availability_unknown_after,omitempty"` // where not as in the header
 	Directories  []directoryRecord    `json:"directories,omitempty"`
 	End          string               `json:"end,omitempty"`
 }
@@ -86,6 +90,7 @@ type availabilityRecord struct {
 	Service   string       `json:"service"`
 	Available *bool        `json:"available,omitempty"`
 	Error     *errorRecord `json:"error,omitempty"`
+	Reason    string       `json:"reason,omitempty"` // of an error, as events name it
 	Sent      time.Time    `json:"sent"`
 	Received  time.Time    `json:"received"`
 }
@@ -134,6 +139,8 @@ func errorKinds() []struct {
 		{"foreign", diff.ErrForeign},
 		{"empty", diff.ErrEmpty},
 		{"slow", engine.ErrPending},
+		{"service_removed", engine.ErrServiceRemoved},
+		{"not_configured", engine.ErrNotConfigured},
 		{"other", errRecorded},
 	}
 }
@@ -186,7 +193,7 @@ func (c *Config) recordingHeader(at time.Time) recordingHeader {
 		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.cloudEventSource(),
 		RecordedAt: at.UTC(), Subscription: c.Subscription, AgentKey: c.AgentKey,
 		PollInterval: durationText(c.PollInterval), CheckpointInterval: durationText(c.CheckpointInterval),
-		AvailabilityDebounce: durationText(c.AvailabilityDebounce), Retention: durationText(c.Retention),
+		AvailabilityDebounce: durationText(c.AvailabilityDebounce), AvailabilityUnknownAfter: durationText(c.unknownAfter(c.AvailabilityInterval)), Retention: durationText(c.Retention),
 		VolatileStats: c.VolatileStats, DisappearAfter: c.DisappearAfter,
 		Redacted: c.RedactStats, Pseudonyms: c.PseudonymKey != "",
 	}
@@ -198,7 +205,7 @@ func (h *recordingHeader) config() *Config {
 		Version: h.Program, Tenant: h.Tenant, URL: strings.TrimSuffix(h.Source, "/statsapi"),
 		Subscription: h.Subscription, AgentKey: h.AgentKey,
 		PollInterval: time.Duration(h.PollInterval), CheckpointInterval: time.Duration(h.CheckpointInterval),
-		AvailabilityDebounce: time.Duration(h.AvailabilityDebounce), Retention: time.Duration(h.Retention),
+		AvailabilityDebounce: time.Duration(h.AvailabilityDebounce), AvailabilityUnknownAfter: time.Duration(h.AvailabilityUnknownAfter), Retention: time.Duration(h.Retention),
 		VolatileStats: h.VolatileStats, DisappearAfter: h.DisappearAfter, RedactStats: h.Redacted,
 	}
 }
@@ -213,7 +220,7 @@ func (h *recordingHeader) validate() error {
 		return errors.New("missing tenant, source or recorded_at")
 	case h.AgentKey != "login_id" && h.AgentKey != "user_id":
 		return fmt.Errorf("agent_key %q is neither login_id nor user_id", h.AgentKey)
-	case h.DisappearAfter < 1 || h.PollInterval <= 0 || h.CheckpointInterval <= 0 || h.Retention <= 0 || h.AvailabilityDebounce < 0:
+	case h.DisappearAfter < 1 || h.PollInterval <= 0 || h.CheckpointInterval <= 0 || h.Retention <= 0 || h.AvailabilityDebounce < 0 || h.AvailabilityUnknownAfter < 0:
 		return errors.New("a count or an interval is not above zero")
 	}
 	return h.Subscription.Validate()
@@ -321,7 +328,7 @@ func (r *Recording) nextPoll() (engine.Observation, error) {
 
 // observation returns the observation that the engine received.
 func (l *pollRecord) observation() (engine.Observation, error) {
-	o := engine.Observation{At: l.At, Refused: l.Refused}
+	o := engine.Observation{At: l.At, Refused: l.Refused, AvailabilityUnknownAfter: time.Duration(l.UnknownAfter)}
 	switch {
 	case l.Error == nil && (len(l.Body) == 0 || l.Sent == nil || l.Received == nil):
 		return o, errors.New("neither an error nor a body with sent and received")
@@ -344,7 +351,7 @@ func (l *pollRecord) observation() (engine.Observation, error) {
 			if err := c.Error.validate(); err != nil {
 				return o, err
 			}
-			out.Err = c.Error
+			out.Err, out.Reason = c.Error, cmp.Or(c.Reason, checkReason(c.Error))
 		default:
 			out.Available = *c.Available
 		}

@@ -27,6 +27,9 @@ type timing struct {
 	// good snapshot in between does not count: both programs get those.
 	contentionWindow time.Duration
 
+	// relistAfter is the wait until services are listed again when a listing lacks one.
+	relistAfter time.Duration
+
 	// callTimeout is the constant of the same name, where a configuration is at hand.
 	callTimeout time.Duration
 	// ackTimeout bounds the wait for the acknowledgement of a batch's first message. It must be short
@@ -51,6 +54,7 @@ func defaultTiming() *timing {
 		transientBackoff:  backoffPolicy{initial: 500 * time.Millisecond, max: 5 * time.Second},
 		contendedBackoff:  backoffPolicy{immediate: 1, initial: time.Second, max: 30 * time.Second},
 		contentionWindow:  time.Minute,
+		relistAfter:       3 * time.Second,
 		callTimeout:       callTimeout,
 		ackTimeout:        2 * time.Second,
 		unavailablePause:  time.Second,
