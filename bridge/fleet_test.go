@@ -232,9 +232,11 @@ func TestMetrics(t *testing.T) {
 	m.env["BRIDGE_THRESHOLDS"] = `[{"name":"waiting","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":1},"severity":"critical"}]`
 	m.testEnv.setAgent("anna", "ready", "")
 	m.testEnv.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": "3"}})
+	m.env["BPCC_SERVICES"] = "Voice"
 	f := m.newFleet()
 	stop := m.runFleet(f)
 	m.waitFor("threshold.waiting.Voice.raised", 1)
+	m.waitFor("availability.Voice.observed", 1)
 	server := httptest.NewServer(f.Handler())
 	t.Cleanup(server.Close)
 	want := []string{
@@ -250,6 +252,7 @@ func TestMetrics(t *testing.T) {
 		`bpcc_bridge_observed_timestamp_seconds{tenant="acme"} 1.`,
 		`bpcc_bridge_committed_timestamp_seconds{tenant="acme"} 1.`,
 		`bpcc_bridge_polls_total{outcome="ok",tenant="acme"}`,
+		`bpcc_bridge_availability_checks_total{outcome="ok",tenant="acme"}`,
 		`bpcc_bridge_poll_duration_seconds_bucket{tenant="acme",le="0.001"}`,
 		`bpcc_bridge_poll_bytes_total{tenant="acme"}`,
 		`bpcc_bridge_entities{kind="agent",tenant="acme"} 1`,

@@ -54,7 +54,7 @@ func (c *Counts) count(method, path string) {
 		c.Subscribes++
 	case path == "/statsapi/subscription/active":
 		c.Deletes++
-	case path == "/statsapi/info/check_available_agents":
+	case path == availabilityPath:
 		c.Availability++
 	case len(path) > len(cfgPath) && path[:len(cfgPath)] == cfgPath:
 		c.Config++

@@ -13,6 +13,8 @@ type Fault struct {
 	// Path is the end of the paths it applies to, such as "/oauth/token"; empty
 	// means data requests.
 	Path string `json:"path,omitempty"`
+	// Service limits the fault to availability checks of that service.
+	Service string `json:"service,omitempty"`
 	// Status is returned instead of the requested action; 0 performs it, or returns Body with 200
 	// if there is one.
 	Status int `json:"status,omitempty"`
@@ -112,10 +114,22 @@ func (t *Tenant) ClearFaults() {
 	t.faults, t.otherSubscriptions = nil, 0
 }
 
-// nextFault returns the fault for a request to path, if any, and counts it. Needs t.mu.
-func (t *Tenant) nextFault(path string) (f Fault, ok bool) {
+// applies reports whether a request meets the fault.
+func (f *Fault) applies(path, service string) bool {
+	switch {
+	case f.Service != "" && (f.Service != service || path != availabilityPath):
+		return false
+	case f.Path == "" && f.Service == "":
+		return path == dataPath
+	}
+	return strings.HasSuffix(path, f.Path)
+}
+
+// nextFault returns the fault for a request to path, if any, and counts it. service is that of an
+// availability check. Needs t.mu.
+func (t *Tenant) nextFault(path, service string) (f Fault, ok bool) {
 	for i, f := range t.faults {
-		if f.Path == "" && path != dataPath || !strings.HasSuffix(path, f.Path) {
+		if !f.applies(path, service) {
 			continue
 		}
 		if f.Times > 0 {

@@ -149,6 +149,27 @@ func TestMaxInFlight(t *testing.T) {
 	}
 }
 
+// TestFaultOfAService is met by the checks of that service alone.
+func TestFaultOfAService(t *testing.T) {
+	t.Parallel()
+	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
+	smallCentre(x.Tenant)
+	x.subscribe(agents)
+	x.Inject(bpcctest.Fault{Service: "Voice", Status: 500, Times: 2})
+	for _, c := range []struct {
+		path   string
+		status int
+	}{
+		{data, 200}, {"/statsapi/info/check_available_agents?service=Chat", 200}, {"/statsapi/cfg/teams?service=Voice", 200},
+		{"/statsapi/info/check_available_agents?service=Voice", 500}, {"/statsapi/info/check_available_agents?tenantUrl=a&service=Voice", 500},
+		{"/statsapi/info/check_available_agents?service=Voice", 200},
+	} {
+		if a := x.do("GET", c.path, ""); a.StatusCode != c.status {
+			t.Errorf("%s: %d, want %d", c.path, a.StatusCode, c.status)
+		}
+	}
+}
+
 // Close ends a delay and waits for the request that sat in it.
 func TestCloseEndsDelays(t *testing.T) {
 	t.Parallel()

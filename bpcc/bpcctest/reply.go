@@ -15,6 +15,8 @@ import (
 const (
 	dataPath = "/statsapi/subscription/data"
 	cfgPath  = "/statsapi/cfg/"
+	// availabilityPath is that of availability checks.
+	availabilityPath = "/statsapi/info/check_available_agents"
 	// maxBody limits a request's body. The largest subscription seen has a few kilobytes.
 	maxBody = 1 << 20
 )
@@ -81,7 +83,7 @@ func (t *Tenant) serve(w http.ResponseWriter, r *http.Request) (reset bool) {
 	userID := ""
 	t.mu.Lock()
 	t.counts.count(r.Method, path)
-	fault, faulty := t.nextFault(path)
+	fault, faulty := t.nextFault(path, r.URL.Query().Get("service"))
 	v.fault = fault
 	u := t.userOf(r)
 	if u != nil {

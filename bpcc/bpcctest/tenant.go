@@ -118,7 +118,7 @@ func (t *Tenant) routes() {
 	t.handle("GET /statsapi/cfg/services", t.requireUser(t.getServices))
 	t.handle("GET /statsapi/cfg/agents", t.requireUser(t.getAgents))
 	t.handle("GET /statsapi/cfg/dispositions", t.requireUser(t.getDispositions))
-	t.handle("GET /statsapi/info/check_available_agents", t.getAvailability)
+	t.handle("GET "+availabilityPath, t.getAvailability)
 	if t.config.Control {
 		t.addControls()
 	}
