@@ -374,11 +374,11 @@ func TestMessageThatCannotBeRead(t *testing.T) {
 	}
 	for _, name := range []string{"replay", "verify"} {
 		r := runCommand(t, t.Context(), env, name, "--timeout", "5s")
-		if r.status != exitFailed || !strings.Contains(r.stderr, "cannot be read after sequence 65: ") || !strings.Contains(r.stderr, "--from-seq 67") {
+		if r.status != exitFailed || !strings.Contains(r.stderr, "cannot be read after sequence 66: ") || !strings.Contains(r.stderr, "--from-seq 68") {
 			t.Errorf("%s: status %d\n%s", name, r.status, r.stderr)
 		}
 	}
-	if r := runCommand(t, t.Context(), env, "replay", "--from-seq", "67"); r.status != exitOK || r.stdout != "{}\n" {
+	if r := runCommand(t, t.Context(), env, "replay", "--from-seq", "68"); r.status != exitOK || r.stdout != "{}\n" {
 		t.Errorf("status %d\n%s%s", r.status, r.stdout, r.stderr)
 	}
 }

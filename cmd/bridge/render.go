@@ -102,7 +102,11 @@ func describe(e *event.Event) (who, what string) {
 		}
 		return d.Entity.ID, what
 	case *event.AvailabilityChangedData:
-		return d.Service, fmt.Sprintf("available: %s → %s", yesNo(d.Previous), yesNo(d.Available))
+		what = fmt.Sprintf("available: %s → %s", yesNo(d.Previous), yesNo(d.Available))
+		if d.Reason != "" {
+			what += " (" + d.Reason + ")"
+		}
+		return d.Service, what
 	case *event.AgentData:
 		return cmp.Or(d.Agent.Name, d.Agent.ID), agentText(e, d)
 	case *event.ServiceData:

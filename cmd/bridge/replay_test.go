@@ -174,7 +174,7 @@ func TestReplayWithMeta(t *testing.T) {
 		t.Fatal(r.stderr)
 	}
 	file := writeFile(t, "export.ndjson", []byte(r.stdout))
-	if v := runCommand(t, t.Context(), nil, "verify", file); v.status != exitOK || !strings.Contains(v.stdout, "sequences 1 to 65") {
+	if v := runCommand(t, t.Context(), nil, "verify", file); v.status != exitOK || !strings.Contains(v.stdout, "sequences 1 to 66") {
 		t.Errorf("status %d\n%s%s", v.status, v.stdout, v.stderr)
 	}
 	lines := strings.SplitAfter(r.stdout, "\n")
@@ -199,7 +199,7 @@ func TestReplayInto(t *testing.T) {
 	}
 	for range 2 {
 		r := runCommand(t, t.Context(), env, "replay", "--into", "again.v1", "--speed", "max")
-		if r.status != exitOK || !strings.Contains(r.stderr, "published 65 events under again.v1.>, into stream AGAIN") || r.stdout != "" {
+		if r.status != exitOK || !strings.Contains(r.stderr, "published 66 events under again.v1.>, into stream AGAIN") || r.stdout != "" {
 			t.Fatalf("status %d\n%s%s", r.status, r.stdout, r.stderr)
 		}
 		var got []string
@@ -228,15 +228,15 @@ func TestReplayInto(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := again.CachedInfo().State.Msgs; n != 130 {
-		t.Errorf("the stream holds %d events of two replays of 65", n)
+	if n := again.CachedInfo().State.Msgs; n != 132 {
+		t.Errorf("the stream holds %d events of two replays of 66", n)
 	}
 	events, err := js.Stream(t.Context(), "BPCC_EVENTS")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := events.CachedInfo().State.Msgs; n != 65 {
-		t.Errorf("the stream of the truth holds %d events, not 65", n)
+	if n := events.CachedInfo().State.Msgs; n != 66 {
+		t.Errorf("the stream of the truth holds %d events, not 66", n)
 	}
 	for into, want := range map[string]string{
 		"bpcc.v1": "stream BPCC_EVENTS captures this prefix", "bpcc.v1.acme.agent": "stream BPCC_EVENTS captures this prefix", "bpcc": "captures this prefix",

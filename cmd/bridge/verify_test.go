@@ -56,7 +56,7 @@ func TestVerifyExport(t *testing.T) {
 		status  int
 		want    []string
 	}{
-		"sound":            {[]byte(complete), nil, exitOK, []string{"SOUND", "acme", "65 events", "interrupted: source"}},
+		"sound":            {[]byte(complete), nil, exitOK, []string{"SOUND", "acme", "66 events", "interrupted: source"}},
 		"compressed":       {zipped.Bytes(), nil, exitOK, []string{"SOUND"}},
 		"with a mark":      {[]byte("\ufeff" + complete), nil, exitOK, []string{"SOUND", "65 events"}},
 		"in UTF-16":        {[]byte("\xff\xfe{\x00}\x00"), nil, exitUsage, nil},
