@@ -39,12 +39,12 @@ func TestHangingCheck(t *testing.T) {
 				w.tenant.Inject(*data)
 			}
 			w.tenant.Inject(bpcctest.Fault{Service: "Voice", Delay: time.Minute, Times: -1})
-			hangs := time.Now()
 			w.tenant.SetAvailability("Chat", &no)
-			if d := w.waitFor("availability.Chat.changed", 1)[0].Time.Sub(hangs); d > 900*time.Millisecond {
-				t.Errorf("the other service's change is published after %v", d)
-			}
+			flipped := w.waitFor("availability.Chat.changed", 1)[0]
 			unknown := w.waitFor("availability.Voice.changed", 1)[0]
+			if flipped.Seq > unknown.Seq {
+				t.Error("the other service's change is published only after the one is unknown")
+			}
 			if unknown.field("available") != nil || unknown.field("previous") != true || unknown.text("reason") != "timeout" {
 				t.Errorf("unknown: %v", unknown.Data)
 			}

@@ -259,8 +259,8 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 				names = append(names, n.Name)
 			}
 		}
-		names = slices.Compact(slices.Sorted(slices.Values(names)))
 	}
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	if len(names) == 0 {
 		x.reportWarning("directory", "nothing to do if the tenant has no services; else list them in BPCC_SERVICES", "no service for availability checks")
 		return

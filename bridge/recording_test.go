@@ -313,6 +313,34 @@ func TestRecordedFaultsHaveTheirCauses(t *testing.T) {
 	}
 }
 
+// TestRecordedReasons: a recording keeps why checks failed and that a service was removed, so that a
+// backtest gives the same events.
+func TestRecordedReasons(t *testing.T) {
+	t.Parallel()
+	w := newTestEnv(t, bpcctest.Config{})
+	delete(w.env, "BPCC_SERVICES")
+	w.waitsDividedBy = 25
+	w.env["BPCC_AVAILABILITY_UNKNOWN_AFTER"], w.env["BPCC_DIRECTORY_INTERVAL"], w.env["BRIDGE_REDACT_STATS"] = "1s", "100ms", "extension"
+	for _, service := range []string{"Voice", "Chat", "Mail", "Fax"} {
+		w.tenant.SetService(bpcctest.Service{Name: service})
+	}
+	file, stop := w.startRecorder()
+	for _, service := range []string{"Voice", "Chat", "Mail", "Fax"} {
+		w.waitForRecorded(file, "availability."+service+".observed", 1)
+	}
+	w.tenant.Inject(bpcctest.Fault{Service: "Voice", Delay: time.Minute, Times: -1})
+	w.tenant.Inject(bpcctest.Fault{Service: "Chat", Status: 403, Times: -1})
+	w.tenant.Inject(bpcctest.Fault{Service: "Fax", Body: "<html>", Times: -1})
+	w.tenant.RemoveService("Mail")
+	for service, want := range map[string]string{"Voice": "timeout", "Chat": "refused", "Mail": "service_removed", "Fax": "malformed"} {
+		changed := w.waitForRecorded(file, "availability."+service+".changed", 1)[0]
+		if changed.field("available") != nil || changed.text("reason") != want {
+			t.Errorf("%s: %v, want the reason %s", service, changed.Data, want)
+		}
+	}
+	stop()
+}
+
 // TestKilledRecorderLeavesAReadableFile cuts a recording everywhere: what is
 // before the cut is what the whole recording begins with.
 func TestKilledRecorderLeavesAReadableFile(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -161,6 +162,19 @@ func TestCheck(t *testing.T) {
 		"no agents": {
 			prepare: func(s *bpcctest.Server) { s.RemoveAgent("anna"); s.RemoveAgent("bob") },
 			status:  exitOK, want: []string{"warn  agents", "none visible", "supervisor", "\nOK: ", ", 1 warning(s)\n"},
+		},
+		"more services than the rate allows": {
+			env: func(url string) []string {
+				services := "S,S" // named twice
+				for i := range 29 {
+					services += fmt.Sprintf(",S%d", i)
+				}
+				return append(sourceEnv(url), "BPCC_MAX_REQUESTS=20", "BPCC_SERVICES="+services)
+			},
+			status: exitOK, want: []string{
+				"warn  rate          30 services every 2s are 15 requests a second; with BPCC_MAX_REQUESTS=20 each is checked every 3.751s, and unknown 11.253s after",
+				"raise BPCC_MAX_REQUESTS",
+			},
 		},
 		"NATS as well": {
 			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL="+server.URL()) },
