@@ -62,13 +62,13 @@ type CheckpointData struct {
 	// MissingSince is when the first of the missing rows that are not published as disappeared yet
 	// was last seen.
 	MissingSince Time `json:"missing_since,omitzero"`
+	// Agents and Services count the present entities.
+	Agents   int `json:"agents"`
+	Services int `json:"services"`
 	// AvailabilityUntil is until when all availabilities are checked that are published as known; zero
 	// if none is known.
-	AvailabilityUntil Time `json:"availability_until,omitzero"`
-	// Agents and Services count the present entities.
-	Agents   int    `json:"agents"`
-	Services int    `json:"services"`
-	Instance string `json:"instance"`
+	AvailabilityUntil Time   `json:"availability_until,omitzero"`
+	Instance          string `json:"instance"`
 	// Observing lists the kinds whose first snapshot has been published.
 	Observing []string `json:"observing"`
 	// Follows is the id of the previous checkpoint, so that the checkpoints alone prove that no

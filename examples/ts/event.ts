@@ -22,6 +22,8 @@ export interface Checkpoint {
 export interface Availability {
   service: string;
   available: boolean | null;
+  /** Why it is not known, in one word; only where it is null. */
+  reason?: string;
 }
 
 export interface StateChanged {
