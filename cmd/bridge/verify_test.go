@@ -58,7 +58,7 @@ func TestVerifyExport(t *testing.T) {
 	}{
 		"sound":            {[]byte(complete), nil, exitOK, []string{"SOUND", "acme", "66 events", "interrupted: source"}},
 		"compressed":       {zipped.Bytes(), nil, exitOK, []string{"SOUND"}},
-		"with a mark":      {[]byte("\ufeff" + complete), nil, exitOK, []string{"SOUND", "65 events"}},
+		"with a mark":      {[]byte("\ufeff" + complete), nil, exitOK, []string{"SOUND", "66 events"}},
 		"in UTF-16":        {[]byte("\xff\xfe{\x00}\x00"), nil, exitUsage, nil},
 		"a hole":           {[]byte(gap), nil, exitFailed, []string{"UNSOUND", "line 21", "acme-1-", "missing 1"}},
 		"cut short":        {[]byte(complete[:len(complete)-900]), nil, exitFailed, []string{"UNSOUND", "not JSON", "uncovered"}},
