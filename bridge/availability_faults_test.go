@@ -38,7 +38,7 @@ func TestHangingCheck(t *testing.T) {
 			if data != nil {
 				w.tenant.Inject(*data)
 			}
-			w.tenant.Inject(bpcctest.Fault{Service: "Voice", Delay: time.Minute, Times: -1})
+			w.tenant.Inject(bpcctest.Fault{Services: []string{"Voice"}, Delay: time.Minute, Times: -1})
 			w.tenant.SetAvailability("Chat", &no)
 			flipped := w.waitFor("availability.Chat.changed", 1)[0]
 			unknown := w.waitFor("availability.Voice.changed", 1)[0]
@@ -89,7 +89,7 @@ func TestAvailabilityBetweenPolls(t *testing.T) {
 	yes := true
 	w.tenant.SetAvailability("Voice", &yes)
 	w.waitFor("availability.Voice.changed", 1)
-	w.tenant.Inject(bpcctest.Fault{Service: "Voice", Status: 403, Times: -1})
+	w.tenant.Inject(bpcctest.Fault{Services: []string{"Voice"}, Status: 403, Times: -1})
 	if unknown := w.waitFor("availability.Voice.changed", 2)[1]; unknown.field("available") != nil || unknown.text("reason") != "refused" {
 		t.Errorf("unknown: %v", unknown.Data)
 	}

@@ -328,9 +328,9 @@ func TestRecordedReasons(t *testing.T) {
 	for _, service := range []string{"Voice", "Chat", "Mail", "Fax"} {
 		w.waitForRecorded(file, "availability."+service+".observed", 1)
 	}
-	w.tenant.Inject(bpcctest.Fault{Service: "Voice", Delay: time.Minute, Times: -1})
-	w.tenant.Inject(bpcctest.Fault{Service: "Chat", Status: 403, Times: -1})
-	w.tenant.Inject(bpcctest.Fault{Service: "Fax", Body: "<html>", Times: -1})
+	w.tenant.Inject(bpcctest.Fault{Services: []string{"Voice"}, Delay: time.Minute, Times: -1})
+	w.tenant.Inject(bpcctest.Fault{Services: []string{"Chat"}, Status: 403, Times: -1})
+	w.tenant.Inject(bpcctest.Fault{Services: []string{"Fax"}, Body: "<html>", Times: -1})
 	w.tenant.RemoveService("Mail")
 	for service, want := range map[string]string{"Voice": "timeout", "Chat": "refused", "Mail": "service_removed", "Fax": "malformed"} {
 		changed := w.waitForRecorded(file, "availability."+service+".changed", 1)[0]

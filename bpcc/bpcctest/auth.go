@@ -87,7 +87,7 @@ func (t *Tenant) postToken(r *http.Request, f Fault) reply {
 	}
 	body := appendQuoted([]byte(`{"access_token":`), u.token)
 	body = append(body, `,"token_type":"Bearer"`...)
-	if f.ExpiresIn != "none" {
+	if f.ExpiresIn != noExpiresIn {
 		expiresIn := cmp.Or(f.ExpiresIn, strconv.Quote(strconv.Itoa(int(remaining/time.Second))))
 		body = append(append(body, `,"expires_in":`...), expiresIn...)
 	}

@@ -78,10 +78,10 @@ func (t *Tenant) getDispositions(_ *user, r *http.Request, _ Fault) reply {
 
 // getAvailability is Get Available Agents: open to everyone, without a login. A service that does
 // not exist has no agent ready. The tenant parameter does not matter, as there is only one tenant.
-func (t *Tenant) getAvailability(r *http.Request, _ Fault) reply {
+func (t *Tenant) getAvailability(r *http.Request, f Fault) reply {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.world.available(r.URL.Query().Get("service")) {
+	if t.worldOf(f).available(r.URL.Query().Get("service")) {
 		return jsonReply(http.StatusOK, []byte(`{"availability": true}`))
 	}
 	return jsonReply(http.StatusOK, []byte(`{"availability": false}`))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // addControls adds the control endpoints of the package comment.
@@ -14,6 +15,8 @@ func (t *Tenant) addControls() {
 		t.RemoveAgent(r.PathValue("login"))
 		return noContent()
 	})
+	t.handle("PUT /sim/agents/{login}/state_duration", t.putStateDuration)
+	t.handle("POST /sim/agents/{login}/calls", t.postCalls)
 	t.handle("PUT /sim/services/{name}", t.putService)
 	t.handle("DELETE /sim/services/{name}", func(r *http.Request, _ Fault) reply {
 		t.RemoveService(r.PathValue("name"))
@@ -100,6 +103,33 @@ func mergeStored[T any](t *Tenant, r *http.Request, get func(*World) T, set func
 	return answer
 }
 
+func (t *Tenant) putStateDuration(r *http.Request, _ Fault) reply {
+	var in struct {
+		Duration string `json:"duration"`
+	}
+	if err := decodeBody(r, &in); err != nil {
+		return badRequest(err)
+	}
+	d, err := time.ParseDuration(in.Duration)
+	if err != nil {
+		return badRequest(fmt.Errorf("duration: %w", err))
+	}
+	t.SetStateDuration(r.PathValue("login"), d)
+	return noContent()
+}
+
+func (t *Tenant) postCalls(r *http.Request, _ Fault) reply {
+	var in struct {
+		In  int `json:"in"`
+		Out int `json:"out"`
+	}
+	if err := decodeBody(r, &in); err != nil {
+		return badRequest(err)
+	}
+	t.AddCalls(r.PathValue("login"), in.In, in.Out)
+	return noContent()
+}
+
 func (t *Tenant) putAvailability(r *http.Request, _ Fault) reply {
 	var in struct {
 		Available *bool `json:"available"`
@@ -115,9 +145,6 @@ func (t *Tenant) postFault(r *http.Request, _ Fault) reply {
 	var f Fault
 	if err := decodeBody(r, &f); err != nil {
 		return badRequest(err)
-	}
-	if f.Status != 0 && (f.Status < 200 || f.Status > 599) {
-		return badRequest(fmt.Errorf("status %d is not within 200 to 599", f.Status))
 	}
 	t.Inject(f)
 	return noContent()

@@ -46,7 +46,7 @@ func (t *Tenant) Counts() Counts {
 // count counts an incoming request by its path and method.
 func (c *Counts) count(method, path string) {
 	switch {
-	case path == "/configapi/v2/oauth/token":
+	case path == tokenPath:
 		c.Logins++
 	case path == "/statsapi/auth" && method == "POST":
 		c.CookieLogins++

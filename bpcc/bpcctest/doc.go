@@ -13,6 +13,33 @@
 // [Tenant.Update]) or a [Floor] simulates a contact centre. [Tenant.Inject] makes the API misbehave
 // in the ways that real ones do.
 //
+// # Field cases
+//
+// Faults as JSON, for what polling systems meet. Further fields choose the requests that meet a fault
+// (path, services, every, times); all of them are in [Fault].
+//
+//	{"frozen":true,"times":-1}                     the picture stands still while the world goes on
+//	{"lag":"4s","every":2,"times":-1}              every second response is of a node 4 s behind
+//	{"frozen":true,"every":2,"times":-1}           every second response is of a node that stands still
+//	{"lag":"4s"}                                   clocks step back once
+//	{"empty":["agents"],"times":15}                one grid is empty, by its id or "agent_grids"
+//	{"services":["Sales"],"hang":true,"times":-1}  checks of a service hang
+//	{"services":["Sales"],"status":403,"times":-1} checks of a service fail
+//	{"path":"/check_available_agents","hang":true,"every":3,"times":-1}  every third check hangs
+//	{"expires_in":"3600.5"}                        a login with this lifetime, any JSON
+//	{"expires_in":"none"}                          a login without it
+//	{"rows":{"ann":{"duplicate":{"acd_state":"busy"}}},"times":-1}  two rows of one key, in turns
+//	{"rows":{"ann":{"missing":true}},"times":2}    a row is missing
+//	{"rows":{"ann":{"cells":{"reason":["a"]}}}}    a cell is an array
+//	{"rows":{"*":{"without":["reason"]}}}          a column is missing
+//	{"limit":10,"times":-1}                        grids have their first 10 rows
+//	{"shuffle":true,"times":-1}                    rows are in another order each time; a limit cuts others
+//	{"body":"{\"error\":\"session expired\"}"}     200 with an error in the body
+//	{"bom":true}                                   a byte order mark comes before the body
+//
+// What happens in the world is a change of it: [Tenant.ResetDaily] is the daily reset,
+// [Tenant.AddCalls] corrects a counter, [Tenant.SetStateDuration] sets a clock back.
+//
 // # What is real and what is assumed
 //
 // Status codes, headers, spellings and JSON layout follow the vendor's documents and captured
@@ -28,11 +55,13 @@
 //
 //	GET    /sim/counts                   the Counts so far
 //	PUT    /sim/agents/{login}           {"state":"ready","services":["Sales"],"stats":{"extension":"7"},…}
+//	PUT    /sim/agents/{login}/state_duration  {"duration":"5s"}; the clock of the state runs on from there
+//	POST   /sim/agents/{login}/calls     {"in":-1,"out":0} is added to the calls handled today
 //	DELETE /sim/agents/{login}
 //	PUT    /sim/services/{name}          {"stats":{"in_calls_waiting":"7"},…}
 //	DELETE /sim/services/{name}
 //	PUT    /sim/availability/{service}   {"available":true}, false, or null to compute it again
-//	POST   /sim/faults                   {"status":503,"retry_after":"5","times":3,"delay":"2s","drip":"20ms",…}
+//	POST   /sim/faults                   {"status":503,"retry_after":"5","times":3,"delay":"2s",…}, see Field cases
 //	DELETE /sim/faults                   also releases a filled pool of subscriptions
 //	POST   /sim/reset                    the daily reset
 //	POST   /sim/tokens/expire            every token expires now

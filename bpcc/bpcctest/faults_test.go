@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -110,19 +111,31 @@ func TestFaults(t *testing.T) {
 
 func TestFaultAsJSON(t *testing.T) {
 	t.Parallel()
-	f := bpcctest.Fault{Path: "/x", Status: 503, RetryAfter: "5", Delay: 1500 * time.Millisecond, Drip: 20 * time.Millisecond, Times: -1, Close: true}
+	f := bpcctest.Fault{
+		Path: "/x", Status: 503, RetryAfter: "5", Delay: 1500 * time.Millisecond, Drip: 20 * time.Millisecond, Times: -1, Close: true,
+		Every: 2, Services: []string{"Sales"}, Hang: true, BOM: true, ExpiresIn: `"1h"`,
+		Frozen: true, Lag: 4 * time.Second, Empty: []string{"agents"}, Shuffle: true, Limit: 3,
+		Rows: map[string]bpcctest.Row{"ann": {
+			Missing: true, Without: []string{"reason"}, Cells: map[string]json.RawMessage{"extension": json.RawMessage(`["7"]`)},
+			Duplicate: map[string]json.RawMessage{},
+		}},
+	}
 	b, err := json.Marshal(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `{"path":"/x","status":503,"retry_after":"5","close":true,"times":-1,"delay":"1.5s","drip":"20ms"}`; string(b) != want {
+	want := `{"path":"/x","services":["Sales"],"every":2,"times":-1,"status":503,"retry_after":"5","close":true,"hang":true,` +
+		`"bom":true,"frozen":true,"empty":["agents"],"shuffle":true,"limit":3,` +
+		`"rows":{"ann":{"missing":true,"without":["reason"],"cells":{"extension":["7"]},"duplicate":{}}},` +
+		`"delay":"1.5s","drip":"20ms","lag":"4s","expires_in":"1h"}`
+	if string(b) != want {
 		t.Errorf("%s, want %s", b, want)
 	}
 	var back bpcctest.Fault
-	if err := json.Unmarshal(b, &back); err != nil || back != f {
+	if err := json.Unmarshal(b, &back); err != nil || !reflect.DeepEqual(back, f) {
 		t.Errorf("%+v (%v), want %+v", back, err, f)
 	}
-	for _, bad := range []string{`{"delay":"soon"}`, `{"staus":500}`, `[]`} {
+	for _, bad := range []string{`{"delay":"soon"}`, `{"lag":4}`, `{"staus":500}`, `{"rows":{"ann":{"mising":true}}}`, `[]`} {
 		if err := json.Unmarshal([]byte(bad), &back); err == nil {
 			t.Errorf("%s is accepted", bad)
 		}
@@ -155,7 +168,7 @@ func TestFaultOfAService(t *testing.T) {
 	x := startTester(t, bpcctest.Config{NotReadyPolls: -1})
 	smallCentre(x.Tenant)
 	x.subscribe(agents)
-	x.Inject(bpcctest.Fault{Service: "Voice", Status: 500, Times: 2})
+	x.Inject(bpcctest.Fault{Services: []string{"Voice"}, Status: 500, Times: 2})
 	for _, c := range []struct {
 		path   string
 		status int

@@ -83,7 +83,7 @@ func jsonKey(i int, name string) []byte {
 	return append(appendQuoted(b, name), ':')
 }
 
-// applyQuery filters, sorts and cuts the rows of a grid.
+// applyQuery filters and sorts the rows of a grid.
 func applyQuery[T any](g planGrid, rows []T, cell func(row T, column int) string) []T {
 	if g.FilterBy != "" {
 		by := g.index[g.FilterBy]
@@ -91,9 +91,6 @@ func applyQuery[T any](g planGrid, rows []T, cell func(row T, column int) string
 	}
 	if len(g.Order) > 0 {
 		rows = sortRows(g, rows, cell)
-	}
-	if g.Limit > 0 && len(rows) > g.Limit {
-		rows = rows[:g.Limit]
 	}
 	return rows
 }

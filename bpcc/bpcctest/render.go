@@ -14,9 +14,12 @@ import (
 const dispositionStat = "calls_dispositions_per_day"
 
 // render returns the body of a data request: compact, only the requested sections, all values text.
-// It shows the world at one point in time.
-func (w *World) render(p *plan, s scope, emptyGrids bool) []byte {
-	v := &view{World: w, scope: s, seed: p.seed, now: w.now(), emptyGrids: emptyGrids}
+// It shows the world at one point in time, with what the fault changes in it.
+func (w *World) render(p *plan, s scope, f Fault) []byte {
+	v := &view{World: w, scope: s, seed: p.seed, now: w.now(), fault: f}
+	if f.Shuffle {
+		v.seed = hash(p.seed, strconv.Itoa(f.turn))
+	}
 	// Some spare capacity, since the response grows with the durations.
 	b := append(make([]byte, 0, p.size+p.size/64+64), '{')
 	for i, app := range p.apps {
@@ -32,9 +35,9 @@ func (w *World) render(p *plan, s scope, emptyGrids bool) []byte {
 type view struct {
 	*World
 	scope
-	seed       uint64
-	now        time.Time
-	emptyGrids bool
+	seed  uint64
+	now   time.Time
+	fault Fault
 
 	agentCounts map[string]*agentCount // by service, see census
 	agents      []*agent               // supervised, in the order of this subscription
@@ -52,7 +55,7 @@ func (v *view) app(b []byte, app planApp) []byte {
 		section("agent_grids")
 		b = append(b, '[')
 		for i, g := range app.agents {
-			b = appendGrid(b, i, g, v.agentRows(g), v.agentCell(g))
+			b = appendGrid(b, i, g, v.agentRows(g), func(a *agent) string { return a.Login }, v.agentCell(g), &v.fault)
 		}
 		b = append(b, ']')
 	}
@@ -60,7 +63,7 @@ func (v *view) app(b []byte, app planApp) []byte {
 		section("service_grids")
 		b = append(b, '[')
 		for i, g := range app.queue {
-			b = appendGrid(b, i, g, v.serviceRows(g), v.serviceCell(g))
+			b = appendGrid(b, i, g, v.serviceRows(g), func(s *service) string { return s.Name }, v.serviceCell(g), &v.fault)
 		}
 		b = append(b, ']')
 	}
@@ -73,24 +76,6 @@ func (v *view) app(b []byte, app planApp) []byte {
 		b = v.messages(b, *app.ChatMessages)
 	}
 	return b
-}
-
-func appendGrid[T any](b []byte, i int, g planGrid, rows []T, cell func(row T, column int) string) []byte {
-	if i > 0 {
-		b = append(b, ',')
-	}
-	b = append(appendQuoted(append(b, `{"id":`...), g.ID), `,"values":[`...)
-	for i, row := range rows {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '{')
-		for column, key := range g.keys {
-			b = appendQuoted(append(b, key...), cell(row, column))
-		}
-		b = append(b, '}')
-	}
-	return append(b, "]}"...)
 }
 
 // visibleAgents lists the agents that the user may see.
@@ -122,7 +107,7 @@ func (v *view) visibleAgents() []*agent {
 }
 
 func (v *view) agentRows(g planGrid) []*agent {
-	if v.emptyGrids {
+	if v.fault.empties("agent_grids", g.ID) {
 		return nil
 	}
 	teams, services := idSet(g.TeamIDs), v.serviceNames(idSet(g.ServiceIDs))
@@ -156,7 +141,7 @@ func (v *view) agentCell(g planGrid) func(*agent, int) string {
 }
 
 func (v *view) serviceRows(g planGrid) []*service {
-	if v.emptyGrids {
+	if v.fault.empties("service_grids", g.ID) {
 		return nil
 	}
 	teams, ids := idSet(g.TeamIDs), idSet(g.ServiceIDs)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -13,9 +14,9 @@ import (
 )
 
 const (
-	dataPath = "/statsapi/subscription/data"
-	cfgPath  = "/statsapi/cfg/"
-	// availabilityPath is that of availability checks.
+	dataPath         = "/statsapi/subscription/data"
+	cfgPath          = "/statsapi/cfg/"
+	tokenPath        = "/configapi/v2/oauth/token"
 	availabilityPath = "/statsapi/info/check_available_agents"
 	// maxBody limits a request's body. The largest subscription seen has a few kilobytes.
 	maxBody = 1 << 20
@@ -45,8 +46,8 @@ func badRequest(err error) reply {
 	return jsonReply(http.StatusBadRequest, append(body, '}'))
 }
 
-// handler returns the response to a request. Only handlers of data use the fault; ServeHTTP applies
-// the rest of it.
+// handler returns the response to a request, with what the fault changes in its content. ServeHTTP
+// applies the rest of the fault.
 type handler func(r *http.Request, f Fault) reply
 
 // exchange carries a fault, and the reply that met it, through the mux.
@@ -83,7 +84,7 @@ func (t *Tenant) serve(w http.ResponseWriter, r *http.Request) (reset bool) {
 	userID := ""
 	t.mu.Lock()
 	t.counts.count(r.Method, path)
-	fault, faulty := t.nextFault(path, r.URL.Query().Get("service"))
+	fault, faulty := t.nextFault(r)
 	v.fault = fault
 	u := t.userOf(r)
 	if u != nil {
@@ -96,6 +97,12 @@ func (t *Tenant) serve(w http.ResponseWriter, r *http.Request) (reset bool) {
 	}
 	t.mu.Unlock()
 
+	if fault.Hang {
+		// The server notices that a client has disconnected once the body is read.
+		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	}
 	if fault.Delay > 0 && !sleep(r.Context(), fault.Delay) {
 		panic(http.ErrAbortHandler) // the client has disconnected
 	}
@@ -190,6 +197,9 @@ func (t *Tenant) write(w http.ResponseWriter, r *http.Request, a reply, f Fault)
 	if f.Nested != "" {
 		value := appendQuoted(nil, f.Nested)
 		a.body = bytes.ReplaceAll(a.body, append([]byte{':'}, value...), slices.Concat([]byte(":["), value, []byte("]")))
+	}
+	if f.BOM && len(a.body) > 0 {
+		a.body = append([]byte("\ufeff"), a.body...)
 	}
 	if f.Truncate {
 		a.body = a.body[:len(a.body)/2]

@@ -1,11 +1,23 @@
 package bpcctest
 
+import "time"
+
 // SetAgent is [World.SetAgent] alone.
 func (t *Tenant) SetAgent(a Agent) { t.Update(func(w *World) { w.SetAgent(a) }) }
 
 // SetState is [World.SetState] alone.
 func (t *Tenant) SetState(login, state, reason string) {
 	t.Update(func(w *World) { w.SetState(login, state, reason) })
+}
+
+// SetStateDuration is [World.SetStateDuration] alone.
+func (t *Tenant) SetStateDuration(login string, d time.Duration) {
+	t.Update(func(w *World) { w.SetStateDuration(login, d) })
+}
+
+// AddCalls is [World.AddCalls] alone.
+func (t *Tenant) AddCalls(login string, in, out int) {
+	t.Update(func(w *World) { w.AddCalls(login, in, out) })
 }
 
 // SetAgentStat is [World.SetAgentStat] alone.

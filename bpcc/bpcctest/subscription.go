@@ -96,7 +96,7 @@ func (t *Tenant) getData(u *user, _ *http.Request, f Fault) reply {
 	if f.Foreign {
 		p = newPlan(foreignSubscription())
 	}
-	return jsonReply(http.StatusOK, t.world.render(p, u.scope, f.EmptyGrids))
+	return jsonReply(http.StatusOK, t.worldOf(f).render(p, u.scope, f))
 }
 
 // Snapshot returns the response that a data request of sub would get now for a user who supervises
@@ -105,7 +105,7 @@ func (t *Tenant) Snapshot(sub bpcc.Subscription) []byte {
 	p := newPlan(sub)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.world.render(p, scope{}, false)
+	return t.world.render(p, scope{}, Fault{})
 }
 
 // DropSubscriptions drops all subscriptions, those of FillSubscriptions included, as when the

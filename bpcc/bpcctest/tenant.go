@@ -58,6 +58,7 @@ type Tenant struct {
 	sessions           map[string]*user // by cookie
 	otherSubscriptions int              // subscriptions of the pool that other programs hold
 	faults             []*Fault
+	history            []version // of the world, the oldest first; only while a fault needs it
 	counts             Counts
 }
 
@@ -108,7 +109,7 @@ func New(c Config) *Tenant {
 
 // routes registers all endpoints of the API.
 func (t *Tenant) routes() {
-	t.handle("POST /configapi/v2/oauth/token", t.postToken)
+	t.handle("POST "+tokenPath, t.postToken)
 	t.handle("POST /statsapi/auth", t.postAuth)
 	t.handle("DELETE /statsapi/auth", t.requireUser(t.deleteAuth))
 	t.handle("POST /statsapi/subscription", t.requireUser(t.postSubscription))
@@ -146,4 +147,5 @@ func (t *Tenant) Update(change func(w *World)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	change(t.world)
+	t.recordHistory()
 }

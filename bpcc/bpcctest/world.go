@@ -123,6 +123,19 @@ func (w *World) SetState(login, state, reason string) {
 	a.State, a.Reason = state, reason
 }
 
+// SetStateDuration makes an agent's state have lasted for d, without a change of the state: less than
+// before sets its clock back. An agent that does not exist is added.
+func (w *World) SetStateDuration(login string, d time.Duration) {
+	w.agent(login).since = w.now().Add(-d)
+}
+
+// AddCalls adds to the calls that an agent has handled today; negative numbers correct them. An agent
+// that does not exist is added.
+func (w *World) AddCalls(login string, in, out int) {
+	a := w.agent(login)
+	a.today.callsIn, a.today.callsOut = max(a.today.callsIn+in, 0), max(a.today.callsOut+out, 0)
+}
+
 // SetAgentStat overrides one column of an agent. An agent that does not exist is
 // added.
 func (w *World) SetAgentStat(login, stat, value string) {

@@ -55,7 +55,8 @@ bridge schemas
 bridge schemas agent.state_changed`, (*program).schemas},
 		{"sim", "[--listen ADDR]", "run the simulated contact centre alone", `
 bridge sim --listen 127.0.0.1:8090
-bridge sim --agents 500 --services 20 --speed 2`, (*program).sim},
+bridge sim --agents 500 --services 20 --speed 2
+bridge sim --fault '{"lag":"4s","every":2,"times":-1}'`, (*program).sim},
 		{"health", "", "report whether the bridge on this machine is ready", `
 bridge health`, (*program).health},
 		{"completion", "bash|zsh|fish", "print a shell completion script", `

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +30,13 @@ func (p *program) sim(ctx context.Context, args []string) error {
 	still := f.Bool("still", false, "start empty, change only through /sim/")
 	cookie := f.Bool("cookie", false, "accept the cookie login of older releases")
 	unknown := f.Bool("refuse-unknown", false, "respond 400 to unknown statistics instead of an empty value")
+	var faults []bpcctest.Fault
+	f.Func("fault", "a fault as `JSON`, as POST /sim/faults takes it; may be repeated", func(text string) error {
+		var fault bpcctest.Fault
+		err := json.Unmarshal([]byte(text), &fault)
+		faults = append(faults, fault)
+		return err
+	})
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
@@ -42,6 +50,9 @@ func (p *program) sim(ctx context.Context, args []string) error {
 	if !*still {
 		floor = bpcctest.NewFloor(tenant, bpcctest.FloorConfig{Agents: *agents, Services: *services, Seed: *seed, Speed: *speed})
 		summary = fmt.Sprintf("%d agents, %d services, seed %d", *agents, *services, *seed)
+	}
+	for _, fault := range faults {
+		tenant.Inject(fault)
 	}
 	p.out.printf(`A simulated contact centre listens on http://%[1]s (%[2]s).
 
