@@ -7,8 +7,9 @@ import "iter"
 type Clocks struct {
 	// Moved reports whether a clock differs. A clock that is not whole seconds may.
 	Moved bool
-	// Advanced reports whether a clock has gone forward in a row that is otherwise the same.
-	Advanced bool
+	// Forward and Back count the clocks that have gone forward and back in rows that are otherwise
+	// the same.
+	Forward, Back int
 	// SetBack is the largest of the clocks, in seconds, that have gone back in a row that is
 	// otherwise the same; negative if none has.
 	SetBack int
@@ -33,8 +34,11 @@ func (s *State) Clocks(snap *Snapshot) Clocks {
 				c.Moved = c.Moved || r.after.status != rowSame
 			case before != after:
 				c.Moved = true
-				c.Advanced = c.Advanced || r.same && after > before
-				if r.same && after < before {
+				switch {
+				case r.same && after > before:
+					c.Forward++
+				case r.same:
+					c.Back++
 					c.SetBack = max(c.SetBack, int(after))
 				}
 			}

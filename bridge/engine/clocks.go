@@ -82,10 +82,11 @@ func (o *observed) pictureAt() time.Time {
 	return o.shown.received
 }
 
-// isOutdated reports whether a snapshot is older than the last one: no clock goes on, and the clock
-// of an agent goes back who was in the state before the last poll.
+// isOutdated reports whether a snapshot is older than the last one: more clocks go back than forward,
+// and the clock of an agent goes back who was in the state before the last poll. In an older snapshot
+// the clock of an agent who has left the state and come back goes forward.
 func (e *Engine) isOutdated(clocks diff.Clocks, o Observation) bool {
-	return !clocks.Advanced && clocks.SetBack >= 0 &&
+	return clocks.Back > clocks.Forward && clocks.SetBack >= 0 &&
 		time.Duration(clocks.SetBack)*time.Second > o.Received.Sub(e.observed.shown.sent)+clockTolerance
 }
 

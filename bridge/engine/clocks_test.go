@@ -133,6 +133,10 @@ func TestOutdatedSnapshots(t *testing.T) {
 			agents("bob=ready:3600").setService("A", "in_calls_waiting", "5"),
 			agents("bob=busy:1").setService("A", "in_calls_waiting", "5"),
 		},
+		"an agent who has left and come back": {
+			agents("anna=ready:598 bob=ready:3596 carl=busy:50"), agents("anna=ready:1 bob=ready:3600 carl=busy:54"),
+			agents("anna=ready:7 bob=busy:1 carl=busy:60"),
+		},
 		"a row that is not there yet": {agents("bob=ready:3599"), agents("anna=busy:1 bob=ready:3600"), agents("anna=busy:7 bob=busy:1")},
 	} {
 		t.Run(name, func(t *testing.T) {
