@@ -357,8 +357,8 @@ func (o *oracle) checkDetails(ev *event.Event, e entity) {
 	}) {
 		o.tb.Errorf("%s: %s: never left %s between %v and %v", ev.MsgID(), ev.CESubject(), d.To.State, window.After, window.By)
 	}
-	const wholeSeconds = 2 * time.Second
-	if began := d.From == nil || d.Reentered || d.From.State != d.To.State; began && !d.Since.IsZero() && (d.Since.Before(window.After.Add(-wholeSeconds)) || d.Since.After(window.By.Add(wholeSeconds))) {
+	const clockTolerance = 2 * time.Second
+	if began := d.From == nil || d.Reentered || d.From.State != d.To.State; began && !d.Since.IsZero() && (d.Since.Before(window.After.Add(-clockTolerance)) || d.Since.After(window.By.Add(clockTolerance))) {
 		o.tb.Errorf("%s: %s: since %v, but the window is from %v to %v", ev.MsgID(), ev.CESubject(), d.Since, window.After, window.By)
 	}
 }
