@@ -7,21 +7,22 @@ import "iter"
 type Clocks struct {
 	// Moved reports whether a clock differs. A clock that is not whole seconds may.
 	Moved bool
-	// Forward and Back count the clocks that have gone forward and back in rows that are otherwise
-	// the same.
+	// Forward and Back count the clocks that have gone forward and back in rows of the same state.
 	Forward, Back int
-	// SetBack is the largest of the clocks, in seconds, that have gone back in a row that is
-	// otherwise the same; negative if none has.
+	// SetBack is the largest of the clocks, in seconds, that have gone back in a row of the same
+	// state; negative if none has.
 	SetBack int
 
-	state *State
-	snap  *Snapshot
+	state      *State
+	snap       *Snapshot
+	stateStats []string
 }
 
-// Clocks compares the clocks of a snapshot from [State.Parse] that is not compared yet. A row is
-// otherwise the same if no tracked statistic differs but the clock itself.
-func (s *State) Clocks(snap *Snapshot) Clocks {
-	c := Clocks{SetBack: -1, state: s, snap: snap}
+// Clocks compares the clocks of a snapshot from [State.Parse] that is not compared yet. stateStats
+// are the statistics of the state that the clock measures; a row is of the same state if none of
+// them differs.
+func (s *State) Clocks(snap *Snapshot, stateStats []string) Clocks {
+	c := Clocks{SetBack: -1, state: s, snap: snap, stateStats: stateStats}
 	if snap.repeated {
 		return c
 	}
@@ -47,8 +48,8 @@ func (s *State) Clocks(snap *Snapshot) Clocks {
 	return c
 }
 
-// Still yields the entities whose clock has not moved, in rows that are otherwise the same. The
-// views show the last snapshot.
+// Still yields the entities whose clock has not moved, in rows of the same state. The views show the
+// last snapshot.
 func (c *Clocks) Still() iter.Seq[EntityView] {
 	return func(yield func(EntityView) bool) {
 		for i := range c.snap.grids {
@@ -65,7 +66,7 @@ func (c *Clocks) Still() iter.Seq[EntityView] {
 // clockRow is a row that both snapshots have.
 type clockRow struct {
 	before, after *row
-	same          bool // no tracked statistic differs but the clock
+	same          bool // of the same state
 }
 
 // rows yields the rows of a grid that both snapshots have.
@@ -84,8 +85,7 @@ func (c *Clocks) rows(i int) iter.Seq[clockRow] {
 		if c.snap.repeated {
 			return
 		}
-		// The columns that may differ without making the row another one.
-		own := shortBit | 1<<(grid.clock%maxColumns)
+		ofState := c.stateColumns(grid)
 		keys, colsLeft := t.keys, t.changedCols
 		for n := range t.rows {
 			r := &t.rows[n]
@@ -97,7 +97,7 @@ func (c *Clocks) rows(i int) iter.Seq[clockRow] {
 				}
 				cols := colsLeft[0]
 				colsLeft = colsLeft[1:]
-				same = cols != 0 && cols&^own == 0
+				same = cols != 0 && cols&ofState == 0
 			}
 			j := n
 			if t.firstMoved >= 0 && n >= t.firstMoved {
@@ -108,4 +108,17 @@ func (c *Clocks) rows(i int) iter.Seq[clockRow] {
 			}
 		}
 	}
+}
+
+// stateColumns are the columns of a grid that hold the state.
+func (c *Clocks) stateColumns(grid *compiledGrid) (set columnBits) {
+	fields := &c.state.compiled.kinds[grid.kind]
+	for _, stat := range c.stateStats {
+		if i := fields.statIndex(stat); i >= 0 {
+			for _, m := range grid.statColumns[i] {
+				set |= 1 << (m % maxColumns)
+			}
+		}
+	}
+	return set
 }

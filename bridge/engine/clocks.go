@@ -39,7 +39,7 @@ type sighting struct {
 // [ErrOutdated].
 func (e *Engine) checkClocks(snap *diff.Snapshot, o Observation) (sighting, error) {
 	seen, now := &e.observed, request{o.Sent, o.Received}
-	clocks := e.published.state.Clocks(snap)
+	clocks := e.published.state.Clocks(snap, event.StateStats())
 	if e.isOutdated(clocks, o) {
 		if seen.outdatedSince.IsZero() {
 			seen.outdatedSince = o.Received

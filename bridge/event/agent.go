@@ -66,6 +66,9 @@ const (
 // stateStats are the statistics whose change is a change of state.
 var stateStats = [...]string{ACDState, "acd_next_state", "reason"}
 
+// StateStats lists the statistics whose change is a change of state.
+func StateStats() []string { return stateStats[:] }
+
 // IsStateStat reports whether a change of the statistic is a change of state.
 func IsStateStat(name string) bool { return slices.Contains(stateStats[:], name) }
 
