@@ -131,6 +131,8 @@ func bridgeEnv(dir string, nc *nats.Conn, interval time.Duration) ([]string, err
 		return nil, fmt.Errorf("write subscription: %w", err)
 	}
 	return []string{
+		// The clocks of the simulated agents run in one load alone.
+		"BRIDGE_FROZEN_AFTER=0s",
 		"NATS_URL=" + nc.ConnectedUrl(), "BPCC_CLIENT_ID=bench", "BPCC_CLIENT_SECRET=bench",
 		"BPCC_SUBSCRIPTION_FILE=" + file, "BPCC_POLL_INTERVAL=" + interval.String(),
 		"BPCC_SERVICES=none", "BPCC_DIRECTORY_INTERVAL=0s", "BRIDGE_HTTP=off",

@@ -121,8 +121,8 @@ type Config struct {
 	// PseudonymKey, if set, replaces agents' ids and names with keyed hashes.
 	PseudonymKey   Secret `env:"BRIDGE_PSEUDONYM_KEY"`
 	DisappearAfter int    `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
-	// FrozenAfter is how long the clock of every agent who is logged in must stand still until the
-	// feed is interrupted; a shorter time than the source may be silent counts as that time.
+	// FrozenAfter is how long nothing must change, not even the clocks of agents, until the feed is
+	// interrupted; a shorter time than the source may be silent counts as that time.
 	FrozenAfter        time.Duration `env:"BRIDGE_FROZEN_AFTER" envDefault:"5s" min:"1s" max:"1h" zero:"never"`
 	CheckpointInterval time.Duration `env:"BRIDGE_CHECKPOINT_INTERVAL" envDefault:"30s" min:"100ms" max:"1h"`
 	LeaseTTL           time.Duration `env:"BRIDGE_LEASE_TTL" envDefault:"5s" min:"1s" max:"10m"`
@@ -172,8 +172,8 @@ func (c *Config) interruptAfter() time.Duration {
 	return max(3*c.PollInterval, c.times().minInterruptAfter)
 }
 
-// frozenAfter is how long the clocks of agents must stand still until the source counts as frozen:
-// no shorter than it may be silent; 0 is never.
+// frozenAfter is how long the source's picture must stand still until it counts as frozen: no
+// shorter than the source may be silent; 0 is never.
 func (c *Config) frozenAfter() time.Duration {
 	if c.FrozenAfter == 0 {
 		return 0

@@ -132,7 +132,7 @@ func newGauges() gauges {
 		epoch:       newDesc("epoch", "The leader's term; 0 for a standby.", "tenant"),
 		status:      newDesc("feed_status", "1 for the current status of the feed; leader only.", "tenant", "status"),
 		observed:    newDesc("observed_timestamp_seconds", "Unix time until which all changes are published; leader only.", "tenant"),
-		pictureAge:  newDesc("snapshot_age_seconds", "How old the source's picture is, by its last response or by clocks that stand still; leader only.", "tenant"),
+		pictureAge:  newDesc("snapshot_age_seconds", "How old the source's picture is, by its last response or by clocks of agents that stand still; leader only.", "tenant"),
 		committed:   newDesc("committed_timestamp_seconds", "Unix time of the last batch that the stream acknowledged; leader only.", "tenant"),
 		entities:    newDesc("entities", "Entities that are present, by kind; leader only.", "tenant", "kind"),
 		raised:      newDesc("thresholds_raised", "Thresholds that are raised; leader only.", "tenant", "rule", "severity"),

@@ -85,13 +85,13 @@ func (s *source) poll(ctx context.Context) (bpcc.Response, error) {
 	case errors.Is(err, bpcc.ErrNotReady):
 		// Expected after every new subscription.
 	default:
-		s.recordFailure(err)
+		s.recordFailure("BPCC request failed", err)
 	}
 	return response, err
 }
 
-// recordFailure records a failure, logs a new one, and sets the backoff.
-func (s *source) recordFailure(err error) {
+// recordFailure records a failure, logs a new one with the message, and sets the backoff.
+func (s *source) recordFailure(message string, err error) {
 	if isNoSnapshot(err) {
 		s.renewSession()
 	}
@@ -99,7 +99,7 @@ func (s *source) recordFailure(err error) {
 	s.failedAt, s.backoff, s.lastErr = s.now(), backoff, err
 	if text := err.Error(); text != s.lastLogged {
 		s.lastLogged = text
-		s.log.Warn("BPCC request failed", "err", err, "hint", sourceHint(err), "retry_in", backoff.Round(time.Millisecond).String())
+		s.log.Warn(message, "err", err, "hint", sourceHint(err), "retry_in", backoff.Round(time.Millisecond).String())
 	}
 }
 
@@ -348,8 +348,11 @@ func (s *source) reportResult(err error) {
 	if errors.Is(err, diff.ErrForeign) {
 		s.subscribed = false
 	}
-	s.recordFailure(err)
+	s.recordFailure(snapshotNotUsed, err)
 }
+
+// snapshotNotUsed is logged for a response that is complete and not published.
+const snapshotNotUsed = "snapshot not used"
 
 // outdatedPause is how long no snapshot must have been outdated until the next one is logged: a
 // server that is behind may answer every second poll.
@@ -358,7 +361,7 @@ const outdatedPause = time.Minute
 // logOutdated logs a snapshot that is older than the last one.
 func (s *source) logOutdated(err error) {
 	if now := s.now(); now.Sub(s.outdatedAt) > outdatedPause {
-		s.log.Warn("snapshot not used", "err", err, "hint", "no action needed; if it lasts, ask Bright Pattern whether a server of this tenant is behind")
+		s.log.Warn(snapshotNotUsed, "err", err, "hint", "no action needed; if it lasts, ask Bright Pattern whether a server of this tenant is behind")
 	}
 	s.outdatedAt = s.now()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -100,6 +101,15 @@ func (s *Snapshot) BodyRows(grid int) int { return s.Rows(grid) + s.grids[grid].
 // Repeated reports whether the source has sent the body of the previous snapshot again. Only a
 // snapshot from [State.Parse] can be repeated.
 func (s *Snapshot) Repeated() bool { return s.repeated }
+
+// Differs reports whether a row or a tracked statistic may differ from the previous snapshot's. Only
+// a snapshot from [State.Parse] has a previous one; any other differs.
+func (s *Snapshot) Differs() bool {
+	if s.repeated {
+		return false
+	}
+	return s.prev == nil || slices.ContainsFunc(s.grids, func(t table) bool { return t.changedCount > 0 || t.unmatched > 0 })
+}
 
 // Parse reads a body into the rows of the layout's grids. It reads the whole body or returns an
 // error: [ErrMalformed] or [ErrForeign]. A grid that the body does not mention has no rows. A row that

@@ -10,8 +10,8 @@ import (
 
 var (
 	// ErrFrozen is the error of a snapshot in which the clock of every agent who is logged in has
-	// stood still for FrozenAfter: the source sends an old picture.
-	ErrFrozen = errors.New("source is frozen: running clocks stand still")
+	// stood still, and nothing else has changed, for FrozenAfter: the source sends an old picture.
+	ErrFrozen = errors.New("source is frozen: nothing changes, and running clocks stand still")
 	// ErrOutdated is the error of a snapshot that is older than one before it: clocks that must run
 	// have gone back. One of several servers is behind.
 	ErrOutdated = errors.New("snapshot is older than the last one: running clocks went back")
@@ -26,11 +26,14 @@ type request struct{ sent, received time.Time }
 
 // sighting is when the source's picture was seen.
 type sighting struct {
-	// at is the request that first showed the picture; it is this poll's unless all running clocks
-	// have stood still, and nothing else has changed, for longer than clockTolerance.
+	// at is the request that first showed the picture; it is this poll's unless the picture has been
+	// the same for longer than clockTolerance.
 	at request
-	// still reports whether the running clocks stand still.
-	still bool
+	// same reports whether the picture is that of the last snapshot: nothing has changed, and clocks
+	// that must run stand still.
+	same bool
+	// clocksStand reports whether clocks that must run stand still, whatever else has changed.
+	clocksStand bool
 	// clockSet reports whether the clocks cannot be compared with the last ones.
 	clockSet bool
 }
@@ -38,48 +41,53 @@ type sighting struct {
 // checkClocks judges a snapshot by its clocks before it is compared. The error is [ErrFrozen] or
 // [ErrOutdated].
 func (e *Engine) checkClocks(snap *diff.Snapshot, o Observation) (sighting, error) {
-	seen, now := &e.observed, request{o.Sent, o.Received}
+	seen := &e.observed
+	s := sighting{at: request{o.Sent, o.Received}}
 	clocks := e.published.state.Clocks(snap, event.StateStats())
 	if e.isOutdated(clocks, o) {
 		if seen.outdatedSince.IsZero() {
 			seen.outdatedSince = o.Received
 		}
 		if o.Received.Sub(seen.outdatedSince) < e.options.OutdatedHold {
-			return sighting{}, ErrOutdated
+			return s, ErrOutdated
 		}
-		return sighting{at: now, clockSet: true}, nil
+		s.clockSet = true
+		return s, nil
 	}
-	if clocks.Moved || !anyRunning(clocks) {
-		return sighting{at: now}, nil
+	s.clocksStand = !clocks.Moved && anyRunning(clocks)
+	if s.same = s.clocksStand && !snap.Differs(); !s.same {
+		return s, nil
 	}
-	if e.options.FrozenAfter > 0 && o.Received.Sub(seen.clocks.received) >= e.options.FrozenAfter {
+	lasted := o.Received.Sub(seen.picture.received)
+	if e.options.FrozenAfter > 0 && lasted >= e.options.FrozenAfter {
 		// What earlier polls showed after the first sight was not new either.
-		seen.until, seen.lastGoodPoll = seen.clocks.sent, seen.clocks.received
-		return sighting{}, ErrFrozen
+		seen.until, seen.lastGoodPoll = seen.picture.sent, seen.picture.received
+		return s, ErrFrozen
 	}
-	if o.Received.Sub(seen.picture.received) > clockTolerance {
-		return sighting{at: seen.picture, still: true}, nil
+	if lasted > clockTolerance {
+		s.at = seen.picture
 	}
-	return sighting{at: now, still: true}, nil
+	return s, nil
 }
 
 // accept records the sighting of a snapshot that was compared.
-func (o *observed) accept(s sighting, poll request, changed bool) {
+func (o *observed) accept(s sighting, poll request) {
 	o.shown, o.outdatedSince = s.at, time.Time{}
-	if !s.still {
+	if !s.clocksStand {
 		o.clocks = poll
 	}
-	if !s.still || changed {
+	if !s.same {
 		o.picture = poll
 	}
 }
 
-// pictureAt is when the picture that the source shows was new.
+// pictureAt is when the picture that the source shows was new, by its clocks.
 func (o *observed) pictureAt() time.Time {
-	if o.polledOnce && o.lastGoodPoll.Before(o.shown.received) {
-		return o.lastGoodPoll // the source is frozen
+	at := o.lastGoodPoll // goes back when the source is frozen
+	if !o.polledOnce || at.Sub(o.clocks.received) > clockTolerance {
+		return o.clocks.received
 	}
-	return o.shown.received
+	return at
 }
 
 // isOutdated reports whether a snapshot is older than the last one: more clocks go back than forward,

@@ -31,9 +31,10 @@ type Options struct {
 	// InterruptAfter is how long the source may go without a good poll before the feed is
 	// interrupted.
 	InterruptAfter time.Duration
-	// FrozenAfter is how long the clock of every agent who is logged in must stand still until the
-	// source counts as frozen; 0 is never. OutdatedHold is how long snapshots must be older than one
-	// before them until they are believed, as after the source's clock was set; 0 is 30 s.
+	// FrozenAfter is how long the picture must be the same, and the clock of every agent who is logged
+	// in stand still, until the source counts as frozen; 0 is never. OutdatedHold is how long
+	// snapshots must be older than one before them until they are believed, as after the source's
+	// clock was set; 0 is 30 s.
 	FrozenAfter, OutdatedHold time.Duration
 	// EmptyHold and MassHold are how long an emptied grid, and a departure of more than half of a
 	// kind at once, must last until they are published; 0 is 30 s.
@@ -295,7 +296,7 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	changes, err := state.Compare(layout, snap, options)
 	if err == nil {
 		seen.spareBody, seen.currentBody = seen.currentBody, o.Body
-		seen.accept(sighting, request{o.Sent, o.Received}, changes.Len() > 0)
+		seen.accept(sighting, request{o.Sent, o.Received})
 	}
 	return snap, changes, err
 }
@@ -362,7 +363,7 @@ type Stats struct {
 	// ObservedUntil is until when all changes are in the stream; zero if there was no good poll.
 	ObservedUntil time.Time
 	// PictureAt is when the picture that the source shows was new: when its last response was
-	// received, or the first one since which the source's clocks stand still. It is zero before the
+	// received, or the first one since which the clocks of agents stand still. It is zero before the
 	// first good poll.
 	PictureAt time.Time
 	// Entities counts the present entities by kind of the layout.
