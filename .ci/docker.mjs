@@ -168,7 +168,7 @@ async function demo() {
   const [command] = typed("README.md", /^docker run .*bpcc-bridge demo/);
   expect("the Dockerfile and README.md start the demo in the same way", typed("deploy/container/Dockerfile", /^docker run .*bpcc-bridge demo/).includes(command), command);
   const running = start("the demo", "bash", ["-c", `exec ${command}`], env);
-  await running.ready("events", () => /^\d\d:\d\d:\d\d +agent /m.test(running.stdout), 30);
+  await running.ready("events", () => /^\d\d:\d\d:\d\d\S* +agent /m.test(running.stdout), 30);
   const { status, body } = await get("http://127.0.0.1:8080/");
   expect("the demo's page is there", status === 200 && body.includes("<title>BPCC bridge</title>"), body);
   const events = run(bridge(), ["replay", "--type", "agent.*"], { more: { NATS_URL: "nats://127.0.0.1:4222" } });
