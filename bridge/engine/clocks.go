@@ -59,15 +59,22 @@ func (e *Engine) checkClocks(snap *diff.Snapshot, o Observation) (sighting, erro
 		return s, nil
 	}
 	lasted := o.Received.Sub(seen.picture.received)
-	if e.options.FrozenAfter > 0 && lasted >= e.options.FrozenAfter {
+	if e.options.FrozenAfter > 0 && (lasted >= e.options.FrozenAfter || e.published.cause == causeFrozen) {
 		// What earlier polls showed after the first sight was not new either.
-		seen.until, seen.lastGoodPoll = seen.picture.sent, seen.picture.received
+		seen.until, seen.lastGoodPoll = earlier(seen.until, seen.picture.sent), earlier(seen.lastGoodPoll, seen.picture.received)
 		return s, ErrFrozen
 	}
 	if lasted > clockTolerance {
 		s.at = seen.picture
 	}
 	return s, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // accept records the sighting of a snapshot that was compared.

@@ -83,6 +83,34 @@ func TestFrozenSource(t *testing.T) {
 	}
 }
 
+// TestFrozenOverARestart: the next term does not take the old picture for a new one.
+func TestFrozenOverARestart(t *testing.T) {
+	t.Parallel()
+	b := start(t, frozenAfter(6*time.Second))
+	b.poll(agents("anna=ready:98"))
+	b.poll(agents("anna=ready:100"))
+	firstSight := b.now.Add(-10 * time.Millisecond)
+	for range 2 {
+		b.poll(agents("anna=ready:100"))
+	}
+	events, _ := b.show(agents("anna=ready:100"))
+	b.expect("frozen", events, "feed interrupted")
+	b.restart()
+	for range 5 {
+		if events, err := b.show(agents("anna=ready:100")); !errors.Is(err, engine.ErrFrozen) || len(events) > 0 {
+			t.Fatalf("still frozen: %v, error %v", events, err)
+		}
+	}
+	if c := b.checkpoint(); c.Status != event.StatusInterrupted || c.ObservedUntil != event.Floor(firstSight) {
+		t.Errorf("checkpoint %s until %v; want interrupted, %v", c.Status, c.ObservedUntil, firstSight)
+	}
+	events = b.poll(agents("anna=busy:3"))
+	b.expect("thawed", events, "feed resumed, agent/anna state_changed")
+	if d := cmp.Diff(event.Between(event.Floor(firstSight).Time, b.now), events[1].EntityBase().Observed); d != "" {
+		t.Errorf("window (-want +got)\n%s", d)
+	}
+}
+
 // withVerb selects events.
 func withVerb(events []event.Event, verb string) []event.Event {
 	return slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool { return e.Verb() != verb })

@@ -285,6 +285,11 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 	if err != nil {
 		return nil, nil, err
 	}
+	// If an earlier term found the source frozen, the second snapshot shows whether it still is.
+	undecided := e.published.cause == causeFrozen && seen.picture == (request{})
+	if undecided {
+		sighting.at.sent = seen.until
+	}
 	snap.Sent, snap.Received = sighting.at.sent, o.Received
 	options := diff.Options{
 		DisappearAfter: e.options.DisappearAfter, EmptyHold: e.options.EmptyHold, MassHold: e.options.MassHold,
@@ -294,10 +299,14 @@ func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes
 		options.ReentryTest = e.reentryTest(o)
 	}
 	changes, err := state.Compare(layout, snap, options)
-	if err == nil {
-		seen.spareBody, seen.currentBody = seen.currentBody, o.Body
-		seen.accept(sighting, request{o.Sent, o.Received})
+	if err != nil {
+		return nil, nil, err
 	}
+	seen.spareBody, seen.currentBody = seen.currentBody, o.Body
+	if undecided {
+		err = ErrFrozen
+	}
+	seen.accept(sighting, request{o.Sent, o.Received})
 	return snap, changes, err
 }
 
@@ -351,48 +360,6 @@ func (e *Engine) KnownAvailability() []string {
 		}
 	}
 	return names
-}
-
-// Stats is the state of an engine for health and metrics.
-type Stats struct {
-	Epoch, Poll uint64
-	// Status is the published status of the feed.
-	Status string
-	// Cause is that of the open interruption, "" if none is open.
-	Cause string
-	// ObservedUntil is until when all changes are in the stream; zero if there was no good poll.
-	ObservedUntil time.Time
-	// PictureAt is when the picture that the source shows was new: when its last response was
-	// received, or the first one since which the clocks of agents stand still. It is zero before the
-	// first good poll.
-	PictureAt time.Time
-	// Entities counts the present entities by kind of the layout.
-	Entities map[diff.Kind]int
-	// Firing counts the thresholds that are raised.
-	Firing map[FiringRule]int
-	// Unreadable counts, for every rule, the entities with a text that the rule cannot read.
-	Unreadable map[string]int
-}
-
-// FiringRule identifies the rule of a firing threshold.
-type FiringRule struct{ Rule, Severity string }
-
-// Stats returns the present state.
-func (e *Engine) Stats() Stats {
-	s := Stats{
-		Epoch: e.epoch, Poll: e.observed.poll, Status: e.published.status, Cause: e.published.cause,
-		ObservedUntil: e.observed.until, PictureAt: e.observed.pictureAt(), Entities: map[diff.Kind]int{}, Firing: map[FiringRule]int{}, Unreadable: map[string]int{},
-	}
-	for _, kind := range e.options.Layout.Kinds() {
-		s.Entities[kind] = e.published.state.Len(kind)
-	}
-	for _, d := range e.published.firing {
-		s.Firing[FiringRule{d.Rule, d.Severity}]++
-	}
-	for i := range e.rules.all {
-		s.Unreadable[e.rules.all[i].Name] = len(e.observed.unreadable[i].ids)
-	}
-	return s
 }
 
 // Status is the published status of the feed.

@@ -30,8 +30,11 @@ func (e *Engine) interruption(o Observation) []event.Event {
 	return []event.Event{e.feedEvent(event.Interrupted, o.At, event.FeedData{Cause: cause, Error: seen.lastFailure.Error()})}
 }
 
-// causeSource is the cause of an interruption without a known cause.
-const causeSource = "source"
+// Causes of interruptions: causeSource is that of one without a known cause.
+const (
+	causeSource = "source"
+	causeFrozen = "frozen"
+)
 
 // snapshotCause is the cause of an interruption by responses that cannot be used.
 func snapshotCause(err error) string {
@@ -43,7 +46,7 @@ func snapshotCause(err error) string {
 	case errors.Is(err, diff.ErrEmpty):
 		return "empty"
 	case errors.Is(err, ErrFrozen):
-		return "frozen"
+		return causeFrozen
 	case errors.Is(err, ErrOutdated):
 		return "outdated"
 	}
