@@ -64,7 +64,7 @@ func (e *Engine) checkClocks(snap *diff.Snapshot, o Observation) (sighting, erro
 		seen.until, seen.lastGoodPoll = earlier(seen.until, seen.picture.sent), earlier(seen.lastGoodPoll, seen.picture.received)
 		return s, ErrFrozen
 	}
-	if lasted > clockTolerance {
+	if o.Sent.Sub(seen.picture.received) > clockTolerance {
 		s.at = seen.picture
 	}
 	return s, nil
