@@ -130,7 +130,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 		a.fault(t, e, "watermark", "observed_until is null, after %s", event.Floor(t.until))
 	case !d.ObservedUntil.IsZero() && d.ObservedUntil.Equal(b.takenBack): // as after a source that repeated an old state
 	case !d.ObservedUntil.IsZero() && t.until.Sub(d.ObservedUntil.Time) > clockTolerance:
-		a.note(t, e, "clock", "observed_until falls from %s to %s: was a clock set?", event.Floor(t.until), d.ObservedUntil)
+		a.note(t, e, "clock", "observed_until falls from %s to %s: was a clock set, or did the source stand still?", event.Floor(t.until), d.ObservedUntil)
 	}
 	a.closeGaps(t, e, d)
 	if d.Status == event.StatusLive {
