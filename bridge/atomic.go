@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"bpcc-nats/bridge/event"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -61,7 +63,7 @@ func (l *ackInbox) newBatch(nc *nats.Conn, seqValues []string) *batchWriter {
 	return &batchWriter{ackInbox: l, nc: nc, seqValues: seqValues, idHeader: []string{id}, replySubject: l.subject + "." + id, prevErr: nc.LastError()}
 }
 
-// writeMessage sends the next message, batchLimit at most. The last one commits the batch; the
+// writeMessage sends the next message, [event.BatchLimit] at most. The last one commits the batch; the
 // server abandons a batch that is not committed.
 func (o *batchWriter) writeMessage(m *nats.Msg, last bool) error {
 	m.Header[jetstreamext.BatchIDHeader] = o.idHeader
@@ -152,7 +154,7 @@ func parseAck(m *nats.Msg) (jetstreamext.BatchAck, error) {
 
 // batchSeqValues returns the values of Nats-Batch-Sequence of a batch.
 func batchSeqValues() []string {
-	values := make([]string, batchLimit)
+	values := make([]string, event.BatchLimit)
 	for i := range values {
 		values[i] = strconv.Itoa(i + 1)
 	}

@@ -21,7 +21,7 @@ type availabilityPoller struct {
 	directory   *directoryPoller // lists the services
 	log         *slog.Logger
 	now         func() time.Time
-	countMetric func(outcome string)
+	countMetric func(outcome string) // nil = not counted
 
 	mu            sync.Mutex              // guards the fields below
 	latest        map[string]checkResults // not drained yet
@@ -217,14 +217,20 @@ func (p *availabilityPoller) checkOnce(ctx context.Context, service string) erro
 	results := p.latest[service]
 	if err == nil {
 		results = checkResults{good: &r}
-		p.countMetric("ok")
+		p.count("ok")
 	} else {
 		results.failed = &r
-		p.countMetric(r.Reason)
+		p.count(r.Reason)
 	}
 	p.latest[service] = results
 	p.logFailure(service, r.Reason, err)
 	return err
+}
+
+func (p *availabilityPoller) count(outcome string) {
+	if p.countMetric != nil {
+		p.countMetric(outcome)
+	}
 }
 
 // logFailure logs the first failure for a reason, and when no service fails for it any more. reason

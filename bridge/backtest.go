@@ -142,12 +142,12 @@ type ruleSetRun struct {
 // startBridge starts a bridge that recovers what this run has committed.
 func (t *ruleSetRun) startBridge(r *Recording) error {
 	t.config = r.header.config()
-	t.config.timing = r.timing
+	t.config.Timing = r.timing
 	t.config.Rules = t.set.Rules
 	if faults := rule.Unsubscribed(t.set.Rules, subscribedStats(t.config.Subscription), globMatcher(t.config.RedactStats)); len(faults) > 0 {
 		return fmt.Errorf("%w: %s: %s: %w", rule.ErrInvalid, t.set.Name, r.name, errors.Join(faults...))
 	}
-	options := engineOptions(t.config, newPlan(t.config.Subscription, t.config, recordedSuffix), "backtest")
+	options := engineOptions(t.config, newPlan(t.config, recordedSuffix), "backtest")
 	if t.engine == nil {
 		t.engine = engine.New(options)
 	} else {
@@ -180,7 +180,7 @@ func (t *ruleSetRun) step(o engine.Observation) (*engine.Batch, error) {
 // commitBatch acknowledges a batch as the stream would.
 func (t *ruleSetRun) commitBatch(b *engine.Batch) error {
 	t.lastCommit = b.At()
-	for chunk := range t.engine.Chunks(b, batchLimit) {
+	for chunk := range t.engine.Chunks(b, event.BatchLimit) {
 		for i := range chunk.Events {
 			ev := &chunk.Events[i]
 			t.stats.countEvent(ev)

@@ -104,7 +104,7 @@ func (c *benchSource) newEngine() *engine.Engine {
 // comes of it.
 func (c *benchSource) stepFunc(e *engine.Engine, stored *int) func(tb testing.TB, body []byte) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	encoder, prefix := event.NewEncoder(c.config().cloudEventSource()), c.config().tenantPrefix()
+	encoder, prefix := event.NewEncoder(c.config().cloudEventSource()), event.Prefix(c.config().Tenant)
 	var buffers messageBuffers
 	return func(tb testing.TB, body []byte) {
 		now = now.Add(2 * time.Second)
@@ -118,7 +118,7 @@ func (c *benchSource) stepFunc(e *engine.Engine, stored *int) func(tb testing.TB
 		}
 		buffer := buffers.get()
 		defer buffers.put(buffer)
-		for chunk := range e.Chunks(batch, batchLimit) {
+		for chunk := range e.Chunks(batch, event.BatchLimit) {
 			if _, err := buffer.encode(encoder, prefix, chunk.Events); err != nil {
 				tb.Fatal(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -93,18 +94,17 @@ func checkHint(err error) string {
 // publishes nothing. It replaces the user's one subscription, so a bridge that
 // runs as the same user subscribes again afterwards.
 func Check(ctx context.Context, c *Config, report func(Step)) error {
-	client, err := c.client(discardLogger())
+	src, err := newSession(c, "check", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer src.client.Close()
 	x := &checkRun{report: report}
 	user := c.ClientID
 	if c.Auth == authCookie {
 		user = c.Username
 	}
 	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.Auth, user, c.PollInterval, c.AgentKey)
-	src := &source{client: client, cookie: c.Auth == authCookie, plan: newPlan(c.Subscription, c, "check"), rules: c.Rules, timing: c.times(), log: discardLogger(), now: time.Now}
 	if checkSession(ctx, src, x) {
 		checkData(ctx, src, c, x)
 		checkDirectory(ctx, src, c, x)

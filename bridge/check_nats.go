@@ -15,7 +15,7 @@ import (
 func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := checkServer(nc); err != nil {
-		x.reportNATSFailure("NATS", err, c.hint(err))
+		x.reportNATSFailure("NATS", err, unusableHint(c, err))
 	} else {
 		x.reportOK("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
 	}
@@ -63,7 +63,7 @@ func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want je
 	info := stream.CachedInfo()
 	switch differs, err := checkFit(c, want, info); {
 	case err != nil:
-		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), c.hint(err))
+		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), unusableHint(c, err))
 	case len(differs) > 0:
 		x.reportWarning("stream", "nothing to do if this is intended; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
 	default:

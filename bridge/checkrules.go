@@ -18,7 +18,7 @@ func describeUnreadable(u engine.UnreadableText) string {
 }
 
 // checkRules checks that each rule can read what a snapshot shows of its entities.
-func checkRules(rules []rule.Rule, s *diff.State, refused refusedStats, x *checkRun) {
+func checkRules(rules []rule.Rule, s *diff.State, refused map[diff.Kind][]string, x *checkRun) {
 	for i := range rules {
 		r := &rules[i]
 		if r.ReadsAny(refused) {

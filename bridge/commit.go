@@ -19,10 +19,6 @@ import (
 // instance has taken over. Nothing of the refused batch is stored, and this writer must step down.
 var ErrFenced = errors.New("another instance writes this tenant's events")
 
-// batchLimit is the maximum number of messages that a server accepts in one atomic batch; the last
-// one is the checkpoint.
-const batchLimit = 1000
-
 // commit stores a batch and its checkpoints, and acknowledges to the engine what the stream has
 // stored. It returns when all is stored, when the writer is fenced ([ErrFenced]), when the stream
 // is missing, when the server is too old ([ErrServerVersion]), or when ctx ends ([ErrUnfinished]).
@@ -45,7 +41,7 @@ func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
 func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
 	buffer := b.shared.buffers.get()
 	defer b.shared.buffers.put(buffer)
-	for chunk := range b.engine.Chunks(batch, batchLimit) {
+	for chunk := range b.engine.Chunks(batch, event.BatchLimit) {
 		seq, err := b.publishChunk(ctx, chunk, buffer)
 		if err != nil {
 			return fmt.Errorf("commit poll %d, part %d of %d: %w", batch.Poll(), chunk.Part, chunk.Parts, err)
@@ -61,7 +57,7 @@ func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
 // server accepts.
 func (b *Bridge) encode(chunk *engine.Chunk, buffer *messageBuffer) ([]*nats.Msg, error) {
 	for {
-		msgs, err := buffer.encode(b.encoder, b.config.tenantPrefix(), chunk.Events)
+		msgs, err := buffer.encode(b.encoder, event.Prefix(b.config.Tenant), chunk.Events)
 		if err != nil {
 			return nil, err
 		}
@@ -220,7 +216,7 @@ func streamHint(c *Config, err error) string {
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		return fmt.Sprintf("raise or remove max_msg_size of stream %s", c.Stream)
 	case codeBatchTooLarge:
-		return fmt.Sprintf("raise the server's limit of messages in a batch to %d", batchLimit)
+		return fmt.Sprintf("raise the server's limit of messages in a batch to %d", event.BatchLimit)
 	case codeDuplicate:
 		return duplicateIDHint
 	}
@@ -283,7 +279,7 @@ func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq u
 			seq, result = seqHere, nil
 			return errStopScan
 		}
-		e, err := b.config.parseMessage(msg)
+		e, err := parseMessage(b.config.Tenant, msg)
 		if err == nil {
 			result = fmt.Errorf("%w: found checkpoint %s", ErrFenced, e.MsgID())
 			return errStopScan

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -30,7 +32,7 @@ func BenchmarkCommit(b *testing.B) {
 func benchBridge(b *testing.B, always bool) (*Bridge, *benchSource) {
 	b.Helper()
 	s := natstest.Start(b, &server.Options{JetStream: true, StoreDir: b.TempDir(), SyncAlways: always})
-	return benchBridgeOn(b, s.ClientURL(), batchLimit-1)
+	return benchBridgeOn(b, s.ClientURL(), event.BatchLimit-1)
 }
 
 // benchBridgeOn is one on a server that is there.
@@ -51,10 +53,10 @@ func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := Provision(b.Context(), js, config); err != nil {
+	if _, err := Provision(b.Context(), js, config, nil); err != nil {
 		b.Fatal(err)
 	}
-	br, err := New(config, js, discardLogger())
+	br, err := New(config, js, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -94,7 +96,7 @@ func benchCommits(b *testing.B, always bool) {
 	var subjects []string
 	var payloads [][]byte
 	buffer := &messageBuffer{}
-	for chunk := range br.engine.Chunks(observe(), batchLimit) {
+	for chunk := range br.engine.Chunks(observe(), event.BatchLimit) {
 		msgs, err := br.encode(chunk, buffer)
 		if err != nil {
 			b.Fatal(err)

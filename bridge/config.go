@@ -145,11 +145,11 @@ type Config struct {
 	Rules []rule.Rule
 	// RootCAs are the trusted roots for BPCC; nil means the system's.
 	RootCAs *x509.CertPool
+	// Timing holds the waits that are not configured; nil means those of [defaultTiming].
+	Timing *timing
 
-	files  map[string]string // by NAME, of what was given as NAME_FILE
-	proxy  *url.URL          // for requests to BPCC; nil = none
-	server *Server           // the embedded one, while it runs
-	timing *timing           // nil = the default one
+	files map[string]string // by NAME, of what was given as NAME_FILE
+	proxy *url.URL          // for requests to BPCC; nil = none
 }
 
 // Purpose is the part of the configuration that a command needs.
@@ -193,7 +193,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	fault := func(name, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
 	}
-	c = &Config{timing: defaultTiming()}
+	c = &Config{}
 	vars := env.ToMap(environ)
 	for name, value := range vars {
 		// A variable may be set from a file that has one.

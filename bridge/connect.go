@@ -30,13 +30,13 @@ const reconnectWait = time.Second
 // reason, if it is closed nevertheless.
 func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error)) (*nats.Conn, error) {
 	r := &connLogger{log: log}
-	options, err := c.natsOptions(r, closed)
+	options, err := natsOptions(c, r, closed)
 	if err != nil {
 		return nil, err
 	}
 	lastLogged := ""
 	for {
-		nc, err := c.dial(ctx, options)
+		nc, err := dial(ctx, c, options)
 		switch hint := natsHint(err); {
 		case err == nil:
 			r.conn.Store(nc)
@@ -79,14 +79,14 @@ func OpenJetStream(c *Config, nc *nats.Conn) (js jetstream.JetStream, err error)
 
 // dial connects, or returns when ctx ends. The library connects without a context: a connection
 // that is established later is closed.
-func (c *Config) dial(ctx context.Context, options []nats.Option) (*nats.Conn, error) {
+func dial(ctx context.Context, c *Config, options []nats.Option) (*nats.Conn, error) {
 	type dialed struct {
 		nc  *nats.Conn
 		err error
 	}
 	done := make(chan dialed)
 	go func() {
-		nc, err := c.dialNow(options)
+		nc, err := dialNow(c, options)
 		select {
 		case done <- dialed{nc, err}:
 		case <-ctx.Done():
@@ -103,7 +103,7 @@ func (c *Config) dial(ctx context.Context, options []nats.Option) (*nats.Conn, e
 	}
 }
 
-func (c *Config) dialNow(options []nats.Option) (*nats.Conn, error) {
+func dialNow(c *Config, options []nats.Option) (*nats.Conn, error) {
 	if c.NATSContext != "" && c.NATSURL == "" {
 		nc, _, err := natscontext.Connect(c.NATSContext, options...)
 		return nc, err
@@ -145,7 +145,7 @@ func natsHint(err error) string {
 
 // natsOptions returns the options of every connection. The files of secrets and certificates are
 // read at each attempt to connect.
-func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, error) {
+func natsOptions(c *Config, r *connLogger, closed func(error)) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("bpcc-bridge " + c.Version),
 		nats.MaxReconnects(-1),
@@ -171,7 +171,7 @@ func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, 
 		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
 			r.logOnce(err)
 			if c.NATSNKey != "" && refusedCredentials(err) {
-				c.closeForNewKey(nc, closed)
+				closeForNewKey(c, nc, closed)
 			}
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
@@ -190,7 +190,7 @@ func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, 
 	add(c.NATSUser != "", nats.UserInfoHandler(func() (string, string) { return c.NATSUser, password() }))
 	add(c.NATSToken != "", nats.TokenHandler(c.secret("NATS_TOKEN", c.NATSToken, r.log)))
 	add(c.NATSInboxPrefix != "", nats.CustomInboxPrefix(c.NATSInboxPrefix))
-	add(c.NATSCA != "" || c.NATSCert != "", c.natsTLS(r.log))
+	add(c.NATSCA != "" || c.NATSCert != "", natsTLS(c, r.log))
 	if c.NATSNKey != "" {
 		public, err := publicKey(c.NATSNKey)
 		if err != nil {
@@ -202,15 +202,15 @@ func (c *Config) natsOptions(r *connLogger, closed func(error)) ([]nats.Option, 
 }
 
 // natsTLS uses the present content of the files at each handshake.
-func (c *Config) natsTLS(log *slog.Logger) nats.Option {
+func natsTLS(c *Config, log *slog.Logger) nats.Option {
 	var certHandler nats.TLSCertHandler
 	if getCert := certificate("NATS_CERT", c.NATSCert, c.NATSKey, log); getCert != nil {
 		certHandler = func() (tls.Certificate, error) { return *getCert(), nil }
 	}
 	var caHandler nats.RootCAsHandler
 	if c.NATSCA != "" {
-		pool := &reloadable[*x509.CertPool]{variable: "NATS_CA", log: log, read: func() (*x509.CertPool, error) { return readCA(c.NATSCA) }}
-		caHandler = func() (*x509.CertPool, error) { return pool.current(), nil }
+		current := rootCAs("NATS_CA", c.NATSCA, log)
+		caHandler = func() (*x509.CertPool, error) { return current(), nil }
 	}
 	return func(o *nats.Options) error {
 		o.Secure = true
@@ -220,7 +220,7 @@ func (c *Config) natsTLS(log *slog.Logger) nats.Option {
 
 // closeForNewKey closes the connection when the file holds another key than the one in use, which
 // the library cannot exchange: a new process will use it.
-func (c *Config) closeForNewKey(nc *nats.Conn, closed func(error)) {
+func closeForNewKey(c *Config, nc *nats.Conn, closed func(error)) {
 	// While the file cannot be read, the key has not changed.
 	if public, err := publicKey(c.NATSNKey); err == nil && public != nc.Opts.Nkey {
 		closed(fmt.Errorf("%w, and NATS_NKEY now holds a new key: the next start uses it", ErrNATSAuth))

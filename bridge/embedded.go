@@ -41,12 +41,11 @@ type Server struct {
 // streams below dir and is ready when it returns. An empty dir is refused. The limit of the store
 // is derived from the disk, and nothing is logged.
 func StartServer(dir, listen string) (*Server, error) {
-	return StartEmbedded(&Config{StoreDir: dir, EmbeddedListen: listen}, discardLogger())
+	return StartEmbedded(&Config{StoreDir: dir, EmbeddedListen: listen}, slog.New(slog.DiscardHandler))
 }
 
 // StartEmbedded is [StartServer] with the settings of a configuration. It sets NATSURL to the
-// server's address, and logs the server's warnings and errors. A bridge with that configuration
-// keeps the store below its limit.
+// server's address, and logs the server's warnings and errors.
 func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
 	host, portText, err := net.SplitHostPort(c.EmbeddedListen)
 	if err != nil {
@@ -89,7 +88,7 @@ func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
 	s.done.Go(func() { s.keepRunning(ctx) })
-	c.NATSURL, c.server = s.URL(), s
+	c.NATSURL = s.URL()
 	return s, nil
 }
 

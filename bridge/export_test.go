@@ -11,7 +11,7 @@ import (
 func (b *Bridge) Published() engine.Published { return b.engine.Published() }
 
 // Divide makes the waits, and the timeouts of requests to NATS, so many times as short.
-func (c *Config) Divide(waits, timeouts time.Duration) { c.timing = dividedTiming(waits, timeouts) }
+func (c *Config) Divide(waits, timeouts time.Duration) { c.Timing = dividedTiming(waits, timeouts) }
 
 // DivideWaits makes the waits of the bridge that is simulated so many times as short.
 func (r *Recording) DivideWaits(by time.Duration) { r.timing = dividedTiming(by, 1) }

@@ -221,7 +221,7 @@ func TestStreamRecreated(t *testing.T) {
 	if err := w.js.DeleteStream(t.Context(), "BPCC_EVENTS"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
+	if _, err := bridge.Provision(t.Context(), w.js, w.config(), nil); err != nil {
 		t.Fatal(err)
 	}
 	w.tenant.SetState("anna", "busy", "")
@@ -289,7 +289,7 @@ func TestSecretsStayOut(t *testing.T) {
 	if text := fmt.Sprintf("%v %+v %#v", *c, *c, *c); strings.Contains(text, "hunter2") {
 		t.Error("the printed configuration holds the secret")
 	}
-	if _, err := bridge.Provision(t.Context(), w.js, c); err != nil {
+	if _, err := bridge.Provision(t.Context(), w.js, c, nil); err != nil {
 		t.Fatal(err)
 	}
 	var log safeBuffer

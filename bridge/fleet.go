@@ -2,8 +2,6 @@ package bridge
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +28,6 @@ type Fleet struct {
 	config      *Config // of the process: the settings that all tenants share
 	viewMonitor *viewMonitor
 	metrics     *metrics
-	rebalancer  *rebalancer // nil for one tenant
 	shared      *sharedResources
 }
 
@@ -41,21 +38,20 @@ type identity struct {
 }
 
 func newIdentity() (identity, error) {
-	suffix := make([]byte, 4)
-	if _, err := rand.Read(suffix); err != nil {
-		return identity{}, fmt.Errorf("create an instance name: %w", err)
+	suffix, err := NewSuffix()
+	if err != nil {
+		return identity{}, err
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "bridge"
 	}
-	hexSuffix := hex.EncodeToString(suffix)
-	return identity{instance: host + "-" + hexSuffix, appIDSuffix: hexSuffix}, nil
+	return identity{instance: host + "-" + suffix, appIDSuffix: suffix}, nil
 }
 
 // NewFleet returns a fleet with a bridge for every configuration of [ParseConfigs]; nothing is sent
-// before Run.
-func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fleet, error) {
+// before Run. embedded is the NATS server inside the process; nil for another one.
+func NewFleet(configs []*Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) (*Fleet, error) {
 	if len(configs) == 0 {
 		return nil, fmt.Errorf("%w: no tenant", ErrConfig)
 	}
@@ -65,18 +61,16 @@ func NewFleet(configs []*Config, js jetstream.JetStream, log *slog.Logger) (*Fle
 	}
 	processConfig := configs[0]
 	f := &Fleet{js: js, log: log, config: processConfig, metrics: newMetrics(processConfig.Version)}
-	f.viewMonitor = &viewMonitor{js: js, config: processConfig, log: log, now: time.Now}
+	f.viewMonitor = &viewMonitor{js: js, config: processConfig, embedded: embedded, log: log, now: time.Now}
+	f.shared = newSharedResources(js, processConfig, embedded)
 	if len(configs) > 1 {
-		f.rebalancer = newRebalancer(self.instance, len(configs), log)
+		f.shared.rebalancer = newRebalancer(self.instance, len(configs), log)
 	}
-	f.shared = newSharedResources(js, processConfig)
 	for _, c := range configs {
-		c.server = processConfig.server // that of the process
 		b, err := newBridge(c, js, log, self, f.metrics, f.shared)
 		if err != nil {
 			return nil, fmt.Errorf("tenant %s: %w", c.Tenant, err)
 		}
-		b.rebalancer = f.rebalancer
 		f.bridges = append(f.bridges, b)
 	}
 	if err := f.metrics.registry.Register(f); err != nil {
@@ -95,17 +89,17 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer cancel()
 	background.Go(func() { f.viewMonitor.runMonitor(sideCtx) })
 	background.Go(func() { f.announce(sideCtx) })
-	if s := f.config.server; s != nil {
+	if s := f.shared.embedded; s != nil {
 		background.Go(func() { s.watchStore(sideCtx, f.js, f.config) })
 	}
-	if f.rebalancer == nil {
+	if f.shared.rebalancer == nil {
 		return f.bridges[0].Run(ctx)
 	}
 	bucket, err := f.bridges[0].openLease(ctx)
 	if err != nil {
 		return err
 	}
-	background.Go(func() { f.rebalancer.runRebalancing(sideCtx, bucket, f.bridges) })
+	background.Go(func() { f.shared.rebalancer.runRebalancing(sideCtx, bucket, f.bridges) })
 	errs := make([]error, len(f.bridges))
 	var tenants sync.WaitGroup
 	for i, b := range f.bridges {
@@ -158,7 +152,7 @@ func (f *Fleet) Handler() http.Handler {
 		all := f.Health()
 		var body any = all[0]
 		ready := all[0].Ready
-		if f.rebalancer != nil {
+		if f.shared.rebalancer != nil {
 			for _, h := range all[1:] {
 				ready = ready || h.Ready
 			}

@@ -68,13 +68,13 @@ func (m *multiTenantEnv) newFleet() *bridge.Fleet {
 	if err != nil || len(warnings) > 0 {
 		m.t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
-	if _, err := bridge.Provision(m.t.Context(), m.js, all[0]); err != nil {
+	if _, err := bridge.Provision(m.t.Context(), m.js, all[0], nil); err != nil {
 		m.t.Fatal(err)
 	}
 	for _, c := range all {
 		c.Version = "1.2.3"
 	}
-	f, err := bridge.NewFleet(all, m.js, slog.New(slog.NewTextHandler(logWriter{m.t}, nil)))
+	f, err := bridge.NewFleet(all, m.js, nil, slog.New(slog.NewTextHandler(logWriter{m.t}, nil)))
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -60,9 +60,9 @@ func (s *foreignLog) logMessage(stream string, msg jetstream.Msg, seq uint64, er
 	s.logForeign(foreignMessage{stream: stream, subject: msg.Subject(), seq: seq, err: err, hint: foreignMessageHint})
 }
 
-// parseMessage parses a message of the tenant's stream. The error is event.ErrForeign.
-func (c *Config) parseMessage(msg jetstream.Msg) (event.Event, error) {
-	return event.Parse(c.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+// parseMessage parses a message of the stream of events of a tenant. The error is event.ErrForeign.
+func parseMessage(tenant string, msg jetstream.Msg) (event.Event, error) {
+	return event.Parse(tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 }
 
 // logTotal logs how many there are that were not logged by name.

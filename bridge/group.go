@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"bpcc-nats/bridge/event"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -105,7 +107,7 @@ func (g *batchPublisher) coalesce(s *batchRequest) []*batchRequest {
 		if other == s {
 			return true
 		}
-		if size+len(other.msgs) > batchLimit {
+		if size+len(other.msgs) > event.BatchLimit {
 			return false
 		}
 		group, size = append(group, other), size+len(other.msgs)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"bpcc-nats/bridge/event"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -148,7 +150,7 @@ func TestWaitingCommitCanBeRemoved(t *testing.T) {
 func TestLargeCommitsAreNotShared(t *testing.T) {
 	t.Parallel()
 	g, _ := newPublisherTest(t)
-	commits := map[string][]*nats.Msg{"large": newCommit("large", batchLimit-1, 0), "small": newCommit("small", 1, 0), "half": newCommit("half", batchLimit/2, 0)}
+	commits := map[string][]*nats.Msg{"large": newCommit("large", event.BatchLimit-1, 0), "small": newCommit("small", 1, 0), "half": newCommit("half", event.BatchLimit/2, 0)}
 	seqs, errs := publishTogether(t, g, commits)
 	for tenant := range commits {
 		if errs[tenant] != nil || seqs[tenant] == 0 {

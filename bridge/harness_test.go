@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 type testEnv struct {
 	t               *testing.T
 	tenant          *bpcctest.Server
+	server          *bridge.Server // the NATS server, if it is the one inside the bridge
 	nc              *nats.Conn
 	js              jetstream.JetStream
 	env             map[string]string
@@ -205,7 +206,7 @@ func (w *testEnv) startCrashable() (crash func()) {
 func (w *testEnv) startOn(js jetstream.JetStream) (stop func()) {
 	w.t.Helper()
 	c := w.config()
-	if _, err := bridge.Provision(w.t.Context(), w.js, c); err != nil {
+	if _, err := bridge.Provision(w.t.Context(), w.js, c, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	b, err := bridge.New(c, js, w.logger())

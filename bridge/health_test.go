@@ -78,10 +78,10 @@ func TestProbes(t *testing.T) {
 	w.waitsDividedBy = 5
 	w.setAgent("anna", "ready", "")
 	c := w.config()
-	if _, err := bridge.Provision(t.Context(), w.js, c); err != nil {
+	if _, err := bridge.Provision(t.Context(), w.js, c, nil); err != nil {
 		t.Fatal(err)
 	}
-	b, err := bridge.NewFleet([]*bridge.Config{c}, w.js, slog.New(slog.DiscardHandler))
+	b, err := bridge.NewFleet([]*bridge.Config{c}, w.js, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

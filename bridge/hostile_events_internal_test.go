@@ -35,7 +35,7 @@ func TestHostileEvents(t *testing.T) {
 	first, second := centre.body(0, 0, false), centre.body(1, 100, false)
 	for line := range bytes.Lines(text) {
 		address, body, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
-		subject := strings.TrimPrefix(string(address), tenant.tenantPrefix())
+		subject := strings.TrimPrefix(string(address), event.Prefix(tenant.Tenant))
 		var e struct{ ID, Type string }
 		if err := json.Unmarshal(body, &e); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"runtime/debug"
 	"slices"
@@ -38,7 +39,7 @@ func relayed(t *testing.T) (*relay, jetstream.JetStream, *Config) {
 	t.Helper()
 	server, direct := startServer(t)
 	c := streamConfig(t, 1)
-	if _, err := Provision(t.Context(), direct, c); err != nil {
+	if _, err := Provision(t.Context(), direct, c, nil); err != nil {
 		t.Fatal(err)
 	}
 	r := &relay{nc: direct.Conn(), changes: map[string]hostile.Change{}}
@@ -99,16 +100,16 @@ func TestHostileAnswers(t *testing.T) {
 	tests := map[string]func(ctx context.Context, js jetstream.JetStream, c *Config){
 		"INFO": func(ctx context.Context, js jetstream.JetStream, c *Config) { _ = checkJetStream(ctx, js, c) },
 		"STREAM.INFO": func(ctx context.Context, js jetstream.JetStream, c *Config) {
-			_, _ = Provision(ctx, js, c)
+			_, _ = Provision(ctx, js, c, nil)
 			_ = CheckStreams(ctx, c, js.Conn(), js, func(Step) {})
-			b := &Bridge{config: c, js: js, log: discardLogger(), now: time.Now, shared: newSharedResources(js, c), self: identity{instance: "one"}, foreignLog: discardForeign()}
+			b := &Bridge{config: c, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, shared: newSharedResources(js, c, nil), self: identity{instance: "one"}, foreignLog: discardForeign()}
 			if l, err := b.openLease(ctx); err == nil {
 				_, _ = l.isOwner(ctx)
 				_ = l.bucketMissing(ctx, nats.ErrNoResponders)
 				_ = l.check(ctx)
 			}
 			_, _ = b.confirmCheckpoint(ctx, nats.NewMsg("bpcc.v1.acme.feed.checkpoint"))
-			v := &viewMonitor{js: js, config: c, log: discardLogger(), now: time.Now}
+			v := &viewMonitor{js: js, config: c, log: slog.New(slog.DiscardHandler), now: time.Now}
 			_ = v.measureLag(ctx)
 			_, _ = ViewBehind(ctx, js, c)
 			_, _ = countSubjects(ctx, js, c)
@@ -170,7 +171,7 @@ func readAll(ctx context.Context, js jetstream.JetStream, c *Config) {
 
 // discardForeign logs no foreign message.
 func discardForeign() *foreignLog {
-	return &foreignLog{log: discardLogger(), known: map[string]bool{}, countMetric: func() {}}
+	return &foreignLog{log: slog.New(slog.DiscardHandler), known: map[string]bool{}, countMetric: func() {}}
 }
 
 // TestHostileAcknowledgements answers a batch with whatever is no acknowledgement.

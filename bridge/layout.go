@@ -51,10 +51,10 @@ type plan struct {
 	chatApps []string // plain app ids, by index of layout.Lists
 }
 
-// newPlan prepares a subscription for one instance. App ids get the instance's suffix, so that the
+// newPlan prepares the subscription of a configuration for one instance. App ids get the instance's suffix, so that the
 // response to another program's subscription is detected. The identity column is added to grids
 // without it, and is then not published.
-func newPlan(sub bpcc.Subscription, c *Config, suffix string) plan {
+func newPlan(c *Config, suffix string) plan {
 	p := plan{
 		wire:   bpcc.Subscription{},
 		layout: &diff.Layout{Volatile: globMatcher(c.VolatileStats), Clock: event.StateDuration},
@@ -64,8 +64,8 @@ func newPlan(sub bpcc.Subscription, c *Config, suffix string) plan {
 	}
 	// Agents first, then services, then totals: the order of their events.
 	var services, totals []diff.Grid
-	for _, id := range slices.Sorted(maps.Keys(sub)) {
-		app, wireID := sub[id], id+appIDSeparator+suffix
+	for _, id := range slices.Sorted(maps.Keys(c.Subscription)) {
+		app, wireID := c.Subscription[id], id+appIDSeparator+suffix
 		app.AgentGrids = slices.Clone(app.AgentGrids)
 		app.ServiceGrids = slices.Clone(app.ServiceGrids)
 		for i := range app.AgentGrids {

@@ -12,7 +12,7 @@ const (
 	maxRecoveries = 16
 )
 
-// sharedResources enforces the limits for the tenants of a process. A tenant with a slot of readers
+// sharedResources are what the tenants of a process share. A tenant with a slot of readers
 // may wait for one of recoveries, never the reverse.
 type sharedResources struct {
 	readers     *semaphore.Weighted // standbys that tail the stream; one without a slot does not
@@ -20,15 +20,18 @@ type sharedResources struct {
 	publisher   *batchPublisher     // publishes their batches
 	buffers     messageBuffers      // buffers of their batches
 	bucket      *leaseBucket        // bucket of their leases
+	embedded    *Server             // the NATS server inside the process; nil = another one
+	rebalancer  *rebalancer         // nil for one tenant
 	roleChanged chan struct{}       // holds one when the role of any of them has changed
 }
 
-func newSharedResources(js jetstream.JetStream, c *Config) *sharedResources {
+func newSharedResources(js jetstream.JetStream, c *Config, embedded *Server) *sharedResources {
 	return &sharedResources{
 		readers:     semaphore.NewWeighted(maxReaders),
 		recoveries:  semaphore.NewWeighted(maxRecoveries),
 		publisher:   newBatchPublisher(js, c.times()),
 		bucket:      newLeaseBucket(js, c),
+		embedded:    embedded,
 		roleChanged: make(chan struct{}, 1),
 	}
 }

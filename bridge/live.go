@@ -165,7 +165,7 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout/2)
 	defer cancel()
 	feeds := map[string]json.RawMessage{}
-	prefix := p.config.viewPrefix()
+	prefix := viewPrefix(p.config)
 	err := scanLastPerSubject(ctx, p.js, viewStream(p.config), prefix+"*.feed", func(msg jetstream.Msg, _ uint64) error {
 		if tenant := strings.TrimSuffix(strings.TrimPrefix(msg.Subject(), prefix), ".feed"); belongsTo(tenant, msg.Data()) {
 			feeds[tenant] = msg.Data()
@@ -184,7 +184,7 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 // the stream of events up to which the view is complete. The view follows the
 // stream in order: what is not in the snapshot comes after that sequence.
 func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err error) {
-	prefix := l.config.viewPrefix() + l.tenant + "."
+	prefix := viewPrefix(l.config) + l.tenant + "."
 	batch := liveBatch{name: "snapshot", session: l}
 	err = scanLastPerSubject(ctx, l.js, viewStream(l.config), prefix+">", func(msg jetstream.Msg, _ uint64) error {
 		source, seq, err := parseSourceHeader(msg)
@@ -254,7 +254,7 @@ func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) erro
 	})
 	group.Go(func() error {
 		return l.pumpMessages(ctx, feed, viewStream(l.config), jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{l.config.viewPrefix() + l.tenant + ".feed"}, InactiveThreshold: liveConsumerIdle,
+			FilterSubjects: []string{viewPrefix(l.config) + l.tenant + ".feed"}, InactiveThreshold: liveConsumerIdle,
 			DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
 		})
 	})

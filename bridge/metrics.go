@@ -157,7 +157,7 @@ func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 	gauge(g.connected, boolGauge(f.js.Conn().IsConnected()))
 	gauge(g.viewLag, float64(lag.Events))
 	gauge(g.viewStalled, lag.StalledFor.Seconds())
-	if s := f.config.server; s != nil {
+	if s := f.shared.embedded; s != nil {
 		status := s.storeStatus()
 		gauge(g.storeUsed, float64(s.Used()))
 		gauge(g.storeLimit, float64(status.limit))

@@ -36,7 +36,7 @@ func newOffline(t *testing.T, env map[string]string) *offline {
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
-	p := newPlan(c.Subscription, c, "test")
+	p := newPlan(c, "test")
 	wire, err := json.Marshal(p.wire)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func (o *offline) poll() []offlineEvent {
 func (o *offline) commit(batch *engine.Batch) []offlineEvent {
 	o.t.Helper()
 	var out []offlineEvent
-	for c := range o.engine.Chunks(batch, batchLimit) {
+	for c := range o.engine.Chunks(batch, event.BatchLimit) {
 		for i := range c.Events {
 			body, err := o.encoder.Append(nil, &c.Events[i])
 			if err != nil {

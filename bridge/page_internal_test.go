@@ -140,7 +140,7 @@ func newPage(t *testing.T) (*Page, *Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Provision(t.Context(), js, c); err != nil {
+	if _, err := Provision(t.Context(), js, c, nil); err != nil {
 		t.Fatal(err)
 	}
 	return NewPage(js, c, slog.New(slog.DiscardHandler)), embedded

@@ -26,7 +26,7 @@ import (
 func (w *testEnv) startWithLog() *safeBuffer {
 	w.t.Helper()
 	c := w.config()
-	if _, err := bridge.Provision(w.t.Context(), w.js, c); err != nil {
+	if _, err := bridge.Provision(w.t.Context(), w.js, c, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	var log safeBuffer

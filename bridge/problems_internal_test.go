@@ -18,7 +18,7 @@ import (
 func TestProblemsAreLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
-	b := &Bridge{log: slog.New(slog.NewTextHandler(&text, nil))}
+	b := &Loop{log: slog.New(slog.NewTextHandler(&text, nil))}
 	var got []string
 	for _, problems := range [][]string{nil, {"a"}, {"a"}, {"failed"}, {"a"}, {"a", "b"}, {"b"}, {"b"}, {"a", "b"}, {"a\nb"}, nil, nil, {"a"}} {
 		text.Reset()

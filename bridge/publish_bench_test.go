@@ -47,7 +47,7 @@ func BenchmarkPublish(b *testing.B) {
 func benchPublish(b *testing.B, sync string, inPoll int) {
 	dir := b.TempDir()
 	url := startNATSServer(b, dir, sync)
-	agents := inPoll * (batchLimit - 1)
+	agents := inPoll * (event.BatchLimit - 1)
 	br, c := benchBridgeOn(b, url, agents, nats.WriteBufferSize(writeBuffer))
 	if err := br.js.DeleteStream(b.Context(), viewStream(br.config)); err != nil {
 		b.Fatal(err)
@@ -71,14 +71,14 @@ func benchPublish(b *testing.B, sync string, inPoll int) {
 		}
 		between := time.Now()
 		for i := range batches {
-			sendFinished(b, br, finished[i%inPoll*batchLimit:][:batchLimit], strconv.Itoa(rounds*batches+i))
+			sendFinished(b, br, finished[i%inPoll*event.BatchLimit:][:event.BatchLimit], strconv.Itoa(rounds*batches+i))
 		}
 		duration["bridge"] += between.Sub(start)
 		duration["finished"] += time.Since(between)
 		rounds++
 	}
 	for name, d := range duration {
-		b.ReportMetric(float64(rounds*batches*batchLimit)/d.Seconds(), name+"-msgs/s")
+		b.ReportMetric(float64(rounds*batches*event.BatchLimit)/d.Seconds(), name+"-msgs/s")
 		if name != "bridge" {
 			b.ReportMetric(100*d.Seconds()/duration["bridge"].Seconds(), "%-of-"+name)
 		}
@@ -90,13 +90,13 @@ func finishedMessages(b *testing.B, br *Bridge, batch *engine.Batch) []*nats.Msg
 	b.Helper()
 	var all []*nats.Msg
 	buffer := &messageBuffer{}
-	for chunk := range br.engine.Chunks(batch, batchLimit) {
+	for chunk := range br.engine.Chunks(batch, event.BatchLimit) {
 		msgs, err := br.encode(chunk, buffer)
 		if err != nil {
 			b.Fatal(err)
 		}
 		for _, m := range msgs {
-			subject := strings.Replace(m.Subject, br.config.tenantPrefix(), event.SubjectPrefix+".bench.", 1)
+			subject := strings.Replace(m.Subject, event.Prefix(br.config.Tenant), event.SubjectPrefix+".bench.", 1)
 			all = append(all, &nats.Msg{Subject: subject, Header: nats.Header{"Content-Type": {event.ContentType}}, Data: bytes.Clone(m.Data)})
 		}
 		br.engine.Ack(chunk)
@@ -156,11 +156,11 @@ func startNATSServer(b *testing.B, dir, sync string) (url string) {
 // natsBench runs nats bench and gives the time that it says it took.
 func natsBench(b *testing.B, url, payload string, subjects, batches int, more ...string) time.Duration {
 	b.Helper()
-	messages := batches * batchLimit
+	messages := batches * event.BatchLimit
 	args := append([]string{
 		"-s", url, "bench", "js", "pub", "atomic", event.SubjectPrefix + ".bench.agent.x", "--stream", "BPCC_EVENTS", "--no-progress",
 		"--multisubject", "--multisubjectmax", fmt.Sprint(subjects), "--payload", payload,
-		"--msgs", fmt.Sprint(messages), "--batch", fmt.Sprint(batchLimit),
+		"--msgs", fmt.Sprint(messages), "--batch", fmt.Sprint(event.BatchLimit),
 	}, more...)
 	out, err := exec.CommandContext(b.Context(), *natsCLI, args...).CombinedOutput()
 	output := regexp.MustCompile(`([\d,]+) msgs/sec`).FindSubmatch(out)

@@ -26,7 +26,13 @@ const unsubscribeTimeout = 5 * time.Second
 // records the responses. It publishes nothing and needs no NATS. It uses the API user's one
 // subscription, as a bridge does.
 type Recorder struct {
-	bridge      *Bridge
+	config *Config
+	log    *slog.Logger
+	now    func() time.Time
+	loop   *Loop
+	engine *engine.Engine // checks the responses, as in a bridge
+	layout *diff.Layout
+
 	appIDSuffix string // of the app ids on the wire
 	// What is removed from chat messages.
 	redacted   func(field string) bool
@@ -39,31 +45,33 @@ type Recorder struct {
 // NewRecorder returns a recorder that writes to w, compressed with gzip. The caller closes w. The
 // configuration must have been checked by [ParseConfig].
 func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
-	b, err := New(c, nil, log)
+	log = log.With("tenant", c.Tenant)
+	suffix, err := NewSuffix()
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{
-		bridge: b, zip: gzip.NewWriter(w), redacted: globMatcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
+	loop, err := NewLoop(c, LoopOptions{AppIDSuffix: suffix}, log)
+	if err != nil {
+		return nil, err
 	}
-	for wire := range b.source.plan.wire {
-		r.appIDSuffix = wire[strings.LastIndex(wire, appIDSeparator):]
-	}
-	return r, nil
+	options := loop.EngineOptions("recorder")
+	return &Recorder{
+		config: c, log: log, now: time.Now, loop: loop, engine: engine.New(options), layout: options.Layout, appIDSuffix: appIDSeparator + suffix,
+		zip: gzip.NewWriter(w), redacted: globMatcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
+	}, nil
 }
 
 // Run records until ctx ends, unsubscribes and returns nil. It returns an error when the recording
 // cannot be written. Every line is readable as soon as it is written: a killed recorder loses none.
 func (r *Recorder) Run(ctx context.Context) error {
-	b := r.bridge
-	began := b.now()
-	err := r.writeLine(b.config.recordingHeader(began))
+	began := r.now()
+	err := r.writeLine(newRecordingHeader(r.config, began))
 	if err == nil {
 		r.warnPersonalData()
 		// The engine must see what it would see in a bridge, because it checks the responses.
 		// Acknowledging everything at once does not change the result of the check.
-		r.acknowledge(b.engine.Start(began))
-		err = b.runPollers(ctx, func(o engine.Observation, result *engine.Batch) error {
+		r.acknowledge(r.engine.Start(began))
+		err = r.loop.Run(ctx, r.engine, func(o engine.Observation, result *engine.Batch) error {
 			r.acknowledge(result)
 			if ctx.Err() != nil && o.Err != nil {
 				return nil // stopped, not failed
@@ -73,38 +81,37 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unsubscribeTimeout)
 	defer cancel()
-	if unsubscribeErr := b.source.unsubscribe(stopCtx); unsubscribeErr != nil {
-		b.log.Warn("subscription not deleted", "err", unsubscribeErr)
+	if unsubscribeErr := r.loop.Unsubscribe(stopCtx); unsubscribeErr != nil {
+		r.log.Warn("subscription not deleted", "err", unsubscribeErr)
 	}
 	if err == nil {
-		err = r.writeLine(pollRecord{At: b.now().UTC(), End: endMarker})
+		err = r.writeLine(pollRecord{At: r.now().UTC(), End: endMarker})
 	}
-	b.log.Info("recorded", "polls", r.polls, "good_polls", r.goodPolls)
+	r.log.Info("recorded", "polls", r.polls, "good_polls", r.goodPolls)
 	return errors.Join(err, r.zip.Close())
 }
 
 // acknowledge acknowledges a batch as the stream would.
 func (r *Recorder) acknowledge(result *engine.Batch) {
-	for chunk := range r.bridge.engine.Chunks(result, batchLimit) {
-		r.bridge.engine.Ack(chunk)
+	for chunk := range r.engine.Chunks(result, event.BatchLimit) {
+		r.engine.Ack(chunk)
 	}
 }
 
 // redacts reports whether anything must be removed from the recording.
 func (r *Recorder) redacts() bool {
-	c := r.bridge.config
-	return len(c.RedactStats) > 0 || c.PseudonymKey != ""
+	return len(r.config.RedactStats) > 0 || r.config.PseudonymKey != ""
 }
 
 // warnPersonalData logs what personal data the recording will contain.
 func (r *Recorder) warnPersonalData() {
 	if !r.redacts() {
-		r.bridge.log.Warn("recording holds personal data",
+		r.log.Warn("recording holds personal data",
 			"hint", "it has names, ids and states of agents, and subscribed chat: remove columns with BRIDGE_REDACT_STATS, replace names with BRIDGE_PSEUDONYM_KEY")
 		return
 	}
-	r.bridge.log.Warn("recording holds personal data", "hint", "rows keep their key, and the recording shows what agents do",
-		"redacted", strings.Join(r.bridge.config.RedactStats, ","), "pseudonyms", r.bridge.config.PseudonymKey != "")
+	r.log.Warn("recording holds personal data", "hint", "rows keep their key, and the recording shows what agents do",
+		"redacted", strings.Join(r.config.RedactStats, ","), "pseudonyms", r.config.PseudonymKey != "")
 }
 
 // recordPoll records one poll; engineErr is the engine's error for its response.
@@ -210,7 +217,7 @@ func (r *Recorder) rewriteApp(wire string, body json.RawMessage) (json.RawMessag
 	if err := json.Unmarshal(body, &sections); err != nil {
 		return nil, err
 	}
-	layout := r.bridge.plan.layout
+	layout := r.layout
 	filtered := map[string]any{}
 	for name, section := range sections {
 		grids := slices.DeleteFunc(slices.Clone(layout.Grids), func(g diff.Grid) bool { return g.App != wire || g.Section != name })
@@ -273,7 +280,7 @@ func (r *Recorder) rewriteRow(g diff.Grid, row rawRow) rawRow {
 	for _, c := range g.Columns {
 		if raw, ok := row[c.ID]; ok && (c.Stat != "" || c.ID == g.Key) {
 			filtered[c.ID] = r.rewriteScalar(raw, func(text string) string {
-				if rewrite := r.bridge.plan.layout.Rewrite; rewrite != nil {
+				if rewrite := r.layout.Rewrite; rewrite != nil {
 					return rewrite(g.Kind, c.Stat, text)
 				}
 				return text

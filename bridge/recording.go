@@ -74,16 +74,16 @@ func (s *durationText) UnmarshalText(b []byte) error {
 // pollRecord is one poll in a recording: the body of a response or an error, and the results of the
 // other pollers until then. The last line of a complete recording has only an end.
 type pollRecord struct {
-	At           time.Time            `json:"at"`
-	Sent         *time.Time           `json:"sent,omitempty"`
-	Received     *time.Time           `json:"received,omitempty"`
-	Body         json.RawMessage      `json:"body,omitempty"`
-	Error        *errorRecord         `json:"error,omitempty"`
-	Refused      refusedStats         `json:"refused,omitempty"` // statistics, by kind
-	Availability []availabilityRecord `json:"checks,omitempty"`
-	UnknownAfter durationText         `json:"availability_unknown_after,omitempty"` // where not as in the header
-	Directories  []directoryRecord    `json:"directories,omitempty"`
-	End          string               `json:"end,omitempty"`
+	At           time.Time              `json:"at"`
+	Sent         *time.Time             `json:"sent,omitempty"`
+	Received     *time.Time             `json:"received,omitempty"`
+	Body         json.RawMessage        `json:"body,omitempty"`
+	Error        *errorRecord           `json:"error,omitempty"`
+	Refused      map[diff.Kind][]string `json:"refused,omitempty"` // statistics, by kind
+	Availability []availabilityRecord   `json:"checks,omitempty"`
+	UnknownAfter durationText           `json:"availability_unknown_after,omitempty"` // where not as in the header
+	Directories  []directoryRecord      `json:"directories,omitempty"`
+	End          string                 `json:"end,omitempty"`
 }
 
 type availabilityRecord struct {
@@ -148,15 +148,19 @@ func errorKinds() []struct {
 // newErrorRecord returns the record of an error. If redacted, the server's text is removed: it may
 // contain anything.
 func newErrorRecord(err error, redacted bool) *errorRecord {
-	r := &errorRecord{Kind: "other", Status: httpStatusOf(err), Text: err.Error()}
+	r := &errorRecord{Kind: "other", Text: err.Error()}
+	var e *bpcc.Error
+	answered := errors.As(err, &e)
+	if answered {
+		r.Status = e.Status
+	}
 	for _, k := range errorKinds() {
 		if !errors.Is(err, k.kind) {
 			continue
 		}
 		r.Kind = k.name
-		var e *bpcc.Error
 		switch {
-		case redacted && errors.As(err, &e) && e.Kind != bpcc.ErrTransport:
+		case redacted && answered && e.Kind != bpcc.ErrTransport:
 			r.Text = (&bpcc.Error{Op: e.Op, Kind: e.Kind, Status: e.Status}).Error()
 		case redacted && (k.kind == diff.ErrMalformed || errors.Is(err, diff.ErrShape)):
 			r.Text = k.kind.Error()
@@ -187,8 +191,8 @@ func (e *errorRecord) validate() error {
 	return fmt.Errorf("unknown kind of error %q", e.Kind)
 }
 
-// recordingHeader describes what a recorder with this configuration records.
-func (c *Config) recordingHeader(at time.Time) recordingHeader {
+// newRecordingHeader describes what a recorder with this configuration records.
+func newRecordingHeader(c *Config, at time.Time) recordingHeader {
 	return recordingHeader{
 		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.cloudEventSource(),
 		RecordedAt: at.UTC(), Subscription: c.Subscription, AgentKey: c.AgentKey,

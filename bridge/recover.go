@@ -42,7 +42,7 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *eng
 	if err != nil {
 		return nil, fmt.Errorf("read view: %w", err)
 	}
-	prefix := c.tenantPrefix()
+	prefix := event.Prefix(c.Tenant)
 	overwritten := map[string]uint64{} // subjects whose last message is foreign, and its sequence
 	err = scanLastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
 		delete(unreadable, seq) // it is reported as a message of the stream
@@ -102,7 +102,7 @@ func readWhole(ev *event.Event) bool {
 // stream.
 func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[uint64]foreignMessage, error) {
 	c := r.config
-	prefix := c.viewPrefix() + event.Token(c.Tenant) + "."
+	prefix := viewPrefix(c) + event.Token(c.Tenant) + "."
 	unreadable := map[uint64]foreignMessage{}
 	err := scanLastPerSubject(ctx, js, viewStream(c), prefix+">", func(msg jetstream.Msg, _ uint64) error {
 		key := strings.TrimPrefix(msg.Subject(), prefix)
@@ -129,10 +129,10 @@ func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[ui
 // parse parses a message of the stream. It returns false for a foreign message.
 func (r *recovery) parse(msg jetstream.Msg, seq uint64) (event.Event, bool) {
 	c := r.config
-	if msg.Subject() == c.tenantPrefix()+event.Checkpoint {
+	if msg.Subject() == event.Prefix(c.Tenant)+event.Checkpoint {
 		r.fence = max(r.fence, seq) // a foreign message moves the fence, too
 	}
-	ev, err := c.parseMessage(msg)
+	ev, err := parseMessage(c.Tenant, msg)
 	if err != nil {
 		r.foreign.logMessage(c.Stream, msg, seq, err)
 	}
@@ -172,7 +172,7 @@ func (r *recovery) next(msg jetstream.Msg) error {
 // tailConfig is the consumer of the tenant's messages that have not been read.
 func (r *recovery) tailConfig() jetstream.OrderedConsumerConfig {
 	return jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{r.config.tenantPrefix() + ">"},
+		FilterSubjects: []string{event.Prefix(r.config.Tenant) + ">"},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    r.until + 1,
 	}
@@ -221,7 +221,7 @@ func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subje
 				return errStopScan
 			}
 			// A subject with wildcards would be a filter that matches others.
-			ev, err := r.config.parseMessage(msg)
+			ev, err := parseMessage(r.config.Tenant, msg)
 			if err == nil && msg.Subject() == subject {
 				found, at = ev, seq
 			}
@@ -244,12 +244,9 @@ func countSubjects(ctx context.Context, js jetstream.JetStream, c *Config) (map[
 	if err != nil {
 		return nil, fmt.Errorf("read info of stream %s: %w", c.Stream, err)
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.tenantPrefix()+">"))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(event.Prefix(c.Tenant)+">"))
 	if err != nil {
 		return nil, fmt.Errorf("count the messages of stream %s: %w", c.Stream, err)
 	}
 	return info.State.Subjects, nil
 }
-
-// tenantPrefix returns the prefix of all subjects of the tenant's events.
-func (c *Config) tenantPrefix() string { return event.Prefix(c.Tenant) }

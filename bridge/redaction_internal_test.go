@@ -98,18 +98,18 @@ func TestRedactedDirectory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := New(c, nil, slog.New(slog.DiscardHandler))
+			l, err := NewLoop(c, LoopOptions{}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := b.source.login(t.Context()); err != nil {
+			if err := l.session.login(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if !b.directory.pollDirectories(t.Context()) {
+			if !l.directory.pollDirectories(t.Context()) {
 				t.Fatal("a directory cannot be listed")
 			}
 			got, teams := false, false
-			for _, s := range b.directory.drainSnapshots() {
+			for _, s := range l.directory.drainSnapshots() {
 				got, teams = got || s.Directory == engine.Agents, teams || s.Directory == engine.Teams
 			}
 			if got != test.want || !teams {

@@ -158,7 +158,7 @@ func TestRoles(t *testing.T) {
 	// The bridge may not make the streams, and says so.
 	var bridgeLog safeBuffer
 	_, bridgeJS := r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
-	_, err := bridge.Provision(ctx, bridgeJS, w.config())
+	_, err := bridge.Provision(ctx, bridgeJS, w.config(), nil)
 	if !errors.Is(err, bridge.ErrNATSPermission) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.BPCC_EVENTS") {
 		t.Fatalf("the bridge makes streams: %v; want the permission that it lacks", err)
 	}
@@ -166,7 +166,7 @@ func TestRoles(t *testing.T) {
 	var log safeBuffer
 	_, js := r.connectAs("provisioner", "_INBOX_provisioner", "", &log)
 	for _, created := range []bool{true, false} {
-		done, err := bridge.Provision(ctx, js, w.config())
+		done, err := bridge.Provision(ctx, js, w.config(), nil)
 		if err != nil {
 			t.Fatalf("the provisioner: %v", err)
 		}
@@ -184,7 +184,7 @@ func TestRoles(t *testing.T) {
 	bridgeLog = safeBuffer{}
 	_, bridgeJS = r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
 	used.drain()
-	if _, err := bridge.Provision(ctx, bridgeJS, w.config()); err != nil {
+	if _, err := bridge.Provision(ctx, bridgeJS, w.config(), nil); err != nil {
 		t.Fatalf("the bridge compares the streams: %v", err)
 	}
 	if err := bridge.CheckStreams(ctx, w.config(), bridgeJS.Conn(), bridgeJS, func(bridge.Step) {}); err != nil {
@@ -485,7 +485,7 @@ func TestMissingPermissions(t *testing.T) {
 			})
 			w := r.newEnv()
 			w.waitsDividedBy, w.timeoutsDividedBy = 5, 5
-			if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
+			if _, err := bridge.Provision(t.Context(), w.js, w.config(), nil); err != nil {
 				t.Fatal(err)
 			}
 			var log safeBuffer
@@ -527,7 +527,7 @@ func (w *testEnv) runFleet(js jetstream.JetStream, more ...*bridge.Config) *runn
 // runConfigs is runFleet with these configurations alone.
 func (w *testEnv) runConfigs(js jetstream.JetStream, configs ...*bridge.Config) *runningFleet {
 	w.t.Helper()
-	f, err := bridge.NewFleet(configs, js, w.logger())
+	f, err := bridge.NewFleet(configs, js, w.server, w.logger())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -556,7 +556,7 @@ func TestRolesOfManyTenants(t *testing.T) {
 	})
 	w := r.newEnv()
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
-	if _, err := bridge.Provision(t.Context(), w.js, w.config()); err != nil {
+	if _, err := bridge.Provision(t.Context(), w.js, w.config(), nil); err != nil {
 		t.Fatal(err)
 	}
 	w.env["BRIDGE_TENANT"] = "beta"

@@ -112,6 +112,12 @@ func certificate(variable, cert, key string, log *slog.Logger) func() *tls.Certi
 	return k.current
 }
 
+// rootCAs returns a function that returns the trusted root certificates that a file holds at present.
+func rootCAs(variable, file string, log *slog.Logger) func() *x509.CertPool {
+	k := &reloadable[*x509.CertPool]{variable: variable, log: log, read: func() (*x509.CertPool, error) { return readCA(file) }}
+	return k.current
+}
+
 // client returns the API client of the configuration.
 func (c *Config) client(log *slog.Logger) (*bpcc.Client, error) {
 	secret := c.secret("BPCC_CLIENT_SECRET", c.ClientSecret, log)

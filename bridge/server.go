@@ -71,9 +71,9 @@ func asUnusable(err error) error {
 	return nil
 }
 
-// hint returns what an operator can do about an unusable server or stream; it is empty for any
+// unusableHint returns what an operator can do about an unusable server or stream; it is empty for any
 // other error.
-func (c *Config) hint(err error) string {
+func unusableHint(c *Config, err error) string {
 	switch {
 	case errors.Is(err, ErrServerVersion):
 		return "upgrade all NATS servers to release " + oldestServer + " or later"

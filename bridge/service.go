@@ -58,8 +58,8 @@ const announceDelay = time.Second
 // metadata describes this instance in the service.
 func (f *Fleet) metadata() map[string]string {
 	m := map[string]string{"instance": f.bridges[0].self.instance, "stream": f.config.Stream, "version": f.config.Version}
-	if f.rebalancer != nil {
-		m["leading"] = fmt.Sprintf("%d of %d tenants", f.rebalancer.leading.Load(), len(f.bridges))
+	if f.shared.rebalancer != nil {
+		m["leading"] = fmt.Sprintf("%d of %d tenants", f.shared.rebalancer.leading.Load(), len(f.bridges))
 		return m
 	}
 	h := f.bridges[0].Health()
@@ -76,7 +76,7 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 		version = "0.0.0"
 	}
 	subject := servicePrefix + ".*.health"
-	if f.rebalancer == nil {
+	if f.shared.rebalancer == nil {
 		subject = servicePrefix + "." + event.Token(f.config.Tenant) + ".health"
 	}
 	service, err := micro.AddService(f.js.Conn(), micro.Config{
@@ -102,7 +102,7 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 
 // serviceStats returns the service's statistics.
 func (f *Fleet) serviceStats() any {
-	if f.rebalancer == nil {
+	if f.shared.rebalancer == nil {
 		return f.bridges[0].Health()
 	}
 	return f.Health()

@@ -7,6 +7,9 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
+// storeMaxLeast is the minimum BRIDGE_STORE_MAX: a smaller value probably lacks its unit.
+const storeMaxLeast Size = 1 << 20
+
 // Size is a number of bytes. Its text may have a decimal or a binary unit, such as 50GB or 50GiB.
 type Size int64
 

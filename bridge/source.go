@@ -16,13 +16,6 @@ import (
 	"bpcc-nats/diff"
 )
 
-// backoffPolicy is the backoff for a kind of fault: the first `immediate` faults have none, the
-// next has the initial backoff, and each further one twice as much up to the maximum.
-type backoffPolicy struct {
-	immediate    int
-	initial, max time.Duration
-}
-
 // maxRetryAfter bounds the wait that a server asks for.
 const maxRetryAfter = time.Hour
 
@@ -58,6 +51,18 @@ type source struct {
 	outdatedAt time.Time          // when the last snapshot was received that was outdated
 }
 
+// newSession returns the session of a configuration, with app ids that end with a suffix. Nothing is
+// sent.
+func newSession(c *Config, suffix string, log *slog.Logger) (*source, error) {
+	client, err := c.client(log)
+	if err != nil {
+		return nil, err
+	}
+	return &source{
+		client: client, cookie: c.Auth == authCookie, plan: newPlan(c, suffix), rules: c.Rules, timing: c.times(), log: log, now: time.Now,
+	}, nil
+}
+
 // failure is the history of the faults of one kind.
 type failure struct {
 	count int
@@ -73,7 +78,7 @@ func (s *source) poll(ctx context.Context) (bpcc.Response, error) {
 		}
 		// The cause of the backoff was corrected.
 		s.log.Info("secret changed, logging in")
-		kind, _ := s.timing.backoffFor(s.lastErr)
+		kind, _ := backoffFor(s.timing, s.lastErr)
 		delete(s.failures, kind)
 	}
 	response, err := s.fetchSnapshot(ctx)
@@ -144,17 +149,9 @@ func (s *source) renewSession() {
 	s.client.Invalidate()
 }
 
-// after returns the backoff after a number of earlier faults.
-func (p backoffPolicy) after(prior int) time.Duration {
-	if p == (backoffPolicy{}) || prior < p.immediate {
-		return 0
-	}
-	return min(p.initial<<min(prior-p.immediate, 10), p.max)
-}
-
 // nextBackoff returns the backoff after a failure.
 func (s *source) nextBackoff(err error) time.Duration {
-	kind, p := s.timing.backoffFor(err)
+	kind, p := backoffFor(s.timing, err)
 	prior := s.bumpFailures(kind)
 	var e *bpcc.Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
@@ -190,7 +187,7 @@ const (
 )
 
 // backoffFor returns the kind and the policy of a failure.
-func (t *timing) backoffFor(err error) (kind string, p backoffPolicy) {
+func backoffFor(t *timing, err error) (kind string, p backoffPolicy) {
 	var r *subscriptionError
 	switch {
 	case errors.Is(err, diff.ErrEmpty):
@@ -391,6 +388,3 @@ func httpStatusOf(err error) int {
 	}
 	return 0
 }
-
-// discardLogger returns a logger without output.
-func discardLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }

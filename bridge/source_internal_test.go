@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -85,7 +86,7 @@ func TestBackoff(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			src := &source{timing: defaultTiming(), log: discardLogger(), now: newFakeClock().now}
+			src := &source{timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
 			for i, err := range test.errs {
 				if err == nil {
 					err = errTransportFault
@@ -104,7 +105,7 @@ func TestBackoffJitter(t *testing.T) {
 	t.Parallel()
 	waits := map[time.Duration]bool{}
 	for range 50 {
-		src := &source{timing: defaultTiming(), log: discardLogger(), now: newFakeClock().now}
+		src := &source{timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
 		waits[src.nextBackoff(errForbiddenFault)] = true
 	}
 	if len(waits) < 10 {
@@ -117,7 +118,7 @@ func TestBackoffJitter(t *testing.T) {
 func TestGoodSnapshotResetsBackoff(t *testing.T) {
 	t.Parallel()
 	clock := newFakeClock()
-	src := &source{timing: defaultTiming(), log: discardLogger(), now: clock.now}
+	src := &source{timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
 	for range 3 {
 		src.reportResult(nil)
 		checkWait(t, "a server error after a good snapshot", src.nextBackoff(errServerFault), 500*time.Millisecond)
@@ -154,7 +155,7 @@ func TestWallClockJumps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := &source{client: client, timing: defaultTiming(), log: discardLogger(), now: clock.now}
+	src := &source{client: client, timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
 	poll := func(what string, n int32) {
 		t.Helper()
 		requests.Store(0)
@@ -261,8 +262,8 @@ func newTestSource(t *testing.T, sim *bpcctest.Server, clock *fakeClock) *source
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	c := &Config{AgentKey: "login_id"}
+	c := &Config{AgentKey: "login_id", Subscription: builtinSubscription()}
 	return &source{
-		client: client, plan: newPlan(builtinSubscription(), c, "test"), timing: defaultTiming(), log: discardLogger(), now: clock.now,
+		client: client, plan: newPlan(c, "test"), timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now,
 	}
 }

@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// storeMaxLeast is the minimum BRIDGE_STORE_MAX: a smaller value probably lacks its unit.
-	storeMaxLeast Size = 1 << 20
 	// storeDefaultLeast is the minimum default, on any disk.
 	storeDefaultLeast Size = 16 << 20
 

@@ -146,7 +146,7 @@ func TestFailedWrite(t *testing.T) {
 		"what a stream does not take": {errors.New("maximum bytes exceeded"), false},
 	}
 	for name, test := range tests {
-		l := newServerLog(discardLogger())
+		l := newServerLog(slog.New(slog.DiscardHandler))
 		l.Errorf("JetStream failed to store a msg on stream '%s > %s': %v", "$G", "S", test.err)
 		l.Errorf("again: %v", test.err) // waits for nothing
 		if got := len(l.broken) == 1; got != test.want {

@@ -20,7 +20,6 @@ import (
 type embeddedEnv struct {
 	*testEnv
 	config *bridge.Config
-	server *bridge.Server
 }
 
 // newEmbeddedEnv starts the embedded server on dir, with more variables.
@@ -61,7 +60,7 @@ func (e *embeddedEnv) run() *runningFleet {
 // provisioned provisions, and returns what became of the stream of events.
 func (e *embeddedEnv) provisioned() bridge.Provisioned {
 	e.t.Helper()
-	done, err := bridge.Provision(e.t.Context(), e.js, e.config)
+	done, err := bridge.Provision(e.t.Context(), e.js, e.config, e.server)
 	if err != nil {
 		e.t.Fatal(err)
 	}

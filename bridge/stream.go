@@ -19,9 +19,6 @@ import (
 // lists the differences; the bridge never changes a stream.
 var ErrStream = errors.New("stream does not fit")
 
-// callTimeout bounds every JetStream call: without a leader the server does not respond at all.
-const callTimeout = 5 * time.Second
-
 // eventsConfig is the stream of the events: state for recovery and audit trail.
 func eventsConfig(c *Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
@@ -46,7 +43,7 @@ func eventsConfig(c *Config) jetstream.StreamConfig {
 // viewConfig is the KV bucket that the server fills from the events. It has no subjects of its own,
 // so no client can write to it.
 func viewConfig(c *Config) jetstream.StreamConfig {
-	key := func(suffix string) string { return c.viewPrefix() + "{{wildcard(1)}}." + suffix }
+	key := func(suffix string) string { return viewPrefix(c) + "{{wildcard(1)}}." + suffix }
 	// They must agree with event.ViewKey. The server writes every transform into the
 	// header Nats-Stream-Source of each message of the view, so each costs bytes.
 	transforms := []jetstream.SubjectTransformConfig{
@@ -111,7 +108,7 @@ func StreamNames(c *Config) []string {
 func viewStream(c *Config) string { return "KV_" + c.StateBucket }
 
 // viewPrefix returns the prefix of all subjects of the view.
-func (c *Config) viewPrefix() string { return "$KV." + c.StateBucket + "." }
+func viewPrefix(c *Config) string { return "$KV." + c.StateBucket + "." }
 
 // Provisioned is what [Provision] did with one stream.
 type Provisioned struct {
@@ -127,27 +124,28 @@ type Provisioned struct {
 }
 
 // Provision creates the missing streams and compares the existing ones. It changes none, except
-// max_bytes of the events in the embedded server, where the bridge has set it. The error is
+// max_bytes of the events in the embedded server, where the bridge has set it; embedded is that
+// server, nil for another one. The error is
 // [ErrServerVersion] where a server is too old, [ErrStream] where a stream cannot be used,
 // [ErrNATSPermission] where the user may not read or create a stream, else that of the server.
-func Provision(ctx context.Context, js jetstream.JetStream, c *Config) ([]Provisioned, error) {
+func Provision(ctx context.Context, js jetstream.JetStream, c *Config, embedded *Server) ([]Provisioned, error) {
 	if err := checkServer(js.Conn()); err != nil {
-		return nil, fmt.Errorf("provision streams: %w; %s", err, c.hint(err))
+		return nil, fmt.Errorf("provision streams: %w; %s", err, unusableHint(c, err))
 	}
 	var provisioned []Provisioned
 	for _, want := range streamConfigs(c) {
 		prevErr := js.Conn().LastError()
 		p, err := provision(ctx, js, c, want)
 		if err = asPermissionError(js.Conn(), prevErr, err); err != nil {
-			if hint := c.hint(err); hint != "" {
+			if hint := unusableHint(c, err); hint != "" {
 				err = fmt.Errorf("%w; %s", err, hint)
 			}
 			return provisioned, fmt.Errorf("provision stream %s: %w", want.Name, err)
 		}
 		provisioned = append(provisioned, p)
 	}
-	if c.server != nil {
-		before, after, err := c.server.fitEvents(ctx, js, c)
+	if embedded != nil {
+		before, after, err := embedded.fitEvents(ctx, js, c)
 		if err != nil {
 			return provisioned, fmt.Errorf("provision stream %s: %w", c.Stream, err)
 		}

@@ -47,7 +47,7 @@ func (w *testEnv) startBridgeHandle(js jetstream.JetStream) *bridge.Bridge {
 
 func (w *testEnv) provisionStreams() {
 	w.t.Helper()
-	if _, err := bridge.Provision(w.t.Context(), w.js, w.config()); err != nil {
+	if _, err := bridge.Provision(w.t.Context(), w.js, w.config(), nil); err != nil {
 		w.t.Fatal(err)
 	}
 }

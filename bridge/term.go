@@ -50,7 +50,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			staleReads = 0
 		case errors.As(err, &u):
 			staleReads = 0
-			hint := b.config.hint(u)
+			hint := unusableHint(b.config, u)
 			b.setBlocked(strings.TrimSuffix(u.Error()+"; "+hint, "; "))
 			if text := u.Error(); text != lastLogged {
 				lastLogged = text
@@ -104,7 +104,7 @@ func asUnavailable(err error) error {
 // missing.
 func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
-		recreateStreams(ctx, b.js, b.config, b.log)
+		recreateStreams(ctx, b.js, b.config, b.shared.embedded, b.log)
 	}
 	select {
 	case <-ctx.Done():
@@ -113,8 +113,8 @@ func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 }
 
 // recreateStreams recreates deleted streams, by the same rules as at the start of the program.
-func recreateStreams(ctx context.Context, js jetstream.JetStream, c *Config, log *slog.Logger) {
-	provisioned, err := Provision(ctx, js, c)
+func recreateStreams(ctx context.Context, js jetstream.JetStream, c *Config, embedded *Server, log *slog.Logger) {
+	provisioned, err := Provision(ctx, js, c, embedded)
 	for _, p := range provisioned {
 		if p.Created {
 			log.Warn("stream was deleted; recreated it empty", "stream", p.Stream)
@@ -163,22 +163,24 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 // leaseRetryInterval is how often a standby tries to acquire the lease. It grows with the number of
 // tenants, to limit the load on the servers.
 func (b *Bridge) leaseRetryInterval(ttl time.Duration) time.Duration {
-	if b.rebalancer != nil {
+	if b.shared.rebalancer != nil {
 		return ttl / 4
 	}
 	return min(b.config.PollInterval, time.Second, ttl/4)
 }
 
 // atCapacity reports whether this process leads its share of many tenants.
-func (b *Bridge) atCapacity() bool { return b.rebalancer != nil && b.rebalancer.atCapacity() }
+func (b *Bridge) atCapacity() bool {
+	return b.shared.rebalancer != nil && b.shared.rebalancer.atCapacity()
+}
 
 // countLeading counts this tenant among those that the process leads, until undo is called.
 func (b *Bridge) countLeading() (undo func()) {
-	if b.rebalancer == nil {
+	if b.shared.rebalancer == nil {
 		return func() {}
 	}
 	count := func(n int64) {
-		b.rebalancer.leading.Add(n)
+		b.shared.rebalancer.leading.Add(n)
 		b.shared.notifyRoleChange()
 	}
 	count(1)
@@ -222,7 +224,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 	if errors.Is(cause, errLeaseLost) {
 		// Another instance may have subscribed as the same user: unsubscribing would delete its
 		// subscription.
-		b.source.abandonSession()
+		b.loop.Abandon()
 		return errors.Join(cause, dropFenced(err))
 	}
 	var u *unusable
@@ -256,7 +258,7 @@ func dropFenced(err error) error {
 func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 	commitCtx, cancel := commitContext(ctx)
 	defer cancel()
-	b.watchdog = newWatchdog(b.config, b.js, b.log)
+	b.watchdog = newWatchdog(b.config, b.js, b.shared.embedded, b.log)
 	prevErr := b.js.Conn().LastError()
 	m, err := b.catchUp(ctx, m)
 	if err != nil {
@@ -264,9 +266,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 	}
 	b.engine, b.fence = m.engine, m.fence
 	started := b.engine.Start(b.now())
-	if b.availability != nil {
-		b.availability.seedServices(b.engine.KnownAvailability())
-	}
+	b.loop.SeedServices(b.engine.KnownAvailability())
 	s := b.engine.Stats()
 	b.log.Info("leading", "epoch", s.Epoch, "poll", s.Poll, "instance", b.self.instance,
 		"agents", s.Entities[event.Agent], "services", s.Entities[event.Service])
@@ -277,7 +277,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 		return err
 	}
 	b.updateHealth()
-	return b.runPollers(ctx, func(_ engine.Observation, result *engine.Batch) error {
+	return b.loop.Run(ctx, b.engine, func(_ engine.Observation, result *engine.Batch) error {
 		defer wake()
 		return b.commitIfDue(commitCtx, result)
 	})
@@ -306,7 +306,7 @@ func (b *Bridge) shutdown(ctx context.Context, termErr error, reason string) err
 	go func() {
 		sourceCtx, cancel := context.WithTimeout(ctx, sourceTimeout)
 		defer cancel()
-		unsubscribed <- b.source.unsubscribe(sourceCtx)
+		unsubscribed <- b.loop.Unsubscribe(sourceCtx)
 	}()
 	var err error
 	if termErr == nil && b.engine.Stats().Epoch > 0 {

@@ -2,6 +2,24 @@ package bridge
 
 import "time"
 
+// callTimeout bounds every JetStream call: without a leader the server does not respond at all.
+const callTimeout = 5 * time.Second
+
+// backoffPolicy is the backoff for a kind of fault: the first `immediate` faults have none, the
+// next has the initial backoff, and each further one twice as much up to the maximum.
+type backoffPolicy struct {
+	immediate    int
+	initial, max time.Duration
+}
+
+// after returns the backoff after a number of earlier faults.
+func (p backoffPolicy) after(prior int) time.Duration {
+	if p == (backoffPolicy{}) || prior < p.immediate {
+		return 0
+	}
+	return min(p.initial<<min(prior-p.immediate, 10), p.max)
+}
+
 // timing holds the waits of a bridge that are not configured. Only tests have other ones than
 // those of defaultTiming.
 type timing struct {
@@ -33,12 +51,12 @@ type timing struct {
 	// callTimeout is the constant of the same name, where a configuration is at hand.
 	callTimeout time.Duration
 	// ackTimeout bounds the wait for the acknowledgement of a batch's first message. It must be short
-	// compared with finishTimeout.
+	// compared with the time that a stopping bridge has to finish its commit.
 	ackTimeout time.Duration
 	// unavailablePause is the pause before the next attempt while NATS is unavailable.
 	unavailablePause time.Duration
 	// viewInterval is the interval at which the view is compared with the stream: short compared
-	// with viewStallTimeout, and long compared with polls, since a quiet poll costs hardly more.
+	// with the time after which the view counts as stalled, and long compared with polls, since a quiet poll costs hardly more.
 	// While the view is behind, the interval is viewBusyInterval, which is shorter.
 	viewInterval, viewBusyInterval time.Duration
 	// recreateAfter is how long a stream must be missing until it is recreated.
@@ -66,8 +84,8 @@ func defaultTiming() *timing {
 
 // times are the waits that are not configured.
 func (c *Config) times() *timing {
-	if c.timing == nil {
+	if c.Timing == nil {
 		return defaultTiming()
 	}
-	return c.timing
+	return c.Timing
 }

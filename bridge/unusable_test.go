@@ -68,7 +68,7 @@ func TestLeaseBucketWithoutTTL(t *testing.T) {
 			if _, err := w.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "bpcc_lease", TTL: ttl}); err != nil {
 				t.Fatal(err)
 			}
-			_, err := bridge.Provision(t.Context(), w.js, w.config())
+			_, err := bridge.Provision(t.Context(), w.js, w.config(), nil)
 			if !errors.Is(err, bridge.ErrStream) || bridge.IsTransient(err) || !strings.Contains(err.Error(), cure) {
 				t.Errorf("provision: %v, want %v with its cure, for a person", err, bridge.ErrStream)
 			}
@@ -211,7 +211,7 @@ func TestOldServer(t *testing.T) {
 	address, stopOld := natstest.StartOld(t, oldDir, 0)
 	old := newTestEnvOn(t, bpcctest.Config{}, address)
 	said := "release " + old.nc.ConnectedServerVersion()
-	done, err := bridge.Provision(t.Context(), old.js, old.config())
+	done, err := bridge.Provision(t.Context(), old.js, old.config(), nil)
 	if !errors.Is(err, bridge.ErrServerVersion) || bridge.IsTransient(err) || len(done) > 0 || !strings.Contains(err.Error(), said) || !strings.HasSuffix(err.Error(), cure) {
 		t.Errorf("provision: %v after %+v, want %v with its cure, for a person", err, done, bridge.ErrServerVersion)
 	}

@@ -32,10 +32,11 @@ type ViewLag struct {
 // it stalls: a sourced stream can stall after its leader was killed, and then reports a lag of 0.
 // So the monitor compares what the server has sourced with what the stream holds.
 type viewMonitor struct {
-	js     jetstream.JetStream
-	config *Config
-	log    *slog.Logger
-	now    func() time.Time
+	js       jetstream.JetStream
+	config   *Config
+	embedded *Server // nil = another server
+	log      *slog.Logger
+	now      func() time.Time
 
 	// Used by the goroutine of runMonitor.
 	sourcedSeq    uint64    // the stream sequence up to which the view has sourced events
@@ -74,7 +75,7 @@ func (v *viewMonitor) runMonitor(ctx context.Context) {
 		} else if v.missingSince.IsZero() {
 			v.missingSince = v.now()
 		} else if v.now().Sub(v.missingSince) >= times.recreateAfter {
-			recreateStreams(ctx, v.js, v.config, v.log)
+			recreateStreams(ctx, v.js, v.config, v.embedded, v.log)
 		}
 		// Other code reports a stream that cannot be read.
 		if err != nil && ctx.Err() == nil {

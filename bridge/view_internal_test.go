@@ -41,7 +41,7 @@ func TestViewLag(t *testing.T) {
 	t.Parallel()
 	_, js := startServer(t)
 	c := streamConfig(t, 1)
-	if _, err := Provision(t.Context(), js, c); err != nil {
+	if _, err := Provision(t.Context(), js, c, nil); err != nil {
 		t.Fatal(err)
 	}
 	publish := func(n int) {
@@ -93,7 +93,7 @@ func TestViewLeaderStepsDown(t *testing.T) {
 	js, c := natstest.Connect(t, startCluster(t)), streamConfig(t, 3)
 	var err error
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if _, err = Provision(t.Context(), js, c); err == nil {
+		if _, err = Provision(t.Context(), js, c, nil); err == nil {
 			break
 		}
 	}

@@ -41,12 +41,13 @@ func watchdogStream(c *Config) string { return c.Stream + "_WATCHDOG" }
 
 // watchdog postpones the message that declares the feed stale, for as long as the bridge works.
 type watchdog struct {
-	js      jetstream.JetStream
-	config  *Config
-	stream  string
-	tenant  string
-	timeout time.Duration // from the last reset to the message
-	log     *slog.Logger
+	js       jetstream.JetStream
+	config   *Config
+	embedded *Server // nil = another server
+	stream   string
+	tenant   string
+	timeout  time.Duration // from the last reset to the message
+	log      *slog.Logger
 
 	armedAt    time.Time // when the message was last postponed; zero = not in this term
 	status     string    // status of the feed at that time
@@ -54,9 +55,9 @@ type watchdog struct {
 	lastLogged string    // the failure that was last logged
 }
 
-func newWatchdog(c *Config, js jetstream.JetStream, log *slog.Logger) *watchdog {
+func newWatchdog(c *Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) *watchdog {
 	return &watchdog{
-		js: js, config: c, stream: watchdogStream(c), tenant: c.Tenant, log: log,
+		js: js, config: c, embedded: embedded, stream: watchdogStream(c), tenant: c.Tenant, log: log,
 		// A standby that takes over after a crash must be faster than the message.
 		timeout: c.interruptAfter() + c.LeaseTTL + c.times().watchdogMargin,
 	}
@@ -100,7 +101,7 @@ func (w *watchdog) recreateIfMissing(ctx context.Context) {
 	lookupCtx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := w.js.Stream(lookupCtx, w.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
-		recreateStreams(ctx, w.js, w.config, w.log)
+		recreateStreams(ctx, w.js, w.config, w.embedded, w.log)
 	}
 }
 

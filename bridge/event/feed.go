@@ -13,6 +13,10 @@ const (
 	StatusStale = "stale"
 )
 
+// BatchLimit is the maximum number of messages of a part: its events, and the checkpoint that closes
+// it. It is what a server accepts in one atomic batch.
+const BatchLimit = 1000
+
 // FeedData is the data of feed.started, feed.stopped and feed.interrupted.
 type FeedData struct {
 	Base

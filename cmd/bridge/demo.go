@@ -91,11 +91,11 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given de
 	defer l.close()
 	p.printBanner(c, l.server.URL(), server.address, agents)
 
-	if err := provisionStreams(sessionCtx, c, l.js, slog.New(slog.DiscardHandler)); err != nil {
+	if err := provisionStreams(sessionCtx, c, l, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(sessionCtx)
-	group.Go(func() error { return runFleet(ctx, []*bridge.Config{c}, l.js, server, log) })
+	group.Go(func() error { return runFleet(ctx, []*bridge.Config{c}, l, server, log) })
 	group.Go(func() error {
 		r := renderer{c: p.out}
 		events := reader{streamRange: streamRange{follow: true}, js: l.js, stream: c.Stream, timeout: time.Minute, handle: func(m message) error { return r.event(m.body) }}

@@ -115,12 +115,12 @@ func (p *program) runBridge(ctx context.Context, args []string) error {
 		return stopCause(ctx, err)
 	}
 	defer l.close()
-	return stopCause(sessionCtx, runFleet(sessionCtx, all, l.js, server, log))
+	return stopCause(sessionCtx, runFleet(sessionCtx, all, l, server, log))
 }
 
 // runWithNATS runs a command that takes no arguments and works on JetStream.
 func (p *program) runWithNATS(ctx context.Context, name string, args []string, purpose bridge.Purpose,
-	do func(context.Context, *bridge.Config, jetstream.JetStream, *slog.Logger) error) error {
+	do func(context.Context, *bridge.Config, *natsSession, *slog.Logger) error) error {
 	if err := parseFlags(p.flags(name), args, 0); err != nil {
 		return err
 	}
@@ -133,18 +133,18 @@ func (p *program) runWithNATS(ctx context.Context, name string, args []string, p
 		return stopCause(ctx, err)
 	}
 	defer l.close()
-	return stopCause(sessionCtx, do(sessionCtx, c, l.js, log))
+	return stopCause(sessionCtx, do(sessionCtx, c, l, log))
 }
 
 // runFleet provisions the streams and runs the bridges of all tenants until ctx
 // ends.
-func runFleet(ctx context.Context, all []*bridge.Config, js jetstream.JetStream, server *httpServer, log *slog.Logger) error {
-	fleet, err := bridge.NewFleet(all, js, log)
+func runFleet(ctx context.Context, all []*bridge.Config, l *natsSession, server *httpServer, log *slog.Logger) error {
+	fleet, err := bridge.NewFleet(all, l.js, l.server, log)
 	if err != nil {
 		return err
 	}
 	server.SetHandler(fleet.Handler())
-	if err := provisionStreams(ctx, all[0], js, log); err != nil {
+	if err := provisionStreams(ctx, all[0], l, log); err != nil {
 		return stopCause(ctx, err)
 	}
 	return stopCause(ctx, fleet.Run(ctx))
@@ -167,7 +167,7 @@ func stopCause(ctx context.Context, err error) error {
 
 // provisionStreams creates the streams. It retries transient errors, such as no leader
 // or too few servers for the replicas.
-func provisionStreams(ctx context.Context, c *bridge.Config, js jetstream.JetStream, log *slog.Logger) error {
+func provisionStreams(ctx context.Context, c *bridge.Config, l *natsSession, log *slog.Logger) error {
 	lastLogged := map[string]bool{}
 	warn := func(text string, args ...any) {
 		if key := fmt.Sprint(text, args); !lastLogged[key] {
@@ -176,7 +176,7 @@ func provisionStreams(ctx context.Context, c *bridge.Config, js jetstream.JetStr
 		}
 	}
 	for {
-		done, err := bridge.Provision(ctx, js, c)
+		done, err := bridge.Provision(ctx, l.js, c, l.server)
 		for _, p := range done {
 			if p.Created {
 				log.Info("stream created", "stream", p.Stream)
@@ -205,8 +205,8 @@ func (p *program) provision(ctx context.Context, args []string) error {
 }
 
 // writeProvisioned creates the streams and writes what it did to each.
-func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, js jetstream.JetStream, _ *slog.Logger) error {
-	done, err := bridge.Provision(ctx, js, c)
+func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, l *natsSession, _ *slog.Logger) error {
+	done, err := bridge.Provision(ctx, l.js, c, l.server)
 	for _, s := range done {
 		switch {
 		case s.Created:
