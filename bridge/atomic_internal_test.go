@@ -53,8 +53,8 @@ func TestInboxReceivesBatchAcks(t *testing.T) {
 	}
 	stored(9)
 	start := time.Now()
-	if _, err := send("silent.a"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) < g.timing.ackTimeout {
-		t.Errorf("without a responder: %v after %v, want %v after %v", err, time.Since(start), context.DeadlineExceeded, g.timing.ackTimeout)
+	if _, err := send("silent.a"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) < g.timing.AckTimeout {
+		t.Errorf("without a responder: %v after %v, want %v after %v", err, time.Since(start), context.DeadlineExceeded, g.timing.AckTimeout)
 	}
 	stored(12)
 	broken := newCommit("a", 1, 0)

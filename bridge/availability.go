@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 )
 
@@ -17,7 +18,7 @@ import (
 // check that hangs delays no other. The governor of the client bounds all of them together.
 type availabilityPoller struct {
 	client      *bpcc.Client
-	config      *Config
+	config      *config.Config
 	directory   *directoryPoller // lists the services
 	log         *slog.Logger
 	now         func() time.Time
@@ -58,7 +59,7 @@ func (p *availabilityPoller) stretchedUnknownAfter() time.Duration {
 	if p.interval == 0 {
 		return 0
 	}
-	return p.config.unknownAfter(p.interval)
+	return p.config.UnknownAfter(p.interval)
 }
 
 // runAvailability checks until ctx ends.
@@ -127,7 +128,7 @@ func (p *availabilityPoller) servicesToCheck(logged map[string]bool) (services m
 // setInterval sets the interval of the checks of so many services, and logs it where it is not the
 // configured one.
 func (p *availabilityPoller) setInterval(services int) {
-	interval := p.config.checkInterval(services)
+	interval := p.config.CheckInterval(services)
 	if interval == p.config.AvailabilityInterval {
 		interval = 0
 	}

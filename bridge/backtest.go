@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
@@ -128,7 +129,7 @@ func replayRecording(ctx context.Context, r *Recording, runs []*ruleSetRun, sum 
 // ruleSetRun is one rule set's run over all recordings.
 type ruleSetRun struct {
 	set     RuleSet
-	config  *Config
+	config  *config.Config
 	engine  *engine.Engine
 	encoder *event.Encoder
 	emit    func(subject string, body []byte) error // nil = events are not needed
@@ -144,7 +145,7 @@ func (t *ruleSetRun) startBridge(r *Recording) error {
 	t.config = r.header.config()
 	t.config.Timing = r.timing
 	t.config.Rules = t.set.Rules
-	if faults := rule.Unsubscribed(t.set.Rules, subscribedStats(t.config.Subscription), globMatcher(t.config.RedactStats)); len(faults) > 0 {
+	if faults := rule.Unsubscribed(t.set.Rules, config.SubscribedStats(t.config.Subscription), config.GlobMatcher(t.config.RedactStats)); len(faults) > 0 {
 		return fmt.Errorf("%w: %s: %s: %w", rule.ErrInvalid, t.set.Name, r.name, errors.Join(faults...))
 	}
 	options := engineOptions(t.config, newPlan(t.config, recordedSuffix), "backtest")
@@ -153,7 +154,7 @@ func (t *ruleSetRun) startBridge(r *Recording) error {
 	} else {
 		t.engine = t.engine.Resume(options)
 	}
-	t.encoder = event.NewEncoder(t.config.cloudEventSource())
+	t.encoder = event.NewEncoder(t.config.CloudEventSource())
 	return t.commitBatch(t.engine.Start(r.header.RecordedAt))
 }
 

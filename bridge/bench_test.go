@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
@@ -25,7 +26,7 @@ func newBenchSource(agents int) *benchSource {
 			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "1"},
 		},
 		Clock:    "state_duration",
-		Volatile: globMatcher([]string{"state_duration", "login_time", "agent_total_*_time"}),
+		Volatile: config.GlobMatcher([]string{"state_duration", "login_time", "agent_total_*_time"}),
 	}}
 	stats := [][]string{
 		{
@@ -90,8 +91,8 @@ func (c *benchSource) stepCounter(stored *int) func(tb testing.TB, body []byte) 
 }
 
 // config is that of a bridge that polls the centre.
-func (c *benchSource) config() *Config {
-	return &Config{Tenant: "acme", URL: "https://acme.example", DisappearAfter: 2, PollInterval: 2 * time.Second}
+func (c *benchSource) config() *config.Config {
+	return &config.Config{Tenant: "acme", URL: "https://acme.example", DisappearAfter: 2, PollInterval: 2 * time.Second}
 }
 
 func (c *benchSource) newEngine() *engine.Engine {
@@ -104,7 +105,7 @@ func (c *benchSource) newEngine() *engine.Engine {
 // comes of it.
 func (c *benchSource) stepFunc(e *engine.Engine, stored *int) func(tb testing.TB, body []byte) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	encoder, prefix := event.NewEncoder(c.config().cloudEventSource()), event.Prefix(c.config().Tenant)
+	encoder, prefix := event.NewEncoder(c.config().CloudEventSource()), event.Prefix(c.config().Tenant)
 	var buffers messageBuffers
 	return func(tb testing.TB, body []byte) {
 		now = now.Add(2 * time.Second)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 )
@@ -26,7 +27,7 @@ import (
 // Bridge publishes one tenant's changes from BPCC to JetStream. Create it with [New]. All its state
 // belongs to the goroutine of [Bridge.Run].
 type Bridge struct {
-	config     *Config
+	config     *config.Config
 	js         jetstream.JetStream
 	log        *slog.Logger
 	now        func() time.Time
@@ -50,8 +51,8 @@ type Bridge struct {
 }
 
 // New returns a bridge; nothing is sent before Run. The configuration must have been checked by
-// [ParseConfig].
-func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
+// [config.Parse].
+func New(c *config.Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	self, err := newIdentity()
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func New(c *Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, error) {
 	return newBridge(c, js, log, self, newMetrics(c.Version), newSharedResources(js, c, nil))
 }
 
-func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *sharedResources) (*Bridge, error) {
+func newBridge(c *config.Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *sharedResources) (*Bridge, error) {
 	log = log.With("tenant", c.Tenant)
 	loop, err := NewLoop(c, LoopOptions{
 		AppIDSuffix: self.appIDSuffix, Spread: shared.rebalancer != nil,
@@ -74,7 +75,7 @@ func newBridge(c *Config, js jetstream.JetStream, log *slog.Logger, self identit
 		metrics: m, shared: shared, stepDown: make(chan struct{}),
 	}
 	b.foreignLog = &foreignLog{log: log, known: map[string]bool{}, countMetric: m.foreignMessages.WithLabelValues(c.Tenant).Inc}
-	b.engine, b.encoder = b.newEngine(), event.NewEncoder(c.cloudEventSource())
+	b.engine, b.encoder = b.newEngine(), event.NewEncoder(c.CloudEventSource())
 	b.setStandby()
 	return b, nil
 }

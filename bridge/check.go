@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
@@ -93,7 +94,7 @@ func checkHint(err error) string {
 // one snapshot and one availability, and reports what it found and what to do. It
 // publishes nothing. It replaces the user's one subscription, so a bridge that
 // runs as the same user subscribes again afterwards.
-func Check(ctx context.Context, c *Config, report func(Step)) error {
+func Check(ctx context.Context, c *config.Config, report func(Step)) error {
 	src, err := newSession(c, "check", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -101,7 +102,7 @@ func Check(ctx context.Context, c *Config, report func(Step)) error {
 	defer src.client.Close()
 	x := &checkRun{report: report}
 	user := c.ClientID
-	if c.Auth == authCookie {
+	if c.Auth == config.AuthCookie {
 		user = c.Username
 	}
 	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.Auth, user, c.PollInterval, c.AgentKey)
@@ -140,7 +141,7 @@ func checkSession(ctx context.Context, src *source, x *checkRun) bool {
 func elapsedSince(start time.Time) time.Duration { return time.Since(start).Round(time.Millisecond) }
 
 // checkData waits for the first snapshot and counts its rows.
-func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
+func checkData(ctx context.Context, src *source, c *config.Config, x *checkRun) {
 	response, err := firstData(ctx, src, c)
 	if err != nil {
 		x.reportFailure("snapshot", err)
@@ -188,7 +189,7 @@ func checkData(ctx context.Context, src *source, c *Config, x *checkRun) {
 
 // firstData fetches the first snapshot of a new subscription, for which servers need
 // some time.
-func firstData(ctx context.Context, src *source, c *Config) (bpcc.Response, error) {
+func firstData(ctx context.Context, src *source, c *config.Config) (bpcc.Response, error) {
 	began := time.Now()
 	for {
 		response, err := src.fetchData(ctx)
@@ -242,9 +243,9 @@ func checkEntities(src *source, seen *diff.Changes, x *checkRun) {
 	}
 }
 
-func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
-	if c.availabilityDisabled() {
-		x.reportOK("availability", "disabled (BPCC_SERVICES=%s)", noServices)
+func checkDirectory(ctx context.Context, src *source, c *config.Config, x *checkRun) {
+	if c.AvailabilityDisabled() {
+		x.reportOK("availability", "disabled (BPCC_SERVICES=%s)", config.NoServices)
 		return
 	}
 	names := c.Services
@@ -277,14 +278,14 @@ func checkDirectory(ctx context.Context, src *source, c *Config, x *checkRun) {
 }
 
 // checkRate reports how often so many services are checked.
-func checkRate(c *Config, services int, x *checkRun) {
-	interval := c.checkInterval(services)
+func checkRate(c *config.Config, services int, x *checkRun) {
+	interval := c.CheckInterval(services)
 	if interval == c.AvailabilityInterval {
 		x.reportOK("rate", "each service is checked every %v, with at most %d requests a second", interval, c.MaxRequests)
 		return
 	}
 	x.reportWarning("rate", rateHint, "%d services every %v are %.0f requests a second; with BPCC_MAX_REQUESTS=%d each is checked every %v, and unknown %v after its last good check",
-		services, c.AvailabilityInterval, float64(services)/c.AvailabilityInterval.Seconds(), c.MaxRequests, interval, c.unknownAfter(interval))
+		services, c.AvailabilityInterval, float64(services)/c.AvailabilityInterval.Seconds(), c.MaxRequests, interval, c.UnknownAfter(interval))
 }
 
 // firstFew lists some names for people, and … for the rest.

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 
 // CheckStreams checks the NATS side and changes nothing: the server's release,
 // JetStream, and the configuration of the streams that exist.
-func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
+func CheckStreams(ctx context.Context, c *config.Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := checkServer(nc); err != nil {
 		x.reportNATSFailure("NATS", err, unusableHint(c, err))
@@ -29,8 +30,8 @@ func CheckStreams(ctx context.Context, c *Config, nc *nats.Conn, js jetstream.Je
 	return x.result()
 }
 
-func checkJetStream(ctx context.Context, js jetstream.JetStream, c *Config) error {
-	ctx, cancel := context.WithTimeout(ctx, c.times().callTimeout)
+func checkJetStream(ctx context.Context, js jetstream.JetStream, c *config.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Times().CallTimeout)
 	defer cancel()
 	prevErr := js.Conn().LastError()
 	_, err := js.AccountInfo(ctx)
@@ -47,8 +48,8 @@ func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
 }
 
 // checkStream compares one stream with what the bridge would create.
-func checkStream(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig, x *checkRun) {
-	ctx, cancel := context.WithTimeout(ctx, c.times().callTimeout)
+func checkStream(ctx context.Context, js jetstream.JetStream, c *config.Config, want jetstream.StreamConfig, x *checkRun) {
+	ctx, cancel := context.WithTimeout(ctx, c.Times().CallTimeout)
 	defer cancel()
 	prevErr := js.Conn().LastError()
 	stream, err := js.Stream(ctx, want.Name)

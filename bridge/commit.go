@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 )
@@ -118,7 +119,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 			missingSince = time.Time{}
 		case missingSince.IsZero():
 			missingSince, err = b.now(), confirmErr
-		case b.now().Sub(missingSince) >= b.config.times().recreateAfter:
+		case b.now().Sub(missingSince) >= b.config.Times().RecreateAfter:
 			return 0, fmt.Errorf("%w: %w", errUnavailable, confirmErr)
 		default:
 			err = confirmErr
@@ -160,7 +161,7 @@ func (b *Bridge) publishOnce(ctx context.Context, msgs []*nats.Msg) (uint64, err
 
 // publishSingle sends one message.
 func (b *Bridge) publishSingle(ctx context.Context, m *nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.config.times().callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.config.Times().CallTimeout)
 	defer cancel()
 	prevErr := b.js.Conn().LastError()
 	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
@@ -189,9 +190,9 @@ const (
 )
 
 // streamHint returns what a person can do about a stream that accepts no events.
-func streamHint(c *Config, err error) string {
+func streamHint(c *config.Config, err error) string {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", c.times().recreateAfter)
+		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", c.Times().RecreateAfter)
 	}
 	if errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Sprintf("restore in stream %s the subject %s.>, or enable JetStream for the account", c.Stream, event.SubjectPrefix)
@@ -238,7 +239,7 @@ var (
 func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (uint64, error) {
 	// A stream without a leader never responds, and the next attempt reads again: a longer wait
 	// would only delay the next poll.
-	ctx, cancel := context.WithTimeout(ctx, b.config.times().ackTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.config.Times().AckTimeout)
 	defer cancel()
 	stream, err := b.js.Stream(ctx, b.config.Stream)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/internal/natstest"
@@ -47,9 +48,9 @@ func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option)
 	if err != nil {
 		b.Fatal(err)
 	}
-	config, _, err := ParseConfig([]string{
+	config, _, err := config.Parse([]string{
 		"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=x", "BPCC_CLIENT_SECRET=y", "NATS_URL=" + url,
-	}, ForBridge)
+	}, config.ForBridge)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -28,7 +29,7 @@ const reconnectWait = time.Second
 // [ErrNATSAuth]. A connection that was established reconnects without limit, with the present
 // content of the files of secrets and certificates at each attempt; closed is called, with the
 // reason, if it is closed nevertheless.
-func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error)) (*nats.Conn, error) {
+func Connect(ctx context.Context, c *config.Config, log *slog.Logger, closed func(error)) (*nats.Conn, error) {
 	r := &connLogger{log: log}
 	options, err := natsOptions(c, r, closed)
 	if err != nil {
@@ -65,7 +66,7 @@ func Connect(ctx context.Context, c *Config, log *slog.Logger, closed func(error
 }
 
 // OpenJetStream opens JetStream on a connection, with the API prefix of the configuration.
-func OpenJetStream(c *Config, nc *nats.Conn) (js jetstream.JetStream, err error) {
+func OpenJetStream(c *config.Config, nc *nats.Conn) (js jetstream.JetStream, err error) {
 	if c.NATSAPIPrefix != "" {
 		js, err = jetstream.NewWithAPIPrefix(nc, c.NATSAPIPrefix)
 	} else {
@@ -79,7 +80,7 @@ func OpenJetStream(c *Config, nc *nats.Conn) (js jetstream.JetStream, err error)
 
 // dial connects, or returns when ctx ends. The library connects without a context: a connection
 // that is established later is closed.
-func dial(ctx context.Context, c *Config, options []nats.Option) (*nats.Conn, error) {
+func dial(ctx context.Context, c *config.Config, options []nats.Option) (*nats.Conn, error) {
 	type dialed struct {
 		nc  *nats.Conn
 		err error
@@ -103,7 +104,7 @@ func dial(ctx context.Context, c *Config, options []nats.Option) (*nats.Conn, er
 	}
 }
 
-func dialNow(c *Config, options []nats.Option) (*nats.Conn, error) {
+func dialNow(c *config.Config, options []nats.Option) (*nats.Conn, error) {
 	if c.NATSContext != "" && c.NATSURL == "" {
 		nc, _, err := natscontext.Connect(c.NATSContext, options...)
 		return nc, err
@@ -140,12 +141,12 @@ func natsHint(err error) string {
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "the server does not offer TLS; check NATS_URL, NATS_CA and NATS_CERT, which require it"
 	}
-	return tlsHint(err, "NATS_CA", "NATS_CERT and NATS_KEY", "NATS_URL")
+	return config.TLSHint(err, "NATS_CA", "NATS_CERT and NATS_KEY", "NATS_URL")
 }
 
 // natsOptions returns the options of every connection. The files of secrets and certificates are
 // read at each attempt to connect.
-func natsOptions(c *Config, r *connLogger, closed func(error)) ([]nats.Option, error) {
+func natsOptions(c *config.Config, r *connLogger, closed func(error)) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("bpcc-bridge " + c.Version),
 		nats.MaxReconnects(-1),
@@ -185,14 +186,14 @@ func natsOptions(c *Config, r *connLogger, closed func(error)) ([]nats.Option, e
 			options = append(options, o)
 		}
 	}
-	password := c.secret("NATS_PASSWORD", c.NATSPassword, r.log)
-	add(c.NATSCreds != "", nats.UserJWT(func() (string, error) { return userJWT(c.NATSCreds) }, signWith(c.NATSCreds)))
+	password := c.CurrentSecret("NATS_PASSWORD", c.NATSPassword, r.log)
+	add(c.NATSCreds != "", nats.UserJWT(func() (string, error) { return config.UserJWT(c.NATSCreds) }, signWith(c.NATSCreds)))
 	add(c.NATSUser != "", nats.UserInfoHandler(func() (string, string) { return c.NATSUser, password() }))
-	add(c.NATSToken != "", nats.TokenHandler(c.secret("NATS_TOKEN", c.NATSToken, r.log)))
+	add(c.NATSToken != "", nats.TokenHandler(c.CurrentSecret("NATS_TOKEN", c.NATSToken, r.log)))
 	add(c.NATSInboxPrefix != "", nats.CustomInboxPrefix(c.NATSInboxPrefix))
 	add(c.NATSCA != "" || c.NATSCert != "", natsTLS(c, r.log))
 	if c.NATSNKey != "" {
-		public, err := publicKey(c.NATSNKey)
+		public, err := config.PublicKey(c.NATSNKey)
 		if err != nil {
 			return nil, fmt.Errorf("NATS_NKEY: %w", err)
 		}
@@ -202,14 +203,14 @@ func natsOptions(c *Config, r *connLogger, closed func(error)) ([]nats.Option, e
 }
 
 // natsTLS uses the present content of the files at each handshake.
-func natsTLS(c *Config, log *slog.Logger) nats.Option {
+func natsTLS(c *config.Config, log *slog.Logger) nats.Option {
 	var certHandler nats.TLSCertHandler
-	if getCert := certificate("NATS_CERT", c.NATSCert, c.NATSKey, log); getCert != nil {
+	if getCert := config.CurrentCertificate("NATS_CERT", c.NATSCert, c.NATSKey, log); getCert != nil {
 		certHandler = func() (tls.Certificate, error) { return *getCert(), nil }
 	}
 	var caHandler nats.RootCAsHandler
 	if c.NATSCA != "" {
-		current := rootCAs("NATS_CA", c.NATSCA, log)
+		current := config.CurrentRootCAs("NATS_CA", c.NATSCA, log)
 		caHandler = func() (*x509.CertPool, error) { return current(), nil }
 	}
 	return func(o *nats.Options) error {
@@ -220,9 +221,9 @@ func natsTLS(c *Config, log *slog.Logger) nats.Option {
 
 // closeForNewKey closes the connection when the file holds another key than the one in use, which
 // the library cannot exchange: a new process will use it.
-func closeForNewKey(c *Config, nc *nats.Conn, closed func(error)) {
+func closeForNewKey(c *config.Config, nc *nats.Conn, closed func(error)) {
 	// While the file cannot be read, the key has not changed.
-	if public, err := publicKey(c.NATSNKey); err == nil && public != nc.Opts.Nkey {
+	if public, err := config.PublicKey(c.NATSNKey); err == nil && public != nc.Opts.Nkey {
 		closed(fmt.Errorf("%w, and NATS_NKEY now holds a new key: the next start uses it", ErrNATSAuth))
 		nc.Close()
 	}
@@ -231,3 +232,15 @@ func closeForNewKey(c *Config, nc *nats.Conn, closed func(error)) {
 // writeBuffer is the number of bytes per write. A batch of a thousand events has a megabyte; each
 // write wakes both sides.
 const writeBuffer = 128 << 10
+
+// signWith returns a function that signs what a server sends, with the seed that a file holds then.
+func signWith(file string) nats.SignatureHandler {
+	return func(nonce []byte) ([]byte, error) {
+		pair, err := config.UserKey(file)
+		if err != nil {
+			return nil, err
+		}
+		defer pair.Wipe()
+		return pair.Sign(nonce)
+	}
+}

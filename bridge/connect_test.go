@@ -18,13 +18,15 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
 
 // connectFromEnv connects as the bridge does, by environment.
 func connectFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...string) (*nats.Conn, error) {
 	t.Helper()
-	c, _, err := bridge.ParseConfig(env, bridge.ForStream)
+	c, _, err := config.Parse(env, config.ForStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +97,7 @@ func (o *operator) creds(file string, end time.Time) string {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	replaceFile(o.t, file, string(content))
+	bridgetest.ReplaceFile(o.t, file, string(content))
 	return claims.Subject
 }
 
@@ -125,7 +127,7 @@ func seed(t *testing.T, file string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replaceFile(t, file, string(text))
+	bridgetest.ReplaceFile(t, file, string(text))
 	return publicKeyOf(t, k)
 }
 
@@ -135,20 +137,20 @@ func TestLoginMethods(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
-	ours, theirs := newTestCA(t), newTestCA(t)
-	cert, key := ours.issueCert("bridge")
-	strangeCert, strangeKey := theirs.issueCert("stranger")
+	ours, theirs := bridgetest.NewCA(t), bridgetest.NewCA(t)
+	cert, key := ours.IssueCert("bridge")
+	strangeCert, strangeKey := theirs.IssueCert("stranger")
 	op, another := newOperator(t), newOperator(t)
 	op.creds(in("right.creds"), time.Time{})
 	op.creds(in("expired.creds"), time.Now().Add(-time.Minute))
 	another.creds(in("wrong.creds"), time.Time{})
 	nkey := seed(t, in("right.nk"))
 	seed(t, in("wrong.nk"))
-	replaceFile(t, in("password"), "a/secret:@of ours\n")
-	replaceFile(t, in("token"), "a-token-of-ours\n")
+	bridgetest.ReplaceFile(t, in("password"), "a/secret:@of ours\n")
+	bridgetest.ReplaceFile(t, in("token"), "a-token-of-ours\n")
 	user := &server.Options{Username: "bridge", Password: "a/secret:@of ours"}
 	for name, password := range map[string]string{"right": user.Password, "wrong": "hunter2"} {
-		replaceFile(t, in(name+".json"), fmt.Sprintf(`{"url": "URL", "user": "bridge", "password": %q}`, password))
+		bridgetest.ReplaceFile(t, in(name+".json"), fmt.Sprintf(`{"url": "URL", "user": "bridge", "password": %q}`, password))
 	}
 
 	type attempt struct {
@@ -160,18 +162,18 @@ func TestLoginMethods(t *testing.T) {
 		server   *server.Options
 		attempts map[string]attempt
 	}{
-		"TLS": {&server.Options{TLSConfig: ours.serverTLS(false)}, map[string]attempt{
-			"trusted":     {[]string{"NATS_CA=" + ours.file}, ""},
-			"not trusted": {[]string{"NATS_CA=" + theirs.file}, "set that authority's certificate in NATS_CA"},
+		"TLS": {&server.Options{TLSConfig: ours.ServerTLS(false)}, map[string]attempt{
+			"trusted":     {[]string{"NATS_CA=" + ours.File}, ""},
+			"not trusted": {[]string{"NATS_CA=" + theirs.File}, "set that authority's certificate in NATS_CA"},
 			"by nobody":   {nil, "set that authority's certificate in NATS_CA"},
 		}},
-		"mutual TLS": {&server.Options{TLSConfig: ours.serverTLS(true), TLSVerify: true}, map[string]attempt{
-			"with a certificate":    {[]string{"NATS_CA=" + ours.file, "NATS_CERT=" + cert, "NATS_KEY=" + key}, ""},
-			"without":               {[]string{"NATS_CA=" + ours.file}, "in NATS_CERT and NATS_KEY"},
-			"another's certificate": {[]string{"NATS_CA=" + ours.file, "NATS_CERT=" + strangeCert, "NATS_KEY=" + strangeKey}, "in NATS_CERT and NATS_KEY"},
+		"mutual TLS": {&server.Options{TLSConfig: ours.ServerTLS(true), TLSVerify: true}, map[string]attempt{
+			"with a certificate":    {[]string{"NATS_CA=" + ours.File, "NATS_CERT=" + cert, "NATS_KEY=" + key}, ""},
+			"without":               {[]string{"NATS_CA=" + ours.File}, "in NATS_CERT and NATS_KEY"},
+			"another's certificate": {[]string{"NATS_CA=" + ours.File, "NATS_CERT=" + strangeCert, "NATS_KEY=" + strangeKey}, "in NATS_CERT and NATS_KEY"},
 		}},
 		"no TLS": {&server.Options{}, map[string]attempt{
-			"wanted": {[]string{"NATS_CA=" + ours.file}, "the server does not offer TLS"},
+			"wanted": {[]string{"NATS_CA=" + ours.File}, "the server does not offer TLS"},
 			"nobody": {nil, ""},
 		}},
 		"password": {user, map[string]attempt{
@@ -186,17 +188,17 @@ func TestLoginMethods(t *testing.T) {
 		"token": {&server.Options{Authorization: "a-token-of-ours"}, map[string]attempt{
 			"right":       {[]string{"NATS_TOKEN=a-token-of-ours"}, ""},
 			"in a file":   {[]string{"NATS_TOKEN_FILE=" + in("token")}, ""},
-			"with a mark": {[]string{"NATS_TOKEN_FILE=" + withMark(t, in("token"))}, ""},
+			"with a mark": {[]string{"NATS_TOKEN_FILE=" + bridgetest.WithMark(t, in("token"))}, ""},
 			"wrong":       {[]string{"NATS_TOKEN=hunter2"}, refused},
 		}},
 		"nkey": {&server.Options{Nkeys: []*server.NkeyUser{{Nkey: nkey}}}, map[string]attempt{
 			"right":       {[]string{"NATS_NKEY=" + in("right.nk")}, ""},
-			"with a mark": {[]string{"NATS_NKEY=" + withMark(t, in("right.nk"))}, ""},
+			"with a mark": {[]string{"NATS_NKEY=" + bridgetest.WithMark(t, in("right.nk"))}, ""},
 			"wrong":       {[]string{"NATS_NKEY=" + in("wrong.nk")}, refused},
 		}},
 		"creds": {op.options, map[string]attempt{
 			"right":              {[]string{"NATS_CREDS=" + in("right.creds")}, ""},
-			"with a mark":        {[]string{"NATS_CREDS=" + withMark(t, in("right.creds"))}, ""},
+			"with a mark":        {[]string{"NATS_CREDS=" + bridgetest.WithMark(t, in("right.creds"))}, ""},
 			"expired":            {[]string{"NATS_CREDS=" + in("expired.creds")}, refused},
 			"of another account": {[]string{"NATS_CREDS=" + in("wrong.creds")}, refused},
 		}},
@@ -213,7 +215,7 @@ func TestLoginMethods(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						replaceFile(t, file, strings.Replace(string(content), "URL", url, 1))
+						bridgetest.ReplaceFile(t, file, strings.Replace(string(content), "URL", url, 1))
 					}
 					env = append(env, v)
 				}
@@ -254,18 +256,18 @@ func TestReplacedCredentials(t *testing.T) {
 	}
 	tests := map[string]func(t *testing.T, file string) rotation{
 		"password": func(t *testing.T, file string) rotation {
-			replaceFile(t, file, "first")
+			bridgetest.ReplaceFile(t, file, "first")
 			s := natstest.Start(t, &server.Options{Username: "bridge", Password: "first"})
 			return rotation{s, []string{"NATS_USER=bridge", "NATS_PASSWORD_FILE=" + file}, func() {
 				reload(t, s, &server.Options{Username: "bridge", Password: "second"})
-			}, func() { replaceFile(t, file, "second") }}
+			}, func() { bridgetest.ReplaceFile(t, file, "second") }}
 		},
 		"token": func(t *testing.T, file string) rotation {
-			replaceFile(t, file, "first")
+			bridgetest.ReplaceFile(t, file, "first")
 			s := natstest.Start(t, &server.Options{Authorization: "first"})
 			return rotation{s, []string{"NATS_TOKEN_FILE=" + file}, func() {
 				reload(t, s, &server.Options{Authorization: "second"})
-			}, func() { replaceFile(t, file, "second") }}
+			}, func() { bridgetest.ReplaceFile(t, file, "second") }}
 		},
 		"creds": func(t *testing.T, file string) rotation {
 			op := newOperator(t)
@@ -328,23 +330,23 @@ func connections(t *testing.T, s *server.Server) uint64 {
 // are of a new authority.
 func TestReplacedCA(t *testing.T) {
 	t.Parallel()
-	first, second := newTestCA(t), newTestCA(t)
-	cert, key := first.issueCert("bridge")
-	s := natstest.Start(t, &server.Options{TLSConfig: first.serverTLS(true), TLSVerify: true})
+	first, second := bridgetest.NewCA(t), bridgetest.NewCA(t)
+	cert, key := first.IssueCert("bridge")
+	s := natstest.Start(t, &server.Options{TLSConfig: first.ServerTLS(true), TLSVerify: true})
 	var log safeBuffer
 	nc, err := connectFromEnv(t, &log, func(err error) { t.Errorf("given up: %v", err) },
-		"NATS_URL="+s.ClientURL(), "NATS_CA="+first.file, "NATS_CERT="+cert, "NATS_KEY="+key)
+		"NATS_URL="+s.ClientURL(), "NATS_CA="+first.File, "NATS_CERT="+cert, "NATS_KEY="+key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	port := s.Addr().(*net.TCPAddr).Port
 	s.Shutdown()
 	s.WaitForShutdown()
-	natstest.Start(t, &server.Options{Port: port, TLSConfig: second.serverTLS(true), TLSVerify: true})
+	natstest.Start(t, &server.Options{Port: port, TLSConfig: second.ServerTLS(true), TLSVerify: true})
 	waitForLog(t, &log, "set that authority's certificate in NATS_CA")
-	copyFile(t, second.file, first.file)
+	copyFile(t, second.File, first.File)
 	waitForLog(t, &log, "in NATS_CERT and NATS_KEY")
-	newCert, newKey := second.issueCert("bridge")
+	newCert, newKey := second.IssueCert("bridge")
 	copyFile(t, newKey, key)
 	copyFile(t, newCert, cert)
 	waitForLog(t, &log, "reconnected to NATS")
@@ -357,7 +359,7 @@ func copyFile(t *testing.T, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replaceFile(t, to, string(content))
+	bridgetest.ReplaceFile(t, to, string(content))
 }
 
 // An nkey is part of the connection: a new one needs a restart.

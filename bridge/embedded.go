@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ var ErrStoreInUse = errors.New("store directory is in use by another process")
 // server. Every NATS client on this machine can connect to it.
 type Server struct {
 	options   server.Options
-	max       Size // of what is stored; 0 follows the disk
+	max       config.Size // of what is stored; 0 follows the disk
 	log       *slog.Logger
 	serverLog *serverLog
 	lock      *os.File
@@ -41,12 +42,12 @@ type Server struct {
 // streams below dir and is ready when it returns. An empty dir is refused. The limit of the store
 // is derived from the disk, and nothing is logged.
 func StartServer(dir, listen string) (*Server, error) {
-	return StartEmbedded(&Config{StoreDir: dir, EmbeddedListen: listen}, slog.New(slog.DiscardHandler))
+	return StartEmbedded(&config.Config{StoreDir: dir, EmbeddedListen: listen}, slog.New(slog.DiscardHandler))
 }
 
 // StartEmbedded is [StartServer] with the settings of a configuration. It sets NATSURL to the
 // server's address, and logs the server's warnings and errors.
-func StartEmbedded(c *Config, log *slog.Logger) (*Server, error) {
+func StartEmbedded(c *config.Config, log *slog.Logger) (*Server, error) {
 	host, portText, err := net.SplitHostPort(c.EmbeddedListen)
 	if err != nil {
 		return nil, fmt.Errorf("parse listen address of the embedded server: %w", err)
@@ -139,7 +140,7 @@ func (s *Server) keepRunning(ctx context.Context) {
 		case <-s.serverLog.broken:
 		}
 		s.log.Error("store cannot be written", "dir", s.options.StoreDir,
-			"hint", fmt.Sprintf("free %v or more on its disk; the embedded server then restarts by itself", Size(restartRoom)))
+			"hint", fmt.Sprintf("free %v or more on its disk; the embedded server then restarts by itself", config.Size(restartRoom)))
 		if !s.restart(ctx) {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // TestEmbeddedServerFails makes the embedded server fail at its start: the error
@@ -37,7 +38,7 @@ func TestEmbeddedServerFails(t *testing.T) {
 			t.Parallel()
 			var log safeBuffer
 			begun := time.Now()
-			s, err := bridge.StartEmbedded(&bridge.Config{StoreDir: test.dir, EmbeddedListen: test.listen}, slog.New(slog.NewTextHandler(&log, nil)))
+			s, err := bridge.StartEmbedded(&config.Config{StoreDir: test.dir, EmbeddedListen: test.listen}, slog.New(slog.NewTextHandler(&log, nil)))
 			if err == nil {
 				s.Close()
 				t.Fatal("it has started")
@@ -74,7 +75,7 @@ func TestEmbeddedServerLog(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var log safeBuffer
-			c := &bridge.Config{StoreDir: t.TempDir(), EmbeddedListen: "127.0.0.1:0"}
+			c := &config.Config{StoreDir: t.TempDir(), EmbeddedListen: "127.0.0.1:0"}
 			s, err := bridge.StartEmbedded(c, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 			if err != nil {
 				t.Fatal(err)

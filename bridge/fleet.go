@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,7 @@ type Fleet struct {
 	bridges     []*Bridge
 	js          jetstream.JetStream
 	log         *slog.Logger
-	config      *Config // of the process: the settings that all tenants share
+	config      *config.Config // of the process: the settings that all tenants share
 	viewMonitor *viewMonitor
 	metrics     *metrics
 	shared      *sharedResources
@@ -49,11 +50,11 @@ func newIdentity() (identity, error) {
 	return identity{instance: host + "-" + suffix, appIDSuffix: suffix}, nil
 }
 
-// NewFleet returns a fleet with a bridge for every configuration of [ParseConfigs]; nothing is sent
+// NewFleet returns a fleet with a bridge for every configuration of [config.ParseAll]; nothing is sent
 // before Run. embedded is the NATS server inside the process; nil for another one.
-func NewFleet(configs []*Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) (*Fleet, error) {
+func NewFleet(configs []*config.Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) (*Fleet, error) {
 	if len(configs) == 0 {
-		return nil, fmt.Errorf("%w: no tenant", ErrConfig)
+		return nil, fmt.Errorf("%w: no tenant", config.ErrInvalid)
 	}
 	self, err := newIdentity()
 	if err != nil {

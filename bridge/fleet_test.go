@@ -21,6 +21,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // multiTenantEnv is several simulated tenants and one NATS server.
@@ -64,7 +65,7 @@ func (m *multiTenantEnv) newFleet() *bridge.Fleet {
 	for name, value := range m.env {
 		environ = append(environ, name+"="+value)
 	}
-	all, warnings, err := bridge.ParseConfigs(environ, bridge.ForBridge)
+	all, warnings, err := config.ParseAll(environ, config.ForBridge)
 	if err != nil || len(warnings) > 0 {
 		m.t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}

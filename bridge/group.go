@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +34,7 @@ var errSharedBatchRefused = errors.New("shared batch refused")
 // one by one, so that no tenant is affected by another.
 type batchPublisher struct {
 	js        jetstream.JetStream
-	timing    *timing
+	timing    *config.Timing
 	slots     chan struct{} // holds one for every batch in flight
 	seqValues []string      // values of Nats-Batch-Sequence
 
@@ -50,7 +51,7 @@ type batchRequest struct {
 	err  error
 }
 
-func newBatchPublisher(js jetstream.JetStream, times *timing) *batchPublisher {
+func newBatchPublisher(js jetstream.JetStream, times *config.Timing) *batchPublisher {
 	return &batchPublisher{js: js, timing: times, slots: make(chan struct{}, maxBatchesInFlight), seqValues: batchSeqValues()}
 }
 
@@ -159,7 +160,7 @@ func (g *batchPublisher) publishAtomic(ctx context.Context, msgs []*nats.Msg) (s
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.timing.callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, g.timing.CallTimeout)
 	defer cancel()
 	o := l.newBatch(g.js.Conn(), g.seqValues)
 	for i, m := range msgs {
@@ -184,7 +185,7 @@ func (g *batchPublisher) acquireInbox() (*ackInbox, error) {
 	defer g.mu.Unlock()
 	n := len(g.idleInboxes)
 	if n == 0 {
-		return newAckInbox(g.js.Conn(), g.timing.ackTimeout)
+		return newAckInbox(g.js.Conn(), g.timing.AckTimeout)
 	}
 	l := g.idleInboxes[n-1]
 	g.idleInboxes = g.idleInboxes[:n-1]

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 
 	"github.com/nats-io/nats.go"
@@ -23,7 +24,7 @@ func newPublisherTest(t *testing.T) (*batchPublisher, jetstream.Stream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newBatchPublisher(js, defaultTiming()), stream
+	return newBatchPublisher(js, config.DefaultTiming()), stream
 }
 
 // newCommit is a tenant's commit: some events, and a checkpoint behind the fence.

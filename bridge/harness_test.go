@@ -21,8 +21,10 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/audit"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -128,7 +130,7 @@ func (w *testEnv) compareFold(all []storedEvent) {
 	}
 	folded := engine.New(engine.Options{})
 	// What only the view still has comes first, as at a start.
-	err := bridge.ReadView(context.WithoutCancel(w.t.Context()), w.js, &bridge.Config{StateBucket: "bpcc_state"}, "acme", testTimeout, func(entry bridge.ViewEntry) error {
+	err := bridge.ReadView(context.WithoutCancel(w.t.Context()), w.js, &config.Config{StateBucket: "bpcc_state"}, "acme", testTimeout, func(entry bridge.ViewEntry) error {
 		if ev := entry.Event; entry.Err == nil && ev.Kind() != "directory" {
 			folded.Recover(&ev)
 		}
@@ -173,13 +175,13 @@ func newTestEnvOn(t *testing.T, tenant bpcctest.Config, url string, options ...n
 	}}
 }
 
-func (w *testEnv) config() *bridge.Config {
+func (w *testEnv) config() *config.Config {
 	w.t.Helper()
 	var environ []string
 	for name, value := range w.env {
 		environ = append(environ, name+"="+value)
 	}
-	c, warnings, err := bridge.ParseConfig(environ, bridge.ForBridge)
+	c, warnings, err := config.Parse(environ, config.ForBridge)
 	if err != nil || len(warnings) > 0 {
 		w.t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
@@ -187,7 +189,7 @@ func (w *testEnv) config() *bridge.Config {
 	if w.pollInterval > 0 {
 		c.PollInterval = w.pollInterval
 	}
-	c.Divide(max(w.waitsDividedBy, 1), max(w.timeoutsDividedBy, 1))
+	c.Timing = bridgetest.Timing(max(w.waitsDividedBy, 1), max(w.timeoutsDividedBy, 1))
 	return c
 }
 

@@ -119,7 +119,7 @@ func (b *Bridge) updateHealth() {
 func (b *Bridge) Health() Health {
 	h, _, blockedBy := b.health.get()
 	// Between two checkpoints nothing is published while nothing changes.
-	stale := b.config.CheckpointInterval + b.config.interruptAfter()
+	stale := b.config.CheckpointInterval + b.config.InterruptAfter()
 	switch {
 	case blockedBy != "":
 		h.Reason = blockedBy

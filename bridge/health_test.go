@@ -15,6 +15,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // TestStandbyIsWarm lets a standby read along while the floor lives, and then
@@ -81,7 +82,7 @@ func TestProbes(t *testing.T) {
 	if _, err := bridge.Provision(t.Context(), w.js, c, nil); err != nil {
 		t.Fatal(err)
 	}
-	b, err := bridge.NewFleet([]*bridge.Config{c}, w.js, nil, slog.New(slog.DiscardHandler))
+	b, err := bridge.NewFleet([]*config.Config{c}, w.js, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

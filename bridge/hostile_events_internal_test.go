@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"bpcc-nats/bridge/audit"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/internal/hostile"
@@ -26,7 +27,7 @@ func TestHostileEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tenant, centre, types, read, taken := Config{Tenant: "acme"}, newBenchSource(20), map[string]bool{}, 0, 0
+	tenant, centre, types, read, taken := config.Config{Tenant: "acme"}, newBenchSource(20), map[string]bool{}, 0, 0
 	auditor, err := audit.New(audit.Options{})
 	if err != nil {
 		t.Fatal(err)

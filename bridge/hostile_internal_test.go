@@ -17,6 +17,7 @@ import (
 
 	"bpcc-nats/internal/hostile"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/internal/natstest"
 )
@@ -35,7 +36,7 @@ type relay struct {
 const relayPrefix = "RELAY.API"
 
 // relayed opens JetStream by way of a relay, with the streams of a bridge there.
-func relayed(t *testing.T) (*relay, jetstream.JetStream, *Config) {
+func relayed(t *testing.T) (*relay, jetstream.JetStream, *config.Config) {
 	t.Helper()
 	server, direct := startServer(t)
 	c := streamConfig(t, 1)
@@ -97,9 +98,9 @@ func (r *relay) set(verb string, change *hostile.Change) {
 // must not panic.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
-	tests := map[string]func(ctx context.Context, js jetstream.JetStream, c *Config){
-		"INFO": func(ctx context.Context, js jetstream.JetStream, c *Config) { _ = checkJetStream(ctx, js, c) },
-		"STREAM.INFO": func(ctx context.Context, js jetstream.JetStream, c *Config) {
+	tests := map[string]func(ctx context.Context, js jetstream.JetStream, c *config.Config){
+		"INFO": func(ctx context.Context, js jetstream.JetStream, c *config.Config) { _ = checkJetStream(ctx, js, c) },
+		"STREAM.INFO": func(ctx context.Context, js jetstream.JetStream, c *config.Config) {
 			_, _ = Provision(ctx, js, c, nil)
 			_ = CheckStreams(ctx, c, js.Conn(), js, func(Step) {})
 			b := &Bridge{config: c, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, shared: newSharedResources(js, c, nil), self: identity{instance: "one"}, foreignLog: discardForeign()}
@@ -114,7 +115,7 @@ func TestHostileAnswers(t *testing.T) {
 			_, _ = ViewBehind(ctx, js, c)
 			_, _ = countSubjects(ctx, js, c)
 		},
-		"STREAM.CREATE": func(ctx context.Context, js jetstream.JetStream, c *Config) {
+		"STREAM.CREATE": func(ctx context.Context, js jetstream.JetStream, c *config.Config) {
 			other := *c
 			other.LeaseBucket = "other"
 			_, _ = provision(ctx, js, &other, leaseConfig(&other))
@@ -162,7 +163,7 @@ func mustNotPanic(t *testing.T, what string, do func()) {
 }
 
 // readAll reads the events and the view as a start does.
-func readAll(ctx context.Context, js jetstream.JetStream, c *Config) {
+func readAll(ctx context.Context, js jetstream.JetStream, c *config.Config) {
 	tenant := *c
 	tenant.Tenant = "acme"
 	_, _ = recoverState(ctx, js, &tenant, engine.New(engine.Options{}), discardForeign())

@@ -16,6 +16,7 @@ func TestImports(t *testing.T) {
 	const module = "bpcc-nats/"
 	for pkg, want := range map[string]string{
 		"bridge/event":  "diff schemas",
+		"bridge/config": "bpcc bridge/event bridge/rule diff schemas",
 		"bridge/rule":   "bridge/event diff schemas",
 		"bridge/engine": "bridge/event bridge/rule diff schemas",
 		"bridge/audit":  "bridge/event diff schemas",

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ var (
 	errTTLChanged = errors.New("the TTL of leases has changed")
 )
 
-func leaseStream(c *Config) string { return "KV_" + c.LeaseBucket }
+func leaseStream(c *config.Config) string { return "KV_" + c.LeaseBucket }
 
 // leaseTTL returns how long a lease lasts without renewal, by the configuration of the bucket's
 // stream. The error is [ErrStream] if leases would not expire, or would expire too early to be
@@ -58,8 +59,8 @@ type leaseBucket struct {
 	ttl        time.Duration
 }
 
-func newLeaseBucket(js jetstream.JetStream, c *Config) *leaseBucket {
-	return &leaseBucket{js: js, stream: leaseStream(c), callTimeout: c.times().callTimeout, requestSem: semaphore.NewWeighted(1)}
+func newLeaseBucket(js jetstream.JetStream, c *config.Config) *leaseBucket {
+	return &leaseBucket{js: js, stream: leaseStream(c), callTimeout: c.Times().CallTimeout, requestSem: semaphore.NewWeighted(1)}
 }
 
 // check returns the TTL of leases. A value read within this time, on the same connection to a

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"bpcc-nats/bridge/config"
+
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -20,7 +22,7 @@ func newLeases(t *testing.T) (holder func(instance string) *lease) {
 	}
 	return func(instance string) *lease {
 		return &lease{
-			conn: js.Conn(), kv: kv, key: "acme", instance: instance, ttl: time.Hour, callTimeout: defaultTiming().callTimeout, log: slog.New(slog.DiscardHandler), now: time.Now,
+			conn: js.Conn(), kv: kv, key: "acme", instance: instance, ttl: time.Hour, callTimeout: config.DefaultTiming().CallTimeout, log: slog.New(slog.DiscardHandler), now: time.Now,
 			atCapacity: func() bool { return false }, onBlocked: func(string) {}, wakeC: make(chan struct{}, 1),
 		}
 	}

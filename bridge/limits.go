@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
 )
@@ -25,11 +26,11 @@ type sharedResources struct {
 	roleChanged chan struct{}       // holds one when the role of any of them has changed
 }
 
-func newSharedResources(js jetstream.JetStream, c *Config, embedded *Server) *sharedResources {
+func newSharedResources(js jetstream.JetStream, c *config.Config, embedded *Server) *sharedResources {
 	return &sharedResources{
 		readers:     semaphore.NewWeighted(maxReaders),
 		recoveries:  semaphore.NewWeighted(maxRecoveries),
-		publisher:   newBatchPublisher(js, c.times()),
+		publisher:   newBatchPublisher(js, c.Times()),
 		bucket:      newLeaseBucket(js, c),
 		embedded:    embedded,
 		roleChanged: make(chan struct{}, 1),

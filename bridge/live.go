@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -136,7 +137,7 @@ func (l *liveSession) sendHello(ctx context.Context) error {
 		Interrupted json.RawMessage `json:"interrupted,omitempty"`
 	}{
 		Tenant: l.tenant, Version: l.config.Version, Now: time.Now(), Heartbeat: l.heartbeat.Seconds(),
-		StaleAfter: (l.config.CheckpointInterval + l.config.interruptAfter()).Seconds(), Series: seriesWindow.Seconds(),
+		StaleAfter: (l.config.CheckpointInterval + l.config.InterruptAfter()).Seconds(), Series: seriesWindow.Seconds(),
 	}
 	err := scanLastPerSubject(ctx, l.js, l.config.Stream, l.tenantPrefix()+event.Interrupted, func(msg jetstream.Msg, _ uint64) error {
 		if belongsTo(l.tenant, msg.Data()) {
@@ -162,7 +163,7 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 	if time.Now().Before(p.tenantsExpire) {
 		return p.tenants
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout/2)
+	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout/2)
 	defer cancel()
 	feeds := map[string]json.RawMessage{}
 	prefix := viewPrefix(p.config)
@@ -264,10 +265,10 @@ func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) erro
 
 // pumpMessages hands on what a consumer delivers, until ctx ends or the stream cannot
 // be read. For a slow page it buffers no more than one pull request.
-func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg, stream string, config jetstream.OrderedConsumerConfig) error {
-	openCtx, cancel := context.WithTimeout(ctx, callTimeout)
+func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg, stream string, consumerConfig jetstream.OrderedConsumerConfig) error {
+	openCtx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
-	consumer, err := l.js.OrderedConsumer(openCtx, stream, config)
+	consumer, err := l.js.OrderedConsumer(openCtx, stream, consumerConfig)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
@@ -23,7 +24,7 @@ import (
 // Loop polls one tenant: snapshots, availability and directories, each at its own interval. Create it
 // with [NewLoop].
 type Loop struct {
-	config       *Config
+	config       *config.Config
 	options      LoopOptions
 	log          *slog.Logger
 	now          func() time.Time
@@ -57,22 +58,22 @@ func NewSuffix() (string, error) {
 	return hex.EncodeToString(suffix), nil
 }
 
-// NewLoop returns a loop for a configuration that [ParseConfig] has checked; nothing is sent before
+// NewLoop returns a loop for a configuration that [config.Parse] has checked; nothing is sent before
 // Run.
-func NewLoop(c *Config, o LoopOptions, log *slog.Logger) (*Loop, error) {
+func NewLoop(c *config.Config, o LoopOptions, log *slog.Logger) (*Loop, error) {
 	session, err := newSession(c, o.AppIDSuffix, log)
 	if err != nil {
 		return nil, err
 	}
 	l := &Loop{config: c, options: o, log: log, now: time.Now, session: session}
-	if c.DirectoryInterval > 0 || !c.availabilityDisabled() {
+	if c.DirectoryInterval > 0 || !c.AvailabilityDisabled() {
 		l.directory = &directoryPoller{
-			client: session.client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0, omitAgents: c.redactsDirectory(),
+			client: session.client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0, omitAgents: c.RedactsDirectory(),
 			pseudonymizer: event.NewPseudonyms(string(c.PseudonymKey)), log: log, now: time.Now,
-			relistAfter: c.times().relistAfter, latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
+			relistAfter: c.Times().RelistAfter, latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
 		}
 	}
-	if !c.availabilityDisabled() {
+	if !c.AvailabilityDisabled() {
 		l.availability = &availabilityPoller{
 			client: session.client, config: c, directory: l.directory, log: log, now: time.Now, countMetric: o.CountCheck,
 			latest: map[string]checkResults{}, failing: map[string]string{},

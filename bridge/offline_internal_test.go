@@ -10,6 +10,7 @@ import (
 
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 )
@@ -19,7 +20,7 @@ import (
 type offline struct {
 	t       *testing.T
 	tenant  *bpcctest.Tenant
-	config  *Config
+	config  *config.Config
 	sub     bpcc.Subscription // as the tenant gets it
 	engine  *engine.Engine
 	encoder *event.Encoder
@@ -32,7 +33,7 @@ func newOffline(t *testing.T, env map[string]string) *offline {
 	for name, value := range env {
 		environ = append(environ, name+"="+value)
 	}
-	c, warnings, err := ParseConfig(environ, ForSource)
+	c, warnings, err := config.Parse(environ, config.ForSource)
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
@@ -47,7 +48,7 @@ func newOffline(t *testing.T, env map[string]string) *offline {
 	}
 	o := &offline{
 		t: t, tenant: bpcctest.New(bpcctest.Config{}), config: c, sub: sub, now: time.Now(),
-		engine: engine.New(engineOptions(c, p, "test")), encoder: event.NewEncoder(c.cloudEventSource()),
+		engine: engine.New(engineOptions(c, p, "test")), encoder: event.NewEncoder(c.CloudEventSource()),
 	}
 	o.commit(o.engine.Start(o.now))
 	return o
@@ -120,7 +121,7 @@ func (e *offlineEvent) after() []string {
 
 // testColumns writes columns with the ids 1, 2, ….
 func testColumns(stats ...string) string {
-	body, err := json.Marshal(numberedColumns(stats...))
+	body, err := json.Marshal(config.NumberedColumns(stats...))
 	if err != nil {
 		panic(err)
 	}

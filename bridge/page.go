@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -38,7 +39,7 @@ const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 // stream and the view, so a standby shows the same as the leader.
 type Page struct {
 	js     jetstream.JetStream
-	config *Config
+	config *config.Config
 	log    *slog.Logger
 	mux    *http.ServeMux
 
@@ -56,7 +57,7 @@ type Page struct {
 // data as Server-Sent Events. It needs BRIDGE_HTTP, the names of streams and
 // buckets, and the intervals from c. The page has no authentication; see
 // [Page.ServeHTTP] for its protection.
-func NewPage(js jetstream.JetStream, c *Config, log *slog.Logger) *Page {
+func NewPage(js jetstream.JetStream, c *config.Config, log *slog.Logger) *Page {
 	p := &Page{
 		js: js, config: c, log: log, mux: http.NewServeMux(),
 		slots: make(chan struct{}, maxPages), heartbeat: 2 * time.Second, writeTimeout: 10 * time.Second, maxLag: pageMaxLag,
@@ -131,11 +132,11 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // allowedHost reports whether a request's Host may be this server's.
 func (p *Page) allowedHost(host string) bool {
 	listen, _, err := net.SplitHostPort(p.config.HTTP)
-	if err != nil || !isLoopback(listen) {
+	if err != nil || !config.IsLoopback(listen) {
 		return true // other machines use names that are not known here
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	return isLoopback(strings.Trim(host, "[]"))
+	return config.IsLoopback(strings.Trim(host, "[]"))
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"bpcc-nats/bridge/config"
+
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
@@ -136,7 +138,7 @@ func TestSlowPageClient(t *testing.T) {
 func newPage(t *testing.T) (*Page, *Server) {
 	t.Helper()
 	embedded, js := startServer(t)
-	c, _, err := ParseConfig([]string{"NATS_URL=" + embedded.URL(), "BRIDGE_TENANT=acme"}, ForStream)
+	c, _, err := config.Parse([]string{"NATS_URL=" + embedded.URL(), "BRIDGE_TENANT=acme"}, config.ForStream)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 )
@@ -29,14 +30,14 @@ func newPollers(t *testing.T, env map[string]string) (*bpcctest.Server, *directo
 	for name, value := range env {
 		environ = append(environ, name+"="+value)
 	}
-	c, _, err := ParseConfig(environ, ForSource)
+	c, _, err := config.Parse(environ, config.ForSource)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.AvailabilityInterval = 10 * time.Millisecond
 	var text strings.Builder
 	log := slog.New(slog.NewTextHandler(&text, nil))
-	client, err := c.client(log)
+	client, err := c.Client(log)
 	if err != nil {
 		t.Fatal(err)
 	}

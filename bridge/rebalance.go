@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -80,7 +81,7 @@ func (s *rebalancer) runRebalancing(ctx context.Context, l *lease, bridges []*Br
 
 // countInstances renews this instance's heartbeat and counts all heartbeats.
 func (s *rebalancer) countInstances(ctx context.Context, kv jetstream.KeyValue, key string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
 	if _, err := kv.Put(ctx, key, []byte(s.instance)); err != nil {
 		return 0, err

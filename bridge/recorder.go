@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
@@ -26,7 +27,7 @@ const unsubscribeTimeout = 5 * time.Second
 // records the responses. It publishes nothing and needs no NATS. It uses the API user's one
 // subscription, as a bridge does.
 type Recorder struct {
-	config *Config
+	config *config.Config
 	log    *slog.Logger
 	now    func() time.Time
 	loop   *Loop
@@ -43,8 +44,8 @@ type Recorder struct {
 }
 
 // NewRecorder returns a recorder that writes to w, compressed with gzip. The caller closes w. The
-// configuration must have been checked by [ParseConfig].
-func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
+// configuration must have been checked by [config.Parse].
+func NewRecorder(c *config.Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
 	log = log.With("tenant", c.Tenant)
 	suffix, err := NewSuffix()
 	if err != nil {
@@ -57,7 +58,7 @@ func NewRecorder(c *Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
 	options := loop.EngineOptions("recorder")
 	return &Recorder{
 		config: c, log: log, now: time.Now, loop: loop, engine: engine.New(options), layout: options.Layout, appIDSuffix: appIDSeparator + suffix,
-		zip: gzip.NewWriter(w), redacted: globMatcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
+		zip: gzip.NewWriter(w), redacted: config.GlobMatcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
 	}, nil
 }
 

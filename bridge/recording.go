@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/diff"
 )
@@ -192,20 +193,20 @@ func (e *errorRecord) validate() error {
 }
 
 // newRecordingHeader describes what a recorder with this configuration records.
-func newRecordingHeader(c *Config, at time.Time) recordingHeader {
+func newRecordingHeader(c *config.Config, at time.Time) recordingHeader {
 	return recordingHeader{
-		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.cloudEventSource(),
+		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.CloudEventSource(),
 		RecordedAt: at.UTC(), Subscription: c.Subscription, AgentKey: c.AgentKey,
 		PollInterval: durationText(c.PollInterval), CheckpointInterval: durationText(c.CheckpointInterval),
-		AvailabilityDebounce: durationText(c.AvailabilityDebounce), AvailabilityUnknownAfter: durationText(c.unknownAfter(c.AvailabilityInterval)), Retention: durationText(c.Retention),
+		AvailabilityDebounce: durationText(c.AvailabilityDebounce), AvailabilityUnknownAfter: durationText(c.UnknownAfter(c.AvailabilityInterval)), Retention: durationText(c.Retention),
 		VolatileStats: c.VolatileStats, DisappearAfter: c.DisappearAfter,
 		Redacted: c.RedactStats, Pseudonyms: c.PseudonymKey != "",
 	}
 }
 
 // config returns the configuration of a bridge that sees what was recorded.
-func (h *recordingHeader) config() *Config {
-	return &Config{
+func (h *recordingHeader) config() *config.Config {
+	return &config.Config{
 		Version: h.Program, Tenant: h.Tenant, URL: strings.TrimSuffix(h.Source, "/statsapi"),
 		Subscription: h.Subscription, AgentKey: h.AgentKey,
 		PollInterval: time.Duration(h.PollInterval), CheckpointInterval: time.Duration(h.CheckpointInterval),
@@ -234,7 +235,7 @@ func (h *recordingHeader) validate() error {
 type Recording struct {
 	name   string
 	header recordingHeader
-	timing *timing // of the bridge that is simulated; nil = the default
+	timing *config.Timing // of the bridge that is simulated; nil = the default
 	r      *bufio.Reader
 	line   int
 	ended  bool // the recorder's last line was read
@@ -251,7 +252,7 @@ func OpenRecording(name string, r io.Reader) (*Recording, error) {
 		}
 		rec.r = bufio.NewReaderSize(unzipped, 64<<10)
 	}
-	if err := SkipMark(rec.r); err != nil {
+	if err := config.SkipMark(rec.r); err != nil {
 		return nil, rec.errorAtLine(err)
 	}
 	line, err := rec.nextLine()

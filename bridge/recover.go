@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 )
@@ -18,7 +19,7 @@ import (
 // the view what has expired from the stream. There is no other store. A standby continues it,
 // message by message.
 type recovery struct {
-	config  *Config
+	config  *config.Config
 	engine  *engine.Engine // that all events read are applied to
 	created time.Time      // when the stream was created; the sequences of another one are not comparable
 	until   uint64         // the sequence up to which the stream has been read
@@ -31,7 +32,7 @@ type recovery struct {
 // recoverState reads everything. For an entity that has an event in the stream the view does not
 // count: their sequences may be from different histories of the stream. Foreign messages are
 // ignored.
-func recoverState(ctx context.Context, js jetstream.JetStream, c *Config, e *engine.Engine, foreign *foreignLog) (*recovery, error) {
+func recoverState(ctx context.Context, js jetstream.JetStream, c *config.Config, e *engine.Engine, foreign *foreignLog) (*recovery, error) {
 	r := &recovery{config: c, engine: e, foreign: foreign, newest: map[string]uint64{}}
 	info, err := fetchEventsInfo(ctx, js, c)
 	if err != nil {
@@ -237,8 +238,8 @@ func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subje
 }
 
 // countSubjects counts the messages on each of the tenant's subjects.
-func countSubjects(ctx context.Context, js jetstream.JetStream, c *Config) (map[string]uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.times().callTimeout)
+func countSubjects(ctx context.Context, js jetstream.JetStream, c *config.Config) (map[string]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Times().CallTimeout)
 	defer cancel()
 	stream, err := js.Stream(ctx, c.Stream)
 	if err != nil {

@@ -23,6 +23,8 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -40,7 +42,7 @@ type roleServer struct {
 // any, spoils the options.
 func newRoleServer(t *testing.T, change func(*server.Options)) *roleServer {
 	t.Helper()
-	a := newTestCA(t)
+	a := bridgetest.NewCA(t)
 	var pairs []string
 	for name, value := range roleSettings(t, a) {
 		pairs = append(pairs, "$"+name, value)
@@ -51,7 +53,7 @@ func newRoleServer(t *testing.T, change func(*server.Options)) *roleServer {
 		if err != nil {
 			t.Fatal(err)
 		}
-		replaceFile(t, filepath.Join(dir, file), strings.NewReplacer(pairs...).Replace(string(content)))
+		bridgetest.ReplaceFile(t, filepath.Join(dir, file), strings.NewReplacer(pairs...).Replace(string(content)))
 	}
 	o, err := server.ProcessConfigFile(filepath.Join(dir, "server.conf"))
 	if err != nil {
@@ -64,9 +66,9 @@ func newRoleServer(t *testing.T, change func(*server.Options)) *roleServer {
 }
 
 // roleSettings are what the files leave open.
-func roleSettings(t *testing.T, a *testCA) map[string]string {
+func roleSettings(t *testing.T, a *bridgetest.CA) map[string]string {
 	t.Helper()
-	cert, key := a.issueCert("nats")
+	cert, key := a.IssueCert("nats")
 	s := map[string]string{"NATS_TLS_CERT": cert, "NATS_TLS_KEY": key, "NATS_STORE_DIR": t.TempDir()}
 	for _, role := range []string{"provisioner", "bridge", "router", "auditor"} {
 		hash, err := bcrypt.GenerateFromPassword([]byte("the "+role+"'s"), bcrypt.MinCost)
@@ -80,13 +82,13 @@ func roleSettings(t *testing.T, a *testCA) map[string]string {
 
 const rootURL = "nats://root:root@"
 
-func startRoleServer(t *testing.T, a *testCA, o *server.Options) *roleServer {
+func startRoleServer(t *testing.T, a *bridgetest.CA, o *server.Options) *roleServer {
 	t.Helper()
 	acme := o.Accounts[slices.IndexFunc(o.Accounts, func(a *server.Account) bool { return a.Name == "ACME" })]
 	o.Users = append(o.Users, &server.User{Username: "root", Password: "root", Account: acme})
 	o.Port = server.RANDOM_PORT
 	s := natstest.Start(t, o)
-	return &roleServer{t: t, options: o, url: s.Addr().String(), ca: a.file}
+	return &roleServer{t: t, options: o, url: s.Addr().String(), ca: a.File}
 }
 
 // connectAs connects as a role, in the way that the bridge's commands do.
@@ -98,7 +100,7 @@ func (r *roleServer) connectAs(role, inbox, api string, log *safeBuffer) (*nats.
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c, _, err := bridge.ParseConfig(env, bridge.ForStream)
+	c, _, err := config.Parse(env, config.ForStream)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -519,13 +521,13 @@ type runningFleet struct {
 
 // runFleet runs what `bridge run` does, on streams that are there, until stop or the
 // end of the test.
-func (w *testEnv) runFleet(js jetstream.JetStream, more ...*bridge.Config) *runningFleet {
+func (w *testEnv) runFleet(js jetstream.JetStream, more ...*config.Config) *runningFleet {
 	w.t.Helper()
-	return w.runConfigs(js, append([]*bridge.Config{w.config()}, more...)...)
+	return w.runConfigs(js, append([]*config.Config{w.config()}, more...)...)
 }
 
 // runConfigs is runFleet with these configurations alone.
-func (w *testEnv) runConfigs(js jetstream.JetStream, configs ...*bridge.Config) *runningFleet {
+func (w *testEnv) runConfigs(js jetstream.JetStream, configs ...*config.Config) *runningFleet {
 	w.t.Helper()
 	f, err := bridge.NewFleet(configs, js, w.server, w.logger())
 	if err != nil {
@@ -580,7 +582,7 @@ func TestRolesOfManyTenants(t *testing.T) {
 
 // TestRolesFromTheEnvironment loads the files as they are.
 func TestRolesFromTheEnvironment(t *testing.T) {
-	a := newTestCA(t)
+	a := bridgetest.NewCA(t)
 	for name, value := range roleSettings(t, a) {
 		t.Setenv(name, value)
 	}

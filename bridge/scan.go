@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -24,7 +25,7 @@ func fetchLastSeq(ctx context.Context, js jetstream.JetStream, name string) (uin
 
 // fetchEventsInfo returns the state of the stream of events for an instance that leads or wants to
 // lead. The error is [ErrServerVersion] if the server does not support atomic batches.
-func fetchEventsInfo(ctx context.Context, js jetstream.JetStream, c *Config) (*jetstream.StreamInfo, error) {
+func fetchEventsInfo(ctx context.Context, js jetstream.JetStream, c *config.Config) (*jetstream.StreamInfo, error) {
 	info, err := fetchStreamInfo(ctx, js, c.Stream)
 	if err == nil {
 		err = checkLeader(info)
@@ -34,7 +35,7 @@ func fetchEventsInfo(ctx context.Context, js jetstream.JetStream, c *Config) (*j
 
 // fetchStreamInfo returns the state of a stream.
 func fetchStreamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
@@ -67,15 +68,15 @@ func scanLastPerSubject(ctx context.Context, js jetstream.JetStream, stream, fil
 
 // scanStream calls handle with each message that a stream holds now for a consumer, and its
 // sequence, until handle returns an error. errStopScan ends the scan without one.
-func scanStream(ctx context.Context, js jetstream.JetStream, stream string, config jetstream.OrderedConsumerConfig, handle func(jetstream.Msg, uint64) error) error {
+func scanStream(ctx context.Context, js jetstream.JetStream, stream string, consumerConfig jetstream.OrderedConsumerConfig, handle func(jetstream.Msg, uint64) error) error {
 	// The server responds in tens of milliseconds; a reader without a response for this long has
 	// lost the connection to it and starts again.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	config.InactiveThreshold = 30 * time.Second
+	consumerConfig.InactiveThreshold = 30 * time.Second
 	// Without the permission to create a consumer there is no response; that must be reported soon.
-	openCtx, cancelOpen := context.WithTimeout(ctx, callTimeout)
-	consumer, err := js.OrderedConsumer(openCtx, stream, config)
+	openCtx, cancelOpen := context.WithTimeout(ctx, config.CallTimeout)
+	consumer, err := js.OrderedConsumer(openCtx, stream, consumerConfig)
 	cancelOpen()
 	if err != nil {
 		return fmt.Errorf("create consumer: %w", err)

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/internal/bridgetest"
 )
 
 // serveOverTLS moves the world's tenant behind TLS.
@@ -43,29 +44,29 @@ func waitForLog(t *testing.T, log *safeBuffer, text string) {
 
 func TestTLSToTheSource(t *testing.T) {
 	t.Parallel()
-	ours, theirs := newTestCA(t), newTestCA(t)
-	cert, key := ours.issueCert("bridge")
-	strangeCert, strangeKey := theirs.issueCert("stranger")
-	noClientCert, strict := ours.serverTLS(false), ours.serverTLS(true)
+	ours, theirs := bridgetest.NewCA(t), bridgetest.NewCA(t)
+	cert, key := ours.IssueCert("bridge")
+	strangeCert, strangeKey := theirs.IssueCert("stranger")
+	noClientCert, strict := ours.ServerTLS(false), ours.ServerTLS(true)
 	tests := map[string]struct {
 		strict  bool // the tenant wants a certificate
 		env     map[string]string
 		wantLog string // "" = it works
 	}{
-		"a trusted authority":            {env: map[string]string{"BPCC_CA_FILE": ours.file}},
-		"an authority that is not known": {env: map[string]string{"BPCC_CA_FILE": theirs.file}, wantLog: "BPCC_CA_FILE"},
+		"a trusted authority":            {env: map[string]string{"BPCC_CA_FILE": ours.File}},
+		"an authority that is not known": {env: map[string]string{"BPCC_CA_FILE": theirs.File}, wantLog: "BPCC_CA_FILE"},
 		"the system's authorities alone": {wantLog: "not trusted here; if it is the right server, set that authority's certificate in BPCC_CA_FILE"},
 		"mutual": {
 			strict: true,
-			env:    map[string]string{"BPCC_CA_FILE": ours.file, "BPCC_CERT": cert, "BPCC_KEY": key},
+			env:    map[string]string{"BPCC_CA_FILE": ours.File, "BPCC_CERT": cert, "BPCC_KEY": key},
 		},
 		"mutual without a certificate": {
 			strict: true, wantLog: "it may require a client certificate that it trusts, in BPCC_CERT and BPCC_KEY",
-			env: map[string]string{"BPCC_CA_FILE": ours.file},
+			env: map[string]string{"BPCC_CA_FILE": ours.File},
 		},
 		"mutual with another's certificate": {
 			strict: true, wantLog: "it may require a client certificate that it trusts, in BPCC_CERT and BPCC_KEY",
-			env: map[string]string{"BPCC_CA_FILE": ours.file, "BPCC_CERT": strangeCert, "BPCC_KEY": strangeKey},
+			env: map[string]string{"BPCC_CA_FILE": ours.File, "BPCC_CERT": strangeCert, "BPCC_KEY": strangeKey},
 		},
 	}
 	for name, tt := range tests {
@@ -96,17 +97,17 @@ func TestTLSToTheSource(t *testing.T) {
 // A certificate that is renewed while the bridge runs is shown from then on.
 func TestRenewedCertificateIsShown(t *testing.T) {
 	t.Parallel()
-	ours := newTestCA(t)
-	cert, key := ours.issueCertUntil("bridge", time.Now().Add(-time.Minute))
+	ours := bridgetest.NewCA(t)
+	cert, key := ours.IssueCertUntil("bridge", time.Now().Add(-time.Minute))
 	w := newTestEnv(t, bpcctest.Config{})
-	w.serveOverTLS(ours.serverTLS(true))
-	w.env["BPCC_CA_FILE"], w.env["BPCC_CERT"], w.env["BPCC_KEY"] = ours.file, cert, key
+	w.serveOverTLS(ours.ServerTLS(true))
+	w.env["BPCC_CA_FILE"], w.env["BPCC_CERT"], w.env["BPCC_KEY"] = ours.File, cert, key
 	log := w.startWithLog()
 	waitForLog(t, log, "refused the TLS handshake") // for the certificate has expired
 	// Certificate and key are replaced one after the other; between, they do not fit.
-	replaceFile(t, cert, "")
+	bridgetest.ReplaceFile(t, cert, "")
 	waitForLog(t, log, "cannot read file of variable")
-	ours.issueCert("bridge")
+	ours.IssueCert("bridge")
 	w.waitFor("agent.anna.observed", 1)
 }
 
@@ -129,7 +130,7 @@ func TestRotatedSecret(t *testing.T) {
 			w := newTestEnv(t, bpcctest.Config{ClientSecret: "the-first-secret", CookieLogin: tt.cookie})
 			w.setAgent("anna", "ready", "")
 			secret := filepath.Join(t.TempDir(), "secret")
-			replaceFile(t, secret, "the-first-secret\n")
+			bridgetest.ReplaceFile(t, secret, "the-first-secret\n")
 			delete(w.env, "BPCC_CLIENT_SECRET")
 			w.env[tt.file+"_FILE"] = secret
 			for name, value := range tt.env {
@@ -138,7 +139,7 @@ func TestRotatedSecret(t *testing.T) {
 			log := w.startWithLog()
 			w.waitFor("agent.anna.observed", 1)
 
-			replaceFile(t, secret, "the-second-secret\n")
+			bridgetest.ReplaceFile(t, secret, "the-second-secret\n")
 			w.tenant.AddUser("sim", "the-second-secret")
 			w.tenant.Inject(bpcctest.Fault{Path: tt.path, Status: 500, Body: "what is the-second-secret, was the-first-secret?"})
 			w.tenant.ExpireTokens()
@@ -175,7 +176,7 @@ func TestNewSecretAfterRefusal(t *testing.T) {
 	w := newTestEnv(t, bpcctest.Config{ClientSecret: "the-first-secret"})
 	w.setAgent("anna", "ready", "")
 	secret := filepath.Join(t.TempDir(), "secret")
-	replaceFile(t, secret, "the-first-secret")
+	bridgetest.ReplaceFile(t, secret, "the-first-secret")
 	delete(w.env, "BPCC_CLIENT_SECRET")
 	w.env["BPCC_CLIENT_SECRET_FILE"] = secret
 	log := w.startWithLog()
@@ -187,10 +188,10 @@ func TestNewSecretAfterRefusal(t *testing.T) {
 	if n := w.tenant.Counts().LoginsRefused; n != 1 {
 		t.Errorf("%d logins were refused; want 1, for more may lock the user", n)
 	}
-	replaceFile(t, secret, "a wrong one") // a new secret, and refused as well
+	bridgetest.ReplaceFile(t, secret, "a wrong one") // a new secret, and refused as well
 	waitForLog(t, log, "secret changed, logging in")
 	w.waitUntil("the second refusal", func() bool { return w.tenant.Counts().LoginsRefused == 2 })
-	replaceFile(t, secret, "the-second-secret")
+	bridgetest.ReplaceFile(t, secret, "the-second-secret")
 	w.waitFor("feed.resumed", 1)
 	if n := w.tenant.Counts().LoginsRefused; n != 2 {
 		t.Errorf("%d logins were refused; want 2", n)
@@ -212,11 +213,11 @@ func (w *testEnv) waitUntil(what string, so func() bool) {
 
 func TestTLSErrors(t *testing.T) {
 	t.Parallel()
-	ours := newTestCA(t)
-	cert, key := ours.issueCert("bridge")
-	otherCert, _ := ours.issueCert("other")
+	ours := bridgetest.NewCA(t)
+	cert, key := ours.IssueCert("bridge")
+	otherCert, _ := ours.IssueCert("other")
 	empty := filepath.Join(t.TempDir(), "empty")
-	replaceFile(t, empty, "\n")
+	bridgetest.ReplaceFile(t, empty, "\n")
 	const local = "http://127.0.0.1:8090"
 	tests := map[string]struct {
 		env      []string // on top of what is right
@@ -261,7 +262,7 @@ func TestTLSErrors(t *testing.T) {
 			environ := append([]string{
 				"BPCC_URL=https://acme.example.com", "BPCC_CLIENT_ID=api", "BPCC_CLIENT_SECRET=a-secret", "NATS_URL=nats://127.0.0.1:4222",
 			}, tt.env...)
-			_, warnings, err := bridge.ParseConfig(environ, bridge.ForBridge)
+			_, warnings, err := config.Parse(environ, config.ForBridge)
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("refused: %v", err)

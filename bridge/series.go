@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
 )
@@ -37,14 +38,14 @@ func (l *liveSession) sendSeries(ctx context.Context) error {
 
 func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 	window := seriesWindow
-	config := func() jetstream.OrderedConsumerConfig {
+	consumerConfig := func() jetstream.OrderedConsumerConfig {
 		from := time.Now().Add(-window)
 		return jetstream.OrderedConsumerConfig{
 			FilterSubjects: []string{l.tenantPrefix() + kind + ".>"},
 			DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &from, InactiveThreshold: liveConsumerIdle,
 		}
 	}
-	n, err := l.countPending(ctx, config())
+	n, err := l.countPending(ctx, consumerConfig())
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 		window = window * maxSamples / time.Duration(n)
 	}
 	var samples []seriesSample
-	err = scanStream(ctx, l.js, l.config.Stream, config(), func(msg jetstream.Msg, _ uint64) error {
+	err = scanStream(ctx, l.js, l.config.Stream, consumerConfig(), func(msg jetstream.Msg, _ uint64) error {
 		v, err := event.ReadEnvelope(msg.Data())
 		if err != nil {
 			return nil
@@ -86,10 +87,10 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 }
 
 // countPending counts the messages that a consumer would deliver now.
-func (l *liveSession) countPending(ctx context.Context, config jetstream.OrderedConsumerConfig) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func (l *liveSession) countPending(ctx context.Context, consumerConfig jetstream.OrderedConsumerConfig) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
-	consumer, err := l.js.OrderedConsumer(ctx, l.config.Stream, config)
+	consumer, err := l.js.OrderedConsumer(ctx, l.config.Stream, consumerConfig)
 	if err != nil {
 		return 0, err
 	}

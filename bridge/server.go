@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"errors"
 	"fmt"
 	"strings"
@@ -73,7 +74,7 @@ func asUnusable(err error) error {
 
 // unusableHint returns what an operator can do about an unusable server or stream; it is empty for any
 // other error.
-func unusableHint(c *Config, err error) string {
+func unusableHint(c *config.Config, err error) string {
 	switch {
 	case errors.Is(err, ErrServerVersion):
 		return "upgrade all NATS servers to release " + oldestServer + " or later"

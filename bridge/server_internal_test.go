@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -78,7 +79,7 @@ func TestBatchOnOldServer(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true}); err != nil {
 		t.Fatal(err)
 	}
-	g := newBatchPublisher(js, defaultTiming())
+	g := newBatchPublisher(js, config.DefaultTiming())
 	for name, fence := range map[string]uint64{"stored": 0, "refused at the fence": 77} {
 		if _, err := g.publishBatch(t.Context(), newCommit("a", 3, fence)); !errors.Is(err, ErrServerVersion) {
 			t.Errorf("%s: %v, want %v", name, err, ErrServerVersion)

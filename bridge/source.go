@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/diff"
@@ -26,7 +27,7 @@ type source struct {
 	cookie bool // log in by cookie
 	plan   plan
 	rules  []rule.Rule // named in the warning about refused statistics
-	timing *timing
+	timing *config.Timing
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -53,13 +54,13 @@ type source struct {
 
 // newSession returns the session of a configuration, with app ids that end with a suffix. Nothing is
 // sent.
-func newSession(c *Config, suffix string, log *slog.Logger) (*source, error) {
-	client, err := c.client(log)
+func newSession(c *config.Config, suffix string, log *slog.Logger) (*source, error) {
+	client, err := c.Client(log)
 	if err != nil {
 		return nil, err
 	}
 	return &source{
-		client: client, cookie: c.Auth == authCookie, plan: newPlan(c, suffix), rules: c.Rules, timing: c.times(), log: log, now: time.Now,
+		client: client, cookie: c.Auth == config.AuthCookie, plan: newPlan(c, suffix), rules: c.Rules, timing: c.Times(), log: log, now: time.Now,
 	}, nil
 }
 
@@ -141,7 +142,7 @@ func (s *source) explainAnswer(err error, body []byte) error {
 // alternate, it waits longer each time.
 func (s *source) renewSession() {
 	f := s.failures[failureAnswer]
-	if ago := s.now().Sub(f.last); s.renewed || f.count > 0 && ago >= 0 && ago < s.timing.contendedBackoff.after(f.count) {
+	if ago := s.now().Sub(f.last); s.renewed || f.count > 0 && ago >= 0 && ago < s.timing.ContendedBackoff.After(f.count) {
 		return
 	}
 	s.bumpFailures(failureAnswer)
@@ -157,7 +158,7 @@ func (s *source) nextBackoff(err error) time.Duration {
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		return jitter(min(e.RetryAfter, maxRetryAfter))
 	}
-	backoff := p.after(prior)
+	backoff := p.After(prior)
 	if backoff == 0 {
 		return 0
 	}
@@ -187,37 +188,37 @@ const (
 )
 
 // backoffFor returns the kind and the policy of a failure.
-func backoffFor(t *timing, err error) (kind string, p backoffPolicy) {
+func backoffFor(t *config.Timing, err error) (kind string, p config.BackoffPolicy) {
 	var r *subscriptionError
 	switch {
 	case errors.Is(err, diff.ErrEmpty):
 		// A complete response is requested again to see whether it persists.
-		return "empty", backoffPolicy{}
+		return "empty", config.BackoffPolicy{}
 	case errors.Is(err, engine.ErrFrozen), errors.Is(err, engine.ErrOutdated):
-		return "stale", backoffPolicy{} // likewise
+		return "stale", config.BackoffPolicy{} // likewise
 	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth):
-		return "login", t.slowBackoff
+		return "login", t.SlowBackoff
 	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrMalformed):
 		// It may be a refusal in another form.
-		return "login answer", t.contendedBackoff
+		return "login answer", t.ContendedBackoff
 	case errors.Is(err, bpcc.ErrForbidden):
-		return "forbidden", t.slowBackoff
+		return "forbidden", t.SlowBackoff
 	case errors.Is(err, bpcc.ErrLimit):
-		return "limit", t.slowBackoff
+		return "limit", t.SlowBackoff
 	case errors.Is(err, bpcc.ErrRejected), errors.As(err, &r):
-		return "rejected", t.slowBackoff
+		return "rejected", t.SlowBackoff
 	case errors.Is(err, bpcc.ErrAuth):
-		return failureSession, t.contendedBackoff
+		return failureSession, t.ContendedBackoff
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
-		return failureSubscription, t.contendedBackoff
+		return failureSubscription, t.ContendedBackoff
 	case isNoSnapshot(err):
-		return "shape", t.contendedBackoff
+		return "shape", t.ContendedBackoff
 	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, bpcc.ErrTooLarge), errors.Is(err, diff.ErrMalformed):
-		return "malformed", t.transientBackoff
+		return "malformed", t.TransientBackoff
 	case errors.Is(err, bpcc.ErrThrottled):
-		return "throttled", t.transientBackoff
+		return "throttled", t.TransientBackoff
 	}
-	return "source", t.transientBackoff
+	return "source", t.TransientBackoff
 }
 
 // retryHint is the hint where a running bridge needs no action.
@@ -226,7 +227,7 @@ const retryHint = "no action needed: the bridge retries"
 // sourceHint returns what a person can do about a failure.
 func sourceHint(err error) string {
 	var r *subscriptionError
-	if hint := tlsHint(err, "BPCC_CA_FILE", "BPCC_CERT and BPCC_KEY", "BPCC_URL"); hint != "" {
+	if hint := config.TLSHint(err, "BPCC_CA_FILE", "BPCC_CERT and BPCC_KEY", "BPCC_URL"); hint != "" {
 		return hint
 	}
 	switch {
@@ -265,7 +266,7 @@ func (s *source) fetchSnapshot(ctx context.Context) (bpcc.Response, error) {
 		// The token has ended early or a cookie was stolen: log in and retry once, unless that was
 		// done in this poll or a short time ago too. The subscription may have outlived the session.
 		s.client.Invalidate()
-		if isNew || s.failures[failureSession].count >= s.timing.contendedBackoff.immediate {
+		if isNew || s.failures[failureSession].count >= s.timing.ContendedBackoff.Immediate {
 			return bpcc.Response{}, err
 		}
 		s.bumpFailures(failureSession)
@@ -332,7 +333,7 @@ func (s *source) reportResult(err error) {
 		s.lastLogged, s.backoff, s.lastErr, s.renewed = "", 0, nil, false
 		contested := []string{failureSession, failureSubscription, failureAnswer}
 		for kind, f := range s.failures {
-			if ago := s.now().Sub(f.last); !slices.Contains(contested, kind) || ago > s.timing.contentionWindow || ago < 0 {
+			if ago := s.now().Sub(f.last); !slices.Contains(contested, kind) || ago > s.timing.ContentionWindow || ago < 0 {
 				delete(s.failures, kind)
 			}
 		}

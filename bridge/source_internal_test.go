@@ -12,6 +12,7 @@ import (
 
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/diff"
 )
 
@@ -86,7 +87,7 @@ func TestBackoff(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			src := &source{timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
+			src := &source{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
 			for i, err := range test.errs {
 				if err == nil {
 					err = errTransportFault
@@ -105,7 +106,7 @@ func TestBackoffJitter(t *testing.T) {
 	t.Parallel()
 	waits := map[time.Duration]bool{}
 	for range 50 {
-		src := &source{timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
+		src := &source{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
 		waits[src.nextBackoff(errForbiddenFault)] = true
 	}
 	if len(waits) < 10 {
@@ -118,7 +119,7 @@ func TestBackoffJitter(t *testing.T) {
 func TestGoodSnapshotResetsBackoff(t *testing.T) {
 	t.Parallel()
 	clock := newFakeClock()
-	src := &source{timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
+	src := &source{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
 	for range 3 {
 		src.reportResult(nil)
 		checkWait(t, "a server error after a good snapshot", src.nextBackoff(errServerFault), 500*time.Millisecond)
@@ -133,7 +134,7 @@ func TestGoodSnapshotResetsBackoff(t *testing.T) {
 	if want := 30 * time.Second; waits[len(waits)-1] < want {
 		t.Errorf("a rival that comes back each time is met after %v, want no sooner than %v in the end", waits, want)
 	}
-	clock.advance(src.timing.contentionWindow)
+	clock.advance(src.timing.ContentionWindow)
 	src.reportResult(nil)
 	if got := src.nextBackoff(errForeignFault); got != 0 {
 		t.Errorf("after a minute of peace a loss is waited out for %v, want at once", got)
@@ -155,7 +156,7 @@ func TestWallClockJumps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := &source{client: client, timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
+	src := &source{client: client, timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
 	poll := func(what string, n int32) {
 		t.Helper()
 		requests.Store(0)
@@ -262,8 +263,8 @@ func newTestSource(t *testing.T, sim *bpcctest.Server, clock *fakeClock) *source
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	c := &Config{AgentKey: "login_id", Subscription: builtinSubscription()}
+	c := &config.Config{AgentKey: "login_id", Subscription: config.BuiltinSubscription()}
 	return &source{
-		client: client, plan: newPlan(c, "test"), timing: defaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now,
+		client: client, plan: newPlan(c, "test"), timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now,
 	}
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 
 const (
 	// storeDefaultLeast is the minimum default, on any disk.
-	storeDefaultLeast Size = 16 << 20
+	storeDefaultLeast config.Size = 16 << 20
 
 	// The server counts bytes before compression, the disk holds them compressed.
 	// Measured, events of the built-in subscription take a seventh on disk. A store
@@ -40,17 +41,17 @@ type storeUse struct {
 // defaultMax is the limit of a store without a configured one. The store may use three quarters of
 // its present size on disk plus the free space. When less than a quarter is left the store stops
 // growing, and never has to shrink.
-func (u storeUse) defaultMax() Size {
+func (u storeUse) defaultMax() config.Size {
 	room := max(u.free-(u.free+u.disk)/4, 0)
 	return max(u.grown(room), storeDefaultLeast)
 }
 
 // mostOnDisk is the limit at which the store is expected to fill the disk.
-func (u storeUse) mostOnDisk() Size { return u.grown(u.free) }
+func (u storeUse) mostOnDisk() config.Size { return u.grown(u.free) }
 
 // grown is the size of the store, by the server's count, after it has grown by room on disk.
-func (u storeUse) grown(room int64) Size {
-	return Size(u.held) + Size(float64(room)*u.compression())
+func (u storeUse) grown(room int64) config.Size {
+	return config.Size(u.held) + config.Size(float64(room)*u.compression())
 }
 
 // compression is the ratio of the bytes that the server counts to those on disk.
@@ -67,7 +68,7 @@ func (u storeUse) compression() float64 {
 //
 // Whatever the limit, the events may hold three times as much as the view, which holds one event of
 // every entity: events that are dropped before the view has sourced them are missing there.
-func eventsMax(limit Size, others, view int64) int64 {
+func eventsMax(limit config.Size, others, view int64) int64 {
 	step := max(int64(limit)/16, 1)
 	reserve := max(2*step, (max(others, 0)+step-1)/step*step+step)
 	grain := int64(1) << max(bits.Len64(uint64(view))-3, 0)
@@ -75,7 +76,7 @@ func eventsMax(limit Size, others, view int64) int64 {
 }
 
 // leastStoreMax is the minimum limit for a store with a view of that size.
-func leastStoreMax(view int64) Size { return Size(5 * view) }
+func leastStoreMax(view int64) config.Size { return config.Size(5 * view) }
 
 // freeBytes returns what this user can still write to the file system of dir, or of its nearest
 // parent that exists.
@@ -141,23 +142,23 @@ func ownMaxBytes(c jetstream.StreamConfig) bool {
 
 // storeStatus is the measured state of the embedded server's store.
 type storeStatus struct {
-	limit     Size
+	limit     config.Size
 	tooLow    bool          // the limit cannot be kept
 	oldest    time.Time     // when the oldest event was stored; zero = none
 	retention time.Duration // of the events
 }
 
 // Used returns what all streams of the server hold, in bytes before compression.
-func (s *Server) Used() Size {
+func (s *Server) Used() config.Size {
 	info, err := s.current().Jsz(nil)
 	if err != nil || info.Disabled {
 		return 0
 	}
-	return Size(info.Store)
+	return config.Size(info.Store)
 }
 
 // StoreMax returns how much they may hold: BRIDGE_STORE_MAX, or what the disk allows.
-func (s *Server) StoreMax() Size { return s.storeStatus().limit }
+func (s *Server) StoreMax() config.Size { return s.storeStatus().limit }
 
 func (s *Server) storeStatus() storeStatus {
 	s.mu.Lock()
@@ -166,7 +167,7 @@ func (s *Server) storeStatus() storeStatus {
 }
 
 // storeMax returns the limit of a store with held bytes.
-func (s *Server) storeMax(held Size) (Size, error) {
+func (s *Server) storeMax(held config.Size) (config.Size, error) {
 	if s.max > 0 {
 		return s.max, nil
 	}
@@ -180,35 +181,35 @@ func (s *Server) storeMax(held Size) (Size, error) {
 // fitEvents sets the max_bytes of the stream of events so that the other streams have room, and its
 // oldest events are dropped before the store is full. It returns the max_bytes before and after. It
 // does not change a max_bytes that an operator has set.
-func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *Config) (before, after int64, err error) {
+func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *config.Config) (before, after int64, err error) {
 	held, info, err := s.inspect(ctx, js, c)
 	if err != nil {
 		return 0, 0, err
 	}
-	state, config := info.State, info.Config
-	limit, err := s.storeMax(Size(held.used))
+	state, settings := info.State, info.Config
+	limit, err := s.storeMax(config.Size(held.used))
 	if err != nil {
 		return 0, 0, err
 	}
 	least := leastStoreMax(held.view)
-	if s.note(limit, least, state, config.MaxAge) {
+	if s.note(limit, least, state, settings.MaxAge) {
 		s.log.Warn("store limit too low", "limit_bytes", int64(limit), "view_bytes", held.view,
 			"hint", fmt.Sprintf("the streams need more; raise BRIDGE_STORE_MAX to %v or more, or the view may miss events that are dropped at once", least))
 	}
-	before, after = config.MaxBytes, s.wantedMaxBytes(limit, held, config.MaxBytes)
-	if after == before || before > 0 && !ownMaxBytes(config) || config.Discard != jetstream.DiscardOld {
+	before, after = settings.MaxBytes, s.wantedMaxBytes(limit, held, settings.MaxBytes)
+	if after == before || before > 0 && !ownMaxBytes(settings) || settings.Discard != jetstream.DiscardOld {
 		return before, before, nil
 	}
 	if over := held.events - after; over > 0 {
 		s.log.Warn("dropping the oldest events", "stream", c.Stream, "bytes", over, "max_bytes", after,
 			"hint", "raise BRIDGE_STORE_MAX to keep more")
 	}
-	return before, after, setMaxBytes(ctx, js, config, after)
+	return before, after, setMaxBytes(ctx, js, settings, after)
 }
 
 // inspect finds out what the streams hold, and how the stream of events is.
-func (s *Server) inspect(ctx context.Context, js jetstream.JetStream, c *Config) (holding, *jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func (s *Server) inspect(ctx context.Context, js jetstream.JetStream, c *config.Config) (holding, *jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
 	// The view first, so that its lag is never measured too small.
 	var held holding
@@ -242,7 +243,7 @@ type holding struct {
 }
 
 // wantedMaxBytes returns the max_bytes for the stream of events, whose present one is have.
-func (s *Server) wantedMaxBytes(limit Size, held holding, have int64) int64 {
+func (s *Server) wantedMaxBytes(limit config.Size, held holding, have int64) int64 {
 	want := eventsMax(limit, held.used-held.events, held.view)
 	switch {
 	case held.events < want/2, held.behind && have <= 0:
@@ -288,7 +289,7 @@ func setMaxBytes(ctx context.Context, js jetstream.JetStream, config jetstream.S
 
 // note stores the measurements for metrics. It reports whether the limit is below the least, and
 // was not before.
-func (s *Server) note(limit, least Size, events jetstream.StreamState, retention time.Duration) (tooLow bool) {
+func (s *Server) note(limit, least config.Size, events jetstream.StreamState, retention time.Duration) (tooLow bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tooLow = limit < least && !s.status.tooLow
@@ -307,7 +308,7 @@ const (
 )
 
 // watchStore keeps the events within the store's limit until ctx ends.
-func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *Config) {
+func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *config.Config) {
 	logged := ""
 	for {
 		next := storeInterval
@@ -337,7 +338,7 @@ func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *Conf
 
 // CheckStore reports how much the embedded server's store may hold and whether its disk has room
 // for that. It does not open the store, which a running bridge may use.
-func CheckStore(c *Config, report func(Step)) error {
+func CheckStore(c *config.Config, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := checkStore(c, x); err != nil {
 		x.fail("store", err.Error(), "set BRIDGE_STORE_DIR to a directory that this user may write to")
@@ -345,7 +346,7 @@ func CheckStore(c *Config, report func(Step)) error {
 	return x.result()
 }
 
-func checkStore(c *Config, x *checkRun) error {
+func checkStore(c *config.Config, x *checkRun) error {
 	use, err := measureStore(c.StoreDir, 0)
 	if err != nil {
 		return err
@@ -354,7 +355,7 @@ func checkStore(c *Config, x *checkRun) error {
 	if info, err := os.Stat(c.StoreDir); err == nil && !info.IsDir() {
 		return fmt.Errorf("%s is not a directory", c.StoreDir)
 	}
-	place := fmt.Sprintf("%s takes %v on a disk with %v free", c.StoreDir, Size(use.disk), Size(use.free))
+	place := fmt.Sprintf("%s takes %v on a disk with %v free", c.StoreDir, config.Size(use.disk), config.Size(use.free))
 	switch {
 	case c.StoreMax == 0:
 		x.reportOK("store", "%s; keeps about %v of streams, counted before compression (BRIDGE_STORE_MAX follows the disk)", place, use.defaultMax())

@@ -10,6 +10,8 @@ import (
 	"math"
 	"testing"
 
+	"bpcc-nats/bridge/config"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"
 )
@@ -17,14 +19,14 @@ import (
 func TestSizeText(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		want Size
+		want config.Size
 		ok   bool
 	}{
 		"1048576": {1 << 20, true}, "50GB": {50e9, true}, "50 GiB": {50 << 30, true}, "1.5TB": {1.5e12, true}, "64mib": {64 << 20, true},
 		"": {}, "much": {}, "-5GB": {}, "50 parsecs": {}, "9EiB": {}, "99999999999999999999": {},
 	}
 	for text, test := range tests {
-		var got Size
+		var got config.Size
 		if err := got.UnmarshalText([]byte(text)); (err == nil) != test.ok || got != test.want {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}
@@ -36,7 +38,7 @@ func TestDefaultStoreMax(t *testing.T) {
 	const mib, gib = 1 << 20, 1 << 30
 	tests := map[string]struct {
 		use  storeUse
-		want Size
+		want config.Size
 	}{
 		"an empty store: three quarters of the disk, a third of the counted bytes on it": {storeUse{free: 80 * gib}, 180 * gib},
 		"little is held yet, so how it compresses is not known":                          {storeUse{free: 80 * gib, disk: 10 * mib, held: 500 * mib}, 500*mib + 3*(80*gib-(80*gib+10*mib)/4)},
@@ -60,7 +62,7 @@ func TestEventsMax(t *testing.T) {
 	t.Parallel()
 	const gib = 1 << 30
 	tests := map[string]struct {
-		limit        Size
+		limit        config.Size
 		others, view int64
 		want         int64
 	}{
@@ -92,8 +94,8 @@ func TestWantedMaxBytes(t *testing.T) {
 	const limit, full = 1600 << 20, 1400 << 20 // what of the limit is the events'
 	const mib = 1 << 20
 	tests := map[string]struct {
-		max              Size  // what the operator has set
-		used, held, have int64 // by all streams, by the events; max_bytes
+		max              config.Size // what the operator has set
+		used, held, have int64       // by all streams, by the events; max_bytes
 		want             int64
 		behind           bool // the view
 	}{

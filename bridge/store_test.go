@@ -13,13 +13,14 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/internal/natstest"
 )
 
 // embeddedEnv is a testEnv whose NATS server is the one inside the bridge.
 type embeddedEnv struct {
 	*testEnv
-	config *bridge.Config
+	config *config.Config
 }
 
 // newEmbeddedEnv starts the embedded server on dir, with more variables.
@@ -36,7 +37,7 @@ func newEmbeddedEnv(t *testing.T, dir string, more map[string]string) *embeddedE
 	for name, value := range more {
 		environ = append(environ, name+"="+value)
 	}
-	c, warnings, err := bridge.ParseConfig(environ, bridge.ForBridge)
+	c, warnings, err := config.Parse(environ, config.ForBridge)
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
@@ -126,7 +127,7 @@ func TestStoreMaxFaults(t *testing.T) {
 		"a server elsewhere": {value: "50GB", natsURL: "nats://elsewhere", warning: "BRIDGE_STORE_MAX is not used"},
 	}
 	for name, test := range tests {
-		_, warnings, err := bridge.ParseConfig([]string{"BRIDGE_STORE_MAX=" + test.value, "NATS_URL=" + test.natsURL}, bridge.ForStream)
+		_, warnings, err := config.Parse([]string{"BRIDGE_STORE_MAX=" + test.value, "NATS_URL=" + test.natsURL}, config.ForStream)
 		if (err != nil) != (test.fault != "") || err != nil && !strings.Contains(err.Error(), test.fault) {
 			t.Errorf("%s: %v, want %q", name, err, test.fault)
 		}

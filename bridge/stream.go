@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -20,7 +21,7 @@ import (
 var ErrStream = errors.New("stream does not fit")
 
 // eventsConfig is the stream of the events: state for recovery and audit trail.
-func eventsConfig(c *Config) jetstream.StreamConfig {
+func eventsConfig(c *config.Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:               c.Stream,
 		Description:        "Changes in contact centres, as CloudEvents",
@@ -42,7 +43,7 @@ func eventsConfig(c *Config) jetstream.StreamConfig {
 
 // viewConfig is the KV bucket that the server fills from the events. It has no subjects of its own,
 // so no client can write to it.
-func viewConfig(c *Config) jetstream.StreamConfig {
+func viewConfig(c *config.Config) jetstream.StreamConfig {
 	key := func(suffix string) string { return viewPrefix(c) + "{{wildcard(1)}}." + suffix }
 	// They must agree with event.ViewKey. The server writes every transform into the
 	// header Nats-Stream-Source of each message of the view, so each costs bytes.
@@ -74,7 +75,7 @@ func viewConfig(c *Config) jetstream.StreamConfig {
 }
 
 // leaseConfig is the bucket of leases. Its TTL ends a lease that is not renewed.
-func leaseConfig(c *Config) jetstream.StreamConfig {
+func leaseConfig(c *config.Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              leaseStream(c),
 		Description:       "Which bridge leads which contact centre",
@@ -92,12 +93,12 @@ func leaseConfig(c *Config) jetstream.StreamConfig {
 }
 
 // streamConfigs returns the streams of the bridge: events, watchdog, view and leases.
-func streamConfigs(c *Config) []jetstream.StreamConfig {
+func streamConfigs(c *config.Config) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)}
 }
 
 // StreamNames lists the streams of the bridge: events, watchdog, view and leases.
-func StreamNames(c *Config) []string {
+func StreamNames(c *config.Config) []string {
 	var names []string
 	for _, stream := range streamConfigs(c) {
 		names = append(names, stream.Name)
@@ -105,10 +106,10 @@ func StreamNames(c *Config) []string {
 	return names
 }
 
-func viewStream(c *Config) string { return "KV_" + c.StateBucket }
+func viewStream(c *config.Config) string { return "KV_" + c.StateBucket }
 
 // viewPrefix returns the prefix of all subjects of the view.
-func viewPrefix(c *Config) string { return "$KV." + c.StateBucket + "." }
+func viewPrefix(c *config.Config) string { return "$KV." + c.StateBucket + "." }
 
 // Provisioned is what [Provision] did with one stream.
 type Provisioned struct {
@@ -128,7 +129,7 @@ type Provisioned struct {
 // server, nil for another one. The error is
 // [ErrServerVersion] where a server is too old, [ErrStream] where a stream cannot be used,
 // [ErrNATSPermission] where the user may not read or create a stream, else that of the server.
-func Provision(ctx context.Context, js jetstream.JetStream, c *Config, embedded *Server) ([]Provisioned, error) {
+func Provision(ctx context.Context, js jetstream.JetStream, c *config.Config, embedded *Server) ([]Provisioned, error) {
 	if err := checkServer(js.Conn()); err != nil {
 		return nil, fmt.Errorf("provision streams: %w; %s", err, unusableHint(c, err))
 	}
@@ -176,8 +177,8 @@ func IsTransient(err error) bool {
 	return true
 }
 
-func provision(ctx context.Context, js jetstream.JetStream, c *Config, want jetstream.StreamConfig) (Provisioned, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.times().callTimeout)
+func provision(ctx context.Context, js jetstream.JetStream, c *config.Config, want jetstream.StreamConfig) (Provisioned, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Times().CallTimeout)
 	defer cancel()
 	p := Provisioned{Stream: want.Name}
 	stream, err := js.Stream(ctx, want.Name)
@@ -196,7 +197,7 @@ func provision(ctx context.Context, js jetstream.JetStream, c *Config, want jets
 
 // checkFit reports whether a stream can be used: the error is [ErrServerVersion] or [ErrStream] if
 // it cannot, and differs lists the differences that the bridge can work with.
-func checkFit(c *Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
+func checkFit(c *config.Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
 	if err := checkLeader(info); err != nil {
 		return nil, err
 	}

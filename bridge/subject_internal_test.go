@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/schemas"
 )
@@ -124,7 +125,7 @@ func TestViewKeyIsTheTransforms(t *testing.T) {
 // transforms of the view; "" for none.
 func transformed(t *testing.T, subject string) string {
 	t.Helper()
-	view := viewConfig(&Config{Stream: "BPCC_EVENTS", StateBucket: "bpcc_state"})
+	view := viewConfig(&config.Config{Stream: "BPCC_EVENTS", StateBucket: "bpcc_state"})
 	i := slices.IndexFunc(view.Sources, func(s *jetstream.StreamSource) bool { return s.Name == "BPCC_EVENTS" })
 	var keys []string
 	for _, c := range view.Sources[i].SubjectTransforms {

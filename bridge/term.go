@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 )
@@ -108,12 +109,12 @@ func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(b.config.times().unavailablePause):
+	case <-time.After(b.config.Times().UnavailablePause):
 	}
 }
 
 // recreateStreams recreates deleted streams, by the same rules as at the start of the program.
-func recreateStreams(ctx context.Context, js jetstream.JetStream, c *Config, embedded *Server, log *slog.Logger) {
+func recreateStreams(ctx context.Context, js jetstream.JetStream, c *config.Config, embedded *Server, log *slog.Logger) {
 	provisioned, err := Provision(ctx, js, c, embedded)
 	for _, p := range provisioned {
 		if p.Created {
@@ -139,7 +140,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	if err := checkServer(b.js.Conn()); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.config.times().callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.config.Times().CallTimeout)
 	defer cancel()
 	prevErr := b.js.Conn().LastError()
 	ttl, err := b.shared.bucket.check(ctx, recheckPause)
@@ -155,7 +156,7 @@ func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
 	}
 	return &lease{
 		conn: b.js.Conn(), kv: kv, bucket: b.shared.bucket, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
-		ttl: ttl, callTimeout: b.config.times().callTimeout, retryInterval: b.leaseRetryInterval(ttl), atCapacity: b.atCapacity, onBlocked: b.setBlocked,
+		ttl: ttl, callTimeout: b.config.Times().CallTimeout, retryInterval: b.leaseRetryInterval(ttl), atCapacity: b.atCapacity, onBlocked: b.setBlocked,
 		wakeC: make(chan struct{}, 1),
 	}, nil
 }

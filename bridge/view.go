@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bpcc-nats/bridge/config"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,7 @@ type ViewLag struct {
 // So the monitor compares what the server has sourced with what the stream holds.
 type viewMonitor struct {
 	js       jetstream.JetStream
-	config   *Config
+	config   *config.Config
 	embedded *Server // nil = another server
 	log      *slog.Logger
 	now      func() time.Time
@@ -59,10 +60,10 @@ func (v *viewMonitor) Lag() ViewLag {
 
 // runMonitor measures until ctx ends.
 func (v *viewMonitor) runMonitor(ctx context.Context) {
-	times := v.config.times()
-	for next := times.viewBusyInterval; ; next = times.viewInterval {
+	times := v.config.Times()
+	for next := times.ViewBusyInterval; ; next = times.ViewInterval {
 		if v.Lag().Events > 0 || !v.missingSince.IsZero() {
-			next = times.viewBusyInterval
+			next = times.ViewBusyInterval
 		}
 		select {
 		case <-ctx.Done():
@@ -74,7 +75,7 @@ func (v *viewMonitor) runMonitor(ctx context.Context) {
 			v.missingSince = time.Time{}
 		} else if v.missingSince.IsZero() {
 			v.missingSince = v.now()
-		} else if v.now().Sub(v.missingSince) >= times.recreateAfter {
+		} else if v.now().Sub(v.missingSince) >= times.RecreateAfter {
 			recreateStreams(ctx, v.js, v.config, v.embedded, v.log)
 		}
 		// Other code reports a stream that cannot be read.
@@ -122,7 +123,7 @@ func (v *viewMonitor) measureLag(ctx context.Context) error {
 // fetchSourcedSeq returns the sequence up to which the view has sourced events, and its number of
 // replicas.
 func (v *viewMonitor) fetchSourcedSeq(ctx context.Context) (sourcedSeq uint64, replicas int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, v.config.times().callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, v.config.Times().CallTimeout)
 	defer cancel()
 	stream, err := v.js.Stream(ctx, viewStream(v.config))
 	if err != nil {
@@ -153,7 +154,7 @@ func (v *viewMonitor) stepDownLeader(ctx context.Context, lag ViewLag, replicas 
 	if replicas < 2 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, v.config.times().callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, v.config.Times().CallTimeout)
 	defer cancel()
 	reply, err := v.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+viewStream(v.config), nil)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -26,9 +27,9 @@ func startServer(t *testing.T) (*Server, jetstream.JetStream) {
 	return server, natstest.Connect(t, server.URL())
 }
 
-func streamConfig(t *testing.T, replicas int) *Config {
+func streamConfig(t *testing.T, replicas int) *config.Config {
 	t.Helper()
-	c, _, err := ParseConfig([]string{"NATS_URL=nats://elsewhere", "BRIDGE_REPLICAS=" + strconv.Itoa(replicas)}, ForStream)
+	c, _, err := config.Parse([]string{"NATS_URL=nats://elsewhere", "BRIDGE_REPLICAS=" + strconv.Itoa(replicas)}, config.ForStream)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -31,7 +32,7 @@ type ViewEntry struct {
 // ReadView calls handle with every key of the view, ordered by tenant and key, foreign messages
 // included; onlyTenant is the tenant to read, "" for all. It returns [context.DeadlineExceeded]
 // when the server sends nothing for the timeout.
-func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant string, timeout time.Duration, handle func(ViewEntry) error) error {
+func ReadView(ctx context.Context, js jetstream.JetStream, c *config.Config, onlyTenant string, timeout time.Duration, handle func(ViewEntry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) })
@@ -94,7 +95,7 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *Config, onlyTenant
 
 // ViewBehind counts the messages of the stream that the view has not sourced yet; 0 is
 // up to date. It waits up to two seconds for a view that is only busy.
-func ViewBehind(ctx context.Context, js jetstream.JetStream, c *Config) (uint64, error) {
+func ViewBehind(ctx context.Context, js jetstream.JetStream, c *config.Config) (uint64, error) {
 	const timeout = 2 * time.Second
 	streamSeq, err := fetchLastSeq(ctx, js, c.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

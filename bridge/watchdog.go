@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -21,7 +22,7 @@ const (
 // watchdogConfig is the stream of the scheduled message that the server publishes to the view's
 // feed key if no bridge postpones it: a bridge cannot report its own death. It is a separate stream
 // because a stream with schedules needs limits retention with one message per subject.
-func watchdogConfig(c *Config) jetstream.StreamConfig {
+func watchdogConfig(c *config.Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              watchdogStream(c),
 		Description:       "Says in " + c.StateBucket + " that a feed is stale when its bridge does not put it off",
@@ -37,12 +38,12 @@ func watchdogConfig(c *Config) jetstream.StreamConfig {
 	}
 }
 
-func watchdogStream(c *Config) string { return c.Stream + "_WATCHDOG" }
+func watchdogStream(c *config.Config) string { return c.Stream + "_WATCHDOG" }
 
 // watchdog postpones the message that declares the feed stale, for as long as the bridge works.
 type watchdog struct {
 	js       jetstream.JetStream
-	config   *Config
+	config   *config.Config
 	embedded *Server // nil = another server
 	stream   string
 	tenant   string
@@ -55,11 +56,11 @@ type watchdog struct {
 	lastLogged string    // the failure that was last logged
 }
 
-func newWatchdog(c *Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) *watchdog {
+func newWatchdog(c *config.Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) *watchdog {
 	return &watchdog{
 		js: js, config: c, embedded: embedded, stream: watchdogStream(c), tenant: c.Tenant, log: log,
 		// A standby that takes over after a crash must be faster than the message.
-		timeout: c.interruptAfter() + c.LeaseTTL + c.times().watchdogMargin,
+		timeout: c.InterruptAfter() + c.LeaseTTL + c.Times().WatchdogMargin,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/schemas"
 )
@@ -73,7 +74,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 }
 
 func readRules(name string) (bridge.RuleSet, error) {
-	body, err := bridge.ReadFile(name)
+	body, err := config.ReadFile(name)
 	if err != nil {
 		return bridge.RuleSet{}, fmt.Errorf("%w: %w", errUsage, err)
 	}

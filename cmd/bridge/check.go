@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 func (p *program) check(ctx context.Context, args []string) error {
@@ -19,7 +20,7 @@ func (p *program) check(ctx context.Context, args []string) error {
 	if err := parseFlags(f, args, 0); err != nil {
 		return err
 	}
-	all, _, err := p.configureAll(bridge.ForSource)
+	all, _, err := p.configureAll(config.ForSource)
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ const natsTimeout = 5 * time.Second
 // checkNATS checks the NATS side that the environment names, else the store of the
 // embedded server.
 func (d *checkReport) checkNATS(ctx context.Context) error {
-	c, _, err := bridge.ParseConfig(d.program.env, bridge.ForStream)
+	c, _, err := config.Parse(d.program.env, config.ForStream)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -132,7 +133,7 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 		d.startTarget("NATS_URL is not set: bridge run starts its own server", "NATS")
 		return unlessReported(bridge.CheckStore(c, d.writeStep))
 	}
-	if c, _, err = d.program.configure(bridge.ForStream); err != nil { // with its warnings
+	if c, _, err = d.program.configure(config.ForStream); err != nil { // with its warnings
 		return err
 	}
 	d.startTarget("NATS", "NATS")

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // demoRules are the thresholds of the demo.
@@ -95,7 +95,7 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given de
 		return err
 	}
 	group, ctx := errgroup.WithContext(sessionCtx)
-	group.Go(func() error { return runFleet(ctx, []*bridge.Config{c}, l, server, log) })
+	group.Go(func() error { return runFleet(ctx, []*config.Config{c}, l, server, log) })
 	group.Go(func() error {
 		r := renderer{c: p.out}
 		events := reader{streamRange: streamRange{follow: true}, js: l.js, stream: c.Stream, timeout: time.Minute, handle: func(m message) error { return r.event(m.body) }}
@@ -106,7 +106,7 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given de
 
 // demoConfig is the configuration of the demo. The user decides where it listens
 // and how it logs, and nothing else.
-func (p *program) demoConfig(url, dir string, given demoAddresses) (*bridge.Config, *slog.Logger, error) {
+func (p *program) demoConfig(url, dir string, given demoAddresses) (*config.Config, *slog.Logger, error) {
 	vars := []string{
 		"BPCC_URL=" + url, "BPCC_CLIENT_ID=" + simUser, "BPCC_CLIENT_SECRET=" + simSecret,
 		"BPCC_POLL_INTERVAL=1s", "BPCC_AVAILABILITY_INTERVAL=1s",
@@ -121,7 +121,7 @@ func (p *program) demoConfig(url, dir string, given demoAddresses) (*bridge.Conf
 		}
 	}
 	demo := &program{env: vars, out: p.out, err: p.err, data: p.data}
-	return demo.configure(bridge.ForBridge)
+	return demo.configure(config.ForBridge)
 }
 
 // demoAddress is the address from the command line, else that of the variable,
@@ -150,7 +150,7 @@ func freeAddress(want string) string {
 
 // printBanner says where everything is. What listens on all addresses is named by its
 // address on this machine; a page that is off has no line.
-func (p *program) printBanner(c *bridge.Config, natsURL, page string, agents int) {
+func (p *program) printBanner(c *config.Config, natsURL, page string, agents int) {
 	natsURL = "nats://" + dialAddress(strings.TrimPrefix(natsURL, "nats://"))
 	p.out.printf(`A contact centre of %d agents is simulated, polled every %v, and what changes is published.
 

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"time"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // healthTimeout is shorter than the usual timeout of a probe.
@@ -21,11 +21,11 @@ func (p *program) health(ctx context.Context, args []string) error {
 	if err := parseFlags(p.flags("health"), args, 0); err != nil {
 		return err
 	}
-	c, _, err := p.configure(bridge.ForStream)
+	c, _, err := p.configure(config.ForStream)
 	if err != nil {
 		return err
 	}
-	if c.HTTP == bridge.Off {
+	if c.HTTP == config.Off {
 		return fmt.Errorf("%w: BRIDGE_HTTP is off: the bridge serves no health", errUsage)
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/internal/hostile"
 )
@@ -17,7 +18,7 @@ import (
 // type, as the stream and the view may hold them: no command panics that prints them.
 func TestHostileEvents(t *testing.T) {
 	t.Parallel()
-	c := &bridge.Config{CheckpointInterval: 30 * time.Second}
+	c := &config.Config{CheckpointInterval: 30 * time.Second}
 	types, n := map[string]bool{}, 0
 	for _, body := range goldenDay(t) {
 		var e struct{ Type string }
@@ -40,7 +41,7 @@ func TestHostileEvents(t *testing.T) {
 }
 
 // showAll prints an event in all ways that there are.
-func showAll(t *testing.T, what string, body []byte, c *bridge.Config) {
+func showAll(t *testing.T, what string, body []byte, c *config.Config) {
 	t.Helper()
 	defer func() {
 		if p := recover(); p != nil {

@@ -199,7 +199,9 @@ func TestCheck(t *testing.T) {
 			status: exitOK, want: []string{" free; keeps 64 MiB of streams", "OK: bridge run can work with this"},
 		},
 		"the store's limit is beyond the disk": {
-			env:    func(url string) []string { return append(sourceEnv(url), "BPCC_POLL_INTERVAL=2s", "BRIDGE_STORE_MAX=4EiB") },
+			env: func(url string) []string {
+				return append(sourceEnv(url), "BPCC_POLL_INTERVAL=2s", "BRIDGE_STORE_MAX=4EiB")
+			},
 			status: exitOK, want: []string{"warn  store", "full before BRIDGE_STORE_MAX=4.0 EiB", "lower BRIDGE_STORE_MAX", "1 warning(s)"},
 		},
 		"the store is a file": {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -22,7 +23,7 @@ func (p *program) record(ctx context.Context, args []string) error {
 	if *limit < 0 {
 		return fmt.Errorf("%w: --for %v is negative", errUsage, *limit)
 	}
-	c, log, err := p.configure(bridge.ForSource)
+	c, log, err := p.configure(config.ForSource)
 	if err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func (p *program) record(ctx context.Context, args []string) error {
 	return file.Close()
 }
 
-func recordTo(ctx context.Context, c *bridge.Config, w io.Writer, log *slog.Logger) error {
+func recordTo(ctx context.Context, c *config.Config, w io.Writer, log *slog.Logger) error {
 	r, err := bridge.NewRecorder(c, w, log)
 	if err != nil {
 		return err

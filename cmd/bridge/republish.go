@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -34,7 +35,7 @@ type republisher struct {
 	inFlight  []jetstream.PubAckFuture
 }
 
-func newRepublisher(ctx context.Context, c *bridge.Config, l *natsSession, prefix string, timeout time.Duration) (*republisher, error) {
+func newRepublisher(ctx context.Context, c *config.Config, l *natsSession, prefix string, timeout time.Duration) (*republisher, error) {
 	if l.server != nil {
 		return nil, fmt.Errorf("%w: no server to publish to: NATS_URL is not set, and no bridge with an embedded server runs", errUsage)
 	}

@@ -11,20 +11,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // configure reads the configuration and makes its logger.
-func (p *program) configure(purpose bridge.Purpose) (*bridge.Config, *slog.Logger, error) {
-	c, warnings, err := bridge.ParseConfig(p.env, purpose)
+func (p *program) configure(purpose config.Purpose) (*config.Config, *slog.Logger, error) {
+	c, warnings, err := config.Parse(p.env, purpose)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	return c, p.logger([]*bridge.Config{c}, warnings), nil
+	return c, p.logger([]*config.Config{c}, warnings), nil
 }
 
 // configureAll is configure for all tenants of the process.
-func (p *program) configureAll(purpose bridge.Purpose) ([]*bridge.Config, *slog.Logger, error) {
-	all, warnings, err := bridge.ParseConfigs(p.env, purpose)
+func (p *program) configureAll(purpose config.Purpose) ([]*config.Config, *slog.Logger, error) {
+	all, warnings, err := config.ParseAll(p.env, purpose)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -33,7 +34,7 @@ func (p *program) configureAll(purpose bridge.Purpose) ([]*bridge.Config, *slog.
 
 // logger makes the configured logger, and logs the warnings of reading the
 // configuration.
-func (p *program) logger(all []*bridge.Config, warnings []string) *slog.Logger {
+func (p *program) logger(all []*config.Config, warnings []string) *slog.Logger {
 	log := newLogger(p.err, all[0].LogLevel, all[0].LogFormat)
 	for _, c := range all {
 		c.Version = buildVersion()
@@ -65,7 +66,7 @@ func (l *natsSession) close() {
 // openNATS connects to the configured server, waiting no longer than timeout if that
 // is not 0, or starts the embedded one. The returned context ends, with the cause,
 // when the connection is closed permanently.
-func openNATS(ctx context.Context, c *bridge.Config, timeout time.Duration, log *slog.Logger) (context.Context, *natsSession, error) {
+func openNATS(ctx context.Context, c *config.Config, timeout time.Duration, log *slog.Logger) (context.Context, *natsSession, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := &natsSession{cancel: cancel}
 	if c.Embedded() {
@@ -101,7 +102,7 @@ func (p *program) runBridge(ctx context.Context, args []string) error {
 	if err := parseFlags(p.flags("run"), args, 0); err != nil {
 		return err
 	}
-	all, log, err := p.configureAll(bridge.ForBridge)
+	all, log, err := p.configureAll(config.ForBridge)
 	if err != nil {
 		return err
 	}
@@ -119,8 +120,8 @@ func (p *program) runBridge(ctx context.Context, args []string) error {
 }
 
 // runWithNATS runs a command that takes no arguments and works on JetStream.
-func (p *program) runWithNATS(ctx context.Context, name string, args []string, purpose bridge.Purpose,
-	do func(context.Context, *bridge.Config, *natsSession, *slog.Logger) error) error {
+func (p *program) runWithNATS(ctx context.Context, name string, args []string, purpose config.Purpose,
+	do func(context.Context, *config.Config, *natsSession, *slog.Logger) error) error {
 	if err := parseFlags(p.flags(name), args, 0); err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func (p *program) runWithNATS(ctx context.Context, name string, args []string, p
 
 // runFleet provisions the streams and runs the bridges of all tenants until ctx
 // ends.
-func runFleet(ctx context.Context, all []*bridge.Config, l *natsSession, server *httpServer, log *slog.Logger) error {
+func runFleet(ctx context.Context, all []*config.Config, l *natsSession, server *httpServer, log *slog.Logger) error {
 	fleet, err := bridge.NewFleet(all, l.js, l.server, log)
 	if err != nil {
 		return err
@@ -167,7 +168,7 @@ func stopCause(ctx context.Context, err error) error {
 
 // provisionStreams creates the streams. It retries transient errors, such as no leader
 // or too few servers for the replicas.
-func provisionStreams(ctx context.Context, c *bridge.Config, l *natsSession, log *slog.Logger) error {
+func provisionStreams(ctx context.Context, c *config.Config, l *natsSession, log *slog.Logger) error {
 	lastLogged := map[string]bool{}
 	warn := func(text string, args ...any) {
 		if key := fmt.Sprint(text, args); !lastLogged[key] {
@@ -201,11 +202,11 @@ func provisionStreams(ctx context.Context, c *bridge.Config, l *natsSession, log
 }
 
 func (p *program) provision(ctx context.Context, args []string) error {
-	return p.runWithNATS(ctx, "provision", args, bridge.ForStream, p.writeProvisioned)
+	return p.runWithNATS(ctx, "provision", args, config.ForStream, p.writeProvisioned)
 }
 
 // writeProvisioned creates the streams and writes what it did to each.
-func (p *program) writeProvisioned(ctx context.Context, c *bridge.Config, l *natsSession, _ *slog.Logger) error {
+func (p *program) writeProvisioned(ctx context.Context, c *config.Config, l *natsSession, _ *slog.Logger) error {
 	done, err := bridge.Provision(ctx, l.js, c, l.server)
 	for _, s := range done {
 		switch {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // httpServer serves BRIDGE_HTTP. It starts first: a process that waits for NATS is
@@ -23,9 +24,9 @@ type httpServer struct {
 }
 
 // serveHTTP serves probes and the live page until it is closed.
-func serveHTTP(c *bridge.Config, log *slog.Logger) (*httpServer, error) {
+func serveHTTP(c *config.Config, log *slog.Logger) (*httpServer, error) {
 	e := &httpServer{close: func() {}}
-	if c.HTTP == bridge.Off {
+	if c.HTTP == config.Off {
 		return e, nil
 	}
 	l, err := net.Listen("tcp", c.HTTP)

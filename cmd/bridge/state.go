@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 )
 
@@ -99,7 +100,7 @@ type viewEntry struct {
 }
 
 // readView reads the view.
-func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, only string, timeout time.Duration) (*viewSnapshot, error) {
+func readView(ctx context.Context, js jetstream.JetStream, c *config.Config, only string, timeout time.Duration) (*viewSnapshot, error) {
 	view := &viewSnapshot{Tenants: []*tenantView{}}
 	err := retry(ctx, js.Conn(), timeout, func(ctx context.Context) (err error) {
 		view.Lag, err = bridge.ViewBehind(ctx, js, c)
@@ -132,7 +133,7 @@ func readView(ctx context.Context, js jetstream.JetStream, c *bridge.Config, onl
 }
 
 // addEntry adds an entry of the view to its tenant's.
-func (view *viewSnapshot) addEntry(e bridge.ViewEntry, c *bridge.Config) error {
+func (view *viewSnapshot) addEntry(e bridge.ViewEntry, c *config.Config) error {
 	v, err := event.ReadEnvelope(e.Value) // for the data as it is stored
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // message is one message of a stream.
@@ -145,11 +146,11 @@ func unfinished(ctx context.Context, err error) error {
 
 // openReadOnly connects a command that changes nothing: to the configured server, to
 // the embedded server of a running bridge, or to the store of a stopped one.
-func (p *program) openReadOnly(ctx context.Context, timeout time.Duration) (context.Context, *bridge.Config, *natsSession, error) {
+func (p *program) openReadOnly(ctx context.Context, timeout time.Duration) (context.Context, *config.Config, *natsSession, error) {
 	if timeout <= 0 {
 		return ctx, nil, nil, fmt.Errorf("%w: --timeout must be above 0, not %v", errUsage, timeout)
 	}
-	c, log, err := p.configure(bridge.ForStream)
+	c, log, err := p.configure(config.ForStream)
 	if err != nil {
 		return ctx, nil, nil, err
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/nats-io/nats.go"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/audit"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
 )
@@ -153,7 +153,7 @@ func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 		}
 		buffered = bufio.NewReader(unzipped)
 	}
-	if err := bridge.SkipMark(buffered); err != nil {
+	if err := config.SkipMark(buffered); err != nil {
 		return fmt.Errorf("%w: %s: %w", errUsage, name, err)
 	}
 	lines := bufio.NewScanner(buffered)

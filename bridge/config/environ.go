@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"fmt"
@@ -60,9 +60,9 @@ func wantOf(typ string) string {
 		return typ + " such as 2s or 5m"
 	case "bool":
 		return typ + " such as true"
-	case "bridge.Size":
+	case "config.Size":
 		return "size such as 50GB or 50GiB"
-	case "bridge.List":
+	case "config.List":
 		return `list such as Sales,Billing, or a JSON array such as ["Sales, EU","Billing"]`
 	}
 	return typ + " such as 3"

@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"crypto/tls"
@@ -15,9 +15,9 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// isLoopback reports whether a host is certainly this machine. What a name other than localhost
+// IsLoopback reports whether a host is certainly this machine. What a name other than localhost
 // resolves to can change.
-func isLoopback(host string) bool {
+func IsLoopback(host string) bool {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.IsLoopback()
 	}
@@ -26,7 +26,7 @@ func isLoopback(host string) bool {
 
 // checkSourceTLS checks the TLS settings of the connection to BPCC.
 func (c *Config) checkSourceTLS(fault func(name, format string, args ...any)) (warnings []string) {
-	if u, err := url.Parse(c.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+	if u, err := url.Parse(c.URL); err == nil && u.Scheme == "http" && !IsLoopback(u.Hostname()) {
 		if c.AllowHTTP {
 			warnings = append(warnings, "BPCC_URL is http: the secret and all data can be read and changed on the network")
 		} else {
@@ -92,7 +92,7 @@ func (c *Config) checkNATSAuth(fault func(name, format string, args ...any)) {
 		}
 	}
 	if c.NATSNKey != "" {
-		if _, err := publicKey(c.NATSNKey); err != nil {
+		if _, err := PublicKey(c.NATSNKey); err != nil {
 			fault("NATS_NKEY", "%v", err)
 		}
 	}
@@ -112,10 +112,10 @@ func checkSubject(fault func(name, format string, args ...any), name, subject, e
 
 // checkCreds checks a file of NATS credentials.
 func checkCreds(file string) error {
-	if _, err := userJWT(file); err != nil {
+	if _, err := UserJWT(file); err != nil {
 		return err
 	}
-	pair, err := userKey(file)
+	pair, err := UserKey(file)
 	if err != nil {
 		return fmt.Errorf("no nsc credentials in %s: %w", file, err)
 	}
@@ -123,8 +123,8 @@ func checkCreds(file string) error {
 	return nil
 }
 
-// userJWT returns the token in a file of NATS credentials.
-func userJWT(file string) (string, error) {
+// UserJWT returns the token in a file of NATS credentials.
+func UserJWT(file string) (string, error) {
 	content, err := ReadFile(file)
 	if err != nil {
 		return "", err
@@ -137,8 +137,8 @@ func userJWT(file string) (string, error) {
 	return token, nil
 }
 
-// userKey returns the key of a NATS user whose seed a file holds. The caller wipes it.
-func userKey(file string) (nkeys.KeyPair, error) {
+// UserKey returns the key of a NATS user whose seed a file holds. The caller wipes it.
+func UserKey(file string) (nkeys.KeyPair, error) {
 	content, err := ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -147,21 +147,9 @@ func userKey(file string) (nkeys.KeyPair, error) {
 	return nkeys.ParseDecoratedUserNKey(content)
 }
 
-// signWith returns a function that signs what a server sends, with the seed that a file holds then.
-func signWith(file string) nats.SignatureHandler {
-	return func(nonce []byte) ([]byte, error) {
-		pair, err := userKey(file)
-		if err != nil {
-			return nil, err
-		}
-		defer pair.Wipe()
-		return pair.Sign(nonce)
-	}
-}
-
-// publicKey returns the public key of a file that holds the seed of a NATS user.
-func publicKey(file string) (string, error) {
-	pair, err := userKey(file)
+// PublicKey returns the public key of a file that holds the seed of a NATS user.
+func PublicKey(file string) (string, error) {
+	pair, err := UserKey(file)
 	if err != nil {
 		return "", fmt.Errorf("no user seed in %s: %w", file, err)
 	}
@@ -174,7 +162,7 @@ func publicKey(file string) (string, error) {
 func (c *Config) configWarnings(purpose Purpose) (warnings []string) {
 	reachable := func(address string) bool {
 		host, _, err := net.SplitHostPort(address)
-		return err == nil && !isLoopback(host)
+		return err == nil && !IsLoopback(host)
 	}
 	if purpose == ForBridge && c.HTTP != Off && reachable(c.HTTP) {
 		warnings = append(warnings, fmt.Sprintf("BRIDGE_HTTP=%s can be reached from other machines without a password: keep it within a trusted network", c.HTTP))
@@ -192,9 +180,9 @@ func (c *Config) configWarnings(purpose Purpose) (warnings []string) {
 	return warnings
 }
 
-// tlsHint returns what a person can do about a failed TLS handshake; "" if that is not what failed.
+// TLSHint returns what a person can do about a failed TLS handshake; "" if that is not what failed.
 // The names are the variables of the trusted roots, of the own certificate, and of the address.
-func tlsHint(err error, ca, cert, address string) string {
+func TLSHint(err error, ca, cert, address string) string {
 	var (
 		unknown  x509.UnknownAuthorityError
 		wrong    x509.HostnameError

@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// serviceKey is the statistic that identifies services.
-const serviceKey = "name"
+// ServiceKey is the statistic that identifies services.
+const ServiceKey = "name"
 
 // chatFields are the fields of chat messages that BRIDGE_REDACT_STATS can remove.
 var chatFields = [...]string{"login_id", "first_name", "last_name", "send_time", "content"}
@@ -19,7 +19,7 @@ var chatFields = [...]string{"login_id", "first_name", "last_name", "send_time",
 // nevertheless. The warnings name patterns without effect.
 func (c *Config) checkRedaction(fault func(name, format string, args ...any)) (warnings []string) {
 	const variable = "BRIDGE_REDACT_STATS"
-	stats := subscribedStats(c.Subscription)
+	stats := SubscribedStats(c.Subscription)
 	names := slices.Concat(slices.Collect(maps.Values(stats))...)
 	for _, app := range c.Subscription {
 		if app.ChatMessages != nil {
@@ -28,16 +28,16 @@ func (c *Config) checkRedaction(fault func(name, format string, args ...any)) (w
 	}
 	isAgentKey := func(name string) bool { return name == c.AgentKey || strings.HasPrefix(name, c.AgentKey+"[") }
 	for _, pattern := range c.RedactStats {
-		redacted := globMatcher([]string{pattern})
+		redacted := GlobMatcher([]string{pattern})
 		agentKey := redacted(c.AgentKey) || slices.ContainsFunc(stats[event.Agent], func(name string) bool { return isAgentKey(name) && redacted(name) })
-		serviceName := redacted(serviceKey) && len(stats[event.Service]) > 0
+		serviceName := redacted(ServiceKey) && len(stats[event.Service]) > 0
 		if agentKey && c.PseudonymKey == "" {
 			fault(variable, "%q redacts %s, which identifies agents, so that subjects, keys and events would hold it nevertheless; "+
 				"remove it from the list, and set BRIDGE_PSEUDONYM_KEY to publish keyed hashes instead", pattern, c.AgentKey)
 		}
 		if serviceName {
 			fault(variable, "%q redacts %s, which identifies services, so that subjects, keys and events would hold it nevertheless; "+
-				"list the statistics that are meant, such as first_last_name", pattern, serviceKey)
+				"list the statistics that are meant, such as first_last_name", pattern, ServiceKey)
 		}
 		if pattern != "" && !agentKey && !serviceName && !slices.ContainsFunc(names, redacted) {
 			warnings = append(warnings, fmt.Sprintf("%s: %q matches no subscribed statistic and removes nothing", variable, pattern))
@@ -46,8 +46,8 @@ func (c *Config) checkRedaction(fault func(name, format string, args ...any)) (w
 	return warnings
 }
 
-// redactsDirectory reports whether the directory of agents, which lists login ids and user ids,
+// RedactsDirectory reports whether the directory of agents, which lists login ids and user ids,
 // would hold what is redacted. With a key it lists their pseudonyms.
-func (c *Config) redactsDirectory() bool {
-	return c.PseudonymKey == "" && slices.ContainsFunc([]string{"login_id", "user_id"}, globMatcher(c.RedactStats))
+func (c *Config) RedactsDirectory() bool {
+	return c.PseudonymKey == "" && slices.ContainsFunc([]string{"login_id", "user_id"}, GlobMatcher(c.RedactStats))
 }

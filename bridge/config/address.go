@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"cmp"
@@ -69,8 +69,8 @@ func canonicalAddress(u *url.URL) string {
 	return host + strings.TrimRight(u.EscapedPath(), "/")
 }
 
-// cloudEventSource is the CloudEvents source: the API at the tenant's address.
-func (c *Config) cloudEventSource() string {
+// CloudEventSource is the CloudEvents source: the API at the tenant's address.
+func (c *Config) CloudEventSource() string {
 	u, err := parseAddress(c.URL)
 	if err != nil { // not checked, such as the source of a recording
 		return strings.TrimRight(c.URL, "/") + "/statsapi"
@@ -85,7 +85,7 @@ type apiUser struct{ address, name string }
 // of one name are one user.
 func (c *Config) apiUser() apiUser {
 	user := apiUser{name: c.ClientID}
-	if c.Auth == authCookie {
+	if c.Auth == AuthCookie {
 		user.name = c.Username
 	}
 	if u, err := parseAddress(c.URL); err == nil {

@@ -1,4 +1,4 @@
-package bridge_test
+package config_test
 
 import (
 	"errors"
@@ -9,16 +9,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
-func parseTenants(t *testing.T, file string, environ ...string) ([]*bridge.Config, error) {
+func parseTenants(t *testing.T, file string, environ ...string) ([]*config.Config, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tenants.json")
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	all, warnings, err := bridge.ParseConfigs(append(environ, "BRIDGE_TENANTS_FILE="+path), bridge.ForBridge)
+	all, warnings, err := config.ParseAll(append(environ, "BRIDGE_TENANTS_FILE="+path), config.ForBridge)
 	if len(warnings) > 0 {
 		t.Errorf("warnings: %v", warnings)
 	}
@@ -82,7 +82,7 @@ func TestTenantsFileFaults(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseTenants(t, test.file, "BPCC_CLIENT_ID=api", "BPCC_CLIENT_SECRET=s")
-			if !errors.Is(err, bridge.ErrConfig) {
+			if !errors.Is(err, config.ErrInvalid) {
 				t.Fatalf("error %v", err)
 			}
 			for _, want := range test.want {
@@ -126,7 +126,7 @@ func TestSharedAPIUser(t *testing.T) {
 			if err := os.WriteFile(path, []byte("["+first+","+second+"]"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, warnings, err := bridge.ParseConfigs([]string{"BPCC_CLIENT_SECRET=s", "BRIDGE_TENANTS_FILE=" + path}, bridge.ForBridge)
+			_, warnings, err := config.ParseAll([]string{"BPCC_CLIENT_SECRET=s", "BRIDGE_TENANTS_FILE=" + path}, config.ForBridge)
 			if (err != nil) != test.fault || (len(warnings) > 0) != test.warning {
 				t.Fatalf("error %v, warnings %v", err, warnings)
 			}

@@ -1,4 +1,6 @@
-package bridge
+// Package config reads the configuration from the environment and checks it: all faults at once, each
+// with how to correct it. Secrets and certificates in files may be replaced while the bridge runs.
+package config
 
 import (
 	"crypto/x509"
@@ -18,18 +20,18 @@ import (
 	"bpcc-nats/bridge/rule"
 )
 
-// ErrConfig is returned by [ParseConfig] when the environment has faults; its text names all of
+// ErrInvalid is returned by [Parse] when the environment has faults; its text names all of
 // them, and how to correct each.
-var ErrConfig = errors.New("configuration")
+var ErrInvalid = errors.New("configuration")
 
 const (
 	authOAuth  = "oauth"
-	authCookie = "cookie"
+	AuthCookie = "cookie"
 	// minPseudonymKeyLen is the minimum length of the key, in bytes. There are few names, so with a
 	// weak key they could be found by trial.
 	minPseudonymKeyLen = 16
-	// noServices in BPCC_SERVICES disables availability checks.
-	noServices = "none"
+	// NoServices in BPCC_SERVICES disables availability checks.
+	NoServices = "none"
 )
 
 // Off, as BRIDGE_HTTP, disables the HTTP endpoint.
@@ -130,7 +132,7 @@ type Config struct {
 	// before compression; 0 follows the disk.
 	StoreMax Size `env:"BRIDGE_STORE_MAX"`
 	// TenantsFile names the tenants of a process that runs several; see
-	// [ParseConfigs].
+	// [ParseAll].
 	TenantsFile string `env:"BRIDGE_TENANTS_FILE"`
 	LogLevel    string `env:"BRIDGE_LOG_LEVEL" envDefault:"info"`
 	LogFormat   string `env:"BRIDGE_LOG_FORMAT" envDefault:"auto"`
@@ -145,8 +147,8 @@ type Config struct {
 	Rules []rule.Rule
 	// RootCAs are the trusted roots for BPCC; nil means the system's.
 	RootCAs *x509.CertPool
-	// Timing holds the waits that are not configured; nil means those of [defaultTiming].
-	Timing *timing
+	// Timing holds the waits that are not configured; nil means those of [DefaultTiming].
+	Timing *Timing
 
 	files map[string]string // by NAME, of what was given as NAME_FILE
 	proxy *url.URL          // for requests to BPCC; nil = none
@@ -167,28 +169,28 @@ const (
 // Embedded reports whether the bridge runs its own NATS server because none is configured.
 func (c *Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == "" }
 
-// interruptAfter is how long there may be no good poll before the feed is interrupted.
-func (c *Config) interruptAfter() time.Duration {
-	return max(3*c.PollInterval, c.times().minInterruptAfter)
+// InterruptAfter is how long there may be no good poll before the feed is interrupted.
+func (c *Config) InterruptAfter() time.Duration {
+	return max(3*c.PollInterval, c.Times().MinInterruptAfter)
 }
 
-// frozenAfter is how long the source's picture must stand still until it counts as frozen: no
+// EffectiveFrozenAfter is how long the source's picture must stand still until it counts as frozen: no
 // shorter than the source may be silent; 0 is never.
-func (c *Config) frozenAfter() time.Duration {
+func (c *Config) EffectiveFrozenAfter() time.Duration {
 	if c.FrozenAfter == 0 {
 		return 0
 	}
-	return max(c.FrozenAfter, c.interruptAfter())
+	return max(c.FrozenAfter, c.InterruptAfter())
 }
 
-func (c *Config) availabilityDisabled() bool {
-	return len(c.Services) == 1 && c.Services[0] == noServices
+func (c *Config) AvailabilityDisabled() bool {
+	return len(c.Services) == 1 && c.Services[0] == NoServices
 }
 
-// ParseConfig reads the environment ("NAME=value" each) and checks it. All faults are in one
-// [ErrConfig]. Warnings are for the log: they name variables that look like the bridge's and are
+// Parse reads the environment ("NAME=value" each) and checks it. All faults are in one
+// [ErrInvalid]. Warnings are for the log: they name variables that look like the bridge's and are
 // not.
-func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []string, err error) {
+func Parse(environ []string, purpose Purpose) (c *Config, warnings []string, err error) {
 	var faults []error
 	fault := func(name, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
@@ -206,7 +208,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	if err := env.ParseWithOptions(c, env.Options{Environment: vars}); err != nil {
 		var all env.AggregateError
 		if !errors.As(err, &all) {
-			return nil, warnings, fmt.Errorf("%w: %w", ErrConfig, err)
+			return nil, warnings, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 		for _, err := range all.Errors {
 			var p env.ParseError
@@ -230,7 +232,7 @@ func ParseConfig(environ []string, purpose Purpose) (c *Config, warnings []strin
 	c.checkDurations(purpose, fault)
 	c.checkBridge(purpose, fault)
 	if len(faults) > 0 {
-		return nil, warnings, fmt.Errorf("%w:\n%w", ErrConfig, errors.Join(faults...))
+		return nil, warnings, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(faults...))
 	}
 	return c, warnings, nil
 }
@@ -253,7 +255,7 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 		if c.ClientSecret == "" {
 			fault("BPCC_CLIENT_SECRET", "not set; generate the API secret key on that user's page, and set it here or by BPCC_CLIENT_SECRET_FILE")
 		}
-	case authCookie:
+	case AuthCookie:
 		if c.Username == "" {
 			fault("BPCC_USERNAME", "not set; BPCC_AUTH=cookie needs it")
 		}
@@ -264,7 +266,7 @@ func (c *Config) checkSource(fault func(name, format string, args ...any)) {
 		fault("BPCC_AUTH", "%q is neither oauth nor cookie", c.Auth)
 	}
 	c.checkRates(fault)
-	c.Subscription = builtinSubscription()
+	c.Subscription = BuiltinSubscription()
 	c.checkSubscription(fault)
 }
 
@@ -328,7 +330,7 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 	case slices.Contains(c.Services, ""):
 		fault("BPCC_SERVICES", "a name in the list is empty")
 	case c.Services != nil && len(c.Services) == 0:
-		fault("BPCC_SERVICES", "the list is empty; leave the variable unset to check all services, or set it to %s to check none", noServices)
+		fault("BPCC_SERVICES", "the list is empty; leave the variable unset to check all services, or set it to %s to check none", NoServices)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		fault("BRIDGE_LOG_LEVEL", "%q is not debug, info, warn or error", c.LogLevel)
@@ -342,7 +344,7 @@ func (c *Config) checkBridge(purpose Purpose, fault func(name, format string, ar
 	}
 	c.Rules = rules
 	if purpose != ForStream {
-		for _, err := range rule.Unsubscribed(rules, subscribedStats(c.Subscription), globMatcher(c.RedactStats)) {
+		for _, err := range rule.Unsubscribed(rules, SubscribedStats(c.Subscription), GlobMatcher(c.RedactStats)) {
 			fault("BRIDGE_THRESHOLDS", "%v", err)
 		}
 	}

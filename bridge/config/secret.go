@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"crypto/tls"
@@ -43,9 +43,9 @@ func (k *reloadable[T]) current() T {
 	return k.last
 }
 
-// secret returns a function that returns the present text of a variable, from its file if it was
+// CurrentSecret returns a function that returns the present text of a variable, from its file if it was
 // given as one. The function may be called concurrently.
-func (c *Config) secret(name string, initial Secret, log *slog.Logger) func() string {
+func (c *Config) CurrentSecret(name string, initial Secret, log *slog.Logger) func() string {
 	file, ok := c.files[name]
 	if !ok {
 		return func() string { return string(initial) }
@@ -101,9 +101,9 @@ func readKeyPair(cert, key string) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// certificate returns a function that returns the present certificate of two files; nil if there is
+// CurrentCertificate returns a function that returns the present certificate of two files; nil if there is
 // none.
-func certificate(variable, cert, key string, log *slog.Logger) func() *tls.Certificate {
+func CurrentCertificate(variable, cert, key string, log *slog.Logger) func() *tls.Certificate {
 	if cert == "" {
 		return nil
 	}
@@ -112,22 +112,22 @@ func certificate(variable, cert, key string, log *slog.Logger) func() *tls.Certi
 	return k.current
 }
 
-// rootCAs returns a function that returns the trusted root certificates that a file holds at present.
-func rootCAs(variable, file string, log *slog.Logger) func() *x509.CertPool {
+// CurrentRootCAs returns a function that returns the trusted root certificates that a file holds at present.
+func CurrentRootCAs(variable, file string, log *slog.Logger) func() *x509.CertPool {
 	k := &reloadable[*x509.CertPool]{variable: variable, log: log, read: func() (*x509.CertPool, error) { return readCA(file) }}
 	return k.current
 }
 
-// client returns the API client of the configuration.
-func (c *Config) client(log *slog.Logger) (*bpcc.Client, error) {
-	secret := c.secret("BPCC_CLIENT_SECRET", c.ClientSecret, log)
-	if c.Auth == authCookie {
-		secret = c.secret("BPCC_PASSWORD", c.Password, log)
+// Client returns the API client of the configuration.
+func (c *Config) Client(log *slog.Logger) (*bpcc.Client, error) {
+	secret := c.CurrentSecret("BPCC_CLIENT_SECRET", c.ClientSecret, log)
+	if c.Auth == AuthCookie {
+		secret = c.CurrentSecret("BPCC_PASSWORD", c.Password, log)
 	}
 	return bpcc.New(bpcc.Config{
 		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Scope: c.Scope, Secret: secret,
-		Timeout: c.Timeout, CheckTimeout: c.unknownAfter(c.AvailabilityInterval) / 2, Governor: bpcc.NewGovernor(c.MaxRequests),
-		RootCAs: c.RootCAs, Certificate: certificate("BPCC_CERT", c.Cert, c.Key, log),
+		Timeout: c.Timeout, CheckTimeout: c.UnknownAfter(c.AvailabilityInterval) / 2, Governor: bpcc.NewGovernor(c.MaxRequests),
+		RootCAs: c.RootCAs, Certificate: CurrentCertificate("BPCC_CERT", c.Cert, c.Key, log),
 		Proxy: func(*url.URL) (*url.URL, error) { return c.proxy, nil },
 	})
 }

@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"bytes"
@@ -25,16 +25,16 @@ var tenantVariables = [...]string{
 	"BRIDGE_PSEUDONYM_KEY", "BRIDGE_DISAPPEAR_AFTER",
 }
 
-// ParseConfigs is [ParseConfig] for a process that may run several tenants: one configuration for
+// ParseAll is [Parse] for a process that may run several tenants: one configuration for
 // each. BRIDGE_TENANTS_FILE names a JSON array of objects, one for each tenant, whose members are
 // variables, by their names or without their prefix and in lower case ("url" is BPCC_URL, "tenant"
 // BRIDGE_TENANT). The environment gives what a tenant does not set. Without such a file there is
 // one tenant, that of the environment.
-func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []string, err error) {
+func ParseAll(environ []string, purpose Purpose) (all []*Config, warnings []string, err error) {
 	vars := env.ToMap(environ)
 	file := vars[tenantsVariable]
 	if file == "" || purpose == ForStream {
-		c, warnings, err := ParseConfig(environ, purpose)
+		c, warnings, err := Parse(environ, purpose)
 		if err != nil {
 			return nil, warnings, err
 		}
@@ -42,14 +42,14 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 	}
 	body, err := ReadFile(file)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w:\n%s: %w", ErrConfig, tenantsVariable, err)
+		return nil, nil, fmt.Errorf("%w:\n%s: %w", ErrInvalid, tenantsVariable, err)
 	}
 	var tenants []map[string]json.RawMessage
 	if err := json.Unmarshal(body, &tenants); err != nil {
-		return nil, nil, fmt.Errorf("%w:\n%s: %s: want a JSON array with an object for each tenant: %w", ErrConfig, tenantsVariable, file, atLine(body, err))
+		return nil, nil, fmt.Errorf("%w:\n%s: %s: want a JSON array with an object for each tenant: %w", ErrInvalid, tenantsVariable, file, atLine(body, err))
 	}
 	if len(tenants) == 0 {
-		return nil, nil, fmt.Errorf("%w:\n%s: %s contains no tenant", ErrConfig, tenantsVariable, file)
+		return nil, nil, fmt.Errorf("%w:\n%s: %s contains no tenant", ErrInvalid, tenantsVariable, file)
 	}
 	var faults []error
 	indexByToken := map[string]int{} // by token, which must be unique in subjects
@@ -61,7 +61,7 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 			faults = append(faults, fmt.Errorf("%s: %w", name, err))
 			continue
 		}
-		c, tenantWarnings, err := ParseConfig(tenantEnv, purpose)
+		c, tenantWarnings, err := Parse(tenantEnv, purpose)
 		for _, w := range tenantWarnings {
 			if !slices.Contains(warnings, w) {
 				warnings = append(warnings, w)
@@ -85,7 +85,7 @@ func ParseConfigs(environ []string, purpose Purpose) (all []*Config, warnings []
 		all = append(all, c)
 	}
 	if len(faults) > 0 {
-		return nil, warnings, fmt.Errorf("%w:\n%s: %s:\n%w", ErrConfig, tenantsVariable, file, errors.Join(faults...))
+		return nil, warnings, fmt.Errorf("%w:\n%s: %s:\n%w", ErrInvalid, tenantsVariable, file, errors.Join(faults...))
 	}
 	return all, warnings, nil
 }

@@ -1,4 +1,4 @@
-package bridge_test
+package bridgetest
 
 import (
 	"crypto/ecdsa"
@@ -10,34 +10,36 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 )
 
-// testCA is a certificate authority of a test, with its files in dir.
-type testCA struct {
+// CA is a certificate authority of a test.
+type CA struct {
+	// File holds its certificate.
+	File string
+
 	t    *testing.T
-	dir  string
+	dir  string // with its files
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	file string // its certificate
 }
 
-func newTestCA(t *testing.T) *testCA {
+// NewCA makes an authority.
+func NewCA(t *testing.T) *CA {
 	t.Helper()
-	a := &testCA{t: t, dir: t.TempDir()}
+	a := &CA{t: t, dir: t.TempDir()}
 	a.cert, a.key = a.createCert(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "a test's authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}, nil)
-	a.file = filepath.Join(a.dir, "ca.pem")
-	replaceFile(t, a.file, pemBlock("CERTIFICATE", a.cert.Raw))
+	a.File = filepath.Join(a.dir, "ca.pem")
+	ReplaceFile(t, a.File, pemBlock("CERTIFICATE", a.cert.Raw))
 	return a
 }
 
 // createCert makes a certificate that the authority signs, or itself if it has none.
-func (a *testCA) createCert(c *x509.Certificate, from *testCA) (*x509.Certificate, *ecdsa.PrivateKey) {
+func (a *CA) createCert(c *x509.Certificate, from *CA) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -65,13 +67,14 @@ func (a *testCA) createCert(c *x509.Certificate, from *testCA) (*x509.Certificat
 	return cert, key
 }
 
-// issueCert writes a certificate for a name and 127.0.0.1, good for servers and
+// IssueCert writes a certificate for a name and 127.0.0.1, good for servers and
 // clients, into name.pem and name.key.
-func (a *testCA) issueCert(name string) (cert, key string) {
-	return a.issueCertUntil(name, time.Time{})
+func (a *CA) IssueCert(name string) (cert, key string) {
+	return a.IssueCertUntil(name, time.Time{})
 }
 
-func (a *testCA) issueCertUntil(name string, end time.Time) (certFile, keyFile string) {
+// IssueCertUntil is [CA.IssueCert] with the time at which the certificate expires.
+func (a *CA) IssueCertUntil(name string, end time.Time) (certFile, keyFile string) {
 	a.t.Helper()
 	cert, key := a.createCert(&x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: end,
@@ -82,16 +85,16 @@ func (a *testCA) issueCertUntil(name string, end time.Time) (certFile, keyFile s
 		a.t.Fatal(err)
 	}
 	certFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
-	replaceFile(a.t, certFile, pemBlock("CERTIFICATE", cert.Raw))
-	replaceFile(a.t, keyFile, pemBlock("PRIVATE KEY", raw))
+	ReplaceFile(a.t, certFile, pemBlock("CERTIFICATE", cert.Raw))
+	ReplaceFile(a.t, keyFile, pemBlock("PRIVATE KEY", raw))
 	return certFile, keyFile
 }
 
-// serverTLS is the configuration of a server that this authority vouches for; if
+// ServerTLS is the configuration of a server that this authority vouches for; if
 // strict, it wants the same of its clients.
-func (a *testCA) serverTLS(strict bool) *tls.Config {
+func (a *CA) ServerTLS(strict bool) *tls.Config {
 	a.t.Helper()
-	pair, err := tls.LoadX509KeyPair(a.issueCert("server"))
+	pair, err := tls.LoadX509KeyPair(a.IssueCert("server"))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -105,16 +108,4 @@ func (a *testCA) serverTLS(strict bool) *tls.Config {
 
 func pemBlock(kind string, raw []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}))
-}
-
-// replaceFile replaces a file as secret stores do: whole, or not at all.
-func replaceFile(t *testing.T, file, content string) {
-	t.Helper()
-	next := file + ".next"
-	if err := os.WriteFile(next, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(next, file); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"reflect"
@@ -59,18 +59,18 @@ func (c *Config) checkRates(fault func(name, format string, args ...any)) {
 	}
 }
 
-// unknownAfter is how old the last good check of a service may be where the services are checked at
+// UnknownAfter is how old the last good check of a service may be where the services are checked at
 // an interval.
-func (c *Config) unknownAfter(interval time.Duration) time.Duration {
+func (c *Config) UnknownAfter(interval time.Duration) time.Duration {
 	if c.AvailabilityUnknownAfter > 0 {
 		return max(c.AvailabilityUnknownAfter, 2*interval)
 	}
 	return max(3*interval, minUnknownAfter)
 }
 
-// checkInterval is the interval at which so many services are checked: the configured one, or what
+// CheckInterval is the interval at which so many services are checked: the configured one, or what
 // BPCC_MAX_REQUESTS leaves beside the polls, less a tenth for logins and directories.
-func (c *Config) checkInterval(services int) time.Duration {
+func (c *Config) CheckInterval(services int) time.Duration {
 	left := 0.9*float64(c.MaxRequests) - float64(time.Second)/float64(c.PollInterval)
 	if left <= 0 {
 		return c.AvailabilityInterval // a test polls more often than a configuration may

@@ -1,4 +1,4 @@
-package bridge_test
+package config_test
 
 import (
 	"errors"
@@ -9,18 +9,19 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/config"
 )
 
 // TestSubscriptionExample: the example is the built-in subscription written out.
 func TestSubscriptionExample(t *testing.T) {
 	t.Parallel()
-	const file = "../deploy/subscription.json"
+	const file = "../../deploy/subscription.json"
 	environ := []string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}
-	builtin, _, err := bridge.ParseConfig(environ, bridge.ForSource)
+	builtin, _, err := config.Parse(environ, config.ForSource)
 	if err != nil {
 		t.Fatal(err)
 	}
-	written, _, err := bridge.ParseConfig(append(environ, "BPCC_SUBSCRIPTION_FILE="+file), bridge.ForSource)
+	written, _, err := config.Parse(append(environ, "BPCC_SUBSCRIPTION_FILE="+file), config.ForSource)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,9 +37,9 @@ func TestRuleOnUnsubscribedStatistic(t *testing.T) {
 		"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b",
 		`BRIDGE_THRESHOLDS=[{"name":"hold time","kind":"agent","stat":"active_item_hold_duration","raise":{"op":">","value":5}}]`,
 	}
-	_, _, err := bridge.ParseConfig(environ, bridge.ForBridge)
+	_, _, err := config.Parse(environ, config.ForBridge)
 	for _, want := range []string{`rule "hold time"`, "active_item_hold_duration", "BPCC_SUBSCRIPTION_FILE"} {
-		if !errors.Is(err, bridge.ErrConfig) || !strings.Contains(err.Error(), want) {
+		if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}
 	}
@@ -71,9 +72,9 @@ func TestServiceList(t *testing.T) {
 		`[["Sales"]]`:             {nil, "want strings in the JSON array, found array"},
 		`{"Sales": true}`:         {[]string{`{"Sales": true}`}, ""},
 	} {
-		c, _, err := bridge.ParseConfig([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_SERVICES=" + text}, bridge.ForBridge)
+		c, _, err := config.Parse([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_SERVICES=" + text}, config.ForBridge)
 		if test.fault != "" {
-			if !errors.Is(err, bridge.ErrConfig) || !strings.Contains(err.Error(), "BPCC_SERVICES: ") || !strings.Contains(err.Error(), test.fault) {
+			if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "BPCC_SERVICES: ") || !strings.Contains(err.Error(), test.fault) {
 				t.Errorf("%q: no %q in %v", text, test.fault, err)
 			}
 			continue
@@ -94,9 +95,9 @@ func TestRequestsThroughProxy(t *testing.T) {
 	// To its server, a request through a proxy differs only in its host.
 	sim := bpcctest.NewServer(bpcctest.Config{})
 	t.Cleanup(sim.Close)
-	c, _, err := bridge.ParseConfig([]string{
+	c, _, err := config.Parse([]string{
 		"BPCC_URL=http://acme.invalid", "BPCC_ALLOW_HTTP=true", "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BPCC_POLL_INTERVAL=100ms", "all_proxy=" + sim.URL,
-	}, bridge.ForSource)
+	}, config.ForSource)
 	if err != nil {
 		t.Fatal(err)
 	}

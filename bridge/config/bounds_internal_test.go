@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"errors"
@@ -18,7 +18,7 @@ func TestDurationBounds(t *testing.T) {
 		"BPCC_AVAILABILITY_INTERVAL=100ms", // shorter than any time after which availability may be unknown
 	}
 	parse := func(name string, d time.Duration) error {
-		_, _, err := ParseConfig(append(base, name+"="+d.String()), ForBridge)
+		_, _, err := Parse(append(base, name+"="+d.String()), ForBridge)
 		return err
 	}
 	durations := 0
@@ -52,7 +52,7 @@ func TestDurationBounds(t *testing.T) {
 		}
 		for _, d := range refused {
 			want := fmt.Sprintf("%s: %v is not between %s and %s", name, d, f.Tag.Get("min"), f.Tag.Get("max"))
-			if err := parse(name, d); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
+			if err := parse(name, d); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s=%v: %v, want %s", name, d, err, want)
 			}
 		}
@@ -80,9 +80,9 @@ func TestRateBounds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, _, err := ParseConfig(append([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, test.env...), ForBridge)
+			c, _, err := Parse(append([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, test.env...), ForBridge)
 			if test.fault != "" {
-				if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), test.fault) {
+				if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), test.fault) {
 					t.Errorf("%v, want %s", err, test.fault)
 				}
 				return
@@ -108,7 +108,7 @@ func TestUnknownAfter(t *testing.T) {
 		{10 * time.Second, 20 * time.Second, 40 * time.Second},
 	} {
 		c := Config{AvailabilityUnknownAfter: test.configured}
-		if got := c.unknownAfter(test.interval); got != test.want {
+		if got := c.UnknownAfter(test.interval); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}
 	}

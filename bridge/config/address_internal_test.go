@@ -1,4 +1,4 @@
-package bridge
+package config
 
 import (
 	"errors"
@@ -25,16 +25,16 @@ func TestTenantOfURL(t *testing.T) {
 		{"https://[2001:DB8::0:1]", "2001:db8::1", "https://[2001:db8::1]/statsapi"},
 		{"http://[::1]:8090", "::1", "http://[::1]:8090/statsapi"},
 	} {
-		c, _, err := ParseConfig([]string{"BPCC_URL=" + test.url, "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_ALLOW_HTTP=true"}, ForBridge)
+		c, _, err := Parse([]string{"BPCC_URL=" + test.url, "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_ALLOW_HTTP=true"}, ForBridge)
 		if err != nil {
 			t.Errorf("%s: %v", test.url, err)
 			continue
 		}
-		if c.Tenant != test.tenant || c.cloudEventSource() != test.source {
-			t.Errorf("%s: tenant %q, source %s; want %q, %s", test.url, c.Tenant, c.cloudEventSource(), test.tenant, test.source)
+		if c.Tenant != test.tenant || c.CloudEventSource() != test.source {
+			t.Errorf("%s: tenant %q, source %s; want %q, %s", test.url, c.Tenant, c.CloudEventSource(), test.tenant, test.source)
 		}
 	}
-	c, _, err := ParseConfig([]string{"BPCC_URL=https://acme.brightpattern.com", "BRIDGE_TENANT=ACME", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, ForBridge)
+	c, _, err := Parse([]string{"BPCC_URL=https://acme.brightpattern.com", "BRIDGE_TENANT=ACME", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, ForBridge)
 	if err != nil || c.Tenant != "ACME" {
 		t.Errorf("a tenant that is set: %+v, error %v", c, err)
 	}
@@ -48,8 +48,8 @@ func TestURLFaults(t *testing.T) {
 		"https://john:hunter2@acme", "https://@acme", "https://john:hunter2%zz@acme", "https://acme?x=hunter2", "https://acme?", "https://acme#hunter2",
 		"https://\u0301a.example.com", " https://acme", "https://ac me", "https://acme:port",
 	} {
-		_, _, err := ParseConfig([]string{"BPCC_URL=" + address, "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, ForBridge)
-		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "BPCC_URL: not an address of the form https://host") || strings.Contains(err.Error(), "hunter2") {
+		_, _, err := Parse([]string{"BPCC_URL=" + address, "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, ForBridge)
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "BPCC_URL: not an address of the form https://host") || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
@@ -99,9 +99,9 @@ func TestProxy(t *testing.T) {
 		"for http":            {"http://acme.brightpattern.com", "http_proxy=http//:hunter2", "http_proxy"},
 	} {
 		environ := append([]string{"BPCC_URL=" + test.url, "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_ALLOW_HTTP=true"}, strings.Split(test.env, " ")...)
-		c, _, err := ParseConfig(environ, ForSource)
+		c, _, err := Parse(environ, ForSource)
 		if strings.HasSuffix(strings.ToUpper(test.want), "_PROXY") {
-			if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), test.want+": not an address of the form http://host:port") || strings.Contains(err.Error(), "hunter2") {
+			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), test.want+": not an address of the form http://host:port") || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
