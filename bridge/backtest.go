@@ -12,6 +12,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
+	"bpcc-nats/bridge/source"
 )
 
 // ErrNotContiguous is returned by [Backtest.Run] for recordings that one bridge cannot have made:
@@ -148,7 +149,7 @@ func (t *ruleSetRun) startBridge(r *Recording) error {
 	if faults := rule.Unsubscribed(t.set.Rules, config.SubscribedStats(t.config.Subscription), config.GlobMatcher(t.config.RedactStats)); len(faults) > 0 {
 		return fmt.Errorf("%w: %s: %s: %w", rule.ErrInvalid, t.set.Name, r.name, errors.Join(faults...))
 	}
-	options := engineOptions(t.config, newPlan(t.config, recordedSuffix), "backtest")
+	options := source.EngineOptions(t.config, source.NewPlan(t.config, recordedSuffix), "backtest")
 	if t.engine == nil {
 		t.engine = engine.New(options)
 	} else {

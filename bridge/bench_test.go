@@ -9,6 +9,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff"
 )
 
@@ -96,7 +97,7 @@ func (c *benchSource) config() *config.Config {
 }
 
 func (c *benchSource) newEngine() *engine.Engine {
-	e := engine.New(engineOptions(c.config(), plan{layout: c.layout}, "bench"))
+	e := engine.New(source.EngineOptions(c.config(), source.Plan{Layout: c.layout}, "bench"))
 	e.Start(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC))
 	return e
 }

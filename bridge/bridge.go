@@ -22,6 +22,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 )
 
 // Bridge publishes one tenant's changes from BPCC to JetStream. Create it with [New]. All its state
@@ -38,7 +39,7 @@ type Bridge struct {
 	stepDown   chan struct{}    // received by a leader that must hand over
 	foreignLog *foreignLog      // used by the goroutine that reads the stream: a standby's reader, then Run
 
-	loop *Loop
+	loop *source.Loop
 
 	// The rest is recovered from the stream at the start of each term.
 	engine           *engine.Engine
@@ -62,7 +63,7 @@ func New(c *config.Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, e
 
 func newBridge(c *config.Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *sharedResources) (*Bridge, error) {
 	log = log.With("tenant", c.Tenant)
-	loop, err := NewLoop(c, LoopOptions{
+	loop, err := source.NewLoop(c, source.Options{
 		AppIDSuffix: self.appIDSuffix, Spread: shared.rebalancer != nil,
 		CountPoll:  func(o engine.Observation, batch *engine.Batch) { m.countPoll(c.Tenant, o, batch) },
 		CountCheck: func(outcome string) { m.checks.WithLabelValues(c.Tenant, outcome).Inc() },

@@ -14,6 +14,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff"
 )
 
@@ -76,14 +77,14 @@ func (x *checkRun) result() error {
 // checkHint is what an operator can do about an error that a running bridge would
 // only retry.
 func checkHint(err error) string {
-	switch hint := sourceHint(err); {
+	switch hint := source.Hint(err); {
 	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
 		return "another program uses the same API user and replaces its one subscription; give the bridge a user of its own"
 	case errors.Is(err, bpcc.ErrThrottled):
 		return "the server limits the rate: check again later, and poll less often (BPCC_POLL_INTERVAL)"
 	case errors.Is(err, bpcc.ErrNotReady):
 		return "the server has no data for this subscription yet; check again in a minute"
-	case hint == retryHint:
+	case hint == source.RetryHint:
 		return "is BPCC_URL right, and does this machine reach it (DNS, firewall, proxy)?"
 	default:
 		return hint
@@ -95,11 +96,11 @@ func checkHint(err error) string {
 // publishes nothing. It replaces the user's one subscription, so a bridge that
 // runs as the same user subscribes again afterwards.
 func Check(ctx context.Context, c *config.Config, report func(Step)) error {
-	src, err := newSession(c, "check", slog.New(slog.DiscardHandler))
+	src, err := source.NewSession(c, "check", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	defer src.client.Close()
+	defer src.Client.Close()
 	x := &checkRun{report: report}
 	user := c.ClientID
 	if c.Auth == config.AuthCookie {
@@ -110,46 +111,46 @@ func Check(ctx context.Context, c *config.Config, report func(Step)) error {
 		checkData(ctx, src, c, x)
 		checkDirectory(ctx, src, c, x)
 	}
-	if err := src.unsubscribe(ctx); err != nil {
+	if err := src.Unsubscribe(ctx); err != nil {
 		x.reportWarning("unsubscribe", "nothing to do: the subscription expires", "%v", err)
 	}
 	return x.result()
 }
 
-func checkSession(ctx context.Context, src *source, x *checkRun) bool {
+func checkSession(ctx context.Context, src *source.Session, x *checkRun) bool {
 	began := time.Now()
-	if err := src.login(ctx); err != nil {
+	if err := src.Login(ctx); err != nil {
 		x.reportFailure("log in", err)
 		return false
 	}
 	x.reportOK("log in", "the server accepts the credentials, response in %v", elapsedSince(began))
-	if err := src.client.Unsubscribe(ctx); err != nil {
+	if err := src.Client.Unsubscribe(ctx); err != nil {
 		x.reportOK("unsubscribe", "an older subscription was not deleted; the server may refuse that now and then: %v", err)
 	}
-	err := src.subscribe(ctx)
-	for _, stat := range src.refused {
-		x.reportFailure("subscribe", &subscriptionError{reason: "the server rejects " + stat, hint: statisticHint})
+	err := src.Subscribe(ctx)
+	for _, stat := range src.Refused {
+		x.fail("subscribe", "the server rejects "+stat, source.StatisticHint)
 	}
 	if err != nil {
 		x.reportFailure("subscribe", err)
 		return false
 	}
-	x.reportOK("subscribe", "%d app id(s), %d grid(s)", len(src.plan.wire), len(src.plan.layout.Grids))
+	x.reportOK("subscribe", "%d app id(s), %d grid(s)", len(src.Plan.Wire), len(src.Plan.Layout.Grids))
 	return true
 }
 
 func elapsedSince(start time.Time) time.Duration { return time.Since(start).Round(time.Millisecond) }
 
 // checkData waits for the first snapshot and counts its rows.
-func checkData(ctx context.Context, src *source, c *config.Config, x *checkRun) {
+func checkData(ctx context.Context, src *source.Session, c *config.Config, x *checkRun) {
 	response, err := firstData(ctx, src, c)
 	if err != nil {
 		x.reportFailure("snapshot", err)
 		return
 	}
-	snap, err := src.plan.layout.Parse(response.Body)
+	snap, err := src.Plan.Layout.Parse(response.Body)
 	if err != nil {
-		x.reportFailure("snapshot", src.explainAnswer(err, response.Body))
+		x.reportFailure("snapshot", src.ExplainAnswer(err, response.Body))
 		return
 	}
 	duration := response.Received.Sub(response.Sent).Round(time.Millisecond)
@@ -158,7 +159,7 @@ func checkData(ctx context.Context, src *source, c *config.Config, x *checkRun) 
 	} else {
 		x.reportOK("snapshot", "%d bytes in %v", len(response.Body), duration)
 	}
-	for i, g := range src.plan.layout.Grids {
+	for i, g := range src.Plan.Layout.Grids {
 		if n := snap.BodyRows(i); g.Cut(n) {
 			x.reportWarning(string(g.Kind), "raise the limit or remove it: departures cannot be detected",
 				"%d row(s) in %s, as many as its limit of %d: rows may be missing", n, g.Name(), g.Limit)
@@ -178,21 +179,21 @@ func checkData(ctx context.Context, src *source, c *config.Config, x *checkRun) 
 		x.reportWarning("rows", "report it to the operator of the server, or remove the column from the subscription", "%s", engine.DescribeUnreadable(snap))
 	}
 	var s diff.State
-	seen, err := s.Compare(src.plan.layout, snap, diff.Options{DisappearAfter: 1})
+	seen, err := s.Compare(src.Plan.Layout, snap, diff.Options{DisappearAfter: 1})
 	if err != nil {
 		x.reportFailure("snapshot", err)
 		return
 	}
 	checkEntities(src, seen, x)
-	checkRules(c.Rules, &s, src.refusedStats, x)
+	checkRules(c.Rules, &s, src.RefusedStats, x)
 }
 
 // firstData fetches the first snapshot of a new subscription, for which servers need
 // some time.
-func firstData(ctx context.Context, src *source, c *config.Config) (bpcc.Response, error) {
+func firstData(ctx context.Context, src *source.Session, c *config.Config) (bpcc.Response, error) {
 	began := time.Now()
 	for {
-		response, err := src.fetchData(ctx)
+		response, err := src.FetchData(ctx)
 		if err == nil || !errors.Is(err, bpcc.ErrNotReady) || time.Since(began) > firstDataTimeout {
 			return response, err
 		}
@@ -206,7 +207,7 @@ func firstData(ctx context.Context, src *source, c *config.Config) (bpcc.Respons
 
 // checkEntities counts agents by state and names services, which shows whether the
 // user supervises the right teams.
-func checkEntities(src *source, seen *diff.Changes, x *checkRun) {
+func checkEntities(src *source.Session, seen *diff.Changes, x *checkRun) {
 	count := map[string]int{}
 	var services []string
 	for c := range seen.All() {
@@ -218,7 +219,7 @@ func checkEntities(src *source, seen *diff.Changes, x *checkRun) {
 		}
 	}
 	subscribed := func(kind diff.Kind) bool {
-		return slices.ContainsFunc(src.plan.layout.Grids, func(g diff.Grid) bool { return g.Kind == kind })
+		return slices.ContainsFunc(src.Plan.Layout.Grids, func(g diff.Grid) bool { return g.Kind == kind })
 	}
 	var parts []string
 	for _, state := range slices.Sorted(maps.Keys(count)) {
@@ -243,14 +244,14 @@ func checkEntities(src *source, seen *diff.Changes, x *checkRun) {
 	}
 }
 
-func checkDirectory(ctx context.Context, src *source, c *config.Config, x *checkRun) {
+func checkDirectory(ctx context.Context, src *source.Session, c *config.Config, x *checkRun) {
 	if c.AvailabilityDisabled() {
 		x.reportOK("availability", "disabled (BPCC_SERVICES=%s)", config.NoServices)
 		return
 	}
 	names := c.Services
 	if len(names) == 0 {
-		refs, err := src.client.Services(ctx)
+		refs, err := src.Client.Services(ctx)
 		if err != nil {
 			x.reportFailure("directory", err)
 			return
@@ -269,7 +270,7 @@ func checkDirectory(ctx context.Context, src *source, c *config.Config, x *check
 	x.reportOK("directory", "%d service(s) for availability checks", len(names))
 	checkRate(c, len(names), x)
 	began := time.Now()
-	available, err := src.client.Available(ctx, names[0])
+	available, err := src.Client.Available(ctx, names[0])
 	if err != nil {
 		x.reportFailure("availability", err)
 		return
@@ -284,7 +285,7 @@ func checkRate(c *config.Config, services int, x *checkRun) {
 		x.reportOK("rate", "each service is checked every %v, with at most %d requests a second", interval, c.MaxRequests)
 		return
 	}
-	x.reportWarning("rate", rateHint, "%d services every %v are %.0f requests a second; with BPCC_MAX_REQUESTS=%d each is checked every %v, and unknown %v after its last good check",
+	x.reportWarning("rate", source.RateHint, "%d services every %v are %.0f requests a second; with BPCC_MAX_REQUESTS=%d each is checked every %v, and unknown %v after its last good check",
 		services, c.AvailabilityInterval, float64(services)/c.AvailabilityInterval.Seconds(), c.MaxRequests, interval, c.UnknownAfter(interval))
 }
 

@@ -1,11 +1,12 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+
+	"bpcc-nats/bridge/config"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"

@@ -6,29 +6,22 @@ import (
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/rule"
+	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff"
 )
-
-// unreadableHint is the hint for a rule on a statistic whose text is not a number.
-const unreadableHint = `say in the rule how the statistic is written ("parse": "percent" or "duration", "decimal": ","), or choose another statistic`
-
-// describeUnreadable describes a text that a rule cannot read.
-func describeUnreadable(u engine.UnreadableText) string {
-	return fmt.Sprintf("%q cannot read %s of %q: the text %q is not a number that it reads", u.Rule, u.Stat, u.Entity, u.Text)
-}
 
 // checkRules checks that each rule can read what a snapshot shows of its entities.
 func checkRules(rules []rule.Rule, s *diff.State, refused map[diff.Kind][]string, x *checkRun) {
 	for i := range rules {
 		r := &rules[i]
 		if r.ReadsAny(refused) {
-			x.fail("rule", fmt.Sprintf("%q reads a statistic that the server rejects: it raises nothing", r.Name), statisticHint)
+			x.fail("rule", fmt.Sprintf("%q reads a statistic that the server rejects: it raises nothing", r.Name), source.StatisticHint)
 			continue
 		}
 		read := readRule(r, s)
 		switch {
 		case read.unreadable != nil:
-			x.reportWarning("rule", unreadableHint, "%s", describeUnreadable(*read.unreadable))
+			x.reportWarning("rule", source.UnreadableHint, "%s", source.DescribeUnreadable(*read.unreadable))
 		case read.entities > 0 && read.shown == 0:
 			x.reportWarning("rule", "raises nothing while this lasts; choose another statistic, or ask the vendor why it is left out",
 				"%q reads %s, which none of its %d row(s) has", r.Name, r.Stat, read.entities)

@@ -16,6 +16,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -63,7 +64,7 @@ func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option)
 	}
 	c := newBenchSource(agents)
 	c.services = 0
-	br.engine = engine.New(engineOptions(config, plan{layout: c.layout}, "bench"))
+	br.engine = engine.New(source.EngineOptions(config, source.Plan{Layout: c.layout}, "bench"))
 	br.engine.Start(time.Now())
 	return br, c
 }

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,6 +11,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"time"
+
+	"bpcc-nats/bridge/config"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"bpcc-nats/bridge/config"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"

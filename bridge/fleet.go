@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,9 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/source"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -39,7 +41,7 @@ type identity struct {
 }
 
 func newIdentity() (identity, error) {
-	suffix, err := NewSuffix()
+	suffix, err := source.NewSuffix()
 	if err != nil {
 		return identity{}, err
 	}

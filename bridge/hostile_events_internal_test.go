@@ -14,6 +14,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 	"bpcc-nats/internal/hostile"
 	"bpcc-nats/schemas"
 )
@@ -63,7 +64,7 @@ func TestHostileEvents(t *testing.T) {
 					return
 				}
 				taken++
-				en, stored := engine.New(engineOptions(centre.config(), plan{layout: centre.layout}, "test")), 0
+				en, stored := engine.New(source.EngineOptions(centre.config(), source.Plan{Layout: centre.layout}, "test")), 0
 				en.Recover(&ev)
 				en.Start(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC))
 				step := centre.stepFunc(en, &stored)

@@ -17,6 +17,7 @@ func TestImports(t *testing.T) {
 	for pkg, want := range map[string]string{
 		"bridge/event":  "diff schemas",
 		"bridge/config": "bpcc bridge/event bridge/rule diff schemas",
+		"bridge/source": "bpcc bridge/config bridge/engine bridge/event bridge/rule diff schemas",
 		"bridge/rule":   "bridge/event diff schemas",
 		"bridge/engine": "bridge/event bridge/rule diff schemas",
 		"bridge/audit":  "bridge/event diff schemas",

@@ -1,11 +1,12 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"context"
 	"errors"
 	"fmt"
 	"time"
+
+	"bpcc-nats/bridge/config"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"

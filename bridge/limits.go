@@ -1,9 +1,10 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
+
+	"bpcc-nats/bridge/config"
 )
 
 // Limits for the concurrent reads of the tenants of one process. A server allows 1,000 consumers on

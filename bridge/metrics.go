@@ -11,6 +11,7 @@ import (
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 )
 
 // metrics counts what the bridges of one process do. Their state is not counted but
@@ -76,7 +77,7 @@ func (m *metrics) countPoll(tenant string, o engine.Observation, result *engine.
 	case errors.Is(result.Err, bpcc.ErrNotReady):
 		outcome = "not_ready"
 	case result.Err != nil:
-		outcome = interruptCause(result.Err)
+		outcome = source.InterruptCause(result.Err)
 	}
 	m.polls.WithLabelValues(tenant, outcome).Inc()
 	if o.Err != nil {

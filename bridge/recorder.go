@@ -16,6 +16,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff"
 )
 
@@ -30,7 +31,7 @@ type Recorder struct {
 	config *config.Config
 	log    *slog.Logger
 	now    func() time.Time
-	loop   *Loop
+	loop   *source.Loop
 	engine *engine.Engine // checks the responses, as in a bridge
 	layout *diff.Layout
 
@@ -47,17 +48,17 @@ type Recorder struct {
 // configuration must have been checked by [config.Parse].
 func NewRecorder(c *config.Config, w io.Writer, log *slog.Logger) (*Recorder, error) {
 	log = log.With("tenant", c.Tenant)
-	suffix, err := NewSuffix()
+	suffix, err := source.NewSuffix()
 	if err != nil {
 		return nil, err
 	}
-	loop, err := NewLoop(c, LoopOptions{AppIDSuffix: suffix}, log)
+	loop, err := source.NewLoop(c, source.Options{AppIDSuffix: suffix}, log)
 	if err != nil {
 		return nil, err
 	}
 	options := loop.EngineOptions("recorder")
 	return &Recorder{
-		config: c, log: log, now: time.Now, loop: loop, engine: engine.New(options), layout: options.Layout, appIDSuffix: appIDSeparator + suffix,
+		config: c, log: log, now: time.Now, loop: loop, engine: engine.New(options), layout: options.Layout, appIDSuffix: source.AppIDSeparator + suffix,
 		zip: gzip.NewWriter(w), redacted: config.GlobMatcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
 	}, nil
 }
@@ -195,7 +196,7 @@ func (r *Recorder) rewriteBody(body []byte) (json.RawMessage, error) {
 				return nil, err
 			}
 		}
-		out[strings.TrimSuffix(wire, r.appIDSuffix)+appIDSeparator+recordedSuffix] = app
+		out[strings.TrimSuffix(wire, r.appIDSuffix)+source.AppIDSeparator+recordedSuffix] = app
 	}
 	return marshalLine(out)
 }

@@ -15,6 +15,7 @@ import (
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff"
 )
 
@@ -345,7 +346,7 @@ func (l *pollRecord) observation() (engine.Observation, error) {
 		if err := l.Error.validate(); err != nil {
 			return o, err
 		}
-		o.Err, o.Cause = l.Error, interruptCause(l.Error)
+		o.Err, o.Cause = l.Error, source.InterruptCause(l.Error)
 	}
 	for _, c := range l.Availability {
 		out := engine.AvailabilityResult{Service: c.Service, Sent: c.Sent, Received: c.Received}
@@ -356,7 +357,7 @@ func (l *pollRecord) observation() (engine.Observation, error) {
 			if err := c.Error.validate(); err != nil {
 				return o, err
 			}
-			out.Err, out.Reason = c.Error, cmp.Or(c.Reason, checkReason(c.Error))
+			out.Err, out.Reason = c.Error, cmp.Or(c.Reason, source.CheckReason(c.Error))
 		default:
 			out.Available = *c.Available
 		}

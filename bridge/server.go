@@ -1,10 +1,11 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"errors"
 	"fmt"
 	"strings"
+
+	"bpcc-nats/bridge/config"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"bpcc-nats/bridge/config"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"

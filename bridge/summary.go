@@ -10,6 +10,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
+	"bpcc-nats/bridge/source"
 )
 
 // Summary is the result of a backtest.
@@ -85,7 +86,7 @@ func (s *Summary) finish(runs []*ruleSetRun) {
 	for _, t := range runs {
 		s.Sets = append(s.Sets, SetSummary{t.set.Name, t.stats.finishRules(s.To)})
 		for _, u := range t.unreadable {
-			s.Warnings = append(s.Warnings, fmt.Sprintf("%s: rule %s; %s", t.set.Name, describeUnreadable(u), unreadableHint))
+			s.Warnings = append(s.Warnings, fmt.Sprintf("%s: rule %s; %s", t.set.Name, source.DescribeUnreadable(u), source.UnreadableHint))
 		}
 	}
 	if e := runs[0].engine; e != nil {

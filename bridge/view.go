@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bpcc-nats/bridge/config"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +8,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"bpcc-nats/bridge/config"
 
 	"github.com/nats-io/nats.go/jetstream"
 )

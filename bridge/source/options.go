@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"cmp"
@@ -8,11 +8,11 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// engineOptions returns the engine options of a configuration.
-func engineOptions(c *config.Config, p plan, instance string) engine.Options {
+// EngineOptions returns the engine options of a configuration.
+func EngineOptions(c *config.Config, p Plan, instance string) engine.Options {
 	return engine.Options{
 		Tenant: c.Tenant, Instance: instance, Version: cmp.Or(c.Version, "unknown"),
-		Layout: p.layout, ChatApps: p.chatApps, DisappearAfter: c.DisappearAfter,
+		Layout: p.Layout, ChatApps: p.chatApps, DisappearAfter: c.DisappearAfter,
 		InterruptAfter:       c.InterruptAfter(),
 		FrozenAfter:          c.EffectiveFrozenAfter(),
 		AvailabilityDebounce: c.AvailabilityDebounce, AvailabilityUnknownAfter: c.UnknownAfter(c.AvailabilityInterval),

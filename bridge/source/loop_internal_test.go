@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"log/slog"
@@ -37,11 +37,11 @@ func TestRedactedDirectory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, err := NewLoop(c, LoopOptions{}, slog.New(slog.DiscardHandler))
+			l, err := NewLoop(c, Options{}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := l.session.login(t.Context()); err != nil {
+			if err := l.session.Login(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if !l.directory.pollDirectories(t.Context()) {

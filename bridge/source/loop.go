@@ -1,11 +1,10 @@
-package bridge
+package source
 
 import (
 	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	mrand "math/rand/v2"
@@ -14,29 +13,27 @@ import (
 	"sync"
 	"time"
 
-	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
 )
 
 // Loop polls one tenant: snapshots, availability and directories, each at its own interval. Create it
 // with [NewLoop].
 type Loop struct {
 	config       *config.Config
-	options      LoopOptions
+	options      Options
 	log          *slog.Logger
 	now          func() time.Time
-	session      *source
+	session      *Session
 	directory    *directoryPoller    // nil = neither events nor service names are needed
 	availability *availabilityPoller // nil = no checks
 
 	lastProblems []string // of the last good snapshot
 }
 
-// LoopOptions are what a [Loop] needs beside the configuration.
-type LoopOptions struct {
+// Options are what a [Loop] needs beside the configuration.
+type Options struct {
 	// AppIDSuffix is the suffix of the app ids on the wire, by which an instance tells its subscription
 	// from that of another program; see [NewSuffix].
 	AppIDSuffix string
@@ -60,22 +57,22 @@ func NewSuffix() (string, error) {
 
 // NewLoop returns a loop for a configuration that [config.Parse] has checked; nothing is sent before
 // Run.
-func NewLoop(c *config.Config, o LoopOptions, log *slog.Logger) (*Loop, error) {
-	session, err := newSession(c, o.AppIDSuffix, log)
+func NewLoop(c *config.Config, o Options, log *slog.Logger) (*Loop, error) {
+	session, err := NewSession(c, o.AppIDSuffix, log)
 	if err != nil {
 		return nil, err
 	}
 	l := &Loop{config: c, options: o, log: log, now: time.Now, session: session}
 	if c.DirectoryInterval > 0 || !c.AvailabilityDisabled() {
 		l.directory = &directoryPoller{
-			client: session.client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0, omitAgents: c.RedactsDirectory(),
+			client: session.Client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0, omitAgents: c.RedactsDirectory(),
 			pseudonymizer: event.NewPseudonyms(string(c.PseudonymKey)), log: log, now: time.Now,
 			relistAfter: c.Times().RelistAfter, latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
 		}
 	}
 	if !c.AvailabilityDisabled() {
 		l.availability = &availabilityPoller{
-			client: session.client, config: c, directory: l.directory, log: log, now: time.Now, countMetric: o.CountCheck,
+			client: session.Client, config: c, directory: l.directory, log: log, now: time.Now, countMetric: o.CountCheck,
 			latest: map[string]checkResults{}, failing: map[string]string{},
 		}
 	}
@@ -84,8 +81,8 @@ func NewLoop(c *config.Config, o LoopOptions, log *slog.Logger) (*Loop, error) {
 
 // EngineOptions returns the options of an engine for what the loop polls.
 func (l *Loop) EngineOptions(instance string) engine.Options {
-	o := engineOptions(l.config, l.session.plan, instance)
-	o.Explain = l.session.explainAnswer
+	o := EngineOptions(l.config, l.session.Plan, instance)
+	o.Explain = l.session.ExplainAnswer
 	return o
 }
 
@@ -97,7 +94,7 @@ func (l *Loop) SeedServices(services []string) {
 }
 
 // Unsubscribe deletes the subscription and so releases it to the tenant's pool.
-func (l *Loop) Unsubscribe(ctx context.Context) error { return l.session.unsubscribe(ctx) }
+func (l *Loop) Unsubscribe(ctx context.Context) error { return l.session.Unsubscribe(ctx) }
 
 // Abandon drops session and subscription without a request: another instance may use them now.
 func (l *Loop) Abandon() { l.session.abandonSession() }
@@ -165,7 +162,7 @@ func (l *Loop) pollSnapshots(ctx context.Context, e *engine.Engine, handle func(
 			}
 			l.logProblems(result)
 			for _, u := range result.Unreadable {
-				l.log.Warn("rule cannot read its statistic", "rule", u.Rule, "stat", u.Stat, "entity", u.Entity, "text", u.Text, "hint", unreadableHint)
+				l.log.Warn("rule cannot read its statistic", "rule", u.Rule, "stat", u.Stat, "entity", u.Entity, "text", u.Text, "hint", UnreadableHint)
 			}
 			l.countPoll(o, result)
 		case <-tick.C:
@@ -187,7 +184,7 @@ func (l *Loop) pollSnapshots(ctx context.Context, e *engine.Engine, handle func(
 			return err
 		}
 		if spare := e.ReclaimBody(); spare != nil {
-			l.session.client.Recycle(spare)
+			l.session.Client.Recycle(spare)
 		}
 	}
 }
@@ -233,42 +230,10 @@ func (l *Loop) startPoll(ctx context.Context) chan engine.Observation {
 	go func() {
 		response, err := l.session.poll(ctx)
 		o := observed(response, err, l.now())
-		o.Refused = l.session.refusedStats
+		o.Refused = l.session.RefusedStats
 		polled <- o
 	}()
 	return polled
-}
-
-// observed returns the observation of a response or its error.
-func observed(answer bpcc.Response, err error, at time.Time) engine.Observation {
-	return engine.Observation{
-		Body: answer.Body, Sent: answer.Sent, Received: answer.Received, Err: err, Cause: interruptCause(err), At: at,
-	}
-}
-
-// interruptCause maps an error to the cause in feed.interrupted, "" for one that does not explain
-// why the source is not observed.
-func interruptCause(err error) string {
-	is := func(targets ...error) bool {
-		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
-	}
-	switch {
-	case err == nil || is(bpcc.ErrNotReady, engine.ErrPending):
-		return ""
-	case is(bpcc.ErrAuth, bpcc.ErrForbidden):
-		return "auth"
-	case is(bpcc.ErrNoSubscription, bpcc.ErrLimit, diff.ErrForeign):
-		return "subscription_lost"
-	case is(bpcc.ErrMalformed, bpcc.ErrTooLarge, diff.ErrMalformed):
-		return "truncated"
-	case is(diff.ErrEmpty):
-		return "empty"
-	case is(engine.ErrFrozen):
-		return "frozen"
-	case is(engine.ErrOutdated):
-		return "outdated"
-	}
-	return "source"
 }
 
 // withSidePolls adds the results of the other pollers to an observation.

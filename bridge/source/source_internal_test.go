@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"errors"
@@ -87,7 +87,7 @@ func TestBackoff(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			src := &source{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
+			src := &Session{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
 			for i, err := range test.errs {
 				if err == nil {
 					err = errTransportFault
@@ -106,7 +106,7 @@ func TestBackoffJitter(t *testing.T) {
 	t.Parallel()
 	waits := map[time.Duration]bool{}
 	for range 50 {
-		src := &source{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
+		src := &Session{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: newFakeClock().now}
 		waits[src.nextBackoff(errForbiddenFault)] = true
 	}
 	if len(waits) < 10 {
@@ -119,7 +119,7 @@ func TestBackoffJitter(t *testing.T) {
 func TestGoodSnapshotResetsBackoff(t *testing.T) {
 	t.Parallel()
 	clock := newFakeClock()
-	src := &source{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
+	src := &Session{timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
 	for range 3 {
 		src.reportResult(nil)
 		checkWait(t, "a server error after a good snapshot", src.nextBackoff(errServerFault), 500*time.Millisecond)
@@ -156,7 +156,7 @@ func TestWallClockJumps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := &source{client: client, timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
+	src := &Session{Client: client, timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now}
 	poll := func(what string, n int32) {
 		t.Helper()
 		requests.Store(0)
@@ -256,7 +256,7 @@ func TestRefusedTokenIsNotRenewedTwice(t *testing.T) {
 }
 
 // newTestSource returns a source of a simulated tenant with the default waits.
-func newTestSource(t *testing.T, sim *bpcctest.Server, clock *fakeClock) *source {
+func newTestSource(t *testing.T, sim *bpcctest.Server, clock *fakeClock) *Session {
 	t.Helper()
 	client, err := bpcc.New(bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "sim-secret", Now: clock.now})
 	if err != nil {
@@ -264,7 +264,7 @@ func newTestSource(t *testing.T, sim *bpcctest.Server, clock *fakeClock) *source
 	}
 	t.Cleanup(client.Close)
 	c := &config.Config{AgentKey: "login_id", Subscription: config.BuiltinSubscription()}
-	return &source{
-		client: client, plan: newPlan(c, "test"), timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now,
+	return &Session{
+		Client: client, Plan: NewPlan(c, "test"), timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now,
 	}
 }

@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"encoding/json"
@@ -37,8 +37,8 @@ func newOffline(t *testing.T, env map[string]string) *offline {
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
-	p := newPlan(c, "test")
-	wire, err := json.Marshal(p.wire)
+	p := NewPlan(c, "test")
+	wire, err := json.Marshal(p.Wire)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func newOffline(t *testing.T, env map[string]string) *offline {
 	}
 	o := &offline{
 		t: t, tenant: bpcctest.New(bpcctest.Config{}), config: c, sub: sub, now: time.Now(),
-		engine: engine.New(engineOptions(c, p, "test")), encoder: event.NewEncoder(c.CloudEventSource()),
+		engine: engine.New(EngineOptions(c, p, "test")), encoder: event.NewEncoder(c.CloudEventSource()),
 	}
 	o.commit(o.engine.Start(o.now))
 	return o

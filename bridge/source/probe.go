@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"bytes"
@@ -18,8 +18,8 @@ import (
 // a subscription.
 const probeInterval = 100 * time.Millisecond
 
-// statisticHint is the hint for a statistic that a server does not know.
-const statisticHint = "remove it from the file that BPCC_SUBSCRIPTION_FILE names, or correct its name, which is case-sensitive " +
+// StatisticHint is the hint for a statistic that a server does not know.
+const StatisticHint = "remove it from the file that BPCC_SUBSCRIPTION_FILE names, or correct its name, which is case-sensitive " +
 	"(the built-in subscription is deploy/subscription.json, to be edited)"
 
 // subscriptionError is a subscription that a server refuses, with the reason as far as it was
@@ -141,10 +141,10 @@ func notStatistics(cause error, reason string) error {
 	}
 }
 
-// subscribe creates the subscription, without the statistics that the server refuses. The refused
+// Subscribe creates the subscription, without the statistics that the server refuses. The refused
 // ones are kept until the restart.
-func (s *source) subscribe(ctx context.Context) error {
-	err := s.resubscribe(ctx, s.plan.wire)
+func (s *Session) Subscribe(ctx context.Context) error {
+	err := s.resubscribe(ctx, s.Plan.Wire)
 	switch {
 	case !errors.Is(err, bpcc.ErrRejected):
 	case s.cachedRefusal != nil:
@@ -164,36 +164,36 @@ func (s *source) subscribe(ctx context.Context) error {
 
 // probeAndSubscribe removes from the subscription what the server refuses, logs it, and subscribes
 // to the rest. After an interruption it continues at the next call.
-func (s *source) probeAndSubscribe(ctx context.Context, cause error) error {
+func (s *Session) probeAndSubscribe(ctx context.Context, cause error) error {
 	if s.probeResults == nil {
 		s.probeResults = map[string]bool{}
 		s.log.Info("subscription refused, searching for the statistic", "err", cause)
 	}
 	s.probing = true
-	v := &bisector{requirements: requirementsOf(s.plan), wire: s.plan.wire, subscribe: s.resubscribe, probeResults: s.probeResults}
+	v := &bisector{requirements: requirementsOf(s.Plan), wire: s.Plan.Wire, subscribe: s.resubscribe, probeResults: s.probeResults}
 	if err := v.findRefused(ctx, cause); err != nil {
 		return err
 	}
 	s.probeResults = nil
 	accepted := func(st statRef) bool { return !slices.Contains(v.refused, st) }
-	s.plan.wire = subset(v.wire, accepted, accepted)
+	s.Plan.Wire = subset(v.wire, accepted, accepted)
 	for _, id := range slices.Sorted(maps.Keys(v.wire)) {
-		if _, kept := s.plan.wire[id]; !kept {
+		if _, kept := s.Plan.Wire[id]; !kept {
 			s.droppedApps = append(s.droppedApps, id)
 		}
 	}
 	for _, st := range v.refused {
-		s.refused = append(s.refused, v.describeUsages([]statRef{st}))
+		s.Refused = append(s.Refused, v.describeUsages([]statRef{st}))
 	}
 	if len(v.refused) > 0 {
-		s.refusedStats = s.refusedStats.with(v.refused)
-		attrs := []any{"refused", v.describeUsages(v.refused), "hint", statisticHint + "; they are not subscribed to until the restart"}
-		if rules := s.refusedStats.rules(s.rules); len(rules) > 0 {
+		s.RefusedStats = s.RefusedStats.with(v.refused)
+		attrs := []any{"refused", v.describeUsages(v.refused), "hint", StatisticHint + "; they are not subscribed to until the restart"}
+		if rules := s.RefusedStats.rules(s.rules); len(rules) > 0 {
 			attrs = append(attrs, "rules", strings.Join(rules, ", ")) // without the statistic these raise nothing
 		}
 		s.log.Warn("statistics refused by the server", attrs...)
 	}
-	err := s.resubscribe(ctx, s.plan.wire)
+	err := s.resubscribe(ctx, s.Plan.Wire)
 	if errors.Is(err, bpcc.ErrRejected) {
 		return notStatistics(err, "server accepts each statistic, but not all of them at once")
 	}
@@ -202,16 +202,16 @@ func (s *source) probeAndSubscribe(ctx context.Context, cause error) error {
 
 // resubscribe replaces the subscription. It is not documented whether a second subscription
 // replaces the first, so the old one is deleted before; that call may fail without consequences.
-func (s *source) resubscribe(ctx context.Context, wire bpcc.Subscription) error {
-	if err := s.client.Unsubscribe(ctx); errors.Is(err, bpcc.ErrAuth) || errors.Is(err, bpcc.ErrTransport) {
+func (s *Session) resubscribe(ctx context.Context, wire bpcc.Subscription) error {
+	if err := s.Client.Unsubscribe(ctx); errors.Is(err, bpcc.ErrAuth) || errors.Is(err, bpcc.ErrTransport) {
 		return err
 	}
-	return s.client.Subscribe(ctx, wire)
+	return s.Client.Subscribe(ctx, wire)
 }
 
-// fetchData requests a snapshot. For app ids without remaining statistics it adds an empty part.
-func (s *source) fetchData(ctx context.Context) (bpcc.Response, error) {
-	a, err := s.client.Data(ctx)
+// FetchData requests a snapshot. For app ids without remaining statistics it adds an empty part.
+func (s *Session) FetchData(ctx context.Context) (bpcc.Response, error) {
+	a, err := s.Client.Data(ctx)
 	if err != nil || len(s.droppedApps) == 0 {
 		return a, err
 	}

@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"errors"
@@ -13,14 +13,14 @@ import (
 )
 
 // pollAndParse polls once, with the check of the response that the engine makes.
-func pollAndParse(t *testing.T, src *source) error {
+func pollAndParse(t *testing.T, src *Session) error {
 	t.Helper()
 	response, err := src.poll(t.Context())
 	if err != nil {
 		return err
 	}
-	if _, err = src.plan.layout.Parse(response.Body); err != nil {
-		err = src.explainAnswer(err, response.Body)
+	if _, err = src.Plan.Layout.Parse(response.Body); err != nil {
+		err = src.ExplainAnswer(err, response.Body)
 	}
 	src.reportResult(err)
 	return err

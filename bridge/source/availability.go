@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"context"
@@ -137,13 +137,13 @@ func (p *availabilityPoller) setInterval(services int) {
 	if interval > 0 && interval != p.interval {
 		p.log.Warn("availability checked less often than configured", "services", services,
 			"interval", p.config.AvailabilityInterval.String(), "resulting_interval", interval.String(), "max_requests", p.config.MaxRequests,
-			"hint", rateHint)
+			"hint", RateHint)
 	}
 	p.interval = interval
 }
 
-// rateHint is the hint where BPCC_MAX_REQUESTS does not allow the configured interval.
-const rateHint = "raise BPCC_MAX_REQUESTS if the tenant allows it, or name the services that matter in BPCC_SERVICES"
+// RateHint is the hint where BPCC_MAX_REQUESTS does not allow the configured interval.
+const RateHint = "raise BPCC_MAX_REQUESTS if the tenant allows it, or name the services that matter in BPCC_SERVICES"
 
 // markRemoved adds a result for each service that is not checked any more.
 func (p *availabilityPoller) markRemoved(services map[string]bool) {
@@ -159,7 +159,7 @@ func (p *availabilityPoller) markRemoved(services map[string]bool) {
 	now := p.now()
 	for name := range p.knownServices {
 		if !services[name] {
-			p.latest[name] = checkResults{failed: &engine.AvailabilityResult{Service: name, Err: err, Reason: checkReason(err), Sent: now, Received: now}}
+			p.latest[name] = checkResults{failed: &engine.AvailabilityResult{Service: name, Err: err, Reason: CheckReason(err), Sent: now, Received: now}}
 			p.logFailure(name, "", nil)
 		}
 	}
@@ -208,7 +208,7 @@ func (p *availabilityPoller) checkOnce(ctx context.Context, service string) erro
 	if err == nil {
 		r.Available, r.Sent, r.Received = a.Available, a.Sent, a.Received
 	} else {
-		r.Err, r.Reason, r.Received = err, checkReason(err), p.now()
+		r.Err, r.Reason, r.Received = err, CheckReason(err), p.now()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -263,8 +263,8 @@ func (p *availabilityPoller) anyFails(reason string) bool {
 	return false
 }
 
-// checkReason is the reason of a failed check, as events name it.
-func checkReason(err error) string {
+// CheckReason is the reason of a failed check, as events name it.
+func CheckReason(err error) string {
 	switch {
 	case errors.Is(err, engine.ErrServiceRemoved):
 		return "service_removed"
@@ -296,5 +296,5 @@ func checkFailureHint(reason string, err error) string {
 	case "unexpected":
 		return "check BPCC_URL and the names in BPCC_SERVICES, or turn the checks off with BPCC_SERVICES=none"
 	}
-	return sourceHint(err)
+	return Hint(err)
 }

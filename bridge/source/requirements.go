@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"fmt"
@@ -38,13 +38,13 @@ func (s statRef) String() string {
 	return s.name
 }
 
-// refusedStats are the statistics that a server refuses, by kind, under the names by which they
+// RefusedStats are the statistics that a server refuses, by kind, under the names by which they
 // would be published.
-type refusedStats map[diff.Kind][]string
+type RefusedStats map[diff.Kind][]string
 
 // with returns a copy with more statistics.
-func (r refusedStats) with(refused []statRef) refusedStats {
-	out := refusedStats{}
+func (r RefusedStats) with(refused []statRef) RefusedStats {
+	out := RefusedStats{}
 	for kind, stats := range r {
 		out[kind] = slices.Clone(stats)
 	}
@@ -58,7 +58,7 @@ func (r refusedStats) with(refused []statRef) refusedStats {
 }
 
 // rules names the rules that read a refused statistic.
-func (r refusedStats) rules(rules []rule.Rule) []string {
+func (r RefusedStats) rules(rules []rule.Rule) []string {
 	var names []string
 	for i := range rules {
 		if rules[i].ReadsAny(r) {
@@ -78,7 +78,7 @@ type requirements struct {
 }
 
 // requirementsOf lists the statistics that a plan subscribes to.
-func requirementsOf(p plan) requirements {
+func requirementsOf(p Plan) requirements {
 	d := requirements{usages: map[statRef][]string{}, published: map[statRef]bool{}}
 	required := map[statRef]bool{}
 	var all []statRef
@@ -89,8 +89,8 @@ func requirementsOf(p plan) requirements {
 		d.usages[s] = append(d.usages[s], fmt.Sprintf(usage, args...))
 		d.published[s] = d.published[s] || published
 	}
-	for _, wireID := range slices.Sorted(maps.Keys(p.wire)) {
-		app, id := p.wire[wireID], wireID[:strings.LastIndex(wireID, appIDSeparator)]
+	for _, wireID := range slices.Sorted(maps.Keys(p.Wire)) {
+		app, id := p.Wire[wireID], wireID[:strings.LastIndex(wireID, AppIDSeparator)]
 		for _, section := range []string{agentGrids, serviceGrids} {
 			kind, grids := "agent", app.AgentGrids
 			if section == serviceGrids {
@@ -125,8 +125,8 @@ func requirementsOf(p plan) requirements {
 
 // rowKey returns the column that identifies the rows of a grid, and whether it was added only for
 // that.
-func (p plan) rowKey(app, section, grid string) (column string, hidden bool) {
-	for _, g := range p.layout.Grids {
+func (p Plan) rowKey(app, section, grid string) (column string, hidden bool) {
+	for _, g := range p.Layout.Grids {
 		if g.App != app || g.Section != section || g.ID != grid {
 			continue
 		}

@@ -1,4 +1,4 @@
-package bridge
+package source
 
 import (
 	"maps"
@@ -10,36 +10,38 @@ import (
 	"bpcc-nats/diff"
 )
 
-// appIDSeparator is between an app id and the instance's suffix on the wire.
-const appIDSeparator = "~"
+// AppIDSeparator is between an app id and the instance's suffix on the wire.
+const AppIDSeparator = "~"
 
-// plan is a subscription as it is sent, and the layout of its responses.
-type plan struct {
-	wire     bpcc.Subscription
-	layout   *diff.Layout
-	chatApps []string // plain app ids, by index of layout.Lists
+// Plan is a subscription as it is sent, and the layout of its responses.
+type Plan struct {
+	// Wire is the subscription, with the app ids that this instance uses.
+	Wire bpcc.Subscription
+	// Layout is the layout of its responses.
+	Layout   *diff.Layout
+	chatApps []string // plain app ids, by index of Layout.Lists
 }
 
-// newPlan prepares the subscription of a configuration for one instance. App ids get the instance's suffix, so that the
-// response to another program's subscription is detected. The identity column is added to grids
-// without it, and is then not published.
-func newPlan(c *config.Config, suffix string) plan {
-	p := plan{
-		wire:   bpcc.Subscription{},
-		layout: &diff.Layout{Volatile: config.GlobMatcher(c.VolatileStats), Clock: event.StateDuration},
+// NewPlan prepares the subscription of a configuration for one instance. App ids get the instance's
+// suffix, so that the response to another program's subscription is detected. The identity column is
+// added to grids without it, and is then not published.
+func NewPlan(c *config.Config, suffix string) Plan {
+	p := Plan{
+		Wire:   bpcc.Subscription{},
+		Layout: &diff.Layout{Volatile: config.GlobMatcher(c.VolatileStats), Clock: event.StateDuration},
 	}
 	if pseudonymizer := event.NewPseudonyms(string(c.PseudonymKey)); pseudonymizer != nil {
-		p.layout.Rewrite = pseudonymizer.Rewrite
+		p.Layout.Rewrite = pseudonymizer.Rewrite
 	}
 	// Agents first, then services, then totals: the order of their events.
 	var services, totals []diff.Grid
 	for _, id := range slices.Sorted(maps.Keys(c.Subscription)) {
-		app, wireID := c.Subscription[id], id+appIDSeparator+suffix
+		app, wireID := c.Subscription[id], id+AppIDSeparator+suffix
 		app.AgentGrids = slices.Clone(app.AgentGrids)
 		app.ServiceGrids = slices.Clone(app.ServiceGrids)
 		for i := range app.AgentGrids {
 			g := gridLayout(&app.AgentGrids[i], event.Agent, wireID, agentGrids, c.AgentKey)
-			p.layout.Grids = append(p.layout.Grids, g)
+			p.Layout.Grids = append(p.Layout.Grids, g)
 		}
 		for i := range app.ServiceGrids {
 			services = append(services, gridLayout(&app.ServiceGrids[i], event.Service, wireID, serviceGrids, config.ServiceKey))
@@ -52,13 +54,13 @@ func newPlan(c *config.Config, suffix string) plan {
 			totals = append(totals, g)
 		}
 		if app.ChatMessages != nil {
-			p.layout.Lists = append(p.layout.Lists, diff.List{App: wireID, Section: chatMessages})
+			p.Layout.Lists = append(p.Layout.Lists, diff.List{App: wireID, Section: chatMessages})
 			p.chatApps = append(p.chatApps, id)
 		}
-		p.wire[wireID] = app
+		p.Wire[wireID] = app
 	}
-	p.layout.Grids = slices.Concat(p.layout.Grids, services, totals)
-	redact(p.layout, config.GlobMatcher(c.RedactStats))
+	p.Layout.Grids = slices.Concat(p.Layout.Grids, services, totals)
+	redact(p.Layout, config.GlobMatcher(c.RedactStats))
 	return p
 }
 

@@ -1,0 +1,43 @@
+package source
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/engine"
+	"bpcc-nats/diff"
+)
+
+// observed returns the observation of a response or its error.
+func observed(answer bpcc.Response, err error, at time.Time) engine.Observation {
+	return engine.Observation{
+		Body: answer.Body, Sent: answer.Sent, Received: answer.Received, Err: err, Cause: InterruptCause(err), At: at,
+	}
+}
+
+// InterruptCause maps an error to the cause in feed.interrupted, "" for one that does not explain
+// why the source is not observed.
+func InterruptCause(err error) string {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+	switch {
+	case err == nil || is(bpcc.ErrNotReady, engine.ErrPending):
+		return ""
+	case is(bpcc.ErrAuth, bpcc.ErrForbidden):
+		return "auth"
+	case is(bpcc.ErrNoSubscription, bpcc.ErrLimit, diff.ErrForeign):
+		return "subscription_lost"
+	case is(bpcc.ErrMalformed, bpcc.ErrTooLarge, diff.ErrMalformed):
+		return "truncated"
+	case is(diff.ErrEmpty):
+		return "empty"
+	case is(engine.ErrFrozen):
+		return "frozen"
+	case is(engine.ErrOutdated):
+		return "outdated"
+	}
+	return "source"
+}
