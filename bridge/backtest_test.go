@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/record"
 	"bpcc-nats/bridge/rule"
 )
 
@@ -64,16 +64,16 @@ func writeRecording(t *testing.T, l ...string) string {
 	return file
 }
 
-func ruleSet(t *testing.T, text string) bridge.RuleSet {
+func ruleSet(t *testing.T, text string) record.RuleSet {
 	t.Helper()
 	r, err := rule.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bridge.RuleSet{Name: text, Rules: r}
+	return record.RuleSet{Name: text, Rules: r}
 }
 
-func backlogRules(t *testing.T, raise, clear int, hold string) bridge.RuleSet {
+func backlogRules(t *testing.T, raise, clear int, hold string) record.RuleSet {
 	return ruleSet(t, fmt.Sprintf(`[{"name":"backlog","kind":"service","stat":"in_calls_waiting","for":%q,
 		"raise":{"op":">=","value":%d},"clear":{"op":"<=","value":%d}}]`, hold, raise, clear))
 }
@@ -84,12 +84,12 @@ func TestRuleSetsAreCompared(t *testing.T) {
 	t.Parallel()
 	w := &testEnv{t: t, validatedBodies: map[string]bool{}}
 	file := writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), recordCallsWaiting(6, 6), recordCallsWaiting(8, 3), recordCallsWaiting(10, 1), recordCallsWaiting(12, 7), recordCallsWaiting(14, 2), recordCallsWaiting(16, 9), recordingEnd(20))
-	all, sum := w.backtest([]bridge.RuleSet{backlogRules(t, 5, 2, "0s"), backlogRules(t, 3, 1, "4s")}, file)
-	want := [][]bridge.RuleSummary{
+	all, sum := w.backtest([]record.RuleSet{backlogRules(t, 5, 2, "0s"), backlogRules(t, 3, 1, "4s")}, file)
+	want := [][]record.RuleSummary{
 		{{Name: "backlog", Raised: 3, Cleared: 2, StillRaised: 1, Total: 12 * time.Second, Longest: 6 * time.Second, Entities: 1}},
 		{{Name: "backlog", Raised: 1, Cleared: 1, Total: 2 * time.Second, Longest: 2 * time.Second, Entities: 1}},
 	}
-	if diff := cmp.Diff(want, [][]bridge.RuleSummary{sum.Sets[0].Rules, sum.Sets[1].Rules}); diff != "" {
+	if diff := cmp.Diff(want, [][]record.RuleSummary{sum.Sets[0].Rules, sum.Sets[1].Rules}); diff != "" {
 		t.Errorf("summaries (-want +got)\n%s", diff)
 	}
 	if n := len(withSubject(all, "threshold.backlog.Voice.raised")); n != 3 || sum.Events["threshold.raised"] != 3 {
@@ -98,12 +98,12 @@ func TestRuleSetsAreCompared(t *testing.T) {
 	if sum.Polls != 8 || sum.GoodPolls != 8 || len(sum.Gaps) != 0 || !sum.To.Equal(recordingStart.Add(20*time.Second)) {
 		t.Errorf("summary: %+v", sum)
 	}
-	r, err := bridge.OpenRecording("x", strings.NewReader(recordingLines(recordingHead("acme", 0))))
+	r, err := record.Open("x", strings.NewReader(recordingLines(recordingHead("acme", 0))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	unread := ruleSet(t, `[{"name":"a","kind":"service","stat":"service_level","raise":{"op":"<","value":0.8}}]`)
-	if _, err := (&bridge.Backtest{Recordings: []*bridge.Recording{r}, Sets: []bridge.RuleSet{unread}}).Run(t.Context()); !errors.Is(err, rule.ErrInvalid) {
+	if _, err := (&record.Backtest{Recordings: []*record.Recording{r}, Sets: []record.RuleSet{unread}}).Run(t.Context()); !errors.Is(err, rule.ErrInvalid) {
 		t.Errorf("a rule on what is not recorded: %v, want %v", err, rule.ErrInvalid)
 	}
 }
@@ -123,7 +123,7 @@ func TestRecordingsRunOneAfterAnother(t *testing.T) {
 	}
 	second := writeRecording(t, recordingHead("acme", 100), recordCallsWaiting(102, 6), recordCallsWaiting(104, 7), recordingEnd(106))
 	third := writeRecording(t, recordingHead("acme", 200), recordCallsWaiting(202, 1), recordingEnd(204))
-	all, sum := w.backtest([]bridge.RuleSet{backlogRules(t, 5, 2, "0s")}, third, first, second)
+	all, sum := w.backtest([]record.RuleSet{backlogRules(t, 5, 2, "0s")}, third, first, second)
 	var got []string
 	for _, s := range all {
 		if s.Subject == "feed.checkpoint" {
@@ -155,10 +155,10 @@ func TestRecordingsRunOneAfterAnother(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got)\n%s", diff)
 	}
-	gap := func(from, to float64) bridge.Gap {
-		return bridge.Gap{From: recordingStart.Add(time.Duration(from * float64(time.Second))), To: recordingStart.Add(time.Duration(to * float64(time.Second)))}
+	gap := func(from, to float64) record.Gap {
+		return record.Gap{From: recordingStart.Add(time.Duration(from * float64(time.Second))), To: recordingStart.Add(time.Duration(to * float64(time.Second)))}
 	}
-	if diff := cmp.Diff([]bridge.Gap{gap(3.9, 102), gap(103.9, 202)}, sum.Gaps); diff != "" {
+	if diff := cmp.Diff([]record.Gap{gap(3.9, 102), gap(103.9, 202)}, sum.Gaps); diff != "" {
 		t.Errorf("gaps (-want +got)\n%s", diff)
 	}
 	if len(sum.Warnings) != 1 || !strings.Contains(sum.Warnings[0], "line 3") {
@@ -211,12 +211,12 @@ func TestFaultyRecordings(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, err := bridge.OpenRecording("tape", strings.NewReader(test.body))
+			r, err := record.Open("tape", strings.NewReader(test.body))
 			if err == nil {
-				_, err = (&bridge.Backtest{Recordings: []*bridge.Recording{r}}).Run(t.Context())
+				_, err = (&record.Backtest{Recordings: []*record.Recording{r}}).Run(t.Context())
 			}
-			if !errors.Is(err, bridge.ErrRecording) || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "tape") {
-				t.Errorf("%v, want %v with %q", err, bridge.ErrRecording, test.want)
+			if !errors.Is(err, record.ErrInvalid) || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "tape") {
+				t.Errorf("%v, want %v with %q", err, record.ErrInvalid, test.want)
 			}
 		})
 	}
@@ -228,16 +228,16 @@ func TestRecordingsOfTwoBridges(t *testing.T) {
 		"two tenants":       recordingLines(recordingHead("other", 100)),
 		"overlapping times": recordingLines(recordingHead("acme", 1), recordCallsWaiting(2, 0)),
 	} {
-		var b bridge.Backtest
+		var b record.Backtest
 		for _, body := range []string{recordingLines(recordingHead("acme", 0), recordCallsWaiting(2, 0)), others} {
-			r, err := bridge.OpenRecording("tape", strings.NewReader(body))
+			r, err := record.Open("tape", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
 			b.Recordings = append(b.Recordings, r)
 		}
-		if _, err := b.Run(t.Context()); !errors.Is(err, bridge.ErrNotContiguous) {
-			t.Errorf("%s: %v, want %v", name, err, bridge.ErrNotContiguous)
+		if _, err := b.Run(t.Context()); !errors.Is(err, record.ErrNotContiguous) {
+			t.Errorf("%s: %v, want %v", name, err, record.ErrNotContiguous)
 		}
 	}
 }
@@ -250,14 +250,14 @@ func FuzzRecording(f *testing.F) {
 	f.Add([]byte(recordingLines(strings.Replace(recordCallsWaiting(2, 1), `{"at"`, `{"checks":[{"service":"Voice","available":true}],"directories":[{"directory":"teams","names":{"1":"a"}}],"at"`, 1))))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, text := range []string{recordingLines(recordingHead("acme", 0)) + string(body), string(body)} {
-			r, err := bridge.OpenRecording("tape", strings.NewReader(text))
+			r, err := record.Open("tape", strings.NewReader(text))
 			if err != nil {
 				continue
 			}
-			b := bridge.Backtest{Recordings: []*bridge.Recording{r}, Sets: []bridge.RuleSet{{}}}
+			b := record.Backtest{Recordings: []*record.Recording{r}, Sets: []record.RuleSet{{}}}
 			b.Emit = func(_ string, body []byte) error { _, err := io.Discard.Write(body); return err }
-			if _, err := b.Run(t.Context()); err != nil && !errors.Is(err, bridge.ErrRecording) {
-				t.Errorf("%v, want nothing but %v", err, bridge.ErrRecording)
+			if _, err := b.Run(t.Context()); err != nil && !errors.Is(err, record.ErrInvalid) {
+				t.Errorf("%v, want nothing but %v", err, record.ErrInvalid)
 			}
 		}
 	})

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/record"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/schemas"
 )
@@ -28,7 +28,7 @@ func TestGoldenEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	recording, err := bridge.OpenRecording("day.ndjson.gz", file)
+	recording, err := record.Open("day.ndjson.gz", file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,9 +42,9 @@ func TestGoldenEvents(t *testing.T) {
 	}
 	var got bytes.Buffer
 	types := map[string]bool{}
-	b := bridge.Backtest{
-		Recordings: []*bridge.Recording{recording},
-		Sets:       []bridge.RuleSet{{Name: "golden", Rules: rules}},
+	b := record.Backtest{
+		Recordings: []*record.Recording{recording},
+		Sets:       []record.RuleSet{{Name: "golden", Rules: rules}},
 		Emit: func(subject string, body []byte) error {
 			if err := schemas.Validate(body); err != nil {
 				t.Errorf("%s: %v", subject, err)

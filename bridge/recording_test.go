@@ -18,7 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/record"
+	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/schemas"
 )
 
@@ -30,7 +31,7 @@ func (w *testEnv) startRecorder() (file string, stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r, err := bridge.NewRecorder(w.config(), f, slog.New(slog.NewTextHandler(logWriter{w.t}, nil)))
+	r, err := record.NewRecorder(w.config(), f, slog.New(slog.NewTextHandler(logWriter{w.t}, nil)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -53,20 +54,20 @@ func (w *testEnv) startRecorder() (file string, stop func()) {
 }
 
 // backtest runs recordings and returns the events with the summary.
-func (w *testEnv) backtest(sets []bridge.RuleSet, recordings ...string) ([]storedEvent, *bridge.Summary) {
+func (w *testEnv) backtest(sets []record.RuleSet, recordings ...string) ([]storedEvent, *record.Summary) {
 	w.t.Helper()
-	b := bridge.Backtest{Sets: sets}
+	b := record.Backtest{Sets: sets}
+	if w.waitsDividedBy > 0 {
+		b.Timing = bridgetest.Timing(w.waitsDividedBy, 1)
+	}
 	for _, name := range recordings {
 		body, err := os.ReadFile(name)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		r, err := bridge.OpenRecording(name, bytes.NewReader(body))
+		r, err := record.Open(name, bytes.NewReader(body))
 		if err != nil {
 			w.t.Fatal(err)
-		}
-		if w.waitsDividedBy > 0 {
-			r.DivideWaits(w.waitsDividedBy)
 		}
 		b.Recordings = append(b.Recordings, r)
 	}
@@ -100,10 +101,10 @@ func (w *testEnv) waitForRecorded(file, subject string, n int) []storedEvent {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if _, err := bridge.OpenRecording(file, bytes.NewReader(body)); err != nil {
+		if _, err := record.Open(file, bytes.NewReader(body)); err != nil {
 			continue // its first line is being written
 		}
-		all, _ := w.backtest([]bridge.RuleSet{{Rules: w.config().Rules}}, file)
+		all, _ := w.backtest([]record.RuleSet{{Rules: w.config().Rules}}, file)
 		if found := withSubject(all, subject); len(found) >= n {
 			return found
 		}
@@ -257,7 +258,7 @@ func TestBacktestMatchesTheBridge(t *testing.T) {
 			file, stop := w.startRecorder()
 			runScriptedDay(w, func(subject string, n int) { w.waitForRecorded(file, subject, n) })
 			stop()
-			all, sum := w.backtest([]bridge.RuleSet{{Rules: w.config().Rules}}, file)
+			all, sum := w.backtest([]record.RuleSet{{Rules: w.config().Rules}}, file)
 			got = comparableEvents(all)
 			if len(sum.Warnings) > 0 || len(sum.Gaps) != 1 || sum.GoodPolls == 0 || sum.GoodPolls >= sum.Polls {
 				t.Errorf("summary: %+v", sum)
@@ -370,8 +371,8 @@ func TestKilledRecorderLeavesAReadableFile(t *testing.T) {
 	}
 	maxCount := 0
 	for end := len(body) - 1; end > 0; end -= 101 {
-		_, err := bridge.OpenRecording(cut, bytes.NewReader(body[:end]))
-		if errors.Is(err, bridge.ErrRecording) {
+		_, err := record.Open(cut, bytes.NewReader(body[:end]))
+		if errors.Is(err, record.ErrInvalid) {
 			break // it is cut in its first line
 		}
 		if err := os.WriteFile(cut, body[:end], 0o600); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/record"
 )
 
 // logEntries are the entries of a log with a message.
@@ -125,7 +125,7 @@ func TestBacktestReportsUnreadable(t *testing.T) {
 	plain.Name = "plain.json"
 	percent := ruleSet(t, `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","parse":"percent","raise":{"op":">=","value":5}}]`)
 	percent.Name = "percent.json"
-	all, sum := w.backtest([]bridge.RuleSet{plain, percent}, first, second)
+	all, sum := w.backtest([]record.RuleSet{plain, percent}, first, second)
 	var got []string
 	for _, warning := range sum.Warnings {
 		text, _, _ := strings.Cut(warning, ";")

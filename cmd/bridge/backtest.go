@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/record"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/schemas"
 )
@@ -42,7 +42,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 	if *human {
 		emit = humanPrinter(p.out.over(out), *events)
 	}
-	b := bridge.Backtest{Emit: emit}
+	b := record.Backtest{Emit: emit}
 	for _, name := range files {
 		set, err := readRules(name)
 		if err != nil {
@@ -56,7 +56,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}
 		defer file.Close()
-		r, err := bridge.OpenRecording(name, file)
+		r, err := record.Open(name, file)
 		if err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 	sum, err := b.Run(ctx)
 	err = errors.Join(err, out.Flush())
 	switch {
-	case errors.Is(err, rule.ErrInvalid), errors.Is(err, bridge.ErrNotContiguous):
+	case errors.Is(err, rule.ErrInvalid), errors.Is(err, record.ErrNotContiguous):
 		return fmt.Errorf("%w: %w", errUsage, err)
 	case err != nil:
 		return unfinished(ctx, err)
@@ -73,16 +73,16 @@ func (p *program) backtest(ctx context.Context, args []string) error {
 	return writeSummary(p.err, sum)
 }
 
-func readRules(name string) (bridge.RuleSet, error) {
+func readRules(name string) (record.RuleSet, error) {
 	body, err := config.ReadFile(name)
 	if err != nil {
-		return bridge.RuleSet{}, fmt.Errorf("%w: %w", errUsage, err)
+		return record.RuleSet{}, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	rules, err := rule.Parse(body)
 	if err != nil {
-		return bridge.RuleSet{}, fmt.Errorf("%w: %s: %w", errUsage, name, err)
+		return record.RuleSet{}, fmt.Errorf("%w: %s: %w", errUsage, name, err)
 	}
-	return bridge.RuleSet{Name: name, Rules: rules}, nil
+	return record.RuleSet{Name: name, Rules: rules}, nil
 }
 
 // newPrinter prints the events that the flag --events selects.
@@ -112,7 +112,7 @@ func humanPrinter(c *console, events string) func(subject string, body []byte) e
 func isThreshold(subject string) bool { return strings.Split(subject, ".")[3] == "threshold" }
 
 // writeSummary writes the summary of a backtest.
-func writeSummary(c *console, s *bridge.Summary) error {
+func writeSummary(c *console, s *record.Summary) error {
 	t, flush := c.aligned()
 	for _, text := range s.Warnings {
 		t.printf("warning: %s\n", text)
@@ -148,7 +148,7 @@ func writeSummary(c *console, s *bridge.Summary) error {
 }
 
 // writeComparison writes the rule sets side by side, rule by rule.
-func writeComparison(t *console, sets []bridge.SetSummary) {
+func writeComparison(t *console, sets []record.SetSummary) {
 	t.printf("\nCOMPARED")
 	rules := map[string]bool{}
 	for _, set := range sets {
@@ -165,7 +165,7 @@ func writeComparison(t *console, sets []bridge.SetSummary) {
 	for _, name := range sortedKeys(rules) {
 		t.printf("  %s", name)
 		for _, set := range sets {
-			i := slices.IndexFunc(set.Rules, func(r bridge.RuleSummary) bool { return r.Name == name })
+			i := slices.IndexFunc(set.Rules, func(r record.RuleSummary) bool { return r.Name == name })
 			if i < 0 {
 				t.printf("\t–\t–")
 				continue

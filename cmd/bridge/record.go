@@ -8,9 +8,9 @@ import (
 	"os"
 	"time"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/record"
 )
 
 func (p *program) record(ctx context.Context, args []string) error {
@@ -56,7 +56,7 @@ func (p *program) record(ctx context.Context, args []string) error {
 }
 
 func recordTo(ctx context.Context, c *config.Config, w io.Writer, log *slog.Logger) error {
-	r, err := bridge.NewRecorder(c, w, log)
+	r, err := record.NewRecorder(c, w, log)
 	if err != nil {
 		return err
 	}

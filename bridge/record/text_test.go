@@ -1,4 +1,4 @@
-package bridge_test
+package record_test
 
 import (
 	"bytes"
@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/record"
 )
 
 // TestRecordingWithByteOrderMark opens recordings that a program has copied with a mark, or in UTF-16.
@@ -16,12 +16,12 @@ func TestRecordingWithByteOrderMark(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{"plain": "\ufeff{}\n", "compressed": string(compressed(t, "\ufeff{}\n"))} {
 		// It gets as far as the fields of the first line.
-		if _, err := bridge.OpenRecording(name, strings.NewReader(content)); err == nil || !strings.Contains(err.Error(), "format is not") {
+		if _, err := record.Open(name, strings.NewReader(content)); err == nil || !strings.Contains(err.Error(), "format is not") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, content := range [][]byte{[]byte("\xff\xfe{\x00}\x00\n\x00"), compressed(t, "\xfe\xff\x00{\x00}\x00\n")} {
-		if _, err := bridge.OpenRecording("x", bytes.NewReader(content)); !errors.Is(err, bridge.ErrRecording) || !errors.Is(err, config.ErrUTF16) {
+		if _, err := record.Open("x", bytes.NewReader(content)); !errors.Is(err, record.ErrInvalid) || !errors.Is(err, config.ErrUTF16) {
 			t.Errorf("UTF-16: %v", err)
 		}
 	}

@@ -1,4 +1,6 @@
-package bridge
+// Package record records what a bridge polls, and runs recordings through the engine: what would have
+// been published, and what rules would have raised.
+package record
 
 import (
 	"bufio"
@@ -19,8 +21,8 @@ import (
 	"bpcc-nats/diff"
 )
 
-// ErrRecording is returned for text that is not a recording, with the line.
-var ErrRecording = errors.New("unusable recording")
+// ErrInvalid is returned for text that is not a recording, with the line.
+var ErrInvalid = errors.New("unusable recording")
 
 const (
 	recordingFormat  = "bpcc-recording"
@@ -236,15 +238,14 @@ func (h *recordingHeader) validate() error {
 type Recording struct {
 	name   string
 	header recordingHeader
-	timing *config.Timing // of the bridge that is simulated; nil = the default
 	r      *bufio.Reader
 	line   int
 	ended  bool // the recorder's last line was read
 }
 
-// OpenRecording reads the beginning of a recording, compressed or plain; name is used in errors,
-// which are [ErrRecording]. The caller closes r.
-func OpenRecording(name string, r io.Reader) (*Recording, error) {
+// Open reads the beginning of a recording, compressed or plain; name is used in errors,
+// which are [ErrInvalid]. The caller closes r.
+func Open(name string, r io.Reader) (*Recording, error) {
 	rec := &Recording{name: name, r: bufio.NewReaderSize(r, 64<<10)}
 	if magic, err := rec.r.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
 		unzipped, err := gzip.NewReader(rec.r)
@@ -279,7 +280,7 @@ func (r *Recording) Tenant() string { return r.header.Tenant }
 func (r *Recording) RecordedAt() time.Time { return r.header.RecordedAt }
 
 func (r *Recording) errorAtLine(err error) error {
-	return fmt.Errorf("%w: %s: line %d: %w", ErrRecording, r.name, max(r.line, 1), err)
+	return fmt.Errorf("%w: %s: line %d: %w", ErrInvalid, r.name, max(r.line, 1), err)
 }
 
 // nextLine reads one complete line. It returns io.EOF where a recorder was killed: an incomplete

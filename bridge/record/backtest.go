@@ -1,4 +1,4 @@
-package bridge
+package record
 
 import (
 	"context"
@@ -31,6 +31,9 @@ type Backtest struct {
 	// Emit is called with each event, checkpoints included, with its subject and its body as in the
 	// stream. With several rule sets it gets the events of the first one. nil means no calls.
 	Emit func(subject string, body []byte) error
+	// Timing holds the waits of the bridge that are not configured; nil means those of
+	// [config.DefaultTiming].
+	Timing *config.Timing
 }
 
 // RuleSet is a set of threshold rules to evaluate.
@@ -41,7 +44,7 @@ type RuleSet struct {
 }
 
 // Run reads the recordings to their ends. With an error it returns the summary up to the error.
-// Errors of the input are [ErrRecording], [rule.ErrInvalid] and [ErrNotContiguous].
+// Errors of the input are [ErrInvalid], [rule.ErrInvalid] and [ErrNotContiguous].
 func (b *Backtest) Run(ctx context.Context) (*Summary, error) {
 	sum := &Summary{Events: map[string]int{}}
 	var runs []*ruleSetRun
@@ -50,7 +53,7 @@ func (b *Backtest) Run(ctx context.Context) (*Summary, error) {
 		sets = []RuleSet{{}}
 	}
 	for i, set := range sets {
-		t := &ruleSetRun{set: set, stats: newRuleStats(set.Rules)}
+		t := &ruleSetRun{set: set, timing: b.Timing, stats: newRuleStats(set.Rules)}
 		if i == 0 {
 			t.emit, t.events = b.Emit, sum.Events
 		}
@@ -130,6 +133,7 @@ func replayRecording(ctx context.Context, r *Recording, runs []*ruleSetRun, sum 
 // ruleSetRun is one rule set's run over all recordings.
 type ruleSetRun struct {
 	set     RuleSet
+	timing  *config.Timing
 	config  *config.Config
 	engine  *engine.Engine
 	encoder *event.Encoder
@@ -144,7 +148,7 @@ type ruleSetRun struct {
 // startBridge starts a bridge that recovers what this run has committed.
 func (t *ruleSetRun) startBridge(r *Recording) error {
 	t.config = r.header.config()
-	t.config.Timing = r.timing
+	t.config.Timing = t.timing
 	t.config.Rules = t.set.Rules
 	if faults := rule.Unsubscribed(t.set.Rules, config.SubscribedStats(t.config.Subscription), config.GlobMatcher(t.config.RedactStats)); len(faults) > 0 {
 		return fmt.Errorf("%w: %s: %s: %w", rule.ErrInvalid, t.set.Name, r.name, errors.Join(faults...))
