@@ -17,33 +17,16 @@ import (
 // "" where it has none.
 type address struct{ Subject, Key string }
 
-// promisedAddresses is the table of subjects and of keys of the view that the bridge has
-// promised: the events, what begins their subjects before the last word of the
-// event's name, and the key.
-var promisedAddresses = []struct{ events, subject, key string }{
-	{"agent.observed agent.appeared agent.disappeared agent.state_changed agent.stats_changed", "agent.{agent}", "agent.{agent}"},
-	{"service.observed service.appeared service.disappeared service.stats_changed", "service.{service}", "service.{service}"},
-	{"availability.observed availability.changed", "availability.{service}", "availability.{service}"},
-	{"totals.observed totals.stats_changed", "totals.{app}", "totals.{app}"},
-	{"threshold.raised threshold.cleared", "threshold.{rule}.{entity}", "threshold.{rule}.{entity}"},
-	{"chat.message_posted", "chat", ""},
-	{"directory.changed", "directory.{kind}", "directory.{kind}"},
-	{"feed.checkpoint", "feed", "feed"},
-	{"feed.started feed.stopped feed.interrupted feed.resumed", "feed", ""},
-}
-
 // TestAddresses: each event is on the subject that the contract gives it.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	want := map[string]address{}
-	for _, row := range promisedAddresses {
-		for _, name := range strings.Fields(row.events) {
-			a := address{Subject: "bpcc.v1.{tenant}." + row.subject + "." + lastWord(name)}
-			if row.key != "" {
-				a.Key = "{tenant}." + row.key
-			}
-			want[name] = a
+	for _, p := range promised {
+		a := address{Subject: "bpcc.v1.{tenant}." + p.subject + "." + lastWord(p.name)}
+		if p.key != "" {
+			a.Key = "{tenant}." + p.key
 		}
+		want[p.name] = a
 	}
 	if diff := cmp.Diff(want, addresses(t)); diff != "" {
 		t.Errorf("addresses (-contract +asyncapi.yaml):\n%s", diff)

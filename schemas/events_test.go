@@ -14,26 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// optional lists the fields an event may lack. Whatever else its example holds
-// is required; the keys of images are the tenant's choice.
-var optional = map[string][]string{
-	"agent.observed":        {"/data/agent/login_id", "/data/agent/user_id", "/data/agent/name", "/data/agent/team", "/data/to/state", "/data/since"},
-	"agent.appeared":        {"/data/agent/login_id", "/data/agent/user_id", "/data/agent/name", "/data/agent/team", "/data/to/state", "/data/to/reason", "/data/since"},
-	"agent.disappeared":     {"/data/agent/login_id", "/data/agent/user_id", "/data/agent/name", "/data/agent/team", "/data/from/state"},
-	"agent.state_changed":   {"/data/agent/login_id", "/data/agent/user_id", "/data/agent/name", "/data/agent/team", "/data/from/state", "/data/to/state", "/data/to/reason", "/data/since"},
-	"agent.stats_changed":   {"/data/agent/login_id", "/data/agent/user_id", "/data/agent/name", "/data/agent/team"},
-	"service.observed":      {"/data/service_id"},
-	"service.appeared":      {"/data/service_id"},
-	"service.disappeared":   {"/data/service_id"},
-	"service.stats_changed": {"/data/service_id"},
-	"availability.changed":  {}, "availability.observed": {},
-	"totals.observed": {}, "totals.stats_changed": {"/data/reset"},
-	"threshold.raised": {}, "threshold.cleared": {"/data/value"},
-	"directory.changed":   {},
-	"chat.message_posted": {"/data/message/login_id", "/data/message/first_name", "/data/message/last_name", "/data/message/send_time", "/data/message/urgent", "/data/message/content"},
-	"feed.checkpoint":     {"/data/follows", "/data/availability_until"}, "feed.started": {}, "feed.stopped": {}, "feed.interrupted": {}, "feed.resumed": {},
-}
-
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	v := validator(t)
@@ -111,7 +91,7 @@ func TestRequired(t *testing.T) {
 				continue // an item of a list
 			}
 			err := v.Event(marshal(t, setAt(t, example(t, name), at, nil, true)))
-			switch may := slices.Contains(optional[name], at) || inImage.MatchString(at); {
+			switch may := mayLack(name, at) || inImage.MatchString(at); {
 			case may && err != nil:
 				t.Errorf("%s without %s: %v", name, at, err)
 			case !may && !errors.Is(err, schemas.ErrInvalid):

@@ -3,11 +3,9 @@ package schemas_test
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -39,7 +37,7 @@ func ExampleSchema() {
 }
 func TestNames(t *testing.T) {
 	t.Parallel()
-	want := append(slices.Sorted(maps.Keys(optional)), "config/thresholds")
+	want := append(promisedNames(), "config/thresholds")
 	if diff := cmp.Diff(want, schemas.Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}

@@ -279,7 +279,7 @@ func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
 	if w.After.IsZero() || e.verb == "disappeared" {
 		return
 	}
-	if e.verb == "state_changed" || e.verb == "stats_changed" || e.kind == "threshold" {
+	if !e.Arrives() {
 		if from := t.observedFloor(); from.Sub(w.After.Time) > clockTolerance {
 			a.note(t, e, "clock", "its window begins at %s, but a checkpoint covers all changes until %s: was a clock set, or did the source stand still?",
 				w.After, event.Floor(from))
