@@ -154,7 +154,7 @@ export function describe(type, event) {
       return [who, `left ${stateText(d.to).toLowerCase()} and returned`];
     case verb === "state_changed":
       return [who, `${stateText(d.from)} → ${stateText(d.to)}${gap}`];
-    case verb === "stats_changed":
+    case d.changed?.length > 0:
       return [who, changes() + gap];
     case kind === "agent" && d.to !== undefined:
       return [who, `${verb}: ${stateText(d.to)}${gap}`];

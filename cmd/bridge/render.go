@@ -129,9 +129,9 @@ func agentText(e *event.Event, d *event.AgentData) string {
 	return statsText(e, d.Changed, d.Before, d.After)
 }
 
-// statsText lists the changes of statistics; other events are their verb.
+// statsText lists the statistics that changed; an event that names none is its verb.
 func statsText(e *event.Event, changed []string, before, after diff.Image) string {
-	if e.Verb() != "stats_changed" {
+	if len(changed) == 0 {
 		return e.Verb()
 	}
 	var parts []string
