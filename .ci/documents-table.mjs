@@ -23,7 +23,7 @@ const beside = { BRIDGE_HTTP: "off", BRIDGE_TENANT: "beside" };
 const leading = /leading/;
 
 export const table = [
-  // README.md
+  // README.md, docs/reading.md and docs/reliability.md
   [/README\.md: go run \.\/cmd\/bridge demo$/, { left: ["demo", ".ci/run", "command=$(readme 1)"] }],
   [/: go test \.\/\.\.\.$/, { left: ["tests, with the race detector", ".ci/run", "command=$(readme 2)"] }],
   [/: go install github\.com\/nats-io\/natscli\//, { left: ["the documents", ".ci/documents.mjs", "go install github"] }],
@@ -37,11 +37,11 @@ export const table = [
   [/: nats .* service info bpcc-bridge$/, { says: /role: leader/ }],
   [/: nats .* req bpcc\.svc\.demo\.health ''$/, { says: /"ready":true/ }],
   [/: .*bridge state$/, { says: /^demo +LIVE/m }],
-  [/README\.md: .*bridge replay --since 1m/, { says: /demo|agent/ }],
+  [/reading\.md: .*bridge replay --since 1m/, { says: /demo|agent/ }],
   [/: go test \.\/cmd\/bridge -run TestCluster /, { left: ["a cluster under faults", ".ci/run", "-run '^TestCluster' -cluster.for "] }],
-  [/README\.md: go run \.\/bench /, { left: ["the benchmark, a small one", ".ci/run", "go run ./bench -smoke"] }],
+  [/: go run \.\/bench /, { left: ["the benchmark, a small one", ".ci/run", "go run ./bench -smoke"] }],
   [/: (BPCC.* )?\S*( \.\/cmd\/)?bridge check$/, { says: /^OK: /m }],
-  [/README\.md: go run \.\/cmd\/bridge run$/, { until: leading, env: alone }],
+  [/README\.md: bin\/bridge run$/, { until: leading, env: alone }],
   [/: BPCC_URL=\S+ .*bridge run$/, { until: leading, env: alone }],
   [/: NATS_URL=nats:\/\/nats\.example\.com.*bridge run$/, { until: leading, env: beside }],
   [/: .*bridge provision$/, { env: beside }],

@@ -6,6 +6,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -83,6 +85,28 @@ func TestMedian(t *testing.T) {
 		if have := median(values); have != want {
 			t.Errorf("the median of %v is %d, want %d", values, have, want)
 		}
+	}
+}
+
+// TestNotes: a run keeps what is written by hand below its results.
+func TestNotes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.md")
+	for text, want := range map[string]string{
+		"figures":                      "",
+		"figures" + notesMark + "text": notesMark + "text",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := notes(file); err != nil || string(got) != want {
+			t.Errorf("notes of %q: %q, %v", text, got, err)
+		}
+	}
+	if got, err := notes(file + ".absent"); err != nil || got != nil {
+		t.Errorf("notes of no file: %q, %v", got, err)
+	}
+	if text, err := os.ReadFile("results.md"); err != nil || !bytes.Contains(text, []byte(notesMark)) {
+		t.Errorf("results.md has no notes: %v", err)
 	}
 }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -69,7 +71,11 @@ func (r *report) write() error {
 	if r.options.out == "" {
 		return nil
 	}
-	files := map[string][]byte{"results.md": text.Bytes()}
+	byHand, err := notes(filepath.Join(r.options.out, "results.md"))
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{"results.md": append(text.Bytes(), byHand...)}
 	if !r.options.skipTable {
 		files["changes.svg"] = r.costByChanges()
 	}
@@ -82,6 +88,21 @@ func (r *report) write() error {
 		}
 	}
 	return nil
+}
+
+// notesMark begins the part of results.md that is written by hand.
+const notesMark = "\n<!-- Written by hand from here on; a run keeps it. -->\n"
+
+// notes returns the part of a file of results that is written by hand, nil if there is none.
+func notes(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read notes: %w", err)
+	}
+	if i := bytes.Index(text, []byte(notesMark)); i >= 0 {
+		return text[i:], nil
+	}
+	return nil, nil
 }
 
 func (r *report) writeHeader(w io.Writer) {

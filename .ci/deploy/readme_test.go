@@ -14,10 +14,16 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestReadme renders the chart with the values that its README tells people to
-// type, and holds the secret that they make to the one that the pods want.
+// TestReadme renders the chart with the values that its README and README.md tell
+// people to type, and holds the secret that they make to the one that the pods want.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile(chartDir + "/README.md")
+	for _, name := range []string{chartDir + "/README.md", "../../README.md"} {
+		t.Run(name, func(t *testing.T) { checkReadme(t, name) })
+	}
+}
+
+func checkReadme(t *testing.T, name string) {
+	readme, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
