@@ -145,7 +145,9 @@ export function unmarked() {
 export function configuration() {
   const rows = text("docs/running.md").split("\n").filter((line) => line.startsWith("| "));
   const missing = [];
-  for (const [, name, preset] of files("bridge/*.go").map(text).join("\n").matchAll(/env:"([A-Z_]+)[^"]*"(?: +envDefault:"([^"]*)")?/g)) {
+  const variables = [...files("bridge/config/*.go").map(text).join("\n").matchAll(/env:"([A-Z_]+)[^"]*"(?: +envDefault:"([^"]*)")?/g)];
+  if (variables.length === 0) missing.push("bridge/config: no field has a variable");
+  for (const [, name, preset] of variables) {
     const row = rows.find((row) => row.includes(`\`${name}\``));
     if (!row) missing.push(`docs/running.md: ${name} is in no table`);
     for (const value of preset?.split(",") ?? []) {
