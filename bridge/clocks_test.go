@@ -21,7 +21,7 @@ func fastClock() func() time.Time {
 func TestFrozenSourceIsNotReady(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{Now: fastClock()})
-	w.waitsDividedBy = 25
+	w.waitsDividedBy = 2
 	w.setAgent("anna", "ready", "")
 	c := w.config()
 	c.FrozenAfter = 300 * time.Millisecond
@@ -64,7 +64,7 @@ func TestFrozenSourceIsNotReady(t *testing.T) {
 func TestLaggingNode(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{Now: fastClock()})
-	w.waitsDividedBy = 5
+	w.waitsDividedBy = 2
 	w.setAgent("anna", "ready", "")
 	w.setAgent("bob", "ready", "")
 	w.provisionStreams()
