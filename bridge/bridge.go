@@ -23,6 +23,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/source"
+	"bpcc-nats/bridge/stream"
 )
 
 // Bridge publishes one tenant's changes from BPCC to JetStream. Create it with [New]. All its state
@@ -44,7 +45,7 @@ type Bridge struct {
 	// The rest is recovered from the stream at the start of each term.
 	engine           *engine.Engine
 	encoder          *event.Encoder
-	watchdog         *watchdog
+	watchdog         *stream.Watchdog
 	fence            uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = none
 	lastCommit       time.Time       // when the last batch was acknowledged
 	streamMaxMsgSize int             // the stream's max_msg_size as last seen; 0 or less = none
@@ -87,8 +88,8 @@ func (b *Bridge) newEngine() *engine.Engine { return engine.New(b.loop.EngineOpt
 // commitIfDue commits the batch of an observation, or a checkpoint if one is due.
 func (b *Bridge) commitIfDue(ctx context.Context, batch *engine.Batch) error {
 	defer b.updateHealth()
-	if err := checkServer(b.js.Conn()); err != nil {
-		return asUnavailable(err)
+	if err := stream.CheckServer(b.js.Conn()); err != nil {
+		return stream.AsUnavailable(err)
 	}
 	mayHaveFired, err := b.rearmWatchdog(ctx)
 	if err != nil {
@@ -109,7 +110,7 @@ func (b *Bridge) commitIfDue(ctx context.Context, batch *engine.Batch) error {
 // have been published meanwhile, so that a checkpoint is due.
 func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
 	now := b.now()
-	if !b.watchdog.due(now, b.engine.Status()) {
+	if !b.watchdog.Due(now, b.engine.Status()) {
 		return false, nil
 	}
 	stale := b.engine.StaleCheckpoint(now)
@@ -117,5 +118,5 @@ func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return b.watchdog.reset(ctx, now, b.engine.Status(), body), nil
+	return b.watchdog.Reset(ctx, now, b.engine.Status(), body), nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,8 +17,8 @@ import (
 // JetStream, and the configuration of the streams that exist.
 func CheckStreams(ctx context.Context, c *config.Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
 	x := &checkRun{report: report}
-	if err := checkServer(nc); err != nil {
-		x.reportNATSFailure("NATS", err, unusableHint(c, err))
+	if err := stream.CheckServer(nc); err != nil {
+		x.reportNATSFailure("NATS", err, stream.UnusableHint(c, err))
 	} else {
 		x.reportOK("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
 	}
@@ -25,7 +26,7 @@ func CheckStreams(ctx context.Context, c *config.Config, nc *nats.Conn, js jetst
 		x.reportNATSFailure("JetStream", err, "enable JetStream on the server and for this account")
 		return x.result()
 	}
-	for _, want := range streamConfigs(c) {
+	for _, want := range stream.Configs(c) {
 		checkStream(ctx, js, c, want, x)
 	}
 	return x.result()
@@ -36,13 +37,13 @@ func checkJetStream(ctx context.Context, js jetstream.JetStream, c *config.Confi
 	defer cancel()
 	prevErr := js.Conn().LastError()
 	_, err := js.AccountInfo(ctx)
-	return asPermissionError(js.Conn(), prevErr, err)
+	return stream.AsPermissionError(js.Conn(), prevErr, err)
 }
 
 // reportNATSFailure reports a call that failed. The error of a missing permission has
 // its own hint.
 func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
-	if errors.Is(err, ErrNATSPermission) {
+	if errors.Is(err, stream.ErrNATSPermission) {
 		hint = ""
 	}
 	x.fail(step, err.Error(), hint)
@@ -53,19 +54,19 @@ func checkStream(ctx context.Context, js jetstream.JetStream, c *config.Config, 
 	ctx, cancel := context.WithTimeout(ctx, c.Times().CallTimeout)
 	defer cancel()
 	prevErr := js.Conn().LastError()
-	stream, err := js.Stream(ctx, want.Name)
+	existing, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		x.reportOK("stream", "%s does not exist yet; bridge run or bridge provision creates it", want.Name)
 		return
 	}
-	if err = asPermissionError(js.Conn(), prevErr, err); err != nil {
+	if err = stream.AsPermissionError(js.Conn(), prevErr, err); err != nil {
 		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), "check that a quorum of servers is up")
 		return
 	}
-	info := stream.CachedInfo()
-	switch differs, err := checkFit(c, want, info); {
+	info := existing.CachedInfo()
+	switch differs, err := stream.CheckFit(c, want, info); {
 	case err != nil:
-		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), unusableHint(c, err))
+		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), stream.UnusableHint(c, err))
 	case len(differs) > 0:
 		x.reportWarning("stream", "nothing to do if this is intended; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
 	default:

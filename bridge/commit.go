@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // ErrFenced is returned when another writer has stored a checkpoint of this tenant: another
@@ -22,7 +22,7 @@ var ErrFenced = errors.New("another instance writes this tenant's events")
 
 // commit stores a batch and its checkpoints, and acknowledges to the engine what the stream has
 // stored. It returns when all is stored, when the writer is fenced ([ErrFenced]), when the stream
-// is missing, when the server is too old ([ErrServerVersion]), or when ctx ends ([ErrUnfinished]).
+// is missing, when the server is too old ([stream.ErrServerVersion]), or when ctx ends ([ErrUnfinished]).
 // Until then the bridge neither polls nor queues: it waits for the stream.
 func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
 	began := b.now()
@@ -89,8 +89,8 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 			}
 			return seq, nil
 		}
-		if errors.Is(err, ErrServerVersion) {
-			return 0, asUnavailable(err) // the next term recovers what is stored
+		if errors.Is(err, stream.ErrServerVersion) {
+			return 0, stream.AsUnavailable(err) // the next term recovers what is stored
 		}
 		seq, confirmErr := b.confirmCheckpoint(ctx, msgs[len(msgs)-1])
 		switch {
@@ -106,7 +106,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 		case errors.Is(confirmErr, event.ErrForeign) && foreignSkipped < maxForeignSkips:
 			foreignSkipped++
 			continue
-		case errors.Is(confirmErr, errHistoryLost) && isWrongSequence(err):
+		case errors.Is(confirmErr, errHistoryLost) && stream.IsWrongSequence(err):
 			// Both the write and the read report it, so it is not a replica that is behind.
 			return 0, confirmErr
 		case b.anyOversize(msgs): // the limit was lowered
@@ -120,13 +120,13 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 		case missingSince.IsZero():
 			missingSince, err = b.now(), confirmErr
 		case b.now().Sub(missingSince) >= b.config.Times().RecreateAfter:
-			return 0, fmt.Errorf("%w: %w", errUnavailable, confirmErr)
+			return 0, fmt.Errorf("%w: %w", stream.ErrUnavailable, confirmErr)
 		default:
 			err = confirmErr
 		}
 		if text := err.Error(); !logged[text] {
 			logged[text] = true
-			hint := streamHint(b.config, err)
+			hint := stream.Hint(b.config, err)
 			b.setBlocked("publish failed: " + text + "; " + hint)
 			b.log.Warn("publish failed, retrying the same batch", "err", err, "messages", len(msgs), "hint", hint)
 		}
@@ -146,89 +146,18 @@ const maxForeignSkips = 3
 var ErrUnfinished = errors.New("shutdown: last batch was not acknowledged")
 
 // publishOnce sends a chunk once, the last message with the fence, but not to a server that is too
-// old. A checkpoint without events needs no batch.
+// old.
 func (b *Bridge) publishOnce(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
-	if err := checkServer(b.js.Conn()); err != nil {
+	if err := stream.CheckServer(b.js.Conn()); err != nil {
 		return 0, err
 	}
 	checkpoint := msgs[len(msgs)-1]
 	checkpoint.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(b.fence, 10))
-	if len(msgs) == 1 {
-		return b.publishSingle(ctx, checkpoint)
-	}
-	return b.shared.publisher.publishBatch(ctx, msgs)
-}
-
-// publishSingle sends one message.
-func (b *Bridge) publishSingle(ctx context.Context, m *nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.config.Times().CallTimeout)
-	defer cancel()
-	prevErr := b.js.Conn().LastError()
-	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
-	if err == nil && ack.Duplicate {
-		err = errDuplicateID
-	}
-	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
-	}
-	if err = asPermissionError(b.js.Conn(), prevErr, err); err != nil {
-		return 0, fmt.Errorf("publish checkpoint: %w", err)
-	}
-	return ack.Sequence, nil
-}
-
-// Error codes of the server for a stream that does not accept a batch.
-const (
-	codeNoStorage     jetstream.ErrorCode = 10047 // this server's disk
-	codeAccountFull   jetstream.ErrorCode = 10002
-	codeNoResources   jetstream.ErrorCode = 10023
-	codeStoreFailed   jetstream.ErrorCode = 10077 // its max_bytes or max_msgs, with discard new
-	codeSealed        jetstream.ErrorCode = 10109
-	codeAtomicOff     jetstream.ErrorCode = 10174
-	codeBatchTooLarge jetstream.ErrorCode = 10199
-	codeDuplicate     jetstream.ErrorCode = 10201
-)
-
-// streamHint returns what a person can do about a stream that accepts no events.
-func streamHint(c *config.Config, err error) string {
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", c.Times().RecreateAfter)
-	}
-	if errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Sprintf("restore in stream %s the subject %s.>, or enable JetStream for the account", c.Stream, event.SubjectPrefix)
-	}
-	duplicateIDHint := fmt.Sprintf("another publisher used this bridge's message ids; retries succeed after the duplicate window of stream %s", c.Stream)
-	if errors.Is(err, errDuplicateID) {
-		return duplicateIDHint
-	}
-	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return "publishing resumes when the NATS servers respond"
-	}
-	switch api.ErrorCode {
-	case codeStoreFailed:
-		return fmt.Sprintf("raise or remove max_bytes and max_msgs of stream %s", c.Stream)
-	case codeNoStorage, codeNoResources, codeAccountFull:
-		return "free disk space, or raise the JetStream limits of the server or the account"
-	case codeSealed:
-		return fmt.Sprintf("stream %s is sealed permanently: choose another name in BRIDGE_STREAM", c.Stream)
-	case codeAtomicOff:
-		return fmt.Sprintf("enable allow_atomic of stream %s again", c.Stream)
-	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return fmt.Sprintf("raise or remove max_msg_size of stream %s", c.Stream)
-	case codeBatchTooLarge:
-		return fmt.Sprintf("raise the server's limit of messages in a batch to %d", event.BatchLimit)
-	case codeDuplicate:
-		return duplicateIDHint
-	}
-	return "read the log of the NATS servers"
+	return b.shared.publisher.Publish(ctx, msgs)
 }
 
 var (
-	// errDuplicateID is returned for a single message whose id is in the duplicate window. The
-	// stored message is this one, sent before, or another publisher's.
-	errDuplicateID = errors.New("message id already stored")
-	errNotStored   = errors.New("batch not stored")
+	errNotStored = errors.New("batch not stored")
 	// errHistoryLost is returned when the last checkpoint is missing: the stream was purged or
 	// recreated, or the message was deleted.
 	errHistoryLost = errors.New("stream lost its last checkpoint")
@@ -271,19 +200,19 @@ func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (u
 // still fences.
 func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq uint64, err error) {
 	result := errNotStored
-	err = scanStream(ctx, b.js, b.config.Stream, jetstream.OrderedConsumerConfig{
+	err = stream.Scan(ctx, b.js, b.config.Stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{checkpoint.Subject},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    b.fence + 1,
 	}, func(msg jetstream.Msg, seqHere uint64) error {
 		if bytes.Equal(msg.Data(), checkpoint.Data) {
 			seq, result = seqHere, nil
-			return errStopScan
+			return stream.ErrStopScan
 		}
 		e, err := parseMessage(b.config.Tenant, msg)
 		if err == nil {
 			result = fmt.Errorf("%w: found checkpoint %s", ErrFenced, e.MsgID())
-			return errStopScan
+			return stream.ErrStopScan
 		}
 		b.foreignLog.logMessage(b.config.Stream, msg, seqHere, err)
 		b.fence, result = seqHere, fmt.Errorf("%w on %s at sequence %d", event.ErrForeign, checkpoint.Subject, seqHere)
@@ -293,12 +222,4 @@ func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq u
 		return 0, fmt.Errorf("read checkpoints after the fence: %w", err)
 	}
 	return seq, result
-}
-
-// isWrongSequence reports whether the server refused a batch because of the fence. Replicated
-// streams use the second code under concurrency.
-func isWrongSequence(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }

@@ -17,6 +17,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/source"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -55,7 +56,7 @@ func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := Provision(b.Context(), js, config, nil); err != nil {
+	if _, err := stream.Provision(b.Context(), js, config, nil); err != nil {
 		b.Fatal(err)
 	}
 	br, err := New(config, js, slog.New(slog.DiscardHandler))

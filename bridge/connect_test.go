@@ -17,8 +17,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
@@ -32,7 +32,7 @@ func connectFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...st
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	nc, err := bridge.Connect(ctx, c, slog.New(slog.NewJSONHandler(log, nil)), closed)
+	nc, err := stream.Connect(ctx, c, slog.New(slog.NewJSONHandler(log, nil)), closed)
 	if err == nil {
 		t.Cleanup(nc.Close)
 	}
@@ -226,7 +226,7 @@ func TestLoginMethods(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				case a.want == "":
 					nc.Close()
-				case err == nil || !strings.Contains(err.Error(), a.want) || (a.want == refused) != errors.Is(err, bridge.ErrNATSAuth) && !strings.HasPrefix(a.want, "check"):
+				case err == nil || !strings.Contains(err.Error(), a.want) || (a.want == refused) != errors.Is(err, stream.ErrNATSAuth) && !strings.HasPrefix(a.want, "check"):
 					t.Errorf("%s: error %v; want %q in it", name, err, a.want)
 				}
 				if text := fmt.Sprint(err, log.String()); strings.Contains(text, "hunter2") || strings.Contains(text, "secret:@") || strings.Contains(text, "a-token") {
@@ -382,7 +382,7 @@ func TestReplacedNKey(t *testing.T) {
 	}
 	select {
 	case err := <-given:
-		if !errors.Is(err, bridge.ErrNATSAuth) || !strings.Contains(err.Error(), "NATS_NKEY now holds a new key") {
+		if !errors.Is(err, stream.ErrNATSAuth) || !strings.Contains(err.Error(), "NATS_NKEY now holds a new key") {
 			t.Errorf("given up with %v; want the reason", err)
 		}
 	case <-time.After(testTimeout):

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 )
 
 // TestEmbeddedServerFails makes the embedded server fail at its start: the error
@@ -38,7 +38,7 @@ func TestEmbeddedServerFails(t *testing.T) {
 			t.Parallel()
 			var log safeBuffer
 			begun := time.Now()
-			s, err := bridge.StartEmbedded(&config.Config{StoreDir: test.dir, EmbeddedListen: test.listen}, slog.New(slog.NewTextHandler(&log, nil)))
+			s, err := stream.StartEmbedded(&config.Config{StoreDir: test.dir, EmbeddedListen: test.listen}, slog.New(slog.NewTextHandler(&log, nil)))
 			if err == nil {
 				s.Close()
 				t.Fatal("it has started")
@@ -53,7 +53,7 @@ func TestEmbeddedServerFails(t *testing.T) {
 				t.Errorf("what the error says is logged too:\n%s", text)
 			}
 			if name == "the port is taken" { // it leaves nothing that keeps the next one from starting
-				s, err := bridge.StartServer(test.dir, "127.0.0.1:0")
+				s, err := stream.StartServer(test.dir, "127.0.0.1:0")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -76,7 +76,7 @@ func TestEmbeddedServerLog(t *testing.T) {
 			t.Parallel()
 			var log safeBuffer
 			c := &config.Config{StoreDir: t.TempDir(), EmbeddedListen: "127.0.0.1:0"}
-			s, err := bridge.StartEmbedded(c, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+			s, err := stream.StartEmbedded(c, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 			if err != nil {
 				t.Fatal(err)
 			}

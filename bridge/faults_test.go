@@ -14,6 +14,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 )
 
 // TestSourceFaults drives every fault of the source long enough to be published, and
@@ -221,7 +222,7 @@ func TestStreamRecreated(t *testing.T) {
 	if err := w.js.DeleteStream(t.Context(), "BPCC_EVENTS"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bridge.Provision(t.Context(), w.js, w.config(), nil); err != nil {
+	if _, err := stream.Provision(t.Context(), w.js, w.config(), nil); err != nil {
 		t.Fatal(err)
 	}
 	w.tenant.SetState("anna", "busy", "")
@@ -247,7 +248,7 @@ func TestServerUnavailable(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	server, err := bridge.StartServer(dir, address)
+	server, err := stream.StartServer(dir, address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +261,7 @@ func TestServerUnavailable(t *testing.T) {
 	w.tenant.SetState("anna", "not_ready", "")
 	w.waitTwoPolls()
 	w.tenant.SetState("anna", "busy", "")
-	if server, err = bridge.StartServer(dir, address); err != nil {
+	if server, err = stream.StartServer(dir, address); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
@@ -289,7 +290,7 @@ func TestSecretsStayOut(t *testing.T) {
 	if text := fmt.Sprintf("%v %+v %#v", *c, *c, *c); strings.Contains(text, "hunter2") {
 		t.Error("the printed configuration holds the secret")
 	}
-	if _, err := bridge.Provision(t.Context(), w.js, c, nil); err != nil {
+	if _, err := stream.Provision(t.Context(), w.js, c, nil); err != nil {
 		t.Fatal(err)
 	}
 	var log safeBuffer

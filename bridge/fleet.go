@@ -13,6 +13,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/source"
+	"bpcc-nats/bridge/stream"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -29,7 +30,7 @@ type Fleet struct {
 	js          jetstream.JetStream
 	log         *slog.Logger
 	config      *config.Config // of the process: the settings that all tenants share
-	viewMonitor *viewMonitor
+	viewMonitor *stream.ViewMonitor
 	metrics     *metrics
 	shared      *sharedResources
 }
@@ -54,7 +55,7 @@ func newIdentity() (identity, error) {
 
 // NewFleet returns a fleet with a bridge for every configuration of [config.ParseAll]; nothing is sent
 // before Run. embedded is the NATS server inside the process; nil for another one.
-func NewFleet(configs []*config.Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) (*Fleet, error) {
+func NewFleet(configs []*config.Config, js jetstream.JetStream, embedded *stream.Server, log *slog.Logger) (*Fleet, error) {
 	if len(configs) == 0 {
 		return nil, fmt.Errorf("%w: no tenant", config.ErrInvalid)
 	}
@@ -64,7 +65,7 @@ func NewFleet(configs []*config.Config, js jetstream.JetStream, embedded *Server
 	}
 	processConfig := configs[0]
 	f := &Fleet{js: js, log: log, config: processConfig, metrics: newMetrics(processConfig.Version)}
-	f.viewMonitor = &viewMonitor{js: js, config: processConfig, embedded: embedded, log: log, now: time.Now}
+	f.viewMonitor = stream.NewViewMonitor(js, processConfig, embedded, log)
 	f.shared = newSharedResources(js, processConfig, embedded)
 	if len(configs) > 1 {
 		f.shared.rebalancer = newRebalancer(self.instance, len(configs), log)
@@ -90,10 +91,10 @@ func (f *Fleet) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer cancel()
-	background.Go(func() { f.viewMonitor.runMonitor(sideCtx) })
+	background.Go(func() { f.viewMonitor.Run(sideCtx) })
 	background.Go(func() { f.announce(sideCtx) })
 	if s := f.shared.embedded; s != nil {
-		background.Go(func() { s.watchStore(sideCtx, f.js, f.config) })
+		background.Go(func() { s.WatchStore(sideCtx, f.js, f.config) })
 	}
 	if f.shared.rebalancer == nil {
 		return f.bridges[0].Run(ctx)

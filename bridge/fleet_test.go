@@ -22,6 +22,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 )
 
 // multiTenantEnv is several simulated tenants and one NATS server.
@@ -69,7 +70,7 @@ func (m *multiTenantEnv) newFleet() *bridge.Fleet {
 	if err != nil || len(warnings) > 0 {
 		m.t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
-	if _, err := bridge.Provision(m.t.Context(), m.js, all[0], nil); err != nil {
+	if _, err := stream.Provision(m.t.Context(), m.js, all[0], nil); err != nil {
 		m.t.Fatal(err)
 	}
 	for _, c := range all {

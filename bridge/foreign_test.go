@@ -17,6 +17,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 )
 
 // publishForeign publishes what no bridge has written on one of the tenant's subjects.
@@ -252,7 +253,7 @@ func TestForeignEntryInTheView(t *testing.T) {
 		good, bad = map[string]bool{}, map[string]bool{}
 		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		defer cancel()
-		err := bridge.ReadView(ctx, w.js, w.config(), "", 10*time.Second, func(e bridge.ViewEntry) error {
+		err := stream.ReadView(ctx, w.js, w.config(), "", 10*time.Second, func(e stream.ViewEntry) error {
 			if e.Err == nil {
 				good[e.Key] = true
 			} else {
@@ -300,7 +301,7 @@ func TestForeignMessageOnThePage(t *testing.T) {
 	}
 	w.waitUntil("the view to take the junk", func() bool {
 		bad := 0
-		err := bridge.ReadView(t.Context(), w.js, w.config(), "", 10*time.Second, func(e bridge.ViewEntry) error {
+		err := stream.ReadView(t.Context(), w.js, w.config(), "", 10*time.Second, func(e stream.ViewEntry) error {
 			if e.Err != nil {
 				bad++
 			}

@@ -24,6 +24,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
@@ -45,7 +46,7 @@ func TestMain(m *testing.M) {
 type testEnv struct {
 	t               *testing.T
 	tenant          *bpcctest.Server
-	server          *bridge.Server // the NATS server, if it is the one inside the bridge
+	server          *stream.Server // the NATS server, if it is the one inside the bridge
 	nc              *nats.Conn
 	js              jetstream.JetStream
 	env             map[string]string
@@ -75,7 +76,7 @@ func newTestEnv(t *testing.T, tenant bpcctest.Config) *testEnv {
 // startServer starts the embedded server until the test ends, and returns its URL.
 func startServer(t *testing.T) (url string) {
 	t.Helper()
-	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	server, err := stream.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +131,7 @@ func (w *testEnv) compareFold(all []storedEvent) {
 	}
 	folded := engine.New(engine.Options{})
 	// What only the view still has comes first, as at a start.
-	err := bridge.ReadView(context.WithoutCancel(w.t.Context()), w.js, &config.Config{StateBucket: "bpcc_state"}, "acme", testTimeout, func(entry bridge.ViewEntry) error {
+	err := stream.ReadView(context.WithoutCancel(w.t.Context()), w.js, &config.Config{StateBucket: "bpcc_state"}, "acme", testTimeout, func(entry stream.ViewEntry) error {
 		if ev := entry.Event; entry.Err == nil && ev.Kind() != "directory" {
 			folded.Recover(&ev)
 		}
@@ -208,7 +209,7 @@ func (w *testEnv) startCrashable() (crash func()) {
 func (w *testEnv) startOn(js jetstream.JetStream) (stop func()) {
 	w.t.Helper()
 	c := w.config()
-	if _, err := bridge.Provision(w.t.Context(), w.js, c, nil); err != nil {
+	if _, err := stream.Provision(w.t.Context(), w.js, c, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	b, err := bridge.New(c, js, w.logger())

@@ -16,6 +16,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 )
 
 // TestStandbyIsWarm lets a standby read along while the floor lives, and then
@@ -79,7 +80,7 @@ func TestProbes(t *testing.T) {
 	w.waitsDividedBy = 5
 	w.setAgent("anna", "ready", "")
 	c := w.config()
-	if _, err := bridge.Provision(t.Context(), w.js, c, nil); err != nil {
+	if _, err := stream.Provision(t.Context(), w.js, c, nil); err != nil {
 		t.Fatal(err)
 	}
 	b, err := bridge.NewFleet([]*config.Config{c}, w.js, nil, slog.New(slog.DiscardHandler))

@@ -50,7 +50,7 @@ func TestHostileEvents(t *testing.T) {
 			changed := c.Apply(body)
 			header := nats.Header{}
 			header.Set(nats.MsgIdHdr, e.ID)
-			mustNotPanic(t, e.Type+" "+c.String(), func() {
+			hostile.MustNotPanic(t, e.Type+" "+c.String(), func() {
 				read++
 				for _, body := range [][]byte{changed, body} {
 					seq++

@@ -19,6 +19,7 @@ func TestImports(t *testing.T) {
 		"bridge/config": "bpcc bridge/event bridge/rule diff schemas",
 		"bridge/source": "bpcc bridge/config bridge/engine bridge/event bridge/rule diff schemas",
 		"bridge/record": "bpcc bridge/config bridge/engine bridge/event bridge/rule bridge/source diff schemas",
+		"bridge/stream": "bpcc bridge/config bridge/event bridge/rule diff schemas",
 		"bridge/rule":   "bridge/event diff schemas",
 		"bridge/engine": "bridge/event bridge/rule diff schemas",
 		"bridge/audit":  "bridge/event diff schemas",

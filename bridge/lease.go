@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"bpcc-nats/bridge/stream"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -53,7 +55,7 @@ func (l *lease) wake() {
 var errLeaseLost = errors.New("the lease is lost")
 
 // acquire waits until this instance has the lease or ctx ends. The error is errUnavailable if the
-// bucket is missing, and [unusable] if the bucket cannot hold leases.
+// bucket is missing, and [stream.UnusableError] if the bucket cannot hold leases.
 func (l *lease) acquire(ctx context.Context) error {
 	lastLogged := ""
 	for {
@@ -98,7 +100,7 @@ var errAtCapacity = errors.New("at capacity: leaving this tenant to an instance 
 // tryAcquire acquires the lease, or leaves it to others for some time if this instance leads its
 // share already.
 func (l *lease) tryAcquire(ctx context.Context) error {
-	if err := checkServer(l.conn); err != nil {
+	if err := stream.CheckServer(l.conn); err != nil {
 		return err
 	}
 	if l.atCapacity() && !l.unclaimed(ctx) {
@@ -136,7 +138,7 @@ func (l *lease) createKey(ctx context.Context) error {
 			revision, err = l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
 		}
 	}
-	if err = asPermissionError(l.conn, prevErr, err); err != nil {
+	if err = stream.AsPermissionError(l.conn, prevErr, err); err != nil {
 		return fmt.Errorf("acquire lease: %w", err)
 	}
 	l.revision, l.renewedAt, l.freeSince, l.firstUnacked = revision, sent, time.Time{}, time.Time{}
@@ -153,7 +155,7 @@ func (l *lease) bucketMissing(ctx context.Context, err error) error {
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	if _, err := l.bucket.js.Stream(ctx, l.bucket.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%w: bucket of leases: %w", errUnavailable, err)
+		return fmt.Errorf("%w: bucket of leases: %w", stream.ErrUnavailable, err)
 	}
 	return nil
 }
@@ -230,7 +232,7 @@ func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 		}
 		requests.Go(func() {
 			revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), lastRevision)
-			renewals <- renewal{sent, revision, asPermissionError(l.conn, prevErr, err)}
+			renewals <- renewal{sent, revision, stream.AsPermissionError(l.conn, prevErr, err)}
 		})
 	}
 	send()

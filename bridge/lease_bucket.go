@@ -2,19 +2,15 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
 )
-
-// leaseTTLLeast is the minimum TTL of a lease. A shorter lease would expire while a response is
-// only a little late.
-const leaseTTLLeast = time.Second
 
 // The TTL of a bucket of leases is checked again after recheckEvery TTLs, and before
 // each term unless the last check is younger than recheckPause.
@@ -22,29 +18,6 @@ const (
 	recheckEvery = 2
 	recheckPause = time.Second
 )
-
-var (
-	// errNoTTL is returned for a bucket of leases without a TTL, or with too short a one.
-	errNoTTL = errors.New("a lease needs a TTL")
-	// errTTLChanged ends a term whose lease was computed with another TTL.
-	errTTLChanged = errors.New("the TTL of leases has changed")
-)
-
-func leaseStream(c *config.Config) string { return "KV_" + c.LeaseBucket }
-
-// leaseTTL returns how long a lease lasts without renewal, by the configuration of the bucket's
-// stream. The error is [ErrStream] if leases would not expire, or would expire too early to be
-// held.
-func leaseTTL(config jetstream.StreamConfig) (time.Duration, error) {
-	switch ttl := config.MaxAge; {
-	case ttl <= 0:
-		return 0, fmt.Errorf("%w: %w: stream %s has no max_age, so the lease of a crashed bridge would never end", ErrStream, errNoTTL, config.Name)
-	case ttl < leaseTTLLeast:
-		return 0, fmt.Errorf("%w: %w: max_age of stream %s is %v, the minimum is %v", ErrStream, errNoTTL, config.Name, ttl, leaseTTLLeast)
-	default:
-		return ttl, nil
-	}
-}
 
 // leaseBucket checks the bucket of leases. The tenants of a process share one, so
 // that the process sends one request for all of them.
@@ -61,11 +34,11 @@ type leaseBucket struct {
 }
 
 func newLeaseBucket(js jetstream.JetStream, c *config.Config) *leaseBucket {
-	return &leaseBucket{js: js, stream: leaseStream(c), callTimeout: c.Times().CallTimeout, requestSem: semaphore.NewWeighted(1)}
+	return &leaseBucket{js: js, stream: stream.LeaseStream(c), callTimeout: c.Times().CallTimeout, requestSem: semaphore.NewWeighted(1)}
 }
 
 // check returns the TTL of leases. A value read within this time, on the same connection to a
-// server, is not read again. The error is [ErrStream] or [ErrServerVersion] if the bucket cannot be
+// server, is not read again. The error is [stream.ErrMismatch] or [stream.ErrServerVersion] if the bucket cannot be
 // used, else that of the request.
 func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.callTimeout)
@@ -78,15 +51,15 @@ func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Dur
 	if !k.checkedAt.IsZero() && time.Since(k.checkedAt) < within && k.reconnects == reconnects {
 		return k.ttl, nil
 	}
-	stream, err := k.js.Stream(ctx, k.stream)
+	s, err := k.js.Stream(ctx, k.stream)
 	if err != nil {
 		return 0, err
 	}
-	info := stream.CachedInfo()
-	if err := checkLeader(info); err != nil {
+	info := s.CachedInfo()
+	if err := stream.CheckLeader(info); err != nil {
 		return 0, err
 	}
-	ttl, err := leaseTTL(info.Config)
+	ttl, err := stream.LeaseTTL(info.Config)
 	if err != nil {
 		return 0, err
 	}
@@ -97,14 +70,14 @@ func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Dur
 // check returns why the lease can no longer be held or waited for: the server is too
 // old, or the bucket has changed. It returns nil if that is unknown.
 func (l *lease) check(ctx context.Context) error {
-	if err := checkServer(l.conn); err != nil {
-		return &unusable{err}
+	if err := stream.CheckServer(l.conn); err != nil {
+		return &stream.UnusableError{Cause: err}
 	}
 	ttl, err := l.bucket.check(ctx, recheckEvery*l.ttl)
 	if err == nil && ttl != l.ttl {
-		err = fmt.Errorf("%w: from %v to %v", errTTLChanged, l.ttl, ttl)
+		err = fmt.Errorf("%w: from %v to %v", stream.ErrTTLChanged, l.ttl, ttl)
 	}
-	return asUnusable(err)
+	return stream.AsUnusable(err)
 }
 
 // guard checks the lease's bucket and the server until ctx ends, and returns why the

@@ -5,7 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"bpcc-nats/internal/natstest"
 
 	"bpcc-nats/bridge/config"
 
@@ -15,7 +20,7 @@ import (
 // newLeases makes a bucket, and holders of the one lease in it.
 func newLeases(t *testing.T) (holder func(instance string) *lease) {
 	t.Helper()
-	_, js := startServer(t)
+	js := natstest.Connect(t, natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()}).ClientURL())
 	kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "leases", TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 )
 
 // Limits for the concurrent reads of the tenants of one process. A server allows 1,000 consumers on
@@ -19,19 +20,19 @@ const (
 type sharedResources struct {
 	readers     *semaphore.Weighted // standbys that tail the stream; one without a slot does not
 	recoveries  *semaphore.Weighted // recoveries of tenants
-	publisher   *batchPublisher     // publishes their batches
+	publisher   *stream.Publisher   // publishes their batches
 	buffers     messageBuffers      // buffers of their batches
 	bucket      *leaseBucket        // bucket of their leases
-	embedded    *Server             // the NATS server inside the process; nil = another one
+	embedded    *stream.Server      // the NATS server inside the process; nil = another one
 	rebalancer  *rebalancer         // nil for one tenant
 	roleChanged chan struct{}       // holds one when the role of any of them has changed
 }
 
-func newSharedResources(js jetstream.JetStream, c *config.Config, embedded *Server) *sharedResources {
+func newSharedResources(js jetstream.JetStream, c *config.Config, embedded *stream.Server) *sharedResources {
 	return &sharedResources{
 		readers:     semaphore.NewWeighted(maxReaders),
 		recoveries:  semaphore.NewWeighted(maxRecoveries),
-		publisher:   newBatchPublisher(js, c.Times()),
+		publisher:   stream.NewPublisher(js, c.Times()),
 		bucket:      newLeaseBucket(js, c),
 		embedded:    embedded,
 		roleChanged: make(chan struct{}, 1),

@@ -14,6 +14,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 const (
@@ -88,7 +89,7 @@ func (p *Page) handleLive(w http.ResponseWriter, r *http.Request) {
 // runSession sends the snapshot and then the events, until ctx ends or something fails.
 func (l *liveSession) runSession(ctx context.Context) error {
 	var err error
-	if l.lastSeq, err = fetchLastSeq(ctx, l.js, l.config.Stream); err != nil {
+	if l.lastSeq, err = stream.FetchLastSeq(ctx, l.js, l.config.Stream); err != nil {
 		return err
 	}
 	if err := l.sendHello(ctx); err != nil {
@@ -139,7 +140,7 @@ func (l *liveSession) sendHello(ctx context.Context) error {
 		Tenant: l.tenant, Version: l.config.Version, Now: time.Now(), Heartbeat: l.heartbeat.Seconds(),
 		StaleAfter: (l.config.CheckpointInterval + l.config.InterruptAfter()).Seconds(), Series: seriesWindow.Seconds(),
 	}
-	err := scanLastPerSubject(ctx, l.js, l.config.Stream, l.tenantPrefix()+event.Interrupted, func(msg jetstream.Msg, _ uint64) error {
+	err := stream.ScanLastPerSubject(ctx, l.js, l.config.Stream, l.tenantPrefix()+event.Interrupted, func(msg jetstream.Msg, _ uint64) error {
 		if belongsTo(l.tenant, msg.Data()) {
 			hello.Interrupted = msg.Data()
 		}
@@ -166,8 +167,8 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout/2)
 	defer cancel()
 	feeds := map[string]json.RawMessage{}
-	prefix := viewPrefix(p.config)
-	err := scanLastPerSubject(ctx, p.js, viewStream(p.config), prefix+"*.feed", func(msg jetstream.Msg, _ uint64) error {
+	prefix := stream.ViewPrefix(p.config)
+	err := stream.ScanLastPerSubject(ctx, p.js, stream.ViewStream(p.config), prefix+"*.feed", func(msg jetstream.Msg, _ uint64) error {
 		if tenant := strings.TrimSuffix(strings.TrimPrefix(msg.Subject(), prefix), ".feed"); belongsTo(tenant, msg.Data()) {
 			feeds[tenant] = msg.Data()
 		}
@@ -185,10 +186,10 @@ func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
 // the stream of events up to which the view is complete. The view follows the
 // stream in order: what is not in the snapshot comes after that sequence.
 func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err error) {
-	prefix := viewPrefix(l.config) + l.tenant + "."
+	prefix := stream.ViewPrefix(l.config) + l.tenant + "."
 	batch := liveBatch{name: "snapshot", session: l}
-	err = scanLastPerSubject(ctx, l.js, viewStream(l.config), prefix+">", func(msg jetstream.Msg, _ uint64) error {
-		source, seq, err := parseSourceHeader(msg)
+	err = stream.ScanLastPerSubject(ctx, l.js, stream.ViewStream(l.config), prefix+">", func(msg jetstream.Msg, _ uint64) error {
+		source, seq, err := stream.ParseSourceHeader(msg)
 		if err != nil {
 			return nil // not sourced from the stream
 		}
@@ -254,8 +255,8 @@ func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) erro
 		})
 	})
 	group.Go(func() error {
-		return l.pumpMessages(ctx, feed, viewStream(l.config), jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{viewPrefix(l.config) + l.tenant + ".feed"}, InactiveThreshold: liveConsumerIdle,
+		return l.pumpMessages(ctx, feed, stream.ViewStream(l.config), jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{stream.ViewPrefix(l.config) + l.tenant + ".feed"}, InactiveThreshold: liveConsumerIdle,
 			DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
 		})
 	})

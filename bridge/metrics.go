@@ -159,12 +159,12 @@ func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 	gauge(g.viewLag, float64(lag.Events))
 	gauge(g.viewStalled, lag.StalledFor.Seconds())
 	if s := f.shared.embedded; s != nil {
-		status := s.storeStatus()
+		status := s.Status()
 		gauge(g.storeUsed, float64(s.Used()))
-		gauge(g.storeLimit, float64(status.limit))
-		if !status.oldest.IsZero() {
-			gauge(g.oldest, float64(status.oldest.UnixMilli())/1000)
-			gauge(g.retention, status.retention.Seconds())
+		gauge(g.storeLimit, float64(status.Limit))
+		if !status.Oldest.IsZero() {
+			gauge(g.oldest, float64(status.Oldest.UnixMilli())/1000)
+			gauge(g.retention, status.Retention.Seconds())
 		}
 	}
 	for _, b := range f.bridges {

@@ -11,9 +11,15 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
+	"bpcc-nats/internal/natstest"
+
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
@@ -128,22 +134,23 @@ func TestSlowPageClient(t *testing.T) {
 
 	page = open()
 	until(page, "event: heartbeat")
-	embedded.Close()
+	embedded.Shutdown()
 	if got := until(page, "event: failure"); !strings.Contains(got, "NATS") {
 		t.Errorf("failure: %s", got)
 	}
 }
 
 // newPage makes a live page on a server with the streams, and no events.
-func newPage(t *testing.T) (*Page, *Server) {
+func newPage(t *testing.T) (*Page, *server.Server) {
 	t.Helper()
-	embedded, js := startServer(t)
-	c, _, err := config.Parse([]string{"NATS_URL=" + embedded.URL(), "BRIDGE_TENANT=acme"}, config.ForStream)
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	js := natstest.Connect(t, s.ClientURL())
+	c, _, err := config.Parse([]string{"NATS_URL=" + s.ClientURL(), "BRIDGE_TENANT=acme"}, config.ForStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Provision(t.Context(), js, c, nil); err != nil {
+	if _, err := stream.Provision(t.Context(), js, c, nil); err != nil {
 		t.Fatal(err)
 	}
-	return NewPage(js, c, slog.New(slog.DiscardHandler)), embedded
+	return NewPage(js, c, slog.New(slog.DiscardHandler)), s
 }

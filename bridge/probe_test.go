@@ -20,13 +20,14 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 )
 
 // startWithLog runs a bridge as start does, and hands out its log, one JSON object a line.
 func (w *testEnv) startWithLog() *safeBuffer {
 	w.t.Helper()
 	c := w.config()
-	if _, err := bridge.Provision(w.t.Context(), w.js, c, nil); err != nil {
+	if _, err := stream.Provision(w.t.Context(), w.js, c, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	var log safeBuffer

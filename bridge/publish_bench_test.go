@@ -17,6 +17,7 @@ import (
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // The programs that BenchmarkPublish runs.
@@ -48,8 +49,8 @@ func benchPublish(b *testing.B, sync string, inPoll int) {
 	dir := b.TempDir()
 	url := startNATSServer(b, dir, sync)
 	agents := inPoll * (event.BatchLimit - 1)
-	br, c := benchBridgeOn(b, url, agents, nats.WriteBufferSize(writeBuffer))
-	if err := br.js.DeleteStream(b.Context(), viewStream(br.config)); err != nil {
+	br, c := benchBridgeOn(b, url, agents, nats.WriteBufferSize(128<<10))
+	if err := br.js.DeleteStream(b.Context(), stream.ViewStream(br.config)); err != nil {
 		b.Fatal(err)
 	}
 	observe, poll := pollFuncs(b, br, c)
@@ -110,7 +111,7 @@ func sendFinished(b *testing.B, br *Bridge, msgs []*nats.Msg, id string) {
 	for i, m := range msgs {
 		m.Header[nats.MsgIdHdr] = []string{"bench-" + id + "-" + strconv.Itoa(i)}
 	}
-	if _, err := br.shared.publisher.publishAtomic(b.Context(), msgs); err != nil {
+	if _, err := br.shared.publisher.Publish(b.Context(), msgs); err != nil {
 		b.Fatal(err)
 	}
 }

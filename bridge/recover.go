@@ -13,6 +13,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // recovery reads back what is published of a tenant: the last message of every subject, and from
@@ -34,7 +35,7 @@ type recovery struct {
 // ignored.
 func recoverState(ctx context.Context, js jetstream.JetStream, c *config.Config, e *engine.Engine, foreign *foreignLog) (*recovery, error) {
 	r := &recovery{config: c, engine: e, foreign: foreign, newest: map[string]uint64{}}
-	info, err := fetchEventsInfo(ctx, js, c)
+	info, err := stream.FetchEventsInfo(ctx, js, c)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *config.Config,
 	}
 	prefix := event.Prefix(c.Tenant)
 	overwritten := map[string]uint64{} // subjects whose last message is foreign, and its sequence
-	err = scanLastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
+	err = stream.ScanLastPerSubject(ctx, js, c.Stream, prefix+">", func(msg jetstream.Msg, seq uint64) error {
 		delete(unreadable, seq) // it is reported as a message of the stream
 		ev, ok := r.parse(msg, seq)
 		switch {
@@ -68,7 +69,7 @@ func recoverState(ctx context.Context, js jetstream.JetStream, c *config.Config,
 	}
 	for _, filter := range []string{"directory.*.changed", "chat.message_posted"} {
 		all := jetstream.OrderedConsumerConfig{FilterSubjects: []string{prefix + filter}, DeliverPolicy: jetstream.DeliverAllPolicy}
-		err := scanStream(ctx, js, c.Stream, all, func(msg jetstream.Msg, seq uint64) error {
+		err := stream.Scan(ctx, js, c.Stream, all, func(msg jetstream.Msg, seq uint64) error {
 			if ev, ok := r.parse(msg, seq); ok {
 				r.apply(&ev, seq)
 			}
@@ -103,11 +104,11 @@ func readWhole(ev *event.Event) bool {
 // stream.
 func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[uint64]foreignMessage, error) {
 	c := r.config
-	prefix := viewPrefix(c) + event.Token(c.Tenant) + "."
+	prefix := stream.ViewPrefix(c) + event.Token(c.Tenant) + "."
 	unreadable := map[uint64]foreignMessage{}
-	err := scanLastPerSubject(ctx, js, viewStream(c), prefix+">", func(msg jetstream.Msg, _ uint64) error {
+	err := stream.ScanLastPerSubject(ctx, js, stream.ViewStream(c), prefix+">", func(msg jetstream.Msg, _ uint64) error {
 		key := strings.TrimPrefix(msg.Subject(), prefix)
-		from, seq, err := parseSourceHeader(msg)
+		from, seq, err := stream.ParseSourceHeader(msg)
 		if err == nil && from != c.Stream {
 			return nil // the watchdog's message, not an event
 		}
@@ -116,7 +117,7 @@ func (r *recovery) readView(ctx context.Context, js jetstream.JetStream) (map[ui
 			ev, err = event.ParseValue(c.Tenant, key, msg.Data())
 		}
 		if err != nil {
-			unreadable[seq] = foreignMessage{stream: viewStream(c), subject: msg.Subject(), seq: seq, err: err, hint: fmt.Sprintf(foreignEntryHint, msg.Subject(), viewStream(c))}
+			unreadable[seq] = foreignMessage{stream: stream.ViewStream(c), subject: msg.Subject(), seq: seq, err: err, hint: fmt.Sprintf(foreignEntryHint, msg.Subject(), stream.ViewStream(c))}
 			return nil
 		}
 		if !readWhole(&ev) {
@@ -213,13 +214,13 @@ func (r *recovery) readBeforeForeign(ctx context.Context, js jetstream.JetStream
 func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subject string, before uint64) (found event.Event, at uint64, err error) {
 	for back := uint64(foreignReadSize); ; back *= 8 {
 		from := max(before, back+1) - back
-		err := scanStream(ctx, js, r.config.Stream, jetstream.OrderedConsumerConfig{
+		err := stream.Scan(ctx, js, r.config.Stream, jetstream.OrderedConsumerConfig{
 			FilterSubjects: []string{subject},
 			DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 			OptStartSeq:    from,
 		}, func(msg jetstream.Msg, seq uint64) error {
 			if seq >= before {
-				return errStopScan
+				return stream.ErrStopScan
 			}
 			// A subject with wildcards would be a filter that matches others.
 			ev, err := parseMessage(r.config.Tenant, msg)
@@ -241,11 +242,11 @@ func (r *recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subje
 func countSubjects(ctx context.Context, js jetstream.JetStream, c *config.Config) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Times().CallTimeout)
 	defer cancel()
-	stream, err := js.Stream(ctx, c.Stream)
+	events, err := js.Stream(ctx, c.Stream)
 	if err != nil {
 		return nil, fmt.Errorf("read info of stream %s: %w", c.Stream, err)
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(event.Prefix(c.Tenant)+">"))
+	info, err := events.Info(ctx, jetstream.WithSubjectFilter(event.Prefix(c.Tenant)+">"))
 	if err != nil {
 		return nil, fmt.Errorf("count the messages of stream %s: %w", c.Stream, err)
 	}

@@ -24,6 +24,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
@@ -104,7 +105,7 @@ func (r *roleServer) connectAs(role, inbox, api string, log *safeBuffer) (*nats.
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	js, err := bridge.OpenJetStream(c, nc)
+	js, err := stream.OpenJetStream(c, nc)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -160,15 +161,15 @@ func TestRoles(t *testing.T) {
 	// The bridge may not make the streams, and says so.
 	var bridgeLog safeBuffer
 	_, bridgeJS := r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
-	_, err := bridge.Provision(ctx, bridgeJS, w.config(), nil)
-	if !errors.Is(err, bridge.ErrNATSPermission) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.BPCC_EVENTS") {
+	_, err := stream.Provision(ctx, bridgeJS, w.config(), nil)
+	if !errors.Is(err, stream.ErrNATSPermission) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.BPCC_EVENTS") {
 		t.Fatalf("the bridge makes streams: %v; want the permission that it lacks", err)
 	}
 	used.drain()
 	var log safeBuffer
 	_, js := r.connectAs("provisioner", "_INBOX_provisioner", "", &log)
 	for _, created := range []bool{true, false} {
-		done, err := bridge.Provision(ctx, js, w.config(), nil)
+		done, err := stream.Provision(ctx, js, w.config(), nil)
 		if err != nil {
 			t.Fatalf("the provisioner: %v", err)
 		}
@@ -186,7 +187,7 @@ func TestRoles(t *testing.T) {
 	bridgeLog = safeBuffer{}
 	_, bridgeJS = r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
 	used.drain()
-	if _, err := bridge.Provision(ctx, bridgeJS, w.config(), nil); err != nil {
+	if _, err := stream.Provision(ctx, bridgeJS, w.config(), nil); err != nil {
 		t.Fatalf("the bridge compares the streams: %v", err)
 	}
 	if err := bridge.CheckStreams(ctx, w.config(), bridgeJS.Conn(), bridgeJS, func(bridge.Step) {}); err != nil {
@@ -487,7 +488,7 @@ func TestMissingPermissions(t *testing.T) {
 			})
 			w := r.newEnv()
 			w.waitsDividedBy, w.timeoutsDividedBy = 5, 5
-			if _, err := bridge.Provision(t.Context(), w.js, w.config(), nil); err != nil {
+			if _, err := stream.Provision(t.Context(), w.js, w.config(), nil); err != nil {
 				t.Fatal(err)
 			}
 			var log safeBuffer
@@ -500,7 +501,7 @@ func TestMissingPermissions(t *testing.T) {
 			if tt.unready {
 				w.waitUntil("the permission in the probe", func() bool {
 					h := p.fleet.Health()[0]
-					return !h.Ready && strings.Contains(h.Reason, bridge.ErrNATSPermission.Error()) && strings.Contains(h.Reason, named)
+					return !h.Ready && strings.Contains(h.Reason, stream.ErrNATSPermission.Error()) && strings.Contains(h.Reason, named)
 				})
 			}
 			select {
@@ -558,7 +559,7 @@ func TestRolesOfManyTenants(t *testing.T) {
 	})
 	w := r.newEnv()
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
-	if _, err := bridge.Provision(t.Context(), w.js, w.config(), nil); err != nil {
+	if _, err := stream.Provision(t.Context(), w.js, w.config(), nil); err != nil {
 		t.Fatal(err)
 	}
 	w.env["BRIDGE_TENANT"] = "beta"

@@ -9,6 +9,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/diff"
 )
 
@@ -53,7 +54,7 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 		window = window * maxSamples / time.Duration(n)
 	}
 	var samples []seriesSample
-	err = scanStream(ctx, l.js, l.config.Stream, consumerConfig(), func(msg jetstream.Msg, _ uint64) error {
+	err = stream.Scan(ctx, l.js, l.config.Stream, consumerConfig(), func(msg jetstream.Msg, _ uint64) error {
 		v, err := event.ReadEnvelope(msg.Data())
 		if err != nil {
 			return nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"bpcc-nats/bridge/stream"
+
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -96,14 +98,14 @@ func (b *Bridge) catchUp(ctx context.Context, m *recovery) (*recovery, error) {
 	if m == nil {
 		return recoverState(ctx, b.js, b.config, b.newEngine(), b.foreignLog)
 	}
-	info, err := fetchEventsInfo(ctx, b.js, b.config)
+	info, err := stream.FetchEventsInfo(ctx, b.js, b.config)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Created.Equal(m.created) || info.State.LastSeq < m.until {
 		return recoverState(ctx, b.js, b.config, b.newEngine(), b.foreignLog)
 	}
-	err = scanStream(ctx, b.js, b.config.Stream, m.tailConfig(), func(msg jetstream.Msg, _ uint64) error {
+	err = stream.Scan(ctx, b.js, b.config.Stream, m.tailConfig(), func(msg jetstream.Msg, _ uint64) error {
 		return m.next(msg)
 	})
 	if err != nil {

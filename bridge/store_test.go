@@ -14,6 +14,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -42,7 +43,7 @@ func newEmbeddedEnv(t *testing.T, dir string, more map[string]string) *embeddedE
 		t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
 	e.config = c
-	if e.server, err = bridge.StartEmbedded(c, e.logger()); err != nil {
+	if e.server, err = stream.StartEmbedded(c, e.logger()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.server.Close)
@@ -59,9 +60,9 @@ func (e *embeddedEnv) run() *runningFleet {
 }
 
 // provisioned provisions, and returns what became of the stream of events.
-func (e *embeddedEnv) provisioned() bridge.Provisioned {
+func (e *embeddedEnv) provisioned() stream.Provisioned {
 	e.t.Helper()
-	done, err := bridge.Provision(e.t.Context(), e.js, e.config, e.server)
+	done, err := stream.Provision(e.t.Context(), e.js, e.config, e.server)
 	if err != nil {
 		e.t.Fatal(err)
 	}

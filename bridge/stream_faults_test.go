@@ -12,6 +12,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -47,7 +48,7 @@ func (w *testEnv) startBridgeHandle(js jetstream.JetStream) *bridge.Bridge {
 
 func (w *testEnv) provisionStreams() {
 	w.t.Helper()
-	if _, err := bridge.Provision(w.t.Context(), w.js, w.config(), nil); err != nil {
+	if _, err := stream.Provision(w.t.Context(), w.js, w.config(), nil); err != nil {
 		w.t.Fatal(err)
 	}
 }

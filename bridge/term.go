@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // A stopping bridge may take finishTimeout to finish the pending commit, and then stopTimeout to
@@ -35,7 +34,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	for staleReads := 0; ; {
 		b.setStandby()
 		err := b.term(ctx)
-		var u *unusable
+		var u *stream.UnusableError
 		switch {
 		case ctx.Err() != nil && errors.Is(err, errLeaseLost):
 			return nil // stopped, and another instance leads already
@@ -47,19 +46,19 @@ func (b *Bridge) Run(ctx context.Context) error {
 			staleReads = 0
 			b.log.Info("rebalanced, standing by", "reason", err)
 			continue
-		case errors.Is(err, errLeaseLost), errors.Is(err, errHistoryLost), errors.Is(err, errTTLChanged):
+		case errors.Is(err, errLeaseLost), errors.Is(err, errHistoryLost), errors.Is(err, stream.ErrTTLChanged):
 			staleReads = 0
 		case errors.As(err, &u):
 			staleReads = 0
-			hint := unusableHint(b.config, u)
+			hint := stream.UnusableHint(b.config, u)
 			b.setBlocked(strings.TrimSuffix(u.Error()+"; "+hint, "; "))
 			if text := u.Error(); text != lastLogged {
 				lastLogged = text
-				b.log.Error("NATS unusable, standing by", "err", u.cause, "hint", hint)
+				b.log.Error("NATS unusable, standing by", "err", u.Cause, "hint", hint)
 			}
 			b.pauseAndRecreate(ctx, err)
 			continue
-		case errors.Is(err, errUnavailable), errors.Is(err, ErrUnfinished):
+		case errors.Is(err, stream.ErrUnavailable), errors.Is(err, ErrUnfinished):
 			staleReads = 0
 			b.setBlocked(err.Error())
 			if text := err.Error(); text != lastLogged {
@@ -80,7 +79,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 func (b *Bridge) term(ctx context.Context) error {
 	lease, err := b.openLease(ctx)
 	if err != nil {
-		return nilIfDone(ctx, asUnavailable(err))
+		return nilIfDone(ctx, stream.AsUnavailable(err))
 	}
 	m, err := b.waitForLease(ctx, lease)
 	if err != nil {
@@ -89,40 +88,15 @@ func (b *Bridge) term(ctx context.Context) error {
 	return b.lead(ctx, lease, m)
 }
 
-// errUnavailable ends a term, or the wait for one, that NATS does not allow: no response, no
-// permission, no stream.
-var errUnavailable = errors.New("NATS unavailable")
-
-// asUnavailable returns err as the reason why a term does not begin or continue.
-func asUnavailable(err error) error {
-	if u := asUnusable(err); u != nil {
-		return u
-	}
-	return fmt.Errorf("%w: %w", errUnavailable, err)
-}
-
 // pauseAndRecreate waits after NATS was unavailable, and recreates the streams that were found
 // missing.
 func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
-		recreateStreams(ctx, b.js, b.config, b.shared.embedded, b.log)
+		stream.Recreate(ctx, b.js, b.config, b.shared.embedded, b.log)
 	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(b.config.Times().UnavailablePause):
-	}
-}
-
-// recreateStreams recreates deleted streams, by the same rules as at the start of the program.
-func recreateStreams(ctx context.Context, js jetstream.JetStream, c *config.Config, embedded *Server, log *slog.Logger) {
-	provisioned, err := Provision(ctx, js, c, embedded)
-	for _, p := range provisioned {
-		if p.Created {
-			log.Warn("stream was deleted; recreated it empty", "stream", p.Stream)
-		}
-	}
-	if err != nil && ctx.Err() == nil {
-		log.Error("cannot recreate a deleted stream, retrying", "err", err)
 	}
 }
 
@@ -134,24 +108,24 @@ var errStaleRead = errors.New("stream replica is stale: a newer checkpoint exist
 // without the lease.
 const maxStaleReads = 5
 
-// openLease opens the bucket of leases. The error is [ErrServerVersion] or [ErrStream] if it cannot
+// openLease opens the bucket of leases. The error is [stream.ErrServerVersion] or [stream.ErrMismatch] if it cannot
 // hold a lease.
 func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
-	if err := checkServer(b.js.Conn()); err != nil {
+	if err := stream.CheckServer(b.js.Conn()); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.config.Times().CallTimeout)
 	defer cancel()
 	prevErr := b.js.Conn().LastError()
 	ttl, err := b.shared.bucket.check(ctx, recheckPause)
-	if asUnusable(err) != nil {
+	if stream.AsUnusable(err) != nil {
 		return nil, err
 	}
 	var kv jetstream.KeyValue
 	if err == nil {
 		kv, err = b.js.KeyValue(ctx, b.config.LeaseBucket)
 	}
-	if err = asPermissionError(b.js.Conn(), prevErr, err); err != nil {
+	if err = stream.AsPermissionError(b.js.Conn(), prevErr, err); err != nil {
 		return nil, fmt.Errorf("open lease bucket %s: %w", b.config.LeaseBucket, err)
 	}
 	return &lease{
@@ -189,7 +163,7 @@ func (b *Bridge) countLeading() (undo func()) {
 }
 
 // lead runs one term: from acquiring the lease to its release or loss. The error is errLeaseLost,
-// errHistoryLost, errTTLChanged, errStaleRead, errUnavailable or [unusable] where another term may
+// errHistoryLost, errTTLChanged, errStaleRead, errUnavailable or [stream.UnusableError] where another term may
 // follow. m is what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 	defer b.countLeading()()
@@ -228,7 +202,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 		b.loop.Abandon()
 		return errors.Join(cause, dropFenced(err))
 	}
-	var u *unusable
+	var u *stream.UnusableError
 	if errors.As(cause, &u) {
 		err = errors.Join(err, u) // so that feed.stopped is not published
 	}
@@ -259,11 +233,11 @@ func dropFenced(err error) error {
 func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 	commitCtx, cancel := commitContext(ctx)
 	defer cancel()
-	b.watchdog = newWatchdog(b.config, b.js, b.shared.embedded, b.log)
+	b.watchdog = stream.NewWatchdog(b.config, b.js, b.shared.embedded, b.log)
 	prevErr := b.js.Conn().LastError()
 	m, err := b.catchUp(ctx, m)
 	if err != nil {
-		return nilIfDone(ctx, asUnavailable(asPermissionError(b.js.Conn(), prevErr, err)))
+		return nilIfDone(ctx, stream.AsUnavailable(stream.AsPermissionError(b.js.Conn(), prevErr, err)))
 	}
 	b.engine, b.fence = m.engine, m.fence
 	started := b.engine.Start(b.now())
@@ -329,7 +303,7 @@ func (b *Bridge) publishStopped(ctx context.Context, reason string) error {
 		return fmt.Errorf("publish feed.stopped: %w", err)
 	default:
 		b.log.Info("stopped", "poll", b.engine.Stats().Poll)
-		if err := b.watchdog.disarm(ctx); err != nil {
+		if err := b.watchdog.Disarm(ctx); err != nil {
 			b.log.Warn("watchdog not disarmed", "err", err, "hint", "the view will change from stopped to stale")
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -68,9 +69,9 @@ func TestLeaseBucketWithoutTTL(t *testing.T) {
 			if _, err := w.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "bpcc_lease", TTL: ttl}); err != nil {
 				t.Fatal(err)
 			}
-			_, err := bridge.Provision(t.Context(), w.js, w.config(), nil)
-			if !errors.Is(err, bridge.ErrStream) || bridge.IsTransient(err) || !strings.Contains(err.Error(), cure) {
-				t.Errorf("provision: %v, want %v with its cure, for a person", err, bridge.ErrStream)
+			_, err := stream.Provision(t.Context(), w.js, w.config(), nil)
+			if !errors.Is(err, stream.ErrMismatch) || stream.IsTransient(err) || !strings.Contains(err.Error(), cure) {
+				t.Errorf("provision: %v, want %v with its cure, for a person", err, stream.ErrMismatch)
 			}
 			if failed := w.failures(); len(failed) != 1 || !strings.Contains(failed[0], "KV_bpcc_lease") || !strings.HasSuffix(failed[0], "-> give the bucket a TTL: "+cure) {
 				t.Errorf("the check finds %q, want the bucket alone", failed)
@@ -107,8 +108,8 @@ func TestManyTenantsWithoutTTL(t *testing.T) {
 		}
 	}
 	edit(0)
-	if err := f.Run(t.Context()); !errors.Is(err, bridge.ErrStream) {
-		t.Errorf("it ends with %v, want %v", err, bridge.ErrStream)
+	if err := f.Run(t.Context()); !errors.Is(err, stream.ErrMismatch) {
+		t.Errorf("it ends with %v, want %v", err, stream.ErrMismatch)
 	}
 	edit(time.Second)
 	f = m.newFleet()
@@ -211,9 +212,9 @@ func TestOldServer(t *testing.T) {
 	address, stopOld := natstest.StartOld(t, oldDir, 0)
 	old := newTestEnvOn(t, bpcctest.Config{}, address)
 	said := "release " + old.nc.ConnectedServerVersion()
-	done, err := bridge.Provision(t.Context(), old.js, old.config(), nil)
-	if !errors.Is(err, bridge.ErrServerVersion) || bridge.IsTransient(err) || len(done) > 0 || !strings.Contains(err.Error(), said) || !strings.HasSuffix(err.Error(), cure) {
-		t.Errorf("provision: %v after %+v, want %v with its cure, for a person", err, done, bridge.ErrServerVersion)
+	done, err := stream.Provision(t.Context(), old.js, old.config(), nil)
+	if !errors.Is(err, stream.ErrServerVersion) || stream.IsTransient(err) || len(done) > 0 || !strings.Contains(err.Error(), said) || !strings.HasSuffix(err.Error(), cure) {
+		t.Errorf("provision: %v after %+v, want %v with its cure, for a person", err, done, stream.ErrServerVersion)
 	}
 	if failed := old.failures(); len(failed) != 1 || !strings.Contains(failed[0], said) || !strings.HasSuffix(failed[0], "-> "+cure) {
 		t.Errorf("the check finds %q, want the server alone", failed)
@@ -236,7 +237,7 @@ func TestOldServer(t *testing.T) {
 
 	// The old server has all streams, as far as it knows what is asked for: it would
 	// take what is published.
-	streams := bridge.StreamNames(w.config())
+	streams := stream.Names(w.config())
 	for _, name := range streams {
 		stream, err := w.js.Stream(t.Context(), name)
 		if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 )
 
 func TestDeparture(t *testing.T) {
@@ -70,17 +70,17 @@ func TestViewKeys(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(w.compareView(w.events())))); diff != "" {
 		t.Errorf("keys of the view (-want +got)\n%s", diff)
 	}
-	stream, err := w.js.Stream(t.Context(), "KV_bpcc_state")
+	view, err := w.js.Stream(t.Context(), "KV_bpcc_state")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, source := range stream.CachedInfo().Config.Sources {
+	for _, source := range view.CachedInfo().Config.Sources {
 		if n := len(source.SubjectTransforms); source.Name == "BPCC_EVENTS" && n != 3 {
 			t.Errorf("the view has %d transforms; want 3", n)
 		}
 	}
 	// Every key can be read as an event of the bridge.
-	err = bridge.ReadView(t.Context(), w.js, w.config(), "acme", testTimeout, func(e bridge.ViewEntry) error { return e.Err })
+	err = stream.ReadView(t.Context(), w.js, w.config(), "acme", testTimeout, func(e stream.ViewEntry) error { return e.Err })
 	if err != nil {
 		t.Error(err)
 	}

@@ -183,6 +183,7 @@ func (c *Config) EffectiveFrozenAfter() time.Duration {
 	return max(c.FrozenAfter, c.InterruptAfter())
 }
 
+// AvailabilityDisabled reports whether no availability is checked.
 func (c *Config) AvailabilityDisabled() bool {
 	return len(c.Services) == 1 && c.Services[0] == NoServices
 }

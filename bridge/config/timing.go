@@ -5,10 +5,12 @@ import "time"
 // CallTimeout bounds every JetStream call: without a leader the server does not respond at all.
 const CallTimeout = 5 * time.Second
 
-// BackoffPolicy is the backoff for a kind of fault: the first `immediate` faults have none, the
+// BackoffPolicy is the backoff for a kind of fault: the first `Immediate` faults have none, the
 // next has the initial backoff, and each further one twice as much up to the maximum.
 type BackoffPolicy struct {
-	Immediate    int
+	// Immediate is how many faults are retried at once.
+	Immediate int
+	// Initial is the first wait after them, Max the longest.
 	Initial, Max time.Duration
 }
 

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/hostile"
 )
 
@@ -57,7 +57,7 @@ func showAll(t *testing.T, what string, body []byte, c *config.Config) {
 	// As ReadView does, and also where the id or the key is wrong.
 	if v, err := event.ReadEnvelope(body); err == nil {
 		if e, _ := v.Event(); e.Data != nil {
-			_ = pic.addEntry(bridge.ViewEntry{Tenant: "acme", Key: e.ViewKey(), Value: body, Event: e}, c)
+			_ = pic.addEntry(stream.ViewEntry{Tenant: "acme", Key: e.ViewKey(), Value: body, Event: e}, c)
 		}
 	}
 	if err := p.writeView(pic, true); err != nil {

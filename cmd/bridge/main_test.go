@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/schemas"
 )
 
@@ -122,7 +122,7 @@ func TestUsage(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	const refused = "127.0.0.1:1" // no other test can come to listen there
-	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	server, err := stream.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestRunAndReplay(t *testing.T) {
 func TestStoreHasOneProcess(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server, err := bridge.StartServer(dir, "127.0.0.1:0")
+	server, err := stream.StartServer(dir, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,15 +17,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // serverWithDay is a server whose stream holds the golden day, as a bridge would
 // have stored it.
 func serverWithDay(t *testing.T) (js jetstream.JetStream, env []string) {
 	t.Helper()
-	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	server, err := stream.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // replaySequence is the header of a replayed event, with its sequence in the stream. A
@@ -57,7 +57,7 @@ func newRepublisher(ctx context.Context, c *config.Config, l *natsSession, prefi
 	}
 	r := &republisher{nc: l.nc, prefix: prefix, timeout: timeout}
 	for _, name := range names {
-		if slices.Contains(bridge.StreamNames(c), name) {
+		if slices.Contains(stream.Names(c), name) {
 			return nil, fmt.Errorf("%w: --into %s: stream %s captures this prefix and would store the replay as events; choose another, such as bpcc-replay.v1",
 				errUsage, prefix, name)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 )
 
 // configure reads the configuration and makes its logger.
@@ -49,7 +50,7 @@ func (p *program) logger(all []*config.Config, warnings []string) *slog.Logger {
 type natsSession struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
-	server *bridge.Server // nil if the server is another process
+	server *stream.Server // nil if the server is another process
 	cancel context.CancelCauseFunc
 }
 
@@ -70,7 +71,7 @@ func openNATS(ctx context.Context, c *config.Config, timeout time.Duration, log 
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := &natsSession{cancel: cancel}
 	if c.Embedded() {
-		server, err := bridge.StartEmbedded(c, log)
+		server, err := stream.StartEmbedded(c, log)
 		if err != nil {
 			cancel(err)
 			return ctx, nil, err
@@ -85,13 +86,13 @@ func openNATS(ctx context.Context, c *config.Config, timeout time.Duration, log 
 		waiting, stop = context.WithTimeout(ctx, timeout)
 		defer stop()
 	}
-	nc, err := bridge.Connect(waiting, c, log, cancel)
+	nc, err := stream.Connect(waiting, c, log, cancel)
 	if err != nil {
 		l.close()
 		return ctx, nil, err
 	}
 	l.nc = nc
-	if l.js, err = bridge.OpenJetStream(c, nc); err != nil {
+	if l.js, err = stream.OpenJetStream(c, nc); err != nil {
 		l.close()
 		return ctx, nil, err
 	}
@@ -177,7 +178,7 @@ func provisionStreams(ctx context.Context, c *config.Config, l *natsSession, log
 		}
 	}
 	for {
-		done, err := bridge.Provision(ctx, l.js, c, l.server)
+		done, err := stream.Provision(ctx, l.js, c, l.server)
 		for _, p := range done {
 			if p.Created {
 				log.Info("stream created", "stream", p.Stream)
@@ -189,7 +190,7 @@ func provisionStreams(ctx context.Context, c *config.Config, l *natsSession, log
 				warn("stream configuration differs; not changing it", "stream", p.Stream, "differs", d)
 			}
 		}
-		if err == nil || ctx.Err() != nil || !bridge.IsTransient(err) {
+		if err == nil || ctx.Err() != nil || !stream.IsTransient(err) {
 			return err
 		}
 		warn("cannot create the streams, retrying", "err", err)
@@ -207,7 +208,7 @@ func (p *program) provision(ctx context.Context, args []string) error {
 
 // writeProvisioned creates the streams and writes what it did to each.
 func (p *program) writeProvisioned(ctx context.Context, c *config.Config, l *natsSession, _ *slog.Logger) error {
-	done, err := bridge.Provision(ctx, l.js, c, l.server)
+	done, err := stream.Provision(ctx, l.js, c, l.server)
 	for _, s := range done {
 		switch {
 		case s.Created:

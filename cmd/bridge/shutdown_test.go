@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 )
 
 // process is the program as supervisors see it.
@@ -74,7 +74,7 @@ func (p *process) waitExit(within time.Duration) (status int) {
 // processTest is a tenant and a NATS server for one process.
 type processTest struct {
 	tenant *bpcctest.Server
-	server *bridge.Server
+	server *stream.Server
 	js     jetstream.JetStream
 	env    []string
 }
@@ -83,7 +83,7 @@ func newProcessTest(t *testing.T) *processTest {
 	t.Helper()
 	s := &processTest{tenant: startTenant(t, bpcctest.Config{})}
 	var err error
-	if s.server, err = bridge.StartServer(t.TempDir(), "127.0.0.1:0"); err != nil {
+	if s.server, err = stream.StartServer(t.TempDir(), "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.server.Close)

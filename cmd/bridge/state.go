@@ -9,9 +9,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 func (p *program) state(ctx context.Context, args []string) error {
@@ -103,14 +103,14 @@ type viewEntry struct {
 func readView(ctx context.Context, js jetstream.JetStream, c *config.Config, only string, timeout time.Duration) (*viewSnapshot, error) {
 	view := &viewSnapshot{Tenants: []*tenantView{}}
 	err := retry(ctx, js.Conn(), timeout, func(ctx context.Context) (err error) {
-		view.Lag, err = bridge.ViewBehind(ctx, js, c)
+		view.Lag, err = stream.ViewBehind(ctx, js, c)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	view.At = time.Now().UTC()
-	err = bridge.ReadView(ctx, js, c, only, timeout, func(e bridge.ViewEntry) error {
+	err = stream.ReadView(ctx, js, c, only, timeout, func(e stream.ViewEntry) error {
 		err := e.Err
 		if err == nil {
 			err = view.addEntry(e, c)
@@ -133,7 +133,7 @@ func readView(ctx context.Context, js jetstream.JetStream, c *config.Config, onl
 }
 
 // addEntry adds an entry of the view to its tenant's.
-func (view *viewSnapshot) addEntry(e bridge.ViewEntry, c *config.Config) error {
+func (view *viewSnapshot) addEntry(e stream.ViewEntry, c *config.Config) error {
 	v, err := event.ReadEnvelope(e.Value) // for the data as it is stored
 	if err != nil {
 		return err

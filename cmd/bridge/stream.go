@@ -10,8 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 )
 
 // message is one message of a stream.
@@ -165,7 +165,7 @@ func (p *program) openReadOnly(ctx context.Context, timeout time.Duration) (cont
 		c.EmbeddedListen = "127.0.0.1:0" // no other program connects
 	}
 	sessionCtx, l, err := openNATS(ctx, c, timeout, log)
-	if errors.Is(err, bridge.ErrStoreInUse) {
+	if errors.Is(err, stream.ErrStoreInUse) {
 		// A bridge with the embedded server runs: connect to it.
 		c.NATSURL = "nats://" + listen
 		sessionCtx, l, err = openNATS(ctx, c, timeout, log)

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -54,7 +54,7 @@ func TestOldServerIsRefused(t *testing.T) {
 // hand.
 func TestLeaseBucketWithoutTTLIsRefused(t *testing.T) {
 	t.Parallel()
-	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	server, err := stream.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

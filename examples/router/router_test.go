@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 func TestOnlyAFreshLiveFeedIsTrusted(t *testing.T) {
@@ -52,7 +52,7 @@ func TestUnknownAvailabilityIsNoAvailability(t *testing.T) {
 // TestALaggingView has a view that no server fills from the stream: it holds what
 // the test puts there, and so it can lag for as long as it takes.
 func TestALaggingView(t *testing.T) {
-	server, err := bridge.StartServer(t.TempDir(), "127.0.0.1:0")
+	server, err := stream.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

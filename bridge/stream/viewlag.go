@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"context"
@@ -30,17 +30,17 @@ type ViewLag struct {
 	StalledFor time.Duration `json:"-"`
 }
 
-// viewMonitor measures how far the view is behind the stream, and makes its leader step down when
+// ViewMonitor measures how far the view is behind the stream, and makes its leader step down when
 // it stalls: a sourced stream can stall after its leader was killed, and then reports a lag of 0.
 // So the monitor compares what the server has sourced with what the stream holds.
-type viewMonitor struct {
+type ViewMonitor struct {
 	js       jetstream.JetStream
 	config   *config.Config
 	embedded *Server // nil = another server
 	log      *slog.Logger
 	now      func() time.Time
 
-	// Used by the goroutine of runMonitor.
+	// Used by the goroutine of Run.
 	sourcedSeq    uint64    // the stream sequence up to which the view has sourced events
 	lastProgress  time.Time // when that last changed, or the view was last complete
 	lastStepDown  time.Time // when the leader was last asked to step down
@@ -52,15 +52,21 @@ type viewMonitor struct {
 	lag ViewLag // guarded by mu
 }
 
+// NewViewMonitor returns a monitor of the view of a configuration. embedded is the NATS server inside
+// the process; nil for another one.
+func NewViewMonitor(js jetstream.JetStream, c *config.Config, embedded *Server, log *slog.Logger) *ViewMonitor {
+	return &ViewMonitor{js: js, config: c, embedded: embedded, log: log, now: time.Now}
+}
+
 // Lag returns the last measurement.
-func (v *viewMonitor) Lag() ViewLag {
+func (v *ViewMonitor) Lag() ViewLag {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.lag
 }
 
-// runMonitor measures until ctx ends.
-func (v *viewMonitor) runMonitor(ctx context.Context) {
+// Run measures until ctx ends.
+func (v *ViewMonitor) Run(ctx context.Context) {
 	times := v.config.Times()
 	for next := times.ViewBusyInterval; ; next = times.ViewInterval {
 		if v.Lag().Events > 0 || !v.missingSince.IsZero() {
@@ -77,7 +83,7 @@ func (v *viewMonitor) runMonitor(ctx context.Context) {
 		} else if v.missingSince.IsZero() {
 			v.missingSince = v.now()
 		} else if v.now().Sub(v.missingSince) >= times.RecreateAfter {
-			recreateStreams(ctx, v.js, v.config, v.embedded, v.log)
+			Recreate(ctx, v.js, v.config, v.embedded, v.log)
 		}
 		// Other code reports a stream that cannot be read.
 		if err != nil && ctx.Err() == nil {
@@ -87,14 +93,14 @@ func (v *viewMonitor) runMonitor(ctx context.Context) {
 }
 
 // measureLag measures once, and makes the leader of a stalled view step down.
-func (v *viewMonitor) measureLag(ctx context.Context) error {
+func (v *ViewMonitor) measureLag(ctx context.Context) error {
 	// The view is read first: events stored between the two reads can only increase the measured
 	// lag.
 	sourcedSeq, replicas, err := v.fetchSourcedSeq(ctx)
 	if err != nil {
 		return err
 	}
-	last, err := fetchLastSeq(ctx, v.js, v.config.Stream)
+	last, err := FetchLastSeq(ctx, v.js, v.config.Stream)
 	if err != nil {
 		return err
 	}
@@ -123,10 +129,10 @@ func (v *viewMonitor) measureLag(ctx context.Context) error {
 
 // fetchSourcedSeq returns the sequence up to which the view has sourced events, and its number of
 // replicas.
-func (v *viewMonitor) fetchSourcedSeq(ctx context.Context) (sourcedSeq uint64, replicas int, err error) {
+func (v *ViewMonitor) fetchSourcedSeq(ctx context.Context) (sourcedSeq uint64, replicas int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, v.config.Times().CallTimeout)
 	defer cancel()
-	stream, err := v.js.Stream(ctx, viewStream(v.config))
+	stream, err := v.js.Stream(ctx, ViewStream(v.config))
 	if err != nil {
 		return 0, 0, fmt.Errorf("read view: %w", err)
 	}
@@ -149,7 +155,7 @@ var errStepDown = errors.New("leader of the view does not step down")
 
 // stepDownLeader makes the view's leader step down: the next one continues sourcing where the view
 // ends. A view without replicas has no other leader.
-func (v *viewMonitor) stepDownLeader(ctx context.Context, lag ViewLag, replicas int) error {
+func (v *ViewMonitor) stepDownLeader(ctx context.Context, lag ViewLag, replicas int) error {
 	v.log.Warn("KV view stalled: readers see old data",
 		"events", lag.Events, "stalled_for", lag.StalledFor.Round(time.Second).String(), "stepping_down", replicas > 1)
 	if replicas < 2 {
@@ -157,7 +163,7 @@ func (v *viewMonitor) stepDownLeader(ctx context.Context, lag ViewLag, replicas 
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.config.Times().CallTimeout)
 	defer cancel()
-	reply, err := v.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+viewStream(v.config), nil)
+	reply, err := v.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+ViewStream(v.config), nil)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStepDown, err)
 	}

@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// fetchLastSeq returns the sequence of a stream's newest message.
-func fetchLastSeq(ctx context.Context, js jetstream.JetStream, name string) (uint64, error) {
+// FetchLastSeq returns the sequence of a stream's newest message.
+func FetchLastSeq(ctx context.Context, js jetstream.JetStream, name string) (uint64, error) {
 	info, err := fetchStreamInfo(ctx, js, name)
 	if err != nil {
 		return 0, err
@@ -23,12 +23,12 @@ func fetchLastSeq(ctx context.Context, js jetstream.JetStream, name string) (uin
 	return info.State.LastSeq, nil
 }
 
-// fetchEventsInfo returns the state of the stream of events for an instance that leads or wants to
+// FetchEventsInfo returns the state of the stream of events for an instance that leads or wants to
 // lead. The error is [ErrServerVersion] if the server does not support atomic batches.
-func fetchEventsInfo(ctx context.Context, js jetstream.JetStream, c *config.Config) (*jetstream.StreamInfo, error) {
+func FetchEventsInfo(ctx context.Context, js jetstream.JetStream, c *config.Config) (*jetstream.StreamInfo, error) {
 	info, err := fetchStreamInfo(ctx, js, c.Stream)
 	if err == nil {
-		err = checkLeader(info)
+		err = CheckLeader(info)
 	}
 	return info, err
 }
@@ -44,8 +44,8 @@ func fetchStreamInfo(ctx context.Context, js jetstream.JetStream, name string) (
 	return stream.CachedInfo(), nil
 }
 
-// parseSourceHeader parses where a sourced message comes from: "stream sequence …".
-func parseSourceHeader(msg jetstream.Msg) (stream string, seq uint64, err error) {
+// ParseSourceHeader parses where a sourced message comes from: "stream sequence …".
+func ParseSourceHeader(msg jetstream.Msg) (stream string, seq uint64, err error) {
 	header := msg.Headers().Get("Nats-Stream-Source")
 	fields := strings.Fields(header)
 	if len(fields) < 2 {
@@ -57,18 +57,18 @@ func parseSourceHeader(msg jetstream.Msg) (stream string, seq uint64, err error)
 	return fields[0], seq, nil
 }
 
-// scanLastPerSubject calls handle with the last message of every subject that the filter matches,
+// ScanLastPerSubject calls handle with the last message of every subject that the filter matches,
 // in stream order.
-func scanLastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, handle func(jetstream.Msg, uint64) error) error {
-	return scanStream(ctx, js, stream, jetstream.OrderedConsumerConfig{
+func ScanLastPerSubject(ctx context.Context, js jetstream.JetStream, stream, filter string, handle func(jetstream.Msg, uint64) error) error {
+	return Scan(ctx, js, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 	}, handle)
 }
 
-// scanStream calls handle with each message that a stream holds now for a consumer, and its
-// sequence, until handle returns an error. errStopScan ends the scan without one.
-func scanStream(ctx context.Context, js jetstream.JetStream, stream string, consumerConfig jetstream.OrderedConsumerConfig, handle func(jetstream.Msg, uint64) error) error {
+// Scan calls handle with each message that a stream holds now for a consumer, and its
+// sequence, until handle returns an error. ErrStopScan ends the scan without one.
+func Scan(ctx context.Context, js jetstream.JetStream, stream string, consumerConfig jetstream.OrderedConsumerConfig, handle func(jetstream.Msg, uint64) error) error {
 	// The server responds in tens of milliseconds; a reader without a response for this long has
 	// lost the connection to it and starts again.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -105,7 +105,7 @@ func scanStream(ctx context.Context, js jetstream.JetStream, stream string, cons
 		if err != nil {
 			return fmt.Errorf("read messages: %w", err)
 		}
-		if err := handle(msg, meta.Sequence.Stream); errors.Is(err, errStopScan) {
+		if err := handle(msg, meta.Sequence.Stream); errors.Is(err, ErrStopScan) {
 			return nil
 		} else if err != nil {
 			return err
@@ -123,5 +123,5 @@ func deleteConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	_ = js.DeleteConsumer(ctx, stream, c.CachedInfo().Name) // see above
 }
 
-// errStopScan is returned by a handler that needs no more messages.
-var errStopScan = errors.New("stop the scan")
+// ErrStopScan is returned by a handler that needs no more messages.
+var ErrStopScan = errors.New("stop the scan")

@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"context"
@@ -40,8 +40,8 @@ func watchdogConfig(c *config.Config) jetstream.StreamConfig {
 
 func watchdogStream(c *config.Config) string { return c.Stream + "_WATCHDOG" }
 
-// watchdog postpones the message that declares the feed stale, for as long as the bridge works.
-type watchdog struct {
+// Watchdog postpones the message that declares the feed stale, for as long as the bridge works.
+type Watchdog struct {
 	js       jetstream.JetStream
 	config   *config.Config
 	embedded *Server // nil = another server
@@ -56,20 +56,22 @@ type watchdog struct {
 	lastLogged string    // the failure that was last logged
 }
 
-func newWatchdog(c *config.Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) *watchdog {
-	return &watchdog{
+// NewWatchdog returns the watchdog of a tenant, which is not armed yet. embedded is the NATS server
+// inside the process; nil for another one.
+func NewWatchdog(c *config.Config, js jetstream.JetStream, embedded *Server, log *slog.Logger) *Watchdog {
+	return &Watchdog{
 		js: js, config: c, embedded: embedded, stream: watchdogStream(c), tenant: c.Tenant, log: log,
 		// A standby that takes over after a crash must be faster than the message.
 		timeout: c.InterruptAfter() + c.LeaseTTL + c.Times().WatchdogMargin,
 	}
 }
 
-func (w *watchdog) subject(suffix string) string {
+func (w *Watchdog) subject(suffix string) string {
 	return watchdogPrefix + "." + event.Token(w.tenant) + "." + suffix
 }
 
-// due reports whether the message must be postponed, or the status of the feed has changed.
-func (w *watchdog) due(now time.Time, status string) bool {
+// Due reports whether the message must be postponed, or the status of the feed has changed.
+func (w *Watchdog) Due(now time.Time, status string) bool {
 	if now.Sub(w.armedAt) < w.timeout/3 && status == w.status {
 		return false
 	}
@@ -77,9 +79,9 @@ func (w *watchdog) due(now time.Time, status string) bool {
 	return w.failedAt.IsZero() || now.Sub(w.failedAt) >= w.timeout/6
 }
 
-// reset replaces the scheduled message by a later one with this body. It reports whether the old
+// Reset replaces the scheduled message by a later one with this body. It reports whether the old
 // one may have been published meanwhile.
-func (w *watchdog) reset(ctx context.Context, now time.Time, status string, body []byte) (late bool) {
+func (w *Watchdog) Reset(ctx context.Context, now time.Time, status string, body []byte) (late bool) {
 	err := w.arm(ctx, now, body)
 	if err == nil {
 		late = !w.armedAt.IsZero() && now.Sub(w.armedAt) >= w.timeout
@@ -98,15 +100,15 @@ func (w *watchdog) reset(ctx context.Context, now time.Time, status string, body
 }
 
 // recreateIfMissing recreates a missing stream of the watchdog.
-func (w *watchdog) recreateIfMissing(ctx context.Context) {
+func (w *Watchdog) recreateIfMissing(ctx context.Context) {
 	lookupCtx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := w.js.Stream(lookupCtx, w.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
-		recreateStreams(ctx, w.js, w.config, w.embedded, w.log)
+		Recreate(ctx, w.js, w.config, w.embedded, w.log)
 	}
 }
 
-func (w *watchdog) arm(ctx context.Context, now time.Time, body []byte) error {
+func (w *Watchdog) arm(ctx context.Context, now time.Time, body []byte) error {
 	msg := nats.NewMsg(w.subject("armed"))
 	msg.Data = body
 	msg.Header.Set("Content-Type", event.ContentType)
@@ -121,8 +123,8 @@ func (w *watchdog) arm(ctx context.Context, now time.Time, body []byte) error {
 	return nil
 }
 
-// disarm deletes the scheduled message, for a regular shutdown.
-func (w *watchdog) disarm(ctx context.Context) error {
+// Disarm deletes the scheduled message, for a regular shutdown.
+func (w *Watchdog) Disarm(ctx context.Context) error {
 	stream, err := w.js.Stream(ctx, w.stream)
 	if err == nil {
 		err = stream.Purge(ctx, jetstream.WithPurgeSubject(w.subject("armed")))

@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"bytes"
@@ -37,22 +37,22 @@ func TestDefaultStoreMax(t *testing.T) {
 	t.Parallel()
 	const mib, gib = 1 << 20, 1 << 30
 	tests := map[string]struct {
-		use  storeUse
+		use  StoreUse
 		want config.Size
 	}{
-		"an empty store: three quarters of the disk, a third of the counted bytes on it": {storeUse{free: 80 * gib}, 180 * gib},
-		"little is held yet, so how it compresses is not known":                          {storeUse{free: 80 * gib, disk: 10 * mib, held: 500 * mib}, 500*mib + 3*(80*gib-(80*gib+10*mib)/4)},
-		"its own events compress to a fifth":                                             {storeUse{free: 60 * gib, disk: 20 * gib, held: 100 * gib}, 300 * gib},
-		"they compress to a twentieth, which may not last":                               {storeUse{free: 60 * gib, disk: 20 * gib, held: 400 * gib}, 640 * gib},
-		"they do not compress":                                                           {storeUse{free: 60 * gib, disk: 20 * gib, held: 10 * gib}, 50 * gib},
-		"the former limit is reached":                                                    {storeUse{free: 10 * gib, disk: 10 * gib, held: 64 * gib}, 64*gib + 5*6*gib},
-		"less than a quarter is left: it grows no further, and keeps what is there":      {storeUse{free: 2 * gib, disk: 30 * gib, held: 200 * gib}, 200 * gib},
-		"the disk is full":                     {storeUse{disk: 30 * gib, held: 200 * gib}, 200 * gib},
-		"the disk is full and nothing is held": {storeUse{}, storeDefaultLeast},
-		"an enormous disk":                     {storeUse{free: 1 << 60}, 9 << 58},
+		"an empty store: three quarters of the disk, a third of the counted bytes on it": {StoreUse{Free: 80 * gib}, 180 * gib},
+		"little is held yet, so how it compresses is not known":                          {StoreUse{Free: 80 * gib, Disk: 10 * mib, held: 500 * mib}, 500*mib + 3*(80*gib-(80*gib+10*mib)/4)},
+		"its own events compress to a fifth":                                             {StoreUse{Free: 60 * gib, Disk: 20 * gib, held: 100 * gib}, 300 * gib},
+		"they compress to a twentieth, which may not last":                               {StoreUse{Free: 60 * gib, Disk: 20 * gib, held: 400 * gib}, 640 * gib},
+		"they do not compress":                                                           {StoreUse{Free: 60 * gib, Disk: 20 * gib, held: 10 * gib}, 50 * gib},
+		"the former limit is reached":                                                    {StoreUse{Free: 10 * gib, Disk: 10 * gib, held: 64 * gib}, 64*gib + 5*6*gib},
+		"less than a quarter is left: it grows no further, and keeps what is there":      {StoreUse{Free: 2 * gib, Disk: 30 * gib, held: 200 * gib}, 200 * gib},
+		"the disk is full":                     {StoreUse{Disk: 30 * gib, held: 200 * gib}, 200 * gib},
+		"the disk is full and nothing is held": {StoreUse{}, storeDefaultLeast},
+		"an enormous disk":                     {StoreUse{Free: 1 << 60}, 9 << 58},
 	}
 	for name, test := range tests {
-		if got := test.use.defaultMax(); got != test.want {
+		if got := test.use.DefaultMax(); got != test.want {
 			t.Errorf("%s: %d, want %d (%v, %v)", name, got, test.want, got, test.want)
 		}
 	}

@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"context"
@@ -17,14 +17,14 @@ import (
 )
 
 // newPublisherTest makes a stream on an embedded server, and what publishes to it.
-func newPublisherTest(t *testing.T) (*batchPublisher, jetstream.Stream) {
+func newPublisherTest(t *testing.T) (*Publisher, jetstream.Stream) {
 	t.Helper()
 	_, js := startServer(t)
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newBatchPublisher(js, config.DefaultTiming()), stream
+	return NewPublisher(js, config.DefaultTiming()), stream
 }
 
 // newCommit is a tenant's commit: some events, and a checkpoint behind the fence.
@@ -41,7 +41,7 @@ func newCommit(tenant string, events int, fence uint64) []*nats.Msg {
 }
 
 // publishTogether publishes commits that find every turn taken until all of them wait.
-func publishTogether(t *testing.T, g *batchPublisher, commits map[string][]*nats.Msg) (seqs map[string]uint64, errs map[string]error) {
+func publishTogether(t *testing.T, g *Publisher, commits map[string][]*nats.Msg) (seqs map[string]uint64, errs map[string]error) {
 	t.Helper()
 	for range maxBatchesInFlight {
 		g.slots <- struct{}{}
@@ -116,7 +116,7 @@ func TestRefusedCommitDoesNotAffectOthers(t *testing.T) {
 	for tenant := range commits {
 		_, err := stream.GetLastMsgForSubject(t.Context(), "g."+tenant+".event")
 		switch {
-		case tenant == "stale" && !isWrongSequence(errs[tenant]):
+		case tenant == "stale" && !IsWrongSequence(errs[tenant]):
 			t.Errorf("a commit behind an old fence: %v, want the fence's refusal", errs[tenant])
 		case tenant == "stale" && !errors.Is(err, jetstream.ErrMsgNotFound):
 			t.Errorf("of a commit that was refused something is stored: %v", err)

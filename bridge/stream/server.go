@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"errors"
@@ -28,9 +28,9 @@ func supported(version string) bool {
 	return semver.IsValid(v) && semver.Compare(v, "v"+oldestServer) >= 0
 }
 
-// checkServer checks the server of a connection; the error is [ErrServerVersion]. A connection that
+// CheckServer checks the server of a connection; the error is [ErrServerVersion]. A connection that
 // is not connected passes: its requests fail by themselves.
-func checkServer(nc *nats.Conn) error {
+func CheckServer(nc *nats.Conn) error {
 	version := nc.ConnectedServerVersion()
 	if version == "" || supported(version) {
 		return nil
@@ -38,9 +38,9 @@ func checkServer(nc *nats.Conn) error {
 	return fmt.Errorf("%w: server %s has release %s, the bridge needs %s or later", ErrServerVersion, nc.ConnectedServerName(), version, oldestServer)
 }
 
-// checkLeader checks the server that leads a stream, which may be another one than
+// CheckLeader checks the server that leads a stream, which may be another one than
 // the client is connected to; the error is [ErrServerVersion].
-func checkLeader(info *jetstream.StreamInfo) error {
+func CheckLeader(info *jetstream.StreamInfo) error {
 	version := info.Config.Metadata["_nats.ver"]
 	if supported(version) {
 		return nil
@@ -56,33 +56,48 @@ func checkLeader(info *jetstream.StreamInfo) error {
 		ErrServerVersion, leader, info.Config.Name, version, oldestServer)
 }
 
-// unusable is why the bridge cannot work with NATS until an operator changes
+// UnusableError is why the bridge cannot work with NATS until an operator changes
 // something, or the connection moves to another server. It ends a term, or the wait
 // for one.
-type unusable struct{ cause error }
+type UnusableError struct {
+	// Cause is what must change; [UnusableHint] says how.
+	Cause error
+}
 
-func (u *unusable) Error() string { return "NATS is unusable: " + u.cause.Error() }
+func (u *UnusableError) Error() string { return "NATS is unusable: " + u.Cause.Error() }
 
-func (u *unusable) Unwrap() error { return u.cause }
+func (u *UnusableError) Unwrap() error { return u.Cause }
 
-// asUnusable wraps errors that do not pass by waiting; for all others it returns nil.
-func asUnusable(err error) error {
-	if errors.Is(err, ErrServerVersion) || errors.Is(err, ErrStream) || errors.Is(err, errTTLChanged) {
-		return &unusable{err}
+// AsUnusable wraps errors that do not pass by waiting; for all others it returns nil.
+func AsUnusable(err error) error {
+	if errors.Is(err, ErrServerVersion) || errors.Is(err, ErrMismatch) || errors.Is(err, ErrTTLChanged) {
+		return &UnusableError{err}
 	}
 	return nil
 }
 
-// unusableHint returns what an operator can do about an unusable server or stream; it is empty for any
+// UnusableHint returns what an operator can do about an unusable server or stream; it is empty for any
 // other error.
-func unusableHint(c *config.Config, err error) string {
+func UnusableHint(c *config.Config, err error) string {
 	switch {
 	case errors.Is(err, ErrServerVersion):
 		return "upgrade all NATS servers to release " + oldestServer + " or later"
 	case errors.Is(err, errNoTTL):
 		return fmt.Sprintf("give the bucket a TTL: nats kv edit %s --ttl %v", c.LeaseBucket, c.LeaseTTL)
-	case errors.Is(err, ErrStream):
+	case errors.Is(err, ErrMismatch):
 		return "rename it or choose another name; the bridge does not reshape a stream"
 	}
 	return ""
+}
+
+// ErrUnavailable ends a term, or the wait for one, that NATS does not allow: no response, no
+// permission, no stream.
+var ErrUnavailable = errors.New("NATS unavailable")
+
+// AsUnavailable returns err as the reason why a term does not begin or continue.
+func AsUnavailable(err error) error {
+	if u := AsUnusable(err); u != nil {
+		return u
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"context"
@@ -36,7 +36,7 @@ type Server struct {
 
 	mu     sync.Mutex
 	server *server.Server // guarded by mu; replaced after a failed write
-	status storeStatus    // guarded by mu
+	status StoreStatus    // guarded by mu
 }
 
 // StartServer starts a server on listen (host:port; port 0 selects a free one) that stores its
@@ -82,7 +82,7 @@ func StartEmbedded(c *config.Config, log *slog.Logger) (*Server, error) {
 		lock.Close()
 		return nil, err
 	}
-	if s.status.limit, err = s.storeMax(s.Used()); err != nil {
+	if s.status.Limit, err = s.storeMax(s.Used()); err != nil {
 		s.shutdown()
 		lock.Close()
 		return nil, err

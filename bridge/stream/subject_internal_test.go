@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"encoding/json"
@@ -40,7 +40,7 @@ func TestOneRule(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			text, err := os.ReadFile("../schemas/v1/" + name + ".json")
+			text, err := os.ReadFile("../../schemas/v1/" + name + ".json")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"math/bits"
-	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -32,35 +31,35 @@ const (
 	compressionFrom    = 1 << 30
 )
 
-// storeUse is the input for the default limit of a store, in bytes.
-type storeUse struct {
-	free int64 // on the store's file system, for this user
-	disk int64 // size of the store there
+// StoreUse is the input for the default limit of a store, in bytes.
+type StoreUse struct {
+	Free int64 // on the store's file system, for this user
+	Disk int64 // size of the store there
 	held int64 // size by the server's count, before compression
 }
 
-// defaultMax is the limit of a store without a configured one. The store may use three quarters of
+// DefaultMax is the limit of a store without a configured one. The store may use three quarters of
 // its present size on disk plus the free space. When less than a quarter is left the store stops
 // growing, and never has to shrink.
-func (u storeUse) defaultMax() config.Size {
-	room := max(u.free-(u.free+u.disk)/4, 0)
+func (u StoreUse) DefaultMax() config.Size {
+	room := max(u.Free-(u.Free+u.Disk)/4, 0)
 	return max(u.grown(room), storeDefaultLeast)
 }
 
-// mostOnDisk is the limit at which the store is expected to fill the disk.
-func (u storeUse) mostOnDisk() config.Size { return u.grown(u.free) }
+// MostOnDisk is the limit at which the store is expected to fill the disk.
+func (u StoreUse) MostOnDisk() config.Size { return u.grown(u.Free) }
 
 // grown is the size of the store, by the server's count, after it has grown by room on disk.
-func (u storeUse) grown(room int64) config.Size {
+func (u StoreUse) grown(room int64) config.Size {
 	return config.Size(u.held) + config.Size(float64(room)*u.compression())
 }
 
 // compression is the ratio of the bytes that the server counts to those on disk.
-func (u storeUse) compression() float64 {
-	if u.held < compressionFrom || u.disk == 0 {
+func (u StoreUse) compression() float64 {
+	if u.held < compressionFrom || u.Disk == 0 {
 		return compressionAssumed
 	}
-	return min(max(float64(u.held)/float64(u.disk), 1), compressionMost)
+	return min(max(float64(u.held)/float64(u.Disk), 1), compressionMost)
 }
 
 // eventsMax is the part of a store's limit for the events when other streams, the view among them,
@@ -123,13 +122,20 @@ func diskBytes(dir string) (int64, error) {
 }
 
 // measureStore returns how a store with held bytes uses its disk.
-func measureStore(dir string, held int64) (storeUse, error) {
+func measureStore(dir string, held int64) (StoreUse, error) {
 	free, err := freeBytes(dir)
 	if err != nil {
-		return storeUse{}, err
+		return StoreUse{}, err
 	}
 	disk, err := diskBytes(dir)
-	return storeUse{free: free, disk: disk, held: held}, err
+	return StoreUse{Free: free, Disk: disk, held: held}, err
+}
+
+// EstimateStore is [measureStore] for a store that is not open: only the server knows what it holds.
+func EstimateStore(dir string) (StoreUse, error) {
+	use, err := measureStore(dir, 0)
+	use.held = use.Disk * compressionAssumed
+	return use, err
 }
 
 // maxBytesKey is the metadata key of a stream with the max_bytes that the bridge has set. A
@@ -141,12 +147,16 @@ func ownMaxBytes(c jetstream.StreamConfig) bool {
 	return c.MaxBytes > 0 && c.Metadata[maxBytesKey] == strconv.FormatInt(c.MaxBytes, 10)
 }
 
-// storeStatus is the measured state of the embedded server's store.
-type storeStatus struct {
-	limit     config.Size
-	tooLow    bool          // the limit cannot be kept
-	oldest    time.Time     // when the oldest event was stored; zero = none
-	retention time.Duration // of the events
+// StoreStatus is the measured state of the embedded server's store.
+type StoreStatus struct {
+	// Limit is how much the streams may hold.
+	Limit config.Size
+	// Oldest is when the oldest event was stored; zero if there is none.
+	Oldest time.Time
+	// Retention is for how long events are kept.
+	Retention time.Duration
+
+	tooLow bool // the limit cannot be kept
 }
 
 // Used returns what all streams of the server hold, in bytes before compression.
@@ -159,9 +169,10 @@ func (s *Server) Used() config.Size {
 }
 
 // StoreMax returns how much they may hold: BRIDGE_STORE_MAX, or what the disk allows.
-func (s *Server) StoreMax() config.Size { return s.storeStatus().limit }
+func (s *Server) StoreMax() config.Size { return s.Status().Limit }
 
-func (s *Server) storeStatus() storeStatus {
+// Status returns what was last measured of the store.
+func (s *Server) Status() StoreStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status
@@ -176,7 +187,7 @@ func (s *Server) storeMax(held config.Size) (config.Size, error) {
 	if err != nil {
 		return 0, err
 	}
-	return use.defaultMax(), nil
+	return use.DefaultMax(), nil
 }
 
 // fitEvents sets the max_bytes of the stream of events so that the other streams have room, and its
@@ -215,13 +226,13 @@ func (s *Server) inspect(ctx context.Context, js jetstream.JetStream, c *config.
 	// The view first, so that its lag is never measured too small.
 	var held holding
 	var sourced uint64
-	view, err := js.Stream(ctx, viewStream(c))
+	view, err := js.Stream(ctx, ViewStream(c))
 	switch {
 	case err == nil:
 		held.view = int64(view.CachedInfo().State.Bytes)
 		sourced = sourcedUpTo(view.CachedInfo(), c.Stream)
 	case !errors.Is(err, jetstream.ErrStreamNotFound):
-		return held, nil, fmt.Errorf("look at stream %s: %w", viewStream(c), err)
+		return held, nil, fmt.Errorf("look at stream %s: %w", ViewStream(c), err)
 	}
 	events, err := js.Stream(ctx, c.Stream)
 	if err != nil {
@@ -294,9 +305,9 @@ func (s *Server) note(limit, least config.Size, events jetstream.StreamState, re
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tooLow = limit < least && !s.status.tooLow
-	s.status = storeStatus{limit: limit, tooLow: limit < least, retention: retention}
+	s.status = StoreStatus{Limit: limit, tooLow: limit < least, Retention: retention}
 	if events.Msgs > 0 {
-		s.status.oldest = events.FirstTime
+		s.status.Oldest = events.FirstTime
 	}
 	return tooLow
 }
@@ -308,8 +319,8 @@ const (
 	storeSoon     = 5 * time.Second
 )
 
-// watchStore keeps the events within the store's limit until ctx ends.
-func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *config.Config) {
+// WatchStore keeps the events within the store's limit until ctx ends.
+func (s *Server) WatchStore(ctx context.Context, js jetstream.JetStream, c *config.Config) {
 	logged := ""
 	for {
 		next := storeInterval
@@ -326,7 +337,7 @@ func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *conf
 				s.log.Info("stream limit changed", "stream", c.Stream, "max_bytes", after, "before", before)
 			}
 		}
-		if status := s.storeStatus(); status.oldest.IsZero() || s.Used() > status.limit/2 {
+		if status := s.Status(); status.Oldest.IsZero() || s.Used() > status.Limit/2 {
 			next = storeSoon
 		}
 		select {
@@ -335,36 +346,4 @@ func (s *Server) watchStore(ctx context.Context, js jetstream.JetStream, c *conf
 		case <-time.After(next):
 		}
 	}
-}
-
-// CheckStore reports how much the embedded server's store may hold and whether its disk has room
-// for that. It does not open the store, which a running bridge may use.
-func CheckStore(c *config.Config, report func(Step)) error {
-	x := &checkRun{report: report}
-	if err := checkStore(c, x); err != nil {
-		x.fail("store", err.Error(), "set BRIDGE_STORE_DIR to a directory that this user may write to")
-	}
-	return x.result()
-}
-
-func checkStore(c *config.Config, x *checkRun) error {
-	use, err := measureStore(c.StoreDir, 0)
-	if err != nil {
-		return err
-	}
-	use.held = use.disk * compressionAssumed // only the server knows the exact size
-	if info, err := os.Stat(c.StoreDir); err == nil && !info.IsDir() {
-		return fmt.Errorf("%s is not a directory", c.StoreDir)
-	}
-	place := fmt.Sprintf("%s takes %v on a disk with %v free", c.StoreDir, config.Size(use.disk), config.Size(use.free))
-	switch {
-	case c.StoreMax == 0:
-		x.reportOK("store", "%s; keeps about %v of streams, counted before compression (BRIDGE_STORE_MAX follows the disk)", place, use.defaultMax())
-	case c.StoreMax > use.mostOnDisk():
-		x.reportWarning("store", "lower BRIDGE_STORE_MAX, or give the store a larger disk",
-			"%s, which may be full before BRIDGE_STORE_MAX=%v of streams, counted before compression", place, c.StoreMax)
-	default:
-		x.reportOK("store", "%s; keeps %v of streams, counted before compression (BRIDGE_STORE_MAX)", place, c.StoreMax)
-	}
-	return nil
 }

@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"errors"
@@ -37,18 +37,18 @@ func TestSupported(t *testing.T) {
 func TestLeaderVersion(t *testing.T) {
 	t.Parallel()
 	g, stream := newPublisherTest(t)
-	if err := checkLeader(stream.CachedInfo()); err != nil {
+	if err := CheckLeader(stream.CachedInfo()); err != nil {
 		t.Error(err)
 	}
 	info, err := stream.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(checkLeader(info), checkServer(g.js.Conn())); err != nil {
+	if err := errors.Join(CheckLeader(info), CheckServer(g.js.Conn())); err != nil {
 		t.Error(err)
 	}
 	none := &jetstream.StreamInfo{Config: jetstream.StreamConfig{Name: "S"}, Cluster: &jetstream.ClusterInfo{Leader: "n1"}}
-	if err := checkLeader(none); !errors.Is(err, ErrServerVersion) || !strings.Contains(err.Error(), "server n1") || !strings.Contains(err.Error(), "2.10 or earlier") {
+	if err := CheckLeader(none); !errors.Is(err, ErrServerVersion) || !strings.Contains(err.Error(), "server n1") || !strings.Contains(err.Error(), "2.10 or earlier") {
 		t.Errorf("a leader that does not report its release: %v", err)
 	}
 
@@ -58,14 +58,14 @@ func TestLeaderVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkLeader(old.CachedInfo()); !errors.Is(err, ErrServerVersion) || !strings.Contains(err.Error(), "leads stream GROUP") {
+	if err := CheckLeader(old.CachedInfo()); !errors.Is(err, ErrServerVersion) || !strings.Contains(err.Error(), "leads stream GROUP") {
 		t.Errorf("the leader of a stream on an old server: %v", err)
 	}
-	if err := checkServer(js.Conn()); !errors.Is(err, ErrServerVersion) || !strings.Contains(err.Error(), js.Conn().ConnectedServerVersion()) {
+	if err := CheckServer(js.Conn()); !errors.Is(err, ErrServerVersion) || !strings.Contains(err.Error(), js.Conn().ConnectedServerVersion()) {
 		t.Errorf("a connection to an old server: %v", err)
 	}
 	js.Conn().Close()
-	if err := checkServer(js.Conn()); err != nil {
+	if err := CheckServer(js.Conn()); err != nil {
 		t.Errorf("no connection: %v", err)
 	}
 }
@@ -79,7 +79,7 @@ func TestBatchOnOldServer(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true}); err != nil {
 		t.Fatal(err)
 	}
-	g := newBatchPublisher(js, config.DefaultTiming())
+	g := NewPublisher(js, config.DefaultTiming())
 	for name, fence := range map[string]uint64{"stored": 0, "refused at the fence": 77} {
 		if _, err := g.publishBatch(t.Context(), newCommit("a", 3, fence)); !errors.Is(err, ErrServerVersion) {
 			t.Errorf("%s: %v, want %v", name, err, ErrServerVersion)

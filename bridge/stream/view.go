@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"cmp"
@@ -97,14 +97,14 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *config.Config, onl
 // up to date. It waits up to two seconds for a view that is only busy.
 func ViewBehind(ctx context.Context, js jetstream.JetStream, c *config.Config) (uint64, error) {
 	const timeout = 2 * time.Second
-	streamSeq, err := fetchLastSeq(ctx, js, c.Stream)
+	streamSeq, err := FetchLastSeq(ctx, js, c.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 0, fmt.Errorf("stream %s not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", c.Stream)
 	}
 	if err != nil {
 		return 0, err
 	}
-	monitor := viewMonitor{js: js, config: c}
+	monitor := ViewMonitor{js: js, config: c}
 	for start := time.Now(); ; {
 		sourcedSeq, _, err := monitor.fetchSourcedSeq(ctx)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {

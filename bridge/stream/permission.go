@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"context"
@@ -18,10 +18,10 @@ var ErrNATSPermission = errors.New("NATS user lacks a permission")
 
 const permissionHint = "grant it to the user (deploy/nats shows what each role needs); if it is about _INBOX, set NATS_INBOX_PREFIX to what the user may subscribe to"
 
-// asPermissionError returns the permission error behind err, if there is one: a server does not
+// AsPermissionError returns the permission error behind err, if there is one: a server does not
 // respond to what it does not permit, but reports it on the connection. prevErr is the connection's
 // last error before the call.
-func asPermissionError(nc *nats.Conn, prevErr, err error) error {
+func AsPermissionError(nc *nats.Conn, prevErr, err error) error {
 	if err == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
 		return err
 	}

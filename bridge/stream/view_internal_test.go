@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"fmt"
@@ -54,7 +54,7 @@ func TestViewLag(t *testing.T) {
 		}
 	}
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	v := &viewMonitor{js: js, config: c, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }}
+	v := &ViewMonitor{js: js, config: c, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }}
 	measure := func() ViewLag {
 		t.Helper()
 		if err := v.measureLag(t.Context()); err != nil {
@@ -69,7 +69,7 @@ func TestViewLag(t *testing.T) {
 		}
 	}
 
-	if err := js.DeleteStream(t.Context(), viewStream(c)); err != nil {
+	if err := js.DeleteStream(t.Context(), ViewStream(c)); err != nil {
 		t.Fatal(err)
 	}
 	stalled := viewConfig(c)
@@ -102,13 +102,13 @@ func TestViewLeaderStepsDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	leader := func() string {
-		stream, err := js.Stream(t.Context(), viewStream(c))
+		stream, err := js.Stream(t.Context(), ViewStream(c))
 		if err != nil || stream.CachedInfo().Cluster == nil {
 			return "" // between two leaders
 		}
 		return stream.CachedInfo().Cluster.Leader
 	}
-	v := &viewMonitor{js: js, config: c, log: slog.New(slog.DiscardHandler), now: time.Now}
+	v := &ViewMonitor{js: js, config: c, log: slog.New(slog.DiscardHandler), now: time.Now}
 	before := leader()
 	if err := v.stepDownLeader(t.Context(), ViewLag{Events: 1, StalledFor: viewStallTimeout}, 3); err != nil {
 		t.Fatal(err)

@@ -1,9 +1,12 @@
-package bridge
+// Package stream is the JetStream side of the bridge: the connection and the embedded server, the
+// streams and the view, what is published and what is read. It knows no tenant's life and no engine.
+package stream
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,9 +19,9 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// ErrStream is returned by [Provision] for an existing stream that the bridge cannot use. Its text
+// ErrMismatch is returned by [Provision] for an existing stream that the bridge cannot use. Its text
 // lists the differences; the bridge never changes a stream.
-var ErrStream = errors.New("stream does not fit")
+var ErrMismatch = errors.New("stream does not fit")
 
 // eventsConfig is the stream of the events: state for recovery and audit trail.
 func eventsConfig(c *config.Config) jetstream.StreamConfig {
@@ -44,7 +47,7 @@ func eventsConfig(c *config.Config) jetstream.StreamConfig {
 // viewConfig is the KV bucket that the server fills from the events. It has no subjects of its own,
 // so no client can write to it.
 func viewConfig(c *config.Config) jetstream.StreamConfig {
-	key := func(suffix string) string { return viewPrefix(c) + "{{wildcard(1)}}." + suffix }
+	key := func(suffix string) string { return ViewPrefix(c) + "{{wildcard(1)}}." + suffix }
 	// They must agree with event.ViewKey. The server writes every transform into the
 	// header Nats-Stream-Source of each message of the view, so each costs bytes.
 	transforms := []jetstream.SubjectTransformConfig{
@@ -53,7 +56,7 @@ func viewConfig(c *config.Config) jetstream.StreamConfig {
 		{Source: event.SubjectPrefix + ".*." + event.Checkpoint, Destination: key("feed")},
 	}
 	return jetstream.StreamConfig{
-		Name:              viewStream(c),
+		Name:              ViewStream(c),
 		Description:       "The present state of contact centres, filled from " + c.Stream,
 		MaxMsgsPerSubject: 1,
 		Discard:           jetstream.DiscardNew,
@@ -77,7 +80,7 @@ func viewConfig(c *config.Config) jetstream.StreamConfig {
 // leaseConfig is the bucket of leases. Its TTL ends a lease that is not renewed.
 func leaseConfig(c *config.Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              leaseStream(c),
+		Name:              LeaseStream(c),
 		Description:       "Which bridge leads which contact centre",
 		Subjects:          []string{"$KV." + c.LeaseBucket + ".>"},
 		MaxMsgsPerSubject: 1,
@@ -92,24 +95,25 @@ func leaseConfig(c *config.Config) jetstream.StreamConfig {
 	}
 }
 
-// streamConfigs returns the streams of the bridge: events, watchdog, view and leases.
-func streamConfigs(c *config.Config) []jetstream.StreamConfig {
+// Configs returns the streams of the bridge: events, watchdog, view and leases.
+func Configs(c *config.Config) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)}
 }
 
-// StreamNames lists the streams of the bridge: events, watchdog, view and leases.
-func StreamNames(c *config.Config) []string {
+// Names lists the streams of the bridge: events, watchdog, view and leases.
+func Names(c *config.Config) []string {
 	var names []string
-	for _, stream := range streamConfigs(c) {
+	for _, stream := range Configs(c) {
 		names = append(names, stream.Name)
 	}
 	return names
 }
 
-func viewStream(c *config.Config) string { return "KV_" + c.StateBucket }
+// ViewStream returns the name of the stream behind the view.
+func ViewStream(c *config.Config) string { return "KV_" + c.StateBucket }
 
-// viewPrefix returns the prefix of all subjects of the view.
-func viewPrefix(c *config.Config) string { return "$KV." + c.StateBucket + "." }
+// ViewPrefix returns the prefix of all subjects of the view.
+func ViewPrefix(c *config.Config) string { return "$KV." + c.StateBucket + "." }
 
 // Provisioned is what [Provision] did with one stream.
 type Provisioned struct {
@@ -127,18 +131,18 @@ type Provisioned struct {
 // Provision creates the missing streams and compares the existing ones. It changes none, except
 // max_bytes of the events in the embedded server, where the bridge has set it; embedded is that
 // server, nil for another one. The error is
-// [ErrServerVersion] where a server is too old, [ErrStream] where a stream cannot be used,
+// [ErrServerVersion] where a server is too old, [ErrMismatch] where a stream cannot be used,
 // [ErrNATSPermission] where the user may not read or create a stream, else that of the server.
 func Provision(ctx context.Context, js jetstream.JetStream, c *config.Config, embedded *Server) ([]Provisioned, error) {
-	if err := checkServer(js.Conn()); err != nil {
-		return nil, fmt.Errorf("provision streams: %w; %s", err, unusableHint(c, err))
+	if err := CheckServer(js.Conn()); err != nil {
+		return nil, fmt.Errorf("provision streams: %w; %s", err, UnusableHint(c, err))
 	}
 	var provisioned []Provisioned
-	for _, want := range streamConfigs(c) {
+	for _, want := range Configs(c) {
 		prevErr := js.Conn().LastError()
 		p, err := provision(ctx, js, c, want)
-		if err = asPermissionError(js.Conn(), prevErr, err); err != nil {
-			if hint := unusableHint(c, err); hint != "" {
+		if err = AsPermissionError(js.Conn(), prevErr, err); err != nil {
+			if hint := UnusableHint(c, err); hint != "" {
 				err = fmt.Errorf("%w; %s", err, hint)
 			}
 			return provisioned, fmt.Errorf("provision stream %s: %w", want.Name, err)
@@ -169,7 +173,7 @@ const (
 func IsTransient(err error) bool {
 	var api *jetstream.APIError
 	switch {
-	case errors.Is(err, ErrServerVersion), errors.Is(err, ErrStream), errors.Is(err, ErrNATSPermission), errors.Is(err, nats.ErrConnectionClosed):
+	case errors.Is(err, ErrServerVersion), errors.Is(err, ErrMismatch), errors.Is(err, ErrNATSPermission), errors.Is(err, nats.ErrConnectionClosed):
 		return false
 	case errors.As(err, &api):
 		return api.ErrorCode == codeNoPeers || api.Code >= serverErrorClass && api.ErrorCode != codeNoCluster
@@ -191,22 +195,22 @@ func provision(ctx context.Context, js jetstream.JetStream, c *config.Config, wa
 		return p, err
 	}
 	// A new stream is compared too: a server ignores settings that it does not know.
-	p.Differs, err = checkFit(c, want, stream.CachedInfo())
+	p.Differs, err = CheckFit(c, want, stream.CachedInfo())
 	return p, err
 }
 
-// checkFit reports whether a stream can be used: the error is [ErrServerVersion] or [ErrStream] if
+// CheckFit reports whether a stream can be used: the error is [ErrServerVersion] or [ErrMismatch] if
 // it cannot, and differs lists the differences that the bridge can work with.
-func checkFit(c *config.Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
-	if err := checkLeader(info); err != nil {
+func CheckFit(c *config.Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
+	if err := CheckLeader(info); err != nil {
 		return nil, err
 	}
 	fatal, differs := compareStreams(want, info.Config)
 	if len(fatal) > 0 {
-		return differs, fmt.Errorf("%w: %s", ErrStream, strings.Join(fatal, "; "))
+		return differs, fmt.Errorf("%w: %s", ErrMismatch, strings.Join(fatal, "; "))
 	}
-	if want.Name == leaseStream(c) {
-		_, err = leaseTTL(info.Config)
+	if want.Name == LeaseStream(c) {
+		_, err = LeaseTTL(info.Config)
 	}
 	return differs, err
 }
@@ -263,4 +267,17 @@ func sourcesOf(c jetstream.StreamConfig) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// Recreate recreates deleted streams, by the same rules as at the start of the program.
+func Recreate(ctx context.Context, js jetstream.JetStream, c *config.Config, embedded *Server, log *slog.Logger) {
+	provisioned, err := Provision(ctx, js, c, embedded)
+	for _, p := range provisioned {
+		if p.Created {
+			log.Warn("stream was deleted; recreated it empty", "stream", p.Stream)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		log.Error("cannot recreate a deleted stream, retrying", "err", err)
+	}
 }

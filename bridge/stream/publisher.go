@@ -1,4 +1,4 @@
-package bridge
+package stream
 
 import (
 	"context"
@@ -27,12 +27,12 @@ const groupTimeout = 3 * time.Second
 // alone whether its own part is at fault.
 var errSharedBatchRefused = errors.New("shared batch refused")
 
-// batchPublisher publishes the commits of the tenants of a process. The server creates and syncs
+// Publisher publishes the commits of the tenants of a process. The server creates and syncs
 // files for every batch, so a disk may allow no more than some hundred batches a second. Therefore
 // the commits that wait while others are in flight are published in one shared batch. Each commit
 // in it has its own checkpoint and fence. If a shared batch is refused, its commits are published
 // one by one, so that no tenant is affected by another.
-type batchPublisher struct {
+type Publisher struct {
 	js        jetstream.JetStream
 	timing    *config.Timing
 	slots     chan struct{} // holds one for every batch in flight
@@ -51,14 +51,45 @@ type batchRequest struct {
 	err  error
 }
 
-func newBatchPublisher(js jetstream.JetStream, times *config.Timing) *batchPublisher {
-	return &batchPublisher{js: js, timing: times, slots: make(chan struct{}, maxBatchesInFlight), seqValues: batchSeqValues()}
+// NewPublisher returns the publisher of a process.
+func NewPublisher(js jetstream.JetStream, times *config.Timing) *Publisher {
+	return &Publisher{js: js, timing: times, slots: make(chan struct{}, maxBatchesInFlight), seqValues: batchSeqValues()}
 }
 
-// publishBatch stores messages in an atomic batch, once, and returns the sequence of the last one.
-// After an error it may be unknown whether they are stored; but the messages are not used any more
-// when it returns.
-func (g *batchPublisher) publishBatch(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+// errDuplicateID is returned for a single message whose id is in the duplicate window. The stored
+// message is this one, sent before, or another publisher's.
+var errDuplicateID = errors.New("message id already stored")
+
+// Publish stores the messages of a part, once: a checkpoint without events by itself, others in an
+// atomic batch. It returns the sequence of the last one. After an error it may be unknown whether they
+// are stored; but the messages are not used any more when it returns.
+func (g *Publisher) Publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+	if len(msgs) == 1 {
+		return g.publishSingle(ctx, msgs[0])
+	}
+	return g.publishBatch(ctx, msgs)
+}
+
+// publishSingle sends one message.
+func (g *Publisher) publishSingle(ctx context.Context, m *nats.Msg) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.timing.CallTimeout)
+	defer cancel()
+	prevErr := g.js.Conn().LastError()
+	ack, err := g.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	if err == nil && ack.Duplicate {
+		err = errDuplicateID
+	}
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
+	}
+	if err = AsPermissionError(g.js.Conn(), prevErr, err); err != nil {
+		return 0, fmt.Errorf("publish checkpoint: %w", err)
+	}
+	return ack.Sequence, nil
+}
+
+// publishBatch stores messages in an atomic batch, alone or together with those of other tenants.
+func (g *Publisher) publishBatch(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	s := &batchRequest{msgs: msgs, done: make(chan struct{})}
 	g.mu.Lock()
 	g.queue = append(g.queue, s)
@@ -85,7 +116,7 @@ func (g *batchPublisher) publishBatch(ctx context.Context, msgs []*nats.Msg) (ui
 }
 
 // publishUngrouped publishes a commit alone.
-func (g *batchPublisher) publishUngrouped(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+func (g *Publisher) publishUngrouped(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	select {
 	case g.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -97,7 +128,7 @@ func (g *batchPublisher) publishUngrouped(ctx context.Context, msgs []*nats.Msg)
 
 // coalesce removes a waiting commit from the queue, with as many of the others as fit into one
 // batch. It returns none if the commit is not waiting any more.
-func (g *batchPublisher) coalesce(s *batchRequest) []*batchRequest {
+func (g *Publisher) coalesce(s *batchRequest) []*batchRequest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !slices.Contains(g.queue, s) {
@@ -118,7 +149,7 @@ func (g *batchPublisher) coalesce(s *batchRequest) []*batchRequest {
 }
 
 // removeQueued removes a commit that is still waiting from the queue.
-func (g *batchPublisher) removeQueued(s *batchRequest) bool {
+func (g *Publisher) removeQueued(s *batchRequest) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := len(g.queue)
@@ -127,7 +158,7 @@ func (g *batchPublisher) removeQueued(s *batchRequest) bool {
 }
 
 // publishGroup publishes a group in one batch and sets the result of each member.
-func (g *batchPublisher) publishGroup(ctx context.Context, group []*batchRequest) {
+func (g *Publisher) publishGroup(ctx context.Context, group []*batchRequest) {
 	if len(group) == 1 {
 		group[0].seq, group[0].err = g.publishAtomic(ctx, group[0].msgs)
 		close(group[0].done)
@@ -155,7 +186,7 @@ func (g *batchPublisher) publishGroup(ctx context.Context, group []*batchRequest
 }
 
 // publishAtomic publishes one atomic batch.
-func (g *batchPublisher) publishAtomic(ctx context.Context, msgs []*nats.Msg) (seq uint64, err error) {
+func (g *Publisher) publishAtomic(ctx context.Context, msgs []*nats.Msg) (seq uint64, err error) {
 	l, err := g.acquireInbox()
 	if err != nil {
 		return 0, err
@@ -172,7 +203,7 @@ func (g *batchPublisher) publishAtomic(ctx context.Context, msgs []*nats.Msg) (s
 		seq, err = o.waitCommitted(ctx)
 	}
 	g.releaseInbox(l, err)
-	if err = asPermissionError(o.nc, o.prevErr, err); err != nil {
+	if err = AsPermissionError(o.nc, o.prevErr, err); err != nil {
 		return 0, fmt.Errorf("publish a batch: %w", err)
 	}
 	return seq, nil
@@ -180,7 +211,7 @@ func (g *batchPublisher) publishAtomic(ctx context.Context, msgs []*nats.Msg) (s
 
 // acquireInbox returns an inbox that no batch uses, a new one if there is none. There are never
 // more inboxes than batches in flight.
-func (g *batchPublisher) acquireInbox() (*ackInbox, error) {
+func (g *Publisher) acquireInbox() (*ackInbox, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := len(g.idleInboxes)
@@ -194,7 +225,7 @@ func (g *batchPublisher) acquireInbox() (*ackInbox, error) {
 
 // releaseInbox returns an inbox after a batch. If the batch was not acknowledged, a late
 // acknowledgement could be mistaken for that of the next batch: then the inbox is closed.
-func (g *batchPublisher) releaseInbox(l *ackInbox, err error) {
+func (g *Publisher) releaseInbox(l *ackInbox, err error) {
 	var api *jetstream.APIError
 	if err != nil && !errors.As(err, &api) {
 		_ = l.acks.Unsubscribe() // fails only if the connection is closed, which ends the subscription too

@@ -1,0 +1,121 @@
+package hostile
+
+import (
+	"context"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/internal/natstest"
+)
+
+// Relay stands before the JetStream API of a real server, under a prefix of its own, and changes
+// answers.
+type Relay struct {
+	// Direct is JetStream without the relay, JetStream by way of it.
+	Direct, JetStream jetstream.JetStream
+
+	nc      *nats.Conn
+	mu      sync.Mutex
+	verb    string            // which answers are changed, such as "STREAM.INFO"
+	change  *Change           // how; nil = not at all
+	changes map[string]Change // all that the answers so far allow, by their texts
+}
+
+const relayPrefix = "RELAY.API"
+
+// NewRelay starts a server and a relay, which live until the test ends.
+func NewRelay(t *testing.T) *Relay {
+	t.Helper()
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	r := &Relay{Direct: natstest.Connect(t, s.ClientURL()), changes: map[string]Change{}}
+	r.nc = r.Direct.Conn()
+	if _, err := r.nc.Subscribe(relayPrefix+".>", func(m *nats.Msg) { go r.pass(m) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.nc.Flush(); err != nil { // so that the server knows of it
+		t.Fatal(err)
+	}
+	var err error
+	if r.JetStream, err = jetstream.NewWithAPIPrefix(natstest.Connect(t, s.ClientURL()).Conn(), relayPrefix); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// pass hands a request on, and the answer back.
+func (r *Relay) pass(m *nats.Msg) {
+	rest := strings.TrimPrefix(m.Subject, relayPrefix+".")
+	subject := "$JS.API." + rest
+	if strings.Contains(rest, "MSG.NEXT") || strings.HasPrefix(rest, "DIRECT.") {
+		_ = r.nc.PublishRequest(subject, m.Reply, m.Data) // messages, not an answer
+		return
+	}
+	answer, err := r.nc.Request(subject, m.Data, 5*time.Second)
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	body, verb := answer.Data, rest
+	if parts := strings.SplitN(rest, ".", 3); len(parts) == 3 {
+		verb = parts[0] + "." + parts[1]
+	}
+	switch {
+	case verb != r.verb:
+	case r.change != nil:
+		body = r.change.Apply(body)
+	default:
+		for c := range Changes(body) {
+			r.changes[c.String()] = c
+		}
+	}
+	_ = m.Respond(body)
+}
+
+func (r *Relay) set(verb string, change *Change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.verb, r.change = verb, change
+}
+
+// Try calls use with every wrong value in every place of the answers to a verb of the API that use
+// asks for. What use does may fail, and must not panic.
+func (r *Relay) Try(t *testing.T, verb string, use func(context.Context)) {
+	t.Helper()
+	r.set(verb, nil)
+	use(t.Context())
+	r.mu.Lock()
+	changes := maps.Clone(r.changes)
+	r.mu.Unlock()
+	if len(changes) < 100 {
+		t.Fatalf("the answers allow for no more than these: %v", changes)
+	}
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
+		change := changes[name]
+		r.set(verb, &change)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		MustNotPanic(t, name, func() { use(ctx) })
+		cancel()
+	}
+	t.Logf("%d answers", len(changes))
+}
+
+// MustNotPanic calls do, and reports a panic as an error of the test.
+func MustNotPanic(t *testing.T, what string, do func()) {
+	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			t.Errorf("%s: panic: %v\n%s", what, p, debug.Stack())
+		}
+	}()
+	do()
+}
