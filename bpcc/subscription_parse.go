@@ -2,11 +2,11 @@ package bpcc
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -18,13 +18,17 @@ var ErrSubscription = errors.New("not a usable subscription")
 // SubscriptionFault is one fault of a subscription and its position. An error of
 // [ParseSubscription] holds one for each fault, for errors.As.
 type SubscriptionFault struct {
-	// Line and Column count from 1, columns in characters, as editors do.
+	// Line and Column count from 1, columns in characters, as editors do. They are 0 where there is
+	// no file.
 	Line, Column int
 	// Text says what is wrong and how to correct it.
 	Text string
 }
 
 func (f *SubscriptionFault) Error() string {
+	if f.Line == 0 {
+		return f.Text
+	}
 	return fmt.Sprintf("line %d, column %d: %s", f.Line, f.Column, f.Text)
 }
 
@@ -54,25 +58,20 @@ func (f faults) Unwrap() []error { return append([]error{ErrSubscription}, f...)
 // [ErrSubscription] to errors.Is and a [*SubscriptionFault] to errors.As.
 func ParseSubscription(body []byte) (Subscription, error) {
 	if isUTF16(body) {
-		return nil, faults{errUTF16}
+		return nil, faults{&SubscriptionFault{Line: 1, Column: 1, Text: errUTF16.Error()}}
 	}
 	body = trimMark(body)
 	if at, text := syntaxFault(body); text != "" {
-		return nil, faults{locateFault(body, fault{at, text})}
+		line, column := lineAndColumn(body, at)
+		return nil, faults{&SubscriptionFault{Line: line, Column: column, Text: text}}
 	}
-	root, err := parseTree(body)
+	doc, err := checkSubscription(body, true)
 	if err != nil {
-		return nil, faults{err}
+		return nil, err
 	}
-	c := checker{body: body, isFile: true}
-	c.checkSubscription(root)
-	if len(c.faults) > 0 {
-		slices.SortStableFunc(c.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
-		var all faults
-		for _, f := range c.faults {
-			all = append(all, locateFault(body, f))
-		}
-		return nil, all
+	// What was checked is what is used.
+	if body, err = json.Marshal(doc); err != nil {
+		return nil, faults{err}
 	}
 	var sub Subscription
 	if err := json.Unmarshal(body, &sub); err != nil {
@@ -89,31 +88,8 @@ func (s Subscription) Validate() error {
 	if err != nil {
 		return faults{err}
 	}
-	root, err := parseTree(body)
-	if err != nil {
-		return faults{err}
-	}
-	c := checker{body: body}
-	c.checkSubscription(root)
-	if len(c.faults) == 0 {
-		return nil
-	}
-	var all faults
-	for _, f := range c.faults {
-		all = append(all, errors.New(f.text))
-	}
-	return all
-}
-
-// fault is a fault and the offset of its first byte.
-type fault struct {
-	at   int
-	text string
-}
-
-func locateFault(body []byte, f fault) *SubscriptionFault {
-	line, column := lineAndColumn(body, f.at)
-	return &SubscriptionFault{Line: line, Column: column, Text: f.text}
+	_, err = checkSubscription(body, false)
+	return err
 }
 
 // lineAndColumn returns the line and column, both from 1, of the byte at an offset.
@@ -174,90 +150,78 @@ func isTruncated(body []byte) bool {
 	return err != nil && !errors.As(err, &syntax)
 }
 
-// node is one value of a JSON text and its offset.
-type node struct {
-	at      int
-	kind    byte       // first byte of the value, with 0 for all numbers and t for both booleans
-	text    flexString // of a scalar, unquoted
-	members []member   // of an object, in their order
-	items   []node     // of an array
+// path is the place of a value in a document: keys and indexes, as in a JSON pointer.
+type path []string
+
+func (p path) with(token string) path { return append(slices.Clip(p), token) }
+
+func (p path) item(i int) path { return p.with(strconv.Itoa(i)) }
+
+// key returns the path as one text.
+func (p path) key() string { return fmt.Sprintf("%q", []string(p)) }
+
+// located is a value with its offset and that of its key. An empty value, which counts as missing,
+// is nil.
+type located struct {
+	value     any
+	at, keyAt int
+	spelling  string // of the key
 }
 
-type member struct {
-	name  string
-	at    int
-	value node
-}
-
-// member is the value of an object's member, the zero node if there is none.
-func (n node) member(name string) node {
-	for _, m := range n.members {
-		if m.name == name {
-			return m.value
-		}
-	}
-	return node{}
-}
-
-// typeName names the kind of a value.
-func (n node) typeName() string {
-	switch n.kind {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return fmt.Sprintf("the text %.60q", string(n.text))
-	case 'n':
-		return "null"
-	default:
-		return string(n.text)
-	}
-}
-
-// parseTree parses a JSON text with the offsets of its values.
-func parseTree(body []byte) (node, error) {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber()
-	return parseNode(dec, body)
-}
-
-func parseNode(dec *json.Decoder, body []byte) (node, error) {
-	n := node{at: nextOffset(dec, body)}
+// read reads the next value of a document and records where it and its parts are.
+func (c *checker) read(dec *json.Decoder, p path, l located) any {
+	l.at = nextOffset(dec, c.body)
 	token, err := dec.Token()
-	if err != nil {
-		return n, err
-	}
-	n.kind = body[n.at]
-	switch t := token.(type) {
-	case json.Delim:
+	l.value = token
+	switch {
+	case err != nil: // the text is valid JSON, so only a number can be at fault
+		c.add(l.at, p, " is too large a number")
+	case token == json.Delim('['):
+		items := []any{}
 		for dec.More() {
-			m := member{at: nextOffset(dec, body)}
-			if t == '{' {
-				key, err := dec.Token()
-				if err != nil {
-					return n, err
-				}
-				m.name, _ = key.(string)
-			}
-			if m.value, err = parseNode(dec, body); err != nil {
-				return n, err
-			}
-			if t == '{' {
-				n.members = append(n.members, m)
-			} else {
-				n.items = append(n.items, m.value)
-			}
+			items = append(items, c.read(dec, p.item(len(items)), located{}))
 		}
-		_, err = dec.Token()
-	case string:
-		n.text = flexString(t)
-	case json.Number:
-		n.kind, n.text = '0', flexString(t)
-	case bool:
-		n.kind, n.text = 't', flexString(fmt.Sprint(t))
+		_, _ = dec.Token()
+		l.value = items
+	case token == json.Delim('{'):
+		l.value = c.readMembers(dec, p)
+		_, _ = dec.Token()
 	}
-	return n, err
+	// Below an app, an empty value of a known key says no more than none.
+	if items, ok := l.value.([]any); len(p) > 1 && l.spelling != "" && (l.value == "" || ok && len(items) == 0) && c.subschema(p) != nil {
+		l.value = nil
+	}
+	c.values[p.key()] = l
+	return l.value
+}
+
+// readMembers reads the members of an object but those that are empty. A duplicate is a fault.
+func (c *checker) readMembers(dec *json.Decoder, p path) map[string]any {
+	members := map[string]any{}
+	for dec.More() {
+		keyAt := nextOffset(dec, c.body)
+		token, _ := dec.Token()
+		spelling, _ := token.(string)
+		member := p.with(spelling)
+		if len(p) > 1 && p[len(p)-2] == "columns" && spelling == "statName" {
+			member = p.with("stat_name")
+		}
+		first, isDuplicate := c.values[member.key()]
+		switch {
+		case !isDuplicate:
+			v := c.read(dec, member, located{keyAt: keyAt, spelling: spelling})
+			if v != nil || len(p) == 0 || c.subschema(member) == nil {
+				members[member[len(p)]] = v
+			}
+			continue
+		case first.spelling == spelling:
+			c.add(keyAt, p, ": duplicate key %q, first%s; keep one", spelling, c.lineSuffix(first.keyAt))
+		default:
+			c.add(keyAt, p, " has both %s and %s, two spellings of one key; keep one", first.spelling, spelling)
+		}
+		_ = dec.Decode(new(json.RawMessage))
+	}
+	return members
 }
 
 // nextOffset returns the offset of the token that the decoder will read next.

@@ -1,38 +1,286 @@
 package bpcc
 
 import (
+	"bytes"
 	"cmp"
+	_ "embed"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/agnivade/levenshtein"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
-// The keys of each object of a subscription, the usual spelling first.
-var (
-	appKeys = []string{
-		"stats_totals", "stats_totals_service_ids", "stats_totals_dispositions",
-		"service_grids", "agent_grids", "chat_messages",
-	}
-	gridKeys = []string{
-		"id", "columns", "order", "order_by", "order_dir", "limit", "filter_by", "filter_operation", "filter_value",
-		"team_ids", "service_ids", "my_subteam_only", "logged_in_agents_only",
-	}
-	columnKeys = []string{"id", "stat_name", "statName", "dispositions"}
-	orderKeys  = []string{"by", "dir"}
-	chatKeys   = []string{"filter", "limit"}
-)
+//go:embed subscription.json
+var subscriptionJSON []byte
 
-// checker checks a subscription's text against the rules and collects the faults.
+// subscriptionSchema is the shape of a subscription, compiled once at the first use.
+var subscriptionSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(subscriptionJSON))
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("subscription.json", doc); err != nil {
+		return nil, err
+	}
+	return c.Compile("subscription.json")
+})
+
+// fault is a fault in a value, at an offset.
+type fault struct {
+	at   int
+	path path
+	text string // follows the name of the value
+}
+
+// checker checks a subscription's text, which is valid JSON, and collects the faults: the shape by
+// subscription.json, and here what a schema cannot express.
 type checker struct {
 	body   []byte
 	isFile bool // the text is a file, so its lines are meaningful
+	schema *jsonschema.Schema
+	values map[string]located
 	faults []fault
 }
 
-func (c *checker) addFault(at int, format string, args ...any) {
-	c.faults = append(c.faults, fault{at, fmt.Sprintf(format, args...)})
+// checkSubscription returns the document without the members that count as missing, or its faults.
+func checkSubscription(body []byte, isFile bool) (any, error) {
+	schema, err := subscriptionSchema()
+	if err != nil {
+		return nil, err
+	}
+	c := checker{body: body, isFile: isFile, schema: schema, values: map[string]located{}}
+	doc := c.read(json.NewDecoder(bytes.NewReader(body)), nil, located{})
+	if err, ok := errors.AsType[*jsonschema.ValidationError](schema.Validate(doc)); ok {
+		c.addShapeFaults(err)
+	}
+	for app := range object(doc) {
+		c.checkGrids(path{app, "service_grids"})
+		c.checkGrids(path{app, "agent_grids"})
+	}
+	return doc, c.err()
+}
+
+// err returns all faults in the order of the text.
+func (c *checker) err() error {
+	slices.SortFunc(c.faults, func(a, b fault) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.text, b.text)) })
+	var all faults
+	for _, f := range c.faults {
+		found := &SubscriptionFault{Text: c.name(f.path) + f.text}
+		if c.isFile {
+			found.Line, found.Column = lineAndColumn(c.body, f.at)
+		}
+		all = append(all, found)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}
+
+func (c *checker) add(at int, p path, format string, args ...any) {
+	c.faults = append(c.faults, fault{at, p, fmt.Sprintf(format, args...)})
+}
+
+// addShapeFaults adds what the schema's library has found.
+func (c *checker) addShapeFaults(e *jsonschema.ValidationError) {
+	p := path(e.InstanceLocation)
+	self, unknown := c.values[p.key()], c.unknownKeys(p)
+	switch k := e.ErrorKind.(type) {
+	case *kind.MinProperties:
+		c.add(self.at, p, " names no app id; want %s", c.want(p))
+	case *kind.PropertyNames:
+		c.add(c.values[p.with(k.Property).key()].keyAt, p, ": an app id is empty; any text will do")
+	case *kind.AnyOf:
+		if strings.Join(slices.Collect(maps.Values(unknown)), "") == "" {
+			c.add(self.keyAt, p, " requests nothing; want %s", c.want(p))
+		}
+	case *kind.AdditionalProperties:
+		for name, closest := range unknown {
+			at := c.values[p.with(name).key()].keyAt
+			if closest != "" {
+				c.add(at, p, ": unknown key %q; the closest known key is %q", name, closest)
+			} else {
+				c.add(at, p, ": unknown key %q; remove it (known are %s)", name, strings.Join(c.knownKeys(p), ", "))
+			}
+		}
+	case *kind.Required:
+		for _, name := range k.Missing {
+			c.addMissing(p, name)
+		}
+	case *kind.DependentRequired:
+		for _, name := range k.Missing {
+			if !slices.Contains(slices.Collect(maps.Values(unknown)), name) {
+				c.add(c.values[p.with(k.Prop).key()].at, p, " has %s without %s; add %[2]s (%s) or remove %[1]s", k.Prop, name, c.want(p.with(name)))
+			}
+		}
+	default:
+		for _, cause := range e.Causes {
+			c.addShapeFaults(cause)
+		}
+		switch {
+		case len(e.Causes) > 0:
+		case len(p) == 1 && c.subschema(path{"", p[0]}) != nil:
+			c.add(self.keyAt, nil, `: %q stands where an app id should; put it inside of one: {"app id": {%[1]q: … }}`, p[0])
+		default:
+			c.add(self.at, p, " is %s; want %s", typeName(self.value), c.want(p))
+		}
+	}
+}
+
+// addMissing adds that a member is missing, unless a misspelt key explains that.
+func (c *checker) addMissing(p path, name string) {
+	if slices.Contains(slices.Collect(maps.Values(c.unknownKeys(p))), name) {
+		return
+	}
+	at := c.values[p.key()].at
+	if empty, ok := c.values[p.with(name).key()]; ok {
+		at = empty.at
+	}
+	c.add(at, p, " has no %q; want %s", name, c.want(p.with(name)))
+}
+
+// unknownKeys returns the keys of an object that the schema does not have, each with the known key
+// that it probably stands for.
+func (c *checker) unknownKeys(p path) map[string]string {
+	unknown := map[string]string{}
+	for name := range object(c.value(p)) {
+		if c.subschema(p.with(name)) == nil {
+			unknown[name] = closestKey(name, c.knownKeys(p))
+		}
+	}
+	return unknown
+}
+
+// knownKeys returns the keys that the schema has for an object, sorted.
+func (c *checker) knownKeys(p path) []string {
+	return slices.Sorted(maps.Keys(c.subschema(p).Properties))
+}
+
+// want returns what the schema says of a value.
+func (c *checker) want(p path) string { return c.subschema(p).Description }
+
+// subschema returns the part of the schema for a value, nil if there is none.
+func (c *checker) subschema(p path) *jsonschema.Schema {
+	s := c.schema
+	for _, token := range p {
+		switch {
+		case s == nil:
+			return nil
+		case s.Properties[token] != nil:
+			s = s.Properties[token]
+		case s.Items2020 != nil:
+			s = s.Items2020
+		default:
+			s, _ = s.AdditionalProperties.(*jsonschema.Schema)
+		}
+		if s != nil && s.Ref != nil {
+			s = s.Ref
+		}
+	}
+	return s
+}
+
+// checkGrids checks the ids of a section of grids and what refers to them.
+func (c *checker) checkGrids(p path) {
+	c.checkIDs(p, c.isFile)
+	for i, grid := range list(c.value(p)) {
+		g := p.item(i)
+		columns := c.checkIDs(g.with("columns"), true)
+		if object(grid)["order"] != nil && object(grid)["order_by"] != nil {
+			c.add(c.values[g.with("order_by").key()].at, g, " has both order and order_by, two spellings of one thing; keep one")
+		}
+		for j := range list(object(grid)["order"]) {
+			c.checkReference(g.with("order").item(j), "by", columns)
+		}
+		c.checkReference(g, "order_by", columns)
+		c.checkReference(g, "filter_by", columns)
+	}
+}
+
+// checkIDs checks that each item of an array has an id of its own, and returns the items by their
+// ids; nil if an id is missing or of the wrong type.
+func (c *checker) checkIDs(p path, required bool) map[string]map[string]any {
+	items, complete := map[string]map[string]any{}, true
+	first := map[string]int{}
+	for i, item := range list(c.value(p)) {
+		member, ok := item.(map[string]any)
+		value := c.values[p.item(i).with("id").key()]
+		id, isText := text(member["id"])
+		other, isDuplicate := first[id]
+		switch {
+		case !ok || member["id"] != nil && !isText:
+			complete = false
+		case id == "" && required:
+			complete = false
+			c.addMissing(p.item(i), "id")
+		case isDuplicate:
+			c.add(value.at, p.item(i), ": another one%s has the same id %q; give each its own", c.lineSuffix(other), id)
+		default:
+			items[id], first[id] = member, value.at
+		}
+	}
+	if !complete {
+		return nil
+	}
+	return items
+}
+
+// checkReference checks that a member, if there is one, is the id of a column.
+func (c *checker) checkReference(p path, name string, columns map[string]map[string]any) {
+	member := c.values[p.with(name).key()]
+	id, isText := text(member.value)
+	if _, ok := columns[id]; ok || !isText || len(columns) == 0 {
+		return
+	}
+	var ids []string
+	for other, column := range columns {
+		if column["stat_name"] == id {
+			c.add(member.at, p, ": %s takes the id of a column, not a statistic; write %q for %s", name, other, id)
+			return
+		}
+		ids = append(ids, fmt.Sprintf("%q", other))
+	}
+	slices.SortFunc(ids, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	c.add(member.at, p, ": %s names the column %q, which the grid does not have; its columns are %s", name, id, strings.Join(ids, ", "))
+}
+
+// value returns the value at a path, nil if it is missing or empty.
+func (c *checker) value(p path) any { return c.values[p.key()].value }
+
+// name names a value for people, such as: app "wall", agent grid "agents", column 2, stat_name.
+func (c *checker) name(p path) string {
+	if len(p) == 0 {
+		return "the subscription"
+	}
+	nouns := map[string]string{"service_grids": "service grid", "agent_grids": "agent grid", "columns": "column", "order": "order"}
+	name := fmt.Sprintf("app %q", p[0])
+	for i := 1; i < len(p); i++ {
+		if i+1 == len(p) || list(c.value(p[:i+1])) == nil {
+			name += ", " + p[i]
+			continue
+		}
+		key := p[i]
+		i++
+		n, _ := strconv.Atoi(p[i])
+		switch id, _ := text(object(c.value(p[:i+1]))["id"]); {
+		case nouns[key] == "":
+			name += fmt.Sprintf(", item %d of %s", n+1, key)
+		case i == 2 && id != "":
+			name += fmt.Sprintf(", %s %q", nouns[key], id)
+		default:
+			name += fmt.Sprintf(", %s %d", nouns[key], n+1)
+		}
+	}
+	return name
 }
 
 // lineSuffix returns the line of an offset in a file, as the end of a text.
@@ -44,347 +292,37 @@ func (c *checker) lineSuffix(at int) string {
 	return fmt.Sprintf(" in line %d", line)
 }
 
-// fields are the members of an object by name. A null member counts as missing.
-type fields struct {
-	at     int // of the object
-	values map[string]node
-	// suppressed holds names that are missing because of a fault already found, such as a misspelt
-	// key, so that their absence is not a second fault.
-	suppressed map[string]bool
+// typeName names the kind of a value.
+func typeName(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		return "an object"
+	case []any:
+		return "an array"
+	case string:
+		if v == "" {
+			return "empty"
+		}
+		return fmt.Sprintf("the text %.60q", v)
+	}
+	b, _ := json.Marshal(v) // null, a number or a boolean
+	return string(b)
 }
 
-func (f fields) has(name string) bool { _, ok := f.values[name]; return ok }
-
-// missing reports whether a name is missing and no fault found before explains that.
-func (f fields) missing(name string) bool { return !f.has(name) && !f.suppressed[name] }
-
-// text is the text of a scalar, "" when there is none.
-func (f fields) text(name string) flexString { return f.values[name].text }
-
-// offset returns the offset of a member's value, or of the object if the member is missing.
-func (f fields) offset(name string) int {
-	if n, ok := f.values[name]; ok {
-		return n.at
+// text returns a text or a number as text.
+func text(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), true
 	}
-	return f.at
+	return "", false
 }
 
-// readObject reads an object that may have the known keys, each once.
-func (c *checker) readObject(n node, where string, known []string) (fields, bool) {
-	f := fields{at: n.at, values: map[string]node{}, suppressed: map[string]bool{}}
-	if n.kind != '{' {
-		c.addFault(n.at, "%s is %s; want an object with %s", where, n.typeName(), strings.Join(known, ", "))
-		return f, false
-	}
-	seen := c.findDuplicates(n, where)
-	for _, m := range n.members {
-		switch {
-		case !slices.Contains(known, m.name):
-			closest := closestKey(m.name, known)
-			if closest == "" {
-				c.addFault(m.at, "%s: unknown key %q; remove it (known are %s)", where, m.name, strings.Join(known, ", "))
-				continue
-			}
-			f.suppressed[closest] = true
-			c.addFault(m.at, "%s: unknown key %q; the closest known key is %q", where, m.name, closest)
-		case seen[m.name] == m.at && m.value.kind != 'n':
-			f.values[m.name] = m.value
-		}
-	}
-	return f, true
-}
+func object(v any) map[string]any { m, _ := v.(map[string]any); return m }
 
-// findDuplicates reports duplicate keys and returns the offset of the first of each.
-func (c *checker) findDuplicates(n node, where string) map[string]int {
-	seen := map[string]int{}
-	for _, m := range n.members {
-		if first, duplicate := seen[m.name]; duplicate {
-			c.addFault(m.at, "%s: duplicate key %q, first%s; keep one", where, m.name, c.lineSuffix(first))
-			continue
-		}
-		seen[m.name] = m.at
-	}
-	return seen
-}
-
-// checkSubscription checks the complete subscription.
-func (c *checker) checkSubscription(n node) {
-	if n.kind != '{' && n.kind != 'n' {
-		c.addFault(n.at, `the subscription is %s; want an object {"app id": {"agent_grids": [ … ]}}`, n.typeName())
-		return
-	}
-	if len(n.members) == 0 {
-		c.addFault(n.at, `it names no app id; want {"app id": {"agent_grids": [ … ]}}`)
-	}
-	c.findDuplicates(n, "the subscription")
-	for _, m := range n.members {
-		switch {
-		case m.name == "":
-			c.addFault(m.at, "an app id is empty; any text will do")
-		case m.value.kind == '{':
-			c.checkApp(m)
-		case slices.Contains(appKeys, m.name):
-			c.addFault(m.at, `%q stands where an app id should; put it inside of one: {"app id": {%q: … }}`, m.name, m.name)
-		default:
-			c.addFault(m.value.at, "app %q is %s; want an object with %s", m.name, m.value.typeName(), strings.Join(appKeys, ", "))
-		}
-	}
-}
-
-func (c *checker) checkApp(m member) {
-	where := fmt.Sprintf("app %q", m.name)
-	f, _ := c.readObject(m.value, where, appKeys)
-	requested := f.has("chat_messages") || len(f.suppressed) > 0
-	requested = c.checkNames(f, "stats_totals", where) > 0 || requested
-	c.checkNames(f, "stats_totals_service_ids", where)
-	c.checkNames(f, "stats_totals_dispositions", where)
-	requested = c.checkGrids(f, "service_grids", where, "service grid") || requested
-	requested = c.checkGrids(f, "agent_grids", where, "agent grid") || requested
-	if !requested {
-		c.addFault(m.at, "%s requests nothing; add stats_totals, service_grids, agent_grids or chat_messages", where)
-	}
-	if n, ok := f.values["chat_messages"]; ok {
-		chat, _ := c.readObject(n, where+", chat_messages", chatKeys)
-		c.checkScalar(chat, "filter", where+", chat_messages", `"`, "text")
-		c.checkLimit(chat, where+", chat_messages")
-	}
-}
-
-// checkGrids checks a section of grids and reports whether there is any.
-func (c *checker) checkGrids(f fields, name, where, kind string) bool {
-	grids := c.readArray(f, name, where)
-	first := map[flexString]int{}
-	for i, n := range grids {
-		at := fmt.Sprintf("%s, %s %d", where, kind, i+1)
-		if id := n.member("id").text; id != "" {
-			at = fmt.Sprintf("%s, %s %q", where, kind, string(id))
-		}
-		g, ok := c.readObject(n, at, gridKeys)
-		if !ok {
-			continue
-		}
-		c.checkGrid(g, at)
-		if !c.checkScalar(g, "id", at, `"0`, "text or a number") || g.suppressed["id"] {
-			continue
-		}
-		id := g.text("id")
-		other, duplicate := first[id]
-		switch {
-		case id == "" && c.isFile:
-			c.addFault(g.offset("id"), `%s has no id; give it one, such as "id": "%d"`, at, i+1)
-		case duplicate:
-			c.addFault(g.offset("id"), "%s: another one%s has the same id; give each its own", at, c.lineSuffix(other))
-		default:
-			first[id] = g.offset("id")
-		}
-	}
-	return len(grids) > 0 || f.has(name) && f.values[name].kind != '['
-}
-
-func (c *checker) checkGrid(g fields, where string) {
-	columns := c.checkColumns(g, where)
-	c.checkOrder(g, columns, where)
-	c.checkLimit(g, where)
-	c.checkFilter(g, columns, where)
-	c.checkNames(g, "team_ids", where)
-	c.checkNames(g, "service_ids", where)
-	for _, name := range []string{"my_subteam_only", "logged_in_agents_only"} {
-		if !c.checkScalar(g, name, where, `"0t`, "true or false") {
-			continue
-		}
-		if _, err := g.text(name).asBool(); err != nil {
-			c.addFault(g.offset(name), "%s: %s: %v", where, name, err)
-		}
-	}
-}
-
-// checkColumns checks the columns of a grid and returns their statistics by id; nil if they are too
-// faulty for further checks.
-func (c *checker) checkColumns(g fields, where string) map[flexString]flexString {
-	list := c.readArray(g, "columns", where)
-	if len(list) == 0 {
-		if g.missing("columns") || g.values["columns"].kind == '[' {
-			c.addFault(g.offset("columns"), `%s has no columns; give it some: "columns": [{"id": "1", "stat_name": "login_id"}, … ]`, where)
-		}
-		return nil
-	}
-	stats, first, complete := map[flexString]flexString{}, map[flexString]int{}, true
-	for i, n := range list {
-		at := fmt.Sprintf("%s, column %d", where, i+1)
-		f, ok := c.readObject(n, at, columnKeys)
-		if !ok {
-			complete = false
-			continue
-		}
-		stat := c.checkStatistic(f, at)
-		c.checkNames(f, "dispositions", at)
-		id := f.text("id")
-		other, duplicate := first[id]
-		switch {
-		case !c.checkScalar(f, "id", at, `"0`, "text or a number") || f.suppressed["id"]:
-			complete = false
-		case id == "":
-			complete = false
-			c.addFault(f.offset("id"), `%s has no id; give it one, such as "id": "%d"`, at, i+1)
-		case duplicate:
-			c.addFault(f.offset("id"), "%s: the column%s has the id %q too; give each its own", at, c.lineSuffix(other), string(id))
-		default:
-			stats[id], first[id] = stat, f.offset("id")
-		}
-	}
-	if !complete {
-		return nil
-	}
-	return stats
-}
-
-// checkStatistic checks the two spellings of a column's statistic and returns the statistic.
-func (c *checker) checkStatistic(f fields, where string) flexString {
-	name := "stat_name"
-	switch {
-	case f.has("stat_name") && f.has("statName"):
-		c.addFault(f.offset("statName"), "%s has both stat_name and statName, two spellings of one key; keep one", where)
-	case f.has("statName"):
-		name = "statName"
-	case f.suppressed["stat_name"] || f.suppressed["statName"]:
-		return ""
-	}
-	if c.checkScalar(f, name, where, `"`, "text, the name of a statistic") && f.text(name) == "" {
-		c.addFault(f.offset(name), `%s has no stat_name; name a statistic: "stat_name": "acd_state"`, where)
-	}
-	return f.text(name)
-}
-
-// checkOrder checks both spellings of how a grid is sorted.
-func (c *checker) checkOrder(g fields, columns map[flexString]flexString, where string) {
-	list := c.readArray(g, "order", where)
-	if g.has("order") && g.has("order_by") {
-		c.addFault(g.offset("order_by"), "%s has both order and order_by, two spellings of one thing; keep one", where)
-	}
-	for i, n := range list {
-		at := fmt.Sprintf("%s, order %d", where, i+1)
-		o, ok := c.readObject(n, at, orderKeys)
-		if !ok {
-			continue
-		}
-		if o.missing("by") {
-			c.addFault(o.at, `%s has no "by"; name the id of the column to sort by`, at)
-		}
-		c.checkColumnRef(o, "by", columns, at)
-		c.checkDirection(o, "dir", at)
-	}
-	if g.text("order_by") != "" {
-		c.checkColumnRef(g, "order_by", columns, where)
-	} else if c.checkScalar(g, "order_by", where, `"0`, "a column id") && g.text("order_dir") != "" && g.missing("order_by") {
-		c.addFault(g.offset("order_dir"), "%s has an order_dir without an order_by; name the id of the column to sort by, or remove it", where)
-	}
-	c.checkDirection(g, "order_dir", where)
-}
-
-func (c *checker) checkDirection(f fields, name, where string) {
-	if !c.checkScalar(f, name, where, `"`, "ASC or DESC") {
-		return
-	}
-	if d := normalizeDirection(f.text(name)); d != "ASC" && d != "DESC" {
-		c.addFault(f.offset(name), "%s: the direction %q is neither ASC nor DESC", where, string(f.text(name)))
-	}
-}
-
-// checkFilter checks that a filter is complete.
-func (c *checker) checkFilter(g fields, columns map[flexString]flexString, where string) {
-	operations := []string{"EQ", "NE", "LT", "GT", "LE", "GE"}
-	plain := c.checkScalar(g, "filter_operation", where, `"`, "one of "+strings.Join(operations, ", "))
-	c.checkScalar(g, "filter_value", where, `"0t`, "text, a number or a boolean")
-	operation := string(g.text("filter_operation"))
-	if g.text("filter_by") == "" {
-		if !c.checkScalar(g, "filter_by", where, `"0`, "a column id") || g.suppressed["filter_by"] {
-			return
-		}
-		for _, name := range []string{"filter_operation", "filter_value"} {
-			if g.text(name) != "" {
-				c.addFault(g.offset(name), "%s has a %s without a filter_by; name the id of the column to filter by, or remove it", where, name)
-			}
-		}
-		return
-	}
-	c.checkColumnRef(g, "filter_by", columns, where)
-	switch {
-	case !plain || slices.Contains(operations, operation):
-	case operation != "":
-		c.addFault(g.offset("filter_operation"), "%s: the filter_operation %q is not one of %s", where, operation, strings.Join(operations, ", "))
-	case !g.suppressed["filter_operation"]:
-		c.addFault(g.offset("filter_by"), "%s has a filter_by without a filter_operation; add one of %s", where, strings.Join(operations, ", "))
-	}
-}
-
-// checkColumnRef checks that a member holds the id of a column.
-func (c *checker) checkColumnRef(f fields, name string, columns map[flexString]flexString, where string) {
-	if !c.checkScalar(f, name, where, `"0`, "a column id") || !f.has(name) || columns == nil {
-		return
-	}
-	id := f.text(name)
-	if _, ok := columns[id]; ok {
-		return
-	}
-	ids := make([]string, 0, len(columns))
-	for other, stat := range columns {
-		if stat == id {
-			c.addFault(f.offset(name), "%s: %s takes the id of a column, not a statistic; write %q for %s", where, name, string(other), string(id))
-			return
-		}
-		ids = append(ids, fmt.Sprintf("%q", string(other)))
-	}
-	slices.SortFunc(ids, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
-	c.addFault(f.offset(name), "%s: %s names the column %q, which the grid does not have; its columns are %s", where, name, string(id), strings.Join(ids, ", "))
-}
-
-func (c *checker) checkLimit(f fields, where string) {
-	if !c.checkScalar(f, "limit", where, `"0`, "a whole number") {
-		return
-	}
-	switch n, err := f.text("limit").asInt(); {
-	case err != nil:
-		c.addFault(f.offset("limit"), "%s: the limit %q is not a whole number", where, string(f.text("limit")))
-	case n < 0:
-		c.addFault(f.offset("limit"), "%s: the limit %d is negative; remove it for no limit", where, n)
-	}
-}
-
-// checkNames checks a list of names or GUIDs and returns their number, faulty ones included.
-func (c *checker) checkNames(f fields, name, where string) int {
-	list := c.readArray(f, name, where)
-	for i, n := range list {
-		switch {
-		case n.kind != '"':
-			c.addFault(n.at, "%s: item %d of %s is %s; want text", where, i+1, name, n.typeName())
-		case n.text == "":
-			c.addFault(n.at, "%s: item %d of %s is empty; remove it", where, i+1, name)
-		}
-	}
-	if len(list) == 0 && f.has(name) && f.values[name].kind != '[' {
-		return 1
-	}
-	return len(list)
-}
-
-// readArray returns the items of a member that must be an array.
-func (c *checker) readArray(f fields, name, where string) []node {
-	n, ok := f.values[name]
-	if ok && n.kind != '[' {
-		c.addFault(n.at, "%s: %s is %s; want an array, even of one: [ … ]", where, name, n.typeName())
-	}
-	return n.items
-}
-
-// checkScalar reports whether a member is missing or of one of the kinds.
-func (c *checker) checkScalar(f fields, name, where, kinds, want string) bool {
-	n, ok := f.values[name]
-	if !ok || strings.IndexByte(kinds, n.kind) >= 0 {
-		return true
-	}
-	c.addFault(n.at, "%s: %s is %s; want %s", where, name, n.typeName(), want)
-	return false
-}
+func list(v any) []any { l, _ := v.([]any); return l }
 
 // closestKey returns the known key that a misspelt one probably stands for, "" if none is close.
 func closestKey(name string, known []string) string {

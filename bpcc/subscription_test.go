@@ -70,6 +70,8 @@ func TestGridSyntaxVariants(t *testing.T) {
 		"order without dir":      {`"order":[{"by":"2"}]`, `"order":[{"by":"2","dir":"ASC"}],"logged_in_agents_only":false`},
 		"order of none":          {`"order":[]`, `"logged_in_agents_only":false`},
 		"limit":                  {`"limit":6`, `"limit":6,"logged_in_agents_only":false`},
+		"limit in other forms":   {`"limit":1e1`, `"limit":10,"logged_in_agents_only":false`},
+		"logged in as 1.0":       {`"logged_in_agents_only":1.0`, `"logged_in_agents_only":true`},
 		"limit as text":          {`"limit":"6"`, `"limit":6,"logged_in_agents_only":false`},
 		"limit of nothing":       {`"limit":""`, `"logged_in_agents_only":false`},
 		"logged in":              {`"logged_in_agents_only":true`, `"logged_in_agents_only":true`},
@@ -111,7 +113,7 @@ func TestAllFaultsTogether(t *testing.T) {
 	if !errors.Is(err, bpcc.ErrSubscription) {
 		t.Fatalf("error %v, want ErrSubscription", err)
 	}
-	for _, want := range []string{`"hall"`, "stat_name", "-1", `"9"`, `"UP"`, "no columns", "same id", `"LIKE"`} {
+	for _, want := range []string{`"hall"`, "stat_name", "-1", `"9"`, `"UP"`, `no "columns"`, "same id", `"LIKE"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing is said of %s in\n%v", want, err)
 		}

@@ -197,7 +197,7 @@ func TestFaultyRecordings(t *testing.T) {
 		"of the future":       {recordingLines(strings.Replace(valid, `"version":1`, `"version":2`, 1)), "version is 2"},
 		"no interval":         {recordingLines(strings.Replace(valid, `"2s"`, `"0s"`, 1)), "above zero"},
 		"a foreign key":       {recordingLines(strings.Replace(valid, `"login_id"`, `"name"`, 1)), "agent_key"},
-		"an empty grid":       {recordingLines(strings.Replace(valid, `"columns":[{"id":"1","stat_name":"name"},{"id":"2","stat_name":"in_calls_waiting"}]`, `"columns":[]`, 1)), "no columns"},
+		"an empty grid":       {recordingLines(strings.Replace(valid, `"columns":[{"id":"1","stat_name":"name"},{"id":"2","stat_name":"in_calls_waiting"}]`, `"columns":[]`, 1)), `no "columns"`},
 		"no JSON":             {recordingLines(valid, recordCallsWaiting(2, 0), "{", recordCallsWaiting(4, 0)), "line 3"},
 		"no time":             {recordingLines(valid, `{"error":{"kind":"auth","text":"x"}}`), "line 2"},
 		"neither":             {recordingLines(valid, fmt.Sprintf(`{"at":%q}`, recordingTime(2))), "line 2"},
