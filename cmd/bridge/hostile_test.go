@@ -68,7 +68,10 @@ func showAll(t *testing.T, what string, body []byte, c *config.Config) {
 	}
 	out := bufio.NewWriter(io.Discard)
 	for _, meta := range []bool{false, true} {
-		replay := replayer{types: []string{"agent.*"}, meta: meta}
+		replay := replayer{meta: meta}
+		if err := replay.addTypes("agent.*"); err != nil {
+			t.Fatal(err)
+		}
 		replay.wanted(message{body: body})
 		if err := replay.writeLine(out, message{seq: 1, body: body}); err != nil {
 			t.Errorf("%s: %v", what, err)

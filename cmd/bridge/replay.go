@@ -7,13 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
-	"slices"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/rule"
 )
 
 func (p *program) replay(ctx context.Context, args []string) error {
@@ -22,7 +22,7 @@ func (p *program) replay(ctx context.Context, args []string) error {
 	s.addFlags(f)
 	r := replayer{program: p}
 	subject := f.String("subject", event.SubjectPrefix+".>", "subjects to read, with NATS wildcards, separated by commas")
-	f.Func("type", "`types` of events, such as agent.state_changed or 'agent.*', separated by commas", r.addTypes)
+	f.Func("type", "`types` of events, such as agent.state_changed or 'agent.*', separated by commas; * is any text, ? one character", r.addTypes)
 	f.BoolVar(&s.follow, "follow", false, "continue with new messages")
 	f.BoolVar(&r.human, "human", false, "print lines for people instead of NDJSON")
 	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage with each event, for bridge verify")
@@ -86,7 +86,8 @@ func (p *program) replay(ctx context.Context, args []string) error {
 // replayer emits the messages of the wanted types, at the wanted speed.
 type replayer struct {
 	program     *program
-	types       []string // globs on names such as agent.state_changed; none = all
+	patterns    []string       // of --type
+	types       *regexp.Regexp // names such as agent.state_changed that match one of them; nil = all
 	human, meta bool
 	paced       bool    // --speed was given
 	speed       float64 // 0 = without pauses
@@ -99,11 +100,12 @@ type replayer struct {
 func (r *replayer) addTypes(list string) error {
 	for glob := range strings.SplitSeq(list, ",") {
 		glob = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(glob), "bpcc."), ".v1")
-		if _, err := path.Match(glob, ""); err != nil || glob == "" {
-			return fmt.Errorf("invalid pattern %q", glob)
+		if glob == "" {
+			return errors.New("a type is empty")
 		}
-		r.types = append(r.types, glob)
+		r.patterns = append(r.patterns, glob)
 	}
+	r.types = rule.Globs(r.patterns)
 	return nil
 }
 
@@ -124,7 +126,7 @@ func (r *replayer) setSpeed(text string) error {
 // wanted reports whether a message is of one of the types. A foreign message is of
 // none; bridge verify reports it.
 func (r *replayer) wanted(m message) bool {
-	if len(r.types) == 0 {
+	if r.types == nil {
 		return true
 	}
 	v, err := event.ReadEnvelope(m.body)
@@ -132,10 +134,7 @@ func (r *replayer) wanted(m message) bool {
 		return false
 	}
 	name, ok := v.Name()
-	return ok && slices.ContainsFunc(r.types, func(glob string) bool {
-		match, err := path.Match(glob, name)
-		return err == nil && match
-	})
+	return ok && r.types.MatchString(name)
 }
 
 func (r *replayer) handle(ctx context.Context, m message) error {

@@ -95,6 +95,8 @@ func TestReplayFilters(t *testing.T) {
 		"one type":          {[]string{"--type", "agent.state_changed"}, count(`"bpcc.agent.state_changed.v1"`)},
 		"a type's own name": {[]string{"--type", "bpcc.agent.state_changed.v1"}, count(`"bpcc.agent.state_changed.v1"`)},
 		"a pattern":         {[]string{"--type", "agent.*"}, count(`"type":"bpcc.agent.`)},
+		"one character":     {[]string{"--type", "agent.?tate_changed"}, count(`"bpcc.agent.state_changed.v1"`)},
+		"brackets":          {[]string{"--type", "agent.[s]tate_changed"}, 0}, // stand for themselves, as in rules
 		"two patterns":      {[]string{"--type", "agent.*,threshold.*"}, count(`"type":"bpcc.agent.`) + count(`"type":"bpcc.threshold.`)},
 		"type twice":        {[]string{"--type", "agent.*", "--type", "threshold.*"}, count(`"type":"bpcc.agent.`) + count(`"type":"bpcc.threshold.`)},
 		"two subjects":      {[]string{"--subject", "bpcc.v1.acme.agent.*.appeared,bpcc.v1.acme.agent.*.disappeared"}, 2},
