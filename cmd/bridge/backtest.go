@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/record"
@@ -19,38 +20,53 @@ import (
 	"bpcc-nats/schemas"
 )
 
-func (p *program) backtest(ctx context.Context, args []string) error {
-	f := p.flags("backtest")
-	var files []string
-	f.Func("rules", "file with threshold rules; repeat it to compare rule sets: the events of the first are printed", func(name string) error {
-		files = append(files, name)
-		return nil
-	})
-	events := f.String("events", "", "all prints checkpoints too, thresholds only threshold events (default: all but checkpoints)")
-	human := f.Bool("human", false, "print lines for people instead of NDJSON")
-	if err := parseFlags(f, args, math.MaxInt); err != nil {
-		return err
+// backtestFlags are the flags of bridge backtest.
+type backtestFlags struct {
+	rules  []string // files
+	events string
+	human  bool
+}
+
+func (p *program) backtestCommand() *cobra.Command {
+	var o backtestFlags
+	c := &cobra.Command{
+		Use: "backtest RECORDING...", Short: "run recordings through the bridge's engine, offline",
+		Example: `
+bridge backtest --human monday.ndjson.gz
+bridge backtest --rules now.json --rules stricter.json monday.ndjson.gz > /dev/null`,
+		RunE:              func(c *cobra.Command, args []string) error { return p.backtest(c.Context(), o, args) },
+		ValidArgsFunction: files,
 	}
-	if !slices.Contains([]string{"", "all", "thresholds"}, *events) {
-		return fmt.Errorf("%w: --events must be all or thresholds, not %q", errUsage, *events)
+	f := c.Flags()
+	f.StringArrayVar(&o.rules, "rules", nil, "`file` with threshold rules; repeat it to compare rule sets: the events of the first are printed")
+	f.StringVar(&o.events, "events", "", "`all` prints checkpoints too, thresholds only threshold events (default: all but checkpoints)")
+	f.BoolVar(&o.human, "human", false, "print lines for people instead of NDJSON")
+	completeFlag(c, "rules", files)
+	completeFlag(c, "events", words("all", "thresholds"))
+	return c
+}
+
+func (p *program) backtest(ctx context.Context, o backtestFlags, recordings []string) error {
+	if !slices.Contains([]string{"", "all", "thresholds"}, o.events) {
+		return fmt.Errorf("%w: --events must be all or thresholds, not %q", errUsage, o.events)
 	}
-	if f.NArg() == 0 {
+	if len(recordings) == 0 {
 		return fmt.Errorf("%w: name the recordings to run", errUsage)
 	}
 	out := bufio.NewWriter(p.data)
-	emit := newPrinter(out, *events)
-	if *human {
-		emit = humanPrinter(p.out.over(out), *events)
+	emit := newPrinter(out, o.events)
+	if o.human {
+		emit = humanPrinter(p.out.over(out), o.events)
 	}
 	b := record.Backtest{Emit: emit}
-	for _, name := range files {
+	for _, name := range o.rules {
 		set, err := readRules(name)
 		if err != nil {
 			return err
 		}
 		b.Sets = append(b.Sets, set)
 	}
-	for _, name := range f.Args() {
+	for _, name := range recordings {
 		file, err := os.Open(name)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUsage, err)

@@ -10,21 +10,31 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 )
 
-func (p *program) check(ctx context.Context, args []string) error {
-	f := p.flags("check")
-	asJSON := f.Bool("json", false, "print each step as a line of JSON")
-	if err := parseFlags(f, args, 0); err != nil {
-		return err
+func (p *program) checkCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "check", Short: "examine BPCC and NATS step by step; publish nothing",
+		Example: `
+BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge check`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.check(c.Context(), asJSON) },
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print each step as a line of JSON")
+	return c
+}
+
+func (p *program) check(ctx context.Context, asJSON bool) error {
 	all, _, err := p.configureAll(config.ForSource)
 	if err != nil {
 		return err
 	}
-	d := checkReport{program: p, json: *asJSON}
+	d := checkReport{program: p, json: asJSON}
 	for _, c := range all {
 		d.startTarget(fmt.Sprintf("%s as tenant %q", c.URL, c.Tenant), c.Tenant)
 		if err := unlessReported(bridge.Check(ctx, c, d.writeStep)); err != nil {

@@ -1,152 +1,67 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"bpcc-nats/schemas"
 )
 
-// shells are the scripts of the shells. They call "completion words" with the words
-// before the cursor and offer its output, a word and its description a line, or
-// files if there is none.
-var shells = map[string]string{
-	"bash": `_bridge() {
-  local IFS=$'\n' line
-  COMPREPLY=()
-  while IFS= read -r line; do
-    COMPREPLY+=("${line%%$'\t'*}")
-  done < <("${COMP_WORDS[0]}" completion words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
-}
-complete -o default -o bashdefault -F _bridge bridge
-`,
-	"zsh": `#compdef bridge
-_bridge() {
-  local line
-  local -a found
-  while IFS= read -r line; do
-    found+=("${line//$'\t'/:}")
-  done < <("${words[1]}" completion words "${(@)words[2,CURRENT]}" 2>/dev/null)
-  if (( ${#found} )); then
-    _describe 'bridge' found
-  else
-    _files
-  fi
-}
-if [ "$funcstack[1]" = "_bridge" ]; then
-  _bridge "$@"
-else
-  compdef _bridge bridge
-fi
-`,
-	"fish": `function __bridge_words
-  set -l before (commandline -opc)
-  set -l last (commandline -ct)
-  set -l program $before[1]
-  set -e before[1]
-  $program completion words $before "$last" 2>/dev/null
-end
-complete -c bridge -f -n 'test (count (__bridge_words)) -gt 0' -a '(__bridge_words)'
-`,
-}
-
-func (p *program) completion(_ context.Context, args []string) error {
-	if len(args) > 0 && args[0] == "words" {
-		return p.complete(args[1:])
-	}
-	f := p.flags("completion")
-	if err := parseFlags(f, args, 1); err != nil {
-		return err
-	}
-	script, ok := shells[f.Arg(0)]
-	if !ok {
-		return fmt.Errorf("%w: name a shell: bash, zsh or fish", errUsage)
-	}
-	_, err := io.WriteString(p.data, script)
-	return err
-}
-
-// complete prints the candidates for the last of words, given those before it.
-func (p *program) complete(words []string) error {
-	if len(words) == 0 {
-		words = []string{""}
-	}
-	last, before := words[len(words)-1], words[:len(words)-1]
-	for _, c := range candidates(before, strings.HasPrefix(last, "-")) {
-		if !strings.HasPrefix(c, last) {
-			continue
-		}
-		if _, err := fmt.Fprintln(p.data, c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// candidates lists words and, after a tab, their description. With none the shell
-// completes files.
-func candidates(before []string, dashed bool) []string {
-	if len(before) == 0 || len(before) == 1 && before[0] == "help" {
-		var out []string
-		for _, c := range commands() {
-			out = append(out, c.name+"\t"+c.summary)
-		}
-		return out
-	}
-	name, previous := before[0], before[len(before)-1]
-	if values, ok := valuesOf(name, strings.TrimLeft(previous, "-")); ok && strings.HasPrefix(previous, "-") {
-		return values
-	}
-	switch {
-	case dashed:
-		return flagsOf(name)
-	case name == "schemas" && len(before) == 1:
-		return append(schemas.Names(), schemas.AsyncAPI)
-	case name == "completion" && len(before) == 1:
-		return sortedKeys(shells)
-	}
-	return nil
-}
-
-// valuesOf lists the values of a flag, where that is a short list.
-func valuesOf(command, name string) ([]string, bool) {
-	switch command + " " + name {
-	case "backtest events":
-		return []string{"all", "thresholds"}, true
-	case "replay type":
-		var types []string
-		for _, n := range schemas.Names() {
-			if !strings.Contains(n, "/") {
-				types = append(types, n)
+func (p *program) completionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "completion bash|zsh|fish|powershell", Short: "print a shell completion script",
+		Long: "The script for bash needs the package bash-completion.",
+		Example: `
+source <(bridge completion bash)
+bridge completion zsh > "${fpath[1]}/_bridge"
+bridge completion fish > ~/.config/fish/completions/bridge.fish`,
+		Args: atMost(1), ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
+		RunE: func(c *cobra.Command, args []string) error {
+			switch root := c.Root(); strings.Join(args, "") {
+			case "bash":
+				return root.GenBashCompletionV2(p.data, true)
+			case "zsh":
+				return root.GenZshCompletion(p.data)
+			case "fish":
+				return root.GenFishCompletion(p.data, true)
+			case "powershell":
+				return root.GenPowerShellCompletionWithDesc(p.data)
 			}
-		}
-		return types, true
-	case "state timeout", "replay timeout", "verify timeout":
-		return []string{"10s", "1m"}, true
-	case "replay speed":
-		return []string{"1\toriginal speed", "10\tten times as fast", "max\twithout pauses"}, true
+			return fmt.Errorf("%w: name a shell: %s", errUsage, strings.Join(c.ValidArgs, ", "))
+		},
 	}
-	return nil, false
 }
 
-// flagsOf lists a command's flags, which it defines before it parses --help.
-func flagsOf(name string) []string {
-	var out []string
-	for _, c := range commands() {
-		if c.name != name {
-			continue
-		}
-		p := newProgram(nil, io.Discard, io.Discard)
-		if err := c.run(p, context.Background(), []string{"--help"}); errors.Is(err, flag.ErrHelp) {
-			p.current.VisitAll(func(f *flag.Flag) {
-				_, usage := flag.UnquoteUsage(f)
-				out = append(out, "--"+f.Name+"\t"+usage)
-			})
+// completeFlag sets what completes the value of a flag.
+func completeFlag(c *cobra.Command, flag string, values cobra.CompletionFunc) {
+	if err := c.RegisterFlagCompletionFunc(flag, values); err != nil {
+		panic(err) // there is no such flag, or it has values already
+	}
+}
+
+// words completes by a list; a tab separates a word from its description.
+func words(list ...cobra.Completion) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		found := slices.DeleteFunc(slices.Clone(list), func(word string) bool { return !strings.HasPrefix(word, begun) })
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// files completes by the names of files.
+func files(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+// eventTypes are the names of the schemas of events.
+func eventTypes() []string {
+	var types []string
+	for _, name := range schemas.Names() {
+		if !strings.Contains(name, "/") {
+			types = append(types, name)
 		}
 	}
-	return out
+	return types
 }

@@ -55,6 +55,16 @@ func (c *console) aligned() (t *console, flush func() error) {
 	return c.over(w), w.Flush
 }
 
+// writer is the console for a library that writes text for people.
+func (c *console) writer() io.Writer { return textWriter{c} }
+
+type textWriter struct{ c *console }
+
+// Write makes each line visible.
+func (t textWriter) Write(text []byte) (int, error) {
+	return len(text), t.c.printf("%s", visibleLines(string(text)))
+}
+
 // printf writes format as it is, and makes its arguments visible.
 func (c *console) printf(format string, args ...any) error {
 	_, err := io.WriteString(c.w, string(safef(format, args...)))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"bpcc-nats/bpcc/bpcctest"
@@ -25,45 +26,61 @@ const demoRules = `[
    "raise": {"op": ">", "value": 60}, "clear": {"op": "<=", "value": 30}, "severity": "critical"}
 ]`
 
-func (p *program) demo(ctx context.Context, args []string) error {
-	f := p.flags("demo")
-	agents := f.Int("agents", 40, "number of agents")
-	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random generator")
-	limit := f.Duration("for", 0, "end after this long; 0 = until Ctrl-C")
-	page := f.String("http", "", "`address` of the live page, or off (BRIDGE_HTTP; default 127.0.0.1:8080, or a free port)")
-	listen := f.String("listen", "", "`address` of the NATS server (BRIDGE_EMBEDDED_LISTEN; default 127.0.0.1:4222, or a free port)")
-	if err := parseFlags(f, args, 0); err != nil {
-		return err
+// demoFlags are the flags of bridge demo.
+type demoFlags struct {
+	agents     int
+	seed       uint64
+	limit      time.Duration
+	http, nats string // addresses; "" if the command line gives none
+}
+
+func (p *program) demoCommand() *cobra.Command {
+	var o demoFlags
+	c := &cobra.Command{
+		Use: "demo", Short: "all of it at once on this machine, without configuration",
+		Example: `
+bridge demo
+bridge demo --agents 200 --seed 7 --for 1m
+bridge demo --http 127.0.0.1:8180 --listen 127.0.0.1:4322`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.demo(c.Context(), o) },
 	}
-	if *limit > 0 {
+	f := c.Flags()
+	f.IntVar(&o.agents, "agents", 40, "number of agents")
+	seedFlag(f, &o.seed)
+	f.DurationVar(&o.limit, "for", 0, "end after this long; 0 = until Ctrl-C")
+	f.StringVar(&o.http, "http", "", "`address` of the live page, or off (BRIDGE_HTTP; default 127.0.0.1:8080, or a free port)")
+	f.StringVar(&o.nats, "listen", "", "`address` of the NATS server (BRIDGE_EMBEDDED_LISTEN; default 127.0.0.1:4222, or a free port)")
+	return c
+}
+
+func (p *program) demo(ctx context.Context, o demoFlags) error {
+	if o.limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, *limit, context.Canceled)
+		ctx, cancel = context.WithTimeoutCause(ctx, o.limit, context.Canceled)
 		defer cancel()
 	}
-	err := p.runDemo(ctx, *agents, *seed, demoAddresses{http: *page, nats: *listen})
+	err := p.runDemo(ctx, o)
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-// demoAddresses are the addresses that the command line gives; "" if it does not.
-type demoAddresses struct{ http, nats string }
-
 // runDemo runs the whole of it: tenant, server, bridge, and the events as they come.
-func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given demoAddresses) error {
+func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 	dir, err := os.MkdirTemp("", "bridge-demo-")
 	if err != nil {
 		return fmt.Errorf("create a store for the demo: %w; TMPDIR names the directory", err)
 	}
 	defer os.RemoveAll(dir)
 	tenant := bpcctest.New(bpcctest.Config{})
-	floor := bpcctest.NewFloor(tenant, bpcctest.FloorConfig{Agents: agents, Seed: seed})
+	floor := bpcctest.NewFloor(tenant, bpcctest.FloorConfig{Agents: o.agents, Seed: o.seed})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for the simulated tenant: %w", err)
 	}
-	c, log, err := p.demoConfig("http://"+listener.Addr().String(), dir, given)
+	c, log, err := p.demoConfig("http://"+listener.Addr().String(), dir, o)
 	if err != nil {
 		listener.Close()
 		return err
@@ -89,7 +106,7 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given de
 		return err
 	}
 	defer l.close()
-	p.printBanner(c, l.server.URL(), server.address, agents)
+	p.printBanner(c, l.server.URL(), server.address, o.agents)
 
 	if err := provisionStreams(sessionCtx, c, l, slog.New(slog.DiscardHandler)); err != nil {
 		return err
@@ -106,14 +123,14 @@ func (p *program) runDemo(ctx context.Context, agents int, seed uint64, given de
 
 // demoConfig is the configuration of the demo. The user decides where it listens
 // and how it logs, and nothing else.
-func (p *program) demoConfig(url, dir string, given demoAddresses) (*config.Config, *slog.Logger, error) {
+func (p *program) demoConfig(url, dir string, o demoFlags) (*config.Config, *slog.Logger, error) {
 	vars := []string{
 		"BPCC_URL=" + url, "BPCC_CLIENT_ID=" + simUser, "BPCC_CLIENT_SECRET=" + simSecret,
 		"BPCC_POLL_INTERVAL=1s", "BPCC_AVAILABILITY_INTERVAL=1s",
 		"BRIDGE_TENANT=demo", "BRIDGE_STORE_DIR=" + dir,
-		"BRIDGE_EMBEDDED_LISTEN=" + p.demoAddress(given.nats, "BRIDGE_EMBEDDED_LISTEN", "127.0.0.1:4222"),
+		"BRIDGE_EMBEDDED_LISTEN=" + p.demoAddress(o.nats, "BRIDGE_EMBEDDED_LISTEN", "127.0.0.1:4222"),
 		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_LOG_LEVEL=warn",
-		"BRIDGE_HTTP=" + p.demoAddress(given.http, "BRIDGE_HTTP", "127.0.0.1:8080"),
+		"BRIDGE_HTTP=" + p.demoAddress(o.http, "BRIDGE_HTTP", "127.0.0.1:8080"),
 	}
 	for _, v := range p.env {
 		if strings.HasPrefix(v, "BRIDGE_LOG_") {

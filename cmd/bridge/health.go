@@ -9,18 +9,27 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"bpcc-nats/bridge/config"
 )
 
 // healthTimeout is shorter than the usual timeout of a probe.
 const healthTimeout = 3 * time.Second
 
+func (p *program) healthCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "health", Short: "report whether the bridge on this machine is ready",
+		Example: `
+bridge health`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.health(c.Context()) },
+	}
+}
+
 // health requests /readyz of the bridge that runs with the same environment. It is for
 // containers, which have no other HTTP client.
-func (p *program) health(ctx context.Context, args []string) error {
-	if err := parseFlags(p.flags("health"), args, 0); err != nil {
-		return err
-	}
+func (p *program) health(ctx context.Context) error {
 	c, _, err := p.configure(config.ForStream)
 	if err != nil {
 		return err

@@ -1,106 +1,129 @@
 package main
 
 import (
-	"context"
-	"flag"
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-// command is one subcommand.
-type command struct {
-	name, args, summary string
-	examples            string // for people to copy, one a line
-	run                 func(p *program, ctx context.Context, args []string) error
-}
-
-func commands() []command {
-	return []command{
-		{"run", "", "poll BPCC and publish what changes", `
-BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge run
-NATS_URL=nats://nats.example.com:4222 NATS_CREDS=/run/secrets/bridge.creds BRIDGE_REPLICAS=3 bridge run`, (*program).runBridge},
-		{"demo", "[--agents N] [--for DURATION] [--http ADDRESS] [--listen ADDRESS]", "all of it at once on this machine, without configuration", `
-bridge demo
-bridge demo --agents 200 --seed 7 --for 1m
-bridge demo --http 127.0.0.1:8180 --listen 127.0.0.1:4322`, (*program).demo},
-		{"check", "[--json]", "examine BPCC and NATS step by step; publish nothing", `
-BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge check`, (*program).check},
-		{"provision", "", "create the streams and report what differs", `
-NATS_URL=nats://nats.example.com:4222 BRIDGE_REPLICAS=3 bridge provision`, (*program).provision},
-		{"state", "[--tenant NAME] [--all] [--json] [--timeout 10s]", "show the current state", `
-bridge state
-bridge state --tenant acme --all
-bridge state --json | jq '.tenants[].feed.fresh'`, (*program).state},
-		{"replay", "[--since 1h] [--subject FILTER] [--type GLOB] [--human] [--follow] [--into PREFIX] [--timeout 10s]",
-			"print stored events as NDJSON, or publish them again under another prefix", `
-bridge replay --since 1h --type 'agent.*' --human
-bridge replay --subject 'bpcc.v1.*.threshold.>' --follow
-bridge replay --since 2026-11-17 --until 2026-11-18 --with-meta | gzip > tuesday.ndjson.gz
-bridge replay --since 2026-11-17 --until 2026-11-18 --into bpcc-replay.v1 --speed 10`, (*program).replay},
-		{"verify", "[--since 1h] [--tenant NAME] [--json] [--timeout 10s] [FILE]", "check the stream, or an export of it", `
-bridge verify
-bridge verify --since 24h --json
-bridge verify tuesday.ndjson.gz
-bridge replay --since 1h | bridge verify -`, (*program).verify},
-		{"record", "[--out FILE] [--for DURATION]", "record the source's responses; publish nothing", `
-bridge record --out monday.ndjson.gz --for 8h`, (*program).record},
-		{"backtest", "[--rules FILE]... [--events all|thresholds] [--human] RECORDING...", "run recordings through the bridge's engine, offline", `
-bridge backtest --human monday.ndjson.gz
-bridge backtest --rules now.json --rules stricter.json monday.ndjson.gz > /dev/null`, (*program).backtest},
-		{"schemas", "[TYPE]", "list the event types, or print the schema of one", `
-bridge schemas
-bridge schemas agent.state_changed`, (*program).schemas},
-		{"sim", "[--listen ADDR]", "run the simulated contact centre alone", `
-bridge sim --listen 127.0.0.1:8090
-bridge sim --agents 500 --services 20 --speed 2
-bridge sim --fault '{"lag":"4s","every":2,"times":-1}'`, (*program).sim},
-		{"health", "", "report whether the bridge on this machine is ready", `
-bridge health`, (*program).health},
-		{"completion", "bash|zsh|fish", "print a shell completion script", `
-source <(bridge completion bash)
-bridge completion zsh > "${fpath[1]}/_bridge"
-bridge completion fish > ~/.config/fish/completions/bridge.fish`, (*program).completion},
-		{"version", "[--short]", "print the version", `
-bridge version`, (*program).version},
+// root is the command line. What the library writes for people goes through the console;
+// only completions and their scripts are for programs.
+func (p *program) root() *cobra.Command {
+	commands := []*cobra.Command{
+		p.runCommand(), p.demoCommand(), p.checkCommand(), p.provisionCommand(), p.stateCommand(), p.replayCommand(), p.verifyCommand(),
+		p.recordCommand(), p.backtestCommand(), p.schemasCommand(), p.simCommand(), p.healthCommand(), p.completionCommand(), p.versionCommand(),
 	}
-}
-
-// usage lists the commands.
-func usage(c *console) {
-	c.printf("bridge carries the changes of a Bright Pattern contact centre to NATS JetStream.\n\nCommands:\n")
-	for _, each := range commands() {
-		c.printf("  bridge %-11s %s\n", each.name, each.summary)
+	root := &cobra.Command{
+		Use: "bridge", Short: "bridge carries the changes of a Bright Pattern contact centre to NATS JetStream.",
+		Args: cobra.ArbitraryArgs, SilenceErrors: true, SilenceUsage: true,
+		RunE: func(c *cobra.Command, args []string) error { return unknownCommand(c, args) },
 	}
-	c.printf("\nbridge COMMAND --help shows the flags. To try the bridge without configuration:\n\n  bridge demo\n")
-}
-
-// help describes one command.
-func (c *command) help(w *console, f *flag.FlagSet) {
-	w.printf("bridge %s %s\n    %s\n", c.name, c.args, c.summary)
-	heading := safe("\nFlags:\n")
-	f.VisitAll(func(v *flag.Flag) {
-		placeholder, text := flag.UnquoteUsage(v)
-		if placeholder == "value" {
-			placeholder = ""
+	root.AddCommand(commands...)
+	root.SetHelpCommand(helpCommand())
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
+		if c == root {
+			p.listCommands(c, commands)
+		} else {
+			p.describeCommand(c)
 		}
-		if v.DefValue != "" && v.DefValue != "0" && v.DefValue != "0s" && v.DefValue != "false" && v.Name != "seed" {
-			text += fmt.Sprintf(" (default %s)", v.DefValue)
-		}
-		w.printf("%s  %-22s %s\n", heading, strings.TrimSpace("--"+v.Name+" "+placeholder), text)
-		heading = ""
 	})
-	if c.examples != "" {
-		w.printf("\nExamples:%s\n", visibleLines(strings.ReplaceAll(c.examples, "\n", "\n  ")))
+	root.SetFlagErrorFunc(flagError)
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.SetOut(p.data)
+	root.SetErr(p.err.writer())
+	return root
+}
+
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "describe a command", Args: atMost(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			found, unknown, err := c.Root().Find(args)
+			if err == nil && len(unknown) > 0 {
+				err = unknownCommand(c.Root(), unknown)
+			}
+			if err != nil {
+				return err
+			}
+			return found.Help()
+		},
+		ValidArgsFunction: func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			var names []cobra.Completion
+			for _, each := range c.Root().Commands() {
+				if len(args) == 0 && each.IsAvailableCommand() {
+					names = append(names, cobra.CompletionWithDesc(each.Name(), each.Short))
+				}
+			}
+			return words(names...)(c, args, begun)
+		},
 	}
 }
 
-// closestName is the name of the command that is most similar to a mistyped word.
-func closestName(word string) string {
-	best := slices.MinFunc(commands(), func(a, b command) int {
-		return levenshtein.ComputeDistance(word, a.name) - levenshtein.ComputeDistance(word, b.name)
+// listCommands writes the help of the program.
+func (p *program) listCommands(root *cobra.Command, commands []*cobra.Command) {
+	p.out.printf("%s\n\nCommands:\n", root.Short)
+	for _, c := range commands {
+		p.out.printf("  bridge %-11s %s\n", c.Name(), c.Short)
+	}
+	p.out.printf("\nbridge COMMAND --help shows the flags. To try the bridge without configuration:\n\n  bridge demo\n")
+}
+
+// describeCommand writes the help of one command.
+func (p *program) describeCommand(c *cobra.Command) {
+	c.InitDefaultHelpFlag() // which bridge help COMMAND does not
+	p.out.printf("%s\n    %s\n", c.UseLine(), c.Short)
+	if c.Long != "" {
+		p.out.printf("    %s\n", c.Long)
+	}
+	p.out.printf("\nFlags:\n%s", visibleLines(c.LocalFlags().FlagUsagesWrapped(p.out.width)))
+	if c.Example != "" {
+		p.out.printf("\nExamples:%s\n", visibleLines(strings.ReplaceAll(c.Example, "\n", "\n  ")))
+	}
+}
+
+// atMost refuses more than a number of arguments.
+func atMost(limit int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > limit {
+			return fmt.Errorf("%w: unexpected argument %q", errUsage, args[limit])
+		}
+		return nil
+	}
+}
+
+// unknownCommand is the error of a command line that names no command.
+func unknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("%w: no command; bridge help lists all", errUsage)
+	}
+	var names []string
+	for _, c := range root.Commands() {
+		names = append(names, c.Name())
+	}
+	return fmt.Errorf("%w: unknown command %q; the closest is %s; bridge help lists all", errUsage, args[0], closest(args[0], names))
+}
+
+// flagError adds the flag that was meant to the error of one that does not exist.
+func flagError(c *cobra.Command, err error) error {
+	hint := ""
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		var names []string
+		c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		hint = "; the closest is --" + closest(cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()), names)
+	}
+	return fmt.Errorf("%w: %w%s; %s --help lists the flags", errUsage, err, hint, c.CommandPath())
+}
+
+// closest is the name that is most similar to a mistyped word.
+func closest(word string, names []string) string {
+	return slices.MinFunc(names, func(a, b string) int {
+		return levenshtein.ComputeDistance(word, a) - levenshtein.ComputeDistance(word, b)
 	})
-	return best.name
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	osexec "os/exec"
 	"strings"
 	"testing"
@@ -9,23 +10,27 @@ import (
 // TestHelp: every command explains itself, with an example, on standard output.
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, c := range commands() {
-		t.Run(c.name, func(t *testing.T) {
+	listed := runCommand(t, t.Context(), nil, "help").stdout
+	for _, c := range newProgram(nil, io.Discard, io.Discard).root().Commands() {
+		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
-			r := runCommand(t, t.Context(), nil, c.name, "--help")
+			if !strings.Contains(listed, "  bridge "+c.Name()+" ") {
+				t.Errorf("bridge help does not list it:\n%s", listed)
+			}
+			r := runCommand(t, t.Context(), nil, c.Name(), "--help")
 			if r.status != exitOK || r.stderr != "" {
 				t.Errorf("status %d\n%s", r.status, r.stderr)
 			}
-			for _, want := range []string{"bridge " + c.name, c.summary, "Examples:\n  "} {
+			for _, want := range []string{"bridge " + c.Name(), c.Short, "\nExamples:\n  "} {
 				if !strings.Contains(r.stdout, want) {
 					t.Errorf("no %q in\n%s", want, r.stdout)
 				}
 			}
-			if again := runCommand(t, t.Context(), nil, "help", c.name); again.stdout != r.stdout {
-				t.Errorf("bridge help %s says\n%s", c.name, again.stdout)
+			if again := runCommand(t, t.Context(), nil, "help", c.Name()); again.stdout != r.stdout {
+				t.Errorf("bridge help %s says\n%s", c.Name(), again.stdout)
 			}
-			for line := range strings.Lines(c.examples) {
-				if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, "bridge "+c.name) {
+			for line := range strings.Lines(c.Example) {
+				if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, "bridge "+c.Name()) {
 					t.Errorf("the example %q is none of this command", line)
 				}
 			}
@@ -39,24 +44,33 @@ func TestCompletionWords(t *testing.T) {
 		words []string
 		want  []string // beginnings of lines
 	}{
-		"commands":     {[]string{"re"}, []string{"replay\t", "record\t"}},
-		"help":         {[]string{"help", "ver"}, []string{"verify\t", "version\t"}},
-		"flags":        {[]string{"replay", "--fol"}, []string{"--follow\t"}},
-		"flag's words": {[]string{"replay", "--speed", "m"}, []string{"max\t"}},
-		"timeouts":     {[]string{"state", "--timeout", ""}, []string{"10s", "1m"}},
-		"types":        {[]string{"replay", "--type", "agent.s"}, []string{"agent.state_changed", "agent.stats_changed"}},
-		"schemas":      {[]string{"schemas", "threshold"}, []string{"threshold.cleared", "threshold.raised"}},
-		"shells":       {[]string{"completion", ""}, []string{"bash", "fish", "zsh"}},
-		"files":        {[]string{"verify", "x"}, nil},
-		"nothing":      {[]string{"nonsense", "--x"}, nil},
+		"commands":        {[]string{"re"}, []string{"replay\t", "record\t"}},
+		"help":            {[]string{"help", "ver"}, []string{"verify\t", "version\t"}},
+		"flags":           {[]string{"replay", "--fol"}, []string{"--follow\t"}},
+		"flag's words":    {[]string{"replay", "--speed", "m"}, []string{"max\t"}},
+		"timeouts":        {[]string{"state", "--timeout", ""}, []string{"10s", "1m"}},
+		"types":           {[]string{"replay", "--type", "agent.s"}, []string{"agent.state_changed", "agent.stats_changed"}},
+		"schemas":         {[]string{"schemas", "threshold"}, []string{"threshold.cleared", "threshold.raised"}},
+		"shells":          {[]string{"completion", ""}, []string{"bash", "fish", "powershell", "zsh"}},
+		"rule sets":       {[]string{"backtest", "--events", ""}, []string{"all", "thresholds"}},
+		"no files":        {[]string{"state", "x"}, nil},
+		"files":           {[]string{"verify", "x"}, nil},
+		"files of a flag": {[]string{"backtest", "--rules", "x"}, nil},
+		"nothing":         {[]string{"nonsense", "--x"}, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := runCommand(t, t.Context(), nil, append([]string{"completion", "words"}, test.words...)...)
-			var lines []string
-			if r.stdout != "" {
-				lines = strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
+			r := runCommand(t, t.Context(), nil, append([]string{"__complete"}, test.words...)...)
+			lines := strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
+			want := ":4" // no files
+			if strings.HasPrefix(name, "files") {
+				want = ":0"
+			}
+			if last := len(lines) - 1; lines[last] != want {
+				t.Errorf("it ends with %q, want %q", lines[last], want)
+			} else {
+				lines = lines[:last]
 			}
 			if r.status != exitOK || len(lines) != len(test.want) {
 				t.Fatalf("status %d, want %q\n%s", r.status, test.want, r.stdout)
@@ -77,15 +91,18 @@ func TestCompletionWords(t *testing.T) {
 // its script.
 func TestCompletionScripts(t *testing.T) {
 	t.Parallel()
-	for shell := range shells {
+	for _, shell := range []string{"bash", "fish", "powershell", "zsh"} {
 		r := runCommand(t, t.Context(), nil, "completion", shell)
-		if r.status != exitOK || !strings.Contains(r.stdout, "completion words") {
+		if r.status != exitOK || !strings.Contains(r.stdout, "__complete") {
 			t.Errorf("%s: status %d\n%s", shell, r.status, r.stdout)
 		}
 		program, err := osexec.LookPath(shell)
 		if err != nil {
 			t.Logf("%s is not installed: its script is not read", shell)
 			continue
+		}
+		if shell == "powershell" {
+			continue // it has no option that only reads
 		}
 		check := osexec.CommandContext(t.Context(), program, "-n")
 		check.Stdin = strings.NewReader(r.stdout)

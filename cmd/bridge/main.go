@@ -26,8 +26,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -52,8 +50,6 @@ type program struct {
 	out, err *console
 	// data is standard output for programs.
 	data io.Writer
-
-	current *flag.FlagSet // of the command that runs; nil before it has any
 }
 
 func newProgram(env []string, stdout, stderr io.Writer) *program {
@@ -80,60 +76,18 @@ func main() {
 // run is the program: it runs the command and turns its error into a status.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
 	p := newProgram(env, stdout, stderr)
-	name, named := "run", len(args) > 0 && args[0] != "" && args[0][0] != '-'
-	if named {
-		name, args = args[0], args[1:]
+	if len(args) == 0 {
+		args = []string{"run"}
 	}
-	requested := len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help")
-	switch {
-	case name == "help" && len(args) > 0 && !requested:
-		name, args = args[0], []string{"--help"} // bridge help COMMAND
-	case name == "help", requested && !named:
-		usage(p.out)
+	root := p.root()
+	root.SetArgs(args)
+	c, err := root.ExecuteContextC(ctx)
+	if err == nil {
 		return exitOK
 	}
-	for _, c := range commands() {
-		if c.name != name {
-			continue
-		}
-		err := c.run(p, ctx, args)
-		switch {
-		case err == nil:
-			return exitOK
-		case errors.Is(err, flag.ErrHelp):
-			c.help(p.out, p.current)
-			return exitOK
-		}
-		p.err.printf("bridge %s: %s\n", name, visibleLines(err.Error()))
-		if errors.Is(err, errUsage) {
-			return exitUsage
-		}
-		return exitFailed
+	p.err.printf("%s: %s\n", c.CommandPath(), visibleLines(err.Error()))
+	if errors.Is(err, errUsage) {
+		return exitUsage
 	}
-	p.err.printf("bridge: unknown command %q; the closest is %s; bridge help lists all\n", name, closestName(name))
-	return exitUsage
-}
-
-// flags makes the flag set of a command. The set prints nothing; run prints errors and
-// help.
-func (p *program) flags(name string) *flag.FlagSet {
-	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.Usage = func() {}
-	p.current = f
-	return f
-}
-
-// parseFlags parses a command's flags and refuses more than limit arguments.
-func parseFlags(f *flag.FlagSet, args []string, limit int) error {
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return fmt.Errorf("%w: %w; bridge %s --help lists the flags", errUsage, err, f.Name())
-	}
-	if f.NArg() > limit {
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(limit))
-	}
-	return nil
+	return exitFailed
 }

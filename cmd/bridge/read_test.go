@@ -397,7 +397,7 @@ func TestTimeoutUsage(t *testing.T) {
 		if r := runCommand(t, t.Context(), nil, name, "--help"); !strings.Contains(r.stdout, "--timeout") || !strings.Contains(r.stdout, "(default 10s)") {
 			t.Errorf("%s --help says nothing of it:\n%s", name, r.stdout)
 		}
-		if r := runCommand(t, t.Context(), nil, "completion", "words", name, "--tim"); !strings.HasPrefix(r.stdout, "--timeout\t") {
+		if r := runCommand(t, t.Context(), nil, "__complete", name, "--tim"); !strings.HasPrefix(r.stdout, "--timeout\t") {
 			t.Errorf("%s: no completion: %q", name, r.stdout)
 		}
 	}

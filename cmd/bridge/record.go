@@ -8,46 +8,58 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/record"
 )
 
-func (p *program) record(ctx context.Context, args []string) error {
-	f := p.flags("record")
-	out := f.String("out", "", "file to write, which must not exist; - is standard output (default recording-<tenant>-<time>.ndjson.gz)")
-	limit := f.Duration("for", 0, "end after this long; 0 = until Ctrl-C")
-	if err := parseFlags(f, args, 0); err != nil {
-		return err
+func (p *program) recordCommand() *cobra.Command {
+	var out string
+	var limit time.Duration
+	c := &cobra.Command{
+		Use: "record", Short: "record the source's responses; publish nothing",
+		Example: `
+bridge record --out monday.ndjson.gz --for 8h`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.record(c.Context(), out, limit) },
 	}
-	if *limit < 0 {
-		return fmt.Errorf("%w: --for %v is negative", errUsage, *limit)
+	c.Flags().StringVar(&out, "out", "", "`file` to write, which must not exist; - is standard output (default recording-<tenant>-<time>.ndjson.gz)")
+	c.Flags().DurationVar(&limit, "for", 0, "end after this long; 0 = until Ctrl-C")
+	completeFlag(c, "out", files)
+	return c
+}
+
+func (p *program) record(ctx context.Context, out string, limit time.Duration) error {
+	if limit < 0 {
+		return fmt.Errorf("%w: --for %v is negative", errUsage, limit)
 	}
 	c, log, err := p.configure(config.ForSource)
 	if err != nil {
 		return err
 	}
-	if *limit > 0 {
+	if limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, *limit, context.Canceled)
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, context.Canceled)
 		defer cancel()
 	}
-	if *out == "-" {
+	if out == "-" {
 		if p.out.terminal {
 			return fmt.Errorf("%w: a recording is compressed, not text for a terminal; redirect the output or set --out", errUsage)
 		}
 		return recordTo(ctx, c, p.data, log)
 	}
-	if *out == "" {
-		*out = "recording-" + event.Token(c.Tenant) + "-" + time.Now().UTC().Format("20060102T150405Z") + ".ndjson.gz"
+	if out == "" {
+		out = "recording-" + event.Token(c.Tenant) + "-" + time.Now().UTC().Format("20060102T150405Z") + ".ndjson.gz"
 	}
 	// A recording holds personal data: only the owner may read it, and it never replaces
 	// another file.
-	file, err := os.OpenFile(*out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	log.Info("recording, publishing nothing", "file", *out)
+	log.Info("recording, publishing nothing", "file", out)
 	if err := recordTo(ctx, c, file, log); err != nil {
 		file.Close()
 		return err

@@ -12,50 +12,65 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
 )
 
-func (p *program) replay(ctx context.Context, args []string) error {
-	f := p.flags("replay")
+func (p *program) replayCommand() *cobra.Command {
 	var s streamRange
+	var r replayer
+	c := &cobra.Command{
+		Use: "replay", Short: "print stored events as NDJSON, or publish them again under another prefix",
+		Example: `
+bridge replay --since 1h --type 'agent.*' --human
+bridge replay --subject 'bpcc.v1.*.threshold.>' --follow
+bridge replay --since 2026-11-17 --until 2026-11-18 --with-meta | gzip > tuesday.ndjson.gz
+bridge replay --since 2026-11-17 --until 2026-11-18 --into bpcc-replay.v1 --speed 10`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.replay(c.Context(), s, &r) },
+	}
+	f := c.Flags()
 	s.addFlags(f)
-	r := replayer{program: p}
-	subject := f.String("subject", event.SubjectPrefix+".>", "subjects to read, with NATS wildcards, separated by commas")
+	f.StringVar(&r.subjects, "subject", event.SubjectPrefix+".>", "`subjects` to read, with NATS wildcards, separated by commas")
 	f.Func("type", "`types` of events, such as agent.state_changed or 'agent.*', separated by commas; * is any text, ? one character", r.addTypes)
 	f.BoolVar(&s.follow, "follow", false, "continue with new messages")
 	f.BoolVar(&r.human, "human", false, "print lines for people instead of NDJSON")
 	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage with each event, for bridge verify")
-	into := f.String("into", "", "publish again under this subject `prefix` instead of printing, as PREFIX.<tenant>.…")
-	f.Func("speed", "`1` is the original speed, 10 ten times as fast, max without pauses (default max, with --into 1)", r.setSpeed)
-	timeout := timeoutFlag(f)
-	if err := parseFlags(f, args, 0); err != nil {
-		return err
-	}
+	f.StringVar(&r.into, "into", "", "publish again under this subject `prefix` instead of printing, as PREFIX.<tenant>.…")
+	f.Func("speed", "`factor`: 1 is the original speed, 10 ten times as fast, max without pauses (default max, with --into 1)", r.setSpeed)
+	timeoutFlag(c, &r.timeout)
+	completeFlag(c, "type", words(eventTypes()...))
+	completeFlag(c, "speed", words("1\toriginal speed", "10\tten times as fast", "max\twithout pauses"))
+	return c
+}
+
+func (p *program) replay(ctx context.Context, s streamRange, r *replayer) error {
 	if err := s.validate(); err != nil {
 		return err
 	}
 	s.writeLocalTimes(p.err)
-	if r.human && r.meta || *into != "" && (r.human || r.meta) {
+	if r.human && r.meta || r.into != "" && (r.human || r.meta) {
 		return fmt.Errorf("%w: --human, --with-meta and --into exclude each other", errUsage)
 	}
-	s.subjects = strings.Split(*subject, ",")
+	s.subjects = strings.Split(r.subjects, ",")
 	ended := unfinished
 	if s.follow { // only a signal ends it
 		ended = stopCause
 	}
-	sessionCtx, c, l, err := p.openReadOnly(ctx, *timeout)
+	sessionCtx, c, l, err := p.openReadOnly(ctx, r.timeout)
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer l.close()
 	done := func() error { return nil }
 	switch {
-	case *into != "":
+	case r.into != "":
 		if !r.paced {
 			r.speed = 1
 		}
-		out, err := newRepublisher(sessionCtx, c, l, *into, *timeout)
+		out, err := newRepublisher(sessionCtx, c, l, r.into, r.timeout)
 		if err != nil {
 			return ended(sessionCtx, err)
 		}
@@ -69,10 +84,10 @@ func (p *program) replay(ctx context.Context, args []string) error {
 		done = out.Flush
 	}
 	// On one terminal the bar and the events would overwrite each other.
-	if p.err.terminal && !s.follow && (*into != "" || !p.out.terminal) {
+	if p.err.terminal && !s.follow && (r.into != "" || !p.out.terminal) {
 		r.progress = newProgress(p.err, s)
 	}
-	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: *timeout, handle: func(m message) error { return r.handle(sessionCtx, m) }}
+	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: r.timeout, handle: func(m message) error { return r.handle(sessionCtx, m) }}
 	err = events.read(sessionCtx)
 	if r.progress != nil {
 		r.progress.close()
@@ -85,7 +100,9 @@ func (p *program) replay(ctx context.Context, args []string) error {
 
 // replayer emits the messages of the wanted types, at the wanted speed.
 type replayer struct {
-	program     *program
+	subjects    string // separated by commas
+	into        string // the prefix under which to publish; "" = print
+	timeout     time.Duration
 	patterns    []string       // of --type
 	types       *regexp.Regexp // names such as agent.state_changed that match one of them; nil = all
 	human, meta bool

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
 
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
@@ -99,10 +100,18 @@ func openNATS(ctx context.Context, c *config.Config, timeout time.Duration, log 
 	return ctx, l, nil
 }
 
-func (p *program) runBridge(ctx context.Context, args []string) error {
-	if err := parseFlags(p.flags("run"), args, 0); err != nil {
-		return err
+func (p *program) runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "run", Short: "poll BPCC and publish what changes",
+		Example: `
+BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge run
+NATS_URL=nats://nats.example.com:4222 NATS_CREDS=/run/secrets/bridge.creds BRIDGE_REPLICAS=3 bridge run`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.runBridge(c.Context()) },
 	}
+}
+
+func (p *program) runBridge(ctx context.Context) error {
 	all, log, err := p.configureAll(config.ForBridge)
 	if err != nil {
 		return err
@@ -118,24 +127,6 @@ func (p *program) runBridge(ctx context.Context, args []string) error {
 	}
 	defer l.close()
 	return stopCause(sessionCtx, runFleet(sessionCtx, all, l, server, log))
-}
-
-// runWithNATS runs a command that takes no arguments and works on JetStream.
-func (p *program) runWithNATS(ctx context.Context, name string, args []string, purpose config.Purpose,
-	do func(context.Context, *config.Config, *natsSession, *slog.Logger) error) error {
-	if err := parseFlags(p.flags(name), args, 0); err != nil {
-		return err
-	}
-	c, log, err := p.configure(purpose)
-	if err != nil {
-		return err
-	}
-	sessionCtx, l, err := openNATS(ctx, c, 0, log)
-	if err != nil {
-		return stopCause(ctx, err)
-	}
-	defer l.close()
-	return stopCause(sessionCtx, do(sessionCtx, c, l, log))
 }
 
 // runFleet provisions the streams and runs the bridges of all tenants until ctx
@@ -202,12 +193,31 @@ func provisionStreams(ctx context.Context, c *config.Config, l *natsSession, log
 	}
 }
 
-func (p *program) provision(ctx context.Context, args []string) error {
-	return p.runWithNATS(ctx, "provision", args, config.ForStream, p.writeProvisioned)
+func (p *program) provisionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "provision", Short: "create the streams and report what differs",
+		Example: `
+NATS_URL=nats://nats.example.com:4222 BRIDGE_REPLICAS=3 bridge provision`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.provision(c.Context()) },
+	}
+}
+
+func (p *program) provision(ctx context.Context) error {
+	c, log, err := p.configure(config.ForStream)
+	if err != nil {
+		return err
+	}
+	sessionCtx, l, err := openNATS(ctx, c, 0, log)
+	if err != nil {
+		return stopCause(ctx, err)
+	}
+	defer l.close()
+	return stopCause(sessionCtx, p.writeProvisioned(sessionCtx, c, l))
 }
 
 // writeProvisioned creates the streams and writes what it did to each.
-func (p *program) writeProvisioned(ctx context.Context, c *config.Config, l *natsSession, _ *slog.Logger) error {
+func (p *program) writeProvisioned(ctx context.Context, c *config.Config, l *natsSession) error {
 	done, err := stream.Provision(ctx, l.js, c, l.server)
 	for _, s := range done {
 		switch {

@@ -1,20 +1,28 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"bpcc-nats/schemas"
 )
 
-func (p *program) schemas(_ context.Context, args []string) error {
-	f := p.flags("schemas")
-	if err := parseFlags(f, args, 1); err != nil {
-		return err
+func (p *program) schemasCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "schemas [TYPE]", Short: "list the event types, or print the schema of one",
+		Example: `
+bridge schemas
+bridge schemas agent.state_changed`,
+		Args: atMost(1), ValidArgs: append(schemas.Names(), schemas.AsyncAPI),
+		RunE: func(_ *cobra.Command, args []string) error { return p.schemas(args) },
 	}
-	if f.NArg() == 1 {
-		schema, err := schemas.Schema(f.Arg(0))
+}
+
+func (p *program) schemas(args []string) error {
+	if len(args) == 1 {
+		schema, err := schemas.Schema(args[0])
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"bpcc-nats/bpcc/bpcctest"
@@ -20,38 +22,63 @@ const (
 	simSecret = "sim-secret"
 )
 
-func (p *program) sim(ctx context.Context, args []string) error {
-	f := p.flags("sim")
-	listen := f.String("listen", "127.0.0.1:8090", "address to listen on")
-	agents := f.Int("agents", 40, "number of agents")
-	services := f.Int("services", 6, "number of services")
-	seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random generator")
-	speed := f.Float64("speed", 1, "speed of the simulation; 2 is twice real time")
-	still := f.Bool("still", false, "start empty, change only through /sim/")
-	cookie := f.Bool("cookie", false, "accept the cookie login of older releases")
-	unknown := f.Bool("refuse-unknown", false, "respond 400 to unknown statistics instead of an empty value")
-	var faults []bpcctest.Fault
+// simFlags are the flags of bridge sim.
+type simFlags struct {
+	listen string
+	still  bool
+	tenant bpcctest.Config
+	floor  bpcctest.FloorConfig
+	faults []bpcctest.Fault
+}
+
+func (p *program) simCommand() *cobra.Command {
+	o := simFlags{tenant: bpcctest.Config{Control: true}}
+	c := &cobra.Command{
+		Use: "sim", Short: "run the simulated contact centre alone",
+		Example: `
+bridge sim --listen 127.0.0.1:8090
+bridge sim --agents 500 --services 20 --speed 2
+bridge sim --fault '{"lag":"4s","every":2,"times":-1}'`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.sim(c.Context(), o) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8090", "`address` to listen on")
+	f.IntVar(&o.floor.Agents, "agents", 40, "number of agents")
+	f.IntVar(&o.floor.Services, "services", 6, "number of services")
+	seedFlag(f, &o.floor.Seed)
+	f.Float64Var(&o.floor.Speed, "speed", 1, "speed of the simulation; 2 is twice real time")
+	f.BoolVar(&o.still, "still", false, "start empty, change only through /sim/")
+	f.BoolVar(&o.tenant.CookieLogin, "cookie", false, "accept the cookie login of older releases")
+	f.BoolVar(&o.tenant.RefuseUnknownStats, "refuse-unknown", false, "respond 400 to unknown statistics instead of an empty value")
 	f.Func("fault", "a fault as `JSON`, as POST /sim/faults takes it; may be repeated", func(text string) error {
 		var fault bpcctest.Fault
 		err := json.Unmarshal([]byte(text), &fault)
-		faults = append(faults, fault)
+		o.faults = append(o.faults, fault)
 		return err
 	})
-	if err := parseFlags(f, args, 0); err != nil {
-		return err
-	}
-	tenant := bpcctest.New(bpcctest.Config{CookieLogin: *cookie, RefuseUnknownStats: *unknown, Control: true})
-	l, err := net.Listen("tcp", *listen)
+	return c
+}
+
+// seedFlag adds the seed of a simulation, which is another one each time by default.
+func seedFlag(f *pflag.FlagSet, seed *uint64) {
+	f.Uint64Var(seed, "seed", uint64(time.Now().UnixNano()), "seed of the random generator (default: another one each time)")
+	f.Lookup("seed").DefValue = "0" // the help does not show it
+}
+
+func (p *program) sim(ctx context.Context, o simFlags) error {
+	tenant := bpcctest.New(o.tenant)
+	l, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("%w: listen: %w", errUsage, err)
 	}
 	var floor *bpcctest.Floor
 	summary := "still: change it with PUT /sim/agents/{login} and /sim/services/{name}"
-	if !*still {
-		floor = bpcctest.NewFloor(tenant, bpcctest.FloorConfig{Agents: *agents, Services: *services, Seed: *seed, Speed: *speed})
-		summary = fmt.Sprintf("%d agents, %d services, seed %d", *agents, *services, *seed)
+	if !o.still {
+		floor = bpcctest.NewFloor(tenant, o.floor)
+		summary = fmt.Sprintf("%d agents, %d services, seed %d", o.floor.Agents, o.floor.Services, o.floor.Seed)
 	}
-	for _, fault := range faults {
+	for _, fault := range o.faults {
 		tenant.Inject(fault)
 	}
 	p.out.printf(`A simulated contact centre listens on http://%[1]s (%[2]s).

@@ -8,37 +8,56 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
 )
 
-func (p *program) state(ctx context.Context, args []string) error {
-	f := p.flags("state")
-	tenant := f.String("tenant", "", "show only this tenant; default all")
-	all := f.Bool("all", false, "list agents that are logged out too")
-	asJSON := f.Bool("json", false, "print the snapshot as JSON")
-	timeout := timeoutFlag(f)
-	if err := parseFlags(f, args, 0); err != nil {
-		return err
+// stateFlags are the flags of bridge state.
+type stateFlags struct {
+	tenant    string
+	all, json bool
+	timeout   time.Duration
+}
+
+func (p *program) stateCommand() *cobra.Command {
+	var o stateFlags
+	c := &cobra.Command{
+		Use: "state", Short: "show the current state",
+		Example: `
+bridge state
+bridge state --tenant acme --all
+bridge state --json | jq '.tenants[].feed.fresh'`,
+		Args: atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.state(c.Context(), o) },
 	}
-	sessionCtx, c, l, err := p.openReadOnly(ctx, *timeout)
+	f := c.Flags()
+	f.StringVar(&o.tenant, "tenant", "", "show only this `tenant`; default all")
+	f.BoolVar(&o.all, "all", false, "list agents that are logged out too")
+	f.BoolVar(&o.json, "json", false, "print the snapshot as JSON")
+	timeoutFlag(c, &o.timeout)
+	return c
+}
+
+func (p *program) state(ctx context.Context, o stateFlags) error {
+	sessionCtx, c, l, err := p.openReadOnly(ctx, o.timeout)
 	if err != nil {
 		return unfinished(ctx, err)
 	}
 	defer l.close()
-	view, err := readView(sessionCtx, l.js, c, *tenant, *timeout)
+	view, err := readView(sessionCtx, l.js, c, o.tenant, o.timeout)
 	if err != nil {
 		return unfinished(sessionCtx, err)
 	}
 	for _, s := range view.Unreadable {
 		p.err.printf("skipped, unreadable: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Error)
 	}
-	if *asJSON {
+	if o.json {
 		return p.writeJSON(view)
 	}
-	return p.writeView(view, *all)
+	return p.writeView(view, o.all)
 }
 
 // writeJSON writes a result for programs.

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
@@ -34,7 +35,7 @@ type streamRange struct {
 }
 
 // addFlags adds the flags that bound a range.
-func (s *streamRange) addFlags(f *flag.FlagSet) {
+func (s *streamRange) addFlags(f *pflag.FlagSet) {
 	f.Var(&s.since, "since", "start this long ago (1h, 90m) or at a time (2026-11-23T10:00:00Z); without a zone (2026-11-23) it is local time")
 	f.Var(&s.until, "until", "end this long ago, or at a time")
 	f.Uint64Var(&s.from, "from-seq", 0, "start at this stream sequence")
@@ -100,6 +101,9 @@ func (m *timeFlag) Set(text string) error {
 	return errors.New("want a duration (1h, 90m) or a time (2026-11-23T10:00:00Z, 2026-11-23)")
 }
 
+// Type names what the flag takes in the help.
+func (m *timeFlag) Type() string { return "time" }
+
 func (m *timeFlag) String() string {
 	if m.IsZero() {
 		return ""
@@ -112,8 +116,9 @@ const defaultTimeout = 10 * time.Second
 
 // timeoutFlag adds the flag that limits the wait for the server. It does not limit the
 // time of reading while the server responds.
-func timeoutFlag(f *flag.FlagSet) *time.Duration {
-	return f.Duration("timeout", defaultTimeout, "fail when the NATS server has not responded for this long")
+func timeoutFlag(c *cobra.Command, timeout *time.Duration) {
+	c.Flags().DurationVar(timeout, "timeout", defaultTimeout, "fail when the NATS server has not responded for this long")
+	completeFlag(c, "timeout", words("10s", "1m"))
 }
 
 // errNoAnswer is returned when the NATS server has not responded within --timeout.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
 
 	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/config"
@@ -25,26 +26,44 @@ import (
 // errFaults is returned when the events break the contract.
 var errFaults = errors.New("verification failed")
 
-func (p *program) verify(ctx context.Context, args []string) error {
-	f := p.flags("verify")
-	s := streamRange{completeBatch: true}
-	s.addFlags(f)
-	var o audit.Options
-	f.StringVar(&o.Tenant, "tenant", "", "check only this tenant; default all")
-	asJSON := f.Bool("json", false, "print the report as JSON")
-	timeout := timeoutFlag(f)
-	if err := parseFlags(f, args, 1); err != nil {
+// verifyFlags are the flags of bridge verify.
+type verifyFlags struct {
+	streamRange
+	tenant  string
+	json    bool
+	timeout time.Duration
+}
+
+func (p *program) verifyCommand() *cobra.Command {
+	o := verifyFlags{streamRange: streamRange{completeBatch: true}}
+	c := &cobra.Command{
+		Use: "verify [FILE]", Short: "check the stream, or an export of it",
+		Example: `
+bridge verify
+bridge verify --since 24h --json
+bridge verify tuesday.ndjson.gz
+bridge replay --since 1h | bridge verify -`,
+		Args: atMost(1), ValidArgsFunction: files,
+		RunE: func(c *cobra.Command, args []string) error { return p.verify(c.Context(), o, strings.Join(args, "")) },
+	}
+	f := c.Flags()
+	o.addFlags(f)
+	f.StringVar(&o.tenant, "tenant", "", "check only this `tenant`; default all")
+	f.BoolVar(&o.json, "json", false, "print the report as JSON")
+	timeoutFlag(c, &o.timeout)
+	return c
+}
+
+func (p *program) verify(ctx context.Context, o verifyFlags, file string) error {
+	if err := o.validate(); err != nil {
 		return err
 	}
-	if err := s.validate(); err != nil {
-		return err
-	}
-	s.writeLocalTimes(p.err)
-	report, err := p.auditOf(ctx, f.Arg(0), s, o, *timeout)
+	o.writeLocalTimes(p.err)
+	report, err := p.auditOf(ctx, o, file)
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	if o.json {
 		err = p.writeJSON(report)
 	} else {
 		err = p.writeAudit(report)
@@ -60,9 +79,10 @@ func (p *program) verify(ctx context.Context, args []string) error {
 }
 
 // auditOf checks an exported file, or a range of the stream if file is "".
-func (p *program) auditOf(ctx context.Context, file string, s streamRange, o audit.Options, timeout time.Duration) (audit.Report, error) {
+func (p *program) auditOf(ctx context.Context, f verifyFlags, file string) (audit.Report, error) {
+	o := audit.Options{Tenant: f.tenant}
 	if file != "" {
-		if s.from > 0 || s.to > 0 || !s.since.IsZero() || !s.until.IsZero() {
+		if f.from > 0 || f.to > 0 || !f.since.IsZero() || !f.until.IsZero() {
 			return audit.Report{}, fmt.Errorf("%w: --since, --until, --from-seq and --to-seq are for the stream, not for an exported file", errUsage)
 		}
 		if list := env.ToMap(p.env)["BRIDGE_VOLATILE_STATS"]; list != "" {
@@ -77,21 +97,21 @@ func (p *program) auditOf(ctx context.Context, file string, s streamRange, o aud
 		}
 		return a.Report(), nil
 	}
-	sessionCtx, c, l, err := p.openReadOnly(ctx, timeout)
+	sessionCtx, c, l, err := p.openReadOnly(ctx, f.timeout)
 	if err != nil {
 		return audit.Report{}, unfinished(ctx, err)
 	}
 	defer l.close()
 	o.CheckpointInterval, o.Retention, o.Volatile = c.CheckpointInterval, c.Retention, volatile(c.VolatileStats)
-	s.subjects = []string{event.SubjectPrefix + ".>"}
+	f.subjects = []string{event.SubjectPrefix + ".>"}
 	if o.Whole = o.Tenant == ""; !o.Whole {
-		s.subjects = []string{event.Prefix(o.Tenant) + ">"}
+		f.subjects = []string{event.Prefix(o.Tenant) + ">"}
 	}
 	a, err := audit.New(o)
 	if err != nil {
 		return audit.Report{}, err
 	}
-	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: timeout, handle: func(m message) error {
+	events := reader{streamRange: f.streamRange, js: l.js, stream: c.Stream, timeout: f.timeout, handle: func(m message) error {
 		a.Add(m.seq, m.subject, m.header, m.body)
 		return nil
 	}}

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"context"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/spf13/cobra"
 )
 
 // buildVersion is the module's version as the Go toolchain recorded it.
@@ -15,13 +16,21 @@ func buildVersion() string {
 	return info.Main.Version
 }
 
-func (p *program) version(_ context.Context, args []string) error {
-	f := p.flags("version")
-	short := f.Bool("short", false, "print only the version")
-	if err := parseFlags(f, args, 0); err != nil {
-		return err
+func (p *program) versionCommand() *cobra.Command {
+	var short bool
+	c := &cobra.Command{
+		Use: "version", Short: "print the version",
+		Example: `
+bridge version`,
+		Args: atMost(0),
+		RunE: func(*cobra.Command, []string) error { return p.version(short) },
 	}
-	if *short {
+	c.Flags().BoolVar(&short, "short", false, "print only the version")
+	return c
+}
+
+func (p *program) version(short bool) error {
+	if short {
 		return p.out.printf("%s\n", buildVersion())
 	}
 	w, flush := p.out.aligned()
