@@ -17,6 +17,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/record"
 	"bpcc-nats/bridge/rule"
+	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/schemas"
 )
 
@@ -56,7 +57,7 @@ func (p *program) backtest(ctx context.Context, o backtestFlags, recordings []st
 	out := bufio.NewWriter(p.data)
 	emit := newPrinter(out, o.events)
 	if o.human {
-		emit = humanPrinter(p.out.over(out), o.events)
+		emit = humanPrinter(p.out.Over(out), o.events)
 	}
 	b := record.Backtest{Emit: emit}
 	for _, name := range o.rules {
@@ -114,7 +115,7 @@ func newPrinter(w io.Writer, events string) func(subject string, body []byte) er
 
 // humanPrinter prints them for people. The renderer needs all checkpoints: there it
 // prints its counts.
-func humanPrinter(c *console, events string) func(subject string, body []byte) error {
+func humanPrinter(c *console.Console, events string) func(subject string, body []byte) error {
 	lines := &renderer{c: c}
 	return func(subject string, body []byte) error {
 		if events == "thresholds" && !isThreshold(subject) {
@@ -128,33 +129,33 @@ func humanPrinter(c *console, events string) func(subject string, body []byte) e
 func isThreshold(subject string) bool { return strings.Split(subject, ".")[3] == "threshold" }
 
 // writeSummary writes the summary of a backtest.
-func writeSummary(c *console, s *record.Summary) error {
-	t, flush := c.aligned()
+func writeSummary(c *console.Console, s *record.Summary) error {
+	t, flush := c.Aligned()
 	for _, text := range s.Warnings {
-		t.printf("warning: %s\n", text)
+		t.Printf("warning: %s\n", text)
 	}
-	t.printf("%s, %s to %s (%v)\n", s.Tenant, formatTime(s.From), formatTime(s.To), roundDuration(s.To.Sub(s.From)))
-	t.printf("polls %d, good %d, gaps %d\n", s.Polls, s.GoodPolls, len(s.Gaps))
+	t.Printf("%s, %s to %s (%v)\n", s.Tenant, formatTime(s.From), formatTime(s.To), roundDuration(s.To.Sub(s.From)))
+	t.Printf("polls %d, good %d, gaps %d\n", s.Polls, s.GoodPolls, len(s.Gaps))
 	for _, g := range s.Gaps {
 		switch {
 		case g.To.IsZero() && g.From.IsZero():
-			t.printf("  no good poll\n")
+			t.Printf("  no good poll\n")
 		case g.To.IsZero():
-			t.printf("  %s to the end\n", formatTime(g.From))
+			t.Printf("  %s to the end\n", formatTime(g.From))
 		default:
-			t.printf("  %s to %s (%v)\n", formatTime(g.From), formatTime(g.To), roundDuration(g.To.Sub(g.From)))
+			t.Printf("  %s to %s (%v)\n", formatTime(g.From), formatTime(g.To), roundDuration(g.To.Sub(g.From)))
 		}
 	}
-	t.printf("\nEVENTS\n")
+	t.Printf("\nEVENTS\n")
 	for _, name := range sortedKeys(s.Events) {
-		t.printf("  %s\t%d\n", schemas.Type(name), s.Events[name])
+		t.Printf("  %s\t%d\n", schemas.Type(name), s.Events[name])
 	}
 	for _, set := range s.Sets {
 		if set.Name != "" {
-			t.printf("\nRULES of %s\traised\tcleared\topen\tentities\ttotal\tlongest\n", set.Name)
+			t.Printf("\nRULES of %s\traised\tcleared\topen\tentities\ttotal\tlongest\n", set.Name)
 		}
 		for _, r := range set.Rules {
-			t.printf("  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.StillRaised, r.Entities, roundDuration(r.Total), roundDuration(r.Longest))
+			t.Printf("  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.StillRaised, r.Entities, roundDuration(r.Total), roundDuration(r.Longest))
 		}
 	}
 	if len(s.Sets) > 1 {
@@ -164,31 +165,31 @@ func writeSummary(c *console, s *record.Summary) error {
 }
 
 // writeComparison writes the rule sets side by side, rule by rule.
-func writeComparison(t *console, sets []record.SetSummary) {
-	t.printf("\nCOMPARED")
+func writeComparison(t *console.Console, sets []record.SetSummary) {
+	t.Printf("\nCOMPARED")
 	rules := map[string]bool{}
 	for _, set := range sets {
-		t.printf("\t%s\t", set.Name)
+		t.Printf("\t%s\t", set.Name)
 		for _, r := range set.Rules {
 			rules[r.Name] = true
 		}
 	}
-	t.printf("\n  rule")
+	t.Printf("\n  rule")
 	for range sets {
-		t.printf("\traised\ttotal")
+		t.Printf("\traised\ttotal")
 	}
-	t.printf("\n")
+	t.Printf("\n")
 	for _, name := range sortedKeys(rules) {
-		t.printf("  %s", name)
+		t.Printf("  %s", name)
 		for _, set := range sets {
 			i := slices.IndexFunc(set.Rules, func(r record.RuleSummary) bool { return r.Name == name })
 			if i < 0 {
-				t.printf("\t–\t–")
+				t.Printf("\t–\t–")
 				continue
 			}
-			t.printf("\t%d\t%v", set.Rules[i].Raised, roundDuration(set.Rules[i].Total))
+			t.Printf("\t%d\t%v", set.Rules[i].Raised, roundDuration(set.Rules[i].Total))
 		}
-		t.printf("\n")
+		t.Printf("\n")
 	}
 }
 

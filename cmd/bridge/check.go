@@ -14,6 +14,7 @@ import (
 
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 func (p *program) checkCommand() *cobra.Command {
@@ -67,19 +68,19 @@ func (d *checkReport) startTarget(title, target string) {
 }
 
 func (d *checkReport) printf(format string, args ...any) {
-	d.writeErr = cmp.Or(d.writeErr, d.program.out.printf(format, args...))
+	d.writeErr = cmp.Or(d.writeErr, d.program.out.Printf(format, args...))
 }
 
 // writeStep writes one step: its name, what was found, what to do.
 func (d *checkReport) writeStep(s bridge.Step) {
-	colour := colourGreen
+	colour := console.Green
 	switch s.Outcome {
 	case bridge.Failure:
 		d.failures++
-		colour = colourRed
+		colour = console.Red
 	case bridge.Warning:
 		d.warnings++
-		colour = colourYellow
+		colour = console.Yellow
 	}
 	if d.json {
 		line, err := json.Marshal(struct {
@@ -97,36 +98,10 @@ func (d *checkReport) writeStep(s bridge.Step) {
 	}
 	const indent = 2 + 4 + 2 + 13 + 1
 	c := d.program.out
-	d.printf("  %s  %-13s %s\n", c.paint(colour, fmt.Sprintf("%-4s", s.Outcome)), s.Name, d.wrapText(s.Found, indent))
+	d.printf("  %s  %-13s %s\n", c.Paint(colour, fmt.Sprintf("%-4s", s.Outcome)), s.Name, c.Wrap(s.Found, indent))
 	if s.Hint != "" {
-		d.printf("%s%s %s\n", strings.Repeat(" ", indent), c.paint(colour, "→"), d.wrapText(s.Hint, indent+2))
+		d.printf("%s%s %s\n", strings.Repeat(" ", indent), c.Paint(colour, "→"), c.Wrap(s.Hint, indent+2))
 	}
-}
-
-// wrapText breaks a text at words to fit the terminal, if there is one. Only ASCII
-// whitespace separates words; other whitespace is made visible.
-func (d *checkReport) wrapText(text string, indent int) safe {
-	limit := d.program.out.width - indent
-	if limit < 20 {
-		return safef("%s", text)
-	}
-	var b strings.Builder
-	n := 0
-	for i, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) }) {
-		word = visible(word)
-		if w := displayWidth(word); i > 0 && n+1+w > limit {
-			b.WriteString("\n" + strings.Repeat(" ", indent))
-			n = w
-		} else {
-			if i > 0 {
-				b.WriteString(" ")
-				n++
-			}
-			n += w
-		}
-		b.WriteString(word)
-	}
-	return safe(b.String())
 }
 
 // natsTimeout bounds how long a check waits for the NATS server.
@@ -168,12 +143,12 @@ func unlessReported(err error) error {
 // finish writes the summary. The error is [bridge.ErrCheck] if a step failed.
 func (d *checkReport) finish() error {
 	c := d.program.out
-	summary := safef("%s: bridge run can work with this", c.paint(colourGreen, "OK"))
+	summary := console.Safef("%s: bridge run can work with this", c.Paint(console.Green, "OK"))
 	switch {
 	case d.failures > 0:
-		summary = safef("%s: %d problem(s), %d warning(s)", c.paint(colourRed, "FAILED"), d.failures, d.warnings)
+		summary = console.Safef("%s: %d problem(s), %d warning(s)", c.Paint(console.Red, "FAILED"), d.failures, d.warnings)
 	case d.warnings > 0:
-		summary = safef("%s: bridge run can work with this, %d warning(s)", c.paint(colourYellow, "OK"), d.warnings)
+		summary = console.Safef("%s: bridge run can work with this, %d warning(s)", c.Paint(console.Yellow, "OK"), d.warnings)
 	}
 	if !d.json {
 		d.printf("\n%s\n", summary)

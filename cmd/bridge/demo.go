@@ -169,15 +169,15 @@ func freeAddress(want string) string {
 // address on this machine; a page that is off has no line.
 func (p *program) printBanner(c *config.Config, natsURL, page string, agents int) {
 	natsURL = "nats://" + dialAddress(strings.TrimPrefix(natsURL, "nats://"))
-	p.out.printf(`A contact centre of %d agents is simulated, polled every %v, and what changes is published.
+	p.out.Printf(`A contact centre of %d agents is simulated, polled every %v, and what changes is published.
 
   simulated BPCC   %s
   NATS JetStream   %s
 `, agents, c.PollInterval, c.URL, natsURL)
 	if page != "" {
-		p.out.printf("  live page        http://%s/\n", dialAddress(page))
+		p.out.Printf("  live page        http://%s/\n", dialAddress(page))
 	}
-	p.out.printf(`
+	p.out.Printf(`
 Look in from another terminal with the nats CLI:
 
   nats -s %[1]s sub 'bpcc.v1.>'            every event as it comes

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // healthTimeout is shorter than the usual timeout of a probe.
@@ -51,7 +52,7 @@ func (p *program) health(ctx context.Context) error {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 	if err == nil { // for people: another program may listen there
-		err = p.out.printf("%s", visibleLines(string(body)))
+		err = p.out.Printf("%s", console.VisibleLines(string(body)))
 	}
 	if err != nil {
 		return fmt.Errorf("request the health of the bridge: %w", err)

@@ -10,6 +10,8 @@ import (
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // root is the command line. What the library writes for people goes through the console;
@@ -36,7 +38,7 @@ func (p *program) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetOut(p.data)
-	root.SetErr(p.err.writer())
+	root.SetErr(p.err.Writer())
 	return root
 }
 
@@ -67,23 +69,23 @@ func helpCommand() *cobra.Command {
 
 // listCommands writes the help of the program.
 func (p *program) listCommands(root *cobra.Command, commands []*cobra.Command) {
-	p.out.printf("%s\n\nCommands:\n", root.Short)
+	p.out.Printf("%s\n\nCommands:\n", root.Short)
 	for _, c := range commands {
-		p.out.printf("  bridge %-11s %s\n", c.Name(), c.Short)
+		p.out.Printf("  bridge %-11s %s\n", c.Name(), c.Short)
 	}
-	p.out.printf("\nbridge COMMAND --help shows the flags. To try the bridge without configuration:\n\n  bridge demo\n")
+	p.out.Printf("\nbridge COMMAND --help shows the flags. To try the bridge without configuration:\n\n  bridge demo\n")
 }
 
 // describeCommand writes the help of one command.
 func (p *program) describeCommand(c *cobra.Command) {
 	c.InitDefaultHelpFlag() // which bridge help COMMAND does not
-	p.out.printf("%s\n    %s\n", c.UseLine(), c.Short)
+	p.out.Printf("%s\n    %s\n", c.UseLine(), c.Short)
 	if c.Long != "" {
-		p.out.printf("    %s\n", c.Long)
+		p.out.Printf("    %s\n", c.Long)
 	}
-	p.out.printf("\nFlags:\n%s", visibleLines(c.LocalFlags().FlagUsagesWrapped(p.out.width)))
+	p.out.Printf("\nFlags:\n%s", console.VisibleLines(c.LocalFlags().FlagUsagesWrapped(p.out.Width)))
 	if c.Example != "" {
-		p.out.printf("\nExamples:%s\n", visibleLines(strings.ReplaceAll(c.Example, "\n", "\n  ")))
+		p.out.Printf("\nExamples:%s\n", console.VisibleLines(strings.ReplaceAll(c.Example, "\n", "\n  ")))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/internal/hostile"
 )
 
@@ -48,11 +49,13 @@ func showAll(t *testing.T, what string, body []byte, c *config.Config) {
 			t.Errorf("%s: panic: %v\n%s", what, p, debug.Stack())
 		}
 	}()
-	r := renderer{c: &console{w: io.Discard, colour: true, width: 60}}
+	narrow := console.New(io.Discard, nil)
+	narrow.Colour, narrow.Width = true, 60
+	r := renderer{c: narrow}
 	if err := r.event(body); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	p := &program{out: newConsole(io.Discard, nil), err: newConsole(io.Discard, nil), data: io.Discard}
+	p := &program{out: console.New(io.Discard, nil), err: console.New(io.Discard, nil), data: io.Discard}
 	pic := &viewSnapshot{At: time.Now()}
 	// As ReadView does, and also where the id or the key is wrong.
 	if v, err := event.ReadEnvelope(body); err == nil {

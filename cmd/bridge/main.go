@@ -31,6 +31,8 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // Exit statuses.
@@ -47,13 +49,13 @@ var errUsage = errors.New("wrong usage")
 type program struct {
 	env []string
 	// out and err write to standard output and standard error for people.
-	out, err *console
-	// data is standard output for programs.
+	out, err *console.Console
+	// data is standard output for programs, byte for byte.
 	data io.Writer
 }
 
 func newProgram(env []string, stdout, stderr io.Writer) *program {
-	return &program{env: env, out: newConsole(stdout, env), err: newConsole(stderr, env), data: stdout}
+	return &program{env: env, out: console.New(stdout, env), err: console.New(stderr, env), data: stdout}
 }
 
 // gcPercent is by how much, in percent, the heap may grow before it is collected.
@@ -85,7 +87,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if err == nil {
 		return exitOK
 	}
-	p.err.printf("%s: %s\n", c.CommandPath(), visibleLines(err.Error()))
+	p.err.Printf("%s: %s\n", c.CommandPath(), console.VisibleLines(err.Error()))
 	if errors.Is(err, errUsage) {
 		return exitUsage
 	}

@@ -15,6 +15,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/schemas"
 )
 
@@ -362,7 +363,7 @@ func TestStoreHasOneProcess(t *testing.T) {
 func TestRenderer(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	r := renderer{c: newConsole(&out, nil)}
+	r := renderer{c: console.New(&out, nil)}
 	for _, name := range schemas.Names() {
 		body, err := schemas.Schema(name)
 		if err != nil {

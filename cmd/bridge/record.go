@@ -45,7 +45,7 @@ func (p *program) record(ctx context.Context, out string, limit time.Duration) e
 		defer cancel()
 	}
 	if out == "-" {
-		if p.out.terminal {
+		if p.out.Terminal {
 			return fmt.Errorf("%w: a recording is compressed, not text for a terminal; redirect the output or set --out", errUsage)
 		}
 		return recordTo(ctx, c, p.data, log)

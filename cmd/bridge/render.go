@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/diff"
 )
 
 // renderer writes events as lines for people. First snapshots are counted, not
 // listed, and checkpoints show only as the end of such a count.
 type renderer struct {
-	c *console
+	c *console.Console
 
 	observed map[string]int // by kind, since the last checkpoint
 }
@@ -46,7 +47,7 @@ func (r *renderer) event(body []byte) error {
 }
 
 func (r *renderer) foreign(body []byte, err error) error {
-	return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), err.Error(), colourRed)
+	return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), err.Error(), console.Red)
 }
 
 // summary writes how many entities were observed for the first time.
@@ -61,24 +62,21 @@ func (r *renderer) summary(at time.Time) error {
 		}
 	}
 	r.observed = nil
-	return r.line(at, "feed", "first snapshot", strings.Join(parts, ", "), colourCyan)
+	return r.line(at, "feed", "first snapshot", strings.Join(parts, ", "), console.Cyan)
 }
-
-// clockLayout is a time of day for people, with its zone.
-const clockLayout = "15:04:05-07:00"
 
 // line writes one line; a zero time is unknown.
 func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
 	clock := "--:--:--      "
 	if !at.IsZero() {
-		clock = at.Local().Format(clockLayout)
+		clock = at.Local().Format(console.ClockLayout)
 	}
-	what = visible(what)
-	const before = len(clockLayout) + 2 + 12 + 2 + 22 + 2 // the columns before what
-	if r.c.width > before {
-		what = truncate(what, r.c.width-before)
+	what = console.Visible(what)
+	const before = len(console.ClockLayout) + 2 + 12 + 2 + 22 + 2 // the columns before what
+	if r.c.Width > before {
+		what = console.Truncate(what, r.c.Width-before)
 	}
-	return r.c.printf("%s  %-12s  %s  %s\n", r.c.paint(colourFaint, clock), kind, padRight(visible(who), 22), r.c.paint(colour, what))
+	return r.c.Printf("%s  %-12s  %s  %s\n", r.c.Paint(console.Faint, clock), kind, console.PadRight(console.Visible(who), 22), r.c.Paint(colour, what))
 }
 
 // describe says whom an event is about and what happened.
@@ -203,19 +201,19 @@ func yesNo(b *bool) string {
 func colourOf(e *event.Event) string {
 	if d, ok := e.Data.(*event.AvailabilityChangedData); ok {
 		if d.Available != nil && *d.Available {
-			return colourGreen
+			return console.Green
 		}
-		return colourRed
+		return console.Red
 	}
 	switch e.Verb() {
 	case "interrupted", "raised":
-		return colourRed
+		return console.Red
 	case "resumed", "cleared":
-		return colourGreen
+		return console.Green
 	case "state_changed":
-		return colourYellow
+		return console.Yellow
 	case "stats_changed":
-		return colourFaint
+		return console.Faint
 	}
-	return colourCyan
+	return console.Cyan
 }

@@ -16,6 +16,7 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 func (p *program) replayCommand() *cobra.Command {
@@ -84,7 +85,7 @@ func (p *program) replay(ctx context.Context, s streamRange, r *replayer) error 
 		done = out.Flush
 	}
 	// On one terminal the bar and the events would overwrite each other.
-	if p.err.terminal && !s.follow && (r.into != "" || !p.out.terminal) {
+	if p.err.Terminal && !s.follow && (r.into != "" || !p.out.Terminal) {
 		r.progress = newProgress(p.err, s)
 	}
 	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: r.timeout, handle: func(m message) error { return r.handle(sessionCtx, m) }}
@@ -212,7 +213,7 @@ func (r *replayer) writeLine(out *bufio.Writer, m message) error {
 
 // progress is a bar on a terminal that shows how far a long replay is.
 type progress struct {
-	c            *console
+	c            *console.Console
 	streamRange  streamRange
 	startedAt    time.Time
 	drawnAt      time.Time
@@ -220,7 +221,7 @@ type progress struct {
 	count        int
 }
 
-func newProgress(c *console, s streamRange) *progress {
+func newProgress(c *console.Console, s streamRange) *progress {
 	return &progress{c: c, streamRange: s, startedAt: time.Now()}
 }
 
@@ -236,7 +237,7 @@ func (b *progress) update(m message) {
 	b.drawnAt = now
 	const width = 30
 	full := int(b.doneShare(m) * width)
-	b.c.printf("\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
+	b.c.Printf("\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
 		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), formatTime(m.stored))
 }
 
@@ -259,6 +260,6 @@ func (b *progress) doneShare(m message) float64 {
 // close clears the bar.
 func (b *progress) close() {
 	if !b.drawnAt.IsZero() {
-		b.c.printf("\r\x1b[K")
+		b.c.Printf("\r\x1b[K")
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // serverWithDay is a server whose stream holds the golden day, as a bridge would
@@ -315,7 +316,7 @@ func TestProgress(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	b := newProgress(newConsole(&out, nil), streamRange{})
+	b := newProgress(console.New(&out, nil), streamRange{})
 	b.update(first)
 	b.close()
 	if out.Len() > 0 {
@@ -354,7 +355,7 @@ func TestProgressBounds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			b := newProgress(newConsole(&out, nil), test.s)
+			b := newProgress(console.New(&out, nil), test.s)
 			b.update(message{seq: 10, stored: at})
 			b.startedAt = b.startedAt.Add(-time.Minute) // what takes no time has no bar
 			b.update(test.m)

@@ -15,6 +15,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // replaySequence is the header of a replayed event, with its sequence in the stream. A
@@ -117,14 +118,14 @@ func (r *republisher) waitAcks(ctx context.Context) error {
 }
 
 // close waits until everything is sent and prints how much it was.
-func (r *republisher) close(c *console) error {
+func (r *republisher) close(c *console.Console) error {
 	err := errors.Join(r.waitAcks(context.Background()), r.nc.FlushTimeout(r.timeout))
 	where := "to subscribers"
 	if r.js != nil {
 		where = "into stream " + r.stream
 	}
 	if err == nil {
-		c.printf("published %d events under %s.>, %s\n", r.published, r.prefix, where)
+		c.Printf("published %d events under %s.>, %s\n", r.published, r.prefix, where)
 	}
 	return err
 }

@@ -37,7 +37,7 @@ func (p *program) configureAll(purpose config.Purpose) ([]*config.Config, *slog.
 // logger makes the configured logger, and logs the warnings of reading the
 // configuration.
 func (p *program) logger(all []*config.Config, warnings []string) *slog.Logger {
-	log := newLogger(p.err, all[0].LogLevel, all[0].LogFormat)
+	log := p.err.Logger(all[0].LogLevel, all[0].LogFormat)
 	for _, c := range all {
 		c.Version = buildVersion()
 	}
@@ -222,15 +222,15 @@ func (p *program) writeProvisioned(ctx context.Context, c *config.Config, l *nat
 	for _, s := range done {
 		switch {
 		case s.Created:
-			p.out.printf("%s: created\n", s.Stream)
+			p.out.Printf("%s: created\n", s.Stream)
 		case s.Changed != "":
-			p.out.printf("%s: %s\n", s.Stream, s.Changed)
+			p.out.Printf("%s: %s\n", s.Stream, s.Changed)
 		case len(s.Differs) == 0:
-			p.out.printf("%s: configured as expected\n", s.Stream)
+			p.out.Printf("%s: configured as expected\n", s.Stream)
 		default:
-			p.out.printf("%s: usable, not changed; it differs:\n", s.Stream)
+			p.out.Printf("%s: usable, not changed; it differs:\n", s.Stream)
 			for _, d := range s.Differs {
-				p.out.printf("    %s\n", d)
+				p.out.Printf("    %s\n", d)
 			}
 		}
 	}

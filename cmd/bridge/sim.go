@@ -81,7 +81,7 @@ func (p *program) sim(ctx context.Context, o simFlags) error {
 	for _, fault := range o.faults {
 		tenant.Inject(fault)
 	}
-	p.out.printf(`A simulated contact centre listens on http://%[1]s (%[2]s).
+	p.out.Printf(`A simulated contact centre listens on http://%[1]s (%[2]s).
 
   export BPCC_URL=http://%[1]s BPCC_CLIENT_ID=%[3]s BPCC_CLIENT_SECRET=%[4]s
 

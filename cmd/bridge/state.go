@@ -52,7 +52,7 @@ func (p *program) state(ctx context.Context, o stateFlags) error {
 		return unfinished(sessionCtx, err)
 	}
 	for _, s := range view.Unreadable {
-		p.err.printf("skipped, unreadable: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Error)
+		p.err.Printf("skipped, unreadable: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Error)
 	}
 	if o.json {
 		return p.writeJSON(view)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // TestState shows the end of the golden day, which is stopped and long ago.
@@ -62,27 +64,9 @@ func TestFeedLine(t *testing.T) {
 		"none":        {feedState{}, "NO FEED"},
 	}
 	for name, test := range tests {
-		got := string(test.feed.statusLine(newConsole(&syncBuffer{}, nil)))
+		got := string(test.feed.statusLine(console.New(&syncBuffer{}, nil)))
 		if !strings.HasPrefix(got, test.want) || test.feed.Fresh == strings.Contains(got, "do not trust") {
 			t.Errorf("%s: %s", name, got)
-		}
-	}
-}
-
-func TestTableWidths(t *testing.T) {
-	t.Parallel()
-	var out syncBuffer
-	tab := table{head: []string{"NAME", "STATE"}}
-	tab.add("", "서연 Whitfield", "ready")
-	tab.add("", "Łukasz", strings.Repeat("long ", 20))
-	tab.write(&console{w: &out, width: 30})
-	for line := range strings.Lines(out.String()) {
-		line = strings.TrimSuffix(line, "\n")
-		if displayWidth(line) > 30 {
-			t.Errorf("%d columns: %q", displayWidth(line), line)
-		}
-		if at := strings.Index(line, "ready"); at >= 0 && displayWidth(line[:at]) != 16 {
-			t.Errorf("the second column begins at %d: %q", displayWidth(line[:at]), line)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/diff"
 )
 
@@ -15,27 +16,27 @@ import (
 func (p *program) writeView(view *viewSnapshot, all bool) error {
 	c := p.out
 	if view.Lag > 0 {
-		c.printf("%s the view is %d message(s) behind the stream: the data below is old\n\n",
-			c.paint(colourRed, "BEHIND"), view.Lag)
+		c.Printf("%s the view is %d message(s) behind the stream: the data below is old\n\n",
+			c.Paint(console.Red, "BEHIND"), view.Lag)
 	}
 	for i, t := range view.Tenants {
 		if i > 0 {
-			c.printf("\n")
+			c.Printf("\n")
 		}
 		t.write(c, view.At, all)
 	}
 	return nil
 }
 
-func (p *tenantView) write(c *console, now time.Time, all bool) {
-	c.printf("%s  %s\n", p.Tenant, p.Feed.statusLine(c))
+func (p *tenantView) write(c *console.Console, now time.Time, all bool) {
+	c.Printf("%s  %s\n", p.Tenant, p.Feed.statusLine(c))
 	p.writeThresholds(c, now)
 	p.writeServices(c)
 	p.writeAgents(c, now, all)
 }
 
 // statusLine says whether the snapshot can be trusted.
-func (f *feedState) statusLine(c *console) safe {
+func (f *feedState) statusLine(c *console.Console) console.Safe {
 	age := "nothing observed yet"
 	if f.ObservedUntil != nil {
 		age = fmt.Sprintf("as of %s, %v ago", formatTime(*f.ObservedUntil), humanDuration(time.Duration(f.AgeSeconds*float64(time.Second))))
@@ -43,32 +44,29 @@ func (f *feedState) statusLine(c *console) safe {
 	who := fmt.Sprintf("epoch %d, poll %d, %s", f.Epoch, f.Poll, f.Instance)
 	switch {
 	case f.Fresh:
-		return safef("%s  %s  (%s)", c.paint(colourGreen, "LIVE"), age, who)
+		return console.Safef("%s  %s  (%s)", c.Paint(console.Green, "LIVE"), age, who)
 	case f.Status == "live":
-		return safef("%s  status live, but %s: do not trust the data below  (%s)", c.paint(colourRed, "OLD"), age, who)
+		return console.Safef("%s  status live, but %s: do not trust the data below  (%s)", c.Paint(console.Red, "OLD"), age, who)
 	case f.Status == "":
-		return safef("%s  the view has no checkpoint: do not trust the data below", c.paint(colourRed, "NO FEED"))
+		return console.Safef("%s  the view has no checkpoint: do not trust the data below", c.Paint(console.Red, "NO FEED"))
 	}
-	return safef("%s  %s: do not trust the data below  (%s)", c.paint(colourRed, strings.ToUpper(f.Status)), age, who)
+	return console.Safef("%s  %s: do not trust the data below  (%s)", c.Paint(console.Red, strings.ToUpper(f.Status)), age, who)
 }
 
-func (p *tenantView) writeThresholds(c *console, now time.Time) {
-	if len(p.Thresholds) == 0 {
-		return
-	}
-	t := table{head: []string{"RAISED", "SEVERITY", "ON", "VALUE", "LIMIT", "FOR"}}
+func (p *tenantView) writeThresholds(c *console.Console, now time.Time) {
+	t := console.Table{Head: []string{"RAISED", "SEVERITY", "ON", "VALUE", "LIMIT", "FOR"}}
 	for _, x := range p.Thresholds {
 		d, ok := x.event.Data.(*event.ThresholdData)
 		if !ok {
 			continue
 		}
-		colour := colourYellow
+		colour := console.Yellow
 		if d.Severity == "critical" {
-			colour = colourRed
+			colour = console.Red
 		}
-		t.add(colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+displayText(thresholdValue(d)), fmt.Sprintf("%s %v", d.Op, d.Limit), humanDuration(now.Sub(x.Time)))
+		t.Add(colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+displayText(thresholdValue(d)), fmt.Sprintf("%s %v", d.Op, d.Limit), humanDuration(now.Sub(x.Time)))
 	}
-	t.write(c)
+	t.Write(c)
 }
 
 // mainStats are the statistics of services and totals that a table shows, with short
@@ -105,7 +103,7 @@ func columnsOf(list []viewEntry) (stats, headings []string) {
 	return stats, headings
 }
 
-func (p *tenantView) writeServices(c *console) {
+func (p *tenantView) writeServices(c *console.Console) {
 	available := map[string]*bool{}
 	for _, x := range p.Availability {
 		available[x.ID] = x.event.Availability().Available
@@ -117,29 +115,25 @@ func (p *tenantView) writeServices(c *console) {
 		}
 	}
 	slices.SortFunc(rows, func(a, b viewEntry) int { return cmp.Compare(a.ID, b.ID) })
-	if len(rows) > 0 {
-		stats, headings := columnsOf(p.Services)
-		t := table{head: append([]string{"SERVICE", "AVAILABLE"}, headings...)}
-		for _, x := range rows {
-			colour, can := "", "–"
-			if yes, known := available[x.ID]; known {
-				can = yesNo(yes)
-			}
-			if can == "no" || can == "unknown" {
-				colour = colourYellow
-			}
-			t.add(colour, append([]string{x.ID, can}, x.statTexts(stats)...)...)
+	stats, headings := columnsOf(p.Services)
+	services := console.Table{Head: append([]string{"SERVICE", "AVAILABLE"}, headings...)}
+	for _, x := range rows {
+		colour, can := "", "–"
+		if yes, known := available[x.ID]; known {
+			can = yesNo(yes)
 		}
-		t.write(c)
-	}
-	if len(p.Totals) > 0 {
-		stats, headings := columnsOf(p.Totals)
-		t := table{head: append([]string{"TOTALS"}, headings...)}
-		for _, x := range p.Totals {
-			t.add("", append([]string{x.ID}, x.statTexts(stats)...)...)
+		if can == "no" || can == "unknown" {
+			colour = console.Yellow
 		}
-		t.write(c)
+		services.Add(colour, append([]string{x.ID, can}, x.statTexts(stats)...)...)
 	}
+	services.Write(c)
+	stats, headings = columnsOf(p.Totals)
+	totals := console.Table{Head: append([]string{"TOTALS"}, headings...)}
+	for _, x := range p.Totals {
+		totals.Add("", append([]string{x.ID}, x.statTexts(stats)...)...)
+	}
+	totals.Write(c)
 }
 
 // image is the last image of an entity that has one.
@@ -169,9 +163,9 @@ type agentRow struct {
 	since string // for how long the agent has been in the state
 }
 
-func (p *tenantView) writeAgents(c *console, now time.Time, all bool) {
+func (p *tenantView) writeAgents(c *console.Console, now time.Time, all bool) {
 	count := map[string]int{}
-	t := table{head: []string{"AGENT", "NAME", "STATE", "FOR", "TEAM"}}
+	t := console.Table{Head: []string{"AGENT", "NAME", "STATE", "FOR", "TEAM"}}
 	reader := event.NewAgentReader()
 	var rows []agentRow
 	for _, x := range p.Agents {
@@ -188,17 +182,15 @@ func (p *tenantView) writeAgents(c *console, now time.Time, all bool) {
 		if state == event.LoggedOut && !all {
 			continue
 		}
-		colour := map[string]string{"ready": colourGreen, "not_ready": colourYellow, event.LoggedOut: colourFaint}[state]
-		t.add(colour, x.ID, x.ref.Name, stateText(&x.state), x.since, x.ref.Team)
+		colour := map[string]string{"ready": console.Green, "not_ready": console.Yellow, event.LoggedOut: console.Faint}[state]
+		t.Add(colour, x.ID, x.ref.Name, stateText(&x.state), x.since, x.ref.Team)
 	}
 	var parts []string
 	for _, state := range slices.SortedFunc(slices.Values(sortedKeys(count)), func(a, b string) int { return stateRank(a) - stateRank(b) }) {
 		parts = append(parts, fmt.Sprintf("%d %s", count[state], cmp.Or(state, "without a state")))
 	}
-	c.printf("\n%d agents: %s\n", len(p.Agents), cmp.Or(strings.Join(parts, ", "), "none"))
-	if len(t.rows) > 0 {
-		t.write(c)
-	}
+	c.Printf("\n%d agents: %s\n", len(p.Agents), cmp.Or(strings.Join(parts, ", "), "none"))
+	t.Write(c)
 }
 
 func stateRank(state string) int {
@@ -233,46 +225,3 @@ func humanDuration(d time.Duration) string {
 	}
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
 }
-
-// table writes rows in columns. Colours do not count in the widths, and the last column
-// is truncated on a narrow terminal.
-type table struct {
-	head    []string
-	rows    [][]string
-	colours []string
-}
-
-func (t *table) add(colour string, cells ...string) {
-	t.rows, t.colours = append(t.rows, cells), append(t.colours, colour)
-}
-
-func (t *table) write(c *console) {
-	widths := make([]int, len(t.head))
-	for _, row := range append([][]string{t.head}, t.rows...) {
-		for i, cell := range row {
-			row[i] = visible(cell)
-			widths[i] = max(widths[i], min(displayWidth(row[i]), maxCellWidth))
-		}
-	}
-	line := func(row []string) string {
-		var b strings.Builder
-		for i, cell := range row {
-			if i < len(row)-1 {
-				b.WriteString(padRight(cell, widths[i]) + "  ")
-			} else {
-				b.WriteString(truncate(cell, widths[i]))
-			}
-		}
-		if c.width > 0 {
-			return truncate(b.String(), c.width)
-		}
-		return b.String()
-	}
-	c.printf("\n%s\n", c.paint(colourFaint, line(t.head)))
-	for i, row := range t.rows {
-		c.printf("%s\n", c.paint(t.colours[i], line(row)))
-	}
-}
-
-// maxCellWidth bounds the width of a column with a long name.
-const maxCellWidth = 36

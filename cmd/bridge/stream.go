@@ -13,6 +13,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // message is one message of a stream.
@@ -63,13 +64,13 @@ func (s *streamRange) isPast(m message) bool {
 }
 
 // writeLocalTimes says in which zone the bounds are that were given without one.
-func (s *streamRange) writeLocalTimes(c *console) {
+func (s *streamRange) writeLocalTimes(c *console.Console) {
 	for _, bound := range []struct {
 		name string
 		at   timeFlag
 	}{{"since", s.since}, {"until", s.until}} {
 		if !bound.at.IsZero() && bound.at.Location() == time.Local {
-			c.printf("--%s is %s: a time without a zone is local time\n", bound.name, bound.at.Format(time.RFC3339))
+			c.Printf("--%s is %s: a time without a zone is local time\n", bound.name, bound.at.Format(time.RFC3339))
 		}
 	}
 }
@@ -160,7 +161,7 @@ func (p *program) openReadOnly(ctx context.Context, timeout time.Duration) (cont
 		return ctx, nil, nil, err
 	}
 	if c.LogLevel == "info" { // only the result is wanted
-		log = newLogger(p.err, "warn", c.LogFormat)
+		log = p.err.Logger("warn", c.LogFormat)
 	}
 	listen := c.EmbeddedListen
 	if c.Embedded() {

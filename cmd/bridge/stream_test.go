@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // TestTimeFlag: a time has the zone that it is written with, else the local one, and then the
@@ -40,7 +41,7 @@ func TestTimeFlag(t *testing.T) {
 			note = "--until is " + want.Format(time.RFC3339) + ": a time without a zone is local time\n"
 		}
 		var out bytes.Buffer
-		s.writeLocalTimes(newConsole(&out, nil))
+		s.writeLocalTimes(console.New(&out, nil))
 		if out.String() != note {
 			t.Errorf("%s: the command says %q, want %q", text, out.String(), note)
 		}
@@ -50,7 +51,7 @@ func TestTimeFlag(t *testing.T) {
 		t.Errorf("90m is %v, error %v", s.since, err)
 	}
 	var out bytes.Buffer
-	if s.writeLocalTimes(newConsole(&out, nil)); out.Len() > 0 {
+	if s.writeLocalTimes(console.New(&out, nil)); out.Len() > 0 {
 		t.Errorf("a duration has a zone: %s", out.String())
 	}
 	for _, text := range []string{"", "yesterday", "2026-11-31", "10:00", "2026-11-23T10:00:00 CET"} {

@@ -21,6 +21,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
+	"bpcc-nats/cmd/bridge/internal/console"
 )
 
 // errFaults is returned when the events break the contract.
@@ -199,7 +200,7 @@ func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 // writeAudit writes the report for people.
 func (p *program) writeAudit(r audit.Report) error {
 	c := p.out
-	w, flush := c.aligned()
+	w, flush := c.Aligned()
 	what := fmt.Sprintf("%d events", r.Events)
 	if r.LastSeq > 0 {
 		what += fmt.Sprintf(", sequences %d to %d", r.FirstSeq, r.LastSeq)
@@ -207,19 +208,19 @@ func (p *program) writeAudit(r audit.Report) error {
 	if !r.From.IsZero() {
 		what += fmt.Sprintf(", %s to %s", formatTime(r.From), formatTime(r.To))
 	}
-	w.printf("%s\n\n", what)
-	w.printf("TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tGAP TIME\n")
+	w.Printf("%s\n\n", what)
+	w.Printf("TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tGAP TIME\n")
 	for _, t := range r.Tenants {
 		until := "–"
 		if !t.ObservedUntil.IsZero() {
 			until = formatTime(t.ObservedUntil)
 		}
-		w.printf("%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
+		w.Printf("%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
 			displayText(t.Status), until, t.GapCount, roundDuration(time.Duration(t.GapSeconds*float64(time.Second))))
 	}
 	for _, t := range r.Tenants {
 		if len(t.Gaps) > 0 {
-			w.printf("\nGAPS of %s\tfrom\tto\tduration\tnet changes\tevent\n", t.Tenant)
+			w.Printf("\nGAPS of %s\tfrom\tto\tduration\tnet changes\tevent\n", t.Tenant)
 		}
 		for _, g := range t.Gaps {
 			from, to, duration := "–", "open", "–"
@@ -232,30 +233,30 @@ func (p *program) writeAudit(r audit.Report) error {
 			if !g.From.IsZero() && !g.To.IsZero() {
 				duration = roundDuration(g.To.Sub(g.From)).String()
 			}
-			w.printf("  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, duration, g.Changes, g.ID)
+			w.Printf("  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, duration, g.Changes, g.ID)
 		}
 		if more := t.GapCount - len(t.Gaps); more > 0 {
-			w.printf("  and %d more\n", more)
+			w.Printf("  and %d more\n", more)
 		}
 	}
 	if err := flush(); err != nil {
 		return err
 	}
-	writeFindings(c, "NOTES", colourYellow, r.Notes)
-	writeFindings(c, "FAULTS", colourRed, r.Faults)
+	writeFindings(c, "NOTES", console.Yellow, r.Notes)
+	writeFindings(c, "FAULTS", console.Red, r.Faults)
 	if r.OK {
-		return c.printf("\n%s every event is valid, unique, in order, counted by its checkpoint, and consistent with all others\n", c.paint(colourGreen, "SOUND"))
+		return c.Printf("\n%s every event is valid, unique, in order, counted by its checkpoint, and consistent with all others\n", c.Paint(console.Green, "SOUND"))
 	}
-	c.printf("\n%s", c.paint(colourRed, "UNSOUND"))
+	c.Printf("\n%s", c.Paint(console.Red, "UNSOUND"))
 	for _, code := range sortedKeys(r.ByCode) {
-		c.printf("  %s %d", code, r.ByCode[code])
+		c.Printf("  %s %d", code, r.ByCode[code])
 	}
-	return c.printf("\n")
+	return c.Printf("\n")
 }
 
-func writeFindings(c *console, title, colour string, list []audit.Finding) {
+func writeFindings(c *console.Console, title, colour string, list []audit.Finding) {
 	if len(list) > 0 {
-		c.printf("\n%s\n", title)
+		c.Printf("\n%s\n", title)
 	}
 	for _, f := range list {
 		where := fmt.Sprintf("line %d", f.N)
@@ -266,6 +267,6 @@ func writeFindings(c *console, title, colour string, list []audit.Finding) {
 		if f.Entity != "" {
 			entity += " " + f.Entity
 		}
-		c.printf("  %s  %s  %s  %s\n      %s\n", c.paint(colour, fmt.Sprintf("%-9s", f.Code)), where, entity, displayText(f.ID), f.Text)
+		c.Printf("  %s  %s  %s  %s\n      %s\n", c.Paint(colour, fmt.Sprintf("%-9s", f.Code)), where, entity, displayText(f.ID), f.Text)
 	}
 }

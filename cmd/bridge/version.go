@@ -31,10 +31,10 @@ bridge version`,
 
 func (p *program) version(short bool) error {
 	if short {
-		return p.out.printf("%s\n", buildVersion())
+		return p.out.Printf("%s\n", buildVersion())
 	}
-	w, flush := p.out.aligned()
-	w.printf("bridge %s\n", buildVersion())
+	w, flush := p.out.Aligned()
+	w.Printf("bridge %s\n", buildVersion())
 	if info, ok := debug.ReadBuildInfo(); ok {
 		settings := map[string]string{}
 		for _, s := range info.Settings {
@@ -45,14 +45,14 @@ func (p *program) version(short bool) error {
 			if settings["vcs.modified"] == "true" {
 				dirty = ", with uncommitted changes"
 			}
-			w.printf("  revision\t%s%s\n  committed\t%s\n", revision, dirty, settings["vcs.time"])
+			w.Printf("  revision\t%s%s\n  committed\t%s\n", revision, dirty, settings["vcs.time"])
 		}
 		for _, m := range info.Deps {
 			if m.Path == "github.com/nats-io/nats-server/v2" {
-				w.printf("  nats-server\t%s (embedded)\n", m.Version)
+				w.Printf("  nats-server\t%s (embedded)\n", m.Version)
 			}
 		}
 	}
-	w.printf("  go\t%s\n  platform\t%s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	w.Printf("  go\t%s\n  platform\t%s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return flush()
 }

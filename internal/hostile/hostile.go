@@ -1,5 +1,5 @@
-// Package hostile derives wrong responses from right ones, for tests of programs that parse what a
-// server sends: they must not panic, whatever it is.
+// Package hostile derives wrong responses from right ones, and has names that act on terminals, for
+// tests of programs that read and show what others send: they must not panic, whatever it is.
 package hostile
 
 import (

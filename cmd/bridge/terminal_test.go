@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,44 +12,15 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/creack/pty"
 	"github.com/nats-io/nats.go"
 	"golang.org/x/term"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/internal/hostile"
 )
-
-// hostileNames are names that set the title of a window, ring the bell, write to the
-// clipboard, clear the screen, begin lines and columns, and look like other names; in
-// control characters of one byte and of two.
-var hostileNames = []string{
-	"\x1b]0;title\x07", "\x1b]52;c;YQ==\x1b\\", "\x1b[2J\x1b[5m\x00", "\u009b2J\u009d0;c\u009c", "\b\x7f\r\n\t", "\u202eright\u202c",
-	"\u2066\u2067", "\u2068\u2069", "\u202a\u202b\u202d", "\u200e\u200f\u061c", "\u200b\u200c", "\u200d\ufeff", "\u2028\u2029\u0085",
-}
-
-// allHostile is all of them, and a byte that is not UTF-8. Arguments and variables
-// cannot hold a NUL.
-var allHostile = strings.ReplaceAll(strings.Join(hostileNames, "|"), "\x00", "") + "\x9b5mz"
-
-// own matches the control sequences that the program writes: colours, with those of
-// tint, and what clears the line of a progress bar.
-var own = regexp.MustCompile(`\x1b\[(0|2|22|31|32|33|36|91|92|93)m|\r\x1b\[K`)
-
-// controls lists what in a text could act on a terminal.
-func controls(text string) []string {
-	var found []string
-	text = own.ReplaceAllString(text, "")
-	for i, r := range text {
-		raw := r == utf8.RuneError && !strings.HasPrefix(text[i:], "\ufffd")
-		if raw || r != '\n' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			found = append(found, fmt.Sprintf("%q in %q", text[i:min(i+4, len(text))], text[max(0, i-30):min(i+30, len(text))]))
-		}
-	}
-	return found
-}
 
 // terminal is a pseudo-terminal, and what has been written to it.
 type terminal struct {
@@ -101,7 +69,7 @@ func hostileScene(t *testing.T) (s *processTest, log string) {
 	s.env = append(s.env, "BRIDGE_HTTP=off", "BRIDGE_LOG_LEVEL=debug", "BPCC_DIRECTORY_INTERVAL=100ms", "BPCC_AVAILABILITY_INTERVAL=100ms",
 		`BRIDGE_THRESHOLDS=[{"name":"rule \u001b]0;rule\u0007\u202e","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`)
 	var agents []bpcctest.Agent
-	for i, name := range hostileNames {
+	for i, name := range hostile.Names() {
 		service := fmt.Sprint("S", i, name)
 		agents = append(agents, bpcctest.Agent{Login: fmt.Sprint("L", i, name), First: "N", Last: name + ".", Team: "T" + name, State: "ready", Services: []string{service}})
 		s.tenant.SetAgent(agents[i])
@@ -122,14 +90,14 @@ func hostileScene(t *testing.T) (s *processTest, log string) {
 		}
 	}
 	stored("availability.observed,service.availability_observed", "title")
-	for i, name := range hostileNames {
+	for i, name := range hostile.Names() {
 		agents[i].State, agents[i].Reason = "not_ready", "R"+name
 		s.tenant.SetAgent(agents[i])
 		s.tenant.SetServiceStat(fmt.Sprint("S", i, name), "in_calls_waiting", "7")
 	}
 	stored("agent.state_changed", "title")
 	stored("threshold.raised", "title")
-	s.tenant.SetTeams(append([]string{"NEW"}, hostileNames[1:]...)...)
+	s.tenant.SetTeams(append([]string{"NEW"}, hostile.Names()[1:]...)...)
 	stored("directory.changed", "NEW")
 	cancel()
 	if got := <-status; got != exitOK {
@@ -154,7 +122,7 @@ func hostileScene(t *testing.T) (s *processTest, log string) {
 func TestNothingDrivesTheTerminal(t *testing.T) {
 	t.Parallel()
 	s, log := hostileScene(t)
-	if bad := controls(log); len(bad) > 0 {
+	if bad := hostile.Controls(log); len(bad) > 0 {
 		t.Errorf("run: %s", strings.Join(bad, "\n"))
 	}
 	if !strings.Contains(log, "\x1b[92mINF") {
@@ -162,7 +130,7 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 	}
 	dir := t.TempDir()
 	recording, rules := filepath.Join(dir, "recording"), filepath.Join(dir, "rules\x1b]0;x\x07.json")
-	if r := onTerminal(t, t.Context(), s.env, "record", "--out", recording, "--for", "1s"); r.status != exitOK || len(controls(r.stdout)) > 0 {
+	if r := onTerminal(t, t.Context(), s.env, "record", "--out", recording, "--for", "1s"); r.status != exitOK || len(hostile.Controls(r.stdout)) > 0 {
 		t.Fatalf("record: status %d, %q", r.status, r.stdout)
 	}
 	rule := `[{"name":"rule \u001b]0;rule\u0007\u202e","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`
@@ -172,13 +140,13 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 	export := writeFile(t, "export", []byte(runCommand(t, t.Context(), s.env, "replay", "--with-meta").stdout))
 	anything := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, allHostile)
+		io.WriteString(w, hostile.Text())
 	}))
 	defer anything.Close()
 	title, turned := `\x1b]0;`, `\u202e`
 	var rows []string
-	for i, name := range hostileNames {
-		rows = append(rows, fmt.Sprint("S", i, visible(name), "  "), fmt.Sprint("L", i, visible(name), "  "), "N "+visible(name)+".", "T"+visible(name), "(R"+visible(name)+")")
+	for i, name := range hostile.Names() {
+		rows = append(rows, fmt.Sprint("S", i, console.Visible(name), "  "), fmt.Sprint("L", i, console.Visible(name), "  "), "N "+console.Visible(name)+".", "T"+console.Visible(name), "(R"+console.Visible(name)+")")
 	}
 	tests := map[string]struct {
 		args   []string
@@ -188,24 +156,24 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 	}{
 		"state":                  {[]string{"state"}, nil, exitOK, append(rows, `\x9b`, "RAISED")},
 		"state of all":           {[]string{"state", "--all"}, nil, exitOK, []string{title, turned}},
-		"state of another":       {[]string{"state", "--tenant", allHostile}, nil, exitFailed, []string{title, turned}},
+		"state of another":       {[]string{"state", "--tenant", hostile.Text()}, nil, exitFailed, []string{title, turned}},
 		"replay for people":      {[]string{"replay", "--human"}, nil, exitOK, []string{"not an event of the bridge", "raised rule", title, turned, ", added \\"}},
-		"replay of nothing":      {[]string{"replay", "--subject", "a." + allHostile}, nil, exitFailed, []string{"invalid subject"}},
-		"replay under something": {[]string{"replay", "--into", "a." + allHostile}, nil, exitUsage, []string{title}},
+		"replay of nothing":      {[]string{"replay", "--subject", "a." + hostile.Text()}, nil, exitFailed, []string{"invalid subject"}},
+		"replay under something": {[]string{"replay", "--into", "a." + hostile.Text()}, nil, exitUsage, []string{title}},
 		"verify":                 {[]string{"verify"}, nil, exitFailed, []string{title, turned, `\x9b`, "UNSOUND"}},
 		"verify a file":          {[]string{"verify", export}, nil, exitFailed, []string{title, turned, "UNSOUND"}},
-		"verify no file":         {[]string{"verify", allHostile}, nil, exitUsage, []string{title}},
+		"verify no file":         {[]string{"verify", hostile.Text()}, nil, exitUsage, []string{title}},
 		"check":                  {[]string{"check"}, nil, exitOK, []string{title, `S12\u2028\u2029\u0085`, "OK"}},
-		"check of a wrong user":  {[]string{"check"}, []string{"BPCC_CLIENT_ID=" + allHostile}, exitFailed, []string{title, "FAILED"}},
+		"check of a wrong user":  {[]string{"check"}, []string{"BPCC_CLIENT_ID=" + hostile.Text()}, exitFailed, []string{title, "FAILED"}},
 		"backtest":               {[]string{"backtest", "--human", "--rules", rules, "--rules", rules, recording}, nil, exitOK, []string{title, turned, "COMPARED"}},
-		"backtest of nothing":    {[]string{"backtest", allHostile}, nil, exitUsage, []string{title}},
+		"backtest of nothing":    {[]string{"backtest", hostile.Text()}, nil, exitUsage, []string{title}},
 		"health":                 {[]string{"health"}, []string{"BRIDGE_HTTP=" + strings.TrimPrefix(anything.URL, "http://")}, exitFailed, []string{title, turned}},
 		"provision":              {[]string{"provision"}, nil, exitOK, []string{"configured as expected"}},
-		"configuration":          {[]string{"run"}, []string{"BPCC_URL=" + allHostile, "BPCC_AUTH=" + allHostile, "BRIDGE_STREAM=" + allHostile}, exitUsage, []string{"BPCC_URL"}},
-		"no such command":        {[]string{allHostile}, nil, exitUsage, []string{title}},
-		"no such flag":           {[]string{"state", "--" + allHostile}, nil, exitUsage, []string{title}},
-		"no such schema":         {[]string{"schemas", allHostile}, nil, exitUsage, []string{title}},
-		"no such address":        {[]string{"sim", "--listen", allHostile}, nil, exitUsage, []string{title}},
+		"configuration":          {[]string{"run"}, []string{"BPCC_URL=" + hostile.Text(), "BPCC_AUTH=" + hostile.Text(), "BRIDGE_STREAM=" + hostile.Text()}, exitUsage, []string{"BPCC_URL"}},
+		"no such command":        {[]string{hostile.Text()}, nil, exitUsage, []string{title}},
+		"no such flag":           {[]string{"state", "--" + hostile.Text()}, nil, exitUsage, []string{title}},
+		"no such schema":         {[]string{"schemas", hostile.Text()}, nil, exitUsage, []string{title}},
+		"no such address":        {[]string{"sim", "--listen", hostile.Text()}, nil, exitUsage, []string{title}},
 		"help":                   {[]string{"help"}, nil, exitOK, []string{"bridge demo"}},
 		"version":                {[]string{"version"}, nil, exitOK, []string{"go1."}},
 	}
@@ -215,12 +183,12 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 			if r.status != test.status {
 				t.Errorf("status %d, want %d\n%q", r.status, test.status, r.stdout)
 			}
-			if bad := controls(r.stdout); len(bad) > 0 {
+			if bad := hostile.Controls(r.stdout); len(bad) > 0 {
 				t.Errorf("it writes %s", strings.Join(bad, "\n"))
 			}
 			for _, want := range test.want {
 				if !strings.Contains(r.stdout, want) {
-					t.Errorf("no %q in\n%s", want, own.ReplaceAllString(r.stdout, ""))
+					t.Errorf("no %q in\n%s", want, hostile.Plain(r.stdout))
 				}
 			}
 		})
@@ -289,95 +257,7 @@ func TestDemoOnATerminal(t *testing.T) {
 	}
 	x.tty.Close()
 	<-x.read
-	if bad := controls(x.seen.String()); len(bad) > 0 {
+	if bad := hostile.Controls(x.seen.String()); len(bad) > 0 {
 		t.Errorf("it writes %s", strings.Join(bad, "\n"))
-	}
-}
-
-func TestVisible(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"":                         "",
-		"Zoë 서연 👍🏽 ❤️ a\\b":        "Zoë 서연 👍🏽 ❤️ a\\b",
-		"\x1b[31m":                 `\x1b[31m`,
-		"a\nb\rc\td":               `a\nb\rc\td`,
-		"\x9b\u009b":               `\x9b\u009b`,
-		"\u202e\u2066\u200b\ufeff": `\u202e\u2066\u200b\ufeff`,
-		"\u2028\u2029\u00ad\u3164": `\u2028\u2029\u00ad\u3164`,
-		"\U000e0041":               `\U000e0041`,
-		"\ufffd\xff":               "\ufffd" + `\xff`,
-	} {
-		if got := visible(text); got != want {
-			t.Errorf("visible(%q) is %q, want %q", text, got, want)
-		}
-		if got := visible(want); got != want {
-			t.Errorf("visible(%q) is %q: it changes what is visible", want, got)
-		}
-	}
-}
-
-func TestConsolePrintf(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	c := &console{w: &out, colour: true}
-	c.printf("%s|%-4s|%q|%v|%d|%5.1f|%s\n", "\x1b", "\a", "\x1b", fmt.Errorf("%s", "\n"), 7, 2.25, c.paint(colourRed, "\x1bx"))
-	if got, want := out.String(), `\x1b|\a  |"\x1b"|\n|7|  2.2|`+"\x1b[31m"+`\x1bx`+"\x1b[0m\n"; got != want {
-		t.Errorf("it writes %q, want %q", got, want)
-	}
-	if got := string(visibleLines("a\n\x1bb")); got != "a\n"+`\x1bb` {
-		t.Errorf("lines are %q", got)
-	}
-}
-
-// TestAlignment: escapes do not shift the columns of tables.
-func TestAlignment(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	c := &console{w: &out}
-	tab := table{head: []string{"NAME", "STATE"}}
-	tab.add("", "\x1b]0;x\x07\n\t", "state")
-	tab.add("", "Zoë", "state")
-	tab.write(c)
-	aligned, flush := c.aligned()
-	for _, name := range []string{"\x1b]0;x\x07\n\t", "Zoë"} {
-		aligned.printf("%s\tstate\n", name)
-	}
-	if err := flush(); err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for line := range strings.Lines(out.String()) {
-		if at := strings.Index(line, "state"); at >= 0 {
-			if n++; displayWidth(line[:at]) != len(`\x1b]0;x\a\n\t`)+2 {
-				t.Errorf("the second column begins at %d: %q", displayWidth(line[:at]), line)
-			}
-		}
-	}
-	if n != 4 {
-		t.Errorf("%d lines:\n%s", n, out.String())
-	}
-}
-
-// TestLogIsVisible: neither messages nor values of any type act on a terminal, and
-// colours remain.
-func TestLogIsVisible(t *testing.T) {
-	t.Parallel()
-	for _, colour := range []bool{true, false} {
-		var out bytes.Buffer
-		log := newLogger(&console{w: &out, colour: colour}, "info", "text")
-		log = log.With("with", "\x1b[5m")
-		log.Warn("message \x1b[5m", "plain", "x", "text", allHostile, "unquoted", "\x1b[5m", "fourcharacters", `a \x1b[5m`, "err", fmt.Errorf("%s", allHostile),
-			"list", []string{allHostile}, "url", &net.AddrError{Err: allHostile}, slog.Group("g", "in", allHostile), "n", 7, "for", time.Second, "empty", "")
-		if bad := controls(out.String()); len(bad) > 0 {
-			t.Errorf("colour %v: %s", colour, strings.Join(bad, "\n"))
-		}
-		for _, want := range []string{`\x1b]0;title`, `\u202e`, "x", "7", "1s", "g.in", "right", `z"`} {
-			if !strings.Contains(out.String(), want) {
-				t.Errorf("colour %v: no %q in %q", colour, want, out.String())
-			}
-		}
-		if strings.Contains(out.String(), "\x1b") != colour {
-			t.Errorf("colour %v: %q", colour, out.String())
-		}
 	}
 }

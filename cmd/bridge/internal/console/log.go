@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"fmt"
@@ -9,16 +9,19 @@ import (
 	"github.com/lmittmann/tint"
 )
 
-// newLogger makes the logger: coloured text on a terminal, JSON elsewhere,
+// ClockLayout is a time of day for people, with its zone.
+const ClockLayout = "15:04:05-07:00"
+
+// Logger makes a logger: coloured text on a terminal, JSON elsewhere,
 // unless format is text or json.
-func newLogger(c *console, level, format string) *slog.Logger {
+func (c *Console) Logger(level, format string) *slog.Logger {
 	var l slog.Level
 	// The configuration has validated the level; info is the fallback.
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		l = slog.LevelInfo
 	}
-	if format == "text" || format == "auto" && c.terminal {
-		return slog.New(tint.NewTextHandler(c.w, &tint.Options{Level: l, TimeFormat: clockLayout, NoColor: !c.colour, ReplaceAttr: visibleAttr}))
+	if format == "text" || format == "auto" && c.Terminal {
+		return slog.New(tint.NewTextHandler(c.w, &tint.Options{Level: l, TimeFormat: ClockLayout, NoColor: !c.Colour, ReplaceAttr: visibleAttr}))
 	}
 	return slog.New(slog.NewJSONHandler(c.w, &slog.HandlerOptions{Level: l}))
 }
@@ -32,7 +35,7 @@ func visibleAttr(groups []string, a slog.Attr) slog.Attr {
 		return a
 	default:
 		text := fmt.Sprintf("%+v", value)
-		switch shown := visible(text); {
+		switch shown := Visible(text); {
 		case len(groups) == 0 && a.Key == slog.MessageKey:
 			return slog.String(a.Key, shown)
 		case shown != text || strings.ContainsAny(text, " =\"\\"):
