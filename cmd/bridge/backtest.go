@@ -18,6 +18,7 @@ import (
 	"bpcc-nats/bridge/record"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/schemas"
 )
 
@@ -85,7 +86,7 @@ func (p *program) backtest(ctx context.Context, o backtestFlags, recordings []st
 	case errors.Is(err, rule.ErrInvalid), errors.Is(err, record.ErrNotContiguous):
 		return fmt.Errorf("%w: %w", errUsage, err)
 	case err != nil:
-		return unfinished(ctx, err)
+		return reader.Unfinished(ctx, err)
 	}
 	return writeSummary(p.err, sum)
 }

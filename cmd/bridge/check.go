@@ -15,6 +15,7 @@ import (
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 func (p *program) checkCommand() *cobra.Command {
@@ -122,14 +123,14 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 		return err
 	}
 	d.startTarget("NATS", "NATS")
-	_, l, err := openNATS(ctx, c, natsTimeout, slog.New(slog.DiscardHandler))
+	_, l, err := reader.Connect(ctx, c, natsTimeout, slog.New(slog.DiscardHandler))
 	if err != nil {
 		d.writeStep(bridge.Step{Name: "connect", Outcome: bridge.Failure, Found: err.Error(),
-			Hint: hintUnreachable})
+			Hint: reader.HintUnreachable})
 		return nil
 	}
-	defer l.close()
-	return unlessReported(bridge.CheckStreams(ctx, c, l.nc, l.js, d.writeStep))
+	defer l.Close()
+	return unlessReported(bridge.CheckStreams(ctx, c, l.NC, l.JS, d.writeStep))
 }
 
 // unlessReported drops the error of a check whose failed steps have been reported.

@@ -16,6 +16,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // demoRules are the thresholds of the demo.
@@ -101,12 +102,12 @@ func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 		return err
 	}
 	defer server.close()
-	sessionCtx, l, err := openNATS(ctx, c, 0, log)
+	sessionCtx, l, err := reader.Connect(ctx, c, 0, log)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	p.printBanner(c, l.server.URL(), server.address, o.agents)
+	defer l.Close()
+	p.printBanner(c, l.Server.URL(), server.address, o.agents)
 
 	if err := provisionStreams(sessionCtx, c, l, slog.New(slog.DiscardHandler)); err != nil {
 		return err
@@ -115,8 +116,8 @@ func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 	group.Go(func() error { return runFleet(ctx, []*config.Config{c}, l, server, log) })
 	group.Go(func() error {
 		r := renderer{c: p.out}
-		events := reader{streamRange: streamRange{follow: true}, js: l.js, stream: c.Stream, timeout: time.Minute, handle: func(m message) error { return r.event(m.body) }}
-		return stopCause(ctx, events.read(ctx))
+		events := reader.Reader{Range: reader.Range{Follow: true}, JS: l.JS, Stream: c.Stream, Timeout: time.Minute, Handle: func(m reader.Message) error { return r.event(m.Body) }}
+		return reader.StopCause(ctx, events.Read(ctx))
 	})
 	return group.Wait()
 }

@@ -12,6 +12,7 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/internal/hostile"
 )
 
@@ -75,8 +76,8 @@ func showAll(t *testing.T, what string, body []byte, c *config.Config) {
 		if err := replay.addTypes("agent.*"); err != nil {
 			t.Fatal(err)
 		}
-		replay.wanted(message{body: body})
-		if err := replay.writeLine(out, message{seq: 1, body: body}); err != nil {
+		replay.wanted(reader.Message{Body: body})
+		if err := replay.writeLine(out, reader.Message{Seq: 1, Body: body}); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

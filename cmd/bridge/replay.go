@@ -17,10 +17,11 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 func (p *program) replayCommand() *cobra.Command {
-	var s streamRange
+	var s reader.Range
 	var r replayer
 	c := &cobra.Command{
 		Use: "replay", Short: "print stored events as NDJSON, or publish them again under another prefix",
@@ -33,10 +34,10 @@ bridge replay --since 2026-11-17 --until 2026-11-18 --into bpcc-replay.v1 --spee
 		RunE: func(c *cobra.Command, _ []string) error { return p.replay(c.Context(), s, &r) },
 	}
 	f := c.Flags()
-	s.addFlags(f)
+	s.AddFlags(f)
 	f.StringVar(&r.subjects, "subject", event.SubjectPrefix+".>", "`subjects` to read, with NATS wildcards, separated by commas")
 	f.Func("type", "`types` of events, such as agent.state_changed or 'agent.*', separated by commas; * is any text, ? one character", r.addTypes)
-	f.BoolVar(&s.follow, "follow", false, "continue with new messages")
+	f.BoolVar(&s.Follow, "follow", false, "continue with new messages")
 	f.BoolVar(&r.human, "human", false, "print lines for people instead of NDJSON")
 	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage with each event, for bridge verify")
 	f.StringVar(&r.into, "into", "", "publish again under this subject `prefix` instead of printing, as PREFIX.<tenant>.…")
@@ -47,24 +48,24 @@ bridge replay --since 2026-11-17 --until 2026-11-18 --into bpcc-replay.v1 --spee
 	return c
 }
 
-func (p *program) replay(ctx context.Context, s streamRange, r *replayer) error {
-	if err := s.validate(); err != nil {
-		return err
+func (p *program) replay(ctx context.Context, s reader.Range, r *replayer) error {
+	if err := s.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	s.writeLocalTimes(p.err)
+	s.WriteLocalTimes(p.err)
 	if r.human && r.meta || r.into != "" && (r.human || r.meta) {
 		return fmt.Errorf("%w: --human, --with-meta and --into exclude each other", errUsage)
 	}
-	s.subjects = strings.Split(r.subjects, ",")
-	ended := unfinished
-	if s.follow { // only a signal ends it
-		ended = stopCause
+	s.Subjects = strings.Split(r.subjects, ",")
+	ended := reader.Unfinished
+	if s.Follow { // only a signal ends it
+		ended = reader.StopCause
 	}
 	sessionCtx, c, l, err := p.openReadOnly(ctx, r.timeout)
 	if err != nil {
 		return ended(ctx, err)
 	}
-	defer l.close()
+	defer l.Close()
 	done := func() error { return nil }
 	switch {
 	case r.into != "":
@@ -78,18 +79,18 @@ func (p *program) replay(ctx context.Context, s streamRange, r *replayer) error 
 		r.emit, done = out.publish, func() error { return out.close(p.err) }
 	case r.human:
 		lines := renderer{c: p.out}
-		r.emit = func(_ context.Context, m message) error { return lines.event(m.body) }
+		r.emit = func(_ context.Context, m reader.Message) error { return lines.event(m.Body) }
 	default:
 		out := bufio.NewWriterSize(p.data, 64<<10)
-		r.emit = func(_ context.Context, m message) error { return r.writeLine(out, m) }
+		r.emit = func(_ context.Context, m reader.Message) error { return r.writeLine(out, m) }
 		done = out.Flush
 	}
 	// On one terminal the bar and the events would overwrite each other.
-	if p.err.Terminal && !s.follow && (r.into != "" || !p.out.Terminal) {
+	if p.err.Terminal && !s.Follow && (r.into != "" || !p.out.Terminal) {
 		r.progress = newProgress(p.err, s)
 	}
-	events := reader{streamRange: s, js: l.js, stream: c.Stream, timeout: r.timeout, handle: func(m message) error { return r.handle(sessionCtx, m) }}
-	err = events.read(sessionCtx)
+	events := reader.Reader{Range: s, JS: l.JS, Stream: c.Stream, Timeout: r.timeout, Handle: func(m reader.Message) error { return r.handle(sessionCtx, m) }}
+	err = events.Read(sessionCtx)
 	if r.progress != nil {
 		r.progress.close()
 	}
@@ -109,7 +110,7 @@ type replayer struct {
 	human, meta bool
 	paced       bool    // --speed was given
 	speed       float64 // 0 = without pauses
-	emit        func(context.Context, message) error
+	emit        func(context.Context, reader.Message) error
 	progress    *progress // may be nil
 
 	startedAt, firstStored time.Time // of the replay, and of the first message's storage
@@ -143,11 +144,11 @@ func (r *replayer) setSpeed(text string) error {
 
 // wanted reports whether a message is of one of the types. A foreign message is of
 // none; bridge verify reports it.
-func (r *replayer) wanted(m message) bool {
+func (r *replayer) wanted(m reader.Message) bool {
 	if r.types == nil {
 		return true
 	}
-	v, err := event.ReadEnvelope(m.body)
+	v, err := event.ReadEnvelope(m.Body)
 	if err != nil {
 		return false
 	}
@@ -155,9 +156,9 @@ func (r *replayer) wanted(m message) bool {
 	return ok && r.types.MatchString(name)
 }
 
-func (r *replayer) handle(ctx context.Context, m message) error {
+func (r *replayer) handle(ctx context.Context, m reader.Message) error {
 	if r.firstStored.IsZero() {
-		r.startedAt, r.firstStored = time.Now(), m.stored
+		r.startedAt, r.firstStored = time.Now(), m.Stored
 	}
 	if !r.wanted(m) {
 		return nil
@@ -175,11 +176,11 @@ func (r *replayer) handle(ctx context.Context, m message) error {
 }
 
 // pace waits until a message is due at the chosen speed.
-func (r *replayer) pace(ctx context.Context, m message) error {
+func (r *replayer) pace(ctx context.Context, m reader.Message) error {
 	if r.speed == 0 {
 		return nil
 	}
-	due := r.startedAt.Add(time.Duration(float64(m.stored.Sub(r.firstStored)) / r.speed))
+	due := r.startedAt.Add(time.Duration(float64(m.Stored.Sub(r.firstStored)) / r.speed))
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -189,8 +190,8 @@ func (r *replayer) pace(ctx context.Context, m message) error {
 }
 
 // writeLine writes a message as one line. It flushes when no more messages are pending.
-func (r *replayer) writeLine(out *bufio.Writer, m message) error {
-	line := m.body
+func (r *replayer) writeLine(out *bufio.Writer, m reader.Message) error {
+	line := m.Body
 	// A foreign message must not end a replay, break its lines or overwrite them on a
 	// terminal.
 	if bytes.ContainsAny(line, "\n\r") || !json.Valid(line) {
@@ -198,14 +199,14 @@ func (r *replayer) writeLine(out *bufio.Writer, m message) error {
 	}
 	if r.meta {
 		var err error
-		if line, err = json.Marshal(exportedMessage{m.seq, m.subject, m.stored.UTC(), m.header, line}); err != nil {
-			return fmt.Errorf("sequence %d: %w", m.seq, err)
+		if line, err = json.Marshal(exportedMessage{m.Seq, m.Subject, m.Stored.UTC(), m.Header, line}); err != nil {
+			return fmt.Errorf("sequence %d: %w", m.Seq, err)
 		}
 	}
 	if _, err := out.Write(line); err != nil {
 		return err
 	}
-	if err := out.WriteByte('\n'); err != nil || m.pending > 0 && r.speed == 0 {
+	if err := out.WriteByte('\n'); err != nil || m.Pending > 0 && r.speed == 0 {
 		return err
 	}
 	return out.Flush()
@@ -214,19 +215,19 @@ func (r *replayer) writeLine(out *bufio.Writer, m message) error {
 // progress is a bar on a terminal that shows how far a long replay is.
 type progress struct {
 	c            *console.Console
-	streamRange  streamRange
+	bounds       reader.Range
 	startedAt    time.Time
 	drawnAt      time.Time
-	firstMessage message
+	firstMessage reader.Message
 	count        int
 }
 
-func newProgress(c *console.Console, s streamRange) *progress {
-	return &progress{c: c, streamRange: s, startedAt: time.Now()}
+func newProgress(c *console.Console, s reader.Range) *progress {
+	return &progress{c: c, bounds: s, startedAt: time.Now()}
 }
 
 // update counts a message and draws the bar, not too often, and not in the first second.
-func (b *progress) update(m message) {
+func (b *progress) update(m reader.Message) {
 	if b.count++; b.count == 1 {
 		b.firstMessage = m
 	}
@@ -238,18 +239,18 @@ func (b *progress) update(m message) {
 	const width = 30
 	full := int(b.doneShare(m) * width)
 	b.c.Printf("\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
-		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), formatTime(m.stored))
+		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), formatTime(m.Stored))
 }
 
 // doneShare is the part of the range before m, from 0 to 1. A later message may have an
 // earlier time, since clocks of servers differ.
-func (b *progress) doneShare(m message) float64 {
-	done, all := float64(b.count), float64(b.count)+float64(m.pending)
+func (b *progress) doneShare(m reader.Message) float64 {
+	done, all := float64(b.count), float64(b.count)+float64(m.Pending)
 	switch {
-	case b.streamRange.to > 0:
-		done, all = float64(m.seq)-float64(b.firstMessage.seq), float64(b.streamRange.to)-float64(b.firstMessage.seq)
-	case !b.streamRange.until.IsZero():
-		done, all = m.stored.Sub(b.firstMessage.stored).Seconds(), b.streamRange.until.Sub(b.firstMessage.stored).Seconds()
+	case b.bounds.To > 0:
+		done, all = float64(m.Seq)-float64(b.firstMessage.Seq), float64(b.bounds.To)-float64(b.firstMessage.Seq)
+	case !b.bounds.Until.IsZero():
+		done, all = m.Stored.Sub(b.firstMessage.Stored).Seconds(), b.bounds.Until.Sub(b.firstMessage.Stored).Seconds()
 	}
 	if all <= 0 {
 		return 1

@@ -20,6 +20,7 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // serverWithDay is a server whose stream holds the golden day, as a bridge would
@@ -267,15 +268,15 @@ func TestReplayPace(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	var emitted []uint64
-	r := replayer{speed: 1, emit: func(_ context.Context, m message) error {
-		if emitted = append(emitted, m.seq); len(emitted) == 2 {
+	r := replayer{speed: 1, emit: func(_ context.Context, m reader.Message) error {
+		if emitted = append(emitted, m.Seq); len(emitted) == 2 {
 			cancel()
 		}
 		return nil
 	}}
 	begin := time.Now()
-	at := func(seq uint64, after time.Duration) message {
-		return message{seq: seq, stored: begin.Add(after - time.Hour)}
+	at := func(seq uint64, after time.Duration) reader.Message {
+		return reader.Message{Seq: seq, Stored: begin.Add(after - time.Hour)}
 	}
 	if err := r.handle(ctx, at(1, 0)); err != nil {
 		t.Fatal(err)
@@ -297,33 +298,33 @@ func TestReplayPace(t *testing.T) {
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	first := message{seq: 11, stored: now}
+	first := reader.Message{Seq: 11, Stored: now}
 	tests := map[string]struct {
-		s    streamRange
-		m    message
+		s    reader.Range
+		m    reader.Message
 		n    int
 		want float64
 	}{
-		"open":        {streamRange{}, message{seq: 20, pending: 30}, 10, 0.25},
-		"to sequence": {streamRange{to: 31}, message{seq: 16, pending: 900}, 6, 0.25},
-		"until":       {streamRange{until: timeFlag{now.Add(time.Hour)}}, message{seq: 16, stored: now.Add(30 * time.Minute), pending: 9}, 6, 0.5},
-		"one message": {streamRange{to: 11}, first, 1, 1},
+		"open":        {reader.Range{}, reader.Message{Seq: 20, Pending: 30}, 10, 0.25},
+		"to sequence": {reader.Range{To: 31}, reader.Message{Seq: 16, Pending: 900}, 6, 0.25},
+		"until":       {reader.Range{Until: reader.Time{Time: now.Add(time.Hour)}}, reader.Message{Seq: 16, Stored: now.Add(30 * time.Minute), Pending: 9}, 6, 0.5},
+		"one message": {reader.Range{To: 11}, first, 1, 1},
 	}
 	for name, test := range tests {
-		b := progress{streamRange: test.s, count: test.n, firstMessage: first}
+		b := progress{bounds: test.s, count: test.n, firstMessage: first}
 		if got := b.doneShare(test.m); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}
 	var out bytes.Buffer
-	b := newProgress(console.New(&out, nil), streamRange{})
+	b := newProgress(console.New(&out, nil), reader.Range{})
 	b.update(first)
 	b.close()
 	if out.Len() > 0 {
 		t.Errorf("what takes no time draws %q", out.String())
 	}
 	b.startedAt = now.Add(-time.Minute)
-	b.update(message{seq: 12, pending: 2, stored: now})
+	b.update(reader.Message{Seq: 12, Pending: 2, Stored: now})
 	b.close()
 	if text := out.String(); !strings.Contains(text, " 50%  2 events") || !strings.HasSuffix(text, "\r\x1b[K") {
 		t.Errorf("the bar is %q", text)
@@ -336,27 +337,27 @@ func TestProgressBounds(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	tests := map[string]struct {
-		s    streamRange
-		m    message // after one of sequence 10, stored at 10:00
+		s    reader.Range
+		m    reader.Message // after one of sequence 10, stored at 10:00
 		want string
 	}{
-		"half":             {streamRange{}, message{seq: 11, stored: at, pending: 2}, " 50%"},
-		"to a sequence":    {streamRange{to: 30}, message{seq: 15, stored: at}, " 25%"},
-		"beyond its end":   {streamRange{to: 30}, message{seq: 99, stored: at}, "100%"},
-		"before its start": {streamRange{to: 30}, message{seq: 5, stored: at}, "  0%"},
-		"end before start": {streamRange{to: 5}, message{seq: 11, stored: at}, "100%"},
-		"until a time":     {streamRange{until: timeFlag{at.Add(4 * time.Minute)}}, message{seq: 11, stored: at.Add(time.Minute)}, " 25%"},
-		"a time before":    {streamRange{until: timeFlag{at.Add(time.Minute)}}, message{seq: 11, stored: at.Add(-time.Hour)}, "  0%"},
-		"until that time":  {streamRange{until: timeFlag{at}}, message{seq: 11, stored: at.Add(-time.Hour)}, "100%"},
-		"no time":          {streamRange{until: timeFlag{at.Add(time.Minute)}}, message{seq: 11}, "  0%"},
-		"the most pending": {streamRange{}, message{seq: 11, stored: at, pending: math.MaxUint64}, "  0%"},
+		"half":             {reader.Range{}, reader.Message{Seq: 11, Stored: at, Pending: 2}, " 50%"},
+		"to a sequence":    {reader.Range{To: 30}, reader.Message{Seq: 15, Stored: at}, " 25%"},
+		"beyond its end":   {reader.Range{To: 30}, reader.Message{Seq: 99, Stored: at}, "100%"},
+		"before its start": {reader.Range{To: 30}, reader.Message{Seq: 5, Stored: at}, "  0%"},
+		"end before start": {reader.Range{To: 5}, reader.Message{Seq: 11, Stored: at}, "100%"},
+		"until a time":     {reader.Range{Until: reader.Time{Time: at.Add(4 * time.Minute)}}, reader.Message{Seq: 11, Stored: at.Add(time.Minute)}, " 25%"},
+		"a time before":    {reader.Range{Until: reader.Time{Time: at.Add(time.Minute)}}, reader.Message{Seq: 11, Stored: at.Add(-time.Hour)}, "  0%"},
+		"until that time":  {reader.Range{Until: reader.Time{Time: at}}, reader.Message{Seq: 11, Stored: at.Add(-time.Hour)}, "100%"},
+		"no time":          {reader.Range{Until: reader.Time{Time: at.Add(time.Minute)}}, reader.Message{Seq: 11}, "  0%"},
+		"the most pending": {reader.Range{}, reader.Message{Seq: 11, Stored: at, Pending: math.MaxUint64}, "  0%"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
 			b := newProgress(console.New(&out, nil), test.s)
-			b.update(message{seq: 10, stored: at})
+			b.update(reader.Message{Seq: 10, Stored: at})
 			b.startedAt = b.startedAt.Add(-time.Minute) // what takes no time has no bar
 			b.update(test.m)
 			if !strings.Contains(out.String(), "] "+test.want) {

@@ -16,6 +16,7 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // replaySequence is the header of a replayed event, with its sequence in the stream. A
@@ -36,8 +37,8 @@ type republisher struct {
 	inFlight  []jetstream.PubAckFuture
 }
 
-func newRepublisher(ctx context.Context, c *config.Config, l *natsSession, prefix string, timeout time.Duration) (*republisher, error) {
-	if l.server != nil {
+func newRepublisher(ctx context.Context, c *config.Config, l *reader.Session, prefix string, timeout time.Duration) (*republisher, error) {
+	if l.Server != nil {
 		return nil, fmt.Errorf("%w: no server to publish to: NATS_URL is not set, and no bridge with an embedded server runs", errUsage)
 	}
 	tokens := strings.Split(prefix, ".")
@@ -45,9 +46,9 @@ func newRepublisher(ctx context.Context, c *config.Config, l *natsSession, prefi
 		return nil, fmt.Errorf("%w: invalid subject prefix in --into: %q; want one such as bpcc-replay.v1", errUsage, prefix)
 	}
 	var names []string
-	err := retry(ctx, l.nc, timeout, func(ctx context.Context) error {
+	err := reader.Retry(ctx, l.NC, timeout, func(ctx context.Context) error {
 		names = nil
-		list := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(prefix+".>"))
+		list := l.JS.StreamNames(ctx, jetstream.WithStreamListSubject(prefix+".>"))
 		for name := range list.Name() {
 			names = append(names, name)
 		}
@@ -56,13 +57,13 @@ func newRepublisher(ctx context.Context, c *config.Config, l *natsSession, prefi
 	if err != nil {
 		return nil, fmt.Errorf("list streams that capture %s: %w", prefix, err)
 	}
-	r := &republisher{nc: l.nc, prefix: prefix, timeout: timeout}
+	r := &republisher{nc: l.NC, prefix: prefix, timeout: timeout}
 	for _, name := range names {
 		if slices.Contains(stream.Names(c), name) {
 			return nil, fmt.Errorf("%w: --into %s: stream %s captures this prefix and would store the replay as events; choose another, such as bpcc-replay.v1",
 				errUsage, prefix, name)
 		}
-		r.stream, r.js = name, l.js
+		r.stream, r.js = name, l.JS
 	}
 	return r, nil
 }
@@ -70,18 +71,18 @@ func newRepublisher(ctx context.Context, c *config.Config, l *natsSession, prefi
 // ackWindow is how many messages may be without their acknowledgement.
 const ackWindow = 256
 
-func (r *republisher) publish(ctx context.Context, m message) error {
-	out := nats.NewMsg(r.prefix + strings.TrimPrefix(m.subject, event.SubjectPrefix))
-	out.Data = m.body
-	for name, values := range m.header {
+func (r *republisher) publish(ctx context.Context, m reader.Message) error {
+	out := nats.NewMsg(r.prefix + strings.TrimPrefix(m.Subject, event.SubjectPrefix))
+	out.Data = m.Body
+	for name, values := range m.Header {
 		if !strings.HasPrefix(name, "Nats-") { // these were instructions for the server that stored the original
 			out.Header[name] = values
 		}
 	}
-	out.Header.Set(replaySequence, strconv.FormatUint(m.seq, 10))
+	out.Header.Set(replaySequence, strconv.FormatUint(m.Seq, 10))
 	r.published++
 	var future jetstream.PubAckFuture
-	err := retry(ctx, r.nc, r.timeout, func(context.Context) (err error) {
+	err := reader.Retry(ctx, r.nc, r.timeout, func(context.Context) (err error) {
 		if r.js == nil {
 			return r.nc.PublishMsg(out)
 		}
@@ -89,7 +90,7 @@ func (r *republisher) publish(ctx context.Context, m message) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("publish sequence %d: %w", m.seq, err)
+		return fmt.Errorf("publish sequence %d: %w", m.Seq, err)
 	}
 	if r.js == nil {
 		return nil
@@ -110,7 +111,7 @@ func (r *republisher) waitAcks(ctx context.Context) error {
 		case err := <-future.Err():
 			return fmt.Errorf("publish into %s: %w", r.stream, err)
 		case <-ctx.Done():
-			return noAnswer(r.timeout, fmt.Errorf("publish into %s: no acknowledgement: %w", r.stream, ctx.Err()), hintNoAnswer(r.nc))
+			return reader.NoAnswer(r.nc, r.timeout, fmt.Errorf("publish into %s: no acknowledgement: %w", r.stream, ctx.Err()))
 		}
 	}
 	r.inFlight = r.inFlight[:0]

@@ -7,14 +7,38 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
+
+// timeoutFlag adds --timeout, the time that openReadOnly and readers wait for the server.
+func timeoutFlag(c *cobra.Command, timeout *time.Duration) {
+	reader.TimeoutFlag(c.Flags(), timeout)
+	completeFlag(c, "timeout", words("10s", "1m"))
+}
+
+// openReadOnly reads the configuration and connects a command that changes nothing.
+func (p *program) openReadOnly(ctx context.Context, timeout time.Duration) (context.Context, *config.Config, *reader.Session, error) {
+	if timeout <= 0 {
+		return ctx, nil, nil, fmt.Errorf("%w: --timeout must be above 0, not %v", errUsage, timeout)
+	}
+	c, log, err := p.configure(config.ForStream)
+	if err != nil {
+		return ctx, nil, nil, err
+	}
+	if c.LogLevel == "info" { // only the result is wanted
+		log = p.err.Logger("warn", c.LogFormat)
+	}
+	sessionCtx, l, err := reader.ConnectReadOnly(ctx, c, timeout, log)
+	if errors.Is(err, reader.ErrNothingToRead) {
+		err = fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return sessionCtx, c, l, err
+}
 
 // configure reads the configuration and makes its logger.
 func (p *program) configure(purpose config.Purpose) (*config.Config, *slog.Logger, error) {
@@ -47,59 +71,6 @@ func (p *program) logger(all []*config.Config, warnings []string) *slog.Logger {
 	return log
 }
 
-// natsSession is an open connection with JetStream.
-type natsSession struct {
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	server *stream.Server // nil if the server is another process
-	cancel context.CancelCauseFunc
-}
-
-func (l *natsSession) close() {
-	l.cancel(nil)
-	if l.nc != nil {
-		l.nc.Close()
-	}
-	if l.server != nil {
-		l.server.Close()
-	}
-}
-
-// openNATS connects to the configured server, waiting no longer than timeout if that
-// is not 0, or starts the embedded one. The returned context ends, with the cause,
-// when the connection is closed permanently.
-func openNATS(ctx context.Context, c *config.Config, timeout time.Duration, log *slog.Logger) (context.Context, *natsSession, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	l := &natsSession{cancel: cancel}
-	if c.Embedded() {
-		server, err := stream.StartEmbedded(c, log)
-		if err != nil {
-			cancel(err)
-			return ctx, nil, err
-		}
-		l.server = server
-		log.Info("no NATS_URL: a NATS server runs inside", "url", server.URL(), "store", c.StoreDir,
-			"used_bytes", int64(server.Used()), "limit_bytes", int64(server.StoreMax()))
-	}
-	waiting := ctx
-	if timeout > 0 {
-		var stop context.CancelFunc
-		waiting, stop = context.WithTimeout(ctx, timeout)
-		defer stop()
-	}
-	nc, err := stream.Connect(waiting, c, log, cancel)
-	if err != nil {
-		l.close()
-		return ctx, nil, err
-	}
-	l.nc = nc
-	if l.js, err = stream.OpenJetStream(c, nc); err != nil {
-		l.close()
-		return ctx, nil, err
-	}
-	return ctx, l, nil
-}
-
 func (p *program) runCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "run", Short: "poll BPCC and publish what changes",
@@ -121,46 +92,31 @@ func (p *program) runBridge(ctx context.Context) error {
 		return err
 	}
 	defer server.close()
-	sessionCtx, l, err := openNATS(ctx, all[0], 0, log)
+	sessionCtx, l, err := reader.Connect(ctx, all[0], 0, log)
 	if err != nil {
-		return stopCause(ctx, err)
+		return reader.StopCause(ctx, err)
 	}
-	defer l.close()
-	return stopCause(sessionCtx, runFleet(sessionCtx, all, l, server, log))
+	defer l.Close()
+	return reader.StopCause(sessionCtx, runFleet(sessionCtx, all, l, server, log))
 }
 
 // runFleet provisions the streams and runs the bridges of all tenants until ctx
 // ends.
-func runFleet(ctx context.Context, all []*config.Config, l *natsSession, server *httpServer, log *slog.Logger) error {
-	fleet, err := bridge.NewFleet(all, l.js, l.server, log)
+func runFleet(ctx context.Context, all []*config.Config, l *reader.Session, server *httpServer, log *slog.Logger) error {
+	fleet, err := bridge.NewFleet(all, l.JS, l.Server, log)
 	if err != nil {
 		return err
 	}
 	server.SetHandler(fleet.Handler())
 	if err := provisionStreams(ctx, all[0], l, log); err != nil {
-		return stopCause(ctx, err)
+		return reader.StopCause(ctx, err)
 	}
-	return stopCause(ctx, fleet.Run(ctx))
-}
-
-// stopCause turns the error of work that ended with ctx into why ctx ended: nil for a
-// signal.
-func stopCause(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrNoServers) {
-		return nil
-	}
-	return err
+	return reader.StopCause(ctx, fleet.Run(ctx))
 }
 
 // provisionStreams creates the streams. It retries transient errors, such as no leader
 // or too few servers for the replicas.
-func provisionStreams(ctx context.Context, c *config.Config, l *natsSession, log *slog.Logger) error {
+func provisionStreams(ctx context.Context, c *config.Config, l *reader.Session, log *slog.Logger) error {
 	lastLogged := map[string]bool{}
 	warn := func(text string, args ...any) {
 		if key := fmt.Sprint(text, args); !lastLogged[key] {
@@ -169,7 +125,7 @@ func provisionStreams(ctx context.Context, c *config.Config, l *natsSession, log
 		}
 	}
 	for {
-		done, err := stream.Provision(ctx, l.js, c, l.server)
+		done, err := stream.Provision(ctx, l.JS, c, l.Server)
 		for _, p := range done {
 			if p.Created {
 				log.Info("stream created", "stream", p.Stream)
@@ -208,17 +164,17 @@ func (p *program) provision(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sessionCtx, l, err := openNATS(ctx, c, 0, log)
+	sessionCtx, l, err := reader.Connect(ctx, c, 0, log)
 	if err != nil {
-		return stopCause(ctx, err)
+		return reader.StopCause(ctx, err)
 	}
-	defer l.close()
-	return stopCause(sessionCtx, p.writeProvisioned(sessionCtx, c, l))
+	defer l.Close()
+	return reader.StopCause(sessionCtx, p.writeProvisioned(sessionCtx, c, l))
 }
 
 // writeProvisioned creates the streams and writes what it did to each.
-func (p *program) writeProvisioned(ctx context.Context, c *config.Config, l *natsSession) error {
-	done, err := stream.Provision(ctx, l.js, c, l.server)
+func (p *program) writeProvisioned(ctx context.Context, c *config.Config, l *reader.Session) error {
+	done, err := stream.Provision(ctx, l.JS, c, l.Server)
 	for _, s := range done {
 		switch {
 		case s.Created:

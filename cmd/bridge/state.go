@@ -13,6 +13,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // stateFlags are the flags of bridge state.
@@ -44,12 +45,12 @@ bridge state --json | jq '.tenants[].feed.fresh'`,
 func (p *program) state(ctx context.Context, o stateFlags) error {
 	sessionCtx, c, l, err := p.openReadOnly(ctx, o.timeout)
 	if err != nil {
-		return unfinished(ctx, err)
+		return reader.Unfinished(ctx, err)
 	}
-	defer l.close()
-	view, err := readView(sessionCtx, l.js, c, o.tenant, o.timeout)
+	defer l.Close()
+	view, err := readView(sessionCtx, l.JS, c, o.tenant, o.timeout)
 	if err != nil {
-		return unfinished(sessionCtx, err)
+		return reader.Unfinished(sessionCtx, err)
 	}
 	for _, s := range view.Unreadable {
 		p.err.Printf("skipped, unreadable: key %q of tenant %q in the view %s: %s\n", s.Key, s.Tenant, c.StateBucket, s.Error)
@@ -121,7 +122,7 @@ type viewEntry struct {
 // readView reads the view.
 func readView(ctx context.Context, js jetstream.JetStream, c *config.Config, only string, timeout time.Duration) (*viewSnapshot, error) {
 	view := &viewSnapshot{Tenants: []*tenantView{}}
-	err := retry(ctx, js.Conn(), timeout, func(ctx context.Context) (err error) {
+	err := reader.Retry(ctx, js.Conn(), timeout, func(ctx context.Context) (err error) {
 		view.Lag, err = stream.ViewBehind(ctx, js, c)
 		return err
 	})
@@ -139,8 +140,8 @@ func readView(ctx context.Context, js jetstream.JetStream, c *config.Config, onl
 		}
 		return nil
 	})
-	if mayAnswer(err) {
-		err = noAnswer(timeout, err, hintNoAnswer(js.Conn()))
+	if reader.MayAnswer(err) {
+		err = reader.NoAnswer(js.Conn(), timeout, err)
 	}
 	if err != nil {
 		return nil, err

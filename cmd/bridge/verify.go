@@ -22,6 +22,7 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // errFaults is returned when the events break the contract.
@@ -29,14 +30,14 @@ var errFaults = errors.New("verification failed")
 
 // verifyFlags are the flags of bridge verify.
 type verifyFlags struct {
-	streamRange
+	reader.Range
 	tenant  string
 	json    bool
 	timeout time.Duration
 }
 
 func (p *program) verifyCommand() *cobra.Command {
-	o := verifyFlags{streamRange: streamRange{completeBatch: true}}
+	o := verifyFlags{Range: reader.Range{CompleteBatch: true}}
 	c := &cobra.Command{
 		Use: "verify [FILE]", Short: "check the stream, or an export of it",
 		Example: `
@@ -48,7 +49,7 @@ bridge replay --since 1h | bridge verify -`,
 		RunE: func(c *cobra.Command, args []string) error { return p.verify(c.Context(), o, strings.Join(args, "")) },
 	}
 	f := c.Flags()
-	o.addFlags(f)
+	o.AddFlags(f)
 	f.StringVar(&o.tenant, "tenant", "", "check only this `tenant`; default all")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
 	timeoutFlag(c, &o.timeout)
@@ -56,10 +57,10 @@ bridge replay --since 1h | bridge verify -`,
 }
 
 func (p *program) verify(ctx context.Context, o verifyFlags, file string) error {
-	if err := o.validate(); err != nil {
-		return err
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	o.writeLocalTimes(p.err)
+	o.WriteLocalTimes(p.err)
 	report, err := p.auditOf(ctx, o, file)
 	if err != nil {
 		return err
@@ -83,7 +84,7 @@ func (p *program) verify(ctx context.Context, o verifyFlags, file string) error 
 func (p *program) auditOf(ctx context.Context, f verifyFlags, file string) (audit.Report, error) {
 	o := audit.Options{Tenant: f.tenant}
 	if file != "" {
-		if f.from > 0 || f.to > 0 || !f.since.IsZero() || !f.until.IsZero() {
+		if f.From > 0 || f.To > 0 || !f.Since.IsZero() || !f.Until.IsZero() {
 			return audit.Report{}, fmt.Errorf("%w: --since, --until, --from-seq and --to-seq are for the stream, not for an exported file", errUsage)
 		}
 		if list := env.ToMap(p.env)["BRIDGE_VOLATILE_STATS"]; list != "" {
@@ -94,30 +95,30 @@ func (p *program) auditOf(ctx context.Context, f verifyFlags, file string) (audi
 			err = auditFile(ctx, file, a)
 		}
 		if err != nil {
-			return audit.Report{}, unfinished(ctx, err)
+			return audit.Report{}, reader.Unfinished(ctx, err)
 		}
 		return a.Report(), nil
 	}
 	sessionCtx, c, l, err := p.openReadOnly(ctx, f.timeout)
 	if err != nil {
-		return audit.Report{}, unfinished(ctx, err)
+		return audit.Report{}, reader.Unfinished(ctx, err)
 	}
-	defer l.close()
+	defer l.Close()
 	o.CheckpointInterval, o.Retention, o.Volatile = c.CheckpointInterval, c.Retention, volatile(c.VolatileStats)
-	f.subjects = []string{event.SubjectPrefix + ".>"}
+	f.Subjects = []string{event.SubjectPrefix + ".>"}
 	if o.Whole = o.Tenant == ""; !o.Whole {
-		f.subjects = []string{event.Prefix(o.Tenant) + ">"}
+		f.Subjects = []string{event.Prefix(o.Tenant) + ">"}
 	}
 	a, err := audit.New(o)
 	if err != nil {
 		return audit.Report{}, err
 	}
-	events := reader{streamRange: f.streamRange, js: l.js, stream: c.Stream, timeout: f.timeout, handle: func(m message) error {
-		a.Add(m.seq, m.subject, m.header, m.body)
+	events := reader.Reader{Range: f.Range, JS: l.JS, Stream: c.Stream, Timeout: f.timeout, Handle: func(m reader.Message) error {
+		a.Add(m.Seq, m.Subject, m.Header, m.Body)
 		return nil
 	}}
-	if err := events.read(sessionCtx); err != nil {
-		return audit.Report{}, unfinished(sessionCtx, err)
+	if err := events.Read(sessionCtx); err != nil {
+		return audit.Report{}, reader.Unfinished(sessionCtx, err)
 	}
 	return a.Report(), nil
 }
