@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +18,7 @@ import (
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/cmd/bridge/internal/reader"
+	"bpcc-nats/cmd/bridge/internal/render"
 	"bpcc-nats/schemas"
 )
 
@@ -114,15 +114,15 @@ func newPrinter(w io.Writer, events string) func(subject string, body []byte) er
 	}
 }
 
-// humanPrinter prints them for people. The renderer needs all checkpoints: there it
+// humanPrinter prints them for people. It needs all checkpoints: there it
 // prints its counts.
 func humanPrinter(c *console.Console, events string) func(subject string, body []byte) error {
-	lines := &renderer{c: c}
+	lines := render.NewLines(c)
 	return func(subject string, body []byte) error {
 		if events == "thresholds" && !isThreshold(subject) {
 			return nil
 		}
-		return lines.event(body)
+		return lines.Event(body)
 	}
 }
 
@@ -135,20 +135,20 @@ func writeSummary(c *console.Console, s *record.Summary) error {
 	for _, text := range s.Warnings {
 		t.Printf("warning: %s\n", text)
 	}
-	t.Printf("%s, %s to %s (%v)\n", s.Tenant, formatTime(s.From), formatTime(s.To), roundDuration(s.To.Sub(s.From)))
+	t.Printf("%s, %s to %s (%v)\n", s.Tenant, console.FormatTime(s.From), console.FormatTime(s.To), console.RoundDuration(s.To.Sub(s.From)))
 	t.Printf("polls %d, good %d, gaps %d\n", s.Polls, s.GoodPolls, len(s.Gaps))
 	for _, g := range s.Gaps {
 		switch {
 		case g.To.IsZero() && g.From.IsZero():
 			t.Printf("  no good poll\n")
 		case g.To.IsZero():
-			t.Printf("  %s to the end\n", formatTime(g.From))
+			t.Printf("  %s to the end\n", console.FormatTime(g.From))
 		default:
-			t.Printf("  %s to %s (%v)\n", formatTime(g.From), formatTime(g.To), roundDuration(g.To.Sub(g.From)))
+			t.Printf("  %s to %s (%v)\n", console.FormatTime(g.From), console.FormatTime(g.To), console.RoundDuration(g.To.Sub(g.From)))
 		}
 	}
 	t.Printf("\nEVENTS\n")
-	for _, name := range sortedKeys(s.Events) {
+	for _, name := range slices.Sorted(maps.Keys(s.Events)) {
 		t.Printf("  %s\t%d\n", schemas.Type(name), s.Events[name])
 	}
 	for _, set := range s.Sets {
@@ -156,7 +156,7 @@ func writeSummary(c *console.Console, s *record.Summary) error {
 			t.Printf("\nRULES of %s\traised\tcleared\topen\tentities\ttotal\tlongest\n", set.Name)
 		}
 		for _, r := range set.Rules {
-			t.Printf("  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.StillRaised, r.Entities, roundDuration(r.Total), roundDuration(r.Longest))
+			t.Printf("  %s\t%d\t%d\t%d\t%d\t%v\t%v\n", r.Name, r.Raised, r.Cleared, r.StillRaised, r.Entities, console.RoundDuration(r.Total), console.RoundDuration(r.Longest))
 		}
 	}
 	if len(s.Sets) > 1 {
@@ -180,7 +180,7 @@ func writeComparison(t *console.Console, sets []record.SetSummary) {
 		t.Printf("\traised\ttotal")
 	}
 	t.Printf("\n")
-	for _, name := range sortedKeys(rules) {
+	for _, name := range slices.Sorted(maps.Keys(rules)) {
 		t.Printf("  %s", name)
 		for _, set := range sets {
 			i := slices.IndexFunc(set.Rules, func(r record.RuleSummary) bool { return r.Name == name })
@@ -188,20 +188,8 @@ func writeComparison(t *console.Console, sets []record.SetSummary) {
 				t.Printf("\t–\t–")
 				continue
 			}
-			t.Printf("\t%d\t%v", set.Rules[i].Raised, roundDuration(set.Rules[i].Total))
+			t.Printf("\t%d\t%v", set.Rules[i].Raised, console.RoundDuration(set.Rules[i].Total))
 		}
 		t.Printf("\n")
 	}
-}
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// roundDuration rounds a duration for people.
-func roundDuration(d time.Duration) time.Duration {
-	if d.Abs() < time.Minute {
-		return d.Round(time.Millisecond)
-	}
-	return d.Round(time.Second)
 }

@@ -17,6 +17,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/cmd/bridge/internal/reader"
+	"bpcc-nats/cmd/bridge/internal/render"
 )
 
 // demoRules are the thresholds of the demo.
@@ -115,8 +116,8 @@ func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 	group, ctx := errgroup.WithContext(sessionCtx)
 	group.Go(func() error { return runFleet(ctx, []*config.Config{c}, l, server, log) })
 	group.Go(func() error {
-		r := renderer{c: p.out}
-		events := reader.Reader{Range: reader.Range{Follow: true}, JS: l.JS, Stream: c.Stream, Timeout: time.Minute, Handle: func(m reader.Message) error { return r.event(m.Body) }}
+		lines := render.NewLines(p.out)
+		events := reader.Reader{Range: reader.Range{Follow: true}, JS: l.JS, Stream: c.Stream, Timeout: time.Minute, Handle: func(m reader.Message) error { return lines.Event(m.Body) }}
 		return reader.StopCause(ctx, events.Read(ctx))
 	})
 	return group.Wait()

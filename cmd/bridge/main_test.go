@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -15,7 +14,6 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/stream"
-	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/schemas"
 )
 
@@ -356,36 +354,5 @@ func TestStoreHasOneProcess(t *testing.T) {
 	r := runCommand(t, t.Context(), []string{"BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0"}, "provision")
 	if r.status != exitFailed || !strings.Contains(r.stderr, "in use by another process") {
 		t.Errorf("status %d\n%s", r.status, r.stderr)
-	}
-}
-
-// TestRenderer keeps the lines for people readable for every example event.
-func TestRenderer(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	r := renderer{c: console.New(&out, nil)}
-	for _, name := range schemas.Names() {
-		body, err := schemas.Schema(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var s struct{ Examples []json.RawMessage }
-		if err := json.Unmarshal(body, &s); err != nil {
-			t.Fatal(err)
-		}
-		for _, example := range s.Examples {
-			if strings.Contains(name, "/") {
-				continue
-			}
-			if err := r.event(example); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-	}
-	for line := range strings.Lines(out.String()) {
-		t.Log(strings.TrimSpace(line))
-		if strings.Contains(line, "map[") || strings.Contains(line, "%!") {
-			t.Errorf("unreadable: %s", line)
-		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/cmd/bridge/internal/reader"
+	"bpcc-nats/cmd/bridge/internal/render"
 )
 
 func (p *program) replayCommand() *cobra.Command {
@@ -78,8 +79,8 @@ func (p *program) replay(ctx context.Context, s reader.Range, r *replayer) error
 		}
 		r.emit, done = out.publish, func() error { return out.close(p.err) }
 	case r.human:
-		lines := renderer{c: p.out}
-		r.emit = func(_ context.Context, m reader.Message) error { return lines.event(m.Body) }
+		lines := render.NewLines(p.out)
+		r.emit = func(_ context.Context, m reader.Message) error { return lines.Event(m.Body) }
 	default:
 		out := bufio.NewWriterSize(p.data, 64<<10)
 		r.emit = func(_ context.Context, m reader.Message) error { return r.writeLine(out, m) }
@@ -239,7 +240,7 @@ func (b *progress) update(m reader.Message) {
 	const width = 30
 	full := int(b.doneShare(m) * width)
 	b.c.Printf("\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
-		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), formatTime(m.Stored))
+		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), console.FormatTime(m.Stored))
 }
 
 // doneShare is the part of the range before m, from 0 to 1. A later message may have an

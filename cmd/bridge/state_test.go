@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/render"
 )
 
 // TestState shows the end of the golden day, which is stopped and long ago.
@@ -33,7 +32,7 @@ func TestState(t *testing.T) {
 			t.Errorf("%q in\n%s", absent, r.stdout)
 		}
 	}
-	var view viewSnapshot
+	var view render.View
 	j := runCommand(t, t.Context(), env, "state", "--json", "--tenant", "acme")
 	if err := json.Unmarshal([]byte(j.stdout), &view); err != nil || len(view.Tenants) != 1 || len(view.Tenants[0].Agents) != 2 || view.Tenants[0].Feed.Fresh {
 		t.Errorf("%v\n%s", err, j.stdout)
@@ -47,38 +46,6 @@ func TestState(t *testing.T) {
 	}
 	if none := runCommand(t, t.Context(), env, "state"); none.status != exitFailed || !strings.Contains(none.stderr, "bpcc_state") {
 		t.Errorf("status %d\n%s", none.status, none.stderr)
-	}
-}
-
-func TestFeedLine(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	tests := map[string]struct {
-		feed feedState
-		want string
-	}{
-		"fresh":       {feedState{Status: "live", Fresh: true, ObservedUntil: &now, AgeSeconds: 3}, "LIVE"},
-		"old":         {feedState{Status: "live", ObservedUntil: &now, AgeSeconds: 300}, "OLD  status live, but as of"},
-		"stale":       {feedState{Status: "stale", ObservedUntil: &now, AgeSeconds: 90}, "STALE"},
-		"interrupted": {feedState{Status: "interrupted"}, "INTERRUPTED  nothing observed yet: do not trust"},
-		"none":        {feedState{}, "NO FEED"},
-	}
-	for name, test := range tests {
-		got := string(test.feed.statusLine(console.New(&syncBuffer{}, nil)))
-		if !strings.HasPrefix(got, test.want) || test.feed.Fresh == strings.Contains(got, "do not trust") {
-			t.Errorf("%s: %s", name, got)
-		}
-	}
-}
-
-func TestHumanDuration(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m01s", 3*time.Hour + 5*time.Minute: "3h05m", 72 * time.Hour: "3d",
-	} {
-		if got := humanDuration(d); got != want {
-			t.Errorf("%v is %q, want %q", d, got, want)
-		}
 	}
 }
 
@@ -111,7 +78,7 @@ func TestForeignMessages(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, r.stderr)
 		}
 	}
-	var view viewSnapshot
+	var view render.View
 	j := runCommand(t, t.Context(), env, "state", "--json", "--tenant", "acme")
 	if err := json.Unmarshal([]byte(j.stdout), &view); err != nil || len(view.Unreadable) != 3 || len(view.Tenants) != 1 || len(view.Tenants[0].Agents) != 1 {
 		t.Errorf("%v\n%s", err, j.stdout)

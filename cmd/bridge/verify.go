@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -207,17 +209,17 @@ func (p *program) writeAudit(r audit.Report) error {
 		what += fmt.Sprintf(", sequences %d to %d", r.FirstSeq, r.LastSeq)
 	}
 	if !r.From.IsZero() {
-		what += fmt.Sprintf(", %s to %s", formatTime(r.From), formatTime(r.To))
+		what += fmt.Sprintf(", %s to %s", console.FormatTime(r.From), console.FormatTime(r.To))
 	}
 	w.Printf("%s\n\n", what)
 	w.Printf("TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tGAP TIME\n")
 	for _, t := range r.Tenants {
 		until := "–"
 		if !t.ObservedUntil.IsZero() {
-			until = formatTime(t.ObservedUntil)
+			until = console.FormatTime(t.ObservedUntil)
 		}
 		w.Printf("%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
-			displayText(t.Status), until, t.GapCount, roundDuration(time.Duration(t.GapSeconds*float64(time.Second))))
+			console.OrDash(t.Status), until, t.GapCount, console.RoundDuration(time.Duration(t.GapSeconds*float64(time.Second))))
 	}
 	for _, t := range r.Tenants {
 		if len(t.Gaps) > 0 {
@@ -226,13 +228,13 @@ func (p *program) writeAudit(r audit.Report) error {
 		for _, g := range t.Gaps {
 			from, to, duration := "–", "open", "–"
 			if !g.From.IsZero() {
-				from = formatTime(g.From)
+				from = console.FormatTime(g.From)
 			}
 			if !g.To.IsZero() {
-				to = formatTime(g.To)
+				to = console.FormatTime(g.To)
 			}
 			if !g.From.IsZero() && !g.To.IsZero() {
-				duration = roundDuration(g.To.Sub(g.From)).String()
+				duration = console.RoundDuration(g.To.Sub(g.From)).String()
 			}
 			w.Printf("  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, duration, g.Changes, g.ID)
 		}
@@ -249,7 +251,7 @@ func (p *program) writeAudit(r audit.Report) error {
 		return c.Printf("\n%s every event is valid, unique, in order, counted by its checkpoint, and consistent with all others\n", c.Paint(console.Green, "SOUND"))
 	}
 	c.Printf("\n%s", c.Paint(console.Red, "UNSOUND"))
-	for _, code := range sortedKeys(r.ByCode) {
+	for _, code := range slices.Sorted(maps.Keys(r.ByCode)) {
 		c.Printf("  %s %d", code, r.ByCode[code])
 	}
 	return c.Printf("\n")
@@ -268,6 +270,6 @@ func writeFindings(c *console.Console, title, colour string, list []audit.Findin
 		if f.Entity != "" {
 			entity += " " + f.Entity
 		}
-		c.Printf("  %s  %s  %s  %s\n      %s\n", c.Paint(colour, fmt.Sprintf("%-9s", f.Code)), where, entity, displayText(f.ID), f.Text)
+		c.Printf("  %s  %s  %s  %s\n      %s\n", c.Paint(colour, fmt.Sprintf("%-9s", f.Code)), where, entity, console.OrDash(f.ID), f.Text)
 	}
 }

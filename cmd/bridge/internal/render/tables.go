@@ -1,8 +1,9 @@
-package main
+package render
 
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,9 +13,8 @@ import (
 	"bpcc-nats/diff"
 )
 
-// writeView writes the snapshot for people.
-func (p *program) writeView(view *viewSnapshot, all bool) error {
-	c := p.out
+// Write writes the view for people, with the agents that are logged out if all is set.
+func (view *View) Write(c *console.Console, all bool) {
 	if view.Lag > 0 {
 		c.Printf("%s the view is %d message(s) behind the stream: the data below is old\n\n",
 			c.Paint(console.Red, "BEHIND"), view.Lag)
@@ -25,10 +25,9 @@ func (p *program) writeView(view *viewSnapshot, all bool) error {
 		}
 		t.write(c, view.At, all)
 	}
-	return nil
 }
 
-func (p *tenantView) write(c *console.Console, now time.Time, all bool) {
+func (p *Tenant) write(c *console.Console, now time.Time, all bool) {
 	c.Printf("%s  %s\n", p.Tenant, p.Feed.statusLine(c))
 	p.writeThresholds(c, now)
 	p.writeServices(c)
@@ -36,10 +35,10 @@ func (p *tenantView) write(c *console.Console, now time.Time, all bool) {
 }
 
 // statusLine says whether the snapshot can be trusted.
-func (f *feedState) statusLine(c *console.Console) console.Safe {
+func (f *Feed) statusLine(c *console.Console) console.Safe {
 	age := "nothing observed yet"
 	if f.ObservedUntil != nil {
-		age = fmt.Sprintf("as of %s, %v ago", formatTime(*f.ObservedUntil), humanDuration(time.Duration(f.AgeSeconds*float64(time.Second))))
+		age = fmt.Sprintf("as of %s, %v ago", console.FormatTime(*f.ObservedUntil), humanDuration(time.Duration(f.AgeSeconds*float64(time.Second))))
 	}
 	who := fmt.Sprintf("epoch %d, poll %d, %s", f.Epoch, f.Poll, f.Instance)
 	switch {
@@ -53,7 +52,7 @@ func (f *feedState) statusLine(c *console.Console) console.Safe {
 	return console.Safef("%s  %s: do not trust the data below  (%s)", c.Paint(console.Red, strings.ToUpper(f.Status)), age, who)
 }
 
-func (p *tenantView) writeThresholds(c *console.Console, now time.Time) {
+func (p *Tenant) writeThresholds(c *console.Console, now time.Time) {
 	t := console.Table{Head: []string{"RAISED", "SEVERITY", "ON", "VALUE", "LIMIT", "FOR"}}
 	for _, x := range p.Thresholds {
 		d, ok := x.event.Data.(*event.ThresholdData)
@@ -64,7 +63,7 @@ func (p *tenantView) writeThresholds(c *console.Console, now time.Time) {
 		if d.Severity == "critical" {
 			colour = console.Red
 		}
-		t.Add(colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+displayText(thresholdValue(d)), fmt.Sprintf("%s %v", d.Op, d.Limit), humanDuration(now.Sub(x.Time)))
+		t.Add(colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+console.OrDash(thresholdValue(d)), fmt.Sprintf("%s %v", d.Op, d.Limit), humanDuration(now.Sub(x.Time)))
 	}
 	t.Write(c)
 }
@@ -80,7 +79,7 @@ var mainStats = [][2]string{
 const maxColumns = 6
 
 // columnsOf chooses the statistics that a table of these entities shows.
-func columnsOf(list []viewEntry) (stats, headings []string) {
+func columnsOf(list []Entry) (stats, headings []string) {
 	has := map[string]bool{}
 	for _, x := range list {
 		for name := range x.image().All() {
@@ -95,7 +94,7 @@ func columnsOf(list []viewEntry) (stats, headings []string) {
 	if len(stats) > 0 {
 		return stats, headings
 	}
-	for _, name := range sortedKeys(has) {
+	for _, name := range slices.Sorted(maps.Keys(has)) {
 		if name != "name" && len(stats) < maxColumns {
 			stats, headings = append(stats, name), append(headings, name)
 		}
@@ -103,18 +102,18 @@ func columnsOf(list []viewEntry) (stats, headings []string) {
 	return stats, headings
 }
 
-func (p *tenantView) writeServices(c *console.Console) {
+func (p *Tenant) writeServices(c *console.Console) {
 	available := map[string]*bool{}
 	for _, x := range p.Availability {
 		available[x.ID] = x.event.Availability().Available
 	}
 	rows := slices.Clone(p.Services)
 	for _, x := range p.Availability { // services without a row in a grid
-		if !slices.ContainsFunc(rows, func(s viewEntry) bool { return s.ID == x.ID }) {
-			rows = append(rows, viewEntry{ID: x.ID})
+		if !slices.ContainsFunc(rows, func(s Entry) bool { return s.ID == x.ID }) {
+			rows = append(rows, Entry{ID: x.ID})
 		}
 	}
-	slices.SortFunc(rows, func(a, b viewEntry) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(rows, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
 	stats, headings := columnsOf(p.Services)
 	services := console.Table{Head: append([]string{"SERVICE", "AVAILABLE"}, headings...)}
 	for _, x := range rows {
@@ -137,17 +136,17 @@ func (p *tenantView) writeServices(c *console.Console) {
 }
 
 // image is the last image of an entity that has one.
-func (x *viewEntry) image() diff.Image {
+func (x *Entry) image() diff.Image {
 	if row := x.event.Row(); row != nil {
 		return row.After
 	}
 	return diff.Image{}
 }
 
-func (x *viewEntry) statTexts(stats []string) []string {
+func (x *Entry) statTexts(stats []string) []string {
 	var out []string
 	for _, s := range stats {
-		out = append(out, displayText(x.image().Text(s)))
+		out = append(out, console.OrDash(x.image().Text(s)))
 	}
 	return out
 }
@@ -157,13 +156,13 @@ var stateOrder = []string{"ready", "busy", "after_call_work", "not_ready"}
 
 // agentRow is what the table shows of an agent.
 type agentRow struct {
-	viewEntry
+	Entry
 	ref   event.AgentRef
 	state event.AgentState
 	since string // for how long the agent has been in the state
 }
 
-func (p *tenantView) writeAgents(c *console.Console, now time.Time, all bool) {
+func (p *Tenant) writeAgents(c *console.Console, now time.Time, all bool) {
 	count := map[string]int{}
 	t := console.Table{Head: []string{"AGENT", "NAME", "STATE", "FOR", "TEAM"}}
 	reader := event.NewAgentReader()
@@ -186,7 +185,7 @@ func (p *tenantView) writeAgents(c *console.Console, now time.Time, all bool) {
 		t.Add(colour, x.ID, x.ref.Name, stateText(&x.state), x.since, x.ref.Team)
 	}
 	var parts []string
-	for _, state := range slices.SortedFunc(slices.Values(sortedKeys(count)), func(a, b string) int { return stateRank(a) - stateRank(b) }) {
+	for _, state := range slices.SortedFunc(slices.Values(slices.Sorted(maps.Keys(count))), func(a, b string) int { return stateRank(a) - stateRank(b) }) {
 		parts = append(parts, fmt.Sprintf("%d %s", count[state], cmp.Or(state, "without a state")))
 	}
 	c.Printf("\n%d agents: %s\n", len(p.Agents), cmp.Or(strings.Join(parts, ", "), "none"))
@@ -205,7 +204,7 @@ func stateRank(state string) int {
 
 // inState is how long an agent has been in its state: the duration in its last
 // image, and the time since.
-func (x *viewEntry) inState(now time.Time) string {
+func (x *Entry) inState(now time.Time) string {
 	d, known := event.Seconds(x.image().Text(event.StateDuration))
 	if !known {
 		return "–"

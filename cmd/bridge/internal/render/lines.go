@@ -1,4 +1,4 @@
-package main
+package render
 
 import (
 	"cmp"
@@ -12,71 +12,74 @@ import (
 	"bpcc-nats/diff"
 )
 
-// renderer writes events as lines for people. First snapshots are counted, not
+// Lines writes events as lines for people. First snapshots are counted, not
 // listed, and checkpoints show only as the end of such a count.
-type renderer struct {
+type Lines struct {
 	c *console.Console
 
 	observed map[string]int // by kind, since the last checkpoint
 }
 
-// event writes one event's line. A foreign message has one too: every program that
+// NewLines writes to a console.
+func NewLines(c *console.Console) *Lines { return &Lines{c: c} }
+
+// Event writes one event's line. A foreign message has one too: every program that
 // may publish to the stream can put anything there, and it is never deleted.
-func (r *renderer) event(body []byte) error {
+func (l *Lines) Event(body []byte) error {
 	v, err := event.ReadEnvelope(body)
 	if err != nil {
-		return r.foreign(body, err)
+		return l.foreign(body, err)
 	}
 	e, err := v.Event()
 	// The line shows no id, so that a wrong one is left to bridge verify.
 	if err != nil && !errors.Is(err, event.ErrID) {
-		return r.foreign(body, err)
+		return l.foreign(body, err)
 	}
 	switch e.Verb() {
 	case "checkpoint":
-		return r.summary(e.Time)
+		return l.summary(e.Time)
 	case "observed":
-		if r.observed == nil {
-			r.observed = map[string]int{}
+		if l.observed == nil {
+			l.observed = map[string]int{}
 		}
-		r.observed[e.Kind()]++
+		l.observed[e.Kind()]++
 		return nil
 	}
 	who, what := describe(&e)
-	return r.line(e.Time, e.Kind(), who, what, colourOf(&e))
+	return l.line(e.Time, e.Kind(), who, what, colourOf(&e))
 }
 
-func (r *renderer) foreign(body []byte, err error) error {
-	return r.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), err.Error(), console.Red)
+func (l *Lines) foreign(body []byte, err error) error {
+	return l.line(time.Time{}, "foreign", fmt.Sprintf("%d bytes", len(body)), err.Error(), console.Red)
 }
 
 // summary writes how many entities were observed for the first time.
-func (r *renderer) summary(at time.Time) error {
-	if len(r.observed) == 0 {
+func (l *Lines) summary(at time.Time) error {
+	if len(l.observed) == 0 {
 		return nil
 	}
 	var parts []string
 	for _, kind := range []string{"agent", "service", "availability", "totals"} {
-		if n := r.observed[kind]; n > 0 {
+		if n := l.observed[kind]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%s: %d", kind, n))
 		}
 	}
-	r.observed = nil
-	return r.line(at, "feed", "first snapshot", strings.Join(parts, ", "), console.Cyan)
+	l.observed = nil
+	return l.line(at, "feed", "first snapshot", strings.Join(parts, ", "), console.Cyan)
 }
 
 // line writes one line; a zero time is unknown.
-func (r *renderer) line(at time.Time, kind, who, what, colour string) error {
+func (l *Lines) line(at time.Time, kind, who, what, colour string) error {
 	clock := "--:--:--      "
 	if !at.IsZero() {
 		clock = at.Local().Format(console.ClockLayout)
 	}
 	what = console.Visible(what)
 	const before = len(console.ClockLayout) + 2 + 12 + 2 + 22 + 2 // the columns before what
-	if r.c.Width > before {
-		what = console.Truncate(what, r.c.Width-before)
+	if l.c.Width > before {
+		what = console.Truncate(what, l.c.Width-before)
 	}
-	return r.c.Printf("%s  %-12s  %s  %s\n", r.c.Paint(console.Faint, clock), kind, console.PadRight(console.Visible(who), 22), r.c.Paint(colour, what))
+	return l.c.Printf("%s  %-12s  %s  %s\n", l.c.Paint(console.Faint, clock), kind, console.PadRight(console.Visible(who), 22), l.c.Paint(colour, what))
 }
 
 // describe says whom an event is about and what happened.
@@ -134,7 +137,7 @@ func statsText(e *event.Event, changed []string, before, after diff.Image) strin
 	}
 	var parts []string
 	for _, stat := range changed {
-		parts = append(parts, fmt.Sprintf("%s %s→%s", stat, displayText(before.Text(stat)), displayText(after.Text(stat))))
+		parts = append(parts, fmt.Sprintf("%s %s→%s", stat, console.OrDash(before.Text(stat)), console.OrDash(after.Text(stat))))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -179,13 +182,6 @@ func thresholdValue(d *event.ThresholdData) string {
 		return ""
 	}
 	return *d.Value
-}
-
-func displayText(s string) string {
-	if s == "" {
-		return "–"
-	}
-	return s
 }
 
 func yesNo(b *bool) string {
