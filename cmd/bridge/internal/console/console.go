@@ -14,7 +14,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
-	"golang.org/x/text/width"
 )
 
 // Console writes for people. Names and texts are input: from the contact centre, from
@@ -154,41 +153,4 @@ func VisibleLines(text string) Safe {
 		lines[i] = Visible(line)
 	}
 	return Safe(strings.Join(lines, "\n"))
-}
-
-// DisplayWidth is the width of a text on a terminal: wide letters take two columns.
-func DisplayWidth(s string) int {
-	n := 0
-	for _, r := range s {
-		n += runeWidth(r)
-	}
-	return n
-}
-
-func runeWidth(r rune) int {
-	switch width.LookupRune(r).Kind() {
-	case width.EastAsianWide, width.EastAsianFullwidth:
-		return 2
-	}
-	return 1
-}
-
-// Truncate keeps a text within a number of columns.
-func Truncate(s string, limit int) string {
-	if DisplayWidth(s) <= limit {
-		return s
-	}
-	n := 0
-	for i, r := range s {
-		if n += runeWidth(r); n >= limit { // one column is for …
-			return s[:i] + "…"
-		}
-	}
-	return s
-}
-
-// PadRight makes a text exactly as wide as a number of columns.
-func PadRight(s string, to int) string {
-	s = Truncate(s, to)
-	return s + strings.Repeat(" ", max(0, to-DisplayWidth(s)))
 }

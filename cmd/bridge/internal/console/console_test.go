@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mattn/go-runewidth"
+
 	"bpcc-nats/internal/hostile"
 )
 
@@ -66,8 +68,8 @@ func TestAlignment(t *testing.T) {
 	n := 0
 	for line := range strings.Lines(out.String()) {
 		if at := strings.Index(line, "state"); at >= 0 {
-			if n++; DisplayWidth(line[:at]) != len(`\x1b]0;x\a\n\t`)+2 {
-				t.Errorf("the second column begins at %d: %q", DisplayWidth(line[:at]), line)
+			if n++; runewidth.StringWidth(line[:at]) != len(`\x1b]0;x\a\n\t`)+2 {
+				t.Errorf("the second column begins at %d: %q", runewidth.StringWidth(line[:at]), line)
 			}
 		}
 	}
@@ -105,15 +107,16 @@ func TestTableWidths(t *testing.T) {
 	var out bytes.Buffer
 	tab := Table{Head: []string{"NAME", "STATE"}}
 	tab.Add("", "서연 Whitfield", "ready")
+	tab.Add("", "Zoe\u0308", "ready") // two characters in one column
 	tab.Add("", "Łukasz", strings.Repeat("long ", 20))
 	tab.Write(&Console{w: &out, Width: 30})
 	for line := range strings.Lines(out.String()) {
 		line = strings.TrimSuffix(line, "\n")
-		if DisplayWidth(line) > 30 {
-			t.Errorf("%d columns: %q", DisplayWidth(line), line)
+		if runewidth.StringWidth(line) > 30 {
+			t.Errorf("%d columns: %q", runewidth.StringWidth(line), line)
 		}
-		if at := strings.Index(line, "ready"); at >= 0 && DisplayWidth(line[:at]) != 16 {
-			t.Errorf("the second column begins at %d: %q", DisplayWidth(line[:at]), line)
+		if at := strings.Index(line, "ready"); at >= 0 && runewidth.StringWidth(line[:at]) != 16 {
+			t.Errorf("the second column begins at %d: %q", runewidth.StringWidth(line[:at]), line)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package console
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+)
 
 // Table writes rows in columns. Colours do not count in the widths, and the last column
 // is truncated on a narrow terminal.
@@ -24,22 +28,19 @@ func (t *Table) Write(c *Console) {
 	for _, row := range append([][]string{t.Head}, t.rows...) {
 		for i, cell := range row {
 			row[i] = Visible(cell)
-			widths[i] = max(widths[i], min(DisplayWidth(row[i]), maxCellWidth))
+			widths[i] = max(widths[i], min(runewidth.StringWidth(row[i]), maxCellWidth))
 		}
 	}
 	line := func(row []string) string {
-		var b strings.Builder
+		cells := make([]string, len(row))
 		for i, cell := range row {
-			if i < len(row)-1 {
-				b.WriteString(PadRight(cell, widths[i]) + "  ")
-			} else {
-				b.WriteString(Truncate(cell, widths[i]))
-			}
+			cells[i] = runewidth.FillRight(runewidth.Truncate(cell, widths[i], "…"), widths[i])
 		}
+		text := strings.TrimRight(strings.Join(cells, "  "), " ")
 		if c.Width > 0 {
-			return Truncate(b.String(), c.Width)
+			return runewidth.Truncate(text, c.Width, "…")
 		}
-		return b.String()
+		return text
 	}
 	c.Printf("\n%s\n", c.Paint(Faint, line(t.Head)))
 	for i, row := range t.rows {
@@ -62,7 +63,7 @@ func (c *Console) Wrap(text string, indent int) Safe {
 	n := 0
 	for i, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) }) {
 		word = Visible(word)
-		if w := DisplayWidth(word); i > 0 && n+1+w > limit {
+		if w := runewidth.StringWidth(word); i > 0 && n+1+w > limit {
 			b.WriteString("\n" + strings.Repeat(" ", indent))
 			n = w
 		} else {

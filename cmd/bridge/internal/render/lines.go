@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mattn/go-runewidth"
+
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/diff"
@@ -77,9 +79,9 @@ func (l *Lines) line(at time.Time, kind, who, what, colour string) error {
 	what = console.Visible(what)
 	const before = len(console.ClockLayout) + 2 + 12 + 2 + 22 + 2 // the columns before what
 	if l.c.Width > before {
-		what = console.Truncate(what, l.c.Width-before)
+		what = runewidth.Truncate(what, l.c.Width-before, "…")
 	}
-	return l.c.Printf("%s  %-12s  %s  %s\n", l.c.Paint(console.Faint, clock), kind, console.PadRight(console.Visible(who), 22), l.c.Paint(colour, what))
+	return l.c.Printf("%s  %-12s  %s  %s\n", l.c.Paint(console.Faint, clock), kind, runewidth.FillRight(runewidth.Truncate(console.Visible(who), 22, "…"), 22), l.c.Paint(colour, what))
 }
 
 // describe says whom an event is about and what happened.
