@@ -26,8 +26,12 @@ func (p *program) root() *cobra.Command {
 		Args: cobra.ArbitraryArgs, SilenceErrors: true, SilenceUsage: true,
 		RunE: func(c *cobra.Command, args []string) error { return unknownCommand(c, args) },
 	}
-	root.AddCommand(commands...)
-	root.SetHelpCommand(helpCommand())
+	var names []cobra.Completion
+	for _, c := range commands {
+		root.AddCommand(c)
+		names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+	}
+	root.SetHelpCommand(helpCommand(names))
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		if c == root {
 			p.listCommands(c, commands)
@@ -42,9 +46,11 @@ func (p *program) root() *cobra.Command {
 	return root
 }
 
-func helpCommand() *cobra.Command {
+// helpCommand is bridge help COMMAND, which the library's own does not refuse for an
+// unknown one.
+func helpCommand(commands []cobra.Completion) *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND]", Short: "describe a command", Args: atMost(1),
+		Use: "help [COMMAND]", Short: "describe a command", Args: atMost(1), ValidArgs: commands,
 		RunE: func(c *cobra.Command, args []string) error {
 			found, unknown, err := c.Root().Find(args)
 			if err == nil && len(unknown) > 0 {
@@ -54,15 +60,6 @@ func helpCommand() *cobra.Command {
 				return err
 			}
 			return found.Help()
-		},
-		ValidArgsFunction: func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			var names []cobra.Completion
-			for _, each := range c.Root().Commands() {
-				if len(args) == 0 && each.IsAvailableCommand() {
-					names = append(names, cobra.CompletionWithDesc(each.Name(), each.Short))
-				}
-			}
-			return words(names...)(c, args, begun)
 		},
 	}
 }

@@ -3,8 +3,11 @@ package main
 import (
 	"io"
 	osexec "os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"bpcc-nats/internal/hostile"
 )
 
 // TestHelp: every command explains itself, with an example, on standard output.
@@ -109,6 +112,19 @@ func TestCompletionScripts(t *testing.T) {
 		if out, err := check.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", shell, err, out)
 		}
+	}
+}
+
+// TestCompletionErrors: what was typed does not act on the terminal.
+func TestCompletionErrors(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "bridge")
+	if out, err := osexec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	out, err := osexec.CommandContext(t.Context(), binary, "__complete", "state", "--"+hostile.Text(), "").CombinedOutput()
+	if bad := hostile.Controls(string(out)); err != nil || len(bad) > 0 || !strings.Contains(string(out), `\x1b]0;title`) {
+		t.Errorf("%v, it writes %s\n%q", err, strings.Join(bad, "\n"), out)
 	}
 }
 

@@ -30,7 +30,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
+
+	"github.com/spf13/cobra"
 
 	"bpcc-nats/cmd/bridge/internal/console"
 )
@@ -80,6 +83,13 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	p := newProgram(env, stdout, stderr)
 	if len(args) == 0 {
 		args = []string{"run"}
+	}
+	if args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
+		// The library writes errors of completion to os.Stderr itself, with what was typed.
+		args = slices.Clone(args)
+		for i := range args {
+			args[i] = console.Visible(args[i])
+		}
 	}
 	root := p.root()
 	root.SetArgs(args)
