@@ -57,11 +57,8 @@ bridge demo --http 127.0.0.1:8180 --listen 127.0.0.1:4322`,
 }
 
 func (p *program) demo(ctx context.Context, o demoFlags) error {
-	if o.limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.limit, context.Canceled)
-		defer cancel()
-	}
+	ctx, cancel := limited(ctx, o.limit)
+	defer cancel()
 	err := p.runDemo(ctx, o)
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return nil

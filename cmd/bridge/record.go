@@ -39,11 +39,8 @@ func (p *program) record(ctx context.Context, out string, limit time.Duration) e
 	if err != nil {
 		return err
 	}
-	if limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, context.Canceled)
-		defer cancel()
-	}
+	ctx, cancel := limited(ctx, limit)
+	defer cancel()
 	if out == "-" {
 		if p.out.Terminal {
 			return fmt.Errorf("%w: a recording is compressed, not text for a terminal; redirect the output or set --out", errUsage)
@@ -65,6 +62,14 @@ func (p *program) record(ctx context.Context, out string, limit time.Duration) e
 		return err
 	}
 	return file.Close()
+}
+
+// limited ends a context after a duration as a signal does; 0 is no limit.
+func limited(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, limit, context.Canceled)
 }
 
 func recordTo(ctx context.Context, c *config.Config, w io.Writer, log *slog.Logger) error {

@@ -97,7 +97,7 @@ func (p *program) runBridge(ctx context.Context) error {
 		return reader.StopCause(ctx, err)
 	}
 	defer l.Close()
-	return reader.StopCause(sessionCtx, runFleet(sessionCtx, all, l, server, log))
+	return runFleet(sessionCtx, all, l, server, log)
 }
 
 // runFleet provisions the streams and runs the bridges of all tenants until ctx

@@ -83,13 +83,11 @@ func (m *Time) Set(text string) error {
 		}
 		return nil
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateTime + "Z07:00", "2006-01-02 15:04Z07:00", time.DateOnly + "Z07:00"} {
-		if at, err := time.Parse(layout, text); err == nil {
+	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04", time.DateOnly} {
+		if at, err := time.Parse(layout+"Z07:00", text); err == nil {
 			m.Time = at.UTC()
 			return nil
 		}
-	}
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04", time.DateOnly} {
 		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
 			m.Time = at
 			return nil

@@ -104,12 +104,10 @@ func columnsOf(list []Entry) (stats, headings []string) {
 
 func (p *Tenant) writeServices(c *console.Console) {
 	available := map[string]*bool{}
+	rows := slices.Clone(p.Services)
 	for _, x := range p.Availability {
 		available[x.ID] = x.event.Availability().Available
-	}
-	rows := slices.Clone(p.Services)
-	for _, x := range p.Availability { // services without a row in a grid
-		if !slices.ContainsFunc(rows, func(s Entry) bool { return s.ID == x.ID }) {
+		if !slices.ContainsFunc(rows, func(s Entry) bool { return s.ID == x.ID }) { // without a row in a grid
 			rows = append(rows, Entry{ID: x.ID})
 		}
 	}
