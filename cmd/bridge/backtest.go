@@ -36,8 +36,8 @@ func (p *program) backtestCommand() *cobra.Command {
 		Example: `
 bridge backtest --human monday.ndjson.gz
 bridge backtest --rules now.json --rules stricter.json monday.ndjson.gz > /dev/null`,
-		RunE:              func(c *cobra.Command, args []string) error { return p.backtest(c.Context(), o, args) },
-		ValidArgsFunction: files,
+		Args: cobra.ArbitraryArgs, ValidArgsFunction: files,
+		RunE: func(c *cobra.Command, args []string) error { return p.backtest(c.Context(), o, args) },
 	}
 	f := c.Flags()
 	f.StringArrayVar(&o.rules, "rules", nil, "`file` with threshold rules; repeat it to compare rule sets: the events of the first are printed")

@@ -24,7 +24,6 @@ func (p *program) checkCommand() *cobra.Command {
 		Use: "check", Short: "examine BPCC and NATS step by step; publish nothing",
 		Example: `
 BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge check`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.check(c.Context(), asJSON) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print each step as a line of JSON")

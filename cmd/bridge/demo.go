@@ -44,7 +44,6 @@ func (p *program) demoCommand() *cobra.Command {
 bridge demo
 bridge demo --agents 200 --seed 7 --for 1m
 bridge demo --http 127.0.0.1:8180 --listen 127.0.0.1:4322`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.demo(c.Context(), o) },
 	}
 	f := c.Flags()

@@ -23,7 +23,6 @@ func (p *program) healthCommand() *cobra.Command {
 		Use: "health", Short: "report whether the bridge on this machine is ready",
 		Example: `
 bridge health`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.health(c.Context()) },
 	}
 }

@@ -29,6 +29,9 @@ func (p *program) root() *cobra.Command {
 	var names []cobra.Completion
 	for _, c := range commands {
 		root.AddCommand(c)
+		if c.Args == nil {
+			c.Args = atMost(0)
+		}
 		names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
 	}
 	root.SetHelpCommand(helpCommand(names))

@@ -22,7 +22,6 @@ func (p *program) recordCommand() *cobra.Command {
 		Use: "record", Short: "record the source's responses; publish nothing",
 		Example: `
 bridge record --out monday.ndjson.gz --for 8h`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.record(c.Context(), out, limit) },
 	}
 	c.Flags().StringVar(&out, "out", "", "`file` to write, which must not exist; - is standard output (default recording-<tenant>-<time>.ndjson.gz)")

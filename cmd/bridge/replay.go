@@ -31,7 +31,6 @@ bridge replay --since 1h --type 'agent.*' --human
 bridge replay --subject 'bpcc.v1.*.threshold.>' --follow
 bridge replay --since 2026-11-17 --until 2026-11-18 --with-meta | gzip > tuesday.ndjson.gz
 bridge replay --since 2026-11-17 --until 2026-11-18 --into bpcc-replay.v1 --speed 10`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.replay(c.Context(), s, &r) },
 	}
 	f := c.Flags()

@@ -77,7 +77,6 @@ func (p *program) runCommand() *cobra.Command {
 		Example: `
 BPCC_URL=https://acme.brightpattern.com BPCC_CLIENT_ID=stats.user BPCC_CLIENT_SECRET_FILE=/run/secrets/bpcc bridge run
 NATS_URL=nats://nats.example.com:4222 NATS_CREDS=/run/secrets/bridge.creds BRIDGE_REPLICAS=3 bridge run`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.runBridge(c.Context()) },
 	}
 }
@@ -154,7 +153,6 @@ func (p *program) provisionCommand() *cobra.Command {
 		Use: "provision", Short: "create the streams and report what differs",
 		Example: `
 NATS_URL=nats://nats.example.com:4222 BRIDGE_REPLICAS=3 bridge provision`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.provision(c.Context()) },
 	}
 }

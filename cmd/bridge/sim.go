@@ -39,7 +39,6 @@ func (p *program) simCommand() *cobra.Command {
 bridge sim --listen 127.0.0.1:8090
 bridge sim --agents 500 --services 20 --speed 2
 bridge sim --fault '{"lag":"4s","every":2,"times":-1}'`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.sim(c.Context(), o) },
 	}
 	f := c.Flags()

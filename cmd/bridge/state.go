@@ -26,7 +26,6 @@ func (p *program) stateCommand() *cobra.Command {
 bridge state
 bridge state --tenant acme --all
 bridge state --json | jq '.tenants[].feed.fresh'`,
-		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.state(c.Context(), o) },
 	}
 	f := c.Flags()

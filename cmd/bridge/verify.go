@@ -214,29 +214,22 @@ func (p *program) writeAudit(r audit.Report) error {
 	w.Printf("%s\n\n", what)
 	w.Printf("TENANT\tEVENTS\tCHECKPOINTS\tENTITIES\tEPOCH\tPOLL\tSTATUS\tOBSERVED UNTIL\tGAPS\tGAP TIME\n")
 	for _, t := range r.Tenants {
-		until := "–"
-		if !t.ObservedUntil.IsZero() {
-			until = console.FormatTime(t.ObservedUntil)
-		}
 		w.Printf("%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
-			console.OrDash(t.Status), until, t.GapCount, console.RoundDuration(time.Duration(t.GapSeconds*float64(time.Second))))
+			console.OrDash(t.Status), console.FormatTime(t.ObservedUntil), t.GapCount, console.RoundDuration(time.Duration(t.GapSeconds*float64(time.Second))))
 	}
 	for _, t := range r.Tenants {
 		if len(t.Gaps) > 0 {
 			w.Printf("\nGAPS of %s\tfrom\tto\tduration\tnet changes\tevent\n", t.Tenant)
 		}
 		for _, g := range t.Gaps {
-			from, to, duration := "–", "open", "–"
-			if !g.From.IsZero() {
-				from = console.FormatTime(g.From)
-			}
+			to, duration := "open", "–"
 			if !g.To.IsZero() {
 				to = console.FormatTime(g.To)
 			}
 			if !g.From.IsZero() && !g.To.IsZero() {
 				duration = console.RoundDuration(g.To.Sub(g.From)).String()
 			}
-			w.Printf("  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, from, to, duration, g.Changes, g.ID)
+			w.Printf("  %s: %s\t%s\t%s\t%s\t%d\t%s\n", g.Kind, g.Cause, console.FormatTime(g.From), to, duration, g.Changes, g.ID)
 		}
 		if more := t.GapCount - len(t.Gaps); more > 0 {
 			w.Printf("  and %d more\n", more)

@@ -22,7 +22,6 @@ func (p *program) versionCommand() *cobra.Command {
 		Use: "version", Short: "print the version",
 		Example: `
 bridge version`,
-		Args: atMost(0),
 		RunE: func(*cobra.Command, []string) error { return p.version(short) },
 	}
 	c.Flags().BoolVar(&short, "short", false, "print only the version")

@@ -2,8 +2,13 @@ package console
 
 import "time"
 
-// FormatTime writes a time in UTC.
-func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+// FormatTime writes a time in UTC; the zero time is a dash.
+func FormatTime(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
 
 // RoundDuration rounds a duration for people.
 func RoundDuration(d time.Duration) time.Duration {
