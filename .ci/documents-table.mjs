@@ -58,7 +58,7 @@ export const table = [
   // CONTRIBUTING.md
   [/: go vet \.\/\.\.\.$/, { left: ["go vet", ".ci/run", "go vet ./..."] }],
   [/: go tool staticcheck \.\/\.\.\.$/, { left: ["staticcheck", ".ci/run", "go tool staticcheck ./..."] }],
-  [/: bash \.ci\/run$/, { not: "it is what runs this" }],
+  [/: bash \.ci\/run( |$)/, { not: "it is what runs this" }],
   [/: go test .* -fuzztime 5m$/, { as: (c) => c.replace("-fuzztime 5m", "-fuzztime 3s"), says: /fuzz: elapsed/ }],
   [/: go test \.\/bridge .* -bench 'Step\|Commit' /, { as: (c) => c.replace("-benchtime 50x", "-benchtime 2x"), says: /changed=100%.*\n[^]*%-of-publisher/ }],
   [/: go test \.\/bridge .* -bench Publish /, { as: (c) => c.replace("-benchtime 10x", "-benchtime 1x"), says: /%-of-nats-bench-with-ids/ }],

@@ -143,7 +143,7 @@ async function run({ document, command, before = "" }, how, world) {
   const name = `${document}: ${command}`;
   if (how.left) {
     const [step, file, text] = how.left;
-    const steps = world.run.includes(`step '${step}'`);
+    const steps = world.run.includes(` '${step}' `);
     if (!steps || !world.text(file).includes(text)) return fault(`${name}: left to the step '${step}', but ${steps ? `${file} has no ${text}` : ".ci/run has no such step"}`);
     return console.log(`left  ${name}\n      to the step '${step}'`);
   }

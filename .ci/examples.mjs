@@ -3,6 +3,8 @@
 // auditor finds a good history complete and a tampered one not.
 //
 //	node .ci/examples.mjs
+//
+// Needs the packages of examples/ts (npm ci).
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -32,7 +34,6 @@ function ok(what) {
 
 const bin = path.join(scratch, "examples") + path.sep;
 run("go", ["build", "-o", bin, "./examples/..."], { env: { ...process.env, CGO_ENABLED: "0" } });
-run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { cwd: ts });
 run("npm", ["run", "-s", "check"], { cwd: ts });
 const loader = pathToFileURL(path.join(ts, "node_modules", "tsx", "dist", "loader.mjs")).href;
 /** Start an example in one of the two languages, as a process of its own. */
@@ -157,7 +158,7 @@ async function main() {
   for (const block of blocks) {
     const script = block
       .replace("nats://127.0.0.1:4222", nats.url)
-      .replace(/^npm ci$/m, "") // done above
+      .replace(/^npm ci$/m, "") // done before
       .replace(/^go run .*(router|service).*$/gm, "$& --for 1s")
       .replace(/^npm run (router|service).*$/gm, "$& --for 1")
       .replaceAll(/(state-changes|events)\.ndjson/g, path.join(scratch, "$&"));

@@ -1,10 +1,9 @@
 // The alerts and the dashboard, judged by Prometheus itself: their tests, and every
 // expression evaluated against a bridge that runs and is scraped.
 //
-//	CI_PROMETHEUS=DIRECTORY node .ci/prometheus.mjs
+//	node .ci/prometheus.mjs
 //
-// DIRECTORY holds the programs prometheus and promtool; without it they are taken
-// from the path.
+// Needs prometheus and promtool in the path.
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -13,7 +12,6 @@ import path from "node:path";
 import { bridge, root, scratch, sleep, start, startSim } from "./process.mjs";
 
 const began = Date.now();
-const program = (name) => path.join(process.env.CI_PROMETHEUS ?? "", name);
 const rules = path.join(root, "deploy", "prometheus");
 
 function expect(what, holds, detail) {
@@ -23,7 +21,7 @@ function ok(what) {
   console.log(`ok    ${what}`);
 }
 function promtool(args, input) {
-  const done = spawnSync(program("promtool"), args, { cwd: rules, encoding: "utf8", input });
+  const done = spawnSync("promtool", args, { cwd: rules, encoding: "utf8", input });
   expect(`promtool ${args.join(" ")}`, done.status === 0 && !/error|warning/i.test(done.stderr), `${done.error ?? ""}${done.stdout}${done.stderr}`);
   ok(`promtool ${args.join(" ")}`);
 }
@@ -60,7 +58,7 @@ writeFileSync(configuration, JSON.stringify({
   scrape_configs: [{ job_name: "bridge", static_configs: [{ targets: [address] }] }],
 }));
 const prometheusAddress = `127.0.0.1:${await freePort()}`;
-const prometheus = start("prometheus", program("prometheus"), [
+const prometheus = start("prometheus", "prometheus", [
   `--config.file=${configuration}`, `--storage.tsdb.path=${data}`, `--web.listen-address=${prometheusAddress}`, "--log.level=warn",
 ]);
 async function api(what, query = {}) {
