@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -80,39 +79,36 @@ func runCommand(ctx context.Context, dir string, env []string, name string, args
 }
 
 // start creates the stream of a contender and starts the contender. It returns the stream's name.
-func (p programs) start(ctx context.Context, name, dir, tenant string, nc *nats.Conn, interval time.Duration) (*process, string, error) {
+func (p programs) start(ctx context.Context, name, tenant string, server *natsServer, interval time.Duration) (*process, string, error) {
 	if name == bridgeContender {
-		env, err := bridgeEnv(dir, nc, interval)
+		env, err := bridgeEnv(server, interval)
 		if err != nil {
 			return nil, "", err
 		}
-		started, err := startProcess(dir, "bridge", append(env, "BPCC_URL="+tenant, "BRIDGE_TENANT=bench"), p.bridge, "run")
+		started, err := startProcess(server.dir, "bridge", append(env, "BPCC_URL="+tenant, "BRIDGE_TENANT=bench"), p.bridge, "run")
 		return started, bridgeStream, err
 	}
-	js, err := jetStream(nc)
-	if err != nil {
-		return nil, "", err
-	}
 	// Like the stream that the bridge creates.
-	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{
+	if _, err := server.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: peerStream, Subjects: []string{"ev.>"}, Storage: jetstream.FileStorage, Compression: jetstream.S2Compression,
 		MaxAge: 720 * time.Hour, Duplicates: 2 * time.Minute,
 	}); err != nil {
 		return nil, "", fmt.Errorf("create stream %s: %w", peerStream, err)
 	}
-	env := []string{"NATS_URL=" + nc.ConnectedUrl(), "HTTP_URL=" + tenant + "/statsapi/subscription/data", "INTERVAL=" + interval.String(), "SUBJECT=ev.row"}
+	env := []string{"NATS_URL=" + server.nc.ConnectedUrl(), "HTTP_URL=" + tenant + "/statsapi/subscription/data", "INTERVAL=" + interval.String(), "SUBJECT=ev.row"}
 	var started *process
+	var err error
 	switch name {
 	case plainContender:
 		ignored, jsonErr := json.Marshal(volatile())
 		if jsonErr != nil {
 			return nil, "", fmt.Errorf("encode volatile columns: %w", jsonErr)
 		}
-		started, err = startProcess(dir, "plain", append(env, "VOLATILE="+string(ignored)), p.plain)
+		started, err = startProcess(server.dir, "plain", append(env, "VOLATILE="+string(ignored)), p.plain)
 	case dedupeContender:
-		started, err = startProcess(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "dedupe.yaml"))
+		started, err = startProcess(server.dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "dedupe.yaml"))
 	case beforeAfterContender:
-		started, err = startProcess(dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "beforeafter.yaml"))
+		started, err = startProcess(server.dir, "bento", env, p.bento, "-c", filepath.Join(p.source, "beforeafter.yaml"))
 	default:
 		err = fmt.Errorf("unknown contender %q", name)
 	}
@@ -121,9 +117,9 @@ func (p programs) start(ctx context.Context, name, dir, tenant string, nc *nats.
 
 // bridgeEnv configures a bridge, except its tenant, without the features that the peers lack:
 // availability, directories, probes.
-func bridgeEnv(dir string, nc *nats.Conn, interval time.Duration) ([]string, error) {
+func bridgeEnv(server *natsServer, interval time.Duration) ([]string, error) {
 	body, err := json.Marshal(subscription())
-	file := filepath.Join(dir, "subscription.json")
+	file := filepath.Join(server.dir, "subscription.json")
 	if err == nil {
 		err = os.WriteFile(file, body, 0o600)
 	}
@@ -133,16 +129,8 @@ func bridgeEnv(dir string, nc *nats.Conn, interval time.Duration) ([]string, err
 	return []string{
 		// The clocks of the simulated agents run in one load alone.
 		"BRIDGE_FROZEN_AFTER=0s",
-		"NATS_URL=" + nc.ConnectedUrl(), "BPCC_CLIENT_ID=bench", "BPCC_CLIENT_SECRET=bench",
+		"NATS_URL=" + server.nc.ConnectedUrl(), "BPCC_CLIENT_ID=bench", "BPCC_CLIENT_SECRET=bench",
 		"BPCC_SUBSCRIPTION_FILE=" + file, "BPCC_POLL_INTERVAL=" + interval.String(),
 		"BPCC_SERVICES=none", "BPCC_DIRECTORY_INTERVAL=0s", "BRIDGE_HTTP=off",
 	}, nil
-}
-
-func jetStream(nc *nats.Conn) (jetstream.JetStream, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("open JetStream: %w", err)
-	}
-	return js, nil
 }

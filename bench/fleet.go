@@ -36,21 +36,11 @@ type fleetResult struct {
 
 // runFleet runs a fleet.
 func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err error) {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return r, fmt.Errorf("create directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	server, nc, err := startNATS(ctx, p.nats, dir)
+	server, err := startNATS(ctx, p.nats)
 	if err != nil {
 		return r, err
 	}
-	defer server.stop()
-	defer nc.Close()
-	js, err := jetStream(nc)
-	if err != nil {
-		return r, err
-	}
+	defer func() { err = errors.Join(err, server.close()) }()
 	var worlds []*world
 	for range f.tenants {
 		worlds = append(worlds, newWorld(f.agents, max(f.agents/20, 1), f.load))
@@ -65,7 +55,7 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 		t.targetPolls = 2
 		list = append(list, map[string]string{"tenant": fmt.Sprintf("tenant%d", i), "url": sim.address(i)})
 	}
-	file := filepath.Join(dir, "tenants.json")
+	file := filepath.Join(server.dir, "tenants.json")
 	body, err := json.Marshal(list)
 	if err == nil {
 		err = os.WriteFile(file, body, 0o600)
@@ -73,12 +63,12 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 	if err != nil {
 		return r, fmt.Errorf("write tenants file: %w", err)
 	}
-	env, err := bridgeEnv(dir, nc, f.interval)
+	env, err := bridgeEnv(server, f.interval)
 	if err != nil {
 		return r, err
 	}
 	startedAt := time.Now()
-	bridge, err := startProcess(dir, "bridge", append(env, "BRIDGE_TENANTS_FILE="+file), p.bridge, "run")
+	bridge, err := startProcess(server.dir, "bridge", append(env, "BRIDGE_TENANTS_FILE="+file), p.bridge, "run")
 	if err != nil {
 		return r, err
 	}
@@ -119,7 +109,7 @@ func (p programs) runFleet(ctx context.Context, f fleet) (r fleetResult, err err
 		r.pollDelays = append(r.pollDelays, late...)
 	}
 	slices.Sort(r.pollDelays)
-	stored, err := readStored(ctx, js, bridgeStream, from)
+	stored, err := readStored(ctx, server.js, bridgeStream, from)
 	if err != nil {
 		return r, err
 	}

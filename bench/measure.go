@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -40,21 +39,11 @@ type result struct {
 
 // run runs a contender, with its own server and tenant.
 func (p programs) run(ctx context.Context, t benchRun) (r result, err error) {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return r, fmt.Errorf("create directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	server, nc, err := startNATS(ctx, p.nats, dir)
+	server, err := startNATS(ctx, p.nats)
 	if err != nil {
 		return r, err
 	}
-	defer server.stop()
-	defer nc.Close()
-	js, err := jetStream(nc)
-	if err != nil {
-		return r, err
-	}
+	defer func() { err = errors.Join(err, server.close()) }()
 	sim, err := serve(newWorld(t.agents, t.services, t.load))
 	if err != nil {
 		return r, err
@@ -64,7 +53,7 @@ func (p programs) run(ctx context.Context, t benchRun) (r result, err error) {
 	// One more poll ends the last measured one.
 	tenant.targetPolls = t.warm + t.polls + 1
 	tenant.mu.Lock()
-	contender, stream, err := p.start(ctx, t.contender, dir, sim.address(0), nc, t.interval)
+	contender, stream, err := p.start(ctx, t.contender, sim.address(0), server, t.interval)
 	if err == nil {
 		tenant.cost = contender.cost
 		tenant.serverCost = server.cost
@@ -96,7 +85,7 @@ func (p programs) run(ctx context.Context, t benchRun) (r result, err error) {
 	r.cost = (last.cost - first.cost) / time.Duration(t.polls)
 	r.server = (last.serverCost - first.serverCost) / time.Duration(t.polls)
 	r.bytes = first.bytes
-	stored, err := readStored(ctx, js, stream, first.answered)
+	stored, err := readStored(ctx, server.js, stream, first.answered)
 	if err != nil {
 		return r, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 )
 
@@ -96,22 +97,47 @@ func (p *process) peak() (int, error) {
 	return 0, fmt.Errorf("read the memory of %s: no VmHWM in its status", p.name)
 }
 
-// startNATS starts a server with an empty store and connects to it.
-func startNATS(ctx context.Context, program, dir string) (*process, *nats.Conn, error) {
-	p, err := startProcess(dir, "nats-server", nil, program,
-		"--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", dir, "--jetstream", "--store_dir", filepath.Join(dir, "store"))
-	if err != nil {
-		return nil, nil, err
+// natsServer is the NATS server of one run, and the connection to it.
+type natsServer struct {
+	*process
+	dir string // of all files of the run
+	nc  *nats.Conn
+	js  jetstream.JetStream
+}
+
+// startNATS starts a server with an empty store, in a new directory, and connects to it.
+func startNATS(ctx context.Context, program string) (_ *natsServer, err error) {
+	s := &natsServer{}
+	if s.dir, err = os.MkdirTemp("", "bench-"); err != nil {
+		return nil, fmt.Errorf("create directory: %w", err)
 	}
-	url, err := portsFile(ctx, p, dir)
+	s.process, err = startProcess(s.dir, "nats-server", nil, program,
+		"--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", s.dir, "--jetstream", "--store_dir", filepath.Join(s.dir, "store"))
+	var url string
 	if err == nil {
-		var nc *nats.Conn
-		if nc, err = nats.Connect(url); err == nil {
-			return p, nc, nil
-		}
+		url, err = portsFile(ctx, s.process, s.dir)
 	}
-	p.stop()
-	return nil, nil, fmt.Errorf("start nats-server: %w", err)
+	if err == nil {
+		s.nc, err = nats.Connect(url)
+	}
+	if err == nil {
+		s.js, err = jetstream.New(s.nc)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start nats-server: %w", err), s.close())
+	}
+	return s, nil
+}
+
+// close ends the server and removes the directory.
+func (s *natsServer) close() error {
+	if s.nc != nil {
+		s.nc.Close()
+	}
+	if s.process != nil {
+		s.stop()
+	}
+	return os.RemoveAll(s.dir)
 }
 
 // portsFile waits for the file in which a server writes its address.
