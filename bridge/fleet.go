@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/page"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
 
@@ -147,7 +148,7 @@ type fleetHealth struct {
 }
 
 // Handler serves /healthz, which returns 200 while the process is alive, /readyz, which returns 503
-// while the instance is not ready, /metrics for Prometheus, and the live page of [NewPage]. The
+// while the instance is not ready, /metrics for Prometheus, and the live page of [page.New]. The
 // first two return JSON: one [Health] for one tenant, an object with "ready" and "tenants" for
 // more.
 func (f *Fleet) Handler() http.Handler {
@@ -172,6 +173,6 @@ func (f *Fleet) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, false) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, true) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(f.metrics.registry, promhttp.HandlerOpts{}))
-	mux.Handle("/", NewPage(f.js, f.config, f.log))
+	mux.Handle("/", page.New(f.js, f.config, f.log))
 	return mux
 }

@@ -58,7 +58,6 @@ func TestHostileEvents(t *testing.T) {
 				}
 				auditor.Report()
 				_, _ = event.ParseValue(tenant.Tenant, event.ViewKey(subject), changed)
-				belongsTo(tenant.Tenant, changed)
 				ev, err := event.Parse(tenant.Tenant, string(address), e.ID, changed)
 				if err != nil {
 					return

@@ -20,7 +20,9 @@ import (
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(ctx context.Context, js jetstream.JetStream, c *config.Config){
-		"INFO": func(ctx context.Context, js jetstream.JetStream, c *config.Config) { _ = checkJetStream(ctx, js, c) },
+		"INFO": func(ctx context.Context, js jetstream.JetStream, c *config.Config) {
+			_ = CheckStreams(ctx, c, js.Conn(), js, func(Step) {})
+		},
 		"STREAM.INFO": func(ctx context.Context, js jetstream.JetStream, c *config.Config) {
 			_ = CheckStreams(ctx, c, js.Conn(), js, func(Step) {})
 			b := &Bridge{config: c, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, shared: newSharedResources(js, c, nil), self: identity{instance: "one"}, foreignLog: discardForeign()}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/page"
 )
 
 // sseReader reads the Server-Sent Events of a live page.
@@ -27,7 +27,7 @@ func (w *testEnv) servePage(env ...string) *httptest.Server {
 		name, value, _ := strings.Cut(v, "=")
 		w.env[name] = value
 	}
-	server := httptest.NewServer(bridge.NewPage(w.js, w.config(), slog.New(slog.DiscardHandler)))
+	server := httptest.NewServer(page.New(w.js, w.config(), slog.New(slog.DiscardHandler)))
 	w.t.Cleanup(server.Close)
 	return server
 }
@@ -257,7 +257,7 @@ func TestPageGuards(t *testing.T) {
 			if test.listen != "" {
 				c.HTTP = test.listen
 			}
-			page := bridge.NewPage(w.js, c, slog.New(slog.DiscardHandler))
+			page := page.New(w.js, c, slog.New(slog.DiscardHandler))
 			method, path := test.method, test.path
 			if method == "" {
 				method = http.MethodGet

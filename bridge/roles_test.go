@@ -24,6 +24,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/page"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
@@ -195,7 +196,7 @@ func TestRoles(t *testing.T) {
 	}
 	first := w.runFleet(bridgeJS)
 	w.waitFor("agent.anna.observed", 1)
-	page := httptest.NewServer(bridge.NewPage(bridgeJS, w.config(), slog.New(slog.DiscardHandler)))
+	page := httptest.NewServer(page.New(bridgeJS, w.config(), slog.New(slog.DiscardHandler)))
 	t.Cleanup(page.Close)
 	openSSE(t, page.URL+"/live/events").nextEvent("heartbeat", &struct{}{})
 	for _, request := range []string{"bpcc.svc.acme.health", "$SRV.PING.bpcc-bridge"} {

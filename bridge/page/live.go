@@ -1,4 +1,4 @@
-package bridge
+package page
 
 import (
 	"context"
@@ -38,7 +38,7 @@ var errSlowClient = errors.New("page too slow for the rate of events")
 // liveSession sends one tenant to one page. All of it runs in the request's
 // goroutine, except waiting for messages.
 type liveSession struct {
-	*Page
+	*Handler
 	tenant string // as a token of subjects and keys
 	w      http.ResponseWriter
 	out    *http.ResponseController
@@ -56,7 +56,7 @@ type liveEntry struct {
 }
 
 // handleLive handles /live/events?tenant=TOKEN.
-func (p *Page) handleLive(w http.ResponseWriter, r *http.Request) {
+func (p *Handler) handleLive(w http.ResponseWriter, r *http.Request) {
 	tenant := r.URL.Query().Get("tenant")
 	if tenant == "" {
 		tenant = event.Token(p.config.Tenant)
@@ -73,7 +73,7 @@ func (p *Page) handleLive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("%d pages are open already: close one.", cap(p.slots)), http.StatusServiceUnavailable)
 		return
 	}
-	l := &liveSession{Page: p, tenant: tenant, w: w, out: http.NewResponseController(w)}
+	l := &liveSession{Handler: p, tenant: tenant, w: w, out: http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies must not buffer
@@ -158,7 +158,7 @@ func (l *liveSession) tenantPrefix() string { return event.SubjectPrefix + "." +
 // listTenants reads the feed keys of all tenants in the view, by tenant, or returns
 // those that another page has just read. The user may lack the permission to read
 // other tenants: then a page has its own alone.
-func (p *Page) listTenants(ctx context.Context) map[string]json.RawMessage {
+func (p *Handler) listTenants(ctx context.Context) map[string]json.RawMessage {
 	p.tenantsMu.Lock()
 	defer p.tenantsMu.Unlock()
 	if time.Now().Before(p.tenantsExpire) {

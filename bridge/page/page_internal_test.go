@@ -1,4 +1,4 @@
-package bridge
+package page
 
 import (
 	"bufio"
@@ -141,7 +141,7 @@ func TestSlowPageClient(t *testing.T) {
 }
 
 // newPage makes a live page on a server with the streams, and no events.
-func newPage(t *testing.T) (*Page, *server.Server) {
+func newPage(t *testing.T) (*Handler, *server.Server) {
 	t.Helper()
 	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
 	js := natstest.Connect(t, s.ClientURL())
@@ -152,5 +152,5 @@ func newPage(t *testing.T) (*Page, *server.Server) {
 	if _, err := stream.Provision(t.Context(), js, c, nil); err != nil {
 		t.Fatal(err)
 	}
-	return NewPage(js, c, slog.New(slog.DiscardHandler)), s
+	return New(js, c, slog.New(slog.DiscardHandler)), s
 }

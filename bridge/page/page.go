@@ -1,4 +1,5 @@
-package bridge
+// Package page is the live page and its feed: a reader of the stream and the view like any other.
+package page
 
 import (
 	"crypto/sha256"
@@ -20,7 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-//go:embed page/*.html page/*.css page/*.js page/*.svg
+//go:embed *.html *.css *.js *.svg
 var pageFiles embed.FS
 
 const (
@@ -36,9 +37,9 @@ const (
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// Page is the live page and its data. It reads only what any consumer can read, the
+// Handler is the live page and its data. It reads only what any consumer can read, the
 // stream and the view, so a standby shows the same as the leader.
-type Page struct {
+type Handler struct {
 	js     jetstream.JetStream
 	config *config.Config
 	log    *slog.Logger
@@ -54,16 +55,16 @@ type Page struct {
 	tenantsExpire time.Time
 }
 
-// NewPage makes the handler of the live page: GET / is the page, GET /live/events its
+// New makes the handler of the live page: GET / is the page, GET /live/events its
 // data as Server-Sent Events. It needs BRIDGE_HTTP, the names of streams and
 // buckets, and the intervals from c. The page has no authentication; see
-// [Page.ServeHTTP] for its protection.
-func NewPage(js jetstream.JetStream, c *config.Config, log *slog.Logger) *Page {
-	p := &Page{
+// [Handler.ServeHTTP] for its protection.
+func New(js jetstream.JetStream, c *config.Config, log *slog.Logger) *Handler {
+	p := &Handler{
 		js: js, config: c, log: log, mux: http.NewServeMux(),
 		slots: make(chan struct{}, maxPages), heartbeat: 2 * time.Second, writeTimeout: 10 * time.Second, maxLag: pageMaxLag,
 	}
-	files, err := fs.Glob(pageFiles, "page/*")
+	files, err := fs.Glob(pageFiles, "*")
 	if err != nil {
 		panic(err) // unreachable: the pattern is constant
 	}
@@ -76,7 +77,7 @@ func NewPage(js jetstream.JetStream, c *config.Config, log *slog.Logger) *Page {
 
 // serveFile returns the handler of one of the page's files, by its base name; the page itself is at
 // "/".
-func (p *Page) serveFile(name string) {
+func (p *Handler) serveFile(name string) {
 	body, err := pageFiles.ReadFile(name)
 	if err != nil {
 		panic(err) // listed a moment ago, and embedded in the program
@@ -110,7 +111,7 @@ func (p *Page) serveFile(name string) {
 // ServeHTTP refuses with 403 what a browser was tricked into asking: requests from
 // pages of other sites, and, where BRIDGE_HTTP is a loopback address, requests
 // for another host name (DNS rebinding).
-func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -131,7 +132,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // allowedHost reports whether a request's Host may be this server's.
-func (p *Page) allowedHost(host string) bool {
+func (p *Handler) allowedHost(host string) bool {
 	listen, _, err := net.SplitHostPort(p.config.HTTP)
 	if err != nil || !config.IsLoopback(listen) {
 		return true // other machines use names that are not known here
