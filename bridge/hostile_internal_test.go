@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/stream"
@@ -21,10 +22,10 @@ func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(ctx context.Context, js jetstream.JetStream, c *config.Config){
 		"INFO": func(ctx context.Context, js jetstream.JetStream, c *config.Config) {
-			_ = CheckStreams(ctx, c, js.Conn(), js, func(Step) {})
+			_ = check.Streams(ctx, c, js.Conn(), js, func(check.Step) {})
 		},
 		"STREAM.INFO": func(ctx context.Context, js jetstream.JetStream, c *config.Config) {
-			_ = CheckStreams(ctx, c, js.Conn(), js, func(Step) {})
+			_ = check.Streams(ctx, c, js.Conn(), js, func(check.Step) {})
 			b := &Bridge{config: c, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, shared: newSharedResources(js, c, nil), self: identity{instance: "one"}, foreignLog: discardForeign()}
 			if l, err := b.openLease(ctx); err == nil {
 				_, _ = l.isOwner(ctx)

@@ -20,6 +20,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -271,11 +272,11 @@ func TestCheckNamesRefusedStatistics(t *testing.T) {
 	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `}],"stats_totals":["agents_redy"]},"hall":{"stats_totals":["agents_ready"]}}`)
 	w.setAgent("anna", "ready", "")
 	var out strings.Builder
-	err := bridge.Check(t.Context(), w.config(), func(s bridge.Step) {
+	err := check.Source(t.Context(), w.config(), func(s check.Step) {
 		fmt.Fprintf(&out, "%s %s: %s → %s\n", s.Outcome, s.Name, s.Found, s.Hint)
 	})
-	if !errors.Is(err, bridge.ErrCheck) {
-		t.Errorf("Check: %v, want %v", err, bridge.ErrCheck)
+	if !errors.Is(err, check.ErrFailed) {
+		t.Errorf("Check: %v, want %v", err, check.ErrFailed)
 	}
 	for _, want := range []string{
 		`fail subscribe: the server rejects "reasn" (app "wall", agent grid "agents", column "8") → remove it`,

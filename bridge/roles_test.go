@@ -23,6 +23,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/page"
 	"bpcc-nats/bridge/stream"
@@ -191,7 +192,7 @@ func TestRoles(t *testing.T) {
 	if _, err := stream.Provision(ctx, bridgeJS, w.config(), nil); err != nil {
 		t.Fatalf("the bridge compares the streams: %v", err)
 	}
-	if err := bridge.CheckStreams(ctx, w.config(), bridgeJS.Conn(), bridgeJS, func(bridge.Step) {}); err != nil {
+	if err := check.Streams(ctx, w.config(), bridgeJS.Conn(), bridgeJS, func(check.Step) {}); err != nil {
 		t.Errorf("the bridge checks the streams: %v", err)
 	}
 	first := w.runFleet(bridgeJS)
@@ -241,8 +242,8 @@ func TestRoles(t *testing.T) {
 func (r *roleServer) checkNamesPermission(w *testEnv, js jetstream.JetStream, subject string) {
 	r.t.Helper()
 	var found strings.Builder
-	err := bridge.CheckStreams(r.t.Context(), w.config(), js.Conn(), js, func(s bridge.Step) { fmt.Fprintln(&found, s.Outcome, s.Found) })
-	if !errors.Is(err, bridge.ErrCheck) || !strings.Contains(found.String(), subject) {
+	err := check.Streams(r.t.Context(), w.config(), js.Conn(), js, func(s check.Step) { fmt.Fprintln(&found, s.Outcome, s.Found) })
+	if !errors.Is(err, check.ErrFailed) || !strings.Contains(found.String(), subject) {
 		r.t.Errorf("a check without the permission %s: %v, %s", subject, err, &found)
 	}
 }

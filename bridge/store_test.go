@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
@@ -318,8 +318,8 @@ func TestStoreMaxChanges(t *testing.T) {
 				t.Errorf("%s: max_bytes %d, want %d; %+v", limit, got, want, p)
 			}
 			var found []string
-			if err := bridge.CheckStreams(t.Context(), e.config, e.nc, e.js, func(s bridge.Step) {
-				if s.Outcome != bridge.OK {
+			if err := check.Streams(t.Context(), e.config, e.nc, e.js, func(s check.Step) {
+				if s.Outcome != check.OK {
 					found = append(found, s.Found)
 				}
 			}); err != nil || len(found) != differs {

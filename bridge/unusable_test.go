@@ -13,6 +13,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
 )
@@ -44,12 +45,12 @@ func (w *testEnv) leases() []string {
 func (w *testEnv) failures() []string {
 	w.t.Helper()
 	var failed []string
-	err := bridge.CheckStreams(w.t.Context(), w.config(), w.nc, w.js, func(s bridge.Step) {
-		if s.Outcome == bridge.Failure {
+	err := check.Streams(w.t.Context(), w.config(), w.nc, w.js, func(s check.Step) {
+		if s.Outcome == check.Failure {
 			failed = append(failed, s.Name+": "+s.Found+" -> "+s.Hint)
 		}
 	})
-	if (err != nil) != (len(failed) > 0) || err != nil && !errors.Is(err, bridge.ErrCheck) {
+	if (err != nil) != (len(failed) > 0) || err != nil && !errors.Is(err, check.ErrFailed) {
 		w.t.Errorf("the check ends with %v after %q", err, failed)
 	}
 	return failed

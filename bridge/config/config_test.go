@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/config"
 )
 
@@ -101,9 +101,9 @@ func TestRequestsThroughProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var failed []bridge.Step
-	err = bridge.Check(t.Context(), c, func(s bridge.Step) {
-		if s.Outcome == bridge.Failure {
+	var failed []check.Step
+	err = check.Source(t.Context(), c, func(s check.Step) {
+		if s.Outcome == check.Failure {
 			failed = append(failed, s)
 		}
 	})

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bpcc-nats/bridge"
+	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/cmd/bridge/internal/reader"
@@ -38,7 +38,7 @@ func (p *program) check(ctx context.Context, asJSON bool) error {
 	d := checkReport{program: p, json: asJSON}
 	for _, c := range all {
 		d.startTarget(fmt.Sprintf("%s as tenant %q", c.URL, c.Tenant), c.Tenant)
-		if err := unlessReported(bridge.Check(ctx, c, d.writeStep)); err != nil {
+		if err := unlessReported(check.Source(ctx, c, d.writeStep)); err != nil {
 			return err
 		}
 	}
@@ -72,13 +72,13 @@ func (d *checkReport) printf(format string, args ...any) {
 }
 
 // writeStep writes one step: its name, what was found, what to do.
-func (d *checkReport) writeStep(s bridge.Step) {
+func (d *checkReport) writeStep(s check.Step) {
 	colour := console.Green
 	switch s.Outcome {
-	case bridge.Failure:
+	case check.Failure:
 		d.failures++
 		colour = console.Red
-	case bridge.Warning:
+	case check.Warning:
 		d.warnings++
 		colour = console.Yellow
 	}
@@ -116,7 +116,7 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 	}
 	if c.Embedded() {
 		d.startTarget("NATS_URL is not set: bridge run starts its own server", "NATS")
-		return unlessReported(bridge.CheckStore(c, d.writeStep))
+		return unlessReported(check.Store(c, d.writeStep))
 	}
 	if c, _, err = d.program.configure(config.ForStream); err != nil { // with its warnings
 		return err
@@ -124,17 +124,17 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 	d.startTarget("NATS", "NATS")
 	_, l, err := reader.Connect(ctx, c, natsTimeout, slog.New(slog.DiscardHandler))
 	if err != nil {
-		d.writeStep(bridge.Step{Name: "connect", Outcome: bridge.Failure, Found: err.Error(),
+		d.writeStep(check.Step{Name: "connect", Outcome: check.Failure, Found: err.Error(),
 			Hint: reader.HintUnreachable})
 		return nil
 	}
 	defer l.Close()
-	return unlessReported(bridge.CheckStreams(ctx, c, l.NC, l.JS, d.writeStep))
+	return unlessReported(check.Streams(ctx, c, l.NC, l.JS, d.writeStep))
 }
 
 // unlessReported drops the error of a check whose failed steps have been reported.
 func unlessReported(err error) error {
-	if errors.Is(err, bridge.ErrCheck) {
+	if errors.Is(err, check.ErrFailed) {
 		return nil
 	}
 	return err
@@ -154,7 +154,7 @@ func (d *checkReport) finish() error {
 		d.printf("\n%s\n", summary)
 	}
 	if d.failures > 0 {
-		return errors.Join(d.writeErr, bridge.ErrCheck)
+		return errors.Join(d.writeErr, check.ErrFailed)
 	}
 	return d.writeErr
 }

@@ -1,4 +1,4 @@
-package bridge
+package check
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// CheckStreams checks the NATS side and changes nothing: the server's release,
+// Streams checks the NATS side and changes nothing: the server's release,
 // JetStream, and the configuration of the streams that exist.
-func CheckStreams(ctx context.Context, c *config.Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
+func Streams(ctx context.Context, c *config.Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := stream.CheckServer(nc); err != nil {
 		x.reportNATSFailure("NATS", err, stream.UnusableHint(c, err))

@@ -1,4 +1,4 @@
-package bridge
+package check
 
 import (
 	"context"
@@ -18,61 +18,8 @@ import (
 	"bpcc-nats/diff"
 )
 
-// ErrCheck is returned by [Check] and [CheckStreams] when a step failed; the
-// reported steps say which.
-var ErrCheck = errors.New("check failed")
-
-// Outcome is the result of a step of a check.
-type Outcome string
-
-// Outcomes. With a warning a bridge runs, though perhaps not as expected.
-const (
-	OK      Outcome = "ok"
-	Warning Outcome = "warn"
-	Failure Outcome = "fail"
-)
-
-// Step is one step of a check.
-type Step struct {
-	// Name is what was checked, in a word or two.
-	Name    string
-	Outcome Outcome
-	// Found is what the step found.
-	Found string
-	// Hint is what to do; "" where nothing is to be done.
-	Hint string
-}
-
 // firstDataTimeout is how long a check waits for the first data of a subscription.
 const firstDataTimeout = 60 * time.Second
-
-// checkRun reports the steps of a check.
-type checkRun struct {
-	report func(Step)
-	failed bool
-}
-
-func (x *checkRun) reportOK(step, format string, args ...any) {
-	x.report(Step{step, OK, fmt.Sprintf(format, args...), ""})
-}
-
-func (x *checkRun) reportWarning(step, hint, format string, args ...any) {
-	x.report(Step{step, Warning, fmt.Sprintf(format, args...), hint})
-}
-
-func (x *checkRun) reportFailure(step string, err error) { x.fail(step, err.Error(), checkHint(err)) }
-
-func (x *checkRun) fail(step, found, hint string) {
-	x.failed = true
-	x.report(Step{step, Failure, found, hint})
-}
-
-func (x *checkRun) result() error {
-	if x.failed {
-		return ErrCheck
-	}
-	return nil
-}
 
 // checkHint is what an operator can do about an error that a running bridge would
 // only retry.
@@ -91,11 +38,11 @@ func checkHint(err error) string {
 	}
 }
 
-// Check tests the source as the bridge would use it: it logs in, subscribes, fetches
+// Source tests the source as the bridge would use it: it logs in, subscribes, fetches
 // one snapshot and one availability, and reports what it found and what to do. It
 // publishes nothing. It replaces the user's one subscription, so a bridge that
 // runs as the same user subscribes again afterwards.
-func Check(ctx context.Context, c *config.Config, report func(Step)) error {
+func Source(ctx context.Context, c *config.Config, report func(Step)) error {
 	src, err := source.NewSession(c, "check", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err

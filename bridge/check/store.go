@@ -1,4 +1,4 @@
-package bridge
+package check
 
 import (
 	"fmt"
@@ -8,9 +8,9 @@ import (
 	"bpcc-nats/bridge/stream"
 )
 
-// CheckStore reports how much the embedded server's store may hold and whether its disk has room
+// Store reports how much the embedded server's store may hold and whether its disk has room
 // for that. It does not open the store, which a running bridge may use.
-func CheckStore(c *config.Config, report func(Step)) error {
+func Store(c *config.Config, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := checkStore(c, x); err != nil {
 		x.fail("store", err.Error(), "set BRIDGE_STORE_DIR to a directory that this user may write to")
