@@ -11,13 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/page"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
-
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // restartDelay is the wait before the bridge of one of many tenants is restarted after an error.

@@ -22,6 +22,7 @@ func TestImports(t *testing.T) {
 		"bridge/stream": "bpcc bridge/config bridge/event bridge/rule diff schemas",
 		"bridge/page":   "bpcc bridge/config bridge/event bridge/rule bridge/stream diff schemas",
 		"bridge/check":  "bpcc bridge/config bridge/engine bridge/event bridge/rule bridge/source bridge/stream diff schemas",
+		"bridge/lease":  "bpcc bridge/config bridge/event bridge/rule bridge/stream diff schemas",
 		"bridge/rule":   "bridge/event diff schemas",
 		"bridge/engine": "bridge/event bridge/rule diff schemas",
 		"bridge/audit":  "bridge/event diff schemas",

@@ -5,6 +5,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/lease"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -22,7 +23,7 @@ type sharedResources struct {
 	recoveries  *semaphore.Weighted // recoveries of tenants
 	publisher   *stream.Publisher   // publishes their batches
 	buffers     messageBuffers      // buffers of their batches
-	bucket      *leaseBucket        // bucket of their leases
+	bucket      *lease.Bucket       // bucket of their leases
 	embedded    *stream.Server      // the NATS server inside the process; nil = another one
 	rebalancer  *rebalancer         // nil for one tenant
 	roleChanged chan struct{}       // holds one when the role of any of them has changed
@@ -33,7 +34,7 @@ func newSharedResources(js jetstream.JetStream, c *config.Config, embedded *stre
 		readers:     semaphore.NewWeighted(maxReaders),
 		recoveries:  semaphore.NewWeighted(maxRecoveries),
 		publisher:   stream.NewPublisher(js, c.Times()),
-		bucket:      newLeaseBucket(js, c),
+		bucket:      lease.NewBucket(js, c),
 		embedded:    embedded,
 		roleChanged: make(chan struct{}, 1),
 	}

@@ -11,6 +11,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/lease"
 )
 
 // errRebalanced ends a term so that another instance can lead the tenant.
@@ -44,13 +45,13 @@ func (s *rebalancer) atCapacity() bool {
 }
 
 // runRebalancing renews the heartbeat and the share until ctx ends.
-func (s *rebalancer) runRebalancing(ctx context.Context, l *lease, bridges []*Bridge) {
+func (s *rebalancer) runRebalancing(ctx context.Context, l *lease.Lease, bridges []*Bridge) {
 	key := heartbeatPrefix + event.Token(s.instance)
-	tick := time.NewTicker(l.ttl / 3)
+	tick := time.NewTicker(l.TTL() / 3)
 	defer tick.Stop()
 	lastLogged := int64(0)
 	for {
-		instances, err := s.countInstances(ctx, l.kv, key)
+		instances, err := s.countInstances(ctx, l.KV(), key)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -70,7 +71,7 @@ func (s *rebalancer) runRebalancing(ctx context.Context, l *lease, bridges []*Br
 		case <-ctx.Done():
 			deleteCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
-			if err := l.kv.Delete(deleteCtx, key); err != nil {
+			if err := l.KV().Delete(deleteCtx, key); err != nil {
 				s.log.Debug("heartbeat key not deleted", "err", err)
 			}
 			return

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"bpcc-nats/bridge/stream"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/lease"
+	"bpcc-nats/bridge/stream"
 )
 
 // fullReadInterval is the interval at which a standby reads everything again: what has expired from
@@ -17,18 +18,18 @@ const fullReadInterval = time.Hour
 // waitForLease waits until this instance has the lease, and returns what a standby has read from
 // the stream meanwhile; nil if it did not have to wait, or if too many tenants of this process tail
 // the stream already.
-func (b *Bridge) waitForLease(ctx context.Context, l *lease) (*recovery, error) {
-	if l.tryAcquire(ctx) == nil {
+func (b *Bridge) waitForLease(ctx context.Context, l *lease.Lease) (*recovery, error) {
+	if l.TryAcquire(ctx) == nil {
 		return nil, nil
 	}
 	if !b.shared.readers.TryAcquire(1) {
-		return nil, l.acquire(ctx)
+		return nil, l.Acquire(ctx)
 	}
 	defer b.shared.readers.Release(1)
 	readCtx, stop := context.WithCancel(ctx)
 	result := make(chan *recovery, 1)
-	go func() { result <- b.tailHistory(readCtx, l.retryInterval) }()
-	err := l.acquire(ctx)
+	go func() { result <- b.tailHistory(readCtx, l.RetryInterval()) }()
+	err := l.Acquire(ctx)
 	stop()
 	return <-result, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/lease"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -36,7 +37,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		err := b.term(ctx)
 		var u *stream.UnusableError
 		switch {
-		case ctx.Err() != nil && errors.Is(err, errLeaseLost):
+		case ctx.Err() != nil && errors.Is(err, lease.ErrLost):
 			return nil // stopped, and another instance leads already
 		case ctx.Err() != nil || err == nil:
 			return err
@@ -46,7 +47,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			staleReads = 0
 			b.log.Info("rebalanced, standing by", "reason", err)
 			continue
-		case errors.Is(err, errLeaseLost), errors.Is(err, errHistoryLost), errors.Is(err, stream.ErrTTLChanged):
+		case errors.Is(err, lease.ErrLost), errors.Is(err, errHistoryLost), errors.Is(err, stream.ErrTTLChanged):
 			staleReads = 0
 		case errors.As(err, &u):
 			staleReads = 0
@@ -108,40 +109,17 @@ var errStaleRead = errors.New("stream replica is stale: a newer checkpoint exist
 // without the lease.
 const maxStaleReads = 5
 
-// openLease opens the bucket of leases. The error is [stream.ErrServerVersion] or [stream.ErrMismatch] if it cannot
-// hold a lease.
-func (b *Bridge) openLease(ctx context.Context) (*lease, error) {
-	if err := stream.CheckServer(b.js.Conn()); err != nil {
-		return nil, err
+// openLease opens the tenant's lease. The error is [stream.ErrServerVersion] or [stream.ErrMismatch] if
+// the bucket of leases cannot hold it.
+func (b *Bridge) openLease(ctx context.Context) (*lease.Lease, error) {
+	// With many tenants, attempts are less frequent, to limit the load on the servers.
+	retryMax := time.Duration(0)
+	if b.shared.rebalancer == nil {
+		retryMax = min(b.config.PollInterval, time.Second)
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.config.Times().CallTimeout)
-	defer cancel()
-	prevErr := b.js.Conn().LastError()
-	ttl, err := b.shared.bucket.check(ctx, recheckPause)
-	if stream.AsUnusable(err) != nil {
-		return nil, err
-	}
-	var kv jetstream.KeyValue
-	if err == nil {
-		kv, err = b.js.KeyValue(ctx, b.config.LeaseBucket)
-	}
-	if err = stream.AsPermissionError(b.js.Conn(), prevErr, err); err != nil {
-		return nil, fmt.Errorf("open lease bucket %s: %w", b.config.LeaseBucket, err)
-	}
-	return &lease{
-		conn: b.js.Conn(), kv: kv, bucket: b.shared.bucket, key: event.Token(b.config.Tenant), instance: b.self.instance, log: b.log, now: b.now,
-		ttl: ttl, callTimeout: b.config.Times().CallTimeout, retryInterval: b.leaseRetryInterval(ttl), atCapacity: b.atCapacity, onBlocked: b.setBlocked,
-		wakeC: make(chan struct{}, 1),
-	}, nil
-}
-
-// leaseRetryInterval is how often a standby tries to acquire the lease. It grows with the number of
-// tenants, to limit the load on the servers.
-func (b *Bridge) leaseRetryInterval(ttl time.Duration) time.Duration {
-	if b.shared.rebalancer != nil {
-		return ttl / 4
-	}
-	return min(b.config.PollInterval, time.Second, ttl/4)
+	return b.shared.bucket.Open(ctx, lease.Options{
+		Key: event.Token(b.config.Tenant), Instance: b.self.instance, RetryMax: retryMax, AtCapacity: b.atCapacity, OnBlocked: b.setBlocked, Log: b.log,
+	})
 }
 
 // atCapacity reports whether this process leads its share of many tenants.
@@ -163,19 +141,19 @@ func (b *Bridge) countLeading() (undo func()) {
 }
 
 // lead runs one term: from acquiring the lease to its release or loss. The error is errLeaseLost,
-// errHistoryLost, errTTLChanged, errStaleRead, errUnavailable or [stream.UnusableError] where another term may
+// errHistoryLost, errTTLChanged, errStaleRead, [stream.ErrUnavailable] or [stream.UnusableError] where another term may
 // follow. m is what a standby has read, nil if nothing.
-func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
+func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery) error {
 	defer b.countLeading()()
 	termCtx, endTerm := context.WithCancelCause(ctx)
 	var background sync.WaitGroup
 	background.Go(func() {
-		if err := l.hold(termCtx); err != nil {
+		if err := l.Hold(termCtx); err != nil {
 			endTerm(err)
 		}
 	})
 	background.Go(func() {
-		if err := l.guard(termCtx); err != nil {
+		if err := l.Guard(termCtx); err != nil {
 			endTerm(err)
 		}
 	})
@@ -186,17 +164,17 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 		case <-termCtx.Done():
 		}
 	})
-	err := b.serve(termCtx, m, l.wake)
+	err := b.serve(termCtx, m, l.Wake)
 	cause := context.Cause(termCtx)
 	endTerm(nil)
 	background.Wait()
-	if errors.Is(err, ErrFenced) && !errors.Is(cause, errLeaseLost) {
-		if owner, ownerErr := l.isOwner(ctx); ownerErr != nil || !owner {
+	if errors.Is(err, ErrFenced) && !errors.Is(cause, lease.ErrLost) {
+		if owner, ownerErr := l.IsOwner(ctx); ownerErr != nil || !owner {
 			// The fence reported it before the lease, as after a pause of the process.
-			cause = fmt.Errorf("%w: another instance writes", errLeaseLost)
+			cause = fmt.Errorf("%w: another instance writes", lease.ErrLost)
 		}
 	}
-	if errors.Is(cause, errLeaseLost) {
+	if errors.Is(cause, lease.ErrLost) {
 		// Another instance may have subscribed as the same user: unsubscribing would delete its
 		// subscription.
 		b.loop.Abandon()
@@ -213,7 +191,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease, m *recovery) error {
 		reason = "handover"
 	}
 	err = errors.Join(err, b.shutdown(stopCtx, err, reason))
-	l.release(stopCtx)
+	l.Release(stopCtx)
 	if err == nil && errors.Is(cause, errRebalanced) {
 		return cause
 	}

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"bpcc-nats/bridge/config"
-	"bpcc-nats/bridge/stream"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 )
 
 // Streams checks the NATS side and changes nothing: the server's release,

@@ -16,9 +16,9 @@ import (
 	"sync"
 	"time"
 
-	"bpcc-nats/bridge/config"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/config"
 )
 
 //go:embed *.html *.css *.js *.svg

@@ -11,17 +11,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-
-	"bpcc-nats/internal/natstest"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
-
-	"github.com/synadia-io/orbit.go/jetstreamext"
+	"bpcc-nats/internal/natstest"
 )
 
 // TestPageDropsSlowReaders has a page that reads nothing: its session must end, and

@@ -9,12 +9,12 @@ import (
 	"strings"
 	"time"
 
-	"bpcc-nats/bridge/event"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"bpcc-nats/bridge/event"
 )
 
 // ackInbox receives the acknowledgements of one atomic batch after the other, as long as each batch

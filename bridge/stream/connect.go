@@ -12,11 +12,11 @@ import (
 	"net"
 	"time"
 
-	"bpcc-nats/bridge/config"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/natscontext"
+
+	"bpcc-nats/bridge/config"
 )
 
 // ErrNATSAuth is returned by [Connect] when the server refuses the credentials.

@@ -12,10 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"bpcc-nats/bridge/config"
-
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"
+
+	"bpcc-nats/bridge/config"
 )
 
 // ErrStoreInUse is returned by [StartServer] when another process uses the store directory. The

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"bpcc-nats/bridge/config"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/config"
 )
 
 // leaseTTLLeast is the minimum TTL of a lease. A shorter lease would expire while a response is

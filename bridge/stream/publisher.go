@@ -8,11 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"bpcc-nats/bridge/config"
-	"bpcc-nats/bridge/event"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/event"
 )
 
 // maxBatchesInFlight is the maximum number of atomic batches of a process in flight. A server

@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"bpcc-nats/bridge/config"
-	"bpcc-nats/bridge/event"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/event"
 )
 
 // newPublisherTest makes a stream on an embedded server, and what publishes to it.

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"strings"
 
-	"bpcc-nats/bridge/config"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/mod/semver"
+
+	"bpcc-nats/bridge/config"
 )
 
 // ErrServerVersion is returned when a NATS server is too old for the bridge. Such a

@@ -12,10 +12,10 @@ import (
 	"syscall"
 	"time"
 
-	"bpcc-nats/bridge/config"
-
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
+
+	"bpcc-nats/bridge/config"
 )
 
 const (

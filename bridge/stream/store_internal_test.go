@@ -10,10 +10,10 @@ import (
 	"math"
 	"testing"
 
-	"bpcc-nats/bridge/config"
-
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"
+
+	"bpcc-nats/bridge/config"
 )
 
 func TestSizeText(t *testing.T) {

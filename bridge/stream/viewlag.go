@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"bpcc-nats/bridge/config"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/config"
 )
 
 const (

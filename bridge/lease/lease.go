@@ -1,4 +1,6 @@
-package bridge
+// Package lease decides which of several instances leads a tenant: by a key in a KV bucket that expires
+// unless it is renewed.
+package lease
 
 import (
 	"context"
@@ -8,30 +10,26 @@ import (
 	"sync"
 	"time"
 
-	"bpcc-nats/bridge/stream"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/stream"
 )
 
-// lease lets one of several instances lead a tenant. It decides who polls, not who may write: if
+// Lease lets one of several instances lead a tenant. It decides who polls, not who may write: if
 // two instances believe that they lead, the fence decides. The bucket's TTL ends a lease that is
 // not renewed; a TTL of the key would be lost at the first renewal.
 //
 // Election libraries for JetStream exist, but none of them is maintained; this is the part of one
 // that is needed.
-type lease struct {
+type Lease struct {
+	options       Options
 	conn          *nats.Conn
 	kv            jetstream.KeyValue
-	bucket        *leaseBucket
-	key           string
-	instance      string
+	bucket        *Bucket
 	ttl           time.Duration
 	callTimeout   time.Duration // bounds each request
 	retryInterval time.Duration // how often a standby tries
-	atCapacity    func() bool   // whether others should acquire a free lease first
-	onBlocked     func(string)  // is called with the reason why the lease cannot be acquired, "" when it can
-	log           *slog.Logger
 	now           func() time.Time
 
 	freeSince    time.Time // since when the lease is free and left to others
@@ -42,24 +40,58 @@ type lease struct {
 	wakeC chan struct{} // holds one when the process has woken up for a poll
 }
 
-// wake signals that the process is awake: a renewal that is due soon is sent now, because waking up
+// Options are what a [Lease] needs.
+type Options struct {
+	// Key is the key in the bucket, Instance the name of the instance, which is its value.
+	Key, Instance string
+	// RetryMax bounds the interval at which a standby tries to acquire the lease, which is a quarter of
+	// the TTL; 0 = no bound.
+	RetryMax time.Duration
+	// AtCapacity reports whether others should acquire a free lease first.
+	AtCapacity func() bool
+	// OnBlocked is called with the reason why the lease cannot be acquired, "" when it can.
+	OnBlocked func(string)
+	Log       *slog.Logger
+}
+
+func newLease(k *Bucket, kv jetstream.KeyValue, ttl time.Duration, o Options) *Lease {
+	retryInterval := ttl / 4
+	if o.RetryMax > 0 {
+		retryInterval = min(retryInterval, o.RetryMax)
+	}
+	return &Lease{
+		options: o, conn: k.js.Conn(), kv: kv, bucket: k, ttl: ttl, callTimeout: k.callTimeout, retryInterval: retryInterval, now: time.Now,
+		wakeC: make(chan struct{}, 1),
+	}
+}
+
+// KV returns the bucket of leases.
+func (l *Lease) KV() jetstream.KeyValue { return l.kv }
+
+// TTL returns how long the lease lasts without renewal.
+func (l *Lease) TTL() time.Duration { return l.ttl }
+
+// RetryInterval returns how often a standby tries to acquire the lease.
+func (l *Lease) RetryInterval() time.Duration { return l.retryInterval }
+
+// Wake signals that the process is awake: a renewal that is due soon is sent now, because waking up
 // is more expensive than the renewal.
-func (l *lease) wake() {
+func (l *Lease) Wake() {
 	select {
 	case l.wakeC <- struct{}{}:
 	default:
 	}
 }
 
-// errLeaseLost ends a term whose lease was not renewed in time.
-var errLeaseLost = errors.New("the lease is lost")
+// ErrLost ends a term whose lease was not renewed in time.
+var ErrLost = errors.New("the lease is lost")
 
-// acquire waits until this instance has the lease or ctx ends. The error is errUnavailable if the
+// Acquire waits until this instance has the lease or ctx ends. The error is [stream.ErrUnavailable] if the
 // bucket is missing, and [stream.UnusableError] if the bucket cannot hold leases.
-func (l *lease) acquire(ctx context.Context) error {
+func (l *Lease) Acquire(ctx context.Context) error {
 	lastLogged := ""
 	for {
-		err := l.tryAcquire(ctx)
+		err := l.TryAcquire(ctx)
 		if err == nil {
 			return nil
 		}
@@ -77,15 +109,15 @@ func (l *lease) acquire(ctx context.Context) error {
 		if reason != lastLogged {
 			lastLogged = reason
 			if fault {
-				l.log.Warn("cannot acquire the leader lease", "err", reason)
+				l.options.Log.Warn("cannot acquire the leader lease", "err", reason)
 			} else {
-				l.log.Info("standing by", "reason", reason)
+				l.options.Log.Info("standing by", "reason", reason)
 			}
 		}
 		if !fault {
 			reason = ""
 		}
-		l.onBlocked(reason)
+		l.options.OnBlocked(reason)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -97,13 +129,13 @@ func (l *lease) acquire(ctx context.Context) error {
 // errAtCapacity is why a free lease is not acquired.
 var errAtCapacity = errors.New("at capacity: leaving this tenant to an instance with room")
 
-// tryAcquire acquires the lease, or leaves it to others for some time if this instance leads its
+// TryAcquire acquires the lease, or leaves it to others for some time if this instance leads its
 // share already.
-func (l *lease) tryAcquire(ctx context.Context) error {
+func (l *Lease) TryAcquire(ctx context.Context) error {
 	if err := stream.CheckServer(l.conn); err != nil {
 		return err
 	}
-	if l.atCapacity() && !l.unclaimed(ctx) {
+	if l.options.AtCapacity() && !l.unclaimed(ctx) {
 		return errAtCapacity
 	}
 	return l.createKey(ctx)
@@ -111,10 +143,10 @@ func (l *lease) tryAcquire(ctx context.Context) error {
 
 // unclaimed reports whether the lease has been free for so long that no instance with capacity will
 // acquire it.
-func (l *lease) unclaimed(ctx context.Context) bool {
+func (l *Lease) unclaimed(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
-	_, err := l.kv.Get(ctx, l.key)
+	_, err := l.kv.Get(ctx, l.options.Key)
 	if !errors.Is(err, jetstream.ErrKeyNotFound) {
 		l.freeSince = time.Time{}
 		return false
@@ -125,30 +157,30 @@ func (l *lease) unclaimed(ctx context.Context) bool {
 	return l.now().Sub(l.freeSince) >= 2*l.ttl
 }
 
-func (l *lease) createKey(ctx context.Context) error {
+func (l *Lease) createKey(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	prevErr := l.conn.LastError()
 	sent := l.now()
-	revision, err := l.kv.Create(ctx, l.key, []byte(l.instance))
+	revision, err := l.kv.Create(ctx, l.options.Key, []byte(l.options.Instance))
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		// The key may still be this instance's: the response to a request came too late, or the
 		// lease was lost only because responses were missing. Then it need not wait.
-		if owner, _ := l.isOwner(ctx); owner {
-			revision, err = l.kv.Update(ctx, l.key, []byte(l.instance), l.revision)
+		if owner, _ := l.IsOwner(ctx); owner {
+			revision, err = l.kv.Update(ctx, l.options.Key, []byte(l.options.Instance), l.revision)
 		}
 	}
 	if err = stream.AsPermissionError(l.conn, prevErr, err); err != nil {
 		return fmt.Errorf("acquire lease: %w", err)
 	}
 	l.revision, l.renewedAt, l.freeSince, l.firstUnacked = revision, sent, time.Time{}, time.Time{}
-	l.onBlocked("")
+	l.options.OnBlocked("")
 	return nil
 }
 
-// bucketMissing returns errUnavailable if the lease cannot be acquired because its bucket is
+// bucketMissing returns [stream.ErrUnavailable] if the lease cannot be acquired because its bucket is
 // missing.
-func (l *lease) bucketMissing(ctx context.Context, err error) error {
+func (l *Lease) bucketMissing(ctx context.Context, err error) error {
 	if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, nats.ErrNoResponders) {
 		return nil
 	}
@@ -162,7 +194,7 @@ func (l *lease) bucketMissing(ctx context.Context, err error) error {
 
 // blockedReason returns why the lease could not be acquired, and whether that is a fault; it is
 // none that another instance has the lease.
-func (l *lease) blockedReason(ctx context.Context, err error) (reason string, fault bool) {
+func (l *Lease) blockedReason(ctx context.Context, err error) (reason string, fault bool) {
 	if errors.Is(err, errAtCapacity) {
 		return err.Error(), false
 	}
@@ -171,14 +203,14 @@ func (l *lease) blockedReason(ctx context.Context, err error) (reason string, fa
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
-	if entry, err := l.kv.Get(ctx, l.key); err == nil {
+	if entry, err := l.kv.Get(ctx, l.options.Key); err == nil {
 		return string(entry.Value()) + " leads", false
 	}
 	return "another instance leads", false
 }
 
-// hold renews the lease until ctx ends (nil) or it is lost ([errLeaseLost]).
-func (l *lease) hold(ctx context.Context) error {
+// Hold renews the lease until ctx ends (nil) or it is lost ([ErrLost]).
+func (l *Lease) Hold(ctx context.Context) error {
 	for {
 		// The interval counts from the sending of the last renewal, so a slow renewal is followed
 		// soon by the next. That leaves time for two more requests, and is a little longer than the
@@ -197,10 +229,10 @@ func (l *lease) hold(ctx context.Context) error {
 		err := l.renew(ctx, deadline)
 		switch {
 		case err == nil || ctx.Err() != nil:
-		case errors.Is(err, errLeaseLost):
+		case errors.Is(err, ErrLost):
 			return err
 		case !l.now().Before(deadline):
-			return fmt.Errorf("%w: not renewed for %v: %w", errLeaseLost, l.ttl, err)
+			return fmt.Errorf("%w: not renewed for %v: %w", ErrLost, l.ttl, err)
 		}
 	}
 }
@@ -215,7 +247,7 @@ type renewal struct {
 // renew sends requests until one succeeds or the lease ends at deadline: again after some time,
 // since a response may be lost, while earlier requests stay pending, since their responses may be
 // late. A failed request ends it, unless others are pending.
-func (l *lease) renew(ctx context.Context, deadline time.Time) error {
+func (l *Lease) renew(ctx context.Context, deadline time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, max(deadline.Sub(l.now()), time.Millisecond))
 	var requests sync.WaitGroup
 	defer requests.Wait()
@@ -231,7 +263,7 @@ func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 			l.firstUnacked = sent
 		}
 		requests.Go(func() {
-			revision, err := l.kv.Update(ctx, l.key, []byte(l.instance), lastRevision)
+			revision, err := l.kv.Update(ctx, l.options.Key, []byte(l.options.Instance), lastRevision)
 			renewals <- renewal{sent, revision, stream.AsPermissionError(l.conn, prevErr, err)}
 		})
 	}
@@ -263,51 +295,51 @@ func (l *lease) renew(ctx context.Context, deadline time.Time) error {
 
 // confirmOwner finds out who has changed the lease: a request of this instance whose response was
 // lost or is late, sent no earlier than the first unacknowledged one, or another instance.
-func (l *lease) confirmOwner(ctx context.Context) error {
-	owner, err := l.isOwner(ctx)
+func (l *Lease) confirmOwner(ctx context.Context) error {
+	owner, err := l.IsOwner(ctx)
 	switch {
 	case err != nil:
 		return err
 	case !owner:
-		return fmt.Errorf("%w: another instance has it", errLeaseLost)
+		return fmt.Errorf("%w: another instance has it", ErrLost)
 	}
 	l.renewedAt, l.firstUnacked = l.firstUnacked, time.Time{}
 	return nil
 }
 
-// isOwner reports whether the key is still this instance's: a renewal whose response was lost has
+// IsOwner reports whether the key is still this instance's: a renewal whose response was lost has
 // changed the revision.
-func (l *lease) isOwner(ctx context.Context) (bool, error) {
+func (l *Lease) IsOwner(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
-	entry, err := l.kv.Get(ctx, l.key)
+	entry, err := l.kv.Get(ctx, l.options.Key)
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("read lease: %w", err)
-	case string(entry.Value()) != l.instance:
+	case string(entry.Value()) != l.options.Instance:
 		return false, nil
 	}
 	l.revision = entry.Revision()
 	return true, nil
 }
 
-// release deletes the lease, so that a standby need not wait for its end. A lease of another
+// Release deletes the lease, so that a standby need not wait for its end. A lease of another
 // instance is not touched.
-func (l *lease) release(ctx context.Context) {
+func (l *Lease) Release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
-	err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
+	err := l.kv.Delete(ctx, l.options.Key, jetstream.LastRevision(l.revision))
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		// The last renewal was cut off by the end of the term after it was sent, or the lease is
 		// another instance's.
 		var owner bool
-		if owner, err = l.isOwner(ctx); owner {
-			err = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision))
+		if owner, err = l.IsOwner(ctx); owner {
+			err = l.kv.Delete(ctx, l.options.Key, jetstream.LastRevision(l.revision))
 		}
 	}
 	if err != nil {
-		l.log.Warn("lease not released", "err", err, "ttl", l.ttl)
+		l.options.Log.Warn("lease not released", "err", err, "ttl", l.ttl)
 	}
 }

@@ -1,15 +1,15 @@
-package bridge
+package lease
 
 import (
 	"context"
 	"fmt"
 	"time"
 
-	"bpcc-nats/bridge/config"
-	"bpcc-nats/bridge/stream"
-
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
+
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 )
 
 // The TTL of a bucket of leases is checked again after recheckEvery TTLs, and before
@@ -19,10 +19,11 @@ const (
 	recheckPause = time.Second
 )
 
-// leaseBucket checks the bucket of leases. The tenants of a process share one, so
+// Bucket checks the bucket of leases. The tenants of a process share one, so
 // that the process sends one request for all of them.
-type leaseBucket struct {
+type Bucket struct {
 	js     jetstream.JetStream
+	name   string
 	stream string
 
 	callTimeout time.Duration // bounds a check
@@ -33,14 +34,38 @@ type leaseBucket struct {
 	ttl        time.Duration
 }
 
-func newLeaseBucket(js jetstream.JetStream, c *config.Config) *leaseBucket {
-	return &leaseBucket{js: js, stream: stream.LeaseStream(c), callTimeout: c.Times().CallTimeout, requestSem: semaphore.NewWeighted(1)}
+func NewBucket(js jetstream.JetStream, c *config.Config) *Bucket {
+	return &Bucket{js: js, name: c.LeaseBucket, stream: stream.LeaseStream(c), callTimeout: c.Times().CallTimeout, requestSem: semaphore.NewWeighted(1)}
+}
+
+// Open opens a lease in the bucket; nobody has it yet. The error is [stream.ErrServerVersion] or
+// [stream.ErrMismatch] if the bucket cannot hold it.
+func (k *Bucket) Open(ctx context.Context, o Options) (*Lease, error) {
+	conn := k.js.Conn()
+	if err := stream.CheckServer(conn); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, k.callTimeout)
+	defer cancel()
+	prevErr := conn.LastError()
+	ttl, err := k.check(ctx, recheckPause)
+	if stream.AsUnusable(err) != nil {
+		return nil, err
+	}
+	var kv jetstream.KeyValue
+	if err == nil {
+		kv, err = k.js.KeyValue(ctx, k.name)
+	}
+	if err = stream.AsPermissionError(conn, prevErr, err); err != nil {
+		return nil, fmt.Errorf("open lease bucket %s: %w", k.name, err)
+	}
+	return newLease(k, kv, ttl, o), nil
 }
 
 // check returns the TTL of leases. A value read within this time, on the same connection to a
 // server, is not read again. The error is [stream.ErrMismatch] or [stream.ErrServerVersion] if the bucket cannot be
 // used, else that of the request.
-func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Duration, error) {
+func (k *Bucket) check(ctx context.Context, within time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.callTimeout)
 	defer cancel()
 	if err := k.requestSem.Acquire(ctx, 1); err != nil {
@@ -69,7 +94,7 @@ func (k *leaseBucket) check(ctx context.Context, within time.Duration) (time.Dur
 
 // check returns why the lease can no longer be held or waited for: the server is too
 // old, or the bucket has changed. It returns nil if that is unknown.
-func (l *lease) check(ctx context.Context) error {
+func (l *Lease) check(ctx context.Context) error {
 	if err := stream.CheckServer(l.conn); err != nil {
 		return &stream.UnusableError{Cause: err}
 	}
@@ -80,9 +105,9 @@ func (l *lease) check(ctx context.Context) error {
 	return stream.AsUnusable(err)
 }
 
-// guard checks the lease's bucket and the server until ctx ends, and returns why the
+// Guard checks the lease's bucket and the server until ctx ends, and returns why the
 // lease can no longer be held; nil when ctx ends.
-func (l *lease) guard(ctx context.Context) error {
+func (l *Lease) Guard(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
