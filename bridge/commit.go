@@ -126,7 +126,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 		}
 		if text := err.Error(); !logged[text] {
 			logged[text] = true
-			hint := stream.Hint(b.config, err)
+			hint := streamHint(b.config, err)
 			b.setBlocked("publish failed: " + text + "; " + hint)
 			b.log.Warn("publish failed, retrying the same batch", "err", err, "messages", len(msgs), "hint", hint)
 		}

@@ -23,6 +23,7 @@ func TestImports(t *testing.T) {
 		"bridge/page":   "bpcc bridge/config bridge/event bridge/rule bridge/stream diff schemas",
 		"bridge/check":  "bpcc bridge/config bridge/engine bridge/event bridge/rule bridge/source bridge/stream diff schemas",
 		"bridge/lease":  "bpcc bridge/config bridge/event bridge/rule bridge/stream diff schemas",
+		"bridge":        "bpcc bridge/config bridge/engine bridge/event bridge/lease bridge/page bridge/rule bridge/source bridge/stream diff schemas",
 		"bridge/rule":   "bridge/event diff schemas",
 		"bridge/engine": "bridge/event bridge/rule diff schemas",
 		"bridge/audit":  "bridge/event diff schemas",

@@ -140,9 +140,9 @@ func (b *Bridge) countLeading() (undo func()) {
 	return func() { count(-1) }
 }
 
-// lead runs one term: from acquiring the lease to its release or loss. The error is errLeaseLost,
-// errHistoryLost, errTTLChanged, errStaleRead, [stream.ErrUnavailable] or [stream.UnusableError] where another term may
-// follow. m is what a standby has read, nil if nothing.
+// lead runs one term: from acquiring the lease to its release or loss. The error is [lease.ErrLost],
+// errHistoryLost, [stream.ErrTTLChanged], errStaleRead, [stream.ErrUnavailable] or
+// [stream.UnusableError] where another term may follow. m is what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery) error {
 	defer b.countLeading()()
 	termCtx, endTerm := context.WithCancelCause(ctx)

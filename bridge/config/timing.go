@@ -57,9 +57,9 @@ type Timing struct {
 	AckTimeout time.Duration
 	// UnavailablePause is the pause before the next attempt while NATS is unavailable.
 	UnavailablePause time.Duration
-	// ViewInterval is the interval at which the view is compared with the stream: short compared
-	// with the time after which the view counts as stalled, and long compared with polls, since a quiet poll costs hardly more.
-	// While the view is behind, the interval is ViewBusyInterval, which is shorter.
+	// ViewInterval is the interval at which the view is compared with the stream: short compared with
+	// the time after which the view counts as stalled, and long compared with polls, since a quiet poll
+	// costs hardly more. While the view is behind, the interval is ViewBusyInterval, which is shorter.
 	ViewInterval, ViewBusyInterval time.Duration
 	// RecreateAfter is how long a stream must be missing until it is recreated.
 	RecreateAfter time.Duration

@@ -160,3 +160,11 @@ func batchSeqValues() []string {
 	}
 	return values
 }
+
+// IsWrongSequence reports whether the server refused a batch because of the fence. Replicated
+// streams use the second code under concurrency.
+func IsWrongSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 // TestInboxReceivesBatchAcks of its batches, and nothing else.
@@ -48,8 +49,8 @@ func TestInboxReceivesBatchAcks(t *testing.T) {
 	}
 	stored(6)
 	var api *jetstream.APIError
-	if _, err := send("n.a"); !errors.As(err, &api) || api.ErrorCode != codeAtomicOff {
-		t.Errorf("where batches are not taken: %v, want code %d", err, codeAtomicOff)
+	if _, err := send("n.a"); !errors.As(err, &api) || api.ErrorCode != jetstreamext.JSErrCodeBatchPublishNotEnabled {
+		t.Errorf("where batches are not taken: %v, want code %d", err, jetstreamext.JSErrCodeBatchPublishNotEnabled)
 	}
 	stored(9)
 	start := time.Now()

@@ -56,9 +56,9 @@ func NewPublisher(js jetstream.JetStream, times *config.Timing) *Publisher {
 	return &Publisher{js: js, timing: times, slots: make(chan struct{}, maxBatchesInFlight), seqValues: batchSeqValues()}
 }
 
-// errDuplicateID is returned for a single message whose id is in the duplicate window. The stored
+// ErrDuplicateID is returned for a single message whose id is in the duplicate window. The stored
 // message is this one, sent before, or another publisher's.
-var errDuplicateID = errors.New("message id already stored")
+var ErrDuplicateID = errors.New("message id already stored")
 
 // Publish stores the messages of a part, once: a checkpoint without events by itself, others in an
 // atomic batch. It returns the sequence of the last one. After an error it may be unknown whether they
@@ -77,7 +77,7 @@ func (g *Publisher) publishSingle(ctx context.Context, m *nats.Msg) (uint64, err
 	prevErr := g.js.Conn().LastError()
 	ack, err := g.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if err == nil && ack.Duplicate {
-		err = errDuplicateID
+		err = ErrDuplicateID
 	}
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)

@@ -1,4 +1,4 @@
-package stream
+package bridge
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // Error codes of the server for a stream that does not accept a batch.
@@ -23,8 +24,8 @@ const (
 	codeDuplicate     jetstream.ErrorCode = 10201
 )
 
-// Hint returns what a person can do about a stream that accepts no events.
-func Hint(c *config.Config, err error) string {
+// streamHint returns what a person can do about a stream that accepts no events.
+func streamHint(c *config.Config, err error) string {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Sprintf("the stream is recreated empty after it has been missing for %v; to restore a backup, stop the bridges first", c.Times().RecreateAfter)
 	}
@@ -32,7 +33,7 @@ func Hint(c *config.Config, err error) string {
 		return fmt.Sprintf("restore in stream %s the subject %s.>, or enable JetStream for the account", c.Stream, event.SubjectPrefix)
 	}
 	duplicateIDHint := fmt.Sprintf("another publisher used this bridge's message ids; retries succeed after the duplicate window of stream %s", c.Stream)
-	if errors.Is(err, errDuplicateID) {
+	if errors.Is(err, stream.ErrDuplicateID) {
 		return duplicateIDHint
 	}
 	var api *jetstream.APIError
@@ -56,12 +57,4 @@ func Hint(c *config.Config, err error) string {
 		return duplicateIDHint
 	}
 	return "read the log of the NATS servers"
-}
-
-// IsWrongSequence reports whether the server refused a batch because of the fence. Replicated
-// streams use the second code under concurrency.
-func IsWrongSequence(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
