@@ -78,6 +78,21 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
+// twoDashes writes flags such as -human as --human: the commands have no flags of one letter but -h,
+// and no name of a flag begins with a digit.
+func twoDashes(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if arg == "--" {
+			break
+		}
+		if len(arg) > 2 && arg[0] == '-' && arg[1] >= 'a' && arg[1] <= 'z' {
+			out[i] = "-" + arg
+		}
+	}
+	return out
+}
+
 // run is the program: it runs the command and turns its error into a status.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
 	p := newProgram(env, stdout, stderr)
@@ -92,7 +107,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		}
 	}
 	root := p.root()
-	root.SetArgs(args)
+	root.SetArgs(twoDashes(args))
 	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
