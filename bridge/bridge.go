@@ -40,16 +40,21 @@ type Bridge struct {
 	stepDown   chan struct{}    // received by a leader that must hand over
 	foreignLog *foreignLog      // used by the goroutine that reads the stream: a standby's reader, then Run
 
-	loop *source.Loop
+	loop    *source.Loop
+	encoder *event.Encoder
 
-	// The rest is recovered from the stream at the start of each term.
-	engine           *engine.Engine
-	encoder          *event.Encoder
+	oversizeLogged map[string]bool // entities logged as too large
+
+	term // the present one, or the last
+}
+
+// term is what is made anew at the start of each term.
+type term struct {
+	engine           *engine.Engine // nil until the state is recovered from the stream
 	watchdog         *stream.Watchdog
-	fence            uint64          // sequence of the last message on the checkpoints' subject that is known; 0 = none
-	lastCommit       time.Time       // when the last batch was acknowledged
-	streamMaxMsgSize int             // the stream's max_msg_size as last seen; 0 or less = none
-	oversizeLogged   map[string]bool // entities logged as too large
+	fence            uint64    // sequence of the last message on the checkpoints' subject that is known; 0 = none
+	lastCommit       time.Time // when the last batch was acknowledged
+	streamMaxMsgSize int       // the stream's max_msg_size as last seen; 0 or less = none
 }
 
 // New returns a bridge; nothing is sent before Run. The configuration must have been checked by
@@ -77,7 +82,7 @@ func newBridge(c *config.Config, js jetstream.JetStream, log *slog.Logger, self 
 		metrics: m, shared: shared, stepDown: make(chan struct{}),
 	}
 	b.foreignLog = &foreignLog{log: log, known: map[string]bool{}, countMetric: m.foreignMessages.WithLabelValues(c.Tenant).Inc}
-	b.engine, b.encoder = b.newEngine(), event.NewEncoder(c.CloudEventSource())
+	b.encoder = event.NewEncoder(c.CloudEventSource())
 	b.setStandby()
 	return b, nil
 }

@@ -34,7 +34,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	lastLogged := ""
 	for staleReads := 0; ; {
 		b.setStandby()
-		err := b.term(ctx)
+		err := b.runTerm(ctx)
 		var u *stream.UnusableError
 		switch {
 		case ctx.Err() != nil && errors.Is(err, lease.ErrLost):
@@ -76,8 +76,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 }
 
-// term waits for the lease and leads.
-func (b *Bridge) term(ctx context.Context) error {
+// runTerm waits for the lease and leads.
+func (b *Bridge) runTerm(ctx context.Context) error {
 	lease, err := b.openLease(ctx)
 	if err != nil {
 		return nilIfDone(ctx, stream.AsUnavailable(err))
@@ -145,6 +145,7 @@ func (b *Bridge) countLeading() (undo func()) {
 // [stream.UnusableError] where another term may follow. m is what a standby has read, nil if nothing.
 func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery) error {
 	defer b.countLeading()()
+	b.term = term{}
 	termCtx, endTerm := context.WithCancelCause(ctx)
 	var background sync.WaitGroup
 	background.Go(func() {
@@ -211,13 +212,12 @@ func dropFenced(err error) error {
 func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 	commitCtx, cancel := commitContext(ctx)
 	defer cancel()
-	b.watchdog = stream.NewWatchdog(b.config, b.js, b.shared.embedded, b.log)
 	prevErr := b.js.Conn().LastError()
 	m, err := b.catchUp(ctx, m)
 	if err != nil {
 		return nilIfDone(ctx, stream.AsUnavailable(stream.AsPermissionError(b.js.Conn(), prevErr, err)))
 	}
-	b.engine, b.fence = m.engine, m.fence
+	b.term = term{engine: m.engine, watchdog: stream.NewWatchdog(b.config, b.js, b.shared.embedded, b.log), fence: m.fence}
 	started := b.engine.Start(b.now())
 	b.loop.SeedServices(b.engine.KnownAvailability())
 	s := b.engine.Stats()
@@ -262,7 +262,7 @@ func (b *Bridge) shutdown(ctx context.Context, termErr error, reason string) err
 		unsubscribed <- b.loop.Unsubscribe(sourceCtx)
 	}()
 	var err error
-	if termErr == nil && b.engine.Stats().Epoch > 0 {
+	if termErr == nil && b.engine != nil {
 		err = b.publishStopped(ctx, reason)
 	} // else unknown: the next start finds out
 	if err := <-unsubscribed; err != nil {
