@@ -8,11 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/config"
-	"bpcc-nats/bridge/record"
 )
 
 // logEntries are the entries of a log with a message.
@@ -107,40 +104,6 @@ func TestUnreadableStatisticIsLogged(t *testing.T) {
 	}
 	if hint := fmt.Sprint(entries[0]["hint"]); !strings.Contains(hint, "parse") {
 		t.Errorf("hint %s", hint)
-	}
-}
-
-// TestBacktestReportsUnreadable: the summary of a backtest names rules that cannot read what was
-// recorded, and ends alarms on refused statistics as the bridge does.
-func TestBacktestReportsUnreadable(t *testing.T) {
-	t.Parallel()
-	w := &testEnv{t: t, validatedBodies: map[string]bool{}}
-	show := func(seconds float64, text string) string {
-		return strings.Replace(recordCallsWaiting(seconds, 9), `"2":"9"`, `"2":"`+text+`"`, 1)
-	}
-	first := writeRecording(t, recordingHead("acme", 0), show(2, "9"), show(4, "87%"), show(6, "88%"), show(8, "9"), recordingEnd(10))
-	refused := strings.Replace(strings.Replace(show(22, "9"), `,"2":"9"`, "", 1), `{"at"`, `{"refused":{"service":["in_calls_waiting"]},"at"`, 1)
-	second := writeRecording(t, recordingHead("acme", 20), refused, recordingEnd(24))
-	plain := backlogRules(t, 5, 2, "0s")
-	plain.Name = "plain.json"
-	percent := ruleSet(t, `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","parse":"percent","raise":{"op":">=","value":5}}]`)
-	percent.Name = "percent.json"
-	all, sum := w.backtest([]record.RuleSet{plain, percent}, first, second)
-	var got []string
-	for _, warning := range sum.Warnings {
-		text, _, _ := strings.Cut(warning, ";")
-		got = append(got, text)
-	}
-	want := []string{
-		`plain.json: rule "backlog" cannot read in_calls_waiting of "Voice": the text "87%" is not a number that it reads`,
-		`percent.json: rule "backlog" cannot read in_calls_waiting of "Voice": the text "9" is not a number that it reads`,
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("warnings (-want +got)\n%s", d)
-	}
-	cleared := withSubject(all, "threshold.backlog.Voice.cleared")
-	if len(cleared) != 1 || cleared[0].text("cleared_by") != "stat_unavailable" {
-		t.Errorf("cleared: %v", cleared)
 	}
 }
 

@@ -1,11 +1,14 @@
-package bridge_test
+package record_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 
 	"bpcc-nats/bridge/record"
 	"bpcc-nats/bridge/rule"
+	"bpcc-nats/schemas"
 )
 
 // recordingStart is when written recordings begin.
@@ -78,13 +82,54 @@ func backlogRules(t *testing.T, raise, clear int, hold string) record.RuleSet {
 		"raise":{"op":">=","value":%d},"clear":{"op":"<=","value":%d}}]`, hold, raise, clear))
 }
 
+// backtestEvent is an event of a backtest.
+type backtestEvent struct {
+	Subject string `json:"-"` // below the tenant
+	ID      string
+	Data    map[string]any
+}
+
+// backtest runs recordings and returns the events, which must be valid, with the summary.
+func backtest(t *testing.T, sets []record.RuleSet, recordings ...string) (all []backtestEvent, sum *record.Summary) {
+	t.Helper()
+	b := record.Backtest{Sets: sets}
+	for _, name := range recordings {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := record.Open(name, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Recordings = append(b.Recordings, r)
+	}
+	b.Emit = func(subject string, body []byte) error {
+		e := backtestEvent{Subject: strings.TrimPrefix(subject, "bpcc.v1.acme.")}
+		if err := json.Unmarshal(body, &e); err != nil {
+			return err
+		}
+		all = append(all, e)
+		return schemas.Validate(body)
+	}
+	sum, err := b.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all, sum
+}
+
+// withSubject are the events with a subject.
+func withSubject(all []backtestEvent, subject string) []backtestEvent {
+	return slices.DeleteFunc(slices.Clone(all), func(e backtestEvent) bool { return e.Subject != subject })
+}
+
 // TestRuleSetsAreCompared runs two rule sets over one afternoon, and a third
 // that reads a column that was not recorded.
 func TestRuleSetsAreCompared(t *testing.T) {
 	t.Parallel()
-	w := &testEnv{t: t, validatedBodies: map[string]bool{}}
 	file := writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), recordCallsWaiting(6, 6), recordCallsWaiting(8, 3), recordCallsWaiting(10, 1), recordCallsWaiting(12, 7), recordCallsWaiting(14, 2), recordCallsWaiting(16, 9), recordingEnd(20))
-	all, sum := w.backtest([]record.RuleSet{backlogRules(t, 5, 2, "0s"), backlogRules(t, 3, 1, "4s")}, file)
+	all, sum := backtest(t, []record.RuleSet{backlogRules(t, 5, 2, "0s"), backlogRules(t, 3, 1, "4s")}, file)
 	want := [][]record.RuleSummary{
 		{{Name: "backlog", Raised: 3, Cleared: 2, StillRaised: 1, Total: 12 * time.Second, Longest: 6 * time.Second, Entities: 1}},
 		{{Name: "backlog", Raised: 1, Cleared: 1, Total: 2 * time.Second, Longest: 2 * time.Second, Entities: 1}},
@@ -112,7 +157,6 @@ func TestRuleSetsAreCompared(t *testing.T) {
 // first one cut, as the terms of one bridge.
 func TestRecordingsRunOneAfterAnother(t *testing.T) {
 	t.Parallel()
-	w := &testEnv{t: t, validatedBodies: map[string]bool{}}
 	first := writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), `{"at":"2026-11-23T12:00:06Z","er`)
 	cut, err := os.ReadFile(first)
 	if err != nil {
@@ -123,14 +167,14 @@ func TestRecordingsRunOneAfterAnother(t *testing.T) {
 	}
 	second := writeRecording(t, recordingHead("acme", 100), recordCallsWaiting(102, 6), recordCallsWaiting(104, 7), recordingEnd(106))
 	third := writeRecording(t, recordingHead("acme", 200), recordCallsWaiting(202, 1), recordingEnd(204))
-	all, sum := w.backtest([]record.RuleSet{backlogRules(t, 5, 2, "0s")}, third, first, second)
+	all, sum := backtest(t, []record.RuleSet{backlogRules(t, 5, 2, "0s")}, third, first, second)
 	var got []string
 	for _, s := range all {
 		if s.Subject == "feed.checkpoint" {
 			continue
 		}
 		line := fmt.Sprintf("%s %s", s.ID, s.Subject)
-		if s.field("after_gap") == true {
+		if s.Data["after_gap"] == true {
 			line += " after gap"
 		}
 		got = append(got, line)
@@ -179,10 +223,9 @@ func TestErrorKindsMatchCauses(t *testing.T) {
 		"slow": "source", "other": "source",
 	}
 	for kind, cause := range causes {
-		w := &testEnv{t: t, validatedBodies: map[string]bool{}}
-		all, _ := w.backtest(nil, writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordFailure(4, kind), recordFailure(6, kind), recordFailure(9, kind), recordCallsWaiting(11, 1)))
+		all, _ := backtest(t, nil, writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordFailure(4, kind), recordFailure(6, kind), recordFailure(9, kind), recordCallsWaiting(11, 1)))
 		interrupted, resumed := withSubject(all, "feed.interrupted"), withSubject(all, "feed.resumed")
-		if len(interrupted) != 1 || len(resumed) != 1 || interrupted[0].text("cause") != cause {
+		if len(interrupted) != 1 || len(resumed) != 1 || interrupted[0].Data["cause"] != cause {
 			t.Errorf("%s: %v, then %v; want one interruption with cause %s", kind, interrupted, resumed, cause)
 		}
 	}
@@ -261,4 +304,37 @@ func FuzzRecording(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestBacktestReportsUnreadable: the summary of a backtest names rules that cannot read what was
+// recorded, and ends alarms on refused statistics as the bridge does.
+func TestBacktestReportsUnreadable(t *testing.T) {
+	t.Parallel()
+	show := func(seconds float64, text string) string {
+		return strings.Replace(recordCallsWaiting(seconds, 9), `"2":"9"`, `"2":"`+text+`"`, 1)
+	}
+	first := writeRecording(t, recordingHead("acme", 0), show(2, "9"), show(4, "87%"), show(6, "88%"), show(8, "9"), recordingEnd(10))
+	refused := strings.Replace(strings.Replace(show(22, "9"), `,"2":"9"`, "", 1), `{"at"`, `{"refused":{"service":["in_calls_waiting"]},"at"`, 1)
+	second := writeRecording(t, recordingHead("acme", 20), refused, recordingEnd(24))
+	plain := backlogRules(t, 5, 2, "0s")
+	plain.Name = "plain.json"
+	percent := ruleSet(t, `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","parse":"percent","raise":{"op":">=","value":5}}]`)
+	percent.Name = "percent.json"
+	all, sum := backtest(t, []record.RuleSet{plain, percent}, first, second)
+	var got []string
+	for _, warning := range sum.Warnings {
+		text, _, _ := strings.Cut(warning, ";")
+		got = append(got, text)
+	}
+	want := []string{
+		`plain.json: rule "backlog" cannot read in_calls_waiting of "Voice": the text "87%" is not a number that it reads`,
+		`percent.json: rule "backlog" cannot read in_calls_waiting of "Voice": the text "9" is not a number that it reads`,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("warnings (-want +got)\n%s", d)
+	}
+	cleared := withSubject(all, "threshold.backlog.Voice.cleared")
+	if len(cleared) != 1 || cleared[0].Data["cleared_by"] != "stat_unavailable" {
+		t.Errorf("cleared: %v", cleared)
+	}
 }
