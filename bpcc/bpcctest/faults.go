@@ -172,7 +172,6 @@ func (t *Tenant) Inject(f Fault) {
 	if f.Times == 0 {
 		f.Times = 1
 	}
-	f.applied, f.turn, f.world = 0, 0, nil
 	if f.Frozen {
 		f.world = t.world.clone()
 	}

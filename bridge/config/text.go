@@ -3,8 +3,10 @@ package config
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -28,9 +30,22 @@ func ReadFile(name string) ([]byte, error) {
 	return content[n:], nil
 }
 
-// SkipMark does for the beginning of a text that is read piece by piece what [ReadFile] does for a
-// file.
-func SkipMark(r *bufio.Reader) error {
+// NewTextReader reads a text piece by piece, plain or compressed by gzip, as [ReadFile] reads a file.
+func NewTextReader(r io.Reader) (*bufio.Reader, error) {
+	const size = 64 << 10
+	text := bufio.NewReaderSize(r, size)
+	if magic, err := text.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
+		unzipped, err := gzip.NewReader(text)
+		if err != nil {
+			return nil, err
+		}
+		text = bufio.NewReaderSize(unzipped, size)
+	}
+	return text, skipMark(text)
+}
+
+// skipMark skips the byte order mark at the beginning of a text.
+func skipMark(r *bufio.Reader) error {
 	// An error of reading is returned again by the next read.
 	begin, _ := r.Peek(markLen)
 	n, err := markOf(begin)

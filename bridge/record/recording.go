@@ -5,7 +5,6 @@ package record
 import (
 	"bufio"
 	"cmp"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -246,15 +245,9 @@ type Recording struct {
 // Open reads the beginning of a recording, compressed or plain; name is used in errors,
 // which are [ErrInvalid]. The caller closes r.
 func Open(name string, r io.Reader) (*Recording, error) {
-	rec := &Recording{name: name, r: bufio.NewReaderSize(r, 64<<10)}
-	if magic, err := rec.r.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
-		unzipped, err := gzip.NewReader(rec.r)
-		if err != nil {
-			return nil, rec.errorAtLine(err)
-		}
-		rec.r = bufio.NewReaderSize(unzipped, 64<<10)
-	}
-	if err := config.SkipMark(rec.r); err != nil {
+	text, err := config.NewTextReader(r)
+	rec := &Recording{name: name, r: text}
+	if err != nil {
 		return nil, rec.errorAtLine(err)
 	}
 	line, err := rec.nextLine()

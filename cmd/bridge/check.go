@@ -110,7 +110,7 @@ const natsTimeout = 5 * time.Second
 // checkNATS checks the NATS side that the environment names, else the store of the
 // embedded server.
 func (d *checkReport) checkNATS(ctx context.Context) error {
-	c, _, err := config.Parse(d.program.env, config.ForStream)
+	c, warnings, err := config.Parse(d.program.env, config.ForStream)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -118,9 +118,7 @@ func (d *checkReport) checkNATS(ctx context.Context) error {
 		d.startTarget("NATS_URL is not set: bridge run starts its own server", "NATS")
 		return unlessReported(check.Store(c, d.writeStep))
 	}
-	if c, _, err = d.program.configure(config.ForStream); err != nil { // with its warnings
-		return err
-	}
+	d.program.logger([]*config.Config{c}, warnings)
 	d.startTarget("NATS", "NATS")
 	_, l, err := reader.Connect(ctx, c, natsTimeout, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -140,7 +138,7 @@ func unlessReported(err error) error {
 	return err
 }
 
-// finish writes the summary. The error is [bridge.ErrCheck] if a step failed.
+// finish writes the summary. The error is [check.ErrFailed] if a step failed.
 func (d *checkReport) finish() error {
 	c := d.program.out
 	summary := console.Safef("%s: bridge run can work with this", c.Paint(console.Green, "OK"))

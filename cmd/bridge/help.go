@@ -55,12 +55,9 @@ func helpCommand(commands []cobra.Completion) *cobra.Command {
 	return &cobra.Command{
 		Use: "help [COMMAND]", Short: "describe a command", Args: atMost(1), ValidArgs: commands,
 		RunE: func(c *cobra.Command, args []string) error {
-			found, unknown, err := c.Root().Find(args)
-			if err == nil && len(unknown) > 0 {
-				err = unknownCommand(c.Root(), unknown)
-			}
-			if err != nil {
-				return err
+			found, unknown, _ := c.Root().Find(args) // no error, since every command says which arguments it takes
+			if len(unknown) > 0 {
+				return unknownCommand(c.Root(), unknown)
 			}
 			return found.Help()
 		},

@@ -99,15 +99,15 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if len(args) == 0 {
 		args = []string{"run"}
 	}
+	args = twoDashes(args)
 	if args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
 		// The library writes errors of completion to os.Stderr itself, with what was typed.
-		args = slices.Clone(args)
 		for i := range args {
 			args[i] = console.Visible(args[i])
 		}
 	}
 	root := p.root()
-	root.SetArgs(twoDashes(args))
+	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK

@@ -15,9 +15,10 @@ import (
 	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
-// timeoutFlag adds --timeout, the time that openReadOnly and readers wait for the server.
+// timeoutFlag adds --timeout, the time that openReadOnly and readers wait for the server. It does not
+// limit the time of reading while the server responds.
 func timeoutFlag(c *cobra.Command, timeout *time.Duration) {
-	reader.TimeoutFlag(c.Flags(), timeout)
+	c.Flags().DurationVar(timeout, "timeout", 10*time.Second, "fail when the NATS server has not responded for this long")
 	completeFlag(c, "timeout", words("10s", "1m"))
 }
 

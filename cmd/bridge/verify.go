@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +21,6 @@ import (
 	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/bridge/rule"
 	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/cmd/bridge/internal/reader"
 )
@@ -90,7 +88,11 @@ func (p *program) auditOf(ctx context.Context, f verifyFlags, file string) (audi
 			return audit.Report{}, fmt.Errorf("%w: --since, --until, --from-seq and --to-seq are for the stream, not for an exported file", errUsage)
 		}
 		if list := env.ToMap(p.env)["BRIDGE_VOLATILE_STATS"]; list != "" {
-			o.Volatile = volatile(strings.Split(list, ","))
+			var stats config.List
+			if err := stats.UnmarshalText([]byte(list)); err != nil {
+				return audit.Report{}, fmt.Errorf("%w: BRIDGE_VOLATILE_STATS: %w", errUsage, err)
+			}
+			o.Volatile = config.GlobMatcher(stats)
 		}
 		a, err := audit.New(o)
 		if err == nil {
@@ -106,7 +108,7 @@ func (p *program) auditOf(ctx context.Context, f verifyFlags, file string) (audi
 		return audit.Report{}, reader.Unfinished(ctx, err)
 	}
 	defer l.Close()
-	o.CheckpointInterval, o.Retention, o.Volatile = c.CheckpointInterval, c.Retention, volatile(c.VolatileStats)
+	o.CheckpointInterval, o.Retention, o.Volatile = c.CheckpointInterval, c.Retention, config.GlobMatcher(c.VolatileStats)
 	f.Subjects = []string{event.SubjectPrefix + ".>"}
 	if o.Whole = o.Tenant == ""; !o.Whole {
 		f.Subjects = []string{event.Prefix(o.Tenant) + ">"}
@@ -123,17 +125,6 @@ func (p *program) auditOf(ctx context.Context, f verifyFlags, file string) (audi
 		return audit.Report{}, reader.Unfinished(sessionCtx, err)
 	}
 	return a.Report(), nil
-}
-
-// volatile returns the test for the statistics that BRIDGE_VOLATILE_STATS contains.
-func volatile(patterns []string) func(stat string) bool {
-	for i := range patterns {
-		patterns[i] = strings.TrimSpace(patterns[i])
-	}
-	if len(patterns) == 0 { // no glob would match every statistic
-		return func(string) bool { return false }
-	}
-	return rule.Globs(patterns).MatchString
 }
 
 // exportedMessage is a line of an export made with --with-meta: an event with what the
@@ -169,16 +160,12 @@ func auditFile(ctx context.Context, name string, a *audit.Auditor) error {
 		pipe.CloseWithError(err)
 	}()
 	defer context.AfterFunc(ctx, func() { text.CloseWithError(ctx.Err()) })()
-	buffered := bufio.NewReader(text)
-	if magic, err := buffered.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
-		unzipped, err := gzip.NewReader(buffered)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		buffered = bufio.NewReader(unzipped)
-	}
-	if err := config.SkipMark(buffered); err != nil {
+	buffered, err := config.NewTextReader(text)
+	switch {
+	case errors.Is(err, config.ErrUTF16):
 		return fmt.Errorf("%w: %s: %w", errUsage, name, err)
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	lines := bufio.NewScanner(buffered)
 	lines.Buffer(nil, maxLine)

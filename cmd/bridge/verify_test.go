@@ -137,6 +137,7 @@ func TestVerifyStatements(t *testing.T) {
 		"state_duration, in_calls_*":        false,
 		"state_duration,in_calls_wait":      true,
 		"agent_total_*_time,in_*_wait_time": true,
+		`["state_duration","in_calls_*"]`:   false,
 	} {
 		r := runCommand(t, t.Context(), []string{"BRIDGE_VOLATILE_STATS=" + list}, "verify", file)
 		if got := strings.Contains(r.stdout, fault); got != want || strings.Contains(r.stdout, "value 1") != want {

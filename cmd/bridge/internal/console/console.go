@@ -75,7 +75,7 @@ func (c *Console) Printf(format string, args ...any) error {
 // Safe is text that is visible already, with colours perhaps.
 type Safe string
 
-// Safef is printf to a string.
+// Safef is Printf to a string.
 func Safef(format string, args ...any) Safe {
 	for i := range args {
 		args[i] = sanitized{args[i]}
@@ -146,7 +146,7 @@ func isActive(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// VisibleLines is visible for each line of a text.
+// VisibleLines is [Visible] for each line of a text.
 func VisibleLines(text string) Safe {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {

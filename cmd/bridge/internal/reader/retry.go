@@ -10,17 +10,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/spf13/pflag"
 )
 
-// TimeoutFlag adds the flag that limits the wait for the server. It does not limit the
-// time of reading while the server responds.
-func TimeoutFlag(f *pflag.FlagSet, timeout *time.Duration) {
-	f.DurationVar(timeout, "timeout", 10*time.Second, "fail when the NATS server has not responded for this long")
-}
-
-// ErrNoAnswer is returned when the NATS server has not responded within --timeout.
-var ErrNoAnswer = errors.New("no response from the NATS server")
+// errNoAnswer is returned when the NATS server has not responded within --timeout.
+var errNoAnswer = errors.New("no response from the NATS server")
 
 // HintUnreachable is what to check without a connection.
 const HintUnreachable = "check NATS_URL, that the server runs, and that this machine reaches it"
@@ -32,7 +25,7 @@ func NoAnswer(nc *nats.Conn, timeout time.Duration, err error) error {
 	if nc != nil && nc.IsConnected() {
 		hint = "check that JetStream is enabled, that the stream has a leader, and that this user may read it"
 	}
-	return fmt.Errorf("%w (--timeout %v): %w; %s", ErrNoAnswer, timeout, err, hint)
+	return fmt.Errorf("%w (--timeout %v): %w; %s", errNoAnswer, timeout, err, hint)
 }
 
 // Retry repeats a call until the server responds, no longer than the timeout.

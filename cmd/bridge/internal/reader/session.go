@@ -112,9 +112,9 @@ func StopCause(ctx context.Context, err error) error {
 	return err
 }
 
-// ErrUnfinished is returned by a command that a signal ended before its work was
+// errUnfinished is returned by a command that a signal ended before its work was
 // done.
-var ErrUnfinished = errors.New("did not finish")
+var errUnfinished = errors.New("did not finish")
 
 // Unfinished turns the error of work that ended with ctx into why ctx ended. Unlike
 // [StopCause] it returns an error for a signal, since the work was not completed.
@@ -124,7 +124,7 @@ func Unfinished(ctx context.Context, err error) error {
 	}
 	cause := context.Cause(ctx)
 	if errors.Is(cause, context.Canceled) {
-		return fmt.Errorf("%w: %w", ErrUnfinished, cause)
+		return fmt.Errorf("%w: %w", errUnfinished, cause)
 	}
 	return cause
 }
