@@ -191,7 +191,7 @@ func (p *availabilityPoller) checkService(ctx context.Context, service string) {
 		p.mu.Unlock()
 		var e *bpcc.Error
 		if errors.As(err, &e) {
-			wait = max(wait, e.RetryAfter)
+			wait = max(wait, min(e.RetryAfter, maxRetryAfter))
 		}
 		select {
 		case <-ctx.Done():
