@@ -29,11 +29,11 @@ const maxTokenTTL = 30 * 24 * time.Hour
 // without decimals. It returns 0 for what is no lifetime, such as null, 0 or a word: only a 401 then
 // says that the token has ended.
 func parseTTL(expiresIn json.RawMessage) time.Duration {
-	text := strings.TrimSpace(string(expiresIn))
-	var quoted string
-	if json.Unmarshal(expiresIn, &quoted) == nil {
-		text = strings.TrimSpace(quoted)
+	var value flexString
+	if json.Unmarshal(expiresIn, &value) != nil { // missing, an array or an object
+		return 0
 	}
+	text := strings.TrimSpace(string(value))
 	// ParseFloat would read hexadecimal numbers, infinities and NaN too.
 	if strings.Trim(text, "0123456789+-.eE") != "" {
 		return 0

@@ -61,9 +61,9 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// Certificate, if set, is called for the client's certificate whenever a server requests one.
 	Certificate func() *tls.Certificate
-	// Proxy, if set, returns the proxy for requests to an address, nil for none. By default it is
-	// that of the process's environment.
-	Proxy func(*url.URL) (*url.URL, error)
+	// Proxy, if set, returns the proxy for a request, nil for none. By default it is that of the
+	// process's environment.
+	Proxy func(*http.Request) (*url.URL, error)
 	// MaxBody limits a response's size in bytes; 0 means [MaxBody].
 	MaxBody int64
 	// Now is the clock for the times of responses; nil means time.Now.
@@ -119,9 +119,8 @@ func New(c Config) (*Client, error) {
 	if c.Certificate != nil {
 		trust.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.Certificate(), nil }
 	}
-	proxy := http.ProxyFromEnvironment
-	if c.Proxy != nil {
-		proxy = func(r *http.Request) (*url.URL, error) { return c.Proxy(r.URL) }
+	if c.Proxy == nil {
+		c.Proxy = http.ProxyFromEnvironment
 	}
 	client := &Client{
 		base:   base,
@@ -130,7 +129,7 @@ func New(c Config) (*Client, error) {
 			Jar:     jar,
 			Timeout: c.Timeout,
 			Transport: &http.Transport{
-				Proxy:               proxy,
+				Proxy:               c.Proxy,
 				TLSClientConfig:     trust,
 				ForceAttemptHTTP2:   true,
 				MaxIdleConnsPerHost: 8,
@@ -225,15 +224,11 @@ func (c *Client) send(ctx context.Context, r request) (apiResponse, error) {
 		if to := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && to != "" {
 			detail = "redirected to " + to + "; BPCC_URL must be the address that answers itself"
 		}
-		_, failed := fail(kindOf(resp.StatusCode), resp.StatusCode, detail, nil)
-		var e *Error
-		if errors.As(failed, &e) {
-			e.RetryAfter = retryAfter(resp.Header, received)
-			if e.RetryAfter > 0 && e.Kind == ErrThrottled {
-				c.config.Governor.hold(e.RetryAfter)
-			}
+		e := &Error{Op: r.op, Kind: kindOf(resp.StatusCode), Status: resp.StatusCode, Detail: c.redact(detail), RetryAfter: retryAfter(resp.Header, received)}
+		if e.RetryAfter > 0 && e.Kind == ErrThrottled {
+			c.config.Governor.hold(e.RetryAfter)
 		}
-		return apiResponse{}, failed
+		return apiResponse{}, e
 	}
 	if err != nil {
 		return fail(ErrTransport, resp.StatusCode, fmt.Sprintf("response ended after %d bytes", len(body)), err)

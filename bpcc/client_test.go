@@ -377,7 +377,7 @@ func TestScopeOfHost(t *testing.T) {
 		"http://ACME.brightpattern.com":      "acme.brightpattern.com",
 		"http://acme.brightpattern.com.:80/": "acme.brightpattern.com",
 	} {
-		logIn(t, newClient(t, bpcc.Config{URL: address, Proxy: func(*url.URL) (*url.URL, error) { return through, nil }}))
+		logIn(t, newClient(t, bpcc.Config{URL: address, Proxy: http.ProxyURL(through)}))
 		if scope != want {
 			t.Errorf("%s: the scope is %q, want %q", address, scope, want)
 		}

@@ -2,7 +2,6 @@ package check
 
 import (
 	"fmt"
-	"slices"
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/rule"
@@ -51,10 +50,7 @@ func readRule(r *rule.Rule, s *diff.State) (read ruleReading) {
 		}
 		read.shown++
 		_, number := r.Number(text)
-		applies := true
-		for stat, texts := range r.When {
-			applies = applies && slices.Contains(texts, e.Text(stat))
-		}
+		applies, _ := r.AppliesTo(e)
 		switch {
 		case number:
 			read.values++

@@ -49,11 +49,7 @@ func Source(ctx context.Context, c *config.Config, report func(Step)) error {
 	}
 	defer src.Client.Close()
 	x := &checkRun{report: report}
-	user := c.ClientID
-	if c.Auth == config.AuthCookie {
-		user = c.Username
-	}
-	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.Auth, user, c.PollInterval, c.AgentKey)
+	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.Auth, c.User(), c.PollInterval, c.AgentKey)
 	if checkSession(ctx, src, x) {
 		checkData(ctx, src, c, x)
 		checkDirectory(ctx, src, c, x)

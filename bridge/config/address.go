@@ -81,13 +81,18 @@ func (c *Config) CloudEventSource() string {
 // apiUser identifies a user of the API. BPCC keeps one subscription for each.
 type apiUser struct{ address, name string }
 
+// User returns the name that the bridge logs in with.
+func (c *Config) User() string {
+	if c.Auth == AuthCookie {
+		return c.Username
+	}
+	return c.ClientID
+}
+
 // apiUser returns the user that the bridge logs in as. A client id is a username, so both logins
 // of one name are one user.
 func (c *Config) apiUser() apiUser {
-	user := apiUser{name: c.ClientID}
-	if c.Auth == AuthCookie {
-		user.name = c.Username
-	}
+	user := apiUser{name: c.User()}
 	if u, err := parseAddress(c.URL); err == nil {
 		user.address = canonicalAddress(u)
 	}

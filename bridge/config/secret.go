@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -128,6 +128,6 @@ func (c *Config) Client(log *slog.Logger) (*bpcc.Client, error) {
 		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Scope: c.Scope, Secret: secret,
 		Timeout: c.Timeout, CheckTimeout: c.UnknownAfter(c.AvailabilityInterval) / 2, Governor: bpcc.NewGovernor(c.MaxRequests),
 		RootCAs: c.RootCAs, Certificate: CurrentCertificate("BPCC_CERT", c.Cert, c.Key, log),
-		Proxy: func(*url.URL) (*url.URL, error) { return c.proxy, nil },
+		Proxy: http.ProxyURL(c.proxy),
 	})
 }

@@ -39,15 +39,20 @@ func NumberedColumns(stats ...string) []bpcc.Column {
 	return columns
 }
 
-// ColumnNames returns the name under which each column is published: the statistic, with its
+// ColumnName returns the name under which a column is published: the statistic, with its
 // dispositions if it is limited to some.
+func ColumnName(c bpcc.Column) string {
+	if len(c.Dispositions) == 0 {
+		return c.StatName
+	}
+	return fmt.Sprintf("%s[%s]", c.StatName, strings.Join(c.Dispositions, ","))
+}
+
+// ColumnNames returns the names of columns.
 func ColumnNames(columns []bpcc.Column) []string {
 	names := make([]string, len(columns))
 	for i, c := range columns {
-		names[i] = c.StatName
-		if len(c.Dispositions) > 0 {
-			names[i] = fmt.Sprintf("%s[%s]", c.StatName, strings.Join(c.Dispositions, ","))
-		}
+		names[i] = ColumnName(c)
 	}
 	return names
 }

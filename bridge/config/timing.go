@@ -16,7 +16,7 @@ type BackoffPolicy struct {
 
 // After returns the backoff after a number of earlier faults.
 func (p BackoffPolicy) After(prior int) time.Duration {
-	if p == (BackoffPolicy{}) || prior < p.Immediate {
+	if prior < p.Immediate {
 		return 0
 	}
 	return min(p.Initial<<min(prior-p.Immediate, 10), p.Max)

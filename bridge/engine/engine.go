@@ -210,7 +210,7 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 	b := e.batch(o.At)
 	if err != nil {
 		if o.Err == nil {
-			o.Err, o.Cause = err, snapshotCause(err)
+			o.Err, o.Cause = err, SnapshotCause(err)
 		}
 		if errors.Is(err, diff.ErrEmpty) {
 			e.restartPending() // a response that shows no rows, unlike a poll without a response

@@ -36,8 +36,9 @@ const (
 	causeFrozen = "frozen"
 )
 
-// snapshotCause is the cause of an interruption by responses that cannot be used.
-func snapshotCause(err error) string {
+// SnapshotCause is the cause of an interruption by responses that cannot be used, or by anything
+// else.
+func SnapshotCause(err error) string {
 	switch {
 	case errors.Is(err, diff.ErrForeign):
 		return "subscription_lost"

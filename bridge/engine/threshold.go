@@ -146,7 +146,7 @@ func (t *evaluation) evaluateOne(i int, latest diff.EntityView) (event.Event, bo
 	if !t.rules.matches[i].MatchString(id) {
 		return event.Event{}, false
 	}
-	applies, known := appliesTo(r, latest)
+	applies, known := r.AppliesTo(latest)
 	if !seen || !known {
 		t.pause(key)
 		return event.Event{}, false
@@ -226,20 +226,6 @@ func (t *evaluation) arrival(entity event.EntityRef) diff.Op {
 		}
 	}
 	return t.arrivals[entity]
-}
-
-// appliesTo reports whether a rule applies to an entity with this image, and whether that is known:
-// the snapshot shows all columns that decide it.
-func appliesTo(r *rule.Rule, latest diff.EntityView) (applies, known bool) {
-	applies = true
-	for stat, texts := range r.When {
-		text, seen := latest.Seen(stat)
-		if !seen {
-			return false, false
-		}
-		applies = applies && slices.Contains(texts, text)
-	}
-	return applies, true
 }
 
 func thresholdData(r *rule.Rule, key alertKey, value string, c rule.Condition) *event.ThresholdData {

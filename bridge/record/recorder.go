@@ -59,7 +59,7 @@ func NewRecorder(c *config.Config, w io.Writer, log *slog.Logger) (*Recorder, er
 	options := loop.EngineOptions("recorder")
 	return &Recorder{
 		config: c, log: log, now: time.Now, loop: loop, engine: engine.New(options), layout: options.Layout, appIDSuffix: source.AppIDSeparator + suffix,
-		zip: gzip.NewWriter(w), redacted: config.GlobMatcher(c.RedactStats), pseudonyms: event.NewPseudonyms(string(c.PseudonymKey)),
+		zip: gzip.NewWriter(w), redacted: options.Redacted, pseudonyms: options.Pseudonyms,
 	}, nil
 }
 

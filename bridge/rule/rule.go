@@ -76,7 +76,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // Parse reads a JSON array of rules and checks it against the schema, and whether the rules make
-// sense. The error is [ErrInvalid] and lists every fault, those of the schema with their lines.
+// sense. The error is [ErrInvalid] and lists every fault, those of the schema with their places.
 func Parse(body []byte) ([]Rule, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
@@ -207,4 +207,18 @@ func globExpression(glob string) string {
 		}
 	}
 	return b.String()
+}
+
+// AppliesTo reports whether the rule applies to an entity with this image, and whether that is known:
+// the snapshot shows all columns that decide it.
+func (r *Rule) AppliesTo(latest diff.EntityView) (applies, known bool) {
+	applies = true
+	for stat, texts := range r.When {
+		text, seen := latest.Seen(stat)
+		if !seen {
+			return false, false
+		}
+		applies = applies && slices.Contains(texts, text)
+	}
+	return applies, true
 }

@@ -7,7 +7,6 @@ import (
 
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/engine"
-	"bpcc-nats/diff"
 )
 
 // observed returns the observation of a response or its error.
@@ -28,16 +27,10 @@ func InterruptCause(err error) string {
 		return ""
 	case is(bpcc.ErrAuth, bpcc.ErrForbidden):
 		return "auth"
-	case is(bpcc.ErrNoSubscription, bpcc.ErrLimit, diff.ErrForeign):
+	case is(bpcc.ErrNoSubscription, bpcc.ErrLimit):
 		return "subscription_lost"
-	case is(bpcc.ErrMalformed, bpcc.ErrTooLarge, diff.ErrMalformed):
+	case is(bpcc.ErrMalformed, bpcc.ErrTooLarge):
 		return "truncated"
-	case is(diff.ErrEmpty):
-		return "empty"
-	case is(engine.ErrFrozen):
-		return "frozen"
-	case is(engine.ErrOutdated):
-		return "outdated"
 	}
-	return "source"
+	return engine.SnapshotCause(err)
 }

@@ -178,23 +178,7 @@ func (p *directoryPoller) runDirectories(ctx context.Context) {
 
 // pollServices lists the services and reports whether that succeeded.
 func (p *directoryPoller) pollServices(ctx context.Context) bool {
-	return p.fetchDirectory(ctx, engine.Services, byID(p.client.Services))
-}
-
-// byID returns a request whose result is a directory.
-func byID(fetch func(context.Context) ([]bpcc.Ref, error)) fetchNames {
-	return func(ctx context.Context) (map[string]string, int, error) {
-		list, err := fetch(ctx)
-		names, skipped := map[string]string{}, 0
-		for _, n := range list {
-			if n.ID == "" {
-				skipped++
-				continue
-			}
-			names[n.ID] = n.Name
-		}
-		return names, skipped, err
-	}
+	return p.fetchDirectory(ctx, engine.Services, p.client.Services)
 }
 
 // pollDirectories lists each directory once and reports whether all requests succeeded.
@@ -203,31 +187,35 @@ func (p *directoryPoller) pollDirectories(ctx context.Context) bool {
 	if !p.allDirectories {
 		return ok
 	}
-	ok = p.fetchDirectory(ctx, engine.Teams, byID(p.client.Teams)) && ok
+	ok = p.fetchDirectory(ctx, engine.Teams, p.client.Teams) && ok
 	if !p.omitAgents {
-		ok = p.fetchDirectory(ctx, engine.Agents, byID(p.client.Agents)) && ok
+		ok = p.fetchDirectory(ctx, engine.Agents, p.client.Agents) && ok
 	}
-	return p.fetchDirectory(ctx, engine.Dispositions, func(ctx context.Context) (map[string]string, int, error) {
-		list, err := p.client.Dispositions(ctx, bpcc.DispositionQuery{})
-		names, skipped := map[string]string{}, 0
-		for _, n := range list {
-			if n == "" {
-				skipped++
-				continue
-			}
-			names[n] = n // a disposition has no other id
-		}
-		return names, skipped, err
-	}) && ok
+	return p.fetchDirectory(ctx, engine.Dispositions, p.dispositions) && ok
 }
 
-// fetchNames lists a directory: names by id, and how many entries cannot be read.
-type fetchNames func(ctx context.Context) (names map[string]string, skipped int, err error)
+// dispositions lists the dispositions, which have no other id than their name.
+func (p *directoryPoller) dispositions(ctx context.Context) ([]bpcc.Ref, error) {
+	names, err := p.client.Dispositions(ctx, bpcc.DispositionQuery{})
+	list := make([]bpcc.Ref, len(names))
+	for i, name := range names {
+		list[i] = bpcc.Ref{ID: name, Name: name}
+	}
+	return list, err
+}
 
 // fetchDirectory requests one directory. A server without the method is not requested again.
-func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch fetchNames) bool {
+func (p *directoryPoller) fetchDirectory(ctx context.Context, name string, fetch func(context.Context) ([]bpcc.Ref, error)) bool {
 	l := engine.DirectorySnapshot{Directory: name, Sent: p.now()}
-	names, skipped, err := fetch(ctx)
+	list, err := fetch(ctx)
+	names, skipped := map[string]string{}, 0
+	for _, entry := range list {
+		if entry.ID == "" {
+			skipped++
+			continue
+		}
+		names[entry.ID] = entry.Name
+	}
 	l.Received, l.Names, l.Skipped = p.now(), names, skipped
 	if ctx.Err() != nil {
 		return true

@@ -8,14 +8,15 @@ import (
 	"strings"
 
 	"bpcc-nats/bpcc"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/diff"
 )
 
-// statRef is a statistic that a server can refuse, in sections of one kind, with its dispositions.
-// Section chat_messages has no statistics.
-type statRef struct{ section, name, dispositions string }
+// statRef is a statistic that a server can refuse, in sections of one kind, by the name under which it
+// is published. Section chat_messages has no statistics.
+type statRef struct{ section, name string }
 
 const (
 	agentGrids   = "agent_grids"
@@ -25,15 +26,12 @@ const (
 )
 
 func columnStatRef(section string, c bpcc.Column) statRef {
-	return statRef{section, c.StatName, strings.Join(c.Dispositions, ",")}
+	return statRef{section, config.ColumnName(c)}
 }
 
 func (s statRef) String() string {
-	switch {
-	case s.section == chatMessages:
+	if s.section == chatMessages {
 		return chatMessages
-	case s.dispositions != "":
-		return fmt.Sprintf("%s[%s]", s.name, s.dispositions)
 	}
 	return s.name
 }

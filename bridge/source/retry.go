@@ -34,11 +34,7 @@ func (s *Session) nextBackoff(err error) time.Duration {
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		return jitter(min(e.RetryAfter, maxRetryAfter))
 	}
-	backoff := p.After(prior)
-	if backoff == 0 {
-		return 0
-	}
-	return jitter(backoff)
+	return jitter(p.After(prior))
 }
 
 // bumpFailures counts a failure of a kind and returns how many there were before it.
@@ -72,7 +68,7 @@ func backoffFor(t *config.Timing, err error) (kind string, p config.BackoffPolic
 		return "empty", config.BackoffPolicy{}
 	case errors.Is(err, engine.ErrFrozen), errors.Is(err, engine.ErrOutdated):
 		return "stale", config.BackoffPolicy{} // likewise
-	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrAuth):
+	case refusedLogin(err):
 		return "login", t.SlowBackoff
 	case errors.Is(err, errLogin) && errors.Is(err, bpcc.ErrMalformed):
 		// It may be a refusal in another form.
