@@ -39,7 +39,7 @@ type Layout struct {
 	// volatile.
 	Volatile func(stat string) bool
 	// Clock is the statistic that holds for how many seconds an entity has been in its present
-	// state, such as state_duration. [ReentryTest] needs it.
+	// state, such as state_duration. [ReentryTest] and [State.Clocks] need it.
 	Clock string
 
 	compiled *compiledLayout // set at the first use

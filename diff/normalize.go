@@ -222,10 +222,7 @@ func (n *normalizer) addTables(at compiledSection, raw json.RawMessage, write bo
 // addRow writes a row that some grids read, unless a column that one of them reads is nested. Other
 // nested columns are left out.
 func (n *normalizer) addRow(grids []int, columns map[string]json.RawMessage) {
-	for _, id := range slices.Sorted(maps.Keys(columns)) {
-		if !isNested(columns[id]) {
-			continue
-		}
+	for _, id := range nestedColumns(columns) {
 		if slices.ContainsFunc(grids, func(g int) bool { return n.compiled.grids[g].reads(id) }) {
 			n.skipRow(grids, columns, id)
 			if n.layout.Grids[grids[0]].ID == "" {
@@ -239,6 +236,18 @@ func (n *normalizer) addRow(grids []int, columns map[string]json.RawMessage) {
 		n.out = appendComma(n.out)
 	}
 	n.out = appendRow(n.out, columns)
+}
+
+// nestedColumns lists the columns of a row whose values are arrays or objects, in order.
+func nestedColumns(columns map[string]json.RawMessage) []string {
+	var ids []string
+	for id, raw := range columns {
+		if isNested(raw) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // reads reports whether a column holds the text of a statistic or names the rows.
@@ -275,10 +284,8 @@ func (n *normalizer) addElements(section string, elements []json.RawMessage) {
 		var columns map[string]json.RawMessage
 		err := json.Unmarshal(raw, &columns)
 		column := ""
-		for _, id := range slices.Sorted(maps.Keys(columns)) {
-			if column == "" && isNested(columns[id]) {
-				column = id
-			}
+		if ids := nestedColumns(columns); len(ids) > 0 {
+			column = ids[0]
 		}
 		if err != nil || column != "" {
 			if n.unreadable == nil {

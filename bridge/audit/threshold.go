@@ -60,7 +60,7 @@ func (a *Auditor) isVolatile(t *tenantAudit, k statKey) bool {
 // checkThreshold compares an event of a rule with what the stream shows of its entity.
 func (a *Auditor) checkThreshold(t *tenantAudit, e *audited, d *event.ThresholdData) {
 	raised := e.verb == "raised"
-	if !raised && d.ClearedBy != "condition" {
+	if !raised && d.ClearedBy != event.ClearedByCondition {
 		return // the entity or the rule is gone
 	}
 	if raised {

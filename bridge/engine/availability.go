@@ -129,7 +129,7 @@ func (e *Engine) addCheck(r AvailabilityResult) {
 	default:
 		poll.change.last = r.Received
 	}
-	poll.lastGood, poll.asked, poll.fresh, poll.reason, poll.removed = r.Sent, r.Sent, true, "", false
+	poll.lastGood, poll.fresh, poll.reason, poll.removed = r.Sent, true, "", false
 }
 
 // changedEvent returns the event for a change that has lasted for the debounce. The first value,

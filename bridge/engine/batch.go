@@ -23,18 +23,15 @@ type Batch struct {
 	// snapshot.
 	SkippedRows map[string]int
 
-	poll          uint64
-	at            time.Time
-	received      time.Time     // when the response with the changes was received
-	gap           bool          // the poll ended a gap
-	changes       *diff.Changes // source of the pending events; valid until the end of the batch
-	pending       []pendingEvent
-	status        string
-	observedUntil time.Time
-	missingSince  time.Time
-	observing     []diff.Kind
-
-	availabilityUntil time.Time
+	poll       uint64
+	at         time.Time
+	received   time.Time     // when the response with the changes was received
+	gap        bool          // the poll ended a gap
+	changes    *diff.Changes // source of the pending events; valid until the end of the batch
+	pending    []pendingEvent
+	status     string
+	watermarks // that hold once all is stored
+	observing  []diff.Kind
 
 	index uint64          // of the last event that has an id
 	omit  map[string]bool // entities of which an event is omitted
@@ -159,6 +156,5 @@ func (e *Engine) Ack(c *Chunk) {
 		return
 	}
 	e.published.state.Release()
-	e.observed.until, e.observed.missingSince = c.batch.observedUntil, c.batch.missingSince
-	e.observed.availabilityUntil = c.batch.availabilityUntil
+	e.observed.watermarks = c.batch.watermarks
 }

@@ -21,6 +21,10 @@ var (
 // time of the sample within the request.
 const clockTolerance = 2 * time.Second
 
+// outdatedHold is how long snapshots must be older than one before them until they are believed, as
+// after the source's clock was set.
+const outdatedHold = 30 * time.Second
+
 // request is when a request was sent and when its response was received.
 type request struct{ sent, received time.Time }
 
@@ -48,7 +52,7 @@ func (e *Engine) checkClocks(snap *diff.Snapshot, o Observation) (sighting, erro
 		if seen.outdatedSince.IsZero() {
 			seen.outdatedSince = o.Received
 		}
-		if o.Received.Sub(seen.outdatedSince) < e.options.OutdatedHold {
+		if o.Received.Sub(seen.outdatedSince) < outdatedHold {
 			return s, ErrOutdated
 		}
 		s.clockSet = true
@@ -81,7 +85,7 @@ func earlier(a, b time.Time) time.Time {
 func (o *observed) accept(s sighting, poll request) {
 	o.shown, o.outdatedSince = s.at, time.Time{}
 	if !s.clocksStand {
-		o.clocks = poll
+		o.clocksSince = poll.received
 	}
 	if !s.same {
 		o.picture = poll
@@ -91,8 +95,8 @@ func (o *observed) accept(s sighting, poll request) {
 // pictureAt is when the picture that the source shows was new, by its clocks.
 func (o *observed) pictureAt() time.Time {
 	at := o.lastGoodPoll // goes back when the source is frozen
-	if !o.polledOnce || at.Sub(o.clocks.received) > clockTolerance {
-		return o.clocks.received
+	if !o.polledOnce || at.Sub(o.clocksSince) > clockTolerance {
+		return o.clocksSince
 	}
 	return at
 }

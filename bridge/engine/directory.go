@@ -64,10 +64,8 @@ func (e *Engine) directoryEvents(snapshots []DirectorySnapshot) []event.Event {
 
 // withKnown adds the known entries that a listing lacks.
 func withKnown(names, known map[string]string) map[string]string {
-	all := maps.Clone(known)
-	if all == nil {
-		all = map[string]string{}
-	}
+	all := map[string]string{}
+	maps.Copy(all, known)
 	maps.Copy(all, names)
 	return all
 }

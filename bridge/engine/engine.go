@@ -32,10 +32,8 @@ type Options struct {
 	// interrupted.
 	InterruptAfter time.Duration
 	// FrozenAfter is how long the picture must be the same, and the clock of every agent who is logged
-	// in stand still, until the source counts as frozen; 0 is never. OutdatedHold is how long
-	// snapshots must be older than one before them until they are believed, as after the source's
-	// clock was set; 0 is 30 s.
-	FrozenAfter, OutdatedHold time.Duration
+	// in stand still, until the source counts as frozen; 0 is never.
+	FrozenAfter time.Duration
 	// EmptyHold and MassHold are how long an emptied grid, and a departure of more than half of a
 	// kind at once, must last until they are published; 0 is 30 s.
 	EmptyHold, MassHold time.Duration
@@ -99,14 +97,13 @@ type Engine struct {
 type observed struct {
 	poll           uint64
 	started        time.Time // when the term began
-	until          time.Time // all changes up to then are in the stream
-	missingSince   time.Time
+	watermarks               // of what the stream holds, with the polls that had nothing to publish
 	recoveredUntil time.Time // until when earlier terms have observed every entity
 	polledOnce     bool      // there was a good poll
 	blockedUntil   time.Time // until when the stream kept the bridge from polling
 	lastGoodPoll   time.Time // when the last good poll was received; before the first, the start
-	shown          request   // the one that the last good snapshot is the response to
-	clocks         request   // the first one that showed the present clocks
+	shown          request   // the one that first showed the picture of the last good snapshot
+	clocksSince    time.Time // when the first snapshot that showed the present clocks was received
 	picture        request   // the first one that showed them, and all else as it is now
 	outdatedSince  time.Time // when the first snapshot was received that was older; zero = the last was not
 	currentBody    []byte    // of the last good poll: the state refers to its rows
@@ -118,8 +115,6 @@ type observed struct {
 	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet; zero = since the next poll that shows them
 	unseen         map[alertKey]time.Time // until when rows or columns of rules were seen that are not shown now
 	unreadable     []unreadable           // by rule
-
-	availabilityUntil time.Time // all known availabilities of the stream are checked up to then; zero = none is known
 }
 
 // New returns an engine without published state.
@@ -132,9 +127,6 @@ func New(o Options) *Engine {
 	}
 	if o.AvailabilityUnknownAfter == 0 {
 		o.AvailabilityUnknownAfter = defaultUnknownAfter
-	}
-	if o.OutdatedHold == 0 {
-		o.OutdatedHold = 30 * time.Second
 	}
 	if o.Redacted == nil {
 		o.Redacted = func(string) bool { return false }
@@ -175,8 +167,7 @@ func (e *Engine) Resume(o Options) *Engine {
 func (e *Engine) Start(now time.Time) *Batch {
 	p, o := e.published, &e.observed
 	e.epoch = p.epoch + 1
-	o.poll, o.until, o.missingSince = p.poll+1, p.observedUntil, p.missingSince
-	o.started, o.availabilityUntil = now, p.availabilityUntil
+	o.poll, o.started, o.watermarks = p.poll+1, now, p.watermarks
 	o.lastGoodPoll, o.recoveredUntil = now, o.until
 	if !o.missingSince.IsZero() && o.missingSince.Before(o.until) {
 		o.recoveredUntil = o.missingSince
@@ -232,7 +223,7 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 	e.addChanges(b, event.Totals)
 	b.add(e.thresholdEvents(b, e.evaluationTime(o, changes))...)
 	b.add(e.chatEvents(snap, o, gap)...)
-	b.status, b.observedUntil, b.missingSince, b.observing = event.StatusLive, snap.Sent, e.missing(), e.options.Layout.Kinds()
+	b.status, b.until, b.missingSince, b.observing = event.StatusLive, snap.Sent, e.missing(), e.options.Layout.Kinds()
 	b.Problems = e.problems(snap)
 	b.SkippedRows = e.skippedRows(snap)
 	e.observed.polledOnce, e.observed.lastGoodPoll, e.observed.lastFailure = true, o.Received, nil
@@ -265,8 +256,7 @@ func (e *Engine) withoutSnapshot(b *Batch, o Observation) {
 // batch returns a new batch that does not change the status of the feed.
 func (e *Engine) batch(at time.Time) *Batch {
 	return &Batch{
-		poll: e.observed.poll, at: at, status: e.published.status,
-		observedUntil: e.observed.until, missingSince: e.observed.missingSince, availabilityUntil: e.observed.availabilityUntil,
+		poll: e.observed.poll, at: at, status: e.published.status, watermarks: e.observed.watermarks,
 	}
 }
 
@@ -335,7 +325,7 @@ func (e *Engine) NeedsCommit(b *Batch) bool {
 // Skip ends a batch that is not committed. The stream already holds what its poll showed, so the
 // next change happened after it.
 func (e *Engine) Skip(b *Batch) {
-	e.observed.until, e.observed.missingSince, e.observed.availabilityUntil = b.observedUntil, b.missingSince, b.availabilityUntil
+	e.observed.watermarks = b.watermarks
 	e.published.state.Release()
 }
 

@@ -96,10 +96,9 @@ func (e *Engine) feedEvent(name string, now time.Time, d event.FeedData) event.E
 // checkpoint returns the event that closes a part of a batch. Only the last part advances the
 // watermark: before it, some of the observed changes are not stored.
 func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) event.Event {
-	p, o := e.published, &e.observed
+	p, marks := e.published, e.observed.watermarks
 	d := &event.CheckpointData{
 		Base: event.Base{Tenant: e.options.Tenant, Poll: b.poll}, Status: p.status, Epoch: e.epoch, Part: part, Parts: parts, Events: len(events),
-		ObservedUntil: event.Floor(o.until), MissingSince: event.Floor(o.missingSince), AvailabilityUntil: event.Floor(o.availabilityUntil),
 		Instance: e.options.Instance, Observing: []string{},
 		Agents: p.state.Len(event.Agent), Services: p.state.Len(event.Service), Follows: p.checkpoint,
 	}
@@ -120,12 +119,12 @@ func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) eve
 	}
 	observing := maps.Clone(p.observing)
 	if part == parts {
-		d.Status, d.ObservedUntil, d.MissingSince = b.status, event.Floor(b.observedUntil), event.Floor(b.missingSince)
-		d.AvailabilityUntil = event.Floor(b.availabilityUntil)
+		d.Status, marks = b.status, b.watermarks
 		for _, kind := range b.observing {
 			observing[kind] = true
 		}
 	}
+	d.ObservedUntil, d.MissingSince, d.AvailabilityUntil = event.Floor(marks.until), event.Floor(marks.missingSince), event.Floor(marks.availabilityUntil)
 	for _, kind := range slices.Sorted(maps.Keys(observing)) {
 		d.Observing = append(d.Observing, string(kind))
 	}

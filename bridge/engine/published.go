@@ -12,16 +12,13 @@ import (
 // published is the state of a tenant that the stream holds, folded event by event. apply alone
 // writes to it, so a restart, which folds the stream again, gives the same state.
 type published struct {
-	epoch         uint64 // the largest of all events
-	poll          uint64 // of the last checkpoint
-	status        string // of the last checkpoint
-	checkpoint    string // its id, "" if there is none
-	cause         string // of the open feed.interrupted, "" if none is open
-	observedUntil time.Time
-	missingSince  time.Time // when the first of the missing rows, not yet published as disappeared, was last seen; zero = none
-	observing     map[diff.Kind]bool
-	// All known availabilities are checked up to then; zero = none is known.
-	availabilityUntil time.Time
+	epoch      uint64 // the largest of all events
+	poll       uint64 // of the last checkpoint
+	status     string // of the last checkpoint
+	checkpoint string // its id, "" if there is none
+	cause      string // of the open feed.interrupted, "" if none is open
+	watermarks        // of the last checkpoint
+	observing  map[diff.Kind]bool
 
 	state        diff.State        // the image and the revision of every present row
 	revisions    map[string]uint64 // by view key, of entities that state does not hold
@@ -29,6 +26,13 @@ type published struct {
 	directories  map[string]publishedDirectory
 	chat         publishedIDs
 	firing       map[alertKey]*event.ThresholdData
+}
+
+// watermarks say up to when a checkpoint holds.
+type watermarks struct {
+	until             time.Time // all changes up to then are in the stream; zero = there was no good poll
+	missingSince      time.Time // when the first of the missing rows, not yet published as disappeared, was last seen; zero = none
+	availabilityUntil time.Time // all known availabilities are checked up to then; zero = none is known
 }
 
 // publishedAvailability is the last event about a service's availability.
@@ -84,8 +88,7 @@ func (p *published) apply(e *event.Event) {
 		p.cause = ""
 	case *event.CheckpointData:
 		p.poll, p.status, p.checkpoint = d.Poll, d.Status, e.MsgID()
-		p.observedUntil, p.missingSince = d.ObservedUntil.Time, d.MissingSince.Time
-		p.availabilityUntil = d.AvailabilityUntil.Time
+		p.watermarks = watermarks{d.ObservedUntil.Time, d.MissingSince.Time, d.AvailabilityUntil.Time}
 		for _, kind := range d.Observing {
 			p.observing[diff.Kind(kind)] = true
 		}
@@ -166,7 +169,7 @@ func (e *Engine) Published() Published {
 	p := e.published
 	out := Published{
 		Epoch: p.epoch, Poll: p.poll, Status: p.status, Checkpoint: p.checkpoint, Cause: p.cause,
-		ObservedUntil: p.observedUntil, MissingSince: p.missingSince, AvailabilityUntil: p.availabilityUntil, Observing: maps.Clone(p.observing),
+		ObservedUntil: p.until, MissingSince: p.missingSince, AvailabilityUntil: p.availabilityUntil, Observing: maps.Clone(p.observing),
 		Images: map[string]diff.Image{}, ImageRevisions: map[string]uint64{}, Revisions: maps.Clone(p.revisions),
 		Availability: map[string]*bool{}, Directories: map[string]map[string]string{},
 		Chat: slices.Clone(p.chat.order), Firing: map[string]event.ThresholdData{},

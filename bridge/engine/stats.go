@@ -17,7 +17,7 @@ type Stats struct {
 	ObservedUntil time.Time
 	// PictureAt is when the picture that the source shows was new: when its last response was
 	// received, or the first one since which the clocks of agents stand still. It is zero before the
-	// first good poll.
+	// first snapshot.
 	PictureAt time.Time
 	// Entities counts the present entities by kind of the layout.
 	Entities map[diff.Kind]int

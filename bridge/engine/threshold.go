@@ -51,8 +51,8 @@ type evaluation struct {
 	*Engine
 	batch *Batch
 	now   time.Time // when the snapshot was received
-	// refused are the statistics that the server refuses, by kind.
-	refused map[diff.Kind][]string
+	// refused reports, by rule, whether the server refuses a statistic that the rule reads.
+	refused []bool
 	// arrivals are the entities that no earlier snapshot has shown, with what is published of them;
 	// nil until they are needed.
 	arrivals map[event.EntityRef]diff.Op
@@ -65,7 +65,10 @@ func (e *Engine) thresholdEvents(b *Batch, o Observation) []event.Event {
 	if len(e.rules.all) == 0 && len(e.published.firing) == 0 {
 		return nil
 	}
-	t := evaluation{Engine: e, batch: b, now: o.Received, refused: o.Refused}
+	t := evaluation{Engine: e, batch: b, now: o.Received, refused: make([]bool, len(e.rules.all))}
+	for i := range e.rules.all {
+		t.refused[i] = e.rules.all[i].ReadsAny(o.Refused)
+	}
 	for key := range e.published.firing {
 		delete(e.observed.pending, key)
 	}
@@ -96,7 +99,7 @@ func (e *Engine) restartPending() {
 // evaluateRule returns the events of one rule, in order of its entities.
 func (t *evaluation) evaluateRule(i int, alerts []alertKey) []event.Event {
 	r, state := &t.rules.all[i], &t.published.state
-	if r.ReadsAny(t.refused) {
+	if t.refused[i] {
 		return nil
 	}
 	var out []event.Event
@@ -270,7 +273,7 @@ func (t *evaluation) orphanedBy(key alertKey) string {
 	switch {
 	case !present || !t.rules.matches[i].MatchString(key.entity.ID):
 		return event.ClearedByEntityGone
-	case t.rules.all[i].ReadsAny(t.refused):
+	case t.refused[i]:
 		return event.ClearedByStatUnavailable
 	}
 	return ""

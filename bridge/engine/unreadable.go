@@ -61,10 +61,9 @@ func (t *evaluation) forgetDeparted() {
 	})
 	for i := range t.observed.unreadable {
 		r := &t.rules.all[i]
-		refused := r.ReadsAny(t.refused)
 		maps.DeleteFunc(t.observed.unreadable[i].ids, func(id string, _ bool) bool {
 			_, present := state.Latest(r.Kind, id)
-			return !present || refused
+			return !present || t.refused[i]
 		})
 	}
 }

@@ -18,7 +18,8 @@ type AgentData struct {
 	From *AgentState `json:"from,omitempty"`
 	To   *AgentState `json:"to,omitempty"`
 	// Since is when the present state began, in whole seconds: the time of the response minus
-	// state_duration. It is zero where that column is not known.
+	// state_duration. It is zero where that column is not known, or where the instant does not lie in
+	// the event's window.
 	Since time.Time `json:"since,omitzero"`
 	// Reentered reports whether the agent left the state and entered it again between two polls.
 	Reentered bool `json:"reentered,omitempty"`

@@ -32,7 +32,7 @@ func IsDailyCounter(stat string) bool {
 // decimal number shows nothing.
 func CounterReset(before, after string) bool {
 	was, ok := Decimal(before)
-	if !ok || was <= 0 || before == after {
+	if !ok || was <= 0 {
 		return false
 	}
 	if after == "" {

@@ -11,7 +11,7 @@ type RowData struct {
 	// Before and After are images: statistic to the exact text of the source.
 	Before diff.Image `json:"before,omitzero"`
 	After  diff.Image `json:"after,omitzero"`
-	// Reset names the daily counters that dropped.
+	// Reset names the daily counters that were reset, see [CounterReset].
 	Reset []string `json:"reset,omitempty"`
 }
 
