@@ -173,12 +173,13 @@ func Differences(before, after Image) []string {
 	return names
 }
 
-// Pairs yields the statistics that both images know: the name, the text before and the text after.
-func Pairs(before, after Image) iter.Seq2[string, [2]string] {
+// DifferingPairs yields the statistics that both images know and whose texts differ: the name, the
+// text before and the text after.
+func DifferingPairs(before, after Image) iter.Seq2[string, [2]string] {
 	return func(yield func(string, [2]string) bool) {
 		if before.IsZero() || before.fields != after.fields {
 			for name, text := range after.All() {
-				if was, known := before.Get(name); known && !yield(name, [2]string{was, text}) {
+				if was, known := before.Get(name); known && was != text && !yield(name, [2]string{was, text}) {
 					return
 				}
 			}
@@ -186,11 +187,14 @@ func Pairs(before, after Image) iter.Seq2[string, [2]string] {
 		}
 		ownTexts, newTexts := packBody(before.pack), packBody(after.pack)
 		for _, name := range before.fields.names {
-			var texts [2]string
-			var hadBefore, known bool
-			texts[0], hadBefore, ownTexts = nextText(ownTexts)
-			texts[1], known, newTexts = nextText(newTexts)
-			if hadBefore && known && !yield(name, texts) {
+			was, is := rawText(ownTexts), rawText(newTexts)
+			ownTexts, newTexts = ownTexts[len(was):], newTexts[len(is):]
+			if was == is {
+				continue
+			}
+			own, hadBefore, _ := nextText(was)
+			text, known, _ := nextText(is)
+			if hadBefore && known && !yield(name, [2]string{own, text}) {
 				return
 			}
 		}

@@ -38,8 +38,8 @@ func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 // resetCounters names the daily counters that were reset.
 func resetCounters(before, after diff.Image) []string {
 	var names []string
-	for name, texts := range diff.Pairs(before, after) {
-		if texts[0] != texts[1] && event.IsDailyCounter(name) && event.CounterReset(texts[0], texts[1]) {
+	for name, texts := range diff.DifferingPairs(before, after) {
+		if event.IsDailyCounter(name) && event.CounterReset(texts[0], texts[1]) {
 			names = append(names, name)
 		}
 	}
