@@ -97,7 +97,7 @@ func TestStateChange(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.poll(agents("anna=ready:30"))
-	sent := b.now.Add(-10 * time.Millisecond)
+	sent := b.sent()
 	show := agents("anna=not_ready:1")
 	show.agents["anna"]["reason"] = "Lunch"
 	show.agents["anna"]["extension"] = "7"

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -27,7 +26,7 @@ func TestChat(t *testing.T) {
 	b := start(t)
 	b.expect("the first", b.poll(messages("1")), "chat/1 message_posted")
 	b.expect("shown again", b.poll(messages("1")), "")
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	e := b.only("a second one", b.poll(messages("1", "2")), "chat/2 message_posted")
 	want := &event.ChatData{
 		Base: event.Base{Tenant: "acme", Poll: 4}, App: "bridge", Observed: event.Between(seen, b.now),

@@ -52,7 +52,7 @@ func TestFrozenSource(t *testing.T) {
 			before.agents = agents("anna=ready:100 bob=:7").agents
 			b.poll(before)
 			b.poll(test.frozen(0))
-			firstSight := b.now.Add(-10 * time.Millisecond)
+			firstSight := b.sent()
 			b.poll(test.frozen(0))
 			b.poll(test.frozen(0))
 			events, err := b.show(test.frozen(1))
@@ -89,7 +89,7 @@ func TestFrozenOverARestart(t *testing.T) {
 	b := start(t, frozenAfter(6*time.Second))
 	b.poll(agents("anna=ready:98"))
 	b.poll(agents("anna=ready:100"))
-	firstSight := b.now.Add(-10 * time.Millisecond)
+	firstSight := b.sent()
 	for range 2 {
 		b.poll(agents("anna=ready:100"))
 	}
@@ -143,7 +143,7 @@ func TestFrozenShortly(t *testing.T) {
 	t.Parallel()
 	b := start(t, frozenAfter(time.Minute))
 	b.poll(agents("anna=ready:100"))
-	firstSight := b.now.Add(-10 * time.Millisecond)
+	firstSight := b.sent()
 	b.poll(agents("anna=ready:100"))
 	b.poll(agents("anna=ready:100"))
 	e := b.only("thawed", b.poll(agents("anna=busy:3")), "agent/anna state_changed")
@@ -201,7 +201,7 @@ func TestOutdatedSnapshots(t *testing.T) {
 			if len(b.poll(test.fresh)) == 0 {
 				t.Fatal("the change is not published")
 			}
-			until := b.now.Add(-10 * time.Millisecond)
+			until := b.sent()
 			for range 2 {
 				if events, err := b.show(test.old); !errors.Is(err, engine.ErrOutdated) || len(events) > 0 {
 					t.Fatalf("older snapshot: %v, error %v", events, err)

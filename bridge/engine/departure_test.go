@@ -19,7 +19,7 @@ func TestDeparture(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.poll(agents("anna=ready bob=busy"))
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	b.poll(agents("anna=ready"))
 	e := b.only("departure", b.poll(agents("anna=ready")), "agent/bob disappeared")
 	if !e.Removes() || e.ViewKey() != "agent.bob" {
@@ -117,7 +117,7 @@ func TestMassDeparture(t *testing.T) {
 			t.Parallel()
 			b := start(t, func(o *engine.Options) { o.MassHold = test.hold })
 			b.poll(numbered(0, test.known))
-			seen := b.now.Add(-10 * time.Millisecond)
+			seen := b.sent()
 			left := numbered(test.gone, test.known)
 			last := fmt.Sprintf("agent%02d", test.known-1)
 			b.expect("the rest goes on", b.poll(left.set(last, "acd_state", "not_ready")), "agent/"+last+" state_changed")
@@ -170,7 +170,7 @@ func TestAllGridsEmpty(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(o *engine.Options) { o.EmptyHold = 20 * time.Second })
 	b.poll(agents("anna=ready"))
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	began := b.now.Add(interval)
 	var published []string
 	for range 14 {

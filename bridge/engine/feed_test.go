@@ -45,7 +45,7 @@ func TestFirstSnapshot(t *testing.T) {
 	got := b.checkpoint()
 	want := &event.CheckpointData{
 		Base: event.Base{Tenant: "acme", Poll: 2}, Status: event.StatusLive, Epoch: 1, Part: 1, Parts: 1, Events: 4,
-		ObservedUntil: event.Floor(b.now.Add(-10 * time.Millisecond)), Agents: 2, Services: 1, Instance: "test",
+		ObservedUntil: event.Floor(b.sent()), Agents: 2, Services: 1, Instance: "test",
 		Observing: []string{"agent", "service", "totals"}, Follows: "acme-1-1-2",
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -87,7 +87,7 @@ func TestTerms(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.poll(agents("anna=ready"))
-	until := event.Floor(b.now.Add(-10 * time.Millisecond))
+	until := event.Floor(b.sent())
 	stopped := dataOf[*event.FeedData](b, b.only("stop", b.stop(), "feed stopped"))
 	want := &event.FeedData{Base: event.Base{Tenant: "acme", Poll: 3}, Epoch: 1, Instance: "test", Reason: "shutdown", ObservedUntil: until}
 	if d := cmp.Diff(want, stopped); d != "" || b.checkpoint().Status != event.StatusStopped {
@@ -129,7 +129,7 @@ func TestQuietPolls(t *testing.T) {
 		}
 		b.commit(batch)
 		got := b.checkpoint()
-		if got.Status != event.StatusLive || got.Events != 0 || !got.ObservedUntil.Equal(b.now.Add(-10*time.Millisecond)) {
+		if got.Status != event.StatusLive || got.Events != 0 || !got.ObservedUntil.Equal(b.sent()) {
 			t.Errorf("watermark at %v: %+v", b.now, got)
 		}
 	}
@@ -173,7 +173,7 @@ func TestInterruption(t *testing.T) {
 			t.Parallel()
 			b := start(t)
 			b.poll(agents("anna=ready"))
-			until := event.Floor(b.now.Add(-10 * time.Millisecond))
+			until := event.Floor(b.sent())
 			for i, step := range test.steps {
 				var events []event.Event
 				switch {
@@ -214,7 +214,7 @@ func TestResumption(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.poll(agents("anna=ready bob=ready"))
-	until := b.now.Add(-10 * time.Millisecond)
+	until := b.sent()
 	b.interrupt("auth")
 	b.fail("source")
 	events := b.poll(agents("anna=not_ready bob=ready carl=ready"))
@@ -244,7 +244,7 @@ func TestShortFailure(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.poll(agents("anna=ready"))
-	until := b.now.Add(-10 * time.Millisecond)
+	until := b.sent()
 	b.fail("source")
 	e := b.only("a change", b.poll(agents("anna=busy")), "agent/anna state_changed")
 	if base := e.EntityBase(); base.AfterGap || base.Observed != event.Between(until, b.now) {
@@ -292,7 +292,7 @@ func TestStaleCheckpoint(t *testing.T) {
 	stale := dataOf[*event.CheckpointData](b, &e)
 	want := *live
 	want.Status, want.Events, want.Poll, want.Follows = event.StatusStale, 0, 3, "acme-1-2-5"
-	want.ObservedUntil = event.Floor(b.now.Add(-10 * time.Millisecond))
+	want.ObservedUntil = event.Floor(b.sent())
 	if d := cmp.Diff(&want, stale); d != "" || !e.Time.Equal(later) {
 		t.Errorf("stale at %v (-want +got)\n%s", e.Time, d)
 	}

@@ -37,7 +37,7 @@ func TestEmptiedGrid(t *testing.T) {
 			b := start(t, func(o *engine.Options) { o.EmptyHold, o.DisappearAfter = test.hold, test.after })
 			show := numbered(0, test.agents)
 			b.poll(show.setService("Voice", "in_calls_waiting", "0"))
-			seen := b.now.Add(-10 * time.Millisecond)
+			seen := b.sent()
 			began := b.now.Add(interval)
 			var events []event.Event
 			for n := 1; len(events) < 2; n++ {
@@ -79,13 +79,13 @@ func TestEmptiedGridReturns(t *testing.T) {
 	b := start(t)
 	show := agents("anna=ready bob=busy").setService("Voice", "in_calls_waiting", "1")
 	b.poll(show)
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	for range 3 {
 		for range 14 {
 			b.expect("held", b.poll(services("Voice=1")), "")
 		}
 		b.expect("back", b.poll(show), "")
-		seen = b.now.Add(-10 * time.Millisecond)
+		seen = b.sent()
 	}
 	b.expect("held", b.poll(services("Voice=1")), "")
 	e := b.only("back with a change", b.poll(show.set("anna", "acd_state", "busy")), "agent/anna state_changed")
@@ -100,7 +100,7 @@ func TestManyRowsInAllGridsEmpty(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.poll(numbered(0, 20).setService("Voice", "in_calls_waiting", "1"))
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	began := b.now.Add(interval)
 	total := snapshot{totals: row{"in_calls_waiting": "0"}} // it has no rows behind it
 	for {
@@ -173,7 +173,7 @@ func TestEmptiedGridAcrossARestart(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.poll(agents("anna=ready").setService("Voice", "in_calls_waiting", "0"))
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	for n := range 5 {
 		b.poll(services(fmt.Sprintf("Voice=%d", n+1)))
 	}
@@ -230,7 +230,7 @@ func TestHiddenByALimit(t *testing.T) {
 	poll(agents("anna=ready"))
 	check("below the limit", 0, time.Time{}, nil)
 	poll(agents("anna=ready bob=ready"))
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	check("as long as the limit, and nothing known is hidden", 1, time.Time{}, warning)
 	for range 20 {
 		poll(agents("anna=ready cleo=ready"))
@@ -242,9 +242,9 @@ func TestHiddenByALimit(t *testing.T) {
 	poll(agents("dora=ready cleo=ready"))
 	check("after a restart", 2, seen, warning)
 	poll(agents("anna=ready bob=busy"))
-	check("the others are", 2, b.now.Add(-interval-10*time.Millisecond), warning)
+	check("the others are", 2, b.sent().Add(-interval), warning)
 	poll(agents("anna=ready"))
-	check("the grid is whole again", 0, b.now.Add(-2*interval-10*time.Millisecond), nil)
+	check("the grid is whole again", 0, b.sent().Add(-2*interval), nil)
 	poll(agents("anna=ready"))
 	check("and they have left", 0, time.Time{}, nil)
 	if names := slices.Sorted(maps.Keys(b.engine.Published().Images)); !cmp.Equal([]string{"agent/anna", "service/Voice"}, names) {
@@ -259,7 +259,7 @@ func TestMissingTotals(t *testing.T) {
 	show := agents("anna=ready")
 	show.totals = row{"in_calls_waiting": "1"}
 	b.poll(show)
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	b.poll(agents("anna=busy"))
 	if since := b.checkpoint().MissingSince; !since.Equal(event.Floor(seen).Time) {
 		t.Errorf("missing since %v, want %v", since, seen)

@@ -144,6 +144,7 @@ type bridge struct {
 	t       *testing.T
 	options engine.Options
 	engine  *engine.Engine
+	encoder *event.Encoder // one for all events, as a bridge has it
 	now     time.Time
 	stream  []event.Event
 	batch   *engine.Batch // the last one
@@ -158,7 +159,7 @@ func start(t *testing.T, change ...func(*engine.Options)) *bridge {
 	b := &bridge{t: t, now: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), size: 1000, options: engine.Options{
 		Tenant: "acme", Instance: "test", Version: "test", Layout: layout(0), ChatApps: []string{"bridge"},
 		DisappearAfter: 2, InterruptAfter: 6 * time.Second, RebaselineAfter: 360 * time.Hour,
-	}}
+	}, encoder: event.NewEncoder("https://acme.example/statsapi")}
 	for _, c := range change {
 		c(&b.options)
 	}
@@ -246,7 +247,7 @@ func (b *bridge) store(c *engine.Chunk) []event.Event {
 // encode writes an event as the stream would hold it.
 func (b *bridge) encode(e *event.Event) string {
 	b.t.Helper()
-	body, err := event.NewEncoder("https://acme.example/statsapi").Append(nil, e)
+	body, err := b.encoder.Append(nil, e)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -270,11 +271,14 @@ func (b *bridge) commitIfNeeded() []event.Event {
 	return b.commit(b.batch)
 }
 
+// sent is when the last poll was sent: 10 ms before it was answered.
+func (b *bridge) sent() time.Time { return b.now.Add(-10 * time.Millisecond) }
+
 // answer is an observation of a snapshot, an interval after the one before.
 func (b *bridge) answer(s snapshot) engine.Observation {
 	b.t.Helper()
 	b.now = b.now.Add(interval)
-	return engine.Observation{Body: s.body(b.t), Sent: b.now.Add(-10 * time.Millisecond), Received: b.now, At: b.now}
+	return engine.Observation{Body: s.body(b.t), Sent: b.sent(), Received: b.now, At: b.now}
 }
 
 // poll shows the engine a snapshot, an interval after the one before, with what else

@@ -224,7 +224,7 @@ func TestThresholdWindows(t *testing.T) {
 					continue
 				}
 				events = b.poll(showing(step))
-				sent = append(sent, b.now.Add(-10*time.Millisecond))
+				sent = append(sent, b.sent())
 			}
 			if !strings.Contains(thresholdsOf(events), "backlog/Voice") {
 				t.Fatalf("no event about the threshold: %v", names(events))
@@ -264,7 +264,7 @@ func TestRefusedStatistic(t *testing.T) {
 			b := start(t, rules(t, `[{"name":"backlog","kind":"service",`+test.rules+`,"raise":{"op":">=","value":5}}]`))
 			show := services("Chat=7 Voice=9").setService("Chat", "group", "A").setService("Voice", "group", "A")
 			b.poll(show)
-			sent := b.now.Add(-10 * time.Millisecond)
+			sent := b.sent()
 			b.restart()
 			less := showing("Chat=- Voice=-")
 			if got := thresholdsOf(b.poll(less, test.refused)); got != test.want {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -103,7 +102,7 @@ func TestThresholdEvents(t *testing.T) {
 	b.poll(services("Voice=5"))
 	pending := event.Ceil(b.now)
 	b.poll(services("Voice=5"))
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	e := b.only("raised", b.poll(services("Voice=5")), "threshold/backlog/Voice raised")
 	text := func(s string) *string { return &s }
 	want := &event.ThresholdData{
@@ -117,7 +116,7 @@ func TestThresholdEvents(t *testing.T) {
 	if !e.Time.Equal(b.now) || e.ViewKey() != "threshold.backlog.Voice" {
 		t.Errorf("raised at %v under %s", e.Time, e.ViewKey())
 	}
-	seen = b.now.Add(-10 * time.Millisecond)
+	seen = b.sent()
 	events := b.poll(services("Voice=2"))
 	b.expect("cleared", events, "service/Voice stats_changed, threshold/backlog/Voice cleared")
 	want.Poll, want.Revision, want.Observed, want.Value = 6, 2, event.Between(seen, b.now), text("2")
@@ -239,7 +238,7 @@ func TestThresholdAfterGap(t *testing.T) {
 	t.Parallel()
 	b := start(t, rules(t, `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`))
 	b.poll(services("Voice=1"))
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	b.interrupt("source")
 	b.poll(services("Voice=9"))
 	got := last[*event.ThresholdData](b, "threshold.backlog.Voice")

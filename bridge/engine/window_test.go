@@ -22,7 +22,7 @@ func TestWindowBeginsAtTheLastGoodPoll(t *testing.T) {
 	for range 4 {
 		b.poll(agents("anna=ready"))
 	}
-	quiet := b.now.Add(-10 * time.Millisecond)
+	quiet := b.sent()
 	e := b.only("a change", b.poll(agents("anna=not_ready")), "agent/anna state_changed")
 	if n := len(b.named(event.Checkpoint)) - stored; n != 1 {
 		t.Fatalf("%d checkpoints since the first snapshot: the polls between were not quiet", n)
@@ -44,7 +44,7 @@ func TestWindowOverAMissingRow(t *testing.T) {
 			b := start(t, func(o *engine.Options) { o.DisappearAfter = 1000 })
 			b.poll(agents("anna=ready bob=ready"))
 			b.poll(agents("anna=ready bob=ready"))
-			seen := b.now.Add(-10 * time.Millisecond)
+			seen := b.sent()
 			for range 3 {
 				b.poll(agents("bob=ready"))
 			}
@@ -81,7 +81,7 @@ func TestDepartureAfterRestart(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.poll(agents("anna=ready bob=ready"))
-	seen := b.now.Add(-10 * time.Millisecond)
+	seen := b.sent()
 	b.poll(agents("bob=ready"))
 	b.poll(agents("bob=busy anna=ready"))
 	if restarted := b.checkpoint().MissingSince; !restarted.IsZero() {
@@ -108,10 +108,10 @@ func TestRestartPublishesTheNetDifference(t *testing.T) {
 			first := numbered(0, 20)
 			first.totals = row{"service_level": "0.9"}
 			b.poll(first)
-			until := event.Floor(b.now.Add(-10 * time.Millisecond)).Time
+			until := event.Floor(b.sent()).Time
 			b.poll(first) // seen, and not stored
 			if !crash {
-				until = event.Floor(b.now.Add(-10 * time.Millisecond)).Time
+				until = event.Floor(b.sent()).Time
 				b.stop()
 			}
 			b.restart()
@@ -158,7 +158,7 @@ func TestBackfilledInterruption(t *testing.T) {
 			t.Parallel()
 			b := start(t)
 			b.poll(agents("anna=ready"))
-			until := event.Floor(b.now.Add(-10 * time.Millisecond)).Time
+			until := event.Floor(b.sent()).Time
 			b.now = b.now.Add(test.away)
 			test.then(b)
 			events := b.poll(agents("anna=busy"))
