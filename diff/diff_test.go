@@ -135,6 +135,24 @@ type compareStep struct {
 	unacked bool // the changes are not acknowledged
 }
 
+// runSteps compares one snapshot after the other, each with the options of its number, from 0.
+func runSteps(t *testing.T, l *diff.Layout, steps []compareStep, options func(i int) diff.Options) {
+	t.Helper()
+	var s diff.State
+	for i, step := range steps {
+		changes, err := allChanges(s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), options(i)))
+		if !errors.Is(err, step.err) {
+			t.Fatalf("step %d: error %v, want %v", i, err, step.err)
+		}
+		if d := cmp.Diff(step.want, describeChanges(changes)); d != "" {
+			t.Errorf("step %d (-want +got)\n%s", i, d)
+		}
+		if !step.unacked {
+			acknowledge(&s, changes)
+		}
+	}
+}
+
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -362,20 +380,10 @@ func TestCompare(t *testing.T) {
 			if tt.after > 0 {
 				o.DisappearAfter = tt.after
 			}
-			var s diff.State
-			for i, step := range tt.steps {
-				changes, err := allChanges(s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), o))
-				if !errors.Is(err, step.err) {
-					t.Fatalf("step %d: error %v, want %v", i, err, step.err)
-				}
-				if d := cmp.Diff(step.want, describeChanges(changes)); d != "" {
-					t.Errorf("step %d (-want +got)\n%s", i, d)
-				}
-				if !step.unacked {
-					acknowledge(&s, changes)
-				}
-				o.Baseline[agent] = o.Baseline[agent] || err == nil
-			}
+			runSteps(t, l, tt.steps, func(i int) diff.Options {
+				o.Baseline[agent] = o.Baseline[agent] || i > 0 && tt.steps[i-1].err == nil
+				return o
+			})
 		})
 	}
 }

@@ -80,20 +80,9 @@ func TestDuplicates(t *testing.T) {
 	for name, steps := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, s := layoutOf(), diff.State{}
-			for i, step := range steps {
-				snap := read(t, &s, l, i, body(step.a, step.b))
-				changes, err := allChanges(s.Compare(l, snap, diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: i > 1}}))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d := cmp.Diff(step.want, describeChanges(changes)); d != "" {
-					t.Errorf("step %d (-want +got)\n%s", i, d)
-				}
-				if !step.unacked {
-					acknowledge(&s, changes)
-				}
-			}
+			runSteps(t, layoutOf(), steps, func(i int) diff.Options {
+				return diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: i > 1}}
+			})
 		})
 	}
 }
