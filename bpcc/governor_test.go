@@ -32,15 +32,8 @@ func TestRetryAfterHoldsAllRequests(t *testing.T) {
 				t.Parallel()
 				sim := bpcctest.NewServer(bpcctest.Config{})
 				t.Cleanup(sim.Close)
-				newClient := func() *bpcc.Client {
-					c, err := bpcc.New(bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "sim-secret", Governor: bpcc.NewGovernor(1000)})
-					if err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(c.Close)
-					return c
-				}
-				c, other := newClient(), newClient()
+				c := newClient(t, bpcc.Config{URL: sim.URL, Governor: bpcc.NewGovernor(1000)})
+				other := newClient(t, bpcc.Config{URL: sim.URL, Governor: bpcc.NewGovernor(1000)})
 				sim.Inject(bpcctest.Fault{Path: path, Status: status, RetryAfter: "1000"})
 				if err := first(t.Context(), c); !errors.Is(err, bpcc.ErrThrottled) {
 					t.Fatalf("the first request: %v", err)
@@ -73,11 +66,7 @@ func TestThrottledWithoutRetryAfter(t *testing.T) {
 	t.Parallel()
 	sim := bpcctest.NewServer(bpcctest.Config{})
 	t.Cleanup(sim.Close)
-	c, err := bpcc.New(bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "sim-secret", Governor: bpcc.NewGovernor(1000)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := newClient(t, bpcc.Config{URL: sim.URL, Governor: bpcc.NewGovernor(1000)})
 	for _, fault := range []bpcctest.Fault{{Status: 429}, {Status: 503, RetryAfter: "soon"}, {Status: 500, RetryAfter: "60"}} {
 		fault.Path = "/check_available_agents"
 		sim.Inject(fault)
@@ -95,11 +84,7 @@ func TestCheckTimeout(t *testing.T) {
 	t.Parallel()
 	sim := bpcctest.NewServer(bpcctest.Config{})
 	t.Cleanup(sim.Close)
-	c, err := bpcc.New(bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "sim-secret", CheckTimeout: 20 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := newClient(t, bpcc.Config{URL: sim.URL, CheckTimeout: 20 * time.Millisecond})
 	sim.Inject(bpcctest.Fault{Path: "/check_available_agents", Delay: time.Minute})
 	sim.Inject(bpcctest.Fault{Path: "/oauth/token", Delay: 60 * time.Millisecond})
 	if _, err := c.Available(t.Context(), "Voice"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, bpcc.ErrTransport) {
