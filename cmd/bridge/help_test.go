@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	osexec "os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -118,10 +117,7 @@ func TestCompletionScripts(t *testing.T) {
 // TestCompletionErrors: what was typed does not act on the terminal.
 func TestCompletionErrors(t *testing.T) {
 	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "bridge")
-	if out, err := osexec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := buildProgram(t)
 	out, err := osexec.CommandContext(t.Context(), binary, "__complete", "state", "--"+hostile.Text(), "").CombinedOutput()
 	if bad := hostile.Controls(string(out)); err != nil || len(bad) > 0 || !strings.Contains(string(out), `\x1b]0;title`) {
 		t.Errorf("%v, it writes %s\n%q", err, strings.Join(bad, "\n"), out)

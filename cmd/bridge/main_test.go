@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -29,6 +30,16 @@ func runCommand(t *testing.T, ctx context.Context, env []string, args ...string)
 	var stdout, stderr syncBuffer
 	status := run(ctx, args, env, &stdout, &stderr)
 	return result{status, stdout.String(), stderr.String()}
+}
+
+// buildProgram builds the program and returns its file.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "bridge")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
 }
 
 // syncBuffer is what several goroutines of a command write to.

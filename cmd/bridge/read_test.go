@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	osexec "os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -323,10 +322,7 @@ func (signalled) Is(target error) bool { return target == context.Canceled }
 // TestSignalEndsVerifyOfAPipe: a signal ends verify while standard input is silent.
 func TestSignalEndsVerifyOfAPipe(t *testing.T) {
 	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "bridge")
-	if out, err := osexec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := buildProgram(t)
 	in, silent, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

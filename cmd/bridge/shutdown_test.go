@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	osexec "os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,10 +116,7 @@ func (s *processTest) stoppedEvents(t *testing.T) uint64 {
 // in, as a supervisor does that kills after ten seconds.
 func TestTermination(t *testing.T) {
 	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "bridge")
-	if out, err := osexec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := buildProgram(t)
 	lead := func(t *testing.T, s *processTest) *process {
 		t.Helper()
 		p := startProcess(t, binary, s.env)
