@@ -13,7 +13,7 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { bridge, natsServer, root, scratch, sleep, start } from "./process.mjs";
+import { bridge, cleanEnv, natsServer, root, scratch, sleep, start } from "./process.mjs";
 
 const began = Date.now();
 const seconds = (since = began) => ((Date.now() - since) / 1000).toFixed(1);
@@ -21,8 +21,7 @@ const at = (...names) => path.join(scratch, ...names);
 const clone = at("clone");
 const log = at("dockerd.log");
 const text = (name) => readFileSync(path.join(root, name), "utf8");
-const kept = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BPCC|BRIDGE|NATS|COMPOSE|DOCKER|BUILDKIT)_/.test(name)));
-const env = { ...kept, DOCKER_HOST: `unix://${at("docker.sock")}`, DOCKER_CONFIG: at("config") };
+const env = cleanEnv({ DOCKER_HOST: `unix://${at("docker.sock")}`, DOCKER_CONFIG: at("config") });
 
 /** Run a program to its end; resolves to what it has printed. */
 function run(file, args, { cwd = clone, more = {}, input } = {}) {
@@ -121,13 +120,14 @@ function config(image) {
   const sorted = (object) => Object.fromEntries(Object.entries(object ?? {}).sort());
   return JSON.stringify({ User, ExposedPorts, Env: Env.sort(), Cmd, Healthcheck, Volumes, WorkingDir: WorkingDir || "/", Entrypoint, Labels: sorted(Labels) });
 }
-function directories(image) {
-  const id = docker("create", image);
+/** Check whose /data and /tmp of the image are, and who may write to them. */
+function checkDirectories(what) {
+  const id = docker("create", "bpcc-bridge");
   const list = run("bash", ["-euo", "pipefail", "-c", `docker export ${id} | tar -tv`], { cwd: scratch });
   docker("rm", "--volumes", id);
-  return list.split("\n").filter((line) => / (data|tmp)\/$/.test(line)).map((line) => line.split(/\s+/).filter((_, i) => [0, 1, 5].includes(i)).join(" ")).sort().join(", ");
+  const there = list.split("\n").filter((line) => / (data|tmp)\/$/.test(line)).map((line) => line.split(/\s+/).filter((_, i) => [0, 1, 5].includes(i)).join(" ")).sort().join(", ");
+  expect(what, there === "drwxr-xr-x 65532/65532 data/, drwxrwxrwt 65532/65532 tmp/", there);
 }
-const wanted = "drwxr-xr-x 65532/65532 data/, drwxrwxrwt 65532/65532 tmp/";
 
 /** Build the image with each builder, from source and from a built program. */
 function images() {
@@ -143,7 +143,7 @@ function images() {
     shell(build, { DOCKER_BUILDKIT: `${buildkit}` });
     const version = docker("run", "--rm", "bpcc-bridge", "version");
     expect(`${builder}: bridge version prints the commit (${seconds(since)} s)`, version.includes(`revision     ${head}\n`) && !/devel|dirty/.test(version), version);
-    expect(`${builder}: its user owns /data and /tmp`, directories("bpcc-bridge") === wanted, directories("bpcc-bridge"));
+    checkDirectories(`${builder}: its user owns /data and /tmp`);
     configs.add(config("bpcc-bridge"));
     docker("tag", "bpcc-bridge", "from-source");
     if (!buildkit) {
@@ -154,7 +154,7 @@ function images() {
     cpSync(bridge(), path.join(clone, "bin", "bridge"));
     const commands = prebuilt.join(" && ").replace("cp bridge ", "cp bin/bridge ").replaceAll("image", `../image-${buildkit}`);
     shell(commands, { DOCKER_BUILDKIT: `${buildkit}` });
-    expect(`${builder}: prebuilt.Dockerfile packages a program`, directories("bpcc-bridge") === wanted, directories("bpcc-bridge"));
+    checkDirectories(`${builder}: prebuilt.Dockerfile packages a program`);
     docker("run", "--rm", "--read-only", "--tmpfs", "/tmp", "bpcc-bridge", "demo", "--for", "2s");
     expect(`${builder}: the demo runs in a read-only container`, true);
     configs.add(config("bpcc-bridge"));

@@ -11,7 +11,7 @@ import { cpus, loadavg } from "node:os";
 import path from "node:path";
 import { table } from "./documents-table.mjs";
 import { configuration, deadLinks, documentedCommands, documents, files, firstBlock, unknownNames, unmarked } from "./documents-text.mjs";
-import { bridge, root, scratch, sleep, startNATS, startSim } from "./process.mjs";
+import { bridge, cleanEnv, root, scratch, sleep, startNATS, startSim } from "./process.mjs";
 
 const cold = process.argv.includes("--cold");
 const src = path.join(scratch, "src");
@@ -76,7 +76,7 @@ class Shell {
     return true;
   }
 }
-const kept = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BPCC|BRIDGE|NATS)_/.test(name)));
+const kept = cleanEnv();
 const base = { ...kept, PATH: `${path.join(scratch, "bin")}:${kept.PATH}`, GOBIN: bin };
 if (cold) Object.assign(base, { GOMODCACHE: path.join(scratch, "mod"), GOCACHE: path.join(scratch, "cache"), GOFLAGS: "-modcacherw" });
 

@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
-import { bridge, root, scratch, sleep, start, startNATS, startSim } from "./process.mjs";
+import { bridge, freePort, root, scratch, sleep, start, startNATS, startSim } from "./process.mjs";
 
 const began = Date.now();
 const roots = "/etc/ssl/certs/ca-certificates.crt";
@@ -60,7 +60,7 @@ expect("it runs the demo", /^\d\d:\d\d:\d\d\S* +agent /m.test(demo), demo);
 
 const nats = await startNATS();
 const { sim, url, id, secret } = await startSim();
-const http = `127.0.0.1:${20000 + (process.pid % 20000)}`;
+const http = `127.0.0.1:${await freePort()}`;
 const env = {
   BPCC_URL: url, BPCC_CLIENT_ID: id, BPCC_CLIENT_SECRET: secret, BPCC_POLL_INTERVAL: "200ms",
   NATS_URL: nats.url, BRIDGE_TENANT: "image", BRIDGE_HTTP: http,

@@ -5,14 +5,13 @@
 //	node .ci/page.mjs
 
 import assert from "node:assert/strict";
-import { createServer } from "node:net";
 import { createRequire } from "node:module";
 import { mkdtempSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { connect } from "@nats-io/transport-node";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { chromium } from "playwright-core";
-import { bridge, scratch, sleep, start, startNATS, startSim } from "./process.mjs";
+import { bridge, freePort, scratch, sleep, start, startNATS, startSim } from "./process.mjs";
 
 const began = Date.now();
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -37,14 +36,6 @@ async function check(name, run) {
     failed++;
     console.log(`FAIL  ${name}\n${err.stack}`);
   }
-}
-
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Start a bridge for a simulated tenant; resolves when its page answers. */

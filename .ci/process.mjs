@@ -2,6 +2,7 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -25,10 +26,10 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => p
 
 /**
  * Keep the environment of a program to what it needs: a variable that happens
- * to be set on a developer's machine must not reconfigure the bridge.
+ * to be set on a developer's machine must not reconfigure the bridge, or Docker.
  */
-function cleanEnv(env) {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(BPCC|BRIDGE|NATS)_/.test(name));
+export function cleanEnv(env = {}) {
+  const kept = Object.entries(process.env).filter(([name]) => !/^(BPCC|BRIDGE|NATS|COMPOSE|DOCKER|BUILDKIT)_/.test(name));
   return { ...Object.fromEntries(kept), ...env };
 }
 
@@ -79,6 +80,16 @@ class Program {
 
 export function start(name, file, args, env = {}) {
   return new Program(name, file, args, env);
+}
+
+/** A port that is free now. */
+export function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
 }
 
 function build(what, args, env = {}) {

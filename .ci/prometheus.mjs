@@ -7,9 +7,8 @@
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import net from "node:net";
 import path from "node:path";
-import { bridge, root, scratch, sleep, start, startSim } from "./process.mjs";
+import { bridge, freePort, root, scratch, sleep, start, startSim } from "./process.mjs";
 
 const began = Date.now();
 const rules = path.join(root, "deploy", "prometheus");
@@ -24,15 +23,6 @@ function promtool(args, input) {
   const done = spawnSync("promtool", args, { cwd: rules, encoding: "utf8", input });
   expect(`promtool ${args.join(" ")}`, done.status === 0 && !/error|warning/i.test(done.stderr), `${done.error ?? ""}${done.stdout}${done.stderr}`);
   ok(`promtool ${args.join(" ")}`);
-}
-/** A port that is free now. */
-function freePort() {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 promtool(["check", "rules", "alerts.yaml"]);
