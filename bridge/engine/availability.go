@@ -18,12 +18,10 @@ var (
 	ErrNotConfigured = errors.New("configuration no longer names the service")
 )
 
-// Reasons of an unknown availability that the engine knows. All others come with the results.
+// Reasons of an unknown availability that the engine itself gives. All others come with the results.
 const (
-	reasonRemoved       = "service_removed"
-	reasonNotConfigured = "not_configured"
-	reasonUnavailable   = "unavailable" // of a failure without a reason
-	reasonNotChecked    = "not_checked" // no check has ended since the last good one
+	reasonUnavailable = "unavailable" // of a failure without a reason
+	reasonNotChecked  = "not_checked" // no check has ended since the last good one
 )
 
 // defaultUnknownAfter is three availability intervals of the default configuration.
@@ -104,11 +102,8 @@ func (e *Engine) addCheck(r AvailabilityResult) {
 	poll := e.observed.availability[r.Service]
 	defer func() { e.observed.availability[r.Service] = poll }()
 	switch {
-	case errors.Is(r.Err, ErrServiceRemoved):
-		poll.removed, poll.reason = true, reasonRemoved
-		return
-	case errors.Is(r.Err, ErrNotConfigured):
-		poll.removed, poll.reason = true, reasonNotConfigured
+	case errors.Is(r.Err, ErrServiceRemoved), errors.Is(r.Err, ErrNotConfigured):
+		poll.removed, poll.reason = true, r.Reason
 		return
 	case r.Err != nil:
 		if !poll.removed {

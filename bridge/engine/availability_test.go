@@ -11,6 +11,7 @@ import (
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 )
 
 var errCheck = errors.New("check failed")
@@ -29,8 +30,10 @@ func (b *bridge) checks(text string) func(*engine.Observation) {
 				r.Err = errCheck
 			case "removed":
 				r.Err = fmt.Errorf("check %s: %w", service, engine.ErrServiceRemoved)
+				r.Reason = source.CheckReason(r.Err)
 			case "unconfigured":
 				r.Err = fmt.Errorf("check %s: %w", service, engine.ErrNotConfigured)
+				r.Reason = source.CheckReason(r.Err)
 			default:
 				r.Err, r.Reason = errCheck, answer
 			}
