@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mark is the byte order mark of UTF-8, which editors write and do not show.
@@ -30,5 +32,27 @@ func ReplaceFile(t *testing.T, file, content string) {
 	}
 	if err := os.Rename(next, file); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// BlockRead replaces a file by one whose reader waits until unblock is called; then it reads nothing, and the
+// file is gone.
+func BlockRead(t *testing.T, file string) (unblock func()) {
+	t.Helper()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		pipe, err := os.OpenFile(file, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(file); err != nil { // the next reader must not wait
+			t.Error(err)
+		}
+		pipe.Close()
 	}
 }

@@ -8,8 +8,12 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"testing"
+
+	"bpcc-nats/internal/variants"
 )
 
 // values replace each value, one after the other.
@@ -24,17 +28,19 @@ type Change struct {
 	value any
 }
 
-// Changes yields all changes of a JSON text: every wrong value at every path, where the first
-// element of an array stands for all. Text that is not JSON has none.
+// Changes yields the changes of a JSON text: wrong values at every path, where the first element of an
+// array stands for all. It is every value at every path with [variants.Variable], else every third:
+// each path has some, and each value is somewhere. Text that is not JSON has none.
 func Changes(body []byte) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		v, err := parse(body)
 		if err != nil {
 			return
 		}
-		for _, path := range paths(v) {
-			for _, value := range values {
-				if !yield(Change{path, value}) {
+		all := variants.RunAll()
+		for n, path := range paths(v) {
+			for i, value := range values {
+				if (all || (n+i)%3 == 0) && !yield(Change{path, value}) {
 					return
 				}
 			}
@@ -104,4 +110,15 @@ func put(v any, path []string, value any) any {
 		}
 	}
 	return v
+}
+
+// MustNotPanic calls do, and reports a panic as an error of the test.
+func MustNotPanic(t *testing.T, what string, do func()) {
+	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			t.Errorf("%s: panic: %v\n%s", what, p, debug.Stack())
+		}
+	}()
+	do()
 }

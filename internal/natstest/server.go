@@ -1,6 +1,11 @@
 package natstest
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +37,32 @@ func Start(t testing.TB, o *server.Options) *server.Server {
 	return s
 }
 
+// StartAny starts a server with JetStream until the test ends, and returns its URL: one inside this
+// process, or the program that [Server] names.
+func StartAny(t *testing.T) (url string) {
+	t.Helper()
+	if os.Getenv(Server) != "" {
+		url, _ = StartProgram(t, Server, t.TempDir(), 0)
+		return url
+	}
+	return Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()}).ClientURL()
+}
+
+// FreeAddress is an address of this machine at which nothing listens. Its port is none of those that
+// systems give to connections by themselves, so that no connection takes it meanwhile.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
 // Connect connects to a server until the test ends.
 func Connect(t testing.TB, url string, options ...nats.Option) jetstream.JetStream {
 	t.Helper()
@@ -45,4 +76,42 @@ func Connect(t testing.TB, url string, options ...nats.Option) jetstream.JetStre
 		t.Fatal(err)
 	}
 	return js
+}
+
+// StartCluster starts three servers in a cluster until the test ends, and returns the URL of one.
+func StartCluster(t *testing.T) string {
+	t.Helper()
+	ports := make([]int, 3)
+	routes := make([]string, 3)
+	for i := range ports {
+		address, err := net.ResolveTCPAddr("tcp", FreeAddress(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports[i], routes[i] = address.Port, "nats://"+address.String()
+	}
+	var servers []*server.Server
+	for i, port := range ports {
+		servers = append(servers, Start(t, &server.Options{
+			ServerName: fmt.Sprintf("node%d", i), Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port},
+			Routes: server.RoutesFromStr(strings.Join(routes, ",")), JetStream: true, StoreDir: t.TempDir(),
+			JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 1 << 30,
+		}))
+	}
+	for deadline := time.Now().Add(20 * time.Second); !servers[0].JetStreamIsClustered() || !hasMetaLeader(servers); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the cluster has no leader")
+		}
+	}
+	return servers[0].ClientURL()
+}
+
+// hasMetaLeader reports whether one of the servers leads the cluster's metadata.
+func hasMetaLeader(servers []*server.Server) bool {
+	for _, s := range servers {
+		if s.JetStreamIsLeader() {
+			return true
+		}
+	}
+	return false
 }
