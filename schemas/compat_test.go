@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -20,12 +21,53 @@ func breakingChanges(released, present map[string]any) []string {
 			continue
 		}
 		c := comparison{released: released[name], present: present[name]}
+		if is := present[name].(map[string]any); !reflect.DeepEqual(released[name].(map[string]any)["title"], is["title"]) {
+			c.fault("", "another title")
+		}
+		for _, stat := range describedStatistics(c.released) {
+			if !slices.Contains(describedStatistics(c.present), stat) {
+				c.fault("", "the statistic %s is no longer described", stat)
+			}
+		}
+		for _, def := range namedTypes(c.released) {
+			if !slices.Contains(namedTypes(c.present), def) {
+				c.fault("", "generated code has no type %s any more", def)
+			}
+		}
 		c.schemas("", c.released, c.present)
 		for _, fault := range c.found {
 			found = append(found, name+fault)
 		}
 	}
 	return found
+}
+
+// describedStatistics returns the names of the statistics that a schema describes. Images
+// need not hold them, and may hold others.
+func describedStatistics(schema any) []string {
+	defs, _ := schema.(map[string]any)["$defs"].(map[string]any)
+	var names []string
+	for name, def := range defs {
+		if name == "image" || strings.HasSuffix(name, "Statistics") {
+			names = slices.AppendSeq(names, maps.Keys(def.(map[string]any)["properties"].(map[string]any)))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// namedTypes returns the titles of the definitions of a schema, which are the names of
+// types in generated code.
+func namedTypes(schema any) []string {
+	defs, _ := schema.(map[string]any)["$defs"].(map[string]any)
+	var names []string
+	for _, def := range defs {
+		if title, ok := def.(map[string]any)["title"].(string); ok {
+			names = append(names, title)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // A comparison walks two schemas at once. Since new events must be what readers
@@ -71,11 +113,15 @@ func (c *comparison) schemas(at string, was, is any) {
 }
 
 // properties compares fields. One that comes must be what any field of that
-// name was allowed to be.
+// name was allowed to be, and of one that goes any field must say the same.
 func (c *comparison) properties(at string, old, new map[string]any) {
 	was, _ := old["properties"].(map[string]any)
 	is, _ := new["properties"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(was)) {
+		if other := new["additionalProperties"]; is[name] == nil && other != nil {
+			c.schemas(at+"/"+name, was[name], other)
+			continue
+		}
 		if is[name] == nil {
 			c.fault(at+"/"+name, "removed")
 			continue
@@ -124,8 +170,9 @@ func wordList(v any) []string {
 	return out
 }
 
-// rules returns what a schema demands: with its reference followed, and without
-// what only describes. It is nil for what is no object.
+// rules returns what a schema demands: with its reference followed, without what
+// only describes, and in one form where there are several for the same. It is nil
+// for what is no object.
 func rules(root, schema any) map[string]any {
 	s, ok := schema.(map[string]any)
 	if !ok {
@@ -140,8 +187,61 @@ func rules(root, schema any) map[string]any {
 		delete(out, "$ref")
 		out = merged(rules(root, target), out)
 	}
-	for _, annotation := range []string{"description", "examples", "$comment", "$defs"} {
+	for _, annotation := range []string{"title", "description", "examples", "$comment", "$defs"} {
 		delete(out, annotation)
+	}
+	// A pattern of words is an enum, whose values need no names in generated code.
+	if pattern, _ := out["pattern"].(string); out["type"] == "string" && patternOfWords.MatchString(pattern) {
+		var words []any
+		for word := range strings.SplitSeq(pattern[2:len(pattern)-2], "|") {
+			words = append(words, word)
+		}
+		out["enum"] = words
+		delete(out, "pattern")
+	}
+	return withoutDependencies(root, out)
+}
+
+var patternOfWords = regexp.MustCompile(`^\^\([a-z<>=!]+(\|[a-z<>=!]+)*\)\$$`)
+
+// withoutDependencies takes what a schema demands of objects with a certain field,
+// which every such object must have, as demanded of all.
+func withoutDependencies(root any, schema map[string]any) map[string]any {
+	required, _ := schema["required"].([]any)
+	dependent, _ := schema["dependentSchemas"].(map[string]any)
+	for field, more := range dependent {
+		if !slices.Contains(required, any(field)) || len(dependent) > 1 {
+			return schema
+		}
+		schema = maps.Clone(schema)
+		delete(schema, "dependentSchemas")
+		return both(root, schema, more)
+	}
+	return schema
+}
+
+// both returns what two schemas demand together. Where they use the same keyword, it
+// is one of those here.
+func both(root any, a, b any) map[string]any {
+	out, more := maps.Clone(rules(root, a)), rules(root, b)
+	for keyword, demand := range more {
+		switch has, ok := out[keyword]; {
+		case !ok:
+			out[keyword] = demand
+		case keyword == "type":
+			types := slices.DeleteFunc(wordList(has), func(w string) bool { return !slices.Contains(wordList(demand), w) })
+			out[keyword] = types[0] // the others would be a fault of the schema
+		case keyword == "properties":
+			fields := maps.Clone(has.(map[string]any))
+			for name, field := range demand.(map[string]any) {
+				fields[name] = both(root, fields[name], field)
+			}
+			out[keyword] = fields
+		}
+	}
+	if out["type"] == "null" { // these are about text
+		delete(out, "format")
+		delete(out, "pattern")
 	}
 	return out
 }
@@ -159,9 +259,13 @@ func expandRules(root, v any) any {
 			}
 			fields := map[string]any{} // whose names are no keywords
 			for name, field := range named {
-				fields[name] = expandRules(root, field)
+				if demands := expandRules(root, field); !reflect.DeepEqual(demands, map[string]any{}) {
+					fields[name] = demands
+				}
 			}
-			out[key] = fields
+			if len(fields) > 0 {
+				out[key] = fields
+			}
 		}
 		return out
 	case []any:

@@ -67,26 +67,21 @@ func (d document) fields(t *testing.T, at, prefix, imageAnchor string) []field {
 	required, _ := s["required"].([]any)
 	var out []field
 	for _, key := range d.keys[at+"/properties"] {
-		target := at + "/properties/" + key
-		p := object(t, d.root, target)
+		target, p := d.follow(t, at+"/properties/"+key)
 		f := field{Name: prefix + key, Present: "sometimes", Description: escapeCell(p["description"].(string))}
 		if slices.Contains(required, any(key)) {
 			f.Present = "always"
 		}
-		if ref, ok := p["$ref"].(string); ok {
-			target = strings.TrimPrefix(ref, "#")
-			p = object(t, d.root, target)
-		}
-		f.Type = typeText(p)
+		f.Type = d.typeText(t, p)
 		f.Unit, f.Description = unit(p, f.Description)
 		within := prefix + key + "."
 		switch {
-		case strings.HasSuffix(target, "/image"):
+		case strings.HasSuffix(target, "Image"):
 			f.Type = fmt.Sprintf("[image](#%s)", imageAnchor)
 			out = append(out, f)
 			continue
 		case p["type"] == "array":
-			target += "/items"
+			target, _ = d.follow(t, target+"/items")
 			within = prefix + key + "[]."
 		}
 		out = append(out, f)
@@ -95,9 +90,23 @@ func (d document) fields(t *testing.T, at, prefix, imageAnchor string) []field {
 	return out
 }
 
+// follow returns the pointer to a schema and the schema, those of a definition where it
+// is a reference.
+func (d document) follow(t *testing.T, at string) (string, map[string]any) {
+	t.Helper()
+	p := object(t, d.root, at)
+	if ref, ok := p["$ref"].(string); ok {
+		at = strings.TrimPrefix(ref, "#")
+		p = object(t, d.root, at)
+	}
+	return at, p
+}
+
 // typeText says what may stand in a field.
-func typeText(p map[string]any) string {
+func (d document) typeText(t *testing.T, p map[string]any) string {
+	t.Helper()
 	var all []string
+	p = rules(d.root, p) // with an enum for a pattern of words
 	for _, w := range wordList(p["type"]) {
 		switch {
 		case p["const"] != nil:
@@ -111,8 +120,8 @@ func typeText(p map[string]any) string {
 		case w == "boolean":
 			w = "true or false"
 		case w == "array":
-			items := p["items"].(map[string]any)
-			w = "list of " + typeText(items)
+			items := rules(d.root, p["items"])
+			w = "list of " + d.typeText(t, items)
 			if items["type"] == "object" {
 				w += "s"
 			}

@@ -14,7 +14,7 @@ import (
 )
 
 func events() []string {
-	return slices.DeleteFunc(schemas.Names(), func(name string) bool { return strings.HasPrefix(name, "config/") })
+	return slices.DeleteFunc(schemas.Names(), func(name string) bool { return strings.Contains(name, "/") })
 }
 
 func validator(tb testing.TB) *schemas.Validator {
@@ -127,6 +127,32 @@ func valueAt(tb testing.TB, doc any, pointer string) any {
 		}
 	}
 	return doc
+}
+
+// resolve returns a pointer with the references in it followed, but for one that the
+// last keys stand for.
+func resolve(tb testing.TB, doc any, pointer string) string {
+	tb.Helper()
+	at := ""
+	for _, key := range strings.Split(pointer, "/")[1:] {
+		if s, _ := valueAt(tb, doc, at).(map[string]any); s["$ref"] != nil && key != "$ref" {
+			at = strings.TrimPrefix(s["$ref"].(string), "#")
+		}
+		at += "/" + key
+	}
+	return at
+}
+
+// statistics returns the pointer to the statistics that a schema describes, "" if it
+// describes none.
+func statistics(tb testing.TB, doc any) string {
+	tb.Helper()
+	for name := range object(tb, doc, "/$defs") {
+		if strings.HasSuffix(name, "Statistics") {
+			return "/$defs/" + name
+		}
+	}
+	return ""
 }
 
 // setAt changes doc at a pointer, or removes what is there, and returns doc.

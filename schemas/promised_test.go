@@ -19,7 +19,7 @@ type promise struct {
 var promised = []promise{
 	{"agent.observed", "agent.{agent}", "agent.{agent}", append([]string{"/data/to/state", "/data/since"}, agentRef...)},
 	{"agent.appeared", "agent.{agent}", "agent.{agent}", append([]string{"/data/to/state", "/data/to/reason", "/data/since"}, agentRef...)},
-	{"agent.state_changed", "agent.{agent}", "agent.{agent}", append([]string{"/data/from/state", "/data/to/state", "/data/to/reason", "/data/since"}, agentRef...)},
+	{"agent.state_changed", "agent.{agent}", "agent.{agent}", append([]string{"/data/from/state", "/data/to/state", "/data/to/reason", "/data/since", "/data/previous_duration"}, agentRef...)},
 	{"agent.stats_changed", "agent.{agent}", "agent.{agent}", agentRef},
 	{"agent.disappeared", "agent.{agent}", "agent.{agent}", append([]string{"/data/from/state"}, agentRef...)},
 	{"service.observed", "service.{service}", "service.{service}", []string{"/data/service_id"}},
@@ -37,15 +37,16 @@ var promised = []promise{
 		"/data/message/urgent", "/data/message/content",
 	}},
 	{"directory.changed", "directory.{kind}", "directory.{kind}", nil},
-	{"feed.checkpoint", "feed", "feed", []string{"/data/follows", "/data/availability_until"}},
+	{"feed.checkpoint", "feed", "feed", []string{"/data/follows", "/data/availability_until", "/data/chain"}},
 	{"feed.started", "feed", "", nil},
 	{"feed.interrupted", "feed", "", nil},
 	{"feed.resumed", "feed", "", nil},
 	{"feed.stopped", "feed", "", nil},
+	{"feed.erased", "feed", "", []string{"/data/reason"}},
 }
 
 // agentRef are the optional fields of every event about an agent.
-var agentRef = []string{"/data/agent/login_id", "/data/agent/user_id", "/data/agent/name", "/data/agent/team"}
+var agentRef = []string{"/data/state_revision", "/data/agent/login_id", "/data/agent/user_id", "/data/agent/name", "/data/agent/team"}
 
 // mayLack reports whether an event may lack a field.
 func mayLack(name, field string) bool {

@@ -65,8 +65,9 @@ type (
 		Events             []eventPage
 	}
 	eventPage struct {
-		Name, Type, Description, Subject, Key, About, Example string
-		Fields                                                []field
+		Name, Type, Description, Subject, Key, About, Data, Example string
+
+		Fields []field
 	}
 	image struct {
 		Title  string
@@ -116,14 +117,15 @@ func reference(t *testing.T) []byte {
 				Description: valueAt(t, d.root, "/description").(string),
 				About:       escapeCell(valueAt(t, d.root, "/properties/subject/description").(string)),
 				Subject:     withAngleBrackets(where[name].Subject), Key: withAngleBrackets(where[name].Key),
-				Fields: d.fields(t, "/properties/data", "", slug(stats.Title)),
 			}
+			data, about := d.follow(t, "/properties/data")
+			e.Data, e.Fields = about["description"].(string), d.fields(t, data, "", slug(stats.Title))
 			f.Events = append(f.Events, e)
 			var described []field
-			if d.keys["/$defs/image"] != nil {
-				described = d.fields(t, "/$defs/image", "", "")
+			if at := statistics(t, d.root); at != "" {
+				described = d.fields(t, at, "", "")
 				if diff := cmp.Diff(stats.Fields, described); stats.Fields != nil && diff != "" {
-					t.Errorf("%s describes its image unlike the %s before (-before +it):\n%s", name, kind, diff)
+					t.Errorf("%s describes its statistics unlike the %s before (-before +it):\n%s", name, kind, diff)
 				}
 				stats.Fields = described
 				stats.Events = append(stats.Events, name)

@@ -37,7 +37,8 @@ func ExampleSchema() {
 }
 func TestNames(t *testing.T) {
 	t.Parallel()
-	want := append(promisedNames(), "config/thresholds")
+	want := append(promisedNames(), "config/thresholds", "svc/availabilities.reply", "svc/availability.reply", "svc/availability.request",
+		"svc/state.reply", "svc/state.request")
 	if diff := cmp.Diff(want, schemas.Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
@@ -59,8 +60,13 @@ func TestNamingRules(t *testing.T) {
 			}
 		}
 	}
-	if got := valueAt(t, readDocument(t, "config/thresholds.json"), "/$id"); got != schemas.ID("config/thresholds") {
-		t.Errorf("config/thresholds: $id is %v", got)
+	for _, name := range schemas.Names() {
+		if !strings.Contains(name, "/") {
+			continue
+		}
+		if got := valueAt(t, readDocument(t, name+".json"), "/$id"); got != schemas.ID(name) {
+			t.Errorf("%s: $id is %v", name, got)
+		}
 	}
 }
 
@@ -69,7 +75,7 @@ func TestSchemaByNameTypeAndID(t *testing.T) {
 	for _, name := range schemas.Names() {
 		asked := []string{name, schemas.ID(name)}
 		file := name + ".json"
-		if !strings.HasPrefix(name, "config/") {
+		if !strings.Contains(name, "/") {
 			asked, file = append(asked, schemas.Type(name)), "v1/"+file
 		}
 		want, err := os.ReadFile(file)
@@ -83,7 +89,16 @@ func TestSchemaByNameTypeAndID(t *testing.T) {
 			}
 		}
 	}
-	for _, a := range []string{"", "agent", "agent.observed.json", "bpcc.agent.observed", "agent.observed.v1", "bpcc.agent.observed.v2",
+	anyEvent, err := os.ReadFile("v1/event.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []string{schemas.AnyEvent, "urn:bpcc:schema:v1:event"} {
+		if got, err := schemas.Schema(a); err != nil || string(got) != string(anyEvent) {
+			t.Errorf("Schema(%q): %v, or not the file's text", a, err)
+		}
+	}
+	for _, a := range []string{"", "agent", "bpcc.event.v1", "agent.observed.json", "bpcc.agent.observed", "agent.observed.v1", "bpcc.agent.observed.v2",
 		"urn:bpcc:schema:v2:agent.observed", "thresholds", "bpcc.config/thresholds.v1", "../v1/agent.observed", strings.Repeat("x", 1<<20)} {
 		_, err := schemas.Schema(a)
 		if !errors.Is(err, schemas.ErrUnknown) {
@@ -97,7 +112,7 @@ func TestSchemaByNameTypeAndID(t *testing.T) {
 // TestSchemasStandAlone: a consumer loads one file, so nothing may refer out of it.
 func TestSchemasStandAlone(t *testing.T) {
 	t.Parallel()
-	for _, name := range schemas.Names() {
+	for _, name := range append(schemas.Names(), schemas.AnyEvent) {
 		walkValues(schema(t, name), "", func(at string, v any) {
 			if ref, ok := v.(string); ok && strings.HasSuffix(at, "/$ref") && !strings.HasPrefix(ref, "#/$defs/") {
 				t.Errorf("%s: %s refers to %s", name, at, ref)
@@ -108,7 +123,7 @@ func TestSchemasStandAlone(t *testing.T) {
 
 func TestEverythingIsDescribed(t *testing.T) {
 	t.Parallel()
-	property, condition := regexp.MustCompile(`(^|/)properties/[^/]+$`), regexp.MustCompile(`/(if|then|else)/`)
+	property := regexp.MustCompile(`(^|/)properties/[^/]+$`)
 	for _, name := range schemas.Names() {
 		s := schema(t, name)
 		if valueAt(t, s, "/description") == "" {
@@ -119,7 +134,12 @@ func TestEverythingIsDescribed(t *testing.T) {
 			if !property.MatchString(at) || condition.MatchString(at) {
 				return
 			}
-			if text, _ := v.(map[string]any)["description"].(string); strings.TrimSpace(text) == "" {
+			p := v.(map[string]any)
+			if p["$ref"] != nil {
+				at = strings.TrimPrefix(p["$ref"].(string), "#")
+				p = object(t, s, at)
+			}
+			if text, _ := p["description"].(string); strings.TrimSpace(text) == "" {
 				t.Errorf("%s: %s has no description", name, at)
 			}
 		})
