@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"bpcc-nats/diff/image"
 )
 
 // absence is what a snapshot says about an entity that it does not show. Of several grids that may
@@ -19,10 +21,29 @@ const (
 	absenceUnreadable                // its row is there, or may be, and cannot be read
 )
 
+// absentState is the state of an entity that the last snapshot does not show.
+type absentState struct {
+	assumedPresent bool        // its disappearance is not reported yet
+	image          image.Image // in the last snapshot that showed it; zero if none has
+	grids          gridSet     // the grids that showed it last; nil = none has
+	missed         int         // successive snapshots without it
+	seenUntil      time.Time   // when the last request that showed it was sent
+	unnamedBefore  int         // unreadable rows without a key, of its kind, in the last snapshot that showed it
+}
+
+// massDeparture is a mass departure that is being held back.
+type massDeparture struct {
+	since    time.Time
+	heldBack int
+}
+
+// minMassDeparture is the number of entities from which on a departure can be a mass departure.
+const minMassDeparture = 10
+
 // absenceOf returns what the snapshot says about an absent entity. An entity that no snapshot has
 // shown may be in any grid of its kind.
 func (c *comparison) absenceOf(g *group, e *entity) absence {
-	if c.snap.unreadable.hides(g.kind, e) {
+	if c.snap.hides(g.kind, e) {
 		return absenceUnreadable
 	}
 	result := absenceProven
@@ -32,17 +53,23 @@ func (c *comparison) absenceOf(g *group, e *entity) absence {
 	return result
 }
 
+// hides reports whether a row that cannot be read is, or may be, that of an absent entity. A row without
+// a key may be if there was none when the entity was shown last.
+func (s *Snapshot) hides(kind image.Kind, e *entity) bool {
+	return s.Unreadable.Holds(kind, e.id) || s.Unreadable.Unnamed[kind] > e.absent.unnamedBefore
+}
+
 // lastGrids returns the grids that may have shown an absent entity last.
 func (c *comparison) lastGrids(g *group, e *entity) gridSet {
-	if e.rare.lastGrids == nil {
+	if e.absent.grids == nil {
 		return g.compiled.grids
 	}
-	return e.rare.lastGrids
+	return e.absent.grids
 }
 
 // absenceIn returns what the snapshot says about an entity that a grid lacks.
 func (c *comparison) absenceIn(i int) absence {
-	switch grid := &c.layout.Grids[i]; {
+	switch grid := &c.compiled.Grids[i]; {
 	case grid.ID == "":
 		return absenceUnproven
 	case grid.Cut(c.snap.BodyRows(i)):
@@ -58,15 +85,15 @@ func (c *comparison) absenceIn(i int) absence {
 // addMissing records an entity that the snapshot does not show and that has not disappeared. Totals
 // that are not subscribed any more are not missing.
 func (c *comparison) addMissing(g *group, e *entity, a absence) {
-	if a == absenceUnproven && !c.layout.canShow(g.kind, e.id) {
+	if a == absenceUnproven && !c.compiled.CanShow(g.kind, e.id) {
 		return
 	}
-	if seen := e.rare.seenUntil; !c.missing || seen.Before(c.missingSince) {
+	if seen := e.absent.seenUntil; !c.missing || seen.Before(c.missingSince) {
 		c.missing, c.missingSince = true, seen
 	}
 	switch a {
 	case absenceUnreadable:
-		e.rare.missedSnapshots = 0 // it is not on its way to a departure
+		e.absent.missed = 0 // it is not on its way to a departure
 	case absenceHidden:
 		c.hidden++
 	case absenceHeld:
@@ -84,8 +111,8 @@ func (c *comparison) countAbsence(e *entity, heldBack bool) bool {
 	if heldBack {
 		return false
 	}
-	e.rare.missedSnapshots++
-	return e.rare.missedSnapshots >= c.options.DisappearAfter
+	e.absent.missed++
+	return e.absent.missed >= c.options.DisappearAfter
 }
 
 // holdMassDeparture reports whether the absences of a kind are a mass departure that has not lasted
@@ -123,9 +150,9 @@ func (c *comparison) holdMassDeparture(g *group) bool {
 // totals are sent without any row behind them.
 func (s *State) trackEmptied(snap *Snapshot, o Options) error {
 	empty := true
-	for i := range s.layout.Grids {
+	for i := range s.compiled.Grids {
 		switch {
-		case s.layout.Grids[i].ID == "":
+		case s.compiled.Grids[i].ID == "":
 		case snap.Rows(i) > 0:
 			s.emptySince[i], empty = time.Time{}, false
 		case s.emptySince[i].IsZero():
@@ -135,8 +162,8 @@ func (s *State) trackEmptied(snap *Snapshot, o Options) error {
 	if !empty || o.EmptyHold == 0 {
 		return nil
 	}
-	for i := range s.layout.Grids {
-		if grid := &s.layout.Grids[i]; grid.ID != "" && !s.emptyLongEnough(i, snap, o) && s.hadRows(i) {
+	for i := range s.compiled.Grids {
+		if grid := &s.compiled.Grids[i]; grid.ID != "" && !s.emptyLongEnough(i, snap, o) && s.hadRows(i) {
 			return fmt.Errorf("%w: %s", ErrEmpty, grid.Name())
 		}
 	}
@@ -151,11 +178,14 @@ func (s *State) emptyLongEnough(grid int, snap *Snapshot, o Options) bool {
 // hadRows reports whether a grid showed published entities that have not disappeared since, or may
 // have.
 func (s *State) hadRows(grid int) bool {
-	if s.last != nil && slices.ContainsFunc(s.last.grids[grid].rows, func(r row) bool { return r.entity.published }) {
-		return true
+	if s.last != nil {
+		g := s.last.grids[grid]
+		if slices.ContainsFunc(s.last.rows[g.from:g.to], func(r row) bool { return r.entity.published() }) {
+			return true
+		}
 	}
-	absent := s.groups[s.layout.Grids[grid].Kind].absent
+	absent := s.groups[s.compiled.Grids[grid].Kind].absent
 	return slices.ContainsFunc(absent, func(e *entity) bool {
-		return e.published && (e.rare.lastGrids == nil || slices.Contains(e.rare.lastGrids, grid))
+		return e.published() && (e.absent.grids == nil || slices.Contains(e.absent.grids, grid))
 	})
 }

@@ -7,21 +7,23 @@ import (
 	"testing"
 
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
-const service diff.Kind = "service"
+const service image.Kind = "service"
 
 // benchCentre is a large contact centre as the benchmarks see it: agents of twenty
 // columns, six of which run by themselves, and a service of fifteen columns for
 // every twenty agents.
 type benchCentre struct {
 	agents, services int
-	layout           *diff.Layout
+	layout           *layout.Layout
 }
 
 func newBenchCentre(agents int) *benchCentre {
-	c := &benchCentre{agents: agents, services: agents / 20, layout: &diff.Layout{
-		Grids: []diff.Grid{
+	c := &benchCentre{agents: agents, services: agents / 20, layout: &layout.Layout{
+		Grids: []layout.Grid{
 			{Kind: agent, App: "app", Section: "agent_grids", ID: "agents", Key: "1"},
 			{Kind: service, App: "app", Section: "service_grids", ID: "services", Key: "1"},
 		},
@@ -32,7 +34,7 @@ func newBenchCentre(agents int) *benchCentre {
 		for n := 1; n <= columns; n++ {
 			stat := string(c.layout.Grids[grid].Kind) + strconv.Itoa(n)
 			running[stat] = n > 14 && grid == 0
-			c.layout.Grids[grid].Columns = append(c.layout.Grids[grid].Columns, diff.Column{ID: strconv.Itoa(n), Stat: stat})
+			c.layout.Grids[grid].Columns = append(c.layout.Grids[grid].Columns, layout.Column{ID: strconv.Itoa(n), Stat: stat})
 		}
 	}
 	c.layout.Volatile = func(stat string) bool { return running[stat] }
@@ -87,7 +89,7 @@ func (c *benchCentre) run(b *testing.B, bodies [][]byte, want int) {
 	var s diff.State
 	options := diff.Options{DisappearAfter: 2, ReentryTest: &diff.ReentryTest{
 		Clock:  func(before, after int) bool { return before > after+2 },
-		Images: func(diff.Kind, diff.Image, diff.Image) bool { return false },
+		Images: func(image.Kind, image.Image, image.Image) bool { return false },
 	}}
 	step := func(body []byte) int {
 		snap, err := s.Parse(c.layout, body)
@@ -98,10 +100,10 @@ func (c *benchCentre) run(b *testing.B, bodies [][]byte, want int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for change := range changes.All() {
+		for _, change := range changes {
 			s.Set(change.Kind, change.ID, change.After, 1)
 		}
-		return changes.Len()
+		return len(changes)
 	}
 	if got := step(bodies[0]); got != c.agents+c.services {
 		b.Fatalf("%d changes at first, want %d", got, c.agents+c.services)

@@ -2,262 +2,258 @@ package diff
 
 import (
 	"slices"
+	"strings"
 	"time"
+
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // comparison is one Compare in progress. It has three steps: collect the candidates while their old
-// rows are still there, advance to the new snapshot, emit the differences.
+// rows are still there, advance to the new snapshot, find the differences.
 type comparison struct {
 	*State
-	snap     *Snapshot
-	options  Options
-	repeated bool      // the snapshot is of the same body as the last one
-	prevSent time.Time // when the last snapshot's request was sent
-	namesBuf []string
+	snap    *Snapshot
+	options Options
+	changes []Change
 }
 
 // candidate is an entity that may have changed.
 type candidate struct {
-	group    *group
-	entity   *entity
-	previous *previousView // nil if it is in one row of the last snapshot and nothing else is needed
-	// The rows of a deferred candidate need not be read yet: its change is given by the columns in
-	// which its only row differs from the previous one, or by its only row if it is new.
-	deferred    bool
-	grid        int16      // of the row
-	prevFrom    uint32     // where the previous row begins
-	changedCols columnBits // 0 = it is new
+	entity *entity
+	// previous is how the previous snapshots showed it; nil if nothing but the time of the last one
+	// is needed.
+	previous *absentState
 }
 
-// previousView is how the previous snapshots showed an entity.
-type previousView struct {
-	image     Image     // zero if they did not
-	grids     gridSet   // the grids of the last snapshot that showed it
-	seenUntil time.Time // when the last request that showed it was sent; zero if none did
+// Compare returns the differences between what is published and the snapshot, ordered by kind as the
+// layout lists the kinds, then by id: first of what the snapshot shows, then what has disappeared.
+// [State.Set] alone changes what is published; Compare only counts absences. If the error is
+// [ErrEmpty], nothing has been compared: all grids are empty, and one that had rows has not been for
+// EmptyHold.
+func (s *State) Compare(l *layout.Layout, snap *Snapshot, o Options) ([]Change, error) {
+	s.setLayout(l)
+	if snap != s.parsed { // it is not aligned with the last one
+		sent, received, unreadable := snap.Sent, snap.Received, snap.Unreadable
+		aligned, err := s.Parse(l, snap.body)
+		if err != nil {
+			return nil, err
+		}
+		snap = aligned
+		snap.Sent, snap.Received, snap.Unreadable = sent, received, unreadable
+	}
+	if err := s.trackEmptied(snap, o); err != nil {
+		return nil, err
+	}
+	s.parsed, s.prevSent, s.returned = nil, s.lastSent, map[*entity]time.Time{}
+	s.missing, s.missingSince, s.hidden, s.emptied = false, time.Time{}, 0, s.emptied[:0]
+	c := comparison{State: s, snap: snap, options: o}
+	c.collect()
+	c.advance()
+	for _, g := range s.kinds {
+		c.compareShown(g)
+		c.compareAbsent(g)
+	}
+	return c.changes, nil
 }
 
 // collect finds the candidates. It reads the last snapshot's rows, so it changes no entity yet.
 func (c *comparison) collect() {
-	for _, g := range c.groups {
-		for _, e := range g.visited {
-			e.visited = false
+	for _, g := range c.kinds {
+		for _, cand := range g.candidates {
+			cand.entity.compared = false
 		}
-		clear(g.visited)
-		g.visited = g.visited[:0]
+		g.candidates = nil
 	}
-	if !c.repeated {
-		total := 0
-		for i := range c.snap.grids {
-			t := &c.snap.grids[i]
-			total += t.changedCount
-			g := c.kinds[c.compiled.grids[i].kind]
-			g.visited = slices.Grow(g.visited, t.changedCount)
+	if !c.snap.repeated {
+		for j := 0; c.snap.unmatched > 0 && j < len(c.snap.taken); j++ {
+			if c.snap.taken[j] == 0 {
+				c.addCandidate(c.kinds[c.compiled.grids[c.last.gridOf(int32(j))].kind], c.last.rows[j].entity, true)
+			}
 		}
-		c.candidates = slices.Grow(c.candidates, total)
-		for i := range c.snap.grids {
-			c.collectRows(i)
-		}
+		c.collectRows()
 	}
-	for _, g := range c.groups {
-		for _, o := range g.dirty {
+	for _, g := range c.kinds {
+		open := g.open
+		g.open, g.setHint = nil, 0
+		for _, o := range open {
 			if o.entity == nil {
 				continue
 			}
-			o.entity.dirtyIndex = -1
-			if o.entity.grid != noGrid {
+			if o.entity.open = false; o.entity.row >= 0 {
 				c.addCandidate(g, o.entity, false)
 			}
 		}
-		clear(g.dirty)
-		g.dirty = g.dirty[:0]
 	}
 }
 
-// collectRows finds the candidates among the rows of a grid.
-func (c *comparison) collectRows(i int) {
-	t := &c.snap.grids[i]
-	g := c.kinds[c.compiled.grids[i].kind]
-	var old []row
-	if c.last != nil {
-		old = c.last.grids[i].rows
-	}
+// collectRows finds the candidates among the rows of the snapshot.
+func (c *comparison) collectRows() {
 	reentry := c.options.ReentryTest
-	if c.compiled.grids[i].clock < 0 {
-		reentry = nil
-	}
-	keys, colsLeft := t.keys, t.changedCols
-	for n := range t.rows {
-		r := &t.rows[n]
-		var cols columnBits
-		if r.status == rowChanged {
-			if len(keys) > 0 && keys[0].row == n {
-				r.entity = c.internEntity(g, i, keys[0].key)
-				keys = keys[1:]
-				c.addNewRow(g, i, r.entity)
-				continue
-			}
-			cols, colsLeft = colsLeft[0], colsLeft[1:]
-		} else if reentry == nil {
+	for i, r := range c.snap.all() {
+		suspect := reentry != nil && r.old >= 0 && reentry.needsImages(c.last.rows[r.old].clock, r.clock)
+		if !suspect && r.status < rowChanged {
 			continue
 		}
-		j := n
-		if t.firstMoved >= 0 && n >= t.firstMoved {
-			j = r.entity.rowIn(i)
+		g := c.kinds[c.compiled.grids[i].kind]
+		if r.entity == nil {
+			r.entity = c.internEntity(g, i, r)
 		}
-		suspect := reentry != nil && reentry.needsImages(old[j].clock, r.clock)
-		switch e := r.entity; {
-		case !suspect && r.status != rowChanged:
-		case !suspect && cols != 0 && e.rowBacked && int(e.grid) == i && !e.visited && c.compiled.grids[i].simple:
-			c.addDeferred(candidate{group: g, entity: e, deferred: true, grid: int16(i), prevFrom: old[j].from, changedCols: cols})
-		default:
-			c.addCandidate(g, e, suspect)
-		}
-	}
-	for j := 0; t.unmatched > 0 && j < len(old); j++ {
-		if !t.matched.has(j) {
-			c.addCandidate(g, old[j].entity, true)
-		}
+		c.addCandidate(g, r.entity, suspect)
 	}
 }
 
-// internEntity returns the entity with a key in a grid. It creates a missing one.
-func (c *comparison) internEntity(g *group, grid int, key string) *entity {
-	id := c.layout.idOf(grid, key)
+// internEntity returns the entity of a row that has no previous row. It creates a missing one.
+func (c *comparison) internEntity(g *group, grid int, r *row) *entity {
+	id := c.snap.idOf(c.compiled, grid, r)
 	e := g.byID[id]
 	if e == nil {
-		e = &entity{id: id, grid: noGrid, dirtyIndex: -1}
+		e = &entity{id: id, row: -1}
 		g.byID[id] = e
-	}
-	if g.byKey != nil {
-		g.byKey[key] = e
 	}
 	return e
 }
 
-// addCandidate adds a candidate, with what its old rows hold.
-func (c *comparison) addCandidate(g *group, e *entity, present bool) {
-	if e.visited {
+// addCandidate adds a candidate. view says that it is needed how the last snapshot showed it.
+func (c *comparison) addCandidate(g *group, e *entity, view bool) {
+	if e.compared {
 		return
 	}
-	e.visited = true
-	g.visited = append(g.visited, e)
-	cand := candidate{group: g, entity: e}
+	e.compared = true
+	cand := candidate{entity: e}
 	switch {
-	case e.grid == noGrid && e.rare != nil:
-		cand.previous = &previousView{image: e.rare.lastImage, seenUntil: e.rare.seenUntil}
-	case e.grid == manyGrids || e.grid != noGrid && present:
-		cand.previous = &previousView{seenUntil: c.lastSent}
-		cand.previous.image, cand.previous.grids = c.lastView(g, e)
+	case e.absent != nil:
+		cand.previous = e.absent
+	case e.row >= 0 && (view || c.last.rows[e.row].next >= 0):
+		cand.previous = &absentState{
+			assumedPresent: true, image: c.latestImage(g, e), seenUntil: c.lastSent, unnamedBefore: c.last.Unreadable.Unnamed[g.kind],
+		}
+		for n := e.row; n >= 0; n = c.last.rows[n].next {
+			cand.previous.grids = append(cand.previous.grids, c.last.gridOf(n))
+		}
 	}
-	e.pack, e.rowBacked = c.publishedPack(g, e), false
-	c.candidates = append(c.candidates, cand)
+	g.candidates = append(g.candidates, cand)
 }
 
-// advance moves the entities to the new snapshot.
+// advance moves the entities to the new snapshot, and makes it the last one.
 func (c *comparison) advance() {
-	if c.repeated {
-		if c.snap != c.last {
-			c.last.body, c.last.Sent, c.last.Received = c.snap.body, c.snap.Sent, c.snap.Received
-			c.last.setUnreadable(c.snap.unreadable)
-		}
+	s := c.State
+	if c.snap.repeated {
+		s.last.body, s.last.Sent, s.last.Received, s.last.Unreadable = c.snap.body, c.snap.Sent, c.snap.Received, c.snap.Unreadable
 	} else {
-		for i := range c.snap.grids {
-			c.advanceRows(i)
+		if c.snap.moved {
+			c.moveRows()
+		}
+		s.last, s.spare = c.snap, s.last
+		s.last.prev, s.last.taken = nil, nil
+		if n := len(s.last.rows); cap(s.last.rows) > n+n/16+16 { // an exceptional size
+			s.last.rows = slices.Clone(s.last.rows)
 		}
 	}
-	for _, cand := range c.candidates {
-		switch e, g := cand.entity, cand.group; {
-		case e.grid != noGrid && e.rare != nil:
-			// Whether it was absent is checked in advanceRows.
-		case e.grid == noGrid && !e.published:
-			g.removeEntity(e)
-		case e.grid == noGrid:
-			c.markAbsent(g, e, cand.previous.image, cand.previous.grids)
+	if s.spare != nil {
+		s.spare.body = nil
+	}
+	s.repeated, s.lastSent = c.snap.repeated, c.snap.Sent
+	for _, g := range c.kinds {
+		for _, cand := range g.candidates {
+			switch e := cand.entity; {
+			case e.row >= 0 || e.absent != nil:
+			case e.published():
+				g.addAbsent(e, cand.previous)
+			default:
+				delete(g.byID, e.id)
+			}
 		}
 	}
-	for _, g := range c.groups {
+	for _, g := range s.groups {
 		g.absent = slices.DeleteFunc(g.absent, func(e *entity) bool {
-			if e.grid != noGrid {
-				if c.returned == nil {
-					c.returned = map[*entity]time.Time{}
-				}
-				c.returned[e] = e.rare.seenUntil
-				e.clearAbsence()
+			switch {
+			case e.row >= 0:
+				s.returned[e], e.absent = e.absent.seenUntil, nil
+				return true
+			case !e.published():
+				delete(g.byID, e.id)
 				return true
 			}
-			if !e.published {
-				g.removeEntity(e)
-			}
-			return !e.published
+			return false
 		})
 	}
-	c.swapSnapshots()
 }
 
-// advanceRows stores the row of each entity in a grid.
-func (c *comparison) advanceRows(i int) {
-	t := &c.snap.grids[i]
-	if t.unmatched > 0 {
-		for j, r := range c.last.grids[i].rows {
-			if !t.matched.has(j) {
-				r.entity.clearRow(i)
-			}
+// moveRows stores the rows of all entities. The first grid that shows an entity comes first.
+func (c *comparison) moveRows() {
+	if c.last != nil {
+		for i := range c.last.rows {
+			c.last.rows[i].entity.row = -1
 		}
 	}
-	if t.firstMoved < 0 {
+	for _, g := range slices.Backward(c.snap.grids) {
+		for n := g.from; n < g.to; n++ {
+			r := &c.snap.rows[n]
+			r.next, r.entity.row = r.entity.row, int32(n)
+		}
+	}
+}
+
+// compareShown finds the changes of the entities of a kind that the snapshot shows.
+func (c *comparison) compareShown(g *group) {
+	from := len(c.changes)
+	c.changes = slices.Grow(c.changes, len(g.candidates))
+	for i := range g.candidates {
+		cand := &g.candidates[i]
+		if cand.entity.row >= 0 {
+			c.compareEntity(g, cand)
+		}
+		cand.previous = nil
+	}
+	slices.SortFunc(c.changes[from:], compareIDs)
+}
+
+// compareEntity compares one entity that the snapshot shows.
+func (c *comparison) compareEntity(g *group, cand *candidate) {
+	e := cand.entity
+	differ := c.reader.read(c.State, g, e)
+	op, seenUntil, reentry := Changed, c.prevSent, false
+	if cand.previous != nil {
+		seenUntil = cand.previous.seenUntil
+	}
+	switch {
+	case !e.published():
+		op, seenUntil, differ = c.appearOp(g, e), time.Time{}, nil
+	case cand.previous != nil && !cand.previous.image.IsZero() && c.options.ReentryTest != nil:
+		reentry = c.options.ReentryTest.Images(g.kind, cand.previous.image, c.reader.editor.Image())
+	}
+	if op == Changed && len(differ) == 0 && !reentry {
 		return
 	}
-	for n := t.firstMoved; n < len(t.rows); n++ {
-		t.rows[n].entity.setRow(i, n)
+	after := c.reader.editor.Image()
+	if n := len(c.changes); n > 0 && slices.Equal(c.changes[n-1].Stats, differ) { // as in most changes of a poll
+		differ = c.changes[n-1].Stats
+	} else {
+		differ = append([]string(nil), differ...)
 	}
+	c.changes = append(c.changes, Change{
+		Op: op, Kind: g.kind, ID: e.id, Before: e.image, After: after, Revision: e.revision, Stats: differ, Reentry: reentry, SeenUntil: seenUntil,
+	})
+	g.markOpen(e, after)
 }
 
-// swapSnapshots makes the snapshot the last one, and keeps the memory of the last one for the next.
-func (c *comparison) swapSnapshots() {
-	s := c.State
-	s.repeated = c.repeated
-	s.lastSent = c.snap.Sent
-	if c.repeated {
-		return
+// appearOp returns the Op for an entity that has no published image.
+func (c *comparison) appearOp(g *group, e *entity) Op {
+	if !c.options.Baseline[g.kind] {
+		return Observed
 	}
-	if c.snap == s.reusable {
-		s.reusable = nil
-		if s.last != nil && s.last.stateOwned {
-			s.reusable = s.last
+	for n := e.row; n >= 0; n = c.last.rows[n].next {
+		if i := c.last.gridOf(n); c.compiled.Grids[i].Cut(c.snap.BodyRows(i)) {
+			return Observed
 		}
 	}
-	if s.last != nil {
-		s.prevBody = s.last.body
-	}
-	s.last = c.snap
-	s.last.prev = nil
-	for i := range s.last.grids {
-		s.last.grids[i].shrink()
-	}
+	return Appeared
 }
 
-// emit finds the changes of a kind.
-func (c *comparison) emit(kind int) {
-	g := c.kinds[kind]
-	changes := &c.changes
-	from := len(changes.list)
-	g.dirty = slices.Grow(g.dirty, len(g.visited))
-	sorted := true
-	for i := range c.candidates {
-		cand := &c.candidates[i]
-		if cand.group != g || cand.entity.grid == noGrid {
-			continue
-		}
-		n := len(changes.list)
-		if !c.addCompact(cand, kind) {
-			c.compareEntity(cand, kind)
-		}
-		sorted = sorted && (n == from || n == len(changes.list) || compareIDs(changes.list[n-1], changes.list[n]) < 0)
-	}
-	if !sorted { // many sources send their rows in order
-		slices.SortFunc(changes.list[from:], compareIDs)
-	}
-	from = len(changes.list)
+// compareAbsent finds the disappearances of a kind.
+func (c *comparison) compareAbsent(g *group) {
+	from := len(c.changes)
 	heldBack := c.holdMassDeparture(g)
 	for _, e := range g.absent {
 		absent := c.absenceOf(g, e)
@@ -265,90 +261,70 @@ func (c *comparison) emit(kind int) {
 			c.addMissing(g, e, absent)
 			continue
 		}
-		e.rare.assumedPresent, e.rare.lastImage = false, Image{}
-		c.appendBuilt(kind, e, Change{
-			Op: Disappeared, Kind: g.kind, ID: e.id, Before: c.imageOf(g, e, e.pack), Revision: e.revision, SeenUntil: e.rare.seenUntil,
-		})
+		e.absent.assumedPresent, e.absent.image = false, image.Image{}
+		c.changes = append(c.changes, Change{Op: Disappeared, Kind: g.kind, ID: e.id, Before: e.image, Revision: e.revision, SeenUntil: e.absent.seenUntil})
 	}
-	slices.SortFunc(changes.list[from:], compareIDs)
+	slices.SortFunc(c.changes[from:], compareIDs)
 }
 
-// appendBuilt adds a change whose images are built at once.
-func (c *comparison) appendBuilt(kind int, e *entity, change Change) {
-	c.changes.list = append(c.changes.list, compactChange{entity: e, builtIndex: int32(len(c.changes.built)), kind: uint16(kind), op: change.Op})
-	c.changes.built = append(c.changes.built, change)
+// compareIDs orders changes by id.
+func compareIDs(a, b Change) int { return strings.Compare(a.ID, b.ID) }
+
+// rowReader reads images out of rows, in memory that is used again.
+type rowReader struct {
+	grids  []*compiledGrid // of the rows of the entity
+	values []span          // of its rows, one after the other
+	editor image.Editor
+	differ []string
 }
 
-// appearOp returns the Op for an entity that has no published image.
-func (c *comparison) appearOp(g *group, rows []gridRow) Op {
-	if !c.options.Baseline[g.kind] || c.anyCut(c.snap, gridsOf(rows)) {
-		return Observed
+// read reads the image of an entity in the last snapshot. Where two of its rows hold the same
+// statistic, the first one wins. A statistic that no row holds is as published. It returns the names
+// of the statistics that differ from the published image, without the volatile ones.
+func (r *rowReader) read(s *State, g *group, e *entity) (differ []string) {
+	body := s.last.body
+	r.grids, r.values = r.grids[:0], r.values[:0]
+	plain := s.compiled.Rewrite == nil // a text is its own bytes if they are valid UTF-8
+	for n := e.row; n >= 0; n = s.last.rows[n].next {
+		grid, from := &s.compiled.grids[s.last.gridOf(n)], len(r.values)
+		r.grids, r.values = append(r.grids, grid), append(r.values, make([]span, len(grid.members))...)
+		grid.readRow(body, int(s.last.rows[n].from), r.values[from:])
+		plain = plain && !s.last.rows[n].escaped
 	}
-	return Appeared
-}
-
-// compareEntity compares one entity that the snapshot shows.
-func (c *comparison) compareEntity(cand *candidate, kind int) {
-	g, e := cand.group, cand.entity
-	var buf [1]gridRow
-	rows := e.gridRows(buf[:])
-	var at [1]rowRef
-	after, singleRow := c.packRows(g, e, c.appendRowRefs(at[:0], e))
-	change := Change{Op: Changed, Kind: g.kind, ID: e.id, SeenUntil: c.prevSent, After: Image{g.compiled.fields, after}}
-	if cand.previous != nil {
-		change.SeenUntil = cand.previous.seenUntil
-	}
-	if e.published {
-		change.Before, change.Revision = c.imageOf(g, e, e.pack), e.revision
-	}
-	switch {
-	case !e.published:
-		change.Op, change.SeenUntil = c.appearOp(g, rows), time.Time{}
-	case e.unpackable():
-		change.Stats = slices.DeleteFunc(Differences(change.Before, change.After), func(stat string) bool {
-			return g.compiled.volatile[g.compiled.statIndex(stat)]
-		})
-	default:
-		change.Stats = c.diffPacks(g.compiled, e.pack, after)
-	}
-	if change.Op == Changed && cand.previous != nil && !cand.previous.image.IsZero() && c.options.ReentryTest != nil {
-		change.Reentry = c.options.ReentryTest.Images(g.kind, cand.previous.image, change.After)
-	}
-	if change.Op == Changed && len(change.Stats) == 0 && !change.Reentry {
-		if singleRow && !e.unpackable() {
-			pack := g.compiled.volatileTexts(c.scratch[:0], e.pack)
-			e.pack, e.rowBacked = string(pack), true
+	r.editor.Reset(g.compiled.fields, e.image)
+	r.differ = r.differ[:0]
+	for i, stat := range g.compiled.stats {
+		was, known := r.editor.Next()
+		v := r.value(i)
+		if !v.present() {
+			continue
 		}
-		return
+		token := v.bytes(body)
+		if known && plain && token[0] == '"' && string(token[1:len(token)-1]) == was {
+			continue
+		}
+		text := s.compiled.textOf(g.kind, stat, token)
+		if r.editor.Put(text); !g.compiled.volatile[i] && (!known || string(text) != was) {
+			r.differ = append(r.differ, stat)
+		}
 	}
-	o := g.markDirty(e)
-	o.after, o.singleRow = change.After, singleRow
-	c.appendBuilt(kind, e, change)
+	return r.differ
 }
 
-// diffPacks names the statistics that differ between two packs, nil if none does.
-func (c *comparison) diffPacks(k *compiledKind, before, after string) []string {
-	names := k.appendDifferences(c.reserveNames(len(k.volatile)), before, after)
-	if len(names) == 0 {
-		return nil
+// value finds the value of a statistic among those of the rows.
+func (r *rowReader) value(stat int) span {
+	from := 0
+	for _, grid := range r.grids {
+		if m := grid.statMembers[stat]; m >= 0 && r.values[from+m].present() {
+			return r.values[from+m]
+		}
+		from += len(grid.members)
 	}
-	c.namesBuf = c.namesBuf[:len(c.namesBuf)+len(names)]
-	return names[:len(names):len(names)]
+	return span{}
 }
 
-// reserveNames returns room for that many names at the end of namesBuf. The names of many changes
-// share one allocation.
-func (c *comparison) reserveNames(limit int) []string {
-	if cap(c.namesBuf)-len(c.namesBuf) < limit {
-		c.namesBuf = make([]string, 0, max(256, limit))
-	}
-	return c.namesBuf[len(c.namesBuf):len(c.namesBuf):cap(c.namesBuf)]
-}
-
-func gridsOf(rows []gridRow) gridSet {
-	var set gridSet
-	for _, p := range rows {
-		set = append(set, p.grid)
-	}
-	return set
+// latestImage returns the image of an entity in the last snapshot.
+func (s *State) latestImage(g *group, e *entity) image.Image {
+	s.reader.read(s, g, e)
+	return s.reader.editor.Image()
 }

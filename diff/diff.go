@@ -9,8 +9,9 @@ package diff
 
 import (
 	"errors"
-	"slices"
 	"time"
+
+	"bpcc-nats/diff/image"
 )
 
 // ErrEmpty is returned by [State.Compare] when no grid has rows, although one had. Such a response is
@@ -35,11 +36,11 @@ const (
 // Change is one entity's difference between its published image and a snapshot.
 type Change struct {
 	Op   Op
-	Kind Kind
+	Kind image.Kind
 	ID   string
 	// Before is the published image, After the current one. Before is zero for Observed and
 	// Appeared, After for Disappeared.
-	Before, After Image
+	Before, After image.Image
 	// Revision is the number that was set with Before.
 	Revision uint64
 	// Stats names the statistics that differ, for Changed.
@@ -64,7 +65,7 @@ type Options struct {
 	MassHold time.Duration
 	// Baseline holds the kinds that have been observed before: their new entities appear, those of
 	// other kinds are observed.
-	Baseline map[Kind]bool
+	Baseline map[image.Kind]bool
 	// ReentryTest may find a change where no statistic differs, in how two successive snapshots
 	// showed an entity. nil finds none.
 	ReentryTest *ReentryTest
@@ -77,7 +78,7 @@ type ReentryTest struct {
 	// Images would.
 	Clock func(before, after int) bool
 	// Images reports whether the two images show a change.
-	Images func(kind Kind, seen, now Image) bool
+	Images func(kind image.Kind, seen, now image.Image) bool
 }
 
 // needsImages reports whether the images of a row must be compared.
@@ -86,65 +87,4 @@ func (n *ReentryTest) needsImages(before, after int32) bool {
 		return false
 	}
 	return before == complexClock || after == complexClock || n.Clock(int(before), int(after))
-}
-
-// minMassDeparture is the number of entities from which on a departure can be a mass departure.
-const minMassDeparture = 10
-
-// Compare returns the differences between what is published and the snapshot. [State.Set] alone
-// changes what is published; Compare only counts absences. If the error is [ErrEmpty], nothing has
-// been compared: all grids are empty, and one that had rows has not been for EmptyHold.
-func (s *State) Compare(l *Layout, snap *Snapshot, o Options) (*Changes, error) {
-	s.Release()
-	s.setLayout(l)
-	again := s.last != nil && (snap == s.last || snap.prev == s.last && snap.repeated)
-	aligned := again || snap.prev == s.last
-	if !aligned && snap.stateOwned { // its previous snapshot is no longer there
-		reparsed, err := l.Parse(snap.body)
-		if err != nil {
-			return nil, err
-		}
-		reparsed.Sent, reparsed.Received = snap.Sent, snap.Received
-		reparsed.setUnreadable(snap.unreadable)
-		snap = reparsed
-	}
-	s.chooseRows(snap)
-	if !aligned {
-		s.detach()
-	}
-	if err := s.trackEmptied(snap, o); err != nil {
-		return nil, err
-	}
-	s.returned = nil
-	c := comparison{State: s, snap: snap, options: o, repeated: again, prevSent: s.lastSent}
-	c.collect()
-	c.advance()
-	s.missing, s.missingSince, s.hidden, s.emptied = false, time.Time{}, 0, s.emptied[:0]
-	s.changes.state, s.changes.prevSent = s, c.prevSent
-	s.changes.list = slices.Grow(s.changes.list, len(s.candidates))
-	for kind := range s.compiled.kinds {
-		c.emit(kind)
-	}
-	entities := 0
-	for _, g := range s.groups {
-		entities += len(g.byID)
-		g.dirty, g.visited = shrink(g.dirty, len(g.dirty), len(g.byID)), shrink(g.visited, len(g.visited), len(g.byID))
-	}
-	clear(s.candidates)
-	s.candidates = shrink(s.candidates[:0], 0, entities)
-	return &s.changes, nil
-}
-
-// shrink releases memory that was needed for an exceptional size: buf holds used elements of a set
-// of total.
-func shrink[T any](buf []T, used, total int) []T {
-	if maxCap := max(2*used, total/16+16); cap(buf) > maxCap {
-		return append(make([]T, 0, used), buf...)
-	}
-	return buf
-}
-
-// anyCut reports whether one of the grids is as long as its limit.
-func (s *State) anyCut(snap *Snapshot, grids gridSet) bool {
-	return slices.ContainsFunc(grids, func(i int) bool { return s.layout.Grids[i].Cut(snap.BodyRows(i)) })
 }

@@ -11,33 +11,35 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 const (
-	agent  diff.Kind = "agent"
-	totals diff.Kind = "totals"
+	agent  image.Kind = "agent"
+	totals image.Kind = "totals"
 )
 
 // image makes an image of names and texts in turn.
-func image(pairs ...string) diff.Image {
-	var stats []diff.Stat
+func imageOf(pairs ...string) image.Image {
+	var stats []image.Stat
 	for pair := range slices.Chunk(pairs, 2) {
-		stats = append(stats, diff.Stat{Name: pair[0], Text: pair[1]})
+		stats = append(stats, image.Stat{Name: pair[0], Text: pair[1]})
 	}
-	return diff.NewImage(stats...)
+	return image.New(stats...)
 }
 
 // second is how far the snapshots of these tests lie apart.
 func second(n int) time.Time { return time.Unix(int64(n), 0).UTC() }
 
 // layoutOf is a layout of two agent grids, a and b, and one section of totals.
-func layoutOf() *diff.Layout {
-	columns := []diff.Column{{ID: "1", Stat: "login"}, {ID: "2", Stat: "state"}, {ID: "3", Stat: "clock"}}
-	return &diff.Layout{
-		Grids: []diff.Grid{
+func layoutOf() *layout.Layout {
+	columns := []layout.Column{{ID: "1", Stat: "login"}, {ID: "2", Stat: "state"}, {ID: "3", Stat: "clock"}}
+	return &layout.Layout{
+		Grids: []layout.Grid{
 			{Kind: agent, App: "app", Section: "agent_grids", ID: "a", Key: "1", Columns: columns},
 			{Kind: agent, App: "app", Section: "agent_grids", ID: "b", Key: "1", Columns: columns},
-			{Kind: totals, App: "app", Section: "stats_totals", Entity: "all", Columns: []diff.Column{{ID: "waiting", Stat: "waiting"}}},
+			{Kind: totals, App: "app", Section: "stats_totals", Entity: "all", Columns: []layout.Column{{ID: "waiting", Stat: "waiting"}}},
 		},
 		Volatile: func(stat string) bool { return stat == "clock" },
 		Clock:    "clock",
@@ -67,9 +69,9 @@ func body(a, b string) string {
 }
 
 // parse reads a body as the snapshot of the nth second.
-func parse(tb testing.TB, l *diff.Layout, n int, body string) *diff.Snapshot {
+func parse(tb testing.TB, l *layout.Layout, n int, body string) *diff.Snapshot {
 	tb.Helper()
-	snap, err := l.Parse([]byte(body))
+	snap, err := diff.Parse(l, []byte(body))
 	if err != nil {
 		tb.Fatalf("parse %s: %v", body, err)
 	}
@@ -78,12 +80,12 @@ func parse(tb testing.TB, l *diff.Layout, n int, body string) *diff.Snapshot {
 }
 
 // read parses with a state, aligned with the snapshot that it compared last.
-func read(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string) *diff.Snapshot {
+func read(tb testing.TB, s *diff.State, l *layout.Layout, n int, body string) *diff.Snapshot {
 	tb.Helper()
 	return readBytes(tb, s, l, n, []byte(body))
 }
 
-func readBytes(tb testing.TB, s *diff.State, l *diff.Layout, n int, body []byte) *diff.Snapshot {
+func readBytes(tb testing.TB, s *diff.State, l *layout.Layout, n int, body []byte) *diff.Snapshot {
 	tb.Helper()
 	snap, err := s.Parse(l, body)
 	if err != nil {
@@ -94,18 +96,13 @@ func readBytes(tb testing.TB, s *diff.State, l *diff.Layout, n int, body []byte)
 }
 
 // compare parses and compares, where no error is expected.
-func compare(tb testing.TB, s *diff.State, l *diff.Layout, n int, body string, o diff.Options) []diff.Change {
+func compare(tb testing.TB, s *diff.State, l *layout.Layout, n int, body string, o diff.Options) []diff.Change {
 	tb.Helper()
-	changes, err := allChanges(s.Compare(l, read(tb, s, l, n, body), o))
+	changes, err := s.Compare(l, read(tb, s, l, n, body), o)
 	if err != nil {
 		tb.Fatalf("compare %s: %v", body, err)
 	}
 	return changes
-}
-
-// allChanges makes all changes at once, in the place of Compare.
-func allChanges(changes *diff.Changes, err error) ([]diff.Change, error) {
-	return slices.Collect(changes.All()), err
 }
 
 func acknowledge(s *diff.State, changes []diff.Change) {
@@ -136,11 +133,11 @@ type compareStep struct {
 }
 
 // runSteps compares one snapshot after the other, each with the options of its number, from 0.
-func runSteps(t *testing.T, l *diff.Layout, steps []compareStep, options func(i int) diff.Options) {
+func runSteps(t *testing.T, l *layout.Layout, steps []compareStep, options func(i int) diff.Options) {
 	t.Helper()
 	var s diff.State
 	for i, step := range steps {
-		changes, err := allChanges(s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), options(i)))
+		changes, err := s.Compare(l, read(t, &s, l, i, body(step.a, step.b)), options(i))
 		if !errors.Is(err, step.err) {
 			t.Fatalf("step %d: error %v, want %v", i, err, step.err)
 		}
@@ -373,7 +370,7 @@ func TestCompare(t *testing.T) {
 			t.Parallel()
 			l := layoutOf()
 			l.Grids[0].Limit = tt.limit
-			o := diff.Options{DisappearAfter: max(tt.after, 2), EmptyHold: time.Hour, Baseline: map[diff.Kind]bool{}}
+			o := diff.Options{DisappearAfter: max(tt.after, 2), EmptyHold: time.Hour, Baseline: map[image.Kind]bool{}}
 			if tt.hold != 0 {
 				o.EmptyHold = time.Duration(max(tt.hold, 0)) * time.Second
 			}
@@ -407,8 +404,8 @@ func TestChangeHasImages(t *testing.T) {
 	acknowledge(&s, compare(t, &s, l, 0, body("anna ready 1; ben busy 7", ""), o))
 	// The clock ticks unseen, and rides along with the next difference.
 	acknowledge(&s, compare(t, &s, l, 1, body("anna ready 2; ben busy 8", ""), o))
-	row := func(login, state, clock string) diff.Image {
-		return image("login", login, "state", state, "clock", clock)
+	row := func(login, state, clock string) image.Image {
+		return imageOf("login", login, "state", state, "clock", clock)
 	}
 	want := []diff.Change{
 		{

@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // TestDuplicates: of several rows of one key in one grid the one counts that repeats what is
@@ -81,7 +83,7 @@ func TestDuplicates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			runSteps(t, layoutOf(), steps, func(i int) diff.Options {
-				return diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: i > 1}}
+				return diff.Options{DisappearAfter: 2, Baseline: map[image.Kind]bool{agent: i > 1}}
 			})
 		})
 	}
@@ -91,7 +93,7 @@ func TestDuplicates(t *testing.T) {
 // another the row that repeats it counts.
 func TestDuplicatesAfterARestart(t *testing.T) {
 	t.Parallel()
-	for name, columns := range map[string][]diff.Column{
+	for name, columns := range map[string][]layout.Column{
 		"the same columns": nil,
 		"another column":   {{ID: "4", Stat: "extension"}},
 		"a key of its own": {{ID: "9"}},
@@ -102,12 +104,12 @@ func TestDuplicatesAfterARestart(t *testing.T) {
 				l := layoutOf()
 				l.Grids[0].Columns = append(l.Grids[0].Columns[:3:3], columns...)
 				var s diff.State
-				s.Set(agent, "anna", image("login", "anna", "state", "ready", "clock", "7"), 3)
+				s.Set(agent, "anna", imageOf("login", "anna", "state", "ready", "clock", "7"), 3)
 				var got []diff.Change
 				if text := body("anna busy 1; anna ready 1; anna gone 1", ""); aligned {
 					got = compare(t, &s, l, 0, text, diff.Options{})
 				} else {
-					got, _ = allChanges(s.Compare(l, parse(t, l, 0, text), diff.Options{}))
+					got, _ = s.Compare(l, parse(t, l, 0, text), diff.Options{})
 				}
 				if len(got) > 0 {
 					t.Errorf("got %s, want nothing", describeChanges(got))
@@ -125,7 +127,7 @@ func TestDuplicateClocks(t *testing.T) {
 	var s diff.State
 	o := diff.Options{ReentryTest: &diff.ReentryTest{
 		Clock:  func(before, after int) bool { return before > after },
-		Images: func(_ diff.Kind, seen, now diff.Image) bool { return seen.Text("clock") > now.Text("clock") },
+		Images: func(_ image.Kind, seen, now image.Image) bool { return seen.Text("clock") > now.Text("clock") },
 	}}
 	for i, rows := range []string{
 		"anna ready 5; anna ready 900", "anna ready 902; anna ready 7", "anna ready 9; anna ready 904; anna gone 8", "anna ready; anna ready 906; anna ready 9",
@@ -145,7 +147,7 @@ func TestDuplicateClocks(t *testing.T) {
 func TestDuplicateKeys(t *testing.T) {
 	t.Parallel()
 	l := layoutOf()
-	l.Rewrite = func(_ diff.Kind, _, text string) string { return strings.ToUpper(text) }
+	l.Rewrite = func(_ image.Kind, _, text string) string { return strings.ToUpper(text) }
 	var s diff.State
 	for i, test := range []struct {
 		a, b string
@@ -177,14 +179,14 @@ func TestDuplicateKeys(t *testing.T) {
 func TestDuplicatesOfRewrittenKeys(t *testing.T) {
 	t.Parallel()
 	l := layoutOf()
-	l.Rewrite = func(_ diff.Kind, stat, text string) string {
+	l.Rewrite = func(_ image.Kind, stat, text string) string {
 		if stat == "" || stat == "login" {
 			return strings.ToUpper(text)
 		}
 		return text
 	}
 	var s diff.State
-	s.Set(agent, "ANNA", image("login", "ANNA", "state", "ready", "clock", "7"), 3)
+	s.Set(agent, "ANNA", imageOf("login", "ANNA", "state", "ready", "clock", "7"), 3)
 	for n, rows := range []string{"anna busy 8; anna ready 8", "anna busy 9; anna ready 9"} {
 		if got := describeChanges(compare(t, &s, l, n, body(rows, "anna busy 8"), diff.Options{})); got != "" {
 			t.Errorf("snapshot %d gives %q, want nothing", n, got)

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // TestSeen: what a snapshot shows of an entity, which is less than what is remembered of it.
@@ -41,7 +42,7 @@ func TestSeen(t *testing.T) {
 			l.Grids[0].Limit = tt.limit
 			var s diff.State
 			if tt.known {
-				s.Set(agent, "ben", image("login", "ben", "state", "ready"), 1)
+				s.Set(agent, "ben", imageOf("login", "ben", "state", "ready"), 1)
 			}
 			for i, b := range tt.bodies {
 				acknowledge(&s, compare(t, &s, l, i, b, diff.Options{DisappearAfter: 2}))
@@ -78,7 +79,7 @@ func describeSeen(v diff.EntityView) string {
 func TestSeenIsRewritten(t *testing.T) {
 	t.Parallel()
 	l := layoutOf()
-	l.Rewrite = func(_ diff.Kind, stat, text string) string { return stat + text + "!" }
+	l.Rewrite = func(_ image.Kind, stat, text string) string { return stat + text + "!" }
 	var s diff.State
 	compare(t, &s, l, 0, body("anna ready 1", ""), diff.Options{})
 	anna, _ := s.Latest(agent, "anna!")
@@ -91,7 +92,7 @@ func TestSeenIsRewritten(t *testing.T) {
 func TestEntitySeenUntil(t *testing.T) {
 	t.Parallel()
 	var s diff.State
-	s.Set(agent, "dora", image("login", "dora"), 1) // published by another State
+	s.Set(agent, "dora", imageOf("login", "dora"), 1) // published by another State
 	l := layoutOf()
 	var got []string
 	for i, b := range []string{
@@ -132,9 +133,9 @@ func TestLatestOfOtherLayouts(t *testing.T) {
 	t.Parallel()
 	var s diff.State
 	for _, id := range []string{"all", "dropped"} {
-		s.Set(totals, id, image("waiting", "1"), 1)
+		s.Set(totals, id, imageOf("waiting", "1"), 1)
 	}
-	s.Set(agent, "ben", image("login", "ben"), 1)
+	s.Set(agent, "ben", imageOf("login", "ben"), 1)
 	compare(t, &s, layoutOf(), 0, body("anna ready 1", ""), diff.Options{DisappearAfter: 2})
 	for id, want := range map[string]bool{"all": true, "dropped": false} {
 		if _, present := s.Latest(totals, id); present != want {

@@ -2,9 +2,11 @@ package diff
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math"
 	"unicode/utf8"
+
+	"bpcc-nats/diff/image"
+	"bpcc-nats/internal/jsonscan"
 )
 
 const (
@@ -17,12 +19,14 @@ const (
 
 // row is one row of a body: its position, and what is kept of its texts.
 type row struct {
-	from, to  uint32
-	entity    *entity // nil until it is looked up
-	clock     int32   // the layout's clock in seconds, or one of the constants below
-	status    rowStatus
-	cut       uint8 // texts longer than textLimit
-	noEscapes bool  // it contains no backslash: each of its quotes begins or ends a string
+	from, to uint32
+	entity   *entity // nil until it is looked up
+	clock    int32   // the layout's clock in seconds, or one of the constants below
+	old      int32   // index of the row of the same key and grid in the previous snapshot, -1 for none
+	next     int32   // index of the entity's row in a later grid, -1 for none
+	status   rowStatus
+	cut      uint8 // texts longer than textLimit
+	escaped  bool  // it contains a backslash, so that not each of its quotes begins or ends a string
 }
 
 const (
@@ -35,42 +39,50 @@ const (
 type rowStatus uint8
 
 const (
-	rowChanged      rowStatus = iota // no previous row, or a tracked column may differ
-	rowSame                          // the same bytes
+	rowSame         rowStatus = iota // the same bytes
 	rowVolatileOnly                  // other bytes, but no tracked column differs
+	rowChanged                       // a tracked column may differ, but none of the state
+	rowStateChanged                  // no previous row, or a column of the state may differ
 )
 
-// noEscapes reports whether a row contains no backslash.
-func noEscapes(row []byte) bool { return bytes.IndexByte(row, '\\') < 0 }
-
 // span is the position of a value in a body; the zero span is none.
-type span struct {
-	from uint32
-	// length includes the quotes. The highest bit is set for a short string that needs no
-	// unescaping.
-	length uint32
+type span struct{ from, to uint32 }
+
+func (s span) present() bool { return s.to > 0 }
+
+func (s span) bytes(b []byte) []byte { return b[s.from:s.to] }
+
+// readColumn reads the nth column of a row. It returns the column's member, -1 for none, its value,
+// and where the comma or the bracket after it is, -1 for a shape that it does not know.
+func (g *compiledGrid) readColumn(b []byte, i, n int) (member int, value span, end int) {
+	member, at := -1, -1
+	if n < len(g.order) && g.order[n] >= 0 {
+		if q := g.members[g.order[n]].quoted; len(b)-i > len(q) && string(b[i:i+len(q)]) == q {
+			member, at = g.order[n], jsonscan.SkipSpace(b, i+len(q))
+		}
+	}
+	if at < 0 {
+		if member, at = g.readColumnName(b, i, n); at < 0 {
+			return -1, span{}, -1
+		}
+	}
+	if end = jsonscan.Short(b, at); end < 0 { // most texts are short
+		if end = jsonscan.Scalar(b, at); end < 0 {
+			return -1, span{}, -1
+		}
+	}
+	return member, span{uint32(at), uint32(end)}, jsonscan.SkipSpace(b, end)
 }
-
-const plainSpan = 1 << 31
-
-func (s span) present() bool { return s.length > 0 }
-
-func (s span) bytes(b []byte) []byte { return b[s.from : s.from+s.length&^plainSpan] }
 
 // readColumnName reads the nth name of a row and the colon. It returns the member of that name, -1
 // for none, and where the value begins.
-func (g *compiledGrid) readColumnName(b []byte, i, n int) (at, member int) {
-	if n < len(g.order) && g.order[n] >= 0 {
-		if q := g.members[g.order[n]].quoted; len(b)-i > len(q) && string(b[i:i+len(q)]) == q {
-			return skipSpace(b, i+len(q)), g.order[n]
-		}
-	}
-	end := scanString(b, i)
+func (g *compiledGrid) readColumnName(b []byte, i, n int) (member, at int) {
+	end := jsonscan.String(b, i)
 	if end < 0 {
 		return -1, -1
 	}
 	member = -1
-	name := unquote(b[i:end])
+	name := jsonscan.Unquote(b[i:end])
 	for m := range g.members {
 		if string(name) == g.members[m].id {
 			member = m
@@ -83,25 +95,19 @@ func (g *compiledGrid) readColumnName(b []byte, i, n int) (at, member int) {
 	if n < len(g.order) {
 		g.order[n] = member
 	}
-	return expect(b, end, ':'), member
+	return member, jsonscan.Expect(b, end, ':')
 }
 
 // readRow finds the values of a row, which begins at i, by member. It returns the row's end, -1 for
 // a shape that it does not know.
 func (g *compiledGrid) readRow(b []byte, i int, values []span) int {
 	clear(values)
-	i = skipSpace(b, i+1)
-	if hasByte(b, i, '}') {
+	i = jsonscan.SkipSpace(b, i+1)
+	if jsonscan.Has(b, i, '}') {
 		return i + 1
 	}
 	for n := 0; ; n++ {
-		n, i = g.readFast(b, i, n, values)
-		i = skipSpace(b, i)
-		at, m := g.readColumnName(b, i, n)
-		if at < 0 {
-			return -1
-		}
-		end := scanScalar(b, at)
+		m, value, end := g.readColumn(b, i, n)
 		if end < 0 {
 			return -1
 		}
@@ -109,244 +115,134 @@ func (g *compiledGrid) readRow(b []byte, i int, values []span) int {
 			if values[m].present() {
 				return -1 // duplicate member
 			}
-			values[m] = span{uint32(at), uint32(end - at)}
+			values[m] = value
 		}
-		i = skipSpace(b, end)
-		if hasByte(b, i, '}') {
-			return i + 1
+		if jsonscan.Has(b, end, ',') && jsonscan.Has(b, end+1, '"') {
+			i = end + 1
+			continue
 		}
-		if i = expect(b, i, ','); i < 0 {
+		if jsonscan.Has(b, end, '}') {
+			return end + 1
+		}
+		if i = jsonscan.Expect(b, end, ','); i < 0 {
 			return -1
 		}
 	}
 }
 
-// readFast does what readRow does, as long as the row has the shape that [compiledGrid.compareFast]
-// reads. It stops before the nth column, at i.
-func (g *compiledGrid) readFast(b []byte, i, n int, values []span) (int, int) {
-	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ {
-		m := &g.members[g.order[n]]
-		if !m.matchesAt(b, i) || values[g.order[n]].present() {
-			break
+// findValue finds the value of one member in a row, nil if the row lacks it or has another shape
+// before it.
+func (g *compiledGrid) findValue(b []byte, i, member int) (token []byte, end int) {
+	i = jsonscan.SkipSpace(b, i+1)
+	for n := 0; ; n++ {
+		m, value, end := g.readColumn(b, i, n)
+		if end < 0 {
+			return nil, -1
 		}
-		at := i + len(m.quoted)
-		length, ascii, follower := scanShortString(b, at)
-		if follower != ',' {
-			break
+		if m == member {
+			return value.bytes(b), int(value.to)
 		}
-		v := span{uint32(at), uint32(length)}
-		if ascii {
-			v.length |= plainSpan
+		if i = jsonscan.Expect(b, end, ','); i < 0 {
+			return nil, -1
 		}
-		values[g.order[n]] = v
-		i = at + length + 1
 	}
-	return n, i
 }
 
-// ones and highBits are the lowest and the highest bits of the bytes of a word.
-const (
-	ones     = 0x0101010101010101
-	highBits = 0x8080808080808080
-)
-
-// matchesAt reports whether the member's name is at i, as most bodies write it. At least eight
-// bytes must follow i.
-func (m *member) matchesAt(b []byte, i int) bool {
-	return m.mask != 0 && binary.LittleEndian.Uint64(b[i:])&m.mask == m.word
-}
-
-// scanShortString returns the length of a string without escapes that begins at i, with its quotes,
-// whether it is ASCII, and the byte after it. It reads only strings that are followed by a few more
-// bytes; follower is 0 if it read none.
-func scanShortString(b []byte, i int) (length int, ascii bool, follower byte) {
-	if b[i] != '"' {
-		return 0, false, 0
+// newRow makes a row of its values.
+func (g *compiledGrid) newRow(b []byte, i, end int, values []span) row {
+	r := row{
+		from: uint32(i), to: uint32(end), clock: noClock, old: -1, next: -1, status: rowStateChanged,
+		escaped: bytes.IndexByte(b[i:end], '\\') >= 0,
 	}
-	high := uint64(0)
-	for at := i + 1; at+10 <= len(b); at += 8 {
-		word := binary.LittleEndian.Uint64(b[at:])
-		n := specialIn(word)
-		if n == 8 {
-			high |= word & highBits
+	for m, v := range values {
+		if !v.present() {
 			continue
 		}
-		if b[at+n] != '"' {
-			break
-		}
-		high |= word << (64 - 8*n - 8) & highBits
-		return at + n + 1 - i, high == 0, b[at+n+1]
-	}
-	return 0, false, 0
-}
-
-// findValue finds the value of one member in a row that has been read before, nil if the row lacks
-// it.
-func (g *compiledGrid) findValue(b []byte, i, member int) []byte {
-	i = skipSpace(b, i+1)
-	n := 0
-	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b); n++ { // the shape of [compiledGrid.compareFast]
-		m := &g.members[g.order[n]]
-		if !m.matchesAt(b, i) {
-			break
-		}
-		at := i + len(m.quoted)
-		length, _, follower := scanShortString(b, at)
-		if follower != ',' {
-			break
-		}
-		if g.order[n] == member {
-			return b[at : at+length]
-		}
-		i = at + length + 1
-	}
-	for i = skipSpace(b, i); !hasByte(b, i, '}'); n++ {
-		at, m := g.readColumnName(b, i, n)
-		end := scanScalar(b, at)
-		if m == member {
-			return b[at:end]
-		}
-		if i = skipSpace(b, end); hasByte(b, i, ',') {
-			i = skipSpace(b, i+1)
-		}
-	}
-	return nil
-}
-
-// rowDiff is the result of comparing a row with its previous row.
-type rowDiff struct {
-	row
-	changedCols columnBits
-}
-
-// columnBits is the set of tracked members of a row whose text differs from that of the previous
-// row: a bit for each, by member. 0 means that the difference is unknown until the rows are read.
-// It is 0 too if a text needs unescaping.
-type columnBits uint64
-
-const (
-	// maxColumns is the maximum number of members that columnBits can represent.
-	maxColumns = 63
-	// shortBit is set in addition if one of the texts that differ may have at most one byte, both
-	// in the row and in the previous one.
-	shortBit columnBits = 1 << maxColumns
-	// maxShortToken is the longest value of such a text, with its quotes.
-	maxShortToken = len(`""`) + 1
-)
-
-// setChanged records that a member differs. length and prevLength are those of its values.
-func (r *rowDiff) setChanged(member, length, prevLength int) {
-	r.status = rowChanged
-	if r.changedCols |= 1 << (member % maxColumns); max(length, prevLength) <= maxShortToken {
-		r.changedCols |= shortBit
-	}
-}
-
-// compareRow reads a row, which begins at i, and in the same pass the row of the same key in the
-// old body, which begins at j and has been read before. It compares value by value, and allocates
-// no texts. It returns the row's end, -1 if the rows do not have the same members in the same
-// order.
-func (g *compiledGrid) compareRow(b []byte, i int, old []byte, j int) (end int, r rowDiff) {
-	r.row = row{from: uint32(i), clock: noClock, status: rowVolatileOnly}
-	unclear := len(g.members) > maxColumns
-	i, j = skipSpace(b, i+1), skipSpace(old, j+1)
-	for n := 0; ; n++ {
-		n, i, j = g.compareFast(b, i, old, j, n, &r)
-		i, j = skipSpace(b, i), skipSpace(old, j)
-		// Since the old row holds no name twice, neither does this one.
-		end := scanString(b, i)
-		if end < 0 || len(old)-j < end-i || !bytes.Equal(b[i:end], old[j:j+end-i]) {
-			return -1, r
-		}
-		at, m := g.readColumnName(b, i, n)
-		if j = expect(old, j+end-i, ':'); at < 0 || j < 0 {
-			return -1, r
-		}
-		if end = scanScalar(b, at); end < 0 {
-			return -1, r
-		}
-		token := b[at:end]
-		if len(old)-j >= len(token) && bytes.Equal(token, old[j:j+len(token)]) && token[0] == '"' {
-			j += len(token)
-		} else {
-			from := j
-			if j = scanScalar(old, j); j < 0 {
-				return -1, r
-			}
-			if m >= 0 && g.members[m].tracked && !bytes.Equal(token, old[from:j]) {
-				r.setChanged(m, 0, 0) // the texts may be short however long the values are
-				unclear = unclear || !isPlainToken(token) || !isPlainToken(old[from:j])
-			}
-		}
-		if m >= 0 {
-			r.observeValue(g, m, token)
-		}
-		i, j = skipSpace(b, end), skipSpace(old, j)
-		if hasByte(b, i, '}') && hasByte(old, j, '}') {
-			r.to, r.noEscapes = uint32(i+1), noEscapes(b[r.from:i+1])
-			if unclear {
-				r.changedCols = 0
-			}
-			return i + 1, r
-		}
-		if i, j = expect(b, i, ','), expect(old, j, ','); i < 0 || j < 0 {
-			return -1, r
-		}
-	}
-}
-
-// compareFast does what compareRow does, as long as both rows have the shape that most sources
-// send: columns in the order seen before, strings without escapes, no blanks. It stops before the
-// nth column, at i and j, where compareRow must continue. At least one column is left for
-// compareRow.
-func (g *compiledGrid) compareFast(b []byte, i int, old []byte, j, n int, r *rowDiff) (int, int, int) {
-	for ; n < len(g.order) && g.order[n] >= 0 && i+16 <= len(b) && j+16 <= len(old); n++ {
-		m := &g.members[g.order[n]]
-		if !m.matchesAt(b, i) || !m.matchesAt(old, j) {
-			break
-		}
-		at, from := i+len(m.quoted), j+len(m.quoted)
-		length, ascii, follower := scanShortString(b, at)
-		if follower != ',' || length > textLimit/3 {
-			break
-		}
-		token, prevLength := b[at:at+length], length
-		if from+length >= len(old) || old[from+length] != ',' || string(token) != string(old[from:from+length]) {
-			var was bool
-			if prevLength, was, follower = scanShortString(old, from); follower != ',' || m.tracked && !(ascii && was) {
-				break
-			}
-			if m.tracked {
-				r.setChanged(g.order[n], length, prevLength)
-			}
-		}
-		if g.order[n] == g.clock {
+		token := v.bytes(b)
+		if m == g.clock {
 			r.clock = parseClock(token)
 		}
-		i, j = at+length+1, from+prevLength+1
+		// An invalid byte becomes a replacement character of three bytes, never more.
+		if len(token) > textLimit/3 && g.members[m].hasStat && r.cut < math.MaxUint8 && len(jsonscan.Unquote(token)) > textLimit {
+			r.cut++
+		}
 	}
-	return n, i, j
+	return r
 }
 
-// isPlainToken reports whether a value is a string that needs no unescaping and no cutting.
-func isPlainToken(token []byte) bool {
-	return token[0] == '"' && len(token) <= textLimit && isPlain(string(token[1:len(token)-1]))
+// compareValues compares the values of a row with those of its previous row.
+func (g *compiledGrid) compareValues(b []byte, values []span, oldBody []byte, oldValues []span) rowStatus {
+	status := rowVolatileOnly
+	for m := range g.members {
+		now, before := values[m], oldValues[m]
+		if now.present() != before.present() ||
+			now.present() && !bytes.Equal(now.bytes(b), before.bytes(oldBody)) && !bytes.Equal(jsonscan.Unquote(now.bytes(b)), jsonscan.Unquote(before.bytes(oldBody))) {
+			status = max(status, g.members[m].status)
+		}
+	}
+	return status
 }
 
-// observeValue updates the row's clock and count of cut texts with a value.
-func (r *row) observeValue(g *compiledGrid, m int, token []byte) {
-	if m == g.clock {
-		r.clock = parseClock(token)
+// diffRow reads the row at i, of which was is the previous row, if the two differ in the texts of
+// strings without escapes alone. It reads only the columns in which they differ. It returns the row,
+// and its end; -1 if they differ otherwise.
+func (g *compiledGrid) diffRow(b []byte, i int, old []byte, was *row) (r row, end int) {
+	if !g.plainIDs || was.escaped || was.cut > 0 {
+		return r, -1
 	}
-	// An invalid byte becomes a replacement character of three bytes, never more.
-	if len(token) > textLimit/3 && g.members[m].hasStat && r.cut < math.MaxUint8 && len(unquote(token)) > textLimit {
-		r.cut++
+	r = row{from: uint32(i), entity: was.entity, clock: was.clock, next: was.next, status: rowVolatileOnly}
+	j, to, next := int(was.from), int(was.to), 0
+	for {
+		n := jsonscan.CommonPrefix(b[i:], old[j:to])
+		if i, j = i+n, j+n; j == to {
+			r.to = uint32(i)
+			return r, i
+		}
+		from := j // start of the string that contains the difference, if one does
+		for from--; from > int(was.from) && old[from] != '"'; from-- {
+		}
+		var m int
+		if m, next = g.columnAt(old[was.from:from], next); m < 0 {
+			return r, -1
+		}
+		i -= j - from
+		end, oldEnd := jsonscan.String(b, i), jsonscan.String(old, from)
+		if end < 0 || end == len(b) || b[end] != old[oldEnd] || b[end] != ',' && b[end] != '}' {
+			return r, -1
+		}
+		token := b[i:end]
+		if bytes.IndexByte(token, '\\') >= 0 || len(token) > textLimit/3 {
+			return r, -1
+		}
+		if m == g.clock {
+			r.clock = parseClock(token)
+		}
+		if r.status = max(r.status, g.members[m].status); g.members[m].status > rowVolatileOnly && !(jsonscan.EndsPlain(b[:end-1], end-i-2) && jsonscan.EndsPlain(old[:oldEnd-1], oldEnd-from-2)) {
+			return r, -1 // they may encode the same text
+		}
+		i, j = end, oldEnd
 	}
 }
 
-// MaxClock is the largest clock in seconds, about ten years: a larger number is a fault of the
-// source, such as a negative one without its sign.
-const MaxClock = 10 * 365 * 24 * 3600
+// columnAt returns the member whose name, with its colon, a part of a row without escapes ends
+// with; -1 for none. n is a guess of the column's index; next is the guess for the next call.
+//
+// Only a name can be there: if its first quote were the end of a string, a comma, a colon or a
+// bracket would have to follow.
+func (g *compiledGrid) columnAt(row []byte, n int) (member, next int) {
+	for range g.order {
+		if n == len(g.order) {
+			n = 0
+		}
+		if m := g.order[n]; m >= 0 && len(row) > len(g.members[m].quoted) {
+			if q := g.members[m].quoted; string(row[len(row)-len(q):]) == q {
+				return m, n
+			}
+		}
+		n++
+	}
+	return -1, 0
+}
 
 // parseClock reads whole seconds.
 func parseClock(token []byte) int32 {
@@ -374,7 +270,7 @@ func parseSeconds(text []byte) int32 {
 		}
 		n = n*10 + int32(c-'0')
 	}
-	if n > MaxClock {
+	if n > image.MaxClock {
 		return complexClock
 	}
 	return n

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // FuzzSequence: whatever three bodies come one after the other, and come back,
@@ -43,7 +45,7 @@ func FuzzSequence(f *testing.F) {
 		for n, body := range [][]byte{a, b, b, c, a, c, b} {
 			// The memory of a body is used again when another was compared.
 			body = bytes.Clone(body)
-			_, want := layoutOf().Parse(body)
+			_, want := diff.Parse(layoutOf(), body)
 			snap, err := s.Parse(l, body)
 			if (err == nil) != (want == nil) || err != nil && err.Error() != want.Error() {
 				t.Fatalf("body %d: error %v aligned, unaligned %v", n, err, want)
@@ -60,14 +62,14 @@ func FuzzSequence(f *testing.F) {
 			}
 			snap.Sent, snap.Received = second(n), second(n).Add(100*time.Millisecond)
 			refused := o.empty(l, seen, snap.Received)
-			changes, err := allChanges(s.Compare(l, snap, options))
+			changes, err := s.Compare(l, snap, options)
 			if errors.Is(err, diff.ErrEmpty) != refused {
 				t.Fatalf("body %d: error %v, want a refusal: %v", n, err, refused)
 			}
 			if err != nil {
 				continue
 			}
-			options.Baseline = map[diff.Kind]bool{agent: true, totals: true}
+			options.Baseline = map[image.Kind]bool{agent: true, totals: true}
 			expected := o.expect(l, seen, snap.Sent, snap.Received)
 			if d := cmp.Diff(expected, expectedOf(t, changes)); d != "" {
 				t.Fatalf("body %d: changes (-oracle +package)\n%s", n, d)
@@ -82,7 +84,6 @@ func FuzzSequence(f *testing.F) {
 				s.Set(change.Kind, change.ID, change.After, 1)
 				o.known.set(change.Kind, change.ID, expected[string(change.Kind)+"/"+change.ID].After)
 			}
-			s.Release()
 			overwrite(prevBody)
 			prevBody = body
 			for kind, entities := range o.known {
@@ -111,7 +112,7 @@ func TestRefusedBodyChangesNothing(t *testing.T) {
 			if text == second {
 				continue
 			}
-			if _, err := s.Parse(l, []byte(text)); !errors.Is(err, diff.ErrMalformed) && !errors.Is(err, diff.ErrForeign) {
+			if _, err := s.Parse(l, []byte(text)); !errors.Is(err, layout.ErrMalformed) && !errors.Is(err, layout.ErrForeign) {
 				t.Fatalf("%s gives error %v", text, err)
 			}
 		}
@@ -152,7 +153,7 @@ func TestWildTexts(t *testing.T) {
 				if got, want := countsOf(snap), (counts{Oversized: 1, Cut: tt.cut}); got != want {
 					t.Errorf("snapshot %d counts %+v, want %+v", n, got, want)
 				}
-				changes, err := allChanges(s.Compare(l, snap, diff.Options{DisappearAfter: 1}))
+				changes, err := s.Compare(l, snap, diff.Options{DisappearAfter: 1})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -178,7 +179,7 @@ func expectedOf(t *testing.T, changes []diff.Change) map[string]expected {
 	t.Helper()
 	all := map[string]expected{}
 	for _, c := range changes {
-		for _, m := range []diff.Image{c.Before, c.After} {
+		for _, m := range []image.Image{c.Before, c.After} {
 			var read map[string]string
 			if b := m.AppendJSON(nil); json.Unmarshal(b, &read) != nil || !cmp.Equal(asMap(m), read) {
 				t.Fatalf("the image %q is written %s", asMap(m), b)

@@ -3,9 +3,12 @@ package diff
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"time"
+
+	"bpcc-nats/diff/layout"
 )
 
 // Snapshot is the content of one body: the rows of each grid of the layout. It refers to the body's
@@ -19,80 +22,66 @@ type Snapshot struct {
 	// DuplicateKeys lists, by grid of the layout, the ids that several rows have: the first three in
 	// order. It is nil if no grid has one.
 	DuplicateKeys [][]string
-	// Unreadable counts the rows, and the elements of lists, that were skipped because they are no
-	// object, or because a value in them is an array or an object.
-	Unreadable int
-	// UnreadableRows names the first of them in the order of their names, three at most.
-	UnreadableRows []UnreadableRow
+	// Unreadable is the rows that were skipped because they cannot be read.
+	Unreadable layout.Unreadable
 	// Cut counts the texts that were cut because they were longer than 4,096 bytes.
 	Cut int
 	// Lists holds the elements of the layout's lists, each a map of member to text.
 	Lists [][]map[string]string
 
 	body       []byte
-	grids      []table
-	unreadable *unreadableRows // nil for none
-	cutInLists int             // texts cut in the lists
-	spareGrids []table         // spare memory for grids, while those belong to another snapshot
+	rows       []row // of all grids
+	grids      []gridRows
+	duplicates []duplicate // until it is decided which rows count
 
 	// The rest describes the alignment with the previous snapshot; prev is nil if there is none.
-	prev       *Snapshot
-	repeated   bool // it has the same body
-	stateOwned bool // its memory belongs to a State
+	prev      *Snapshot
+	repeated  bool    // it has the same body; its rows are those of prev
+	moved     bool    // a row has another index than its previous row, or one of the two does not exist
+	taken     []int32 // by row of the previous snapshot: one more than the index of the row with its key, 0 for none
+	unmatched int     // number of previous rows that no row matches
 }
 
-// table is a grid's rows in one snapshot.
-type table struct {
-	rows []row
-	// keys name the rows that have no previous row, in the order of rows.
-	keys []rowKey
-	// changedCols are the columns that differ in the rows with status rowChanged that have a
-	// previous row, in the order of rows.
-	changedCols []columnBits
-	// firstMoved is the first row whose previous row has another index or does not exist; -1 if
-	// there is no such row.
-	firstMoved int
-	// matched is the set of the previous snapshot's rows that a row of this one matches.
-	matched      bitset
-	unmatched    int // number of previous rows that no row matches
-	changedCount int // number of rows with status rowChanged
-	skipped      int // number of rows of the body that are not in rows
-	duplicates   []duplicate
+// gridRows is where the rows of a grid are among those of its snapshot.
+type gridRows struct {
+	from, to int
+	skipped  int // rows of the body that are not among them
 }
 
-// shrink releases memory for rows that the table does not have.
-func (t *table) shrink() {
-	t.keys = shrink(t.keys, 0, len(t.rows))[:0]
-	t.changedCols = shrink(t.changedCols, len(t.changedCols), len(t.rows))[:0]
-	if cap(t.rows) > len(t.rows)+len(t.rows)/16+16 {
-		t.rows = append(make([]row, 0, len(t.rows)+len(t.rows)/32), t.rows...)
+// all yields the rows, each with its grid.
+func (s *Snapshot) all() iter.Seq2[int, *row] {
+	return func(yield func(int, *row) bool) {
+		for i, g := range s.grids {
+			for n := g.from; n < g.to; n++ {
+				if !yield(i, &s.rows[n]) {
+					return
+				}
+			}
+		}
 	}
 }
 
-type rowKey struct {
-	row int
-	key string
+// gridOf returns the grid of a row.
+func (s *Snapshot) gridOf(row int32) int {
+	return slices.IndexFunc(s.grids, func(g gridRows) bool { return g.from <= int(row) && int(row) < g.to })
 }
 
-type bitset []uint64
-
-func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
-func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
-
-// resized returns an empty set for numbers below n, in the same memory if it is large enough.
-func (s bitset) resized(n int) bitset {
-	words := (n + 63) / 64
-	if cap(s) < words {
-		return make(bitset, words)
+// rowIn returns the index of the row of a grid that shows an entity, -1 for none. The snapshot must
+// be the last one.
+func (s *Snapshot) rowIn(grid int, e *entity) int {
+	for n := e.row; n >= 0; n = s.rows[n].next {
+		if g := &s.grids[grid]; g.from <= int(n) && int(n) < g.to {
+			return int(n)
+		}
 	}
-	s = s[:words]
-	clear(s)
-	return s
+	return -1
 }
 
 // Rows returns the number of rows in the grid with this index in the layout, unreadable ones
 // included.
-func (s *Snapshot) Rows(grid int) int { return len(s.grids[grid].rows) + s.unreadable.inGrid(grid) }
+func (s *Snapshot) Rows(grid int) int {
+	return s.grids[grid].to - s.grids[grid].from + s.Unreadable.Rows[grid]
+}
 
 // BodyRows returns the number of rows that the body has in a grid, with those that are skipped. A
 // limit counts them too.
@@ -108,72 +97,60 @@ func (s *Snapshot) Differs() bool {
 	if s.repeated {
 		return false
 	}
-	return s.prev == nil || slices.ContainsFunc(s.grids, func(t table) bool { return t.changedCount > 0 || t.unmatched > 0 })
+	return s.prev == nil || s.unmatched > 0 || slices.ContainsFunc(s.rows, func(r row) bool { return r.status >= rowChanged })
 }
 
-// Parse reads a body into the rows of the layout's grids. It reads the whole body or returns an
-// error: [ErrMalformed] or [ErrForeign]. A grid that the body does not mention has no rows. A row that
-// cannot be read is skipped and counted.
-func (l *Layout) Parse(body []byte) (*Snapshot, error) {
-	return l.parse(body, &Snapshot{}, nil, nil)
-}
-
-// finder finds the entity of a kind that has a key.
-type finder func(kind int, key []byte) *entity
-
-// parse reads a body into the memory of a snapshot. What has the same bytes in the previous
-// snapshot is well-formed and is not read again.
-func (l *Layout) parse(body []byte, into, prev *Snapshot, find finder) (*Snapshot, error) {
-	if len(body) > math.MaxInt32 {
-		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(body))
-	}
-	p := parser{layout: l, compiled: l.compile(), snap: into, prev: prev, find: find}
-	if prev != nil && bytes.Equal(body, prev.body) {
-		*into = Snapshot{
-			Duplicates: prev.Duplicates, Unnamed: prev.Unnamed, Oversized: prev.Oversized, Cut: prev.Cut,
-			DuplicateKeys: prev.DuplicateKeys, Lists: prev.Lists, body: body, prev: prev, repeated: true,
-			grids: prev.grids, spareGrids: into.gridMemory(),
-		}
-		return into, nil
-	}
-	if p.parseBody(body) {
-		into.nameDuplicates(l)
-		return into, nil
-	}
-	body, unreadable, err := l.normalize(body)
-	if err != nil {
+// Parse reads a body into the rows of the layout's grids. It reads the whole body or returns an error:
+// [layout.ErrMalformed] or [layout.ErrForeign]. A grid that the body does not mention has no rows. A
+// row that cannot be read is skipped and counted.
+func Parse(l *layout.Layout, body []byte) (*Snapshot, error) {
+	snap := &Snapshot{}
+	if err := compile(l).parse(body, snap, nil); err != nil {
 		return nil, err
 	}
-	if !p.parseBody(body) {
-		return nil, fmt.Errorf("%w: a shape that cannot be read", ErrMalformed) // unreachable: normalize makes a known shape
-	}
-	into.nameDuplicates(l)
-	into.setUnreadable(unreadable)
-	into.repeated = prev != nil && bytes.Equal(body, prev.body)
-	return into, nil
+	return snap, nil
 }
 
-// gridMemory returns the snapshot's own memory for grids.
-func (s *Snapshot) gridMemory() []table {
-	if s.prev != nil && s.repeated {
-		return s.spareGrids
+// parse reads a body into the memory of a snapshot. What has the same bytes in the last snapshot of
+// the state is well-formed and is not read again.
+func (l *compiledLayout) parse(body []byte, into *Snapshot, state *State) error {
+	if len(body) > math.MaxInt32 {
+		return fmt.Errorf("%w: %d bytes", layout.ErrMalformed, len(body))
 	}
-	return s.grids
+	p := parser{layout: l, snap: into, state: state}
+	if state != nil {
+		p.prev = state.last
+	}
+	if prev := p.prev; prev != nil && bytes.Equal(body, prev.body) {
+		rows, grids := into.rows[:0], append(into.grids[:0], prev.grids...)
+		*into = Snapshot{
+			Duplicates: prev.Duplicates, Unnamed: prev.Unnamed, Oversized: prev.Oversized, Cut: prev.Cut,
+			DuplicateKeys: prev.DuplicateKeys, Lists: prev.Lists, body: body, prev: prev, repeated: true, rows: rows, grids: grids,
+		}
+		return nil
+	}
+	var unreadable layout.Unreadable
+	if !p.parseBody(body) {
+		var err error
+		if body, unreadable, err = l.Normalize(body); err != nil {
+			return err
+		}
+		if !p.parseBody(body) {
+			return fmt.Errorf("%w: a shape that cannot be read", layout.ErrMalformed) // unreachable: Normalize makes a known shape
+		}
+	}
+	into.Unreadable = unreadable
+	into.repeated = p.prev != nil && bytes.Equal(body, p.prev.body)
+	into.nameDuplicates(l)
+	return nil
 }
 
 // reset empties a snapshot for a body, and keeps its memory.
-func (s *Snapshot) reset(l *Layout, body []byte, prev *Snapshot) {
-	grids := s.gridMemory()
-	if len(grids) != len(l.Grids) {
-		grids = make([]table, len(l.Grids))
-	}
-	for i := range grids {
-		t := &grids[i]
-		clear(t.keys)
-		*t = table{rows: t.rows[:0], keys: t.keys[:0], changedCols: t.changedCols[:0], matched: t.matched, firstMoved: -1}
-	}
+func (s *Snapshot) reset(l *compiledLayout, body []byte, prev *Snapshot) {
 	*s = Snapshot{
-		body: body, prev: prev, grids: grids,
-		Lists: make([][]map[string]string, len(l.Lists)),
+		body: body, prev: prev, rows: s.rows[:0], grids: make([]gridRows, len(l.Grids)), Lists: make([][]map[string]string, len(l.Lists)),
+	}
+	if prev != nil {
+		s.rows, s.taken, s.unmatched = slices.Grow(s.rows, len(prev.rows)), make([]int32, len(prev.rows)), len(prev.rows)
 	}
 }

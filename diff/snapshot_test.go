@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // grid wraps the rows of grid a into a body.
@@ -73,7 +75,7 @@ func TestParseKeys(t *testing.T) {
 			l := layoutOf()
 			snap := parse(t, l, 0, grid(tt.rows))
 			var s diff.State
-			changes, err := allChanges(s.Compare(l, snap, diff.Options{}))
+			changes, err := s.Compare(l, snap, diff.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,28 +98,28 @@ func TestParseRefuses(t *testing.T) {
 		body string
 		want error
 	}{
-		"nothing":                   {"", diff.ErrMalformed},
-		"HTML":                      {"<html><body>Please log in</body></html>", diff.ErrMalformed},
-		"cut JSON":                  {validBody[:len(validBody)/2], diff.ErrMalformed},
-		"two bodies":                {validBody + validBody, diff.ErrMalformed},
-		"an array":                  {"[" + validBody + "]", diff.ErrMalformed},
-		"a text":                    {`"app"`, diff.ErrMalformed},
-		"an app that is an array":   {`{"app":[]}`, diff.ErrMalformed},
-		"grids in an object":        {`{"app":{"agent_grids":{"id":"a","values":[]}}}`, diff.ErrMalformed},
-		"a grid that is text":       {`{"app":{"agent_grids":["a"]}}`, diff.ErrMalformed},
-		"rows in an object":         {`{"app":{"agent_grids":[{"id":"a","values":{}}]}}`, diff.ErrMalformed},
-		"an id that is nested":      {`{"app":{"agent_grids":[{"id":{},"values":[]}]}}`, diff.ErrMalformed},
-		"totals that are an array":  {`{"app":{"stats_totals":[]}}`, diff.ErrMalformed},
-		"no app":                    {`{}`, diff.ErrForeign},
-		"null":                      {`null`, diff.ErrForeign},
-		"a foreign app":             {`{"wallboard":{}}`, diff.ErrForeign},
-		"a foreign app in addition": {`{"app":{},"wallboard":{}}`, diff.ErrForeign},
-		"an app in another case":    {`{"App":{}}`, diff.ErrForeign},
+		"nothing":                   {"", layout.ErrMalformed},
+		"HTML":                      {"<html><body>Please log in</body></html>", layout.ErrMalformed},
+		"cut JSON":                  {validBody[:len(validBody)/2], layout.ErrMalformed},
+		"two bodies":                {validBody + validBody, layout.ErrMalformed},
+		"an array":                  {"[" + validBody + "]", layout.ErrMalformed},
+		"a text":                    {`"app"`, layout.ErrMalformed},
+		"an app that is an array":   {`{"app":[]}`, layout.ErrMalformed},
+		"grids in an object":        {`{"app":{"agent_grids":{"id":"a","values":[]}}}`, layout.ErrMalformed},
+		"a grid that is text":       {`{"app":{"agent_grids":["a"]}}`, layout.ErrMalformed},
+		"rows in an object":         {`{"app":{"agent_grids":[{"id":"a","values":{}}]}}`, layout.ErrMalformed},
+		"an id that is nested":      {`{"app":{"agent_grids":[{"id":{},"values":[]}]}}`, layout.ErrMalformed},
+		"totals that are an array":  {`{"app":{"stats_totals":[]}}`, layout.ErrMalformed},
+		"no app":                    {`{}`, layout.ErrForeign},
+		"null":                      {`null`, layout.ErrForeign},
+		"a foreign app":             {`{"wallboard":{}}`, layout.ErrForeign},
+		"a foreign app in addition": {`{"app":{},"wallboard":{}}`, layout.ErrForeign},
+		"an app in another case":    {`{"App":{}}`, layout.ErrForeign},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			snap, err := layoutOf().Parse([]byte(tt.body))
+			snap, err := diff.Parse(layoutOf(), []byte(tt.body))
 			if !errors.Is(err, tt.want) || snap != nil {
 				t.Errorf("%s gives %v, error %v; want %v", tt.body, snap, err, tt.want)
 			}
@@ -128,10 +130,10 @@ func TestParseRefuses(t *testing.T) {
 func TestParseNamesTheCause(t *testing.T) {
 	t.Parallel()
 	var syntax *json.SyntaxError
-	if _, err := layoutOf().Parse([]byte("<html>")); !errors.As(err, &syntax) {
+	if _, err := diff.Parse(layoutOf(), []byte("<html>")); !errors.As(err, &syntax) {
 		t.Errorf("error %v does not hold the JSON error", err)
 	}
-	if _, err := layoutOf().Parse([]byte(`{"app":{},"wallboard-7":{}}`)); !strings.Contains(fmt.Sprint(err), `"wallboard-7"`) {
+	if _, err := diff.Parse(layoutOf(), []byte(`{"app":{},"wallboard-7":{}}`)); !strings.Contains(fmt.Sprint(err), `"wallboard-7"`) {
 		t.Errorf("error %v does not name the foreign app", err)
 	}
 }
@@ -165,7 +167,7 @@ func TestParseSections(t *testing.T) {
 
 func TestParseLists(t *testing.T) {
 	t.Parallel()
-	l := &diff.Layout{Lists: []diff.List{{App: "app", Section: "chat_messages"}, {App: "other", Section: "chat_messages"}}}
+	l := &layout.Layout{Lists: []layout.List{{App: "app", Section: "chat_messages"}, {App: "other", Section: "chat_messages"}}}
 	snap := parse(t, l, 0, `{"other":{},"app":{"chat_messages":[{"id":7,"is_urgent":true,"content":"größe"},{}]}}`)
 	want := [][]map[string]string{{{"id": "7", "is_urgent": "true", "content": "größe"}, {}}, nil}
 	if d := cmp.Diff(want, snap.Lists); d != "" {
@@ -176,14 +178,14 @@ func TestParseLists(t *testing.T) {
 	if d := cmp.Diff(want, snap.Lists); d != "" {
 		t.Errorf("lists with elements that cannot be read (-want +got)\n%s", d)
 	}
-	named := []diff.UnreadableRow{{Grid: "chat_messages"}, {Grid: "chat_messages", Column: "content"}, {Grid: "chat_messages", Column: "id"}}
-	if d := cmp.Diff(named, snap.UnreadableRows); d != "" || snap.Unreadable != 3 {
-		t.Errorf("%d elements cannot be read, named (-want +got)\n%s", snap.Unreadable, d)
+	named := []layout.UnreadableRow{{Grid: "chat_messages"}, {Grid: "chat_messages", Column: "content"}, {Grid: "chat_messages", Column: "id"}}
+	if d := cmp.Diff(named, snap.Unreadable.Named); d != "" || snap.Unreadable.Count != 3 {
+		t.Errorf("%d elements cannot be read, named (-want +got)\n%s", snap.Unreadable.Count, d)
 	}
-	if _, err := l.Parse([]byte(`{"other":{},"app":{"chat_messages":{"id":"7"}}}`)); !errors.Is(err, diff.ErrMalformed) {
+	if _, err := diff.Parse(l, []byte(`{"other":{},"app":{"chat_messages":{"id":"7"}}}`)); !errors.Is(err, layout.ErrMalformed) {
 		t.Errorf("a list that is an object gives error %v, want ErrMalformed", err)
 	}
-	if _, err := l.Parse([]byte(`{"app":{}}`)); !errors.Is(err, diff.ErrForeign) {
+	if _, err := diff.Parse(l, []byte(`{"app":{}}`)); !errors.Is(err, layout.ErrForeign) {
 		t.Errorf("a missing app of a list gives error %v, want ErrForeign", err)
 	}
 }
@@ -191,7 +193,7 @@ func TestParseLists(t *testing.T) {
 func TestRewrite(t *testing.T) {
 	t.Parallel()
 	l := layoutOf()
-	l.Rewrite = func(kind diff.Kind, stat, text string) string {
+	l.Rewrite = func(kind image.Kind, stat, text string) string {
 		if kind == agent && (stat == "" || stat == "login") {
 			return "p-" + text
 		}
@@ -229,9 +231,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		l := layoutOf()
-		snap, err := l.Parse(body)
+		snap, err := diff.Parse(l, body)
 		if err != nil {
-			if !errors.Is(err, diff.ErrMalformed) && !errors.Is(err, diff.ErrForeign) {
+			if !errors.Is(err, layout.ErrMalformed) && !errors.Is(err, layout.ErrForeign) {
 				t.Fatalf("error %v is neither ErrMalformed nor ErrForeign", err)
 			}
 			return
@@ -241,7 +243,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted, but encoding/json says %v", err)
 		}
 		var s diff.State
-		changes, err := allChanges(s.Compare(l, snap, diff.Options{}))
+		changes, err := s.Compare(l, snap, diff.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,12 +257,12 @@ func FuzzParse(f *testing.F) {
 		if d := cmp.Diff(seen.counts, countsOf(snap)); d != "" {
 			t.Errorf("counts (-encoding/json +package)\n%s", d)
 		}
-		again, err := allChanges(s.Compare(l, snap, diff.Options{}))
+		again, err := s.Compare(l, snap, diff.Options{})
 		if err != nil || len(again) != len(changes) {
 			t.Errorf("compared again: %d changes, %v; want the same %d", len(again), err, len(changes))
 		}
 		acknowledge(&s, changes)
-		if again, err := allChanges(s.Compare(l, snap, diff.Options{})); err != nil || len(again) > 0 {
+		if again, err := s.Compare(l, snap, diff.Options{}); err != nil || len(again) > 0 {
 			t.Errorf("after all is known: %s, %v; want nothing", describeChanges(again), err)
 		}
 	})

@@ -3,6 +3,9 @@ package diff
 import (
 	"slices"
 	"time"
+
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // State is the published images of all entities. The zero value has none. It is not safe for
@@ -11,14 +14,14 @@ import (
 // It also keeps the snapshot that was compared last, body included, so that the next one is aligned
 // with it.
 type State struct {
-	groups   map[Kind]*group
+	groups   map[image.Kind]*group
 	kinds    []*group // those of the layout, by index of compiledLayout.kinds
-	layout   *Layout
 	compiled *compiledLayout
-	last     *Snapshot // the snapshot compared last; nil = none that the next could be aligned with
-	reusable *Snapshot // memory for the next one
-	prevBody []byte    // body of the snapshot before the last, until the changes are released
+	last     *Snapshot // the snapshot compared last, nil for none
+	parsed   *Snapshot // the snapshot of the last Parse, until it is compared
+	spare    *Snapshot // memory for the next one
 	lastSent time.Time // when the request of the last one was sent
+	prevSent time.Time // when the request of the one before was sent
 	repeated bool      // the last one had the same body as the one before
 	// returned holds the entities that the last snapshot shows and the one before did not, with
 	// when they were last seen before; zero if no snapshot of this State has shown them.
@@ -32,20 +35,70 @@ type State struct {
 	emptySince   []time.Time // by grid: when the first of the snapshots in a row without its rows was received; zero = it has rows
 	emptied      []int       // grids whose rows are held because it is empty, in order
 
-	// Memory that is used again: the candidates and results of a comparison, two packs, a row's
-	// values by column and member, and a pack.
-	candidates []candidate
-	changes    Changes
-	packBuf    []byte
-	arena      packArena
-	valueBuf   []span
-	scratch    []byte
+	reader rowReader
 }
 
-// ensureGroup returns the group of a kind. It creates a missing one.
-func (s *State) ensureGroup(kind Kind) *group {
+// entity is the state of one entity.
+type entity struct {
+	id       string
+	image    image.Image  // the published one, zero if there is none
+	revision uint64       // the revision set with it
+	absent   *absentState // nil while the last snapshot shows it
+	row      int32        // its row in the last snapshot, in the first grid that shows it; -1 for none
+	compared bool         // the last comparison compared it
+	open     bool         // the next comparison must compare it even if its rows are the same
+}
+
+func (e *entity) published() bool { return !e.image.IsZero() }
+
+// group is all entities of a kind.
+type group struct {
+	compiled       *compiledKind // nil if the layout lacks the kind
+	kind           image.Kind
+	byID           map[string]*entity
+	publishedCount int
+	absent         []*entity
+	open           []openEntity
+	setHint        int         // index of the open entity that Set is likely to be called for next
+	candidates     []candidate // of the last comparison
+	mass           massDeparture
+}
+
+// openEntity is an entity that the next comparison must compare, and its image in the last snapshot,
+// zero if it is not known.
+type openEntity struct {
+	entity *entity
+	shown  image.Image
+}
+
+// markOpen makes the next comparison compare an entity.
+func (g *group) markOpen(e *entity, shown image.Image) {
+	if !e.open {
+		e.open = true
+		g.open = append(g.open, openEntity{e, shown})
+	}
+}
+
+// closeIfShown drops an open entity whose published image is now what the last snapshot shows. It
+// finds those that Set is called for in the order of the changes; all others may stay open.
+func (g *group) closeIfShown(e *entity) {
+	for i := g.setHint; i < min(g.setHint+2, len(g.open)); i++ {
+		if o := g.open[i]; o.entity == e && e.published() && o.shown == e.image {
+			e.open, g.open[i], g.setHint = false, openEntity{}, i+1
+		}
+	}
+}
+
+// addAbsent adds an entity that no snapshot has shown.
+func (g *group) addAbsent(e *entity, a *absentState) {
+	e.row, e.absent = -1, a
+	g.absent = append(g.absent, e)
+}
+
+// group returns the group of a kind. It creates a missing one.
+func (s *State) group(kind image.Kind) *group {
 	if s.groups == nil {
-		s.groups = map[Kind]*group{}
+		s.groups = map[image.Kind]*group{}
 	}
 	g := s.groups[kind]
 	if g == nil {
@@ -55,29 +108,37 @@ func (s *State) ensureGroup(kind Kind) *group {
 	return g
 }
 
-func (s *State) findEntity(kind Kind, id string) *entity {
+func (s *State) findEntity(kind image.Kind, id string) *entity {
 	if g := s.groups[kind]; g != nil {
 		return g.byID[id]
 	}
 	return nil
 }
 
-// Parse reads a body as [Layout.Parse] does, but aligned with the snapshot that was compared last:
+// entityOf finds the entity that a grid shows under a key, nil if there is none.
+func (s *State) entityOf(grid int, key []byte) *entity {
+	g := s.kinds[s.compiled.grids[grid].kind]
+	if s.compiled.Rewrite == nil { // without an allocation
+		return g.byID[string(key)]
+	}
+	return g.byID[s.compiled.EntityID(grid, string(key))]
+}
+
+// Parse reads a body as the function Parse does, but aligned with the snapshot that was compared last:
 // what has not changed is not read again. The snapshot is for Compare, and valid until the next
-// Parse. The body must not change until another one has been compared and its changes were
-// released, by [State.Release] or the next Parse.
-func (s *State) Parse(l *Layout, body []byte) (*Snapshot, error) {
-	s.Release()
+// Parse. The body must not change until another one has been compared.
+func (s *State) Parse(l *layout.Layout, body []byte) (*Snapshot, error) {
 	s.setLayout(l)
-	if s.reusable == nil {
-		s.reusable = &Snapshot{}
+	s.parsed = nil
+	if s.spare == nil {
+		s.spare = &Snapshot{}
 	}
-	snap, err := l.parse(body, s.reusable, s.last, func(kind int, key []byte) *entity { return s.kinds[kind].findKey(key) })
-	s.reusable.stateOwned = true
-	if err == nil {
-		s.chooseRows(snap)
+	if err := s.compiled.parse(body, s.spare, s); err != nil {
+		return nil, err
 	}
-	return snap, err
+	s.parsed = s.spare
+	s.chooseRows(s.parsed)
+	return s.parsed, nil
 }
 
 // MissingSince reports whether the last snapshot lacked entities that are not reported as
@@ -93,84 +154,55 @@ func (s *State) Hidden() int { return s.hidden }
 // not been for EmptyHold. The caller must not modify the slice.
 func (s *State) Emptied() []int { return s.emptied }
 
-// Set makes image the published image of an entity; the zero Image removes it. The caller sets what
+// Set makes m the published image of an entity; the zero Image removes it. The caller sets what
 // was acknowledged, so that a difference that was not acknowledged is found again. The revision is
 // stored with the image, for the caller's own use.
-func (s *State) Set(kind Kind, id string, image Image, revision uint64) {
-	g := s.ensureGroup(kind)
-	e := s.findChanged(kind, id)
-	if e == nil {
-		e = g.byID[id]
-	}
+func (s *State) Set(kind image.Kind, id string, m image.Image, revision uint64) {
+	g := s.group(kind)
+	e := g.byID[id]
 	switch {
-	case image.IsZero() && e == nil:
-		return
-	case image.IsZero() && e.grid != noGrid:
-		g.clearImage(e)
-		g.markDirty(e)
-		return
-	case image.IsZero():
-		g.clearImage(e)
-		g.removeEntity(e)
-		g.absent = slices.DeleteFunc(g.absent, func(other *entity) bool { return other == e })
+	case e == nil && m.IsZero():
 		return
 	case e == nil:
-		e = &entity{id: id, grid: noGrid, dirtyIndex: -1}
+		e = &entity{id: id}
 		g.byID[id] = e
-		g.absent = append(g.absent, e)
-		e.ensureRare().assumedPresent = true
+		g.addAbsent(e, &absentState{assumedPresent: true})
+	case e.published():
+		g.publishedCount--
 	}
-	o := dirtyEntity{}
-	if e.grid != noGrid {
-		o = *g.markDirty(e)
-	}
-	if o.after.IsZero() || !o.after.Equal(image) {
-		g.setImage(e, image, revision)
-		return
-	}
-	// The row shows the published image: the next comparison can skip it.
-	if o.singleRow {
-		g.setRowBacked(e, &o, revision)
-	} else {
-		g.setImage(e, image, revision)
-	}
-	g.dirty[e.dirtyIndex] = dirtyEntity{}
-	e.dirtyIndex = -1
-}
-
-// findChanged finds an entity among the changes if it is the one of the last call or the next one;
-// nil if it is neither.
-func (s *State) findChanged(kind Kind, id string) *entity {
-	c := &s.changes
-	for i := c.setHint; i < min(c.setHint+2, len(c.list)); i++ {
-		// An entity that the snapshot does not show may have been removed since.
-		if e := c.list[i].entity; e.id == id && c.Kind(i) == kind && e.grid != noGrid {
-			c.setHint = i
-			return e
+	if !m.IsZero() {
+		g.publishedCount++
+		if g.compiled != nil {
+			m = g.compiled.fields.Share(m)
 		}
+	} else if e.absent != nil {
+		delete(g.byID, id)
+		g.absent = slices.DeleteFunc(g.absent, func(other *entity) bool { return other == e })
 	}
-	return nil
+	if e.image, e.revision = m, revision; e.row >= 0 {
+		g.markOpen(e, image.Image{})
+		g.closeIfShown(e)
+	}
 }
 
 // Image returns the published image of an entity, the zero Image if there is none.
-func (s *State) Image(kind Kind, id string) Image {
-	image, _ := s.Published(kind, id)
-	return image
+func (s *State) Image(kind image.Kind, id string) image.Image {
+	m, _ := s.Published(kind, id)
+	return m
 }
 
 // Published returns the published image of an entity and its revision; the zero Image if there is
 // none.
-func (s *State) Published(kind Kind, id string) (Image, uint64) {
-	e := s.findEntity(kind, id)
-	if e == nil || !e.published {
-		return Image{}, 0
+func (s *State) Published(kind image.Kind, id string) (image.Image, uint64) {
+	if e := s.findEntity(kind, id); e != nil {
+		return e.image, e.revision
 	}
-	return s.imageOf(s.groups[kind], e, s.publishedPack(s.groups[kind], e)), e.revision
+	return image.Image{}, 0
 }
 
 // HeldBack returns how many entities of a kind the last Compare did not count as missing because
 // they left in a mass departure.
-func (s *State) HeldBack(kind Kind) int {
+func (s *State) HeldBack(kind image.Kind) int {
 	if g := s.groups[kind]; g != nil {
 		return g.mass.heldBack
 	}
@@ -178,11 +210,11 @@ func (s *State) HeldBack(kind Kind) int {
 }
 
 // IDs lists the published entities of a kind in order.
-func (s *State) IDs(kind Kind) []string {
+func (s *State) IDs(kind image.Kind) []string {
 	var ids []string
 	if g := s.groups[kind]; g != nil {
 		for id, e := range g.byID {
-			if e.published {
+			if e.published() {
 				ids = append(ids, id)
 			}
 		}
@@ -192,195 +224,35 @@ func (s *State) IDs(kind Kind) []string {
 }
 
 // Len returns the number of published entities of a kind.
-func (s *State) Len(kind Kind) int {
+func (s *State) Len(kind image.Kind) int {
 	if g := s.groups[kind]; g != nil {
 		return g.publishedCount
 	}
 	return 0
 }
 
-// imageOf returns the image of a pack, or the published image if it is unpackable.
-// Without a pack nothing is known of the entity.
-func (s *State) imageOf(g *group, e *entity, pack string) Image {
-	switch {
-	case e.unpackable():
-		return e.rare.image
-	case pack == "":
-		return Image{}
-	}
-	return Image{g.compiled.fields, pack}
-}
-
-// publishedPack returns the pack of an entity's published image.
-func (s *State) publishedPack(g *group, e *entity) string {
-	if !e.rowBacked {
-		return e.pack
-	}
-	var buf [1]rowRef
-	at := buf[:0]
-	if e.oldRowBacked {
-		at = append(at, rowRef{int(e.grid), g.dirty[e.dirtyIndex].prevFrom, s.prevBody})
-	} else {
-		at = s.appendRowRefs(at, e)
-	}
-	pack, _ := s.packRows(g, e, at)
-	return pack
-}
-
-// rowRef is a row in a body.
-type rowRef struct {
-	grid int
-	from uint32
-	body []byte
-}
-
-// appendRowRefs adds the rows of the last snapshot that show an entity, in the order of the grids.
-func (s *State) appendRowRefs(to []rowRef, e *entity) []rowRef {
-	var buf [1]gridRow
-	for _, p := range e.gridRows(buf[:]) {
-		to = append(to, rowRef{p.grid, s.last.grids[p.grid].rows[p.row].from, s.last.body})
-	}
-	return to
-}
-
-// packRows packs what rows show of an entity. Where two of them hold the same statistic, the first
-// one wins. A statistic that no row holds is as published. For a rowBacked entity it packs the
-// published image, and rows must be those that back it. singleRow is true if one row held all
-// statistics.
-func (s *State) packRows(g *group, e *entity, rows []rowRef) (pack string, singleRow bool) {
-	width := 0
-	for _, r := range rows {
-		width = max(width, len(s.compiled.grids[r.grid].members))
-	}
-	if len(s.valueBuf) < width*len(rows) {
-		s.valueBuf = make([]span, width*len(rows))
-	}
-	for n, r := range rows {
-		grid := &s.compiled.grids[r.grid]
-		grid.readRow(r.body, int(r.from), s.valueBuf[n*width:n*width+len(grid.members)])
-	}
-	packed, singleRow := append(s.scratch[:0], asciiPack), len(rows) == 1
-	published := packBody(e.pack)
-	for i, stat := range g.compiled.fields.names {
-		var was string
-		var known bool
-		if published != "" && (!e.rowBacked || g.compiled.volatile[i]) {
-			was, known, published = nextText(published)
-			if e.rowBacked {
-				packed = appendChecked(packed, was, known)
-				continue
-			}
-		}
-		v, body := s.lookupValue(rows, width, i)
-		switch {
-		case v.length&plainSpan != 0 && s.layout.Rewrite == nil && v.length&^plainSpan < 128:
-			length := v.length &^ plainSpan
-			packed = append(packed, byte(length-1))
-			packed = append(packed, body[v.from+1:v.from+length-1]...)
-		case v.present():
-			packed = s.appendValue(packed, g.kind, stat, v.bytes(body))
-		case e.unpackable():
-			was, known = e.rare.image.Get(stat)
-			fallthrough
-		default:
-			singleRow = false
-			packed = appendChecked(packed, was, known)
-		}
-	}
-	s.scratch = packed
-	return string(packed), singleRow
-}
-
-// lookupValue finds the value of a statistic among the values of rows, and the body that holds it.
-func (s *State) lookupValue(rows []rowRef, width, stat int) (span, []byte) {
-	for n, r := range rows {
-		for _, m := range s.compiled.grids[r.grid].statColumns[stat] {
-			if v := s.valueBuf[n*width+m]; v.present() {
-				return v, r.body
-			}
-		}
-	}
-	return span{}, nil
-}
-
-// appendValue adds the text of a value to a pack.
-func (s *State) appendValue(pack []byte, kind Kind, stat string, token []byte) []byte {
-	text := cutText(unquote(token))
-	if s.layout.Rewrite != nil {
-		text = []byte(s.layout.Rewrite(kind, stat, string(text)))
-	}
-	return appendChecked(pack, string(text), true)
-}
-
-// setLayout makes a layout the one that the state uses.
-func (s *State) setLayout(l *Layout) {
-	if s.layout == l {
+// setLayout makes a layout the one that the state uses. No snapshot is aligned with one of another
+// layout, so that all entities count as absent until the next one.
+func (s *State) setLayout(l *layout.Layout) {
+	if s.compiled != nil && s.compiled.Layout == l {
 		return
 	}
-	s.detach()
-	images := map[*entity]Image{}
 	for _, g := range s.groups {
 		for _, e := range g.byID {
-			if e.published {
-				images[e] = s.imageOf(g, e, e.pack)
+			if e.row >= 0 {
+				g.addAbsent(e, &absentState{assumedPresent: e.published(), image: s.latestImage(g, e), seenUntil: s.lastSent})
 			}
 		}
-		g.compiled, g.byKey = nil, nil
+		g.compiled = nil
 	}
-	s.layout, s.compiled, s.kinds, s.reusable = l, l.compile(), nil, nil
+	s.compiled, s.kinds, s.last, s.parsed = compile(l), nil, nil, nil
 	s.emptySince = make([]time.Time, len(l.Grids))
 	for i := range s.compiled.kinds {
-		g := s.ensureGroup(s.compiled.kinds[i].kind)
+		g := s.group(s.compiled.kinds[i].kind)
 		s.kinds = append(s.kinds, g)
 		g.compiled = &s.compiled.kinds[i]
-		if l.Rewrite != nil {
-			g.byKey = map[string]*entity{}
-		}
-	}
-	for _, g := range s.groups {
 		for _, e := range g.byID {
-			if e.published {
-				g.setImage(e, images[e], e.revision)
-			}
+			e.image = g.compiled.fields.Share(e.image)
 		}
 	}
-}
-
-// detach removes the references of all entities to the last snapshot, so that the next one need not
-// be aligned with it.
-func (s *State) detach() {
-	if s.last == nil {
-		return
-	}
-	for _, g := range s.groups {
-		for _, e := range g.byID {
-			if e.grid == noGrid {
-				continue
-			}
-			pack := s.publishedPack(g, e)
-			image, grids := s.lastView(g, e)
-			e.pack, e.rowBacked = pack, false
-			s.markAbsent(g, e, image, grids)
-		}
-		clear(g.dirty)
-		g.dirty = g.dirty[:0]
-	}
-	s.last = nil
-}
-
-// lastView returns the entity's image in the last snapshot, and its grids.
-func (s *State) lastView(g *group, e *entity) (Image, gridSet) {
-	var buf [1]gridRow
-	home := gridsOf(e.gridRows(buf[:]))
-	pack, _ := s.currentPack(g, e)
-	return Image{g.compiled.fields, pack}, home
-}
-
-// markAbsent marks an entity as not in the last snapshot.
-func (s *State) markAbsent(g *group, e *entity, image Image, grids gridSet) {
-	e.grid, e.dirtyIndex = noGrid, -1
-	m := e.ensureRare()
-	m.gridRows, m.assumedPresent, m.lastImage, m.lastGrids, m.missedSnapshots, m.seenUntil = nil, e.published, image, grids, 0, s.lastSent
-	m.unnamedBefore = s.last.unreadable.unnamedOf(g.kind)
-	g.absent = append(g.absent, e)
 }

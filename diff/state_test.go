@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // agentRows writes n agents in the rows notation of these tests.
@@ -50,7 +52,7 @@ func TestSeenUntil(t *testing.T) {
 			l.Grids[0].Limit = tt.limit
 			var s diff.State
 			if tt.known {
-				s.Set(agent, "ben", image("login", "ben"), 1)
+				s.Set(agent, "ben", imageOf("login", "ben"), 1)
 			}
 			var last []diff.Change
 			for i, b := range tt.bodies {
@@ -73,10 +75,10 @@ func TestSeenUntil(t *testing.T) {
 
 func TestKnownFromBefore(t *testing.T) {
 	t.Parallel()
-	l, o := layoutOf(), diff.Options{DisappearAfter: 2, EmptyHold: 3 * time.Second, Baseline: map[diff.Kind]bool{agent: true}}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 2, EmptyHold: 3 * time.Second, Baseline: map[image.Kind]bool{agent: true}}
 	var s diff.State
-	s.Set(agent, "anna", image("login", "anna", "state", "ready", "clock", "1"), 1)
-	s.Set(agent, "ben", image("login", "ben"), 1)
+	s.Set(agent, "anna", imageOf("login", "anna", "state", "ready", "clock", "1"), 1)
+	s.Set(agent, "ben", imageOf("login", "ben"), 1)
 	if _, err := s.Compare(l, parse(t, l, 0, body("", "")), o); !errors.Is(err, diff.ErrEmpty) {
 		t.Errorf("an empty first snapshot: error %v, want ErrEmpty", err)
 	}
@@ -99,8 +101,8 @@ func TestKnownFromBeforeIsHeldByAnEmptyGrid(t *testing.T) {
 	t.Parallel()
 	l, o := layoutOf(), diff.Options{DisappearAfter: 1, EmptyHold: 2 * time.Second}
 	var s diff.State
-	s.Set(agent, "anna", image("login", "anna", "state", "ready"), 1)
-	s.Set(agent, "ben", image("login", "ben"), 1)
+	s.Set(agent, "anna", imageOf("login", "anna", "state", "ready"), 1)
+	s.Set(agent, "ben", imageOf("login", "ben"), 1)
 	var got []string
 	for n := range 4 {
 		changes := compare(t, &s, l, n, body("anna ready 1", ""), o)
@@ -119,7 +121,7 @@ func TestKnownFromBeforeIsNotMissedInACutGrid(t *testing.T) {
 	l, o := layoutOf(), diff.Options{DisappearAfter: 1}
 	l.Grids[1].Limit = 1
 	var s diff.State
-	s.Set(agent, "ben", image("login", "ben"), 1)
+	s.Set(agent, "ben", imageOf("login", "ben"), 1)
 	if got := describeChanges(compare(t, &s, l, 0, body("anna ready 1", "carl ready 1"), o)); strings.Contains(got, "ben") {
 		t.Errorf("got %q, want nothing of ben", got)
 	}
@@ -154,7 +156,7 @@ func TestSeenUntilOfAChange(t *testing.T) {
 
 func TestColumnsComeAndGo(t *testing.T) {
 	t.Parallel()
-	known := image("login", "anna", "state", "ready", "team", "Sales")
+	known := imageOf("login", "anna", "state", "ready", "team", "Sales")
 	var s diff.State
 	s.Set(agent, "anna", known, 1)
 	// clock is newly asked for and volatile; team is not asked for any more.
@@ -162,11 +164,11 @@ func TestColumnsComeAndGo(t *testing.T) {
 		t.Errorf("got %q, want nothing: a column that is no longer subscribed is dropped silently", got)
 	}
 	l := layoutOf()
-	l.Grids[0].Columns = append(l.Grids[0].Columns[:3:3], diff.Column{ID: "4", Stat: "extension"})
+	l.Grids[0].Columns = append(l.Grids[0].Columns[:3:3], layout.Column{ID: "4", Stat: "extension"})
 	changes := compare(t, &s, l, 1, body("anna ready 1 77", ""), diff.Options{})
 	want := []diff.Change{{
 		Op: diff.Changed, Kind: agent, ID: "anna", Stats: []string{"extension"}, Before: known,
-		After:     image("login", "anna", "state", "ready", "clock", "1", "extension", "77"),
+		After:     imageOf("login", "anna", "state", "ready", "clock", "1", "extension", "77"),
 		Revision:  1,
 		SeenUntil: second(0),
 	}}
@@ -180,17 +182,17 @@ func TestGridsAreMergedByKey(t *testing.T) {
 	t.Parallel()
 	l := layoutOf()
 	l.Grids[1].Key = "9"
-	l.Grids[1].Columns = []diff.Column{{ID: "9"}, {ID: "8", Stat: "team"}, {ID: "7", Stat: "state"}}
+	l.Grids[1].Columns = []layout.Column{{ID: "9"}, {ID: "8", Stat: "team"}, {ID: "7", Stat: "state"}}
 	text := `{"app":{"agent_grids":[{"id":"b","values":[{"9":"anna","8":"Sales","7":"other"},{"9":"ben","8":"Sales","7":"busy"}]},
 		{"id":"a","values":[{"1":"anna","2":"ready","3":"1"}]}]}}`
 	var s diff.State
-	got := map[string]diff.Image{}
+	got := map[string]image.Image{}
 	for _, c := range compare(t, &s, l, 0, text, diff.Options{}) {
 		got[c.ID] = c.After
 	}
-	want := map[string]diff.Image{
-		"anna": image("login", "anna", "state", "ready", "clock", "1", "team", "Sales"),
-		"ben":  image("state", "busy", "team", "Sales"),
+	want := map[string]image.Image{
+		"anna": imageOf("login", "anna", "state", "ready", "clock", "1", "team", "Sales"),
+		"ben":  imageOf("state", "busy", "team", "Sales"),
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("images (-want +got)\n%s", d)
@@ -199,7 +201,7 @@ func TestGridsAreMergedByKey(t *testing.T) {
 
 func TestTotals(t *testing.T) {
 	t.Parallel()
-	l, o := layoutOf(), diff.Options{DisappearAfter: 1, Baseline: map[diff.Kind]bool{}}
+	l, o := layoutOf(), diff.Options{DisappearAfter: 1, Baseline: map[image.Kind]bool{}}
 	var s diff.State
 	steps := []struct{ section, want string }{
 		{`"stats_totals":{"waiting":"3"}`, "observed all"},
@@ -275,7 +277,7 @@ func TestReentry(t *testing.T) {
 	acknowledge(&s, compare(t, &s, l, 0, body("anna ready 9; ben ready 9", ""), diff.Options{}))
 	o := diff.Options{ReentryTest: &diff.ReentryTest{
 		Clock: func(before, after int) bool { return before > after },
-		Images: func(kind diff.Kind, seen, now diff.Image) bool {
+		Images: func(kind image.Kind, seen, now image.Image) bool {
 			return kind == agent && seen.Text("clock") > now.Text("clock")
 		},
 	}}

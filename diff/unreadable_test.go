@@ -10,18 +10,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // TestUnreadableRows: what cannot be read spoils its row, and no other.
 func TestUnreadableRows(t *testing.T) {
 	t.Parallel()
 	const ben = `,{"1":"ben","2":"busy"}`
-	row := func(id, column string) []diff.UnreadableRow {
-		return []diff.UnreadableRow{{Grid: "agent_grids a", ID: id, Column: column}}
+	row := func(id, column string) []layout.UnreadableRow {
+		return []layout.UnreadableRow{{Grid: "agent_grids a", ID: id, Column: column}}
 	}
 	tests := map[string]struct {
 		body  string
-		named []diff.UnreadableRow
+		named []layout.UnreadableRow
 		count int
 		ids   []string
 	}{
@@ -42,7 +44,7 @@ func TestUnreadableRows(t *testing.T) {
 		"one twice, and readable":     {grid(`{"1":"ben","2":[]}` + ben), row("ben", "2"), 1, []string{"ben"}},
 		"all of a grid":               {grid(`{"1":"anna","2":[]}`), row("anna", "2"), 1, nil},
 		"a grid that nobody reads":    {`{"app":{"agent_grids":[{"id":"z","values":[[1],{"1":[]}]}]}}`, nil, 0, nil},
-		"totals":                      {`{"app":{"stats_totals":{"waiting":[3]}}}`, []diff.UnreadableRow{{Grid: "stats_totals", ID: "all", Column: "waiting"}}, 1, nil},
+		"totals":                      {`{"app":{"stats_totals":{"waiting":[3]}}}`, []layout.UnreadableRow{{Grid: "stats_totals", ID: "all", Column: "waiting"}}, 1, nil},
 		"a total that nobody reads":   {`{"app":{"stats_totals":{"waiting":3,"more":[]}}}`, nil, 0, nil},
 		"several, in order of names":  {grid(`{"1":"carl","2":[]},{"1":"ben","2":[]},{"1":"anna","2":[]},{"1":"dora","2":[]}`), nil, 4, nil},
 		"many without a name are one": {grid(`[1],[2],[3],[4]`), row("", ""), 4, nil},
@@ -55,11 +57,11 @@ func TestUnreadableRows(t *testing.T) {
 			if strings.HasPrefix(name, "several") {
 				tt.named = append(append(row("anna", "2"), row("ben", "2")...), row("carl", "2")...)
 			}
-			if d := cmp.Diff(tt.named, snap.UnreadableRows); d != "" || snap.Unreadable != tt.count {
-				t.Errorf("%d rows cannot be read, want %d; named (-want +got)\n%s", snap.Unreadable, tt.count, d)
+			if d := cmp.Diff(tt.named, snap.Unreadable.Named); d != "" || snap.Unreadable.Count != tt.count {
+				t.Errorf("%d rows cannot be read, want %d; named (-want +got)\n%s", snap.Unreadable.Count, tt.count, d)
 			}
 			var s diff.State
-			changes, err := allChanges(s.Compare(l, snap, diff.Options{}))
+			changes, err := s.Compare(l, snap, diff.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +99,7 @@ func TestUnreadableIsNoDeparture(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := layoutOf()
-			o := diff.Options{DisappearAfter: 2, Baseline: map[diff.Kind]bool{agent: true}}
+			o := diff.Options{DisappearAfter: 2, Baseline: map[image.Kind]bool{agent: true}}
 			var s diff.State
 			lastSeen := -1
 			for n, step := range steps {
@@ -130,7 +132,7 @@ func TestUnreadableIsNoDeparture(t *testing.T) {
 func TestUnreadableIsPseudonymous(t *testing.T) {
 	t.Parallel()
 	l := layoutOf()
-	l.Rewrite = func(_ diff.Kind, stat, text string) string {
+	l.Rewrite = func(_ image.Kind, stat, text string) string {
 		if stat == "" || stat == "login" {
 			return "p-" + text
 		}
@@ -140,10 +142,10 @@ func TestUnreadableIsPseudonymous(t *testing.T) {
 	acknowledge(&s, compare(t, &s, l, 0, grid(`{"1":"anna"},{"1":"ben"}`), diff.Options{}))
 	for n := range 3 {
 		snap := read(t, &s, l, n+1, grid(`{"1":"anna","2":[]},{"1":"ben"}`))
-		if d := cmp.Diff([]diff.UnreadableRow{{Grid: "agent_grids a", ID: "p-anna", Column: "2"}}, snap.UnreadableRows); d != "" {
+		if d := cmp.Diff([]layout.UnreadableRow{{Grid: "agent_grids a", ID: "p-anna", Column: "2"}}, snap.Unreadable.Named); d != "" {
 			t.Errorf("named (-want +got)\n%s", d)
 		}
-		if changes, err := allChanges(s.Compare(l, snap, diff.Options{DisappearAfter: 1})); err != nil || len(changes) > 0 {
+		if changes, err := s.Compare(l, snap, diff.Options{DisappearAfter: 1}); err != nil || len(changes) > 0 {
 			t.Errorf("%s, error %v", describeChanges(changes), err)
 		}
 	}
@@ -201,11 +203,11 @@ func TestShapeErrors(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := layoutOf().Parse([]byte(tt.body))
-			if !errors.Is(err, diff.ErrMalformed) && !errors.Is(err, diff.ErrForeign) {
+			_, err := diff.Parse(layoutOf(), []byte(tt.body))
+			if !errors.Is(err, layout.ErrMalformed) && !errors.Is(err, layout.ErrForeign) {
 				t.Fatalf("error %v", err)
 			}
-			if got := errors.Is(err, diff.ErrShape); got != tt.isShape {
+			if got := errors.Is(err, layout.ErrShape); got != tt.isShape {
 				t.Errorf("%v: ErrShape %v, want %v", err, got, tt.isShape)
 			}
 			if !strings.Contains(fmt.Sprint(err), tt.text) || strings.Contains(fmt.Sprint(err), "anna") || len(fmt.Sprint(err)) > 300 {

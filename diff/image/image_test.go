@@ -1,17 +1,38 @@
-package diff_test
+package image_test
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
+
+// imageOf makes an image of names and texts in turn.
+func imageOf(pairs ...string) image.Image {
+	var stats []image.Stat
+	for pair := range slices.Chunk(pairs, 2) {
+		stats = append(stats, image.Stat{Name: pair[0], Text: pair[1]})
+	}
+	return image.New(stats...)
+}
+
+// asMap is an image as a map.
+func asMap(m image.Image) map[string]string {
+	if m.IsZero() {
+		return nil
+	}
+	all := map[string]string{}
+	maps.Insert(all, m.All())
+	return all
+}
 
 func TestImageText(t *testing.T) {
 	t.Parallel()
-	m := image("state", "ready", "reason", "")
+	m := imageOf("state", "ready", "reason", "")
 	tests := map[string]struct {
 		text  string
 		known bool
@@ -26,30 +47,30 @@ func TestImageText(t *testing.T) {
 			t.Errorf("Get(%q) = %q, %v; Text %q; want %q, %v", name, text, known, m.Text(name), want.text, want.known)
 		}
 	}
-	if _, known := (diff.Image{}).Get("state"); known {
+	if _, known := (image.Image{}).Get("state"); known {
 		t.Error("no image knows a statistic")
 	}
 }
 
 func TestDifferences(t *testing.T) {
 	t.Parallel()
-	before := image("a", "1", "b", "2", "c", "")
+	before := imageOf("a", "1", "b", "2", "c", "")
 	tests := map[string]struct {
-		after diff.Image
+		after image.Image
 		want  []string
 	}{
 		"same":                {before, nil},
-		"same in other order": {image("c", "", "a", "1", "b", "2"), nil},
-		"one":                 {image("a", "1", "b", "3", "c", ""), []string{"b"}},
-		"in after's order":    {image("c", "0", "b", "2", "a", "0"), []string{"c", "a"}},
-		"newly known":         {image("a", "1", "b", "2", "c", "", "d", ""), []string{"d"}},
-		"known no more":       {image("a", "1"), nil},
-		"nothing":             {diff.Image{}, nil},
+		"same in other order": {imageOf("c", "", "a", "1", "b", "2"), nil},
+		"one":                 {imageOf("a", "1", "b", "3", "c", ""), []string{"b"}},
+		"in after's order":    {imageOf("c", "0", "b", "2", "a", "0"), []string{"c", "a"}},
+		"newly known":         {imageOf("a", "1", "b", "2", "c", "", "d", ""), []string{"d"}},
+		"known no more":       {imageOf("a", "1"), nil},
+		"nothing":             {image.Image{}, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if d := cmp.Diff(tt.want, diff.Differences(before, tt.after)); d != "" {
+			if d := cmp.Diff(tt.want, image.Differences(before, tt.after)); d != "" {
 				t.Errorf("names (-want +got)\n%s", d)
 			}
 		})
@@ -62,18 +83,18 @@ func TestWithJoins(t *testing.T) {
 	t.Parallel()
 	state := func(name string) bool { return name == "state" || name == "reason" }
 	all := func(string) bool { return true }
-	images := map[string]diff.Image{
+	images := map[string]image.Image{
 		"none":      {},
-		"ready":     image("state", "ready", "calls", "1"),
-		"not ready": image("calls", "2", "state", "not_ready", "reason", "Lunch"),
-		"other":     image("team", "Sales", "reason", ""),
-		"stats":     image("team", "", "calls", "1"),
+		"ready":     imageOf("state", "ready", "calls", "1"),
+		"not ready": imageOf("calls", "2", "state", "not_ready", "reason", "Lunch"),
+		"other":     imageOf("team", "Sales", "reason", ""),
+		"stats":     imageOf("team", "", "calls", "1"),
 	}
 	for from, m := range images {
 		for to, after := range images {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				t.Parallel()
-				want := asMap(m.With(diff.Image{}, state)) // m without what is accepted
+				want := asMap(m.With(image.Image{}, state)) // m without what is accepted
 				for name, text := range after.All() {
 					if state(name) {
 						want[name] = text
@@ -97,15 +118,15 @@ func TestWithJoins(t *testing.T) {
 func TestImageJSON(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		image diff.Image
+		image image.Image
 		want  string
 	}{
-		"nothing known":      {diff.NewImage(), `{}`},
-		"in image order":     {image("b", "2", "a", ""), `{"b":"2","a":""}`},
-		"as encoding/json":   {image("n/a", "<größe> & \u2028"), `{"n/a":"<größe> & \u2028"}`},
-		"quotes and slashes": {image(`"`, `\`), `{"\"":"\\"}`},
-		"control characters": {image("x", "\b\f\n\r\t\x00\x1f\x7f"), `{"x":"\b\f\n\r\t\u0000\u001f` + "\x7f" + `"}`},
-		"not UTF-8":          {image("x", "a\xffb"), `{"x":"a\ufffdb"}`},
+		"nothing known":      {image.New(), `{}`},
+		"in image order":     {imageOf("b", "2", "a", ""), `{"b":"2","a":""}`},
+		"as encoding/json":   {imageOf("n/a", "<größe> & \u2028"), `{"n/a":"<größe> & \u2028"}`},
+		"quotes and slashes": {imageOf(`"`, `\`), `{"\"":"\\"}`},
+		"control characters": {imageOf("x", "\b\f\n\r\t\x00\x1f\x7f"), `{"x":"\b\f\n\r\t\u0000\u001f` + "\x7f" + `"}`},
+		"not UTF-8":          {imageOf("x", "a\xffb"), `{"x":"a\ufffdb"}`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -125,23 +146,23 @@ func TestImageFromJSON(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		text string
-		want diff.Image
+		want image.Image
 		ok   bool
 	}{
-		"an object":      {` { "b" : "2" , "a" : "\u00fc" } `, image("b", "2", "a", "ü"), true},
-		"an empty one":   {`{}`, diff.NewImage(), true},
-		"null":           {`null`, diff.Image{}, true},
-		"an array":       {`["a"]`, diff.Image{}, false},
-		"a text":         {`"a"`, diff.Image{}, false},
-		"a number in it": {`{"a":1}`, diff.Image{}, false},
-		"null in it":     {`{"a":null}`, diff.Image{}, false},
-		"nested":         {`{"a":{"b":"c"}}`, diff.Image{}, false},
-		"cut":            {`{"a":"b"`, diff.Image{}, false},
+		"an object":      {` { "b" : "2" , "a" : "\u00fc" } `, imageOf("b", "2", "a", "ü"), true},
+		"an empty one":   {`{}`, image.New(), true},
+		"null":           {`null`, image.Image{}, true},
+		"an array":       {`["a"]`, image.Image{}, false},
+		"a text":         {`"a"`, image.Image{}, false},
+		"a number in it": {`{"a":1}`, image.Image{}, false},
+		"null in it":     {`{"a":null}`, image.Image{}, false},
+		"nested":         {`{"a":{"b":"c"}}`, image.Image{}, false},
+		"cut":            {`{"a":"b"`, image.Image{}, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := image("left", "over")
+			got := imageOf("left", "over")
 			err := json.Unmarshal([]byte(tt.text), &got)
 			if (err == nil) != tt.ok {
 				t.Fatalf("error %v, want success %v", err, tt.ok)
@@ -171,8 +192,8 @@ func FuzzImage(f *testing.F) {
 		return out
 	}
 	f.Fuzz(func(t *testing.T, name, text, name2, text2 string) {
-		m := image(name, text, name2, text2)
-		want := image(through(t, name), through(t, text), through(t, name2), through(t, text2))
+		m := imageOf(name, text, name2, text2)
+		want := imageOf(through(t, name), through(t, text), through(t, name2), through(t, text2))
 		direct, err := m.MarshalJSON()
 		if err != nil || !json.Valid(direct) {
 			t.Fatalf("%q, error %v, is not JSON", direct, err)
@@ -182,7 +203,7 @@ func FuzzImage(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, b := range [][]byte{direct, embedded} {
-			var got diff.Image
+			var got image.Image
 			if err := json.Unmarshal(b, &got); err != nil {
 				t.Fatal(err)
 			}
@@ -201,12 +222,36 @@ func FuzzImage(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got diff.Image
+		var got image.Image
 		if err := json.Unmarshal(plain, &got); err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(image(through(t, name), through(t, text)), got); d != "" {
+		if d := cmp.Diff(imageOf(through(t, name), through(t, text)), got); d != "" {
 			t.Errorf("%s by encoding/json (-want +got)\n%s", plain, d)
 		}
 	})
+}
+
+// TestLike: an image takes over the fields of one that knows the same statistics in the same order, and
+// is the same as before in any case.
+func TestLike(t *testing.T) { // not parallel: it counts allocations
+	like := imageOf("a", "1", "b", "2")
+	for name, m := range map[string]image.Image{
+		"the same statistics": imageOf("a", "3", "b", ""),
+		"fewer":               imageOf("b", "4"),
+		"more":                imageOf("a", "5", "b", "6", "c", "7"),
+		"another order":       imageOf("b", "8", "a", "9"),
+		"no entity":           {},
+	} {
+		if got := m.Like(like); !got.Equal(m) || got.IsZero() != m.IsZero() {
+			t.Errorf("%s: %v, want %v", name, asMap(got), asMap(m))
+		}
+		if got := m.Like(image.Image{}); !got.Equal(m) {
+			t.Errorf("%s, like none: %v, want %v", name, asMap(got), asMap(m))
+		}
+	}
+	shared := imageOf("a", "3", "b", "4").Like(like)
+	if n := testing.AllocsPerRun(10, func() { shared.Like(like) }); n > 0 {
+		t.Errorf("%v allocations for an image that has the fields already", n)
+	}
 }

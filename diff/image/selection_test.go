@@ -1,9 +1,9 @@
-package diff_test
+package image_test
 
 import (
 	"testing"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // TestSelection reads images of several kinds in turn: each time it is what Get
@@ -11,15 +11,15 @@ import (
 func TestSelection(t *testing.T) {
 	t.Parallel()
 	wanted := []string{"reason", "acd_state", "team", "nowhere"}
-	images := map[string]diff.Image{
-		"all of them":   image("acd_state", "ready", "x", "1", "reason", "lunch", "team", "a"),
-		"another order": image("team", "b", "reason", "", "acd_state", "busy", "y", "2"),
-		"some":          image("acd_state", ""),
-		"none":          image("x", "1"),
-		"nothing":       image(),
+	images := map[string]image.Image{
+		"all of them":   imageOf("acd_state", "ready", "x", "1", "reason", "lunch", "team", "a"),
+		"another order": imageOf("team", "b", "reason", "", "acd_state", "busy", "y", "2"),
+		"some":          imageOf("acd_state", ""),
+		"none":          imageOf("x", "1"),
+		"nothing":       imageOf(),
 		"zero":          {},
 	}
-	s := diff.NewSelection(wanted...)
+	s := image.NewSelection(wanted...)
 	texts := make([]string, len(wanted))
 	for range 2 {
 		for name, m := range images {
