@@ -38,7 +38,8 @@
 //	{"bom":true}                                   a byte order mark comes before the body
 //
 // What happens in the world is a change of it: [Tenant.ResetDaily] is the daily reset,
-// [Tenant.AddCalls] corrects a counter, [Tenant.SetStateDuration] sets a clock back.
+// [Tenant.AddCalls] corrects a counter, [Tenant.SetStateDuration] sets a clock back. Package control
+// does all that over HTTP.
 //
 // # What is real and what is assumed
 //
@@ -47,29 +48,4 @@
 // of a user replaces the first, a subscription outlives its token, an unknown statistic has the
 // value "", team ids that the user does not supervise match nothing, ratios are 0 to 1, and
 // averages and ratios over nothing are "".
-//
-// # Control endpoints
-//
-// With [Config.Control] the tenant also serves, without any login, for people who run it as a
-// process of its own:
-//
-//	GET    /sim/counts                   the Counts so far
-//	PUT    /sim/agents/{login}           {"state":"ready","services":["Sales"],"stats":{"extension":"7"},…}
-//	PUT    /sim/agents/{login}/state_duration  {"duration":"5s"}; the clock of the state runs on from there
-//	POST   /sim/agents/{login}/calls     {"in":-1,"out":0} is added to the calls handled today
-//	DELETE /sim/agents/{login}
-//	PUT    /sim/services/{name}          {"stats":{"in_calls_waiting":"7"},…}
-//	DELETE /sim/services/{name}
-//	PUT    /sim/availability/{service}   {"available":true}, false, or null to compute it again
-//	POST   /sim/faults                   {"status":503,"retry_after":"5","times":3,"delay":"2s",…}, see Field cases
-//	DELETE /sim/faults                   also releases a filled pool of subscriptions
-//	POST   /sim/reset                    the daily reset
-//	POST   /sim/tokens/expire            every token expires now
-//	POST   /sim/subscriptions/drop       every subscription is dropped: 404
-//	POST   /sim/subscriptions/replace    another program subscribes as the same user
-//	POST   /sim/subscriptions/fill       others use up the pool: 409
-//
-// Field names are those of the JSON tags of [Agent], [Service] and [Fault]. PUT merges: fields that
-// are not given keep their value, and so do entries of stats. The response for agents and services
-// is their present state; the other verbs return 204.
 package bpcctest

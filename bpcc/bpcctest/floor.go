@@ -2,9 +2,10 @@ package bpcctest
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"math/rand/v2"
+	"slices"
+	"sort"
 	"time"
 )
 
@@ -36,13 +37,12 @@ type Floor struct {
 	tenant *Tenant
 
 	// All below is guarded by the tenant's mutex.
-	world     *World
-	random    *rand.Rand
-	now       time.Time
-	schedule  eventHeap
-	lastEvent int // events so far
-	workers   []*worker
-	lines     []*serviceQueue
+	world    *World
+	random   *rand.Rand
+	now      time.Time
+	schedule []event // the next one first
+	workers  []*worker
+	lines    []*serviceQueue
 }
 
 // NewFloor creates a contact centre on a tenant. Nothing happens until [Floor.Step] or [Floor.Run].
@@ -69,10 +69,8 @@ func (f *Floor) Step(d time.Duration) {
 	f.tenant.Update(func(*World) {
 		until := f.now.Add(d)
 		for len(f.schedule) > 0 && !f.schedule[0].at.After(until) {
-			e, ok := heap.Pop(&f.schedule).(event)
-			if !ok {
-				return // the heap holds only events
-			}
+			e := f.schedule[0]
+			f.schedule = f.schedule[1:]
 			f.now = e.at
 			e.do()
 		}
@@ -104,39 +102,15 @@ func (f *Floor) ResetDaily() { f.tenant.ResetDaily() }
 
 // event is something that will happen on the floor.
 type event struct {
-	at    time.Time
-	order int // orders events of the same time: first scheduled, first done
-	do    func()
+	at time.Time
+	do func()
 }
 
-// eventHeap is a heap of events, the next one first.
-type eventHeap []event
-
-func (a eventHeap) Len() int      { return len(a) }
-func (a eventHeap) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-func (a eventHeap) Less(i, j int) bool {
-	return cmp.Or(a[i].at.Compare(a[j].at), cmp.Compare(a[i].order, a[j].order)) < 0
-}
-
-// Push implements heap.Interface.
-func (a *eventHeap) Push(x any) {
-	if e, ok := x.(event); ok {
-		*a = append(*a, e)
-	}
-}
-
-// Pop implements heap.Interface.
-func (a *eventHeap) Pop() any {
-	last := len(*a) - 1
-	e := (*a)[last]
-	*a = (*a)[:last]
-	return e
-}
-
-// scheduleAfter schedules do to happen after d.
+// scheduleAfter schedules do to happen after d, and after all that is scheduled for that time already.
 func (f *Floor) scheduleAfter(d time.Duration, do func()) {
-	f.lastEvent++
-	heap.Push(&f.schedule, event{f.now.Add(max(d, 0)), f.lastEvent, do})
+	at := f.now.Add(max(d, 0))
+	i := sort.Search(len(f.schedule), func(i int) bool { return f.schedule[i].at.After(at) })
+	f.schedule = slices.Insert(f.schedule, i, event{at, do})
 }
 
 // randomExp returns a random duration of an exponential distribution, at least minimum.

@@ -71,6 +71,16 @@ func (x *rawClient) expectStatus(status int, method, path, body string, header .
 	return a
 }
 
+// injectJSON injects a fault as JSON, as people write it.
+func (x *rawClient) injectJSON(text string) {
+	x.Helper()
+	var f bpcctest.Fault
+	if err := json.Unmarshal([]byte(text), &f); err != nil {
+		x.Fatalf("%s: %v", text, err)
+	}
+	x.Inject(f)
+}
+
 type tokenResponse struct {
 	Token   string `json:"access_token"`
 	Type    string `json:"token_type"`

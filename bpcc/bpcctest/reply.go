@@ -2,7 +2,6 @@ package bpcctest
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"io"
 	"net"
@@ -272,25 +271,22 @@ const minZipSize = 20
 
 func acceptsGzip(header string) bool {
 	for coding := range strings.SplitSeq(header, ",") {
-		name, weight, _ := strings.Cut(strings.TrimSpace(coding), ";")
-		if strings.TrimSpace(name) == "gzip" && strings.Trim(strings.TrimPrefix(strings.TrimSpace(weight), "q="), "0.") != "" || strings.TrimSpace(coding) == "gzip" {
-			return true
+		name, weight, weighted := strings.Cut(coding, ";")
+		if strings.TrimSpace(name) == "gzip" {
+			return !weighted || strings.Trim(strings.TrimPrefix(strings.TrimSpace(weight), "q="), "0.") != ""
 		}
 	}
 	return false
 }
 
 func (t *Tenant) zip(body []byte) []byte {
+	t.zipping.Lock()
+	defer t.zipping.Unlock()
 	var b bytes.Buffer
-	z, ok := t.zips.Get().(*gzip.Writer)
-	if !ok {
-		return body
-	}
-	z.Reset(&b)
+	t.zipper.Reset(&b)
 	// A bytes.Buffer returns no errors.
-	_, _ = z.Write(body)
-	_ = z.Close()
-	t.zips.Put(z)
+	_, _ = t.zipper.Write(body)
+	_ = t.zipper.Close()
 	return b.Bytes()
 }
 

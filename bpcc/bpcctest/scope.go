@@ -86,26 +86,20 @@ func (w *World) serviceNames(ids map[string]bool) map[string]bool {
 // has defined.
 func (w *World) unknownStat(sub bpcc.Subscription) error {
 	agentStat := func(name string) bool {
-		if agentStats[name] != nil {
-			return true
-		}
+		known := agentStats[name] != nil
 		for _, a := range w.agents {
-			if _, ok := a.Stats[name]; ok {
-				return true
-			}
+			_, set := a.Stats[name]
+			known = known || set
 		}
-		return false
+		return known
 	}
 	serviceStat := func(name string) bool {
-		if _, ok := serviceStats[name]; ok {
-			return true
-		}
+		_, known := serviceStats[name]
 		for _, s := range w.services {
-			if _, ok := s.Stats[name]; ok {
-				return true
-			}
+			_, set := s.Stats[name]
+			known = known || set
 		}
-		return false
+		return known
 	}
 	for _, app := range sub {
 		for _, name := range app.StatsTotals {

@@ -125,6 +125,9 @@ func (l serviceView) statNumber(s *service, stat string) (float64, bool) {
 	if v, ok := s.Stats[stat]; ok {
 		return parseNumber(v)
 	}
+	if count := serviceCounts[stat]; count != nil {
+		return float64(count(s)), true
+	}
 	d := &s.day
 	switch stat {
 	case "service_level_threshold_time":
@@ -135,27 +138,15 @@ func (l serviceView) statNumber(s *service, stat string) (float64, bool) {
 		return ratioOf(d.inTime, d.answered+d.abandoned)
 	case "in_average_speed_of_answer":
 		return ratioOf(int(d.waited/time.Second), d.answered)
-	case "in_calls_waiting":
-		return float64(len(s.waiting)), true
 	case "in_max_wait_time":
 		if len(s.waiting) == 0 {
 			return 0, true
 		}
 		return float64(max(l.now.Sub(s.waiting[0]), 0) / time.Second), true
-	case "in_calls_queued_per_day":
-		return float64(d.queued), true
-	case "in_calls_received_per_day":
-		return float64(d.received), true
-	case "in_calls_abandoned_in_queue_per_day":
-		return float64(d.abandoned), true
-	case "in_calls_short_abandoned_in_queue_per_day":
-		return float64(d.shortAbandoned), true
 	case "in_calls_abandoned_total_per_day":
 		long, _ := l.statNumber(s, "in_calls_abandoned_in_queue_per_day")
 		short, _ := l.statNumber(s, "in_calls_short_abandoned_in_queue_per_day")
 		return long + short, true
-	case "out_calls_answered_per_day":
-		return float64(d.outAnswered), true
 	}
 	heads := l.agentCounts[s.Name]
 	if heads == nil {
@@ -173,6 +164,16 @@ func (l serviceView) statNumber(s *service, stat string) (float64, bool) {
 		return ratio(part)(serviceView{services: []*service{s}, now: l.now, agentCounts: l.agentCounts})
 	}
 	return 0, false
+}
+
+// serviceCounts are the statistics of a service that are counted.
+var serviceCounts = map[string]func(s *service) int{
+	"in_calls_waiting":                          func(s *service) int { return len(s.waiting) },
+	"in_calls_queued_per_day":                   func(s *service) int { return s.day.queued },
+	"in_calls_received_per_day":                 func(s *service) int { return s.day.received },
+	"in_calls_abandoned_in_queue_per_day":       func(s *service) int { return s.day.abandoned },
+	"in_calls_short_abandoned_in_queue_per_day": func(s *service) int { return s.day.shortAbandoned },
+	"out_calls_answered_per_day":                func(s *service) int { return s.day.outAnswered },
 }
 
 // ratios maps each ratio to the count that it is the share of.

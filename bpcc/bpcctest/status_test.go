@@ -54,7 +54,7 @@ func TestStatusCodes(t *testing.T) {
 		{"the documents' typo", "DELETE", "/subscription/active", "", nil, true, 404, ""},
 		{"wrong method", "PUT", "/statsapi/subscription", agents, nil, true, 405, ""},
 		{"wrong method on data", "POST", data, "", nil, true, 405, ""},
-		{"control is off", "GET", "/sim/counts", "", nil, true, 404, ""},
+		{"no control", "GET", "/sim/counts", "", nil, true, 404, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) { // in order: each case builds on those before
 			y := *x

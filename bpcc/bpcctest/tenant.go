@@ -1,6 +1,7 @@
 package bpcctest
 
 import (
+	"cmp"
 	"compress/gzip"
 	"io"
 	"net/http"
@@ -36,9 +37,6 @@ type Config struct {
 	// RefuseUnknownStats makes a subscription to an unknown statistic get 400; without it the
 	// statistic has the value "".
 	RefuseUnknownStats bool
-	// Control serves the control endpoints of the package comment. They need no login, so do not
-	// enable them on an open network.
-	Control bool
 	// Log logs every request, without secrets; nil means no logging.
 	Log func(format string, args ...any)
 }
@@ -49,7 +47,9 @@ type Config struct {
 type Tenant struct {
 	config Config
 	mux    *http.ServeMux
-	zips   sync.Pool // of *gzip.Writer; they are expensive to create
+
+	zipping sync.Mutex
+	zipper  *gzip.Writer // expensive to create; guarded by zipping
 
 	mu                 sync.Mutex // guards everything below, the world included
 	world              *World
@@ -64,43 +64,23 @@ type Tenant struct {
 
 // New returns a tenant without a listener: mount it as an http.Handler.
 func New(c Config) *Tenant {
-	if c.Tenant == "" {
-		c.Tenant = "sim.brightpattern.com"
-	}
-	if c.ClientID == "" {
-		c.ClientID = "sim"
-	}
-	if c.ClientSecret == "" {
-		c.ClientSecret = "sim-secret"
-	}
+	c.Tenant = cmp.Or(c.Tenant, "sim.brightpattern.com")
+	c.ClientID, c.ClientSecret = cmp.Or(c.ClientID, "sim"), cmp.Or(c.ClientSecret, "sim-secret")
+	c.NotReadyPolls = max(cmp.Or(c.NotReadyPolls, 1), 0)
+	c.TokenTTL, c.SubscriptionLimit = cmp.Or(c.TokenTTL, time.Hour), cmp.Or(c.SubscriptionLimit, 5)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	switch {
-	case c.NotReadyPolls == 0:
-		c.NotReadyPolls = 1
-	case c.NotReadyPolls < 0:
-		c.NotReadyPolls = 0
-	}
-	if c.TokenTTL == 0 {
-		c.TokenTTL = time.Hour
-	}
-	if c.SubscriptionLimit == 0 {
-		c.SubscriptionLimit = 5
-	}
+	zipper, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed) // the level is a right one
 	t := &Tenant{
 		config:   c,
+		zipper:   zipper,
 		mux:      http.NewServeMux(),
 		world:    newWorld(c.Now),
 		users:    map[string]*user{},
 		tokens:   map[string]*user{},
 		sessions: map[string]*user{},
 		counts:   Counts{Data: map[int]int{}},
-	}
-	t.zips.New = func() any {
-		// The level is a constant, so there is no error.
-		w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
-		return w
 	}
 	t.AddUser(c.ClientID, c.ClientSecret)
 	t.routes()
@@ -120,9 +100,6 @@ func (t *Tenant) routes() {
 	t.handle("GET /statsapi/cfg/agents", t.requireUser(t.getAgents))
 	t.handle("GET /statsapi/cfg/dispositions", t.requireUser(t.getDispositions))
 	t.handle("GET "+availabilityPath, t.getAvailability)
-	if t.config.Control {
-		t.addControls()
-	}
 }
 
 // AddUser adds a further API user, who supervises the named teams, or all teams
