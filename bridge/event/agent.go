@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // AgentData is the data of agent.observed, agent.appeared, agent.disappeared,
@@ -21,6 +21,9 @@ type AgentData struct {
 	// state_duration. It is zero where that column is not known, or where the instant does not lie in
 	// the event's window.
 	Since time.Time `json:"since,omitzero"`
+	// PreviousDuration bounds how long From lasted, in agent.state_changed. It is zero where the
+	// beginning of From is not known.
+	PreviousDuration DurationRange `json:"previous_duration,omitzero"`
 	// Reentered reports whether the agent left the state and entered it again between two polls.
 	Reentered bool `json:"reentered,omitempty"`
 	RowData
@@ -82,25 +85,25 @@ var agentStats = [...]string{
 
 // AgentReader reads an agent's state and names from images. It is not safe for concurrent use.
 type AgentReader struct {
-	stateAndNames, stateOnly diff.Selection
+	stateAndNames, stateOnly image.Selection
 	texts                    [len(agentStats)]string
 }
 
 // NewAgentReader returns a reader.
 func NewAgentReader() *AgentReader {
-	return &AgentReader{stateAndNames: diff.NewSelection(agentStats[:]...), stateOnly: diff.NewSelection(stateStats[:]...)}
+	return &AgentReader{stateAndNames: image.NewSelection(agentStats[:]...), stateOnly: image.NewSelection(stateStats[:]...)}
 }
 
 // Read returns an agent's state and names, and the text of state_duration. The state of an image
 // without acd_state is zero.
-func (r *AgentReader) Read(id string, m diff.Image) (s AgentState, ref AgentRef, stateDuration string) {
+func (r *AgentReader) Read(id string, m image.Image) (s AgentState, ref AgentRef, stateDuration string) {
 	known := r.stateAndNames.Read(m, r.texts[:])
 	t := &r.texts
 	return r.normalize(known), AgentRef{ID: id, LoginID: t[4], UserID: t[5], Name: cmp.Or(t[6], t[7]), Team: t[8]}, t[3]
 }
 
 // State returns an agent's state alone.
-func (r *AgentReader) State(m diff.Image) AgentState {
+func (r *AgentReader) State(m image.Image) AgentState {
 	return r.normalize(r.stateOnly.Read(m, r.texts[:len(stateStats)]))
 }
 
@@ -122,10 +125,10 @@ func Since(stateDuration string, received time.Time) time.Time {
 	return received.Add(-lasted).UTC().Truncate(time.Second)
 }
 
-// Seconds parses a duration as the source writes it: whole seconds, at most [diff.MaxClock].
+// Seconds parses a duration as the source writes it: whole seconds, at most [image.MaxClock].
 func Seconds(text string) (time.Duration, bool) {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > diff.MaxClock {
+	if err != nil || n < 0 || n > image.MaxClock {
 		return 0, false
 	}
 	return time.Duration(n) * time.Second, true

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 	"bpcc-nats/schemas"
 )
 
@@ -44,11 +44,11 @@ func NewEncoder(source string) *Encoder {
 func (c *Encoder) Append(b []byte, e *Event) ([]byte, error) {
 	p := c.prefix(e)
 	b = append(b, `{"specversion":"1.0","id":`...)
-	b = diff.AppendText(b, e.Tenant())
+	b = image.AppendText(b, e.Tenant())
 	b = append(e.ID.appendNumbers(b[:len(b)-1]), '"') // replaces the quote
 	b = append(b, p.source...)
 	var buf [128]byte
-	b = diff.AppendText(b, string(e.appendCESubject(buf[:0])))
+	b = image.AppendText(b, string(e.appendCESubject(buf[:0])))
 	b = append(b, p.time...)
 	if data, ok := e.Data.(appender); ok {
 		return append(data.appendJSON(b, c), '}'), nil
@@ -68,10 +68,10 @@ func (c *Encoder) prefix(e *Event) *envelopePrefix {
 	}
 	p := c.prefixes[e.Name]
 	if p == nil {
-		p = &envelopePrefix{source: diff.AppendText([]byte(`,"source":`), c.source)}
-		p.source = append(diff.AppendText(append(p.source, `,"type":`...), schemas.Type(e.Name)), `,"subject":`...)
+		p = &envelopePrefix{source: image.AppendText([]byte(`,"source":`), c.source)}
+		p.source = append(image.AppendText(append(p.source, `,"type":`...), schemas.Type(e.Name)), `,"subject":`...)
 		p.time = Ceil(e.Time).appendJSON([]byte(`,"time":`))
-		p.time = diff.AppendText(append(p.time, `,"datacontenttype":"application/json","dataschema":`...), schemas.ID(e.Name))
+		p.time = image.AppendText(append(p.time, `,"datacontenttype":"application/json","dataschema":`...), schemas.ID(e.Name))
 		p.time = append(p.time, `,"data":`...)
 		c.prefixes[e.Name] = p
 	}
@@ -80,7 +80,7 @@ func (c *Encoder) prefix(e *Event) *envelopePrefix {
 
 func (b *Base) appendHead(out []byte, c *Encoder) []byte {
 	if c.baseJSON == nil || *b != c.base {
-		c.base, c.baseJSON = *b, diff.AppendText(append(c.baseJSON[:0], `{"tenant":`...), b.Tenant)
+		c.base, c.baseJSON = *b, image.AppendText(append(c.baseJSON[:0], `{"tenant":`...), b.Tenant)
 		c.baseJSON = strconv.AppendUint(append(c.baseJSON, `,"poll":`...), b.Poll, 10)
 	}
 	return append(out, c.baseJSON...)
@@ -97,6 +97,9 @@ func (w Window) appendJSON(out []byte, c *Encoder) []byte {
 func (d *EntityBase) appendHead(b []byte, c *Encoder) []byte {
 	b = d.Base.appendHead(b, c)
 	b = strconv.AppendUint(append(b, `,"revision":`...), d.Revision, 10)
+	if d.StateRevision > 0 {
+		b = strconv.AppendUint(append(b, `,"state_revision":`...), d.StateRevision, 10)
+	}
 	b = d.Observed.appendJSON(append(b, `,"observed":`...), c)
 	if d.AfterGap {
 		b = append(b, `,"after_gap":true`...)
@@ -106,7 +109,7 @@ func (d *EntityBase) appendHead(b []byte, c *Encoder) []byte {
 
 func (d *AgentData) appendJSON(b []byte, c *Encoder) []byte {
 	b = d.EntityBase.appendHead(b, c)
-	b = diff.AppendText(append(b, `,"agent":{"id":`...), d.Agent.ID)
+	b = image.AppendText(append(b, `,"agent":{"id":`...), d.Agent.ID)
 	b = appendMember(b, `,"login_id":`, d.Agent.LoginID)
 	b = appendMember(b, `,"user_id":`, d.Agent.UserID)
 	b = appendMember(b, `,"name":`, d.Agent.Name)
@@ -119,6 +122,9 @@ func (d *AgentData) appendJSON(b []byte, c *Encoder) []byte {
 	}
 	if !d.Since.IsZero() {
 		b = append(d.Since.AppendFormat(append(b, `,"since":"`...), time.RFC3339Nano), '"')
+	}
+	if d.PreviousDuration != (DurationRange{}) {
+		b = d.PreviousDuration.appendJSON(append(b, `,"previous_duration":`...))
 	}
 	if d.Reentered {
 		b = append(b, `,"reentered":true`...)
@@ -139,12 +145,12 @@ func (s *AgentState) appendJSON(b []byte) []byte {
 }
 
 func (d *ServiceData) appendJSON(b []byte, c *Encoder) []byte {
-	b = diff.AppendText(append(d.EntityBase.appendHead(b, c), `,"service":`...), d.Service)
+	b = image.AppendText(append(d.EntityBase.appendHead(b, c), `,"service":`...), d.Service)
 	return d.RowData.appendJSON(b)
 }
 
 func (d *TotalsData) appendJSON(b []byte, c *Encoder) []byte {
-	b = diff.AppendText(append(d.EntityBase.appendHead(b, c), `,"app":`...), d.App)
+	b = image.AppendText(append(d.EntityBase.appendHead(b, c), `,"app":`...), d.App)
 	return d.RowData.appendJSON(b)
 }
 
@@ -154,7 +160,7 @@ func appendMember(b []byte, begin, text string) []byte {
 	if text == "" {
 		return b
 	}
-	return diff.AppendText(append(b, begin...), text)
+	return image.AppendText(append(b, begin...), text)
 }
 
 // appendJSON appends the members, and closes the object of the data.
@@ -180,7 +186,7 @@ func appendNames(b []byte, names []string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = diff.AppendText(b, name)
+		b = image.AppendText(b, name)
 	}
 	return append(b, ']')
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 	"bpcc-nats/schemas"
 )
 
@@ -55,15 +55,15 @@ func (g generator) names() []string {
 	return []string{"acd_state", g.text()}
 }
 
-func (g generator) image() diff.Image {
+func (g generator) image() image.Image {
 	if g.IntN(5) == 0 {
-		return diff.Image{}
+		return image.Image{}
 	}
-	var stats []diff.Stat
+	var stats []image.Stat
 	for range g.IntN(6) {
-		stats = append(stats, diff.Stat{Name: g.text(), Text: g.text()})
+		stats = append(stats, image.Stat{Name: g.text(), Text: g.text()})
 	}
-	return diff.NewImage(stats...)
+	return image.New(stats...)
 }
 
 func (g generator) state() *AgentState {
@@ -75,9 +75,14 @@ func (g generator) state() *AgentState {
 
 func (g generator) time() time.Time { return time.Unix(0, g.Int64N(1<<60)) }
 
+// duration is none, one of few digits, or a long one, of whole milliseconds.
+func (g generator) duration() Duration {
+	return Duration(g.Int64N([]int64{1, 30, 5000, 1e12}[g.IntN(4)])) * Duration(time.Millisecond)
+}
+
 func (g generator) entity() EntityBase {
 	e := EntityBase{
-		Base: Base{g.text(), g.Uint64()}, Revision: g.Uint64N(100), AfterGap: g.IntN(2) == 0, Observed: Window{By: Ceil(g.time())},
+		Base: Base{g.text(), g.Uint64()}, Revision: g.Uint64N(100), StateRevision: g.Uint64N(3), AfterGap: g.IntN(2) == 0, Observed: Window{By: Ceil(g.time())},
 	}
 	if g.IntN(2) == 0 {
 		e.Observed.After = Floor(g.time())
@@ -110,6 +115,9 @@ func (g generator) event() Event {
 		}
 		if g.IntN(2) == 0 {
 			d.Since = g.time().UTC().Truncate(time.Second)
+		}
+		if g.IntN(2) == 0 {
+			d.PreviousDuration = DurationRange{g.duration(), g.duration()}
 		}
 		e.Data = d
 	}
@@ -147,11 +155,11 @@ func TestEncoderAgreesWithEncodingJSON(t *testing.T) {
 // BenchmarkEncoder writes a poll's events about agents.
 func BenchmarkEncoder(b *testing.B) {
 	g := generator{rand.New(rand.NewPCG(1, 2))}
-	stats := []diff.Stat{{Name: "acd_state", Text: "ready"}, {Name: "first_last_name", Text: "Anna Doe"}}
+	stats := []image.Stat{{Name: "acd_state", Text: "ready"}, {Name: "first_last_name", Text: "Anna Doe"}}
 	for _, name := range []string{"login_id", "team_name", "extension", "reason", "in_calls_handled_per_day", "agent_total_ready_time"} {
-		stats = append(stats, diff.Stat{Name: name, Text: "12345"})
+		stats = append(stats, image.Stat{Name: name, Text: "12345"})
 	}
-	now, image := g.time(), diff.NewImage(stats...)
+	now, image := g.time(), image.New(stats...)
 	e := Event{Name: "agent.state_changed", Time: now, ID: ID{1, 2, 3}, Data: &AgentData{
 		EntityBase: EntityBase{Base: Base{"acme", 2}, Revision: 7, Observed: Between(now.Add(-time.Second), now)},
 		Agent:      AgentRef{ID: "anna", LoginID: "anna", Name: "Anna Doe", Team: "Sales"},

@@ -1,16 +1,14 @@
 package event
 
-import (
-	"bpcc-nats/diff"
-)
+import "bpcc-nats/diff/image"
 
 // RowData is the end of the data of every event about a row of the source.
 type RowData struct {
 	// Changed names the statistics that differ.
 	Changed []string `json:"changed,omitzero"`
 	// Before and After are images: statistic to the exact text of the source.
-	Before diff.Image `json:"before,omitzero"`
-	After  diff.Image `json:"after,omitzero"`
+	Before image.Image `json:"before,omitzero"`
+	After  image.Image `json:"after,omitzero"`
 	// Reset names the daily counters that were reset, see [CounterReset].
 	Reset []string `json:"reset,omitempty"`
 }

@@ -21,7 +21,7 @@ import (
 	"strings"
 	"time"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // ContentType is that of an event in structured JSON.
@@ -29,18 +29,20 @@ const ContentType = "application/cloudevents+json"
 
 // Kinds of entities that have rows in the source's tables.
 const (
-	Agent   diff.Kind = "agent"
-	Service diff.Kind = "service"
-	Totals  diff.Kind = "totals"
+	Agent   image.Kind = "agent"
+	Service image.Kind = "service"
+	Totals  image.Kind = "totals"
 )
 
 // Names of events that the engine and its readers handle specially.
 const (
+	StateChanged     = "agent.state_changed"
 	Checkpoint       = "feed.checkpoint"
 	Started          = "feed.started"
 	Stopped          = "feed.stopped"
 	Interrupted      = "feed.interrupted"
 	Resumed          = "feed.resumed"
+	Erased           = "feed.erased"
 	ThresholdRaised  = "threshold.raised"
 	ThresholdCleared = "threshold.cleared"
 )
@@ -79,6 +81,10 @@ type EntityBase struct {
 	Base
 	// Revision counts the events about the entity: 1, 2, 3 ….
 	Revision uint64 `json:"revision"`
+	// StateRevision counts the states of an agent: 1 is the first one, and agent.state_changed alone
+	// raises it by one. It is 0 in events about other entities, and in those of early builds, which did
+	// not count states.
+	StateRevision uint64 `json:"state_revision,omitempty"`
 	// Observed bounds the change.
 	Observed Window `json:"observed"`
 	// AfterGap reports whether the change is the net change over a gap.
@@ -117,6 +123,25 @@ func (e *Event) EntityBase() *EntityBase {
 func (e *Event) Arrives() bool {
 	verb := e.Verb()
 	return verb == "observed" || verb == "appeared"
+}
+
+// Restates reports whether the event states again what is published of a present entity, since the view
+// had lost it. The first event of an entity has revision 1; one that comes back has appeared.
+func (e *Event) Restates() bool {
+	d := e.EntityBase()
+	return d != nil && d.Revision > 1 && e.Verb() == "observed"
+}
+
+// StateRevisionAfter returns the number of an agent's state after an event, given the number before
+// it. 0 means that the number is not known.
+func (e *Event) StateRevisionAfter(before uint64) uint64 {
+	switch d := e.EntityBase(); {
+	case d.StateRevision > 0:
+		return d.StateRevision
+	case e.Name == StateChanged: // of a version that did not count states
+		return 0
+	}
+	return before
 }
 
 // Removes reports whether the event removes its key from the view.
@@ -193,22 +218,20 @@ func (id ID) appendNumbers(b []byte) []byte {
 // ErrID is returned for a text that is not an event id of the tenant.
 var ErrID = errors.New("not an event id")
 
-// parseID parses an event id of a tenant.
-func parseID(tenant, text string) (ID, error) {
+// ParseID parses an event id of a tenant. The error is [ErrID].
+func ParseID(tenant, text string) (ID, error) {
 	rest, ok := strings.CutPrefix(text, tenant+"-")
 	if !ok {
 		return ID{}, fmt.Errorf("%w: %q does not begin with the tenant %q", ErrID, text, tenant)
 	}
 	var n [3]uint64
-	parts := strings.Split(rest, "-")
 	for i := range n {
+		number, after, more := strings.Cut(rest, "-")
 		var err error
-		if len(parts) == len(n) {
-			n[i], err = strconv.ParseUint(parts[i], 10, 64)
-		}
-		if err != nil || len(parts) != len(n) {
+		if n[i], err = strconv.ParseUint(number, 10, 64); err != nil || more != (i < len(n)-1) {
 			return ID{}, fmt.Errorf("%w: %q is not tenant, epoch, poll and index", ErrID, text)
 		}
+		rest = after
 	}
 	return ID{n[0], n[1], n[2]}, nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // TestWindowSurvivesTheClock: a window never ends before it begins, whatever
@@ -61,14 +61,16 @@ func sample() []event.Event {
 	now := time.Date(2026, 11, 23, 10, 0, 2, 113_000_000, time.UTC)
 	base := event.Base{Tenant: "ac-me", Poll: 7}
 	entity := event.EntityBase{Base: base, Revision: 3, Observed: event.Between(now.Add(-time.Second), now), AfterGap: true}
-	image, yes, value := diff.NewImage(diff.Stat{Name: "acd_state", Text: "ready"}), true, "7"
+	counted := entity
+	counted.StateRevision = 2
+	image, yes, value := image.New(image.Stat{Name: "acd_state", Text: "ready"}), true, "7"
 	of := func(name string, index uint64, d event.Data) event.Event {
 		return event.Event{ID: event.ID{Epoch: 2, Poll: 7, Index: index}, Name: name, Time: now, Data: d}
 	}
 	observed := event.AvailabilityObservedData{EntityBase: entity, Service: "Voice Inbound", Available: &yes}
 	return []event.Event{
 		of("agent.state_changed", 1, &event.AgentData{
-			EntityBase: entity, Agent: event.AgentRef{ID: "john.smith", Name: "John Smith"}, From: &event.AgentState{State: "ready"},
+			EntityBase: counted, Agent: event.AgentRef{ID: "john.smith", Name: "John Smith"}, From: &event.AgentState{State: "ready"},
 			To: &event.AgentState{State: event.LoggedOut}, Since: now.Truncate(time.Second), RowData: event.RowData{Changed: []string{"acd_state"}, Before: image, After: image},
 		}),
 		of("agent.disappeared", 2, &event.AgentData{EntityBase: entity, Agent: event.AgentRef{ID: "john.smith"}, RowData: event.RowData{Before: image}}),
@@ -86,6 +88,7 @@ func sample() []event.Event {
 		}),
 		of("chat.message_posted", 9, &event.ChatData{Base: base, App: "bridge", Observed: event.Window{By: event.Ceil(now)}, Message: event.ChatMessage{ID: "m1"}}),
 		of("feed.interrupted", 10, &event.FeedData{Base: base, Epoch: 2, Instance: "i", Cause: "auth", Error: "no"}),
+		of("feed.erased", 12, &event.ErasedData{Base: base, Epoch: 2, Instance: "i", Reason: "request 4711", Messages: 3, Keys: 1, Sequences: []event.SequenceRange{{First: 7, Last: 7}, {First: 9, Last: 10}}}),
 		of("feed.resumed", 11, &event.ResumedData{Base: base, Epoch: 2, Instance: "i", Cause: "auth", Observed: event.Between(now.Add(-time.Minute), now)}),
 		of("feed.checkpoint", 12, &event.CheckpointData{
 			Base: base, Epoch: 2, Status: event.StatusLive, Part: 1, Parts: 1, Events: 11, ObservedUntil: event.Floor(now), Observing: []string{"agent"},
@@ -132,6 +135,7 @@ func TestNames(t *testing.T) {
 		{"directory.changed", "bpcc.v1.ac-me.directory.teams.changed", "directory.teams", "directory/teams"},
 		{"chat.message_posted", "bpcc.v1.ac-me.chat.message_posted", "", "chat/m1"},
 		{"feed.interrupted", "bpcc.v1.ac-me.feed.interrupted", "", "feed"},
+		{"feed.erased", "bpcc.v1.ac-me.feed.erased", "", "feed"},
 		{"feed.resumed", "bpcc.v1.ac-me.feed.resumed", "", "feed"},
 		{"feed.checkpoint", "bpcc.v1.ac-me.feed.checkpoint", "feed", "feed"},
 	}

@@ -78,4 +78,27 @@ type CheckpointData struct {
 	// Follows is the id of the previous checkpoint, so that the checkpoints alone prove that no
 	// part is missing; empty for the first one.
 	Follows string `json:"follows,omitempty"`
+	// Chain is the sum of the checkpoint before and of the events of the part; see [Chain].
+	Chain string `json:"chain,omitempty"`
+}
+
+// ErasedData is the data of feed.erased: which messages of the stream were erased, and nothing about
+// whom they were.
+type ErasedData struct {
+	Base
+	Epoch    uint64 `json:"epoch"`
+	Instance string `json:"instance"`
+	// Reason is free text, "" if none was given.
+	Reason string `json:"reason,omitempty"`
+	// Messages counts the messages of Sequences, Keys the keys of the view that were purged.
+	Messages uint64 `json:"messages"`
+	Keys     int    `json:"keys"`
+	// Sequences are those of the messages, in order, and never null.
+	Sequences []SequenceRange `json:"sequences"`
+}
+
+// SequenceRange is a range of sequences, both ends included.
+type SequenceRange struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
 }

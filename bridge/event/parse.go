@@ -42,6 +42,15 @@ func (v *Envelope) Tenant() string {
 	return b.Tenant
 }
 
+// TenantOfBody returns the tenant of a body that may not be an event, "" if it names none.
+func TenantOfBody(body []byte) string {
+	v, err := ReadEnvelope(body)
+	if err != nil {
+		return ""
+	}
+	return v.Tenant()
+}
+
 // Name returns kind and verb, such as "agent.state_changed"; false if the type is not that of an
 // event.
 func (v *Envelope) Name() (string, bool) {
@@ -64,7 +73,7 @@ func (v *Envelope) Event() (Event, error) {
 		return e, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	var err error
-	if e.ID, err = parseID(e.Tenant(), v.ID); err != nil {
+	if e.ID, err = ParseID(e.Tenant(), v.ID); err != nil {
 		return e, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	return e, nil
@@ -97,6 +106,8 @@ func newData(name string) Data {
 			return &CheckpointData{}
 		case Resumed:
 			return &ResumedData{}
+		case Erased:
+			return &ErasedData{}
 		}
 		return &FeedData{}
 	}
@@ -133,11 +144,7 @@ func ParseValue(tenant, key string, body []byte) (Event, error) {
 
 // parse decodes a body. It returns the event and its id as written.
 func parse(tenant string, body []byte) (Event, string, error) {
-	v, err := ReadEnvelope(body)
-	if err != nil {
-		return Event{}, "", err
-	}
-	e, err := v.Event()
+	v, e, err := (&Decoder{}).Decode(body)
 	switch {
 	case e.Data != nil && e.Tenant() != tenant:
 		return e, v.ID, fmt.Errorf("%w: tenant %q", ErrForeign, e.Tenant())
@@ -182,6 +189,8 @@ func (e *Event) DataEpoch() (uint64, bool) {
 	case *ResumedData:
 		return d.Epoch, true
 	case *CheckpointData:
+		return d.Epoch, true
+	case *ErasedData:
 		return d.Epoch, true
 	}
 	return 0, false

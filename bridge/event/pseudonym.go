@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"slices"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // personalStats are the statistics that identify an agent. "" is the key of a row.
@@ -37,8 +37,8 @@ func (p *Pseudonyms) Hash(text string) string {
 	return "p" + hex.EncodeToString(mac.Sum(nil)[:10])
 }
 
-// Rewrite is the Rewrite function of a [diff.Layout].
-func (p *Pseudonyms) Rewrite(kind diff.Kind, stat, text string) string {
+// Rewrite is the Rewrite function of a [layout.Layout].
+func (p *Pseudonyms) Rewrite(kind image.Kind, stat, text string) string {
 	if kind == Agent && slices.Contains(personalStats[:], stat) {
 		return p.Hash(text)
 	}

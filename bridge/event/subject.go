@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // SubjectPrefix is the beginning of every event's subject; the tenant's token follows.
@@ -24,6 +24,33 @@ func TenantOf(subject string) (string, bool) {
 	token, _, _ := strings.Cut(rest, ".")
 	tenant, err := ParseToken(token)
 	return tenant, err == nil
+}
+
+// NameOf returns the name of the events on a subject, such as "agent.state_changed"; false if it is not
+// the subject of an event.
+func NameOf(subject string) (string, bool) {
+	rest, ok := strings.CutPrefix(subject, SubjectPrefix+".")
+	_, rest, cut := strings.Cut(rest, ".")
+	kind, ids, more := strings.Cut(rest, ".")
+	return kind + "." + ids[strings.LastIndexByte(ids, '.')+1:], ok && cut && more
+}
+
+// MatchSubject reports whether a pattern with the wildcards of NATS matches a subject: * is one token, >
+// one or more at the end.
+func MatchSubject(pattern, subject string) bool {
+	for {
+		want, morePattern, hasPattern := strings.Cut(pattern, ".")
+		got, moreSubject, hasSubject := strings.Cut(subject, ".")
+		switch {
+		case want == ">" && !hasPattern:
+			return true
+		case want != "*" && want != got, hasPattern != hasSubject:
+			return false
+		case !hasPattern:
+			return true
+		}
+		pattern, subject = morePattern, moreSubject
+	}
 }
 
 // Subject is the NATS subject of the event.
@@ -58,7 +85,7 @@ func ViewKey(subject string) string {
 }
 
 // RowKey returns the view key, below the tenant, of the events about a row.
-func RowKey(kind diff.Kind, id string) string { return string(kind) + "." + Token(id) }
+func RowKey(kind image.Kind, id string) string { return string(kind) + "." + Token(id) }
 
 // ErrToken is returned for text that is not the token of an id.
 var ErrToken = errors.New("not a subject token")
