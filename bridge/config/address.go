@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -67,43 +66,4 @@ func canonicalAddress(u *url.URL) string {
 		host = "[" + host + "]"
 	}
 	return host + strings.TrimRight(u.EscapedPath(), "/")
-}
-
-// CloudEventSource is the CloudEvents source: the API at the tenant's address.
-func (c *Config) CloudEventSource() string {
-	u, err := parseAddress(c.URL)
-	if err != nil { // not checked, such as the source of a recording
-		return strings.TrimRight(c.URL, "/") + "/statsapi"
-	}
-	return u.Scheme + "://" + canonicalAddress(u) + "/statsapi"
-}
-
-// apiUser identifies a user of the API. BPCC keeps one subscription for each.
-type apiUser struct{ address, name string }
-
-// User returns the name that the bridge logs in with.
-func (c *Config) User() string {
-	if c.Auth == AuthCookie {
-		return c.Username
-	}
-	return c.ClientID
-}
-
-// apiUser returns the user that the bridge logs in as. A client id is a username, so both logins
-// of one name are one user.
-func (c *Config) apiUser() apiUser {
-	user := apiUser{name: c.User()}
-	if u, err := parseAddress(c.URL); err == nil {
-		user.address = canonicalAddress(u)
-	}
-	return user
-}
-
-// effectiveScope returns the tenant that a login names, in one form however it is written.
-func (c *Config) effectiveScope() string {
-	host := ""
-	if u, err := parseAddress(c.URL); err == nil {
-		host = u.Hostname()
-	}
-	return canonicalHost(cmp.Or(c.Scope, host))
 }

@@ -30,8 +30,8 @@ func TestTenantOfURL(t *testing.T) {
 			t.Errorf("%s: %v", test.url, err)
 			continue
 		}
-		if c.Tenant != test.tenant || c.CloudEventSource() != test.source {
-			t.Errorf("%s: tenant %q, source %s; want %q, %s", test.url, c.Tenant, c.CloudEventSource(), test.tenant, test.source)
+		if c.Tenant != test.tenant || c.BPCC.CloudEventSource() != test.source {
+			t.Errorf("%s: tenant %q, source %s; want %q, %s", test.url, c.Tenant, c.BPCC.CloudEventSource(), test.tenant, test.source)
 		}
 	}
 	c, _, err := Parse([]string{"BPCC_URL=https://acme.brightpattern.com", "BRIDGE_TENANT=ACME", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, ForBridge)
@@ -111,8 +111,8 @@ func TestProxy(t *testing.T) {
 			continue
 		}
 		got := ""
-		if c.proxy != nil {
-			got = c.proxy.String()
+		if c.BPCC.proxy != nil {
+			got = c.BPCC.proxy.String()
 		}
 		if got != test.want {
 			t.Errorf("%s: the proxy is %q, want %q", name, got, test.want)

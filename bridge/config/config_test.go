@@ -25,7 +25,7 @@ func TestSubscriptionExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(builtin.Subscription, written.Subscription); diff != "" {
+	if diff := cmp.Diff(builtin.BPCC.Subscription, written.BPCC.Subscription); diff != "" {
 		t.Errorf("subscription (-built in +%s)\n%s", file, diff)
 	}
 }
@@ -83,7 +83,7 @@ func TestServiceList(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if diff := cmp.Diff(test.want, []string(c.Services)); diff != "" {
+		if diff := cmp.Diff(test.want, []string(c.BPCC.Services)); diff != "" {
 			t.Errorf("%q (-want +got)\n%s", text, diff)
 		}
 	}
@@ -102,12 +102,26 @@ func TestRequestsThroughProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	var failed []check.Step
-	err = check.Source(t.Context(), c, func(s check.Step) {
+	_, err = check.Source(t.Context(), c, func(s check.Step) {
 		if s.Outcome == check.Failure {
 			failed = append(failed, s)
 		}
 	})
 	if err != nil {
 		t.Errorf("%v: %+v", err, failed)
+	}
+}
+
+// TestContradictoryRuleIsRefused at load, with all other faults of the configuration.
+func TestContradictoryRuleIsRefused(t *testing.T) {
+	t.Parallel()
+	_, _, err := config.Parse([]string{
+		"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_POLL_INTERVAL=1ms",
+		`BRIDGE_THRESHOLDS=[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":8},"clear":{"op":">=","value":3}}]`,
+	}, config.ForSource)
+	for _, want := range []string{`rule "backlog"`, "raise >= 8", "clear >= 3", "BPCC_POLL_INTERVAL"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want it with %q", err, want)
+		}
 	}
 }

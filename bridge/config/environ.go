@@ -6,15 +6,34 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/agnivade/levenshtein"
 	"github.com/caarlos0/env/v11"
 )
 
+// field is a field of a configuration and its value.
+type field struct {
+	reflect.StructField
+	value reflect.Value
+}
+
+// fieldsOf returns the fields of a configuration, those of a part in place of the part.
+func fieldsOf(config reflect.Value) (fields []field) {
+	for f, value := range config.Fields() {
+		if value.Kind() == reflect.Struct {
+			fields = append(fields, fieldsOf(value)...)
+		} else {
+			fields = append(fields, field{f, value})
+		}
+	}
+	return fields
+}
+
 // fileNames lists the variables that may be given as NAME_FILE.
 func fileNames() []string {
 	names := []string{"BRIDGE_THRESHOLDS"}
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+	for _, f := range fieldsOf(reflect.ValueOf(Config{})) {
 		if f.Type == reflect.TypeFor[Secret]() {
 			names = append(names, f.Tag.Get("env"))
 		}
@@ -23,8 +42,8 @@ func fileNames() []string {
 }
 
 // readFiles sets each NAME to the content of its NAME_FILE, and returns the files by NAME.
-func readFiles(vars map[string]string, fault func(name, format string, args ...any)) map[string]string {
-	files := map[string]string{}
+func readFiles(vars map[string]string, fault faultFunc) secretFiles {
+	files := secretFiles{}
 	for _, name := range fileNames() {
 		file, ok := vars[name+"_FILE"]
 		if !ok || file == "" {
@@ -44,13 +63,14 @@ func readFiles(vars map[string]string, fault func(name, format string, args ...a
 	return files
 }
 
-// envName returns the variable of a field of [Config].
-func envName(field string) string {
-	f, ok := reflect.TypeFor[Config]().FieldByName(field)
-	if !ok {
-		return field
+// envName returns the variable of a field of [Config] or of one of its parts, by its name and type.
+func envName(name string, typ reflect.Type) string {
+	for _, f := range fieldsOf(reflect.ValueOf(Config{})) {
+		if f.Name == name && f.Type == typ {
+			return f.Tag.Get("env")
+		}
 	}
-	return f.Tag.Get("env")
+	return name
 }
 
 // wantOf describes what a variable of a type holds.
@@ -68,6 +88,45 @@ func wantOf(typ string) string {
 	return typ + " such as 3"
 }
 
+// natsPrefix begins the names of the variables of NATS.
+const natsPrefix = "NATS_"
+
+// natsNames lists the variables of NATS.
+func natsNames() (names []string) {
+	for _, f := range fieldsOf(reflect.ValueOf(NATS{})) {
+		if name := f.Tag.Get("env"); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// nearestNATSName returns the variable of NATS that an unknown name may stand for: others name the same
+// things by other words, or by more or fewer of them.
+func nearestNATSName(name string) string {
+	if slices.ContainsFunc([]string{"SERVER", "HOST", "ADDR", "ENDPOINT"}, func(word string) bool { return strings.HasPrefix(name, natsPrefix+word) }) {
+		return "NATS_URL"
+	}
+	known := map[string]bool{}
+	begins := ""
+	for _, k := range natsNames() {
+		known[k] = true
+		if (strings.HasPrefix(name, k) || strings.HasPrefix(k, name)) && len(k) > len(begins) {
+			begins = k
+		}
+	}
+	if begins != "" {
+		return begins
+	}
+	return nearestName(name, known)
+}
+
+// isServiceLink reports whether Kubernetes sets a variable of this name in every pod beside a service
+// whose name begins with nats.
+func isServiceLink(name string) bool {
+	return strings.Contains(name, "_SERVICE_HOST") || strings.Contains(name, "_SERVICE_PORT") || strings.HasSuffix(name, "_PORT") || strings.Contains(name, "_TCP") || strings.Contains(name, "_UDP")
+}
+
 // unknownNames returns warnings for variables that have one of the bridge's prefixes and are not
 // known.
 func unknownNames(vars map[string]string) ([]string, error) {
@@ -77,10 +136,17 @@ func unknownNames(vars map[string]string) ([]string, error) {
 	}
 	var warnings []string
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		if known[name] || !strings.HasPrefix(name, "BPCC_") && !strings.HasPrefix(name, "BRIDGE_") {
-			continue
+		nearest := ""
+		switch {
+		case known[name]:
+		case strings.HasPrefix(name, "BPCC_"), strings.HasPrefix(name, "BRIDGE_"):
+			nearest = nearestName(name, known)
+		case strings.HasPrefix(name, natsPrefix) && !isServiceLink(name):
+			nearest = nearestNATSName(name)
 		}
-		warnings = append(warnings, "unknown variable "+name+"; the closest known variable is "+nearestName(name, known))
+		if nearest != "" {
+			warnings = append(warnings, "unknown variable "+name+"; the closest known variable is "+nearest)
+		}
 	}
 	return warnings, nil
 }
@@ -106,4 +172,32 @@ func nearestName(name string, known map[string]bool) string {
 	return slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
 		return levenshtein.ComputeDistance(name, a) - levenshtein.ComputeDistance(name, b)
 	})
+}
+
+// checkDurations checks all durations against their bounds.
+func (c *Config) checkDurations(purpose Purpose, fault faultFunc) {
+	for _, f := range fieldsOf(reflect.ValueOf(*c)) {
+		name := f.Tag.Get("env")
+		if f.Type != reflect.TypeFor[time.Duration]() || purpose == ForStream && strings.HasPrefix(name, "BPCC_") {
+			continue
+		}
+		d, zero := time.Duration(f.value.Int()), f.Tag.Get("zero")
+		least, most := boundOf(f.StructField, "min"), boundOf(f.StructField, "max")
+		switch {
+		case d >= least && d <= most || d == 0 && zero != "":
+		case zero != "":
+			fault(name, "%v is not between %s and %s, and not 0 (%s)", d, f.Tag.Get("min"), f.Tag.Get("max"), zero)
+		default:
+			fault(name, "%v is not between %s and %s", d, f.Tag.Get("min"), f.Tag.Get("max"))
+		}
+	}
+}
+
+// boundOf returns a bound of a field; 0 if it has none, or one that is no duration.
+func boundOf(f reflect.StructField, tag string) time.Duration {
+	d, err := time.ParseDuration(f.Tag.Get(tag))
+	if err != nil {
+		return 0
+	}
+	return d
 }

@@ -6,12 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"sync"
-
-	"bpcc-nats/bpcc"
 )
+
+// Secret is text that is never shown: printed or logged it is "[redacted]".
+type Secret string
+
+// String hides the secret.
+func (Secret) String() string { return "[redacted]" }
+
+// GoString hides the secret from %#v.
+func (Secret) GoString() string { return "[redacted]" }
+
+// MarshalText hides the secret from JSON and structured logs.
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
 // reloadable is a secret or a certificate in files that may be replaced while the bridge runs. It
 // is read at each use. While it cannot be read, for example during a replacement, the last good one
@@ -43,10 +52,13 @@ func (k *reloadable[T]) current() T {
 	return k.last
 }
 
-// CurrentSecret returns a function that returns the present text of a variable, from its file if it was
+// secretFiles are the files of the variables that were given as NAME_FILE, by NAME.
+type secretFiles map[string]string
+
+// current returns a function that returns the present text of a variable, from its file if it was
 // given as one. The function may be called concurrently.
-func (c *Config) CurrentSecret(name string, initial Secret, log *slog.Logger) func() string {
-	file, ok := c.files[name]
+func (f secretFiles) current(name string, initial Secret, log *slog.Logger) func() string {
+	file, ok := f[name]
 	if !ok {
 		return func() string { return string(initial) }
 	}
@@ -70,37 +82,6 @@ func readSecret(file string) (string, error) {
 	return strings.TrimRight(string(content), "\r\n"), nil
 }
 
-// readCA reads trusted root certificates.
-func readCA(file string) (*x509.CertPool, error) {
-	pem, err := ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("no PEM certificate in %s", file)
-	}
-	return pool, nil
-}
-
-// readKeyPair reads a certificate and its key.
-func readKeyPair(cert, key string) (*tls.Certificate, error) {
-	certPEM, err := ReadFile(cert)
-	if err != nil {
-		return nil, err
-	}
-	keyPEM, err := ReadFile(key)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(keyPEM)
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("%s with %s: %w", cert, key, err)
-	}
-	return &pair, nil
-}
-
 // CurrentCertificate returns a function that returns the present certificate of two files; nil if there is
 // none.
 func CurrentCertificate(variable, cert, key string, log *slog.Logger) func() *tls.Certificate {
@@ -116,18 +97,4 @@ func CurrentCertificate(variable, cert, key string, log *slog.Logger) func() *tl
 func CurrentRootCAs(variable, file string, log *slog.Logger) func() *x509.CertPool {
 	k := &reloadable[*x509.CertPool]{variable: variable, log: log, read: func() (*x509.CertPool, error) { return readCA(file) }}
 	return k.current
-}
-
-// Client returns the API client of the configuration.
-func (c *Config) Client(log *slog.Logger) (*bpcc.Client, error) {
-	secret := c.CurrentSecret("BPCC_CLIENT_SECRET", c.ClientSecret, log)
-	if c.Auth == AuthCookie {
-		secret = c.CurrentSecret("BPCC_PASSWORD", c.Password, log)
-	}
-	return bpcc.New(bpcc.Config{
-		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Scope: c.Scope, Secret: secret,
-		Timeout: c.Timeout, CheckTimeout: c.UnknownAfter(c.AvailabilityInterval) / 2, Governor: bpcc.NewGovernor(c.MaxRequests),
-		RootCAs: c.RootCAs, Certificate: CurrentCertificate("BPCC_CERT", c.Cert, c.Key, log),
-		Proxy: http.ProxyURL(c.proxy),
-	})
 }

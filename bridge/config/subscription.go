@@ -8,7 +8,7 @@ import (
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // BuiltinSubscription is the default subscription: all agents, logged out ones included, all
@@ -26,6 +26,7 @@ func BuiltinSubscription() bpcc.Subscription {
 			"login_id", "user_id", "first_last_name", "team_name", "extension", "acd_state", "acd_next_state", "reason",
 			"state_duration", "login_time", "in_calls_handled_per_day", "out_calls_handled_per_day",
 			"agent_total_ready_time", "agent_total_busy_time", "agent_total_ACW_time", "agent_total_break_time",
+			"active_item_media_type",
 		)}},
 	}}
 }
@@ -58,8 +59,8 @@ func ColumnNames(columns []bpcc.Column) []string {
 }
 
 // SubscribedStats returns the statistics of a subscription by kind.
-func SubscribedStats(sub bpcc.Subscription) map[diff.Kind][]string {
-	asked := map[diff.Kind][]string{}
+func SubscribedStats(sub bpcc.Subscription) map[image.Kind][]string {
+	asked := map[image.Kind][]string{}
 	for _, app := range sub {
 		asked[event.Totals] = append(asked[event.Totals], app.StatsTotals...)
 		for _, g := range app.AgentGrids {

@@ -101,13 +101,13 @@ type userOf struct {
 // name are different ones if their scopes name different tenants of one address, which only BPCC
 // knows; that is a warning.
 func sharedUser(users map[apiUser][]userOf, tenant userOf) (warning string, fault error) {
-	user := tenant.config.apiUser()
+	user := tenant.config.BPCC.apiUser()
 	earlier := users[user]
 	users[user] = append(earlier, tenant)
 	for _, other := range earlier {
 		text := fmt.Sprintf("tenant %d (%s): same API user %q at %s as tenant %d (%s)", tenant.number, tenant.config.Tenant,
 			user.name, user.address, other.number, other.config.Tenant)
-		if tenant.config.effectiveScope() == other.config.effectiveScope() {
+		if tenant.config.BPCC.effectiveScope() == other.config.BPCC.effectiveScope() {
 			return "", fmt.Errorf("%s: BPCC keeps one subscription for a user, so the two would take it from each other; give each tenant a user of its own", text)
 		}
 		warning = cmp.Or(warning, text+": if their two scopes (BPCC_SCOPE) name one tenant, the two take one subscription from each other; give each a user of its own")

@@ -12,13 +12,20 @@ import (
 	"bpcc-nats/bridge/config"
 )
 
-func parseTenants(t *testing.T, file string, environ ...string) ([]*config.Config, error) {
+// parseTenantsFile parses a file of tenants on top of an environment.
+func parseTenantsFile(t *testing.T, file string, environ ...string) (all []*config.Config, warnings []string, err error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tenants.json")
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	all, warnings, err := config.ParseAll(append(environ, "BRIDGE_TENANTS_FILE="+path), config.ForBridge)
+	return config.ParseAll(append(environ, "BRIDGE_TENANTS_FILE="+path), config.ForBridge)
+}
+
+// parseTenants is parseTenantsFile for a file that warrants no warnings.
+func parseTenants(t *testing.T, file string, environ ...string) ([]*config.Config, error) {
+	t.Helper()
+	all, warnings, err := parseTenantsFile(t, file, environ...)
 	if len(warnings) > 0 {
 		t.Errorf("warnings: %v", warnings)
 	}
@@ -50,8 +57,8 @@ func TestTenantsFile(t *testing.T) {
 	}
 	var got []seen
 	for _, c := range all {
-		got = append(got, seen{c.Tenant, c.URL, c.ClientID, string(c.ClientSecret), c.PollInterval.String(), c.Retention.String(),
-			c.Services, len(c.Rules), c.DisappearAfter})
+		got = append(got, seen{c.Tenant, c.BPCC.URL, c.BPCC.ClientID, string(c.BPCC.ClientSecret), c.BPCC.PollInterval.String(), c.Stream.Retention.String(),
+			c.BPCC.Services, len(c.Events.Rules), c.Events.DisappearAfter})
 	}
 	want := []seen{
 		{"acme", "https://acme.brightpattern.com", "api", "of-the-process", "1s", "24h0m0s", []string{"Voice", "Sales, EU"}, 1, 2},
@@ -122,11 +129,7 @@ func TestSharedAPIUser(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			second := strings.Replace(test.second, "{", `{"tenant": "second", `, 1)
-			path := filepath.Join(t.TempDir(), "tenants.json")
-			if err := os.WriteFile(path, []byte("["+first+","+second+"]"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			_, warnings, err := config.ParseAll([]string{"BPCC_CLIENT_SECRET=s", "BRIDGE_TENANTS_FILE=" + path}, config.ForBridge)
+			_, warnings, err := parseTenantsFile(t, "["+first+","+second+"]", "BPCC_CLIENT_SECRET=s")
 			if (err != nil) != test.fault || (len(warnings) > 0) != test.warning {
 				t.Fatalf("error %v, warnings %v", err, warnings)
 			}

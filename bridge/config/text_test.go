@@ -41,13 +41,13 @@ func TestByteOrderMarks(t *testing.T) {
 		more    []string
 		good    func(c *config.Config) bool
 	}{
-		"BPCC_CLIENT_SECRET_FILE":   {"an öffentliches secret\r\n", []string{"BPCC_CLIENT_SECRET="}, secret(func(c *config.Config) config.Secret { return c.ClientSecret })},
-		"BPCC_PASSWORD_FILE":        {"an öffentliches secret\n", nil, secret(func(c *config.Config) config.Secret { return c.Password })},
-		"NATS_PASSWORD_FILE":        {"an öffentliches secret", []string{"NATS_USER=x"}, secret(func(c *config.Config) config.Secret { return c.NATSPassword })},
-		"NATS_TOKEN_FILE":           {"an öffentliches secret\n", nil, secret(func(c *config.Config) config.Secret { return c.NATSToken })},
-		"BRIDGE_PSEUDONYM_KEY_FILE": {"an öffentliches secret\n", nil, secret(func(c *config.Config) config.Secret { return c.PseudonymKey })},
-		"BRIDGE_THRESHOLDS_FILE":    {rules, nil, func(c *config.Config) bool { return len(c.Rules) == 1 }},
-		"BPCC_SUBSCRIPTION_FILE":    {subscription, nil, func(c *config.Config) bool { return len(c.Subscription["x"].AgentGrids) == 1 }},
+		"BPCC_CLIENT_SECRET_FILE":   {"an öffentliches secret\r\n", []string{"BPCC_CLIENT_SECRET="}, secret(func(c *config.Config) config.Secret { return c.BPCC.ClientSecret })},
+		"BPCC_PASSWORD_FILE":        {"an öffentliches secret\n", nil, secret(func(c *config.Config) config.Secret { return c.BPCC.Password })},
+		"NATS_PASSWORD_FILE":        {"an öffentliches secret", []string{"NATS_USER=x"}, secret(func(c *config.Config) config.Secret { return c.NATS.Password })},
+		"NATS_TOKEN_FILE":           {"an öffentliches secret\n", nil, secret(func(c *config.Config) config.Secret { return c.NATS.Token })},
+		"BRIDGE_PSEUDONYM_KEY_FILE": {"an öffentliches secret\n", nil, secret(func(c *config.Config) config.Secret { return c.Events.PseudonymKey })},
+		"BRIDGE_THRESHOLDS_FILE":    {rules, nil, func(c *config.Config) bool { return len(c.Events.Rules) == 1 }},
+		"BPCC_SUBSCRIPTION_FILE":    {subscription, nil, func(c *config.Config) bool { return len(c.BPCC.Subscription["x"].AgentGrids) == 1 }},
 	}
 	right := []string{"BPCC_URL=https://acme.example.com", "BPCC_CLIENT_ID=api", "BPCC_CLIENT_SECRET=a-secret", "NATS_URL=nats://127.0.0.1:4222"}
 	for name, tt := range tests {
@@ -78,7 +78,7 @@ func TestByteOrderMarks(t *testing.T) {
 	cert, key := ours.IssueCert("bridge")
 	environ := append(right[:len(right):len(right)], "BPCC_CA_FILE="+bridgetest.WithMark(t, ours.File), "BPCC_CERT="+bridgetest.WithMark(t, cert), "BPCC_KEY="+bridgetest.WithMark(t, key),
 		"NATS_CA="+bridgetest.WithMark(t, ours.File), "NATS_CERT="+bridgetest.WithMark(t, cert), "NATS_KEY="+bridgetest.WithMark(t, key), "BRIDGE_THRESHOLDS="+bridgetest.Mark+rules, "BPCC_SUBSCRIPTION="+bridgetest.Mark+subscription)
-	if c, _, err := config.Parse(environ, config.ForBridge); err != nil || len(c.Rules) != 1 || len(c.Subscription) != 1 {
+	if c, _, err := config.Parse(environ, config.ForBridge); err != nil || len(c.Events.Rules) != 1 || len(c.BPCC.Subscription) != 1 {
 		t.Errorf("certificates and variables with a mark: %v", err)
 	}
 	if all, err := parseTenants(t, bridgetest.Mark+`[{"url":"https://acme.example.com"}]`, right[1:]...); err != nil || len(all) != 1 {

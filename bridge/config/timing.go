@@ -61,6 +61,11 @@ type Timing struct {
 	// the time after which the view counts as stalled, and long compared with polls, since a quiet poll
 	// costs hardly more. While the view is behind, the interval is ViewBusyInterval, which is shorter.
 	ViewInterval, ViewBusyInterval time.Duration
+	// ClockInterval is the interval at which this machine's clock is compared with the NATS server's.
+	ClockInterval time.Duration
+	// ViewCheckInterval is the interval at which a leader compares the keys of the view with what it has
+	// published.
+	ViewCheckInterval time.Duration
 	// RecreateAfter is how long a stream must be missing until it is recreated.
 	RecreateAfter time.Duration
 }
@@ -80,14 +85,8 @@ func DefaultTiming() *Timing {
 		UnavailablePause:  time.Second,
 		ViewInterval:      10 * time.Second,
 		ViewBusyInterval:  5 * time.Second,
+		ClockInterval:     5 * time.Second,
+		ViewCheckInterval: time.Minute,
 		RecreateAfter:     5 * time.Second,
 	}
-}
-
-// Times are the waits that are not configured.
-func (c *Config) Times() *Timing {
-	if c.Timing == nil {
-		return DefaultTiming()
-	}
-	return c.Timing
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 	"bpcc-nats/schemas"
 )
 
@@ -25,7 +25,7 @@ type Rule struct {
 	// Name is the rule's name and a token of its events' subjects.
 	Name string `json:"name"`
 	// Kind is the kind of entity that it applies to: service, totals or agent.
-	Kind diff.Kind `json:"kind"`
+	Kind image.Kind `json:"kind"`
 	// Match holds globs on entity ids, see [Globs]; none matches all.
 	Match []string `json:"match"`
 	// Stat is the statistic it reads.
@@ -114,7 +114,7 @@ func Parse(body []byte) ([]Rule, error) {
 
 // Unsubscribed returns an error for each statistic that a rule reads and that can never raise it:
 // the subscription does not contain it for the kind, or it is redacted.
-func Unsubscribed(rules []Rule, subscribed map[diff.Kind][]string, redacted func(stat string) bool) []error {
+func Unsubscribed(rules []Rule, subscribed map[image.Kind][]string, redacted func(stat string) bool) []error {
 	var faults []error
 	for _, r := range rules {
 		for _, stat := range r.reads() {
@@ -152,7 +152,7 @@ func (c Condition) Holds(v float64) bool {
 func (r *Rule) reads() []string { return append(slices.Sorted(maps.Keys(r.When)), r.Stat) }
 
 // ReadsAny reports whether the rule reads one of these statistics, which are given by kind.
-func (r *Rule) ReadsAny(stats map[diff.Kind][]string) bool {
+func (r *Rule) ReadsAny(stats map[image.Kind][]string) bool {
 	list := stats[r.Kind]
 	return len(list) > 0 && slices.ContainsFunc(r.reads(), func(stat string) bool { return slices.Contains(list, stat) })
 }
@@ -209,13 +209,13 @@ func globExpression(glob string) string {
 	return b.String()
 }
 
-// AppliesTo reports whether the rule applies to an entity with this image, and whether that is known:
-// the snapshot shows all columns that decide it.
-func (r *Rule) AppliesTo(latest diff.EntityView) (applies, known bool) {
+// AppliesTo reports whether the rule applies to an entity, and whether that is known: the snapshot shows
+// all columns that decide it. shown returns the text of a statistic, and whether the snapshot shows it.
+func (r *Rule) AppliesTo(shown func(stat string) (text string, ok bool)) (applies, known bool) {
 	applies = true
 	for stat, texts := range r.When {
-		text, seen := latest.Seen(stat)
-		if !seen {
+		text, ok := shown(stat)
+		if !ok {
 			return false, false
 		}
 		applies = applies && slices.Contains(texts, text)

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bridge/rule"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 func TestGlobs(t *testing.T) {
@@ -68,7 +68,7 @@ func TestUnsubscribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	subscribed := map[diff.Kind][]string{"service": {"waiting", "secret"}, "agent": {"acd_state"}}
+	subscribed := map[image.Kind][]string{"service": {"waiting", "secret"}, "agent": {"acd_state"}}
 	for _, err := range rule.Unsubscribed(rules, subscribed, func(stat string) bool { return stat == "secret" }) {
 		got = append(got, strings.Join(strings.Fields(err.Error())[:4], " "))
 	}

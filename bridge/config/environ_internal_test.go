@@ -22,7 +22,7 @@ func TestDurationBounds(t *testing.T) {
 		return err
 	}
 	durations := 0
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+	for _, f := range fieldsOf(reflect.ValueOf(Config{})) {
 		if f.Type != reflect.TypeFor[time.Duration]() {
 			continue
 		}
@@ -62,6 +62,27 @@ func TestDurationBounds(t *testing.T) {
 	}
 }
 
+// TestUnreadableValues: a value that cannot be parsed is a fault of its own variable, whichever part of
+// the configuration it belongs to.
+func TestUnreadableValues(t *testing.T) {
+	t.Parallel()
+	parsed := 0
+	for _, f := range fieldsOf(reflect.ValueOf(Config{})) {
+		name := f.Tag.Get("env")
+		if name == "" || f.Type.Kind() == reflect.String {
+			continue
+		}
+		parsed++
+		_, _, err := Parse([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", name + "=[x"}, ForBridge)
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "\n"+name+": ") || !strings.Contains(err.Error(), "(want a ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if parsed < 15 {
+		t.Errorf("only %d variables are parsed", parsed)
+	}
+}
+
 // TestRateBounds: settings that bound one another.
 func TestRateBounds(t *testing.T) {
 	t.Parallel()
@@ -90,7 +111,7 @@ func TestRateBounds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.MaxRequests == 0 {
+			if c.BPCC.MaxRequests == 0 {
 				t.Error("no bound of requests")
 			}
 		})
@@ -107,8 +128,8 @@ func TestUnknownAfter(t *testing.T) {
 		{10 * time.Second, 2 * time.Second, 10 * time.Second},
 		{10 * time.Second, 20 * time.Second, 40 * time.Second},
 	} {
-		c := Config{AvailabilityUnknownAfter: test.configured}
-		if got := c.UnknownAfter(test.interval); got != test.want {
+		c := Config{BPCC: BPCC{AvailabilityUnknownAfter: test.configured}}
+		if got := c.BPCC.UnknownAfter(test.interval); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}
 	}
