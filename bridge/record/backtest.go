@@ -149,17 +149,17 @@ type ruleSetRun struct {
 func (t *ruleSetRun) startBridge(r *Recording) error {
 	t.config = r.header.config()
 	t.config.Timing = t.timing
-	t.config.Rules = t.set.Rules
-	if faults := rule.Unsubscribed(t.set.Rules, config.SubscribedStats(t.config.Subscription), config.GlobMatcher(t.config.RedactStats)); len(faults) > 0 {
+	t.config.Events.Rules = t.set.Rules
+	if faults := rule.Unsubscribed(t.set.Rules, config.SubscribedStats(t.config.BPCC.Subscription), config.GlobMatcher(t.config.Events.RedactStats)); len(faults) > 0 {
 		return fmt.Errorf("%w: %s: %s: %w", rule.ErrInvalid, t.set.Name, r.name, errors.Join(faults...))
 	}
-	options := source.EngineOptions(t.config, source.NewPlan(t.config, recordedSuffix), "backtest")
+	options := source.EngineOptions(t.config, source.NewPlan(t.config.BPCC.Subscription, t.config.Events, recordedSuffix), "backtest")
 	if t.engine == nil {
 		t.engine = engine.New(options)
 	} else {
 		t.engine = t.engine.Resume(options)
 	}
-	t.encoder = event.NewEncoder(t.config.CloudEventSource())
+	t.encoder = event.NewEncoder(t.config.BPCC.CloudEventSource())
 	return t.commitBatch(t.engine.Start(r.header.RecordedAt))
 }
 
@@ -176,7 +176,7 @@ func (t *ruleSetRun) step(o engine.Observation) (*engine.Batch, error) {
 			t.unreadable = append(t.unreadable, u)
 		}
 	}
-	if !t.engine.NeedsCommit(result) && o.At.Sub(t.lastCommit) < t.config.CheckpointInterval {
+	if !t.engine.NeedsCommit(result) && o.At.Sub(t.lastCommit) < t.config.Stream.CheckpointInterval {
 		t.engine.Skip(result)
 		return result, nil
 	}

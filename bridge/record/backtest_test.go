@@ -1,13 +1,10 @@
 package record_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -58,14 +55,18 @@ func recordingLines(l ...string) string {
 	return strings.Join(l, "")
 }
 
-// writeRecording writes a recording to a file.
-func writeRecording(t *testing.T, l ...string) string {
+// openRecordings opens recordings of these texts.
+func openRecordings(t *testing.T, texts ...string) []*record.Recording {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "recording.ndjson")
-	if err := os.WriteFile(file, []byte(recordingLines(l...)), 0o600); err != nil {
-		t.Fatal(err)
+	var opened []*record.Recording
+	for _, text := range texts {
+		r, err := record.Open("tape", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened = append(opened, r)
 	}
-	return file
+	return opened
 }
 
 func ruleSet(t *testing.T, text string) record.RuleSet {
@@ -92,18 +93,7 @@ type backtestEvent struct {
 // backtest runs recordings and returns the events, which must be valid, with the summary.
 func backtest(t *testing.T, sets []record.RuleSet, recordings ...string) (all []backtestEvent, sum *record.Summary) {
 	t.Helper()
-	b := record.Backtest{Sets: sets}
-	for _, name := range recordings {
-		body, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := record.Open(name, bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Recordings = append(b.Recordings, r)
-	}
+	b := record.Backtest{Recordings: openRecordings(t, recordings...), Sets: sets}
 	b.Emit = func(subject string, body []byte) error {
 		e := backtestEvent{Subject: strings.TrimPrefix(subject, "bpcc.v1.acme.")}
 		if err := json.Unmarshal(body, &e); err != nil {
@@ -128,8 +118,8 @@ func withSubject(all []backtestEvent, subject string) []backtestEvent {
 // that reads a column that was not recorded.
 func TestRuleSetsAreCompared(t *testing.T) {
 	t.Parallel()
-	file := writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), recordCallsWaiting(6, 6), recordCallsWaiting(8, 3), recordCallsWaiting(10, 1), recordCallsWaiting(12, 7), recordCallsWaiting(14, 2), recordCallsWaiting(16, 9), recordingEnd(20))
-	all, sum := backtest(t, []record.RuleSet{backlogRules(t, 5, 2, "0s"), backlogRules(t, 3, 1, "4s")}, file)
+	recording := recordingLines(recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), recordCallsWaiting(6, 6), recordCallsWaiting(8, 3), recordCallsWaiting(10, 1), recordCallsWaiting(12, 7), recordCallsWaiting(14, 2), recordCallsWaiting(16, 9), recordingEnd(20))
+	all, sum := backtest(t, []record.RuleSet{backlogRules(t, 5, 2, "0s"), backlogRules(t, 3, 1, "4s")}, recording)
 	want := [][]record.RuleSummary{
 		{{Name: "backlog", Raised: 3, Cleared: 2, StillRaised: 1, Total: 12 * time.Second, Longest: 6 * time.Second, Entities: 1}},
 		{{Name: "backlog", Raised: 1, Cleared: 1, Total: 2 * time.Second, Longest: 2 * time.Second, Entities: 1}},
@@ -143,12 +133,9 @@ func TestRuleSetsAreCompared(t *testing.T) {
 	if sum.Polls != 8 || sum.GoodPolls != 8 || len(sum.Gaps) != 0 || !sum.To.Equal(recordingStart.Add(20*time.Second)) {
 		t.Errorf("summary: %+v", sum)
 	}
-	r, err := record.Open("x", strings.NewReader(recordingLines(recordingHead("acme", 0))))
-	if err != nil {
-		t.Fatal(err)
-	}
+	recordings := openRecordings(t, recordingLines(recordingHead("acme", 0)))
 	unread := ruleSet(t, `[{"name":"a","kind":"service","stat":"service_level","raise":{"op":"<","value":0.8}}]`)
-	if _, err := (&record.Backtest{Recordings: []*record.Recording{r}, Sets: []record.RuleSet{unread}}).Run(t.Context()); !errors.Is(err, rule.ErrInvalid) {
+	if _, err := (&record.Backtest{Recordings: recordings, Sets: []record.RuleSet{unread}}).Run(t.Context()); !errors.Is(err, rule.ErrInvalid) {
 		t.Errorf("a rule on what is not recorded: %v, want %v", err, rule.ErrInvalid)
 	}
 }
@@ -157,16 +144,9 @@ func TestRuleSetsAreCompared(t *testing.T) {
 // first one cut, as the terms of one bridge.
 func TestRecordingsRunOneAfterAnother(t *testing.T) {
 	t.Parallel()
-	first := writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), `{"at":"2026-11-23T12:00:06Z","er`)
-	cut, err := os.ReadFile(first)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(first, cut[:len(cut)-1], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	second := writeRecording(t, recordingHead("acme", 100), recordCallsWaiting(102, 6), recordCallsWaiting(104, 7), recordingEnd(106))
-	third := writeRecording(t, recordingHead("acme", 200), recordCallsWaiting(202, 1), recordingEnd(204))
+	first := strings.TrimSuffix(recordingLines(recordingHead("acme", 0), recordCallsWaiting(2, 0), recordCallsWaiting(4, 6), `{"at":"2026-11-23T12:00:06Z","er`), "\n")
+	second := recordingLines(recordingHead("acme", 100), recordCallsWaiting(102, 6), recordCallsWaiting(104, 7), recordingEnd(106))
+	third := recordingLines(recordingHead("acme", 200), recordCallsWaiting(202, 1), recordingEnd(204))
 	all, sum := backtest(t, []record.RuleSet{backlogRules(t, 5, 2, "0s")}, third, first, second)
 	var got []string
 	for _, s := range all {
@@ -223,7 +203,7 @@ func TestErrorKindsMatchCauses(t *testing.T) {
 		"slow": "source", "other": "source",
 	}
 	for kind, cause := range causes {
-		all, _ := backtest(t, nil, writeRecording(t, recordingHead("acme", 0), recordCallsWaiting(2, 0), recordFailure(4, kind), recordFailure(6, kind), recordFailure(9, kind), recordCallsWaiting(11, 1)))
+		all, _ := backtest(t, nil, recordingLines(recordingHead("acme", 0), recordCallsWaiting(2, 0), recordFailure(4, kind), recordFailure(6, kind), recordFailure(9, kind), recordCallsWaiting(11, 1)))
 		interrupted, resumed := withSubject(all, "feed.interrupted"), withSubject(all, "feed.resumed")
 		if len(interrupted) != 1 || len(resumed) != 1 || interrupted[0].Data["cause"] != cause {
 			t.Errorf("%s: %v, then %v; want one interruption with cause %s", kind, interrupted, resumed, cause)
@@ -271,14 +251,7 @@ func TestRecordingsOfTwoBridges(t *testing.T) {
 		"two tenants":       recordingLines(recordingHead("other", 100)),
 		"overlapping times": recordingLines(recordingHead("acme", 1), recordCallsWaiting(2, 0)),
 	} {
-		var b record.Backtest
-		for _, body := range []string{recordingLines(recordingHead("acme", 0), recordCallsWaiting(2, 0)), others} {
-			r, err := record.Open("tape", strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			b.Recordings = append(b.Recordings, r)
-		}
+		b := record.Backtest{Recordings: openRecordings(t, recordingLines(recordingHead("acme", 0), recordCallsWaiting(2, 0)), others)}
 		if _, err := b.Run(t.Context()); !errors.Is(err, record.ErrNotContiguous) {
 			t.Errorf("%s: %v, want %v", name, err, record.ErrNotContiguous)
 		}
@@ -313,9 +286,9 @@ func TestBacktestReportsUnreadable(t *testing.T) {
 	show := func(seconds float64, text string) string {
 		return strings.Replace(recordCallsWaiting(seconds, 9), `"2":"9"`, `"2":"`+text+`"`, 1)
 	}
-	first := writeRecording(t, recordingHead("acme", 0), show(2, "9"), show(4, "87%"), show(6, "88%"), show(8, "9"), recordingEnd(10))
+	first := recordingLines(recordingHead("acme", 0), show(2, "9"), show(4, "87%"), show(6, "88%"), show(8, "9"), recordingEnd(10))
 	refused := strings.Replace(strings.Replace(show(22, "9"), `,"2":"9"`, "", 1), `{"at"`, `{"refused":{"service":["in_calls_waiting"]},"at"`, 1)
-	second := writeRecording(t, recordingHead("acme", 20), refused, recordingEnd(24))
+	second := recordingLines(recordingHead("acme", 20), refused, recordingEnd(24))
 	plain := backlogRules(t, 5, 2, "0s")
 	plain.Name = "plain.json"
 	percent := ruleSet(t, `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","parse":"percent","raise":{"op":">=","value":5}}]`)

@@ -17,7 +17,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/source"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/layout"
 )
 
 // unsubscribeTimeout is how long a stopping recorder may take to unsubscribe. It is within the ten
@@ -33,7 +33,7 @@ type Recorder struct {
 	now    func() time.Time
 	loop   *source.Loop
 	engine *engine.Engine // checks the responses, as in a bridge
-	layout *diff.Layout
+	layout *layout.Layout
 
 	appIDSuffix string // of the app ids on the wire
 	// What is removed from chat messages.
@@ -102,7 +102,7 @@ func (r *Recorder) acknowledge(result *engine.Batch) {
 
 // redacts reports whether anything must be removed from the recording.
 func (r *Recorder) redacts() bool {
-	return len(r.config.RedactStats) > 0 || r.config.PseudonymKey != ""
+	return len(r.config.Events.RedactStats) > 0 || r.config.Events.PseudonymKey != ""
 }
 
 // warnPersonalData logs what personal data the recording will contain.
@@ -113,14 +113,14 @@ func (r *Recorder) warnPersonalData() {
 		return
 	}
 	r.log.Warn("recording holds personal data", "hint", "rows keep their key, and the recording shows what agents do",
-		"redacted", strings.Join(r.config.RedactStats, ","), "pseudonyms", r.config.PseudonymKey != "")
+		"redacted", strings.Join(r.config.Events.RedactStats, ","), "pseudonyms", r.config.Events.PseudonymKey != "")
 }
 
 // recordPoll records one poll; engineErr is the engine's error for its response.
 func (r *Recorder) recordPoll(o engine.Observation, engineErr error) error {
 	l := pollRecord{At: o.At.UTC(), Refused: o.Refused, UnknownAfter: durationText(o.AvailabilityUnknownAfter)}
 	pollErr := o.Err
-	if errors.Is(engineErr, diff.ErrMalformed) || errors.Is(engineErr, diff.ErrForeign) {
+	if errors.Is(engineErr, layout.ErrMalformed) || errors.Is(engineErr, layout.ErrForeign) {
 		// In a response that cannot be read, personal data cannot be found, and another program's
 		// subscription must not be recorded.
 		pollErr = engineErr
@@ -219,11 +219,10 @@ func (r *Recorder) rewriteApp(wire string, body json.RawMessage) (json.RawMessag
 	if err := json.Unmarshal(body, &sections); err != nil {
 		return nil, err
 	}
-	layout := r.layout
 	filtered := map[string]any{}
 	for name, section := range sections {
-		grids := slices.DeleteFunc(slices.Clone(layout.Grids), func(g diff.Grid) bool { return g.App != wire || g.Section != name })
-		list := slices.Contains(layout.Lists, diff.List{App: wire, Section: name})
+		grids := slices.DeleteFunc(slices.Clone(r.layout.Grids), func(g layout.Grid) bool { return g.App != wire || g.Section != name })
+		list := slices.Contains(r.layout.Lists, layout.List{App: wire, Section: name})
 		var err error
 		switch {
 		case list:
@@ -247,13 +246,13 @@ type rawTable struct {
 	Values []json.RawMessage `json:"values"`
 }
 
-func (r *Recorder) rewriteTables(grids []diff.Grid, section json.RawMessage) ([]rawTable, error) {
+func (r *Recorder) rewriteTables(grids []layout.Grid, section json.RawMessage) ([]rawTable, error) {
 	var tables, filtered []rawTable
 	if err := json.Unmarshal(section, &tables); err != nil {
 		return nil, err
 	}
 	for _, t := range tables {
-		i := slices.IndexFunc(grids, func(g diff.Grid) bool { return g.ID == scalarText(t.ID) })
+		i := slices.IndexFunc(grids, func(g layout.Grid) bool { return g.ID == scalarText(t.ID) })
 		if i < 0 {
 			continue
 		}
@@ -274,7 +273,7 @@ func (r *Recorder) rewriteTables(grids []diff.Grid, section json.RawMessage) ([]
 }
 
 // rewriteRow keeps the published columns and the one that identifies the row.
-func (r *Recorder) rewriteRow(g diff.Grid, row rawRow) rawRow {
+func (r *Recorder) rewriteRow(g layout.Grid, row rawRow) rawRow {
 	if row == nil {
 		return nil
 	}

@@ -18,6 +18,8 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // ErrInvalid is returned for text that is not a recording, with the line.
@@ -77,16 +79,16 @@ func (s *durationText) UnmarshalText(b []byte) error {
 // pollRecord is one poll in a recording: the body of a response or an error, and the results of the
 // other pollers until then. The last line of a complete recording has only an end.
 type pollRecord struct {
-	At           time.Time              `json:"at"`
-	Sent         *time.Time             `json:"sent,omitempty"`
-	Received     *time.Time             `json:"received,omitempty"`
-	Body         json.RawMessage        `json:"body,omitempty"`
-	Error        *errorRecord           `json:"error,omitempty"`
-	Refused      map[diff.Kind][]string `json:"refused,omitempty"` // statistics, by kind
-	Availability []availabilityRecord   `json:"checks,omitempty"`
-	UnknownAfter durationText           `json:"availability_unknown_after,omitempty"` // where not as in the header
-	Directories  []directoryRecord      `json:"directories,omitempty"`
-	End          string                 `json:"end,omitempty"`
+	At           time.Time               `json:"at"`
+	Sent         *time.Time              `json:"sent,omitempty"`
+	Received     *time.Time              `json:"received,omitempty"`
+	Body         json.RawMessage         `json:"body,omitempty"`
+	Error        *errorRecord            `json:"error,omitempty"`
+	Refused      map[image.Kind][]string `json:"refused,omitempty"` // statistics, by kind
+	Availability []availabilityRecord    `json:"checks,omitempty"`
+	UnknownAfter durationText            `json:"availability_unknown_after,omitempty"` // where not as in the header
+	Directories  []directoryRecord       `json:"directories,omitempty"`
+	End          string                  `json:"end,omitempty"`
 }
 
 type availabilityRecord struct {
@@ -138,8 +140,8 @@ func errorKinds() []struct {
 		{"server", bpcc.ErrServer},
 		{"unexpected", bpcc.ErrUnexpected},
 		{"transport", bpcc.ErrTransport},
-		{"malformed_snapshot", diff.ErrMalformed},
-		{"foreign", diff.ErrForeign},
+		{"malformed_snapshot", layout.ErrMalformed},
+		{"foreign", layout.ErrForeign},
 		{"empty", diff.ErrEmpty},
 		{"slow", engine.ErrPending},
 		{"service_removed", engine.ErrServiceRemoved},
@@ -165,7 +167,7 @@ func newErrorRecord(err error, redacted bool) *errorRecord {
 		switch {
 		case redacted && answered && e.Kind != bpcc.ErrTransport:
 			r.Text = (&bpcc.Error{Op: e.Op, Kind: e.Kind, Status: e.Status}).Error()
-		case redacted && (k.kind == diff.ErrMalformed || errors.Is(err, diff.ErrShape)):
+		case redacted && (k.kind == layout.ErrMalformed || errors.Is(err, layout.ErrShape)):
 			r.Text = k.kind.Error()
 		}
 		break
@@ -197,23 +199,25 @@ func (e *errorRecord) validate() error {
 // newRecordingHeader describes what a recorder with this configuration records.
 func newRecordingHeader(c *config.Config, at time.Time) recordingHeader {
 	return recordingHeader{
-		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.CloudEventSource(),
-		RecordedAt: at.UTC(), Subscription: c.Subscription, AgentKey: c.AgentKey,
-		PollInterval: durationText(c.PollInterval), CheckpointInterval: durationText(c.CheckpointInterval),
-		AvailabilityDebounce: durationText(c.AvailabilityDebounce), AvailabilityUnknownAfter: durationText(c.UnknownAfter(c.AvailabilityInterval)), Retention: durationText(c.Retention),
-		VolatileStats: c.VolatileStats, DisappearAfter: c.DisappearAfter,
-		Redacted: c.RedactStats, Pseudonyms: c.PseudonymKey != "",
+		Format: recordingFormat, Version: recordingVersion, Program: c.Version, Tenant: c.Tenant, Source: c.BPCC.CloudEventSource(),
+		RecordedAt: at.UTC(), Subscription: c.BPCC.Subscription, AgentKey: c.Events.AgentKey,
+		PollInterval: durationText(c.BPCC.PollInterval), CheckpointInterval: durationText(c.Stream.CheckpointInterval),
+		AvailabilityDebounce: durationText(c.BPCC.AvailabilityDebounce), AvailabilityUnknownAfter: durationText(c.BPCC.UnknownAfter(c.BPCC.AvailabilityInterval)), Retention: durationText(c.Stream.Retention),
+		VolatileStats: c.Events.VolatileStats, DisappearAfter: c.Events.DisappearAfter,
+		Redacted: c.Events.RedactStats, Pseudonyms: c.Events.PseudonymKey != "",
 	}
 }
 
 // config returns the configuration of a bridge that sees what was recorded.
 func (h *recordingHeader) config() *config.Config {
 	return &config.Config{
-		Version: h.Program, Tenant: h.Tenant, URL: strings.TrimSuffix(h.Source, "/statsapi"),
-		Subscription: h.Subscription, AgentKey: h.AgentKey,
-		PollInterval: time.Duration(h.PollInterval), CheckpointInterval: time.Duration(h.CheckpointInterval),
-		AvailabilityDebounce: time.Duration(h.AvailabilityDebounce), AvailabilityUnknownAfter: time.Duration(h.AvailabilityUnknownAfter), Retention: time.Duration(h.Retention),
-		VolatileStats: h.VolatileStats, DisappearAfter: h.DisappearAfter, RedactStats: h.Redacted,
+		Version: h.Program, Tenant: h.Tenant,
+		BPCC: config.BPCC{
+			URL: strings.TrimSuffix(h.Source, "/statsapi"), Subscription: h.Subscription, PollInterval: time.Duration(h.PollInterval),
+			AvailabilityDebounce: time.Duration(h.AvailabilityDebounce), AvailabilityUnknownAfter: time.Duration(h.AvailabilityUnknownAfter),
+		},
+		Events: config.Events{AgentKey: h.AgentKey, VolatileStats: h.VolatileStats, DisappearAfter: h.DisappearAfter, RedactStats: h.Redacted},
+		Stream: config.Stream{CheckpointInterval: time.Duration(h.CheckpointInterval), Retention: time.Duration(h.Retention)},
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // check that hangs delays no other. The governor of the client bounds all of them together.
 type availabilityPoller struct {
 	client      *bpcc.Client
-	config      *config.Config
+	config      config.BPCC
 	directory   *directoryPoller // lists the services
 	log         *slog.Logger
 	now         func() time.Time

@@ -14,6 +14,7 @@ import (
 
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/internal/bridgetest"
 )
 
 // TestCheckReasons: why a check fails, as events and metrics name it.
@@ -168,11 +169,7 @@ func TestRequestBound(t *testing.T) {
 	var running sync.WaitGroup
 	before, began := sim.Counts().Availability, time.Now()
 	running.Go(func() { p.runAvailability(ctx) })
-	for deadline := began.Add(30 * time.Second); sim.Counts().Availability < before+perSecond/2; <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the services are not checked")
-		}
-	}
+	bridgetest.WaitUntil(t, "checks of the services", func() bool { return sim.Counts().Availability >= before+perSecond/2 })
 	checks := sim.Counts().Availability
 	if _, err := p.client.AccessToken(ctx); err != nil {
 		t.Error(err)

@@ -3,16 +3,15 @@ package source
 import (
 	"errors"
 	"slices"
-	"time"
 
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/engine"
 )
 
 // observed returns the observation of a response or its error.
-func observed(answer bpcc.Response, err error, at time.Time) engine.Observation {
+func observed(answer bpcc.Response, err error) engine.Observation {
 	return engine.Observation{
-		Body: answer.Body, Sent: answer.Sent, Received: answer.Received, Err: err, Cause: InterruptCause(err), At: at,
+		Body: answer.Body, Sent: answer.Sent, Received: answer.Received, Err: err, Cause: InterruptCause(err),
 	}
 }
 

@@ -257,7 +257,7 @@ func TestPrivacyOfRows(t *testing.T) {
 			o := newOffline(t, test.env)
 			o.tenant.SetAgent(bpcctest.Agent{Login: "anna.lopez", First: "Annabel", Last: "Lopez", Team: "Kraken", Extension: "4242", State: "ready"})
 			all := o.poll()
-			o.tenant.SetState("anna.lopez", "busy", "")
+			o.tenant.SetState("anna.lopez", "supervising", "")
 			all = append(all, o.poll()...)
 			text := ""
 			ids, subject := map[string]bool{}, ""

@@ -63,16 +63,16 @@ func NewLoop(c *config.Config, o Options, log *slog.Logger) (*Loop, error) {
 		return nil, err
 	}
 	l := &Loop{config: c, options: o, log: log, now: time.Now, session: session}
-	if c.DirectoryInterval > 0 || !c.AvailabilityDisabled() {
+	if c.BPCC.DirectoryInterval > 0 || !c.BPCC.AvailabilityDisabled() {
 		l.directory = &directoryPoller{
-			client: session.Client, interval: cmp.Or(c.DirectoryInterval, 5*time.Minute), allDirectories: c.DirectoryInterval > 0, omitAgents: c.RedactsDirectory(),
-			pseudonymizer: event.NewPseudonyms(string(c.PseudonymKey)), log: log, now: time.Now,
+			client: session.Client, interval: cmp.Or(c.BPCC.DirectoryInterval, 5*time.Minute), allDirectories: c.BPCC.DirectoryInterval > 0, omitAgents: c.Events.RedactsDirectory(),
+			pseudonymizer: event.NewPseudonyms(string(c.Events.PseudonymKey)), log: log, now: time.Now,
 			relistAfter: c.Times().RelistAfter, latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
 		}
 	}
-	if !c.AvailabilityDisabled() {
+	if !c.BPCC.AvailabilityDisabled() {
 		l.availability = &availabilityPoller{
-			client: session.Client, config: c, directory: l.directory, log: log, now: time.Now, countMetric: o.CountCheck,
+			client: session.Client, config: c.BPCC, directory: l.directory, log: log, now: time.Now, countMetric: o.CountCheck,
 			latest: map[string]checkResults{}, failing: map[string]string{},
 		}
 	}
@@ -128,7 +128,7 @@ func (l *Loop) startJitter(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(mrand.N(l.config.PollInterval)):
+	case <-time.After(mrand.N(l.config.BPCC.PollInterval)):
 		return true
 	}
 }
@@ -136,7 +136,7 @@ func (l *Loop) startJitter(ctx context.Context) bool {
 // pollSnapshots polls at every interval, one request at a time, and calls handle with each poll and its
 // batch. While a request takes longer than an interval, the ticks publish what needs no response.
 func (l *Loop) pollSnapshots(ctx context.Context, e *engine.Engine, handle func(engine.Observation, *engine.Batch) error) error {
-	tick := time.NewTicker(l.config.PollInterval)
+	tick := time.NewTicker(l.config.BPCC.PollInterval)
 	defer tick.Stop()
 	between, stop := l.betweenPolls()
 	defer stop()
@@ -166,15 +166,18 @@ func (l *Loop) pollSnapshots(ctx context.Context, e *engine.Engine, handle func(
 			}
 			l.countPoll(o, result)
 		case <-tick.C:
-			if polled == nil {
+			switch {
+			case polled == nil:
 				polled = l.startPoll(ctx)
 				continue
+			case len(polled) > 0: // it is no longer pending
+				continue
 			}
-			o = l.withSidePolls(engine.Observation{Err: engine.ErrPending, At: l.now()})
+			o = l.withSidePolls(engine.Observation{Err: engine.ErrPending})
 			result = e.OnTick(o)
 			l.countPoll(o, result)
 		case <-between:
-			o = l.withSidePolls(engine.Observation{Err: engine.ErrPending, At: l.now()})
+			o = l.withSidePolls(engine.Observation{Err: engine.ErrPending})
 			result = e.OnTick(o)
 		}
 		if err := handle(o, result); err != nil {
@@ -192,8 +195,8 @@ func (l *Loop) pollSnapshots(ctx context.Context, e *engine.Engine, handle func(
 // betweenPolls returns a channel for ticks between polls that are further apart than availability
 // checks: these are published without waiting for the next poll.
 func (l *Loop) betweenPolls() (tick <-chan time.Time, stop func()) {
-	interval := max(l.config.AvailabilityInterval, time.Second)
-	if l.availability == nil || interval >= l.config.PollInterval {
+	interval := max(l.config.BPCC.AvailabilityInterval, time.Second)
+	if l.availability == nil || interval >= l.config.BPCC.PollInterval {
 		return nil, func() {}
 	}
 	t := time.NewTicker(interval)
@@ -229,15 +232,17 @@ func (l *Loop) startPoll(ctx context.Context) chan engine.Observation {
 	polled := make(chan engine.Observation, 1)
 	go func() {
 		response, err := l.session.poll(ctx)
-		o := observed(response, err, l.now())
+		o := observed(response, err)
 		o.Refused = l.session.RefusedStats
 		polled <- o
 	}()
 	return polled
 }
 
-// withSidePolls adds the results of the other pollers to an observation.
+// withSidePolls adds the results of the other pollers to an observation, and the present time. A response may
+// have waited for the commit of an earlier observation, and must not appear to be older than that one.
 func (l *Loop) withSidePolls(o engine.Observation) engine.Observation {
+	o.At = l.now()
 	if l.directory != nil {
 		o.Directories = l.directory.drainSnapshots()
 	}

@@ -29,15 +29,11 @@ type offline struct {
 
 func newOffline(t *testing.T, env map[string]string) *offline {
 	t.Helper()
-	environ := []string{"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret"}
-	for name, value := range env {
-		environ = append(environ, name+"="+value)
+	c, warnings := parseConfig(t, "https://acme.example", env)
+	if len(warnings) > 0 {
+		t.Fatalf("configuration: warnings %v", warnings)
 	}
-	c, warnings, err := config.Parse(environ, config.ForSource)
-	if err != nil || len(warnings) > 0 {
-		t.Fatalf("configuration: %v, warnings %v", err, warnings)
-	}
-	p := NewPlan(c, "test")
+	p := NewPlan(c.BPCC.Subscription, c.Events, "test")
 	wire, err := json.Marshal(p.Wire)
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +44,7 @@ func newOffline(t *testing.T, env map[string]string) *offline {
 	}
 	o := &offline{
 		t: t, tenant: bpcctest.New(bpcctest.Config{}), config: c, sub: sub, now: time.Now(),
-		engine: engine.New(EngineOptions(c, p, "test")), encoder: event.NewEncoder(c.CloudEventSource()),
+		engine: engine.New(EngineOptions(c, p, "test")), encoder: event.NewEncoder(c.BPCC.CloudEventSource()),
 	}
 	o.commit(o.engine.Start(o.now))
 	return o
@@ -64,7 +60,7 @@ type offlineEvent struct {
 // poll takes one snapshot, an interval after the one before.
 func (o *offline) poll() []offlineEvent {
 	o.t.Helper()
-	o.now = o.now.Add(o.config.PollInterval)
+	o.now = o.now.Add(o.config.BPCC.PollInterval)
 	batch := o.engine.OnPoll(engine.Observation{Body: o.tenant.Snapshot(o.sub), Sent: o.now, Received: o.now, At: o.now})
 	if batch.Err != nil {
 		o.t.Fatal(batch.Err)

@@ -7,7 +7,8 @@ import (
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // AppIDSeparator is between an app id and the instance's suffix on the wire.
@@ -18,25 +19,25 @@ type Plan struct {
 	// Wire is the subscription, with the app ids that this instance uses.
 	Wire bpcc.Subscription
 	// Layout is the layout of its responses.
-	Layout   *diff.Layout
+	Layout   *layout.Layout
 	chatApps []string // plain app ids, by index of Layout.Lists
 }
 
-// NewPlan prepares the subscription of a configuration for one instance. App ids get the instance's
+// NewPlan prepares a subscription for one instance. App ids get the instance's
 // suffix, so that the response to another program's subscription is detected. The identity column is
 // added to grids without it, and is then not published.
-func NewPlan(c *config.Config, suffix string) Plan {
+func NewPlan(sub bpcc.Subscription, c config.Events, suffix string) Plan {
 	p := Plan{
 		Wire:   bpcc.Subscription{},
-		Layout: &diff.Layout{Volatile: config.GlobMatcher(c.VolatileStats), Clock: event.StateDuration},
+		Layout: &layout.Layout{Volatile: config.GlobMatcher(c.VolatileStats), Clock: event.StateDuration, State: event.StateStats()},
 	}
 	if pseudonymizer := event.NewPseudonyms(string(c.PseudonymKey)); pseudonymizer != nil {
 		p.Layout.Rewrite = pseudonymizer.Rewrite
 	}
 	// Agents first, then services, then totals: the order of their events.
-	var services, totals []diff.Grid
-	for _, id := range slices.Sorted(maps.Keys(c.Subscription)) {
-		app, wireID := c.Subscription[id], id+AppIDSeparator+suffix
+	var services, totals []layout.Grid
+	for _, id := range slices.Sorted(maps.Keys(sub)) {
+		app, wireID := sub[id], id+AppIDSeparator+suffix
 		app.AgentGrids = slices.Clone(app.AgentGrids)
 		app.ServiceGrids = slices.Clone(app.ServiceGrids)
 		for i := range app.AgentGrids {
@@ -47,14 +48,14 @@ func NewPlan(c *config.Config, suffix string) Plan {
 			services = append(services, gridLayout(&app.ServiceGrids[i], event.Service, wireID, serviceGrids, config.ServiceKey))
 		}
 		if len(app.StatsTotals) > 0 {
-			g := diff.Grid{Kind: event.Totals, App: wireID, Section: statsTotals, Entity: id}
+			g := layout.Grid{Kind: event.Totals, App: wireID, Section: statsTotals, Entity: id}
 			for _, stat := range app.StatsTotals {
-				g.Columns = append(g.Columns, diff.Column{ID: stat, Stat: stat})
+				g.Columns = append(g.Columns, layout.Column{ID: stat, Stat: stat})
 			}
 			totals = append(totals, g)
 		}
 		if app.ChatMessages != nil {
-			p.Layout.Lists = append(p.Layout.Lists, diff.List{App: wireID, Section: chatMessages})
+			p.Layout.Lists = append(p.Layout.Lists, layout.List{App: wireID, Section: chatMessages})
 			p.chatApps = append(p.chatApps, id)
 		}
 		p.Wire[wireID] = app
@@ -65,7 +66,7 @@ func NewPlan(c *config.Config, suffix string) Plan {
 }
 
 // redact removes statistics from the layout. A removed column may still identify its row.
-func redact(l *diff.Layout, redacted func(string) bool) {
+func redact(l *layout.Layout, redacted func(string) bool) {
 	for _, g := range l.Grids {
 		for i, c := range g.Columns {
 			if redacted(c.Stat) {
@@ -77,13 +78,13 @@ func redact(l *diff.Layout, redacted func(string) bool) {
 
 // gridLayout returns the layout of a grid's response, after adding the key column if the grid lacks
 // it.
-func gridLayout(g *bpcc.Grid, kind diff.Kind, app, section, key string) diff.Grid {
-	out := diff.Grid{Kind: kind, App: app, Section: section, ID: g.ID, Limit: g.Limit}
+func gridLayout(g *bpcc.Grid, kind image.Kind, app, section, key string) layout.Grid {
+	out := layout.Grid{Kind: kind, App: app, Section: section, ID: g.ID, Limit: g.Limit}
 	names := config.ColumnNames(g.Columns)
 	ids := map[string]bool{}
 	for i, c := range g.Columns {
 		ids[c.ID] = true
-		out.Columns = append(out.Columns, diff.Column{ID: c.ID, Stat: names[i]})
+		out.Columns = append(out.Columns, layout.Column{ID: c.ID, Stat: names[i]})
 		if c.StatName == key && out.Key == "" {
 			out.Key = c.ID
 		}
@@ -94,7 +95,7 @@ func gridLayout(g *bpcc.Grid, kind diff.Kind, app, section, key string) diff.Gri
 			out.Key += "_"
 		}
 		g.Columns = append(slices.Clone(g.Columns), bpcc.Column{ID: out.Key, StatName: key})
-		out.Columns = append(out.Columns, diff.Column{ID: out.Key})
+		out.Columns = append(out.Columns, layout.Column{ID: out.Key})
 	}
 	return out
 }

@@ -18,7 +18,22 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/internal/bridgetest"
 )
+
+// parseConfig returns the configuration of a tenant's source, and its warnings.
+func parseConfig(t *testing.T, url string, env map[string]string) (c *config.Config, warnings []string) {
+	t.Helper()
+	environ := []string{"BPCC_URL=" + url, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret"}
+	for name, value := range env {
+		environ = append(environ, name+"="+value)
+	}
+	c, warnings, err := config.Parse(environ, config.ForSource)
+	if err != nil {
+		t.Fatalf("configuration: %v, warnings %v", err, warnings)
+	}
+	return c, warnings
+}
 
 // newPollers starts a simulated tenant and makes the pollers of its availability and its
 // directories, logged in.
@@ -26,33 +41,20 @@ func newPollers(t *testing.T, env map[string]string) (*bpcctest.Server, *directo
 	t.Helper()
 	sim := bpcctest.NewServer(bpcctest.Config{})
 	t.Cleanup(sim.Close)
-	environ := []string{"BPCC_URL=" + sim.URL, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BRIDGE_TENANT=acme", "BPCC_MAX_REQUESTS=1000"}
-	for name, value := range env {
-		environ = append(environ, name+"="+value)
-	}
-	c, _, err := config.Parse(environ, config.ForSource)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.AvailabilityInterval = 10 * time.Millisecond
+	environ := map[string]string{"BRIDGE_TENANT": "acme", "BPCC_MAX_REQUESTS": "1000"}
+	maps.Copy(environ, env)
+	c, _ := parseConfig(t, sim.URL, environ)
+	c.BPCC.AvailabilityInterval = 10 * time.Millisecond
 	var text strings.Builder
-	log := slog.New(slog.NewTextHandler(&text, nil))
-	client, err := c.Client(log)
+	l, err := NewLoop(c, Options{}, slog.New(slog.NewTextHandler(&text, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.AccessToken(t.Context()); err != nil {
+	if _, err := l.session.Client.AccessToken(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	directories := &directoryPoller{
-		client: client, interval: time.Millisecond, allDirectories: true, pseudonymizer: event.NewPseudonyms(string(c.PseudonymKey)),
-		log: log, now: time.Now, latest: map[string]engine.DirectorySnapshot{}, lastLogged: map[string]string{},
-	}
-	availability := &availabilityPoller{
-		client: client, config: c, directory: directories, log: log, now: time.Now, countMetric: func(string) {},
-		latest: map[string]checkResults{}, failing: map[string]string{},
-	}
-	return sim, directories, availability, &text
+	l.directory.interval = time.Millisecond
+	return sim, l.directory, l.availability, &text
 }
 
 // answers are the results of checks by service: yes, no, failed or removed.
@@ -274,9 +276,7 @@ func TestConfiguredServices(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { p.runAvailability(ctx) })
-	for deadline := time.Now().Add(30 * time.Second); sim.Counts().Availability < 10 && time.Now().Before(deadline); {
-		<-time.After(time.Millisecond)
-	}
+	bridgetest.WaitUntil(t, "ten checks", func() bool { return sim.Counts().Availability >= 10 })
 	cancel()
 	running.Wait()
 	if d := cmp.Diff(map[string]string{"Voice": "no", "Typo": "no"}, answers(p.drainResults())); d != "" {

@@ -11,7 +11,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // statRef is a statistic that a server can refuse, in sections of one kind, by the name under which it
@@ -38,7 +38,7 @@ func (s statRef) String() string {
 
 // RefusedStats are the statistics that a server refuses, by kind, under the names by which they
 // would be published.
-type RefusedStats map[diff.Kind][]string
+type RefusedStats map[image.Kind][]string
 
 // with returns a copy with more statistics.
 func (r RefusedStats) with(refused []statRef) RefusedStats {
@@ -46,7 +46,7 @@ func (r RefusedStats) with(refused []statRef) RefusedStats {
 	for kind, stats := range r {
 		out[kind] = slices.Clone(stats)
 	}
-	kinds := map[string]diff.Kind{agentGrids: event.Agent, serviceGrids: event.Service, statsTotals: event.Totals}
+	kinds := map[string]image.Kind{agentGrids: event.Agent, serviceGrids: event.Service, statsTotals: event.Totals}
 	for _, s := range refused {
 		if kind, ok := kinds[s.section]; ok {
 			out[kind] = append(out[kind], s.String())

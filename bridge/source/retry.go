@@ -9,6 +9,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/layout"
 )
 
 // maxRetryAfter bounds the wait that a server asks for.
@@ -23,7 +24,7 @@ type failure struct {
 // isNoSnapshot reports whether the server has answered a request for data with something else, such
 // as the description of an error. Servers do so when they have lost a session.
 func isNoSnapshot(err error) bool {
-	return !errors.Is(err, errLogin) && (errors.Is(err, bpcc.ErrMalformed) || errors.Is(err, diff.ErrShape))
+	return !errors.Is(err, errLogin) && (errors.Is(err, bpcc.ErrMalformed) || errors.Is(err, layout.ErrShape))
 }
 
 // nextBackoff returns the backoff after a failure.
@@ -81,11 +82,11 @@ func backoffFor(t *config.Timing, err error) (kind string, p config.BackoffPolic
 		return "rejected", t.SlowBackoff
 	case errors.Is(err, bpcc.ErrAuth):
 		return failureSession, t.ContendedBackoff
-	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
+	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, layout.ErrForeign):
 		return failureSubscription, t.ContendedBackoff
 	case isNoSnapshot(err):
 		return "shape", t.ContendedBackoff
-	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, bpcc.ErrTooLarge), errors.Is(err, diff.ErrMalformed):
+	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, bpcc.ErrTooLarge), errors.Is(err, layout.ErrMalformed):
 		return "malformed", t.TransientBackoff
 	case errors.Is(err, bpcc.ErrThrottled):
 		return "throttled", t.TransientBackoff
@@ -113,9 +114,9 @@ func Hint(err error) string {
 		return "close wallboards or ask Bright Pattern for more subscriptions: the tenant's are used up"
 	case errors.Is(err, bpcc.ErrRejected):
 		return "check the statistic names of the subscription"
-	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, diff.ErrMalformed):
+	case errors.Is(err, bpcc.ErrMalformed), errors.Is(err, layout.ErrMalformed):
 		return "check that BPCC_URL is the tenant's own address, and read what the server says; the answer is discarded"
-	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
+	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, layout.ErrForeign):
 		return "no action needed: the bridge subscribes again; if this repeats, another program uses the same API user"
 	case errors.Is(err, bpcc.ErrThrottled):
 		return "no action needed: the bridge waits as long as the server asks"

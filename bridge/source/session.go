@@ -15,7 +15,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/rule"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/layout"
 )
 
 // Session is the BPCC side of the bridge: it logs in, subscribes and requests snapshots, one request
@@ -58,12 +58,12 @@ type Session struct {
 // NewSession returns the session of a configuration, with app ids that end with a suffix. Nothing is
 // sent.
 func NewSession(c *config.Config, suffix string, log *slog.Logger) (*Session, error) {
-	client, err := c.Client(log)
+	client, err := c.BPCC.Client(log)
 	if err != nil {
 		return nil, err
 	}
 	return &Session{
-		Client: client, cookie: c.Auth == config.AuthCookie, Plan: NewPlan(c, suffix), rules: c.Rules, timing: c.Times(), log: log, now: time.Now,
+		Client: client, cookie: c.BPCC.Auth == config.AuthCookie, Plan: NewPlan(c.BPCC.Subscription, c.Events, suffix), rules: c.Events.Rules, timing: c.Times(), log: log, now: time.Now,
 	}, nil
 }
 
@@ -120,7 +120,7 @@ func (e *answerError) Unwrap() error { return e.err }
 // credentials that the server has put into it.
 func (s *Session) ExplainAnswer(err error, body []byte) error {
 	text := s.Client.Redact(err.Error())
-	if errors.Is(err, diff.ErrShape) {
+	if errors.Is(err, layout.ErrShape) {
 		if said := s.Client.ServerText(body); said != "" {
 			text += "; the server says: " + said
 		}
@@ -232,7 +232,7 @@ func (s *Session) reportResult(err error) {
 		s.logOutdated(err)
 		return
 	}
-	if errors.Is(err, diff.ErrForeign) {
+	if errors.Is(err, layout.ErrForeign) {
 		s.subscribed = false
 	}
 	s.recordFailure(snapshotNotUsed, err)

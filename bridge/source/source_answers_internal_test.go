@@ -10,6 +10,7 @@ import (
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/engine"
+	"bpcc-nats/diff"
 )
 
 // pollAndParse polls once, with the check of the response that the engine makes.
@@ -19,7 +20,7 @@ func pollAndParse(t *testing.T, src *Session) error {
 	if err != nil {
 		return err
 	}
-	if _, err = src.Plan.Layout.Parse(response.Body); err != nil {
+	if _, err = diff.Parse(src.Plan.Layout, response.Body); err != nil {
 		err = src.ExplainAnswer(err, response.Body)
 	}
 	src.reportResult(err)
@@ -58,10 +59,7 @@ func TestAnswersThatAreNoSnapshot(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			clock := newFakeClock()
-			sim := bpcctest.NewServer(bpcctest.Config{Now: clock.now, TokenTTL: 100 * time.Hour, NotReadyPolls: -1})
-			t.Cleanup(sim.Close)
-			src := newTestSource(t, sim, clock)
+			src, sim, clock := newTestSource(t, bpcctest.Config{TokenTTL: 100 * time.Hour})
 			poll := func(what string, good bool) error {
 				t.Helper()
 				clock.advance(max(src.backoff, 2*time.Second))
@@ -126,10 +124,7 @@ func TestAnswersThatAreNoSnapshot(t *testing.T) {
 // between must not make the bridge log in at every second poll.
 func TestAlternatingAnswers(t *testing.T) {
 	t.Parallel()
-	clock := newFakeClock()
-	sim := bpcctest.NewServer(bpcctest.Config{Now: clock.now, TokenTTL: 100 * time.Hour, NotReadyPolls: -1})
-	t.Cleanup(sim.Close)
-	src := newTestSource(t, sim, clock)
+	src, sim, clock := newTestSource(t, bpcctest.Config{TokenTTL: 100 * time.Hour})
 	good := 0
 	for n := range 300 {
 		if n%2 == 1 {
@@ -151,10 +146,7 @@ func TestAlternatingAnswers(t *testing.T) {
 // TestCutAnswersKeepTheSession: a response that ends too early says nothing about the session.
 func TestCutAnswersKeepTheSession(t *testing.T) {
 	t.Parallel()
-	clock := newFakeClock()
-	sim := bpcctest.NewServer(bpcctest.Config{Now: clock.now, NotReadyPolls: -1})
-	t.Cleanup(sim.Close)
-	src := newTestSource(t, sim, clock)
+	src, sim, clock := newTestSource(t, bpcctest.Config{})
 	sim.Inject(bpcctest.Fault{Truncate: true, Times: 5})
 	for range 8 {
 		_ = pollAndParse(t, src) // the counts say what it does
@@ -182,10 +174,7 @@ func TestLoginAnswers(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			clock := newFakeClock()
-			sim := bpcctest.NewServer(bpcctest.Config{Now: clock.now, NotReadyPolls: -1})
-			t.Cleanup(sim.Close)
-			src := newTestSource(t, sim, clock)
+			src, sim, clock := newTestSource(t, bpcctest.Config{})
 			sim.Inject(bpcctest.Fault{Path: "/oauth/token", Body: tt.body, ContentType: "application/json", Status: 200, Times: -1})
 			for range 150 { // five minutes
 				err := pollAndParse(t, src)

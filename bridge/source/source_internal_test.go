@@ -14,6 +14,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/layout"
 )
 
 // fakeClock returns a time without the monotonic reading that time.Now carries, so
@@ -32,13 +33,13 @@ var (
 	errServerFault    = &bpcc.Error{Op: "get data", Kind: bpcc.ErrServer, Status: 502}
 	errTransportFault = &bpcc.Error{Op: "get data", Kind: bpcc.ErrTransport}
 	errLostFault      = &bpcc.Error{Op: "get data", Kind: bpcc.ErrNoSubscription, Status: 404}
-	errForeignFault   = fmt.Errorf("read: %w", diff.ErrForeign)
+	errForeignFault   = fmt.Errorf("read: %w", layout.ErrForeign)
 	errForbiddenFault = &bpcc.Error{Op: "get data", Kind: bpcc.ErrForbidden, Status: 403}
 	errLimitFault     = &bpcc.Error{Op: "create subscription", Kind: bpcc.ErrLimit, Status: 409}
 	errSessionFault   = &bpcc.Error{Op: "get data", Kind: bpcc.ErrAuth, Status: 401}
 	errLoginFault     = fmt.Errorf("%w: %w", errLogin, &bpcc.Error{Op: "get access token", Kind: bpcc.ErrAuth, Status: 401})
 	errEmptyFault     = fmt.Errorf("read: %w", diff.ErrEmpty)
-	errCutFault       = fmt.Errorf("read: %w", diff.ErrMalformed)
+	errCutFault       = fmt.Errorf("read: %w", layout.ErrMalformed)
 )
 
 func throttledError(after time.Duration) error {
@@ -204,10 +205,7 @@ func TestLoginsByLifetime(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			clock := newFakeClock()
-			sim := bpcctest.NewServer(bpcctest.Config{Now: clock.now, TokenTTL: tt.ttl, NotReadyPolls: -1})
-			t.Cleanup(sim.Close)
-			src := newTestSource(t, sim, clock)
+			src, sim, clock := newTestSource(t, bpcctest.Config{TokenTTL: tt.ttl})
 			if tt.expiresIn != "" {
 				sim.Inject(bpcctest.Fault{Path: "/oauth/token", ExpiresIn: tt.expiresIn, Times: -1})
 			}
@@ -238,10 +236,7 @@ func TestLoginsByLifetime(t *testing.T) {
 // TestRefusedTokenIsNotRenewedTwice polls a tenant that refuses every token: no poll logs in twice.
 func TestRefusedTokenIsNotRenewedTwice(t *testing.T) {
 	t.Parallel()
-	clock := newFakeClock()
-	sim := bpcctest.NewServer(bpcctest.Config{Now: clock.now, NotReadyPolls: -1})
-	t.Cleanup(sim.Close)
-	src := newTestSource(t, sim, clock)
+	src, sim, clock := newTestSource(t, bpcctest.Config{})
 	sim.Inject(bpcctest.Fault{Status: 401, Times: -1})
 	for n := range 5 {
 		before := sim.Counts().Logins
@@ -255,16 +250,21 @@ func TestRefusedTokenIsNotRenewedTwice(t *testing.T) {
 	}
 }
 
-// newTestSource returns a source of a simulated tenant with the default waits.
-func newTestSource(t *testing.T, sim *bpcctest.Server, clock *fakeClock) *Session {
+// newTestSource returns a source of a simulated tenant, with the default waits, the tenant and the clock
+// of both. The tenant is ready at the first poll.
+func newTestSource(t *testing.T, tenant bpcctest.Config) (*Session, *bpcctest.Server, *fakeClock) {
 	t.Helper()
+	clock := newFakeClock()
+	tenant.Now, tenant.NotReadyPolls = clock.now, -1
+	sim := bpcctest.NewServer(tenant)
+	t.Cleanup(sim.Close)
 	client, err := bpcc.New(bpcc.Config{URL: sim.URL, ClientID: "sim", ClientSecret: "sim-secret", Now: clock.now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	c := &config.Config{AgentKey: "login_id", Subscription: config.BuiltinSubscription()}
+	c := &config.Config{Events: config.Events{AgentKey: "login_id"}, BPCC: config.BPCC{Subscription: config.BuiltinSubscription()}}
 	return &Session{
-		Client: client, Plan: NewPlan(c, "test"), timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now,
-	}
+		Client: client, Plan: NewPlan(c.BPCC.Subscription, c.Events, "test"), timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: clock.now,
+	}, sim, clock
 }
