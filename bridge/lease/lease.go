@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"slices"
+
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -32,10 +35,10 @@ type Lease struct {
 	retryInterval time.Duration // how often a standby tries
 	now           func() time.Time
 
-	freeSince    time.Time // since when the lease is free and left to others
-	revision     uint64    // of the key, while held
-	renewedAt    time.Time // when the request that last renewed it was sent
-	firstUnacked time.Time // when the first request since then without a response was sent; zero = none
+	freeSince time.Time                 // since when the lease is free and left to others
+	revision  uint64                    // of the key, while held
+	renewedAt time.Time                 // when the request that last renewed it was sent
+	held      atomic.Pointer[time.Time] // the same for [Lease.Held]; nil = not held
 
 	wakeC chan struct{} // holds one when the process has woken up for a poll
 }
@@ -44,6 +47,8 @@ type Lease struct {
 type Options struct {
 	// Key is the key in the bucket, Instance the name of the instance, which is its value.
 	Key, Instance string
+	// Former are the names of instances that have ended for certain. Their lease need not end first.
+	Former []string
 	// RetryMax bounds the interval at which a standby tries to acquire the lease, which is a quarter of
 	// the TTL; 0 = no bound.
 	RetryMax time.Duration
@@ -70,6 +75,9 @@ func (l *Lease) KV() jetstream.KeyValue { return l.kv }
 
 // TTL returns how long the lease lasts without renewal.
 func (l *Lease) TTL() time.Duration { return l.ttl }
+
+// Expired reports whether an entry of the bucket is older than leases last: see [Bucket.Expired].
+func (l *Lease) Expired(entry jetstream.KeyValueEntry) bool { return l.bucket.Expired(entry) }
 
 // RetryInterval returns how often a standby tries to acquire the lease.
 func (l *Lease) RetryInterval() time.Duration { return l.retryInterval }
@@ -132,6 +140,10 @@ var errAtCapacity = errors.New("at capacity: leaving this tenant to an instance 
 // TryAcquire acquires the lease, or leaves it to others for some time if this instance leads its
 // share already.
 func (l *Lease) TryAcquire(ctx context.Context) error {
+	// Without a connection it is not known which server will take the request.
+	if l.conn.IsReconnecting() {
+		return fmt.Errorf("acquire lease: %w", stream.Cause(l.conn, l.conn.LastError(), nats.ErrConnectionReconnecting))
+	}
 	if err := stream.CheckServer(l.conn); err != nil {
 		return err
 	}
@@ -146,8 +158,9 @@ func (l *Lease) TryAcquire(ctx context.Context) error {
 func (l *Lease) unclaimed(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
-	_, err := l.kv.Get(ctx, l.options.Key)
-	if !errors.Is(err, jetstream.ErrKeyNotFound) {
+	entry, err := l.kv.Get(ctx, l.options.Key)
+	free := errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && l.bucket.Expired(entry)
+	if !free {
 		l.freeSince = time.Time{}
 		return false
 	}
@@ -164,18 +177,29 @@ func (l *Lease) createKey(ctx context.Context) error {
 	sent := l.now()
 	revision, err := l.kv.Create(ctx, l.options.Key, []byte(l.options.Instance))
 	if errors.Is(err, jetstream.ErrKeyExists) {
-		// The key may still be this instance's: the response to a request came too late, or the
-		// lease was lost only because responses were missing. Then it need not wait.
-		if owner, _ := l.IsOwner(ctx); owner {
-			revision, err = l.kv.Update(ctx, l.options.Key, []byte(l.options.Instance), l.revision)
+		if entry, getErr := l.kv.Get(ctx, l.options.Key); getErr == nil && l.takeable(entry) {
+			taken, updateErr := l.kv.Update(ctx, l.options.Key, []byte(l.options.Instance), entry.Revision())
+			if !errors.Is(updateErr, jetstream.ErrKeyRevisionMismatch) { // else another instance was faster
+				revision, err = taken, updateErr
+			}
 		}
 	}
-	if err = stream.AsPermissionError(l.conn, prevErr, err); err != nil {
+	if err = stream.AboutStream(l.bucket.stream, stream.Cause(l.conn, prevErr, err)); err != nil {
 		return fmt.Errorf("acquire lease: %w", err)
 	}
-	l.revision, l.renewedAt, l.freeSince, l.firstUnacked = revision, sent, time.Time{}, time.Time{}
+	l.revision, l.freeSince = revision, time.Time{}
+	l.setRenewed(sent)
 	l.options.OnBlocked("")
 	return nil
+}
+
+// takeable reports whether this instance need not wait for the end of a lease. It may still be this
+// instance's: the response to a request came too late, or the lease was lost only because responses
+// were missing. Its holder may have ended for certain. Or it is too old, and the server has not deleted
+// it. If another instance takes or renews it meanwhile, its revision changes.
+func (l *Lease) takeable(entry jetstream.KeyValueEntry) bool {
+	holder := string(entry.Value())
+	return holder == l.options.Instance || slices.Contains(l.options.Former, holder) || l.bucket.Expired(entry)
 }
 
 // bucketMissing returns [stream.ErrUnavailable] if the lease cannot be acquired because its bucket is
@@ -199,7 +223,7 @@ func (l *Lease) blockedReason(ctx context.Context, err error) (reason string, fa
 		return err.Error(), false
 	}
 	if !errors.Is(err, jetstream.ErrKeyExists) {
-		return err.Error(), true
+		return stream.Explain(config.Stream{Lease: l.bucket.config}, err), true
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
@@ -209,13 +233,26 @@ func (l *Lease) blockedReason(ctx context.Context, err error) (reason string, fa
 	return "another instance leads", false
 }
 
+// setRenewed records when the request was sent that last renewed the lease.
+func (l *Lease) setRenewed(sent time.Time) {
+	l.renewedAt = sent
+	l.held.Store(&sent)
+}
+
+// Held reports whether this instance certainly has the lease: it was renewed less than the TTL ago, by
+// the monotonic clock, and by the wall clock, which alone shows that the machine was suspended. It may
+// be called from any goroutine.
+func (l *Lease) Held() bool {
+	renewed, now := l.held.Load(), l.now()
+	return renewed != nil && now.Sub(*renewed) < l.ttl && now.Round(0).Sub(renewed.Round(0)) < l.ttl
+}
+
 // Hold renews the lease until ctx ends (nil) or it is lost ([ErrLost]).
 func (l *Lease) Hold(ctx context.Context) error {
 	for {
 		// The interval counts from the sending of the last renewal, so a slow renewal is followed
-		// soon by the next. That leaves time for two more requests, and is a little longer than the
-		// default interval between polls.
-		next := l.renewedAt.Add(21 * l.ttl / 50).Sub(l.now())
+		// soon by the next.
+		next := l.renewedAt.Add(l.renewInterval()).Sub(l.now())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -230,6 +267,7 @@ func (l *Lease) Hold(ctx context.Context) error {
 		switch {
 		case err == nil || ctx.Err() != nil:
 		case errors.Is(err, ErrLost):
+			l.held.Store(nil)
 			return err
 		case !l.now().Before(deadline):
 			return fmt.Errorf("%w: not renewed for %v: %w", ErrLost, l.ttl, err)
@@ -237,106 +275,22 @@ func (l *Lease) Hold(ctx context.Context) error {
 	}
 }
 
-// renewal is the result of one request to renew the lease.
-type renewal struct {
-	sent     time.Time
-	revision uint64
-	err      error
-}
-
-// renew sends requests until one succeeds or the lease ends at deadline: again after some time,
-// since a response may be lost, while earlier requests stay pending, since their responses may be
-// late. A failed request ends it, unless others are pending.
-func (l *Lease) renew(ctx context.Context, deadline time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, max(deadline.Sub(l.now()), time.Millisecond))
-	var requests sync.WaitGroup
-	defer requests.Wait()
-	defer cancel()
-	const maxPending = 4 // the lease ends before a fifth request
-	renewals := make(chan renewal, maxPending)
-	pending := 0
-	prevErr, lastRevision := l.conn.LastError(), l.revision
-	send := func() {
-		pending++
-		sent := l.now()
-		if l.firstUnacked.IsZero() {
-			l.firstUnacked = sent
-		}
-		requests.Go(func() {
-			revision, err := l.kv.Update(ctx, l.options.Key, []byte(l.options.Instance), lastRevision)
-			renewals <- renewal{sent, revision, stream.AsPermissionError(l.conn, prevErr, err)}
-		})
-	}
-	send()
-	for ticker := time.NewTicker(l.ttl / 4); ; {
-		select {
-		case <-ticker.C:
-			if pending < maxPending {
-				send()
-			}
-			continue
-		case a := <-renewals:
-			pending--
-			switch {
-			case a.err == nil:
-				ticker.Stop()
-				l.revision, l.renewedAt, l.firstUnacked = a.revision, a.sent, time.Time{}
-				return nil
-			case errors.Is(a.err, jetstream.ErrKeyRevisionMismatch):
-				ticker.Stop()
-				return l.confirmOwner(ctx)
-			case pending == 0:
-				ticker.Stop()
-				return fmt.Errorf("renew lease: %w", a.err)
-			}
-		}
-	}
-}
-
-// confirmOwner finds out who has changed the lease: a request of this instance whose response was
-// lost or is late, sent no earlier than the first unacknowledged one, or another instance.
-func (l *Lease) confirmOwner(ctx context.Context) error {
-	owner, err := l.IsOwner(ctx)
-	switch {
-	case err != nil:
-		return err
-	case !owner:
-		return fmt.Errorf("%w: another instance has it", ErrLost)
-	}
-	l.renewedAt, l.firstUnacked = l.firstUnacked, time.Time{}
-	return nil
-}
-
-// IsOwner reports whether the key is still this instance's: a renewal whose response was lost has
-// changed the revision.
-func (l *Lease) IsOwner(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
-	defer cancel()
-	entry, err := l.kv.Get(ctx, l.options.Key)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("read lease: %w", err)
-	case string(entry.Value()) != l.options.Instance:
-		return false, nil
-	}
-	l.revision = entry.Revision()
-	return true, nil
-}
-
 // Release deletes the lease, so that a standby need not wait for its end. A lease of another
 // instance is not touched.
 func (l *Lease) Release(ctx context.Context) {
+	l.held.Store(nil)
 	ctx, cancel := context.WithTimeout(ctx, l.callTimeout)
 	defer cancel()
 	err := l.kv.Delete(ctx, l.options.Key, jetstream.LastRevision(l.revision))
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		// The last renewal was cut off by the end of the term after it was sent, or the lease is
 		// another instance's.
-		var owner bool
-		if owner, err = l.IsOwner(ctx); owner {
-			err = l.kv.Delete(ctx, l.options.Key, jetstream.LastRevision(l.revision))
+		var revision uint64
+		if revision, err = l.readOwn(ctx); err == nil {
+			err = l.kv.Delete(ctx, l.options.Key, jetstream.LastRevision(revision))
+		}
+		if errors.Is(err, ErrLost) {
+			return
 		}
 	}
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -25,38 +24,44 @@ var ErrNATSAuth = errors.New("NATS server refused the credentials")
 // reconnectWait is the wait between two attempts to reconnect.
 const reconnectWait = time.Second
 
-// Connect connects to the NATS server of the configuration, by its URL or a context of the nats
-// CLI. It waits for the server until ctx ends; refused credentials end it at once with
-// [ErrNATSAuth]. A connection that was established reconnects without limit, with the present
-// content of the files of secrets and certificates at each attempt; closed is called, with the
-// reason, if it is closed nevertheless.
-func Connect(ctx context.Context, c *config.Config, log *slog.Logger, closed func(error)) (*nats.Conn, error) {
+// Connect connects to the NATS server of the configuration, by its URL or a context of the nats CLI, and
+// opens JetStream; the name of the connection tells the version of the program. It waits for the server
+// until ctx ends. What waiting does not help ends it at once, refused credentials with [ErrNATSAuth]. A
+// connection that was established reconnects without limit, with the present content of the files of
+// secrets and certificates at each attempt; closed is called, with the reason, if it is closed
+// nevertheless.
+func Connect(ctx context.Context, c config.NATS, version string, log *slog.Logger, closed func(error)) (jetstream.JetStream, error) {
 	r := &connLogger{log: log}
-	options, err := natsOptions(c, r, closed)
+	options, err := natsOptions(c, version, r, closed)
 	if err != nil {
 		return nil, err
 	}
 	lastLogged := ""
 	for {
-		nc, err := dial(ctx, c, options)
-		switch hint := natsHint(err); {
+		nc, err := dial(ctx, &c, options)
+		hint := natsHint(err)
+		switch {
 		case err == nil:
 			r.conn.Store(nc)
 			log.Info("connected to NATS", "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion(), "url", nc.ConnectedUrlRedacted())
-			return nc, nil
+			return openJetStream(c, nc)
 		case refusedCredentials(err):
 			return nil, fmt.Errorf("%w: %w; %s", ErrNATSAuth, err, hint)
-		case hint != "":
-			return nil, fmt.Errorf("connect to NATS: %w; %s", err, hint)
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("connect to NATS: %w", err)
-		case !isTransientConnect(err):
+		case hint != "" && (!IsTransient(err) || tlsHint(err) != ""):
+			return nil, fmt.Errorf("connect to NATS: %w; %s", err, hint)
+		case !IsTransient(err):
 			// A file, a context or an option is wrong; waiting does not help.
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		}
-		if err.Error() != lastLogged {
-			lastLogged = err.Error()
-			log.Warn("NATS server does not answer, retrying", "err", err)
+		text := err.Error()
+		if op := (*net.OpError)(nil); errors.As(err, &op) {
+			text = hint + op.Err.Error() // without the local port, which differs each time
+		}
+		if text != lastLogged {
+			lastLogged = text
+			log.Warn("NATS server does not answer, retrying", "err", err, "hint", hint)
 		}
 		select {
 		case <-ctx.Done():
@@ -66,31 +71,38 @@ func Connect(ctx context.Context, c *config.Config, log *slog.Logger, closed fun
 	}
 }
 
-// OpenJetStream opens JetStream on a connection, with the API prefix of the configuration.
-func OpenJetStream(c *config.Config, nc *nats.Conn) (js jetstream.JetStream, err error) {
-	if c.NATSAPIPrefix != "" {
-		js, err = jetstream.NewWithAPIPrefix(nc, c.NATSAPIPrefix)
-	} else {
+// openJetStream opens JetStream on a connection, in the domain or with the API prefix of the
+// configuration.
+func openJetStream(c config.NATS, nc *nats.Conn) (js jetstream.JetStream, err error) {
+	switch {
+	case c.Domain != "":
+		js, err = jetstream.NewWithDomain(nc, c.Domain)
+	case c.APIPrefix != "":
+		js, err = jetstream.NewWithAPIPrefix(nc, c.APIPrefix)
+	default:
 		js, err = jetstream.New(nc)
 	}
 	if err != nil {
+		nc.Close()
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
 	return js, nil
 }
 
 // dial connects, or returns when ctx ends. The library connects without a context: a connection
-// that is established later is closed.
-func dial(ctx context.Context, c *config.Config, options []nats.Option) (*nats.Conn, error) {
+// that is established later is closed. The domain and the API prefix of a context complete the
+// configuration.
+func dial(ctx context.Context, c *config.NATS, options []nats.Option) (*nats.Conn, error) {
 	type dialed struct {
-		nc  *nats.Conn
-		err error
+		nc       *nats.Conn
+		settings natscontext.Settings
+		err      error
 	}
 	done := make(chan dialed)
 	go func() {
-		nc, err := dialNow(c, options)
+		nc, settings, err := dialNow(*c, options)
 		select {
-		case done <- dialed{nc, err}:
+		case done <- dialed{nc, settings, err}:
 		case <-ctx.Done():
 			if nc != nil {
 				nc.Close()
@@ -99,18 +111,21 @@ func dial(ctx context.Context, c *config.Config, options []nats.Option) (*nats.C
 	}()
 	select {
 	case d := <-done:
+		if c.Domain == "" && c.APIPrefix == "" {
+			c.Domain, c.APIPrefix = d.settings.JSDomain, d.settings.JSAPIPrefix
+		}
 		return d.nc, d.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 }
 
-func dialNow(c *config.Config, options []nats.Option) (*nats.Conn, error) {
-	if c.NATSContext != "" && c.NATSURL == "" {
-		nc, _, err := natscontext.Connect(c.NATSContext, options...)
-		return nc, err
+func dialNow(c config.NATS, options []nats.Option) (*nats.Conn, natscontext.Settings, error) {
+	if c.Context != "" && c.URL == "" {
+		return natscontext.Connect(c.Context, options...)
 	}
-	return nats.Connect(c.NATSURL, options...)
+	nc, err := nats.Connect(c.URL, options...)
+	return nc, natscontext.Settings{}, err
 }
 
 // refusedCredentials reports whether the server refused the credentials.
@@ -119,37 +134,34 @@ func refusedCredentials(err error) bool {
 		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
-// isTransientConnect reports whether a failed attempt to connect may succeed later: connection
-// refused, name not found, server shutting down.
-func isTransientConnect(err error) bool {
-	var network net.Error
-	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) || errors.As(err, &network)
+// natsHint returns what a person can do about a failure of the connection; "" if that is not known.
+func natsHint(err error) string {
+	if hint := tlsHint(err); hint != "" {
+		return hint
+	}
+	if network := net.Error(nil); errors.As(err, &network) && network.Timeout() {
+		return "check NATS_URL and the way to it, and set NATS_TLS_FIRST=true if the server wants TLS before it sends anything (handshake_first)"
+	}
+	if IsTransient(err) {
+		err = errors.Join(err, ErrNotConnected) // for a timeout of the connection is none of JetStream
+	}
+	return Hint(config.Stream{}, err)
 }
 
-// natsHint returns what a person can do about a failure; "" if only waiting helps.
-func natsHint(err error) string {
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAccountAuthExpired):
-		return "the credentials have expired: get new ones from the operator of the server"
-	case errors.Is(err, nats.ErrAuthRevoked):
-		return "the credentials have been revoked: get new ones from the operator of the server"
-	case refusedCredentials(err):
-		return "check NATS_CREDS, NATS_NKEY, NATS_USER with NATS_PASSWORD, NATS_TOKEN, NATS_CERT with NATS_KEY, and NATS_CONTEXT"
-	case errors.Is(err, nats.ErrPermissionViolation):
-		return permissionHint
-	case errors.Is(err, nats.ErrSecureConnWanted):
-		return "the server does not offer TLS; check NATS_URL, NATS_CA and NATS_CERT, which require it"
-	}
+// tlsHint is natsHint for a failed handshake.
+func tlsHint(err error) string {
 	return config.TLSHint(err, "NATS_CA", "NATS_CERT and NATS_KEY", "NATS_URL")
 }
 
+// ErrConnectionClosed is the reason of a connection that is closed although the program needs it, as after a
+// message above a limit of the server that was lowered. Another connection may work.
+var ErrConnectionClosed = errors.New("NATS connection closed")
+
 // natsOptions returns the options of every connection. The files of secrets and certificates are
 // read at each attempt to connect.
-func natsOptions(c *config.Config, r *connLogger, closed func(error)) ([]nats.Option, error) {
+func natsOptions(c config.NATS, version string, r *connLogger, closed func(error)) ([]nats.Option, error) {
 	options := []nats.Option{
-		nats.Name("bpcc-bridge " + c.Version),
+		nats.Name("bpcc-bridge " + version),
 		nats.MaxReconnects(-1),
 		nats.WriteBufferSize(writeBuffer),
 		// After the credentials are corrected, the bridge must not need a restart.
@@ -162,23 +174,39 @@ func natsOptions(c *config.Config, r *connLogger, closed func(error)) ([]nats.Op
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
+				r.setDown(err)
 				r.log.Warn("disconnected from NATS", "err", err)
 			}
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.logOnce(err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			r.setDown(err)
+			r.logOnce(err)
+		}),
+		// Such a server has stopped JetStream, and closes its connections one by one, over minutes.
+		nats.LameDuckModeHandler(func(nc *nats.Conn) {
+			r.logOnce(errLameDuck)
+			r.setDown(errLameDuck)
+			if err := nc.ForceReconnect(); err != nil {
+				r.logOnce(err)
+			}
+		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			r.setDown(nil)
 			r.resetLogged()
 			r.log.Info("reconnected to NATS", "version", nc.ConnectedServerVersion(), "url", nc.ConnectedUrlRedacted())
 		}),
 		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
+			if refusedCredentials(err) {
+				r.setDown(err)
+			}
 			r.logOnce(err)
-			if c.NATSNKey != "" && refusedCredentials(err) {
+			if c.NKey != "" && refusedCredentials(err) {
 				closeForNewKey(c, nc, closed)
 			}
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			if err := nc.LastError(); err != nil {
-				closed(fmt.Errorf("NATS connection closed: %w", err))
+				closed(fmt.Errorf("%w: %w", ErrConnectionClosed, err))
 			}
 		}),
 	}
@@ -187,31 +215,32 @@ func natsOptions(c *config.Config, r *connLogger, closed func(error)) ([]nats.Op
 			options = append(options, o)
 		}
 	}
-	password := c.CurrentSecret("NATS_PASSWORD", c.NATSPassword, r.log)
-	add(c.NATSCreds != "", nats.UserJWT(func() (string, error) { return config.UserJWT(c.NATSCreds) }, signWith(c.NATSCreds)))
-	add(c.NATSUser != "", nats.UserInfoHandler(func() (string, string) { return c.NATSUser, password() }))
-	add(c.NATSToken != "", nats.TokenHandler(c.CurrentSecret("NATS_TOKEN", c.NATSToken, r.log)))
-	add(c.NATSInboxPrefix != "", nats.CustomInboxPrefix(c.NATSInboxPrefix))
-	add(c.NATSCA != "" || c.NATSCert != "", natsTLS(c, r.log))
-	if c.NATSNKey != "" {
-		public, err := config.PublicKey(c.NATSNKey)
+	password := c.CurrentPassword(r.log)
+	add(c.Creds != "", nats.UserJWT(func() (string, error) { return config.UserJWT(c.Creds) }, signWith(c.Creds)))
+	add(c.User != "", nats.UserInfoHandler(func() (string, string) { return c.User, password() }))
+	add(c.Token != "", nats.TokenHandler(c.CurrentToken(r.log)))
+	add(c.InboxPrefix != "", nats.CustomInboxPrefix(c.InboxPrefix))
+	add(c.CA != "" || c.Cert != "", natsTLS(c, r.log))
+	add(c.TLSFirst, nats.TLSHandshakeFirst())
+	if c.NKey != "" {
+		public, err := config.PublicKey(c.NKey)
 		if err != nil {
 			return nil, fmt.Errorf("NATS_NKEY: %w", err)
 		}
-		options = append(options, nats.Nkey(public, signWith(c.NATSNKey)))
+		options = append(options, nats.Nkey(public, signWith(c.NKey)))
 	}
-	return options, nil
+	return append(options, r.asDialer), nil
 }
 
 // natsTLS uses the present content of the files at each handshake.
-func natsTLS(c *config.Config, log *slog.Logger) nats.Option {
+func natsTLS(c config.NATS, log *slog.Logger) nats.Option {
 	var certHandler nats.TLSCertHandler
-	if getCert := config.CurrentCertificate("NATS_CERT", c.NATSCert, c.NATSKey, log); getCert != nil {
+	if getCert := config.CurrentCertificate("NATS_CERT", c.Cert, c.Key, log); getCert != nil {
 		certHandler = func() (tls.Certificate, error) { return *getCert(), nil }
 	}
 	var caHandler nats.RootCAsHandler
-	if c.NATSCA != "" {
-		current := config.CurrentRootCAs("NATS_CA", c.NATSCA, log)
+	if c.CA != "" {
+		current := config.CurrentRootCAs("NATS_CA", c.CA, log)
 		caHandler = func() (*x509.CertPool, error) { return current(), nil }
 	}
 	return func(o *nats.Options) error {
@@ -222,9 +251,9 @@ func natsTLS(c *config.Config, log *slog.Logger) nats.Option {
 
 // closeForNewKey closes the connection when the file holds another key than the one in use, which
 // the library cannot exchange: a new process will use it.
-func closeForNewKey(c *config.Config, nc *nats.Conn, closed func(error)) {
+func closeForNewKey(c config.NATS, nc *nats.Conn, closed func(error)) {
 	// While the file cannot be read, the key has not changed.
-	if public, err := config.PublicKey(c.NATSNKey); err == nil && public != nc.Opts.Nkey {
+	if public, err := config.PublicKey(c.NKey); err == nil && public != nc.Opts.Nkey {
 		closed(fmt.Errorf("%w, and NATS_NKEY now holds a new key: the next start uses it", ErrNATSAuth))
 		nc.Close()
 	}

@@ -7,13 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"golang.org/x/sys/unix"
 
 	"bpcc-nats/bridge/config"
 )
@@ -21,6 +19,9 @@ import (
 // ErrStoreInUse is returned by [StartServer] when another process uses the store directory. The
 // server itself would not notice, and would corrupt it.
 var ErrStoreInUse = errors.New("store directory is in use by another process")
+
+// EmbeddedName is the name of the embedded server among NATS servers.
+const EmbeddedName = "bpcc-bridge-embedded"
 
 // Server is a NATS server with JetStream inside this process, for a bridge without a configured
 // server. Every NATS client on this machine can connect to it.
@@ -30,6 +31,7 @@ type Server struct {
 	log       *slog.Logger
 	serverLog *serverLog
 	lock      *os.File
+	former    []string // instances of the processes that had the lock before
 
 	end  context.CancelFunc
 	done sync.WaitGroup
@@ -43,13 +45,14 @@ type Server struct {
 // streams below dir and is ready when it returns. An empty dir is refused. The limit of the store
 // is derived from the disk, and nothing is logged.
 func StartServer(dir, listen string) (*Server, error) {
-	return StartEmbedded(&config.Config{StoreDir: dir, EmbeddedListen: listen}, slog.New(slog.DiscardHandler))
+	return StartEmbedded(context.Background(), config.Embedded{StoreDir: dir, Listen: listen}, slog.New(slog.DiscardHandler))
 }
 
-// StartEmbedded is [StartServer] with the settings of a configuration. It sets NATSURL to the
-// server's address, and logs the server's warnings and errors.
-func StartEmbedded(c *config.Config, log *slog.Logger) (*Server, error) {
-	host, portText, err := net.SplitHostPort(c.EmbeddedListen)
+// StartEmbedded is [StartServer] with the settings of a configuration. It logs the server's warnings
+// and errors. The error is the cause of ctx if that ends first; then the process should end, since the
+// server reads its store on and releases the lock only afterwards.
+func StartEmbedded(ctx context.Context, c config.Embedded, log *slog.Logger) (*Server, error) {
+	host, portText, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("parse listen address of the embedded server: %w", err)
 	}
@@ -64,21 +67,43 @@ func StartEmbedded(c *config.Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{max: c.StoreMax, log: log, serverLog: newServerLog(log), lock: lock, options: server.Options{
-		ServerName: "bpcc-bridge-embedded",
+	former, err := readFormer(lock)
+	if err == nil {
+		err = checkListen(ctx, c.Listen)
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	s := &Server{former: former, max: c.StoreMax, log: log, serverLog: newServerLog(log), lock: lock, options: server.Options{
+		ServerName: EmbeddedName,
 		Host:       host, Port: port,
 		JetStream: true, StoreDir: c.StoreDir,
 		// Without a limit the server reserves three quarters of memory.
 		JetStreamMaxMemory: 256 << 20,
 		// With a limit of its own the server refuses all messages at the limit, leases first. So
 		// the stream of events limits the store.
-		JetStreamMaxStore: 1 << 62,
+		JetStreamMaxStore: int64(config.StoreMaxMost),
 		// An acknowledged event must survive the loss of power. With one batch a poll, syncing each
 		// one is cheap.
 		SyncAlways: true,
 		NoSigs:     true, NoLog: true,
 	}}
-	if err := s.start(); err != nil {
+	started := make(chan error, 1)
+	go func() { started <- s.start() }()
+	select {
+	case err = <-started:
+	case <-ctx.Done():
+		// JetStream reads its store, which can take minutes and cannot be interrupted.
+		go func() {
+			if <-started == nil {
+				s.shutdown()
+			}
+			lock.Close()
+		}()
+		return nil, fmt.Errorf("start the embedded NATS server: %w", context.Cause(ctx))
+	}
+	if err != nil {
 		lock.Close()
 		return nil, err
 	}
@@ -87,11 +112,25 @@ func StartEmbedded(c *config.Config, log *slog.Logger) (*Server, error) {
 		lock.Close()
 		return nil, err
 	}
-	ctx, end := context.WithCancel(context.Background())
+	runCtx, end := context.WithCancel(context.Background())
 	s.end = end
-	s.done.Go(func() { s.keepRunning(ctx) })
-	c.NATSURL = s.URL()
+	s.done.Go(func() { s.keepRunning(runCtx) })
 	return s, nil
+}
+
+// checkListen checks that the server will be able to listen. The server listens only after it has read
+// its store.
+func checkListen(ctx context.Context, address string) error {
+	var l net.Listener
+	var config net.ListenConfig
+	err := ctx.Err()
+	if err == nil {
+		l, err = config.Listen(ctx, "tcp", address)
+	}
+	if err != nil {
+		return fmt.Errorf("listen for NATS clients: %w; set BRIDGE_EMBEDDED_LISTEN to another address", err)
+	}
+	return l.Close()
 }
 
 // start starts a server on the store, on the same port as the previous one.
@@ -140,11 +179,12 @@ func (s *Server) keepRunning(ctx context.Context) {
 			return
 		case <-s.serverLog.broken:
 		}
-		s.log.Error("store cannot be written", "dir", s.options.StoreDir,
-			"hint", fmt.Sprintf("free %v or more on its disk; the embedded server then restarts by itself", config.Size(restartRoom)))
+		err := s.StoreError()
+		s.log.Error("store cannot be written", "dir", s.options.StoreDir, "err", err, "hint", StorageHint(err))
 		if !s.restart(ctx) {
 			return
 		}
+		s.serverLog.recovered()
 		s.log.Info("embedded server started again", "url", s.URL())
 	}
 }
@@ -185,28 +225,6 @@ func (s *Server) writable() bool {
 	defer os.Remove(probe.Name())
 	_, err = probe.Write(make([]byte, 4096))
 	return errors.Join(err, probe.Sync(), probe.Close()) == nil
-}
-
-// lockDir locks the directory for this process. The lock ends with the process, however that ends.
-func lockDir(dir string) (*os.File, error) {
-	if dir == "" {
-		return nil, errors.New("the embedded NATS server needs a store directory: set BRIDGE_STORE_DIR")
-	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("create the store directory: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("lock the store directory: %w", err)
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: %s", ErrStoreInUse, dir)
-		}
-		return nil, fmt.Errorf("lock the store directory: %w", err)
-	}
-	return lock, nil
 }
 
 // current returns the server that runs now.

@@ -1,5 +1,6 @@
 // Package stream is the JetStream side of the bridge: the connection and the embedded server, the
-// streams and the view, what is published and what is read. It knows no tenant's life and no engine.
+// streams and how they must be, the errors of NATS, the watchdog. It knows no tenant's life and no
+// engine.
 package stream
 
 import (
@@ -7,12 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
+	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/config"
@@ -23,10 +22,25 @@ import (
 // lists the differences; the bridge never changes a stream.
 var ErrMismatch = errors.New("stream does not fit")
 
+// ErrSubjectMissing is returned for a stream of events that no longer has the subject of the events, so that
+// nothing, or another stream, stores what is published.
+var ErrSubjectMissing = errors.New("stream lacks its subject")
+
+// CheckSubjects reports whether a stream of events has the subject of the events; the error is
+// [ErrSubjectMissing] if not.
+func CheckSubjects(c config.Stream, info *jetstream.StreamInfo) error {
+	for _, subject := range eventsConfig(c).Subjects {
+		if !slices.Contains(info.Config.Subjects, subject) {
+			return fmt.Errorf("%w: subjects of stream %s are %v, without %s", ErrSubjectMissing, c.Name, info.Config.Subjects, subject)
+		}
+	}
+	return nil
+}
+
 // eventsConfig is the stream of the events: state for recovery and audit trail.
-func eventsConfig(c *config.Config) jetstream.StreamConfig {
+func eventsConfig(c config.Stream) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:               c.Stream,
+		Name:               c.Name,
 		Description:        "Changes in contact centres, as CloudEvents",
 		Subjects:           []string{event.SubjectPrefix + ".>"},
 		Storage:            jetstream.FileStorage,
@@ -37,8 +51,8 @@ func eventsConfig(c *config.Config) jetstream.StreamConfig {
 		AllowAtomicPublish: true,
 		AllowDirect:        true,
 		AllowMsgTTL:        true,
-		DenyDelete:         true,
-		DenyPurge:          true,
+		DenyDelete:         c.Audit, // the server never allows again what it denies
+		DenyPurge:          c.Audit,
 		// SubjectDeleteMarkerTTL must stay 0: its markers would be sourced and delete keys of the
 		// view.
 	}
@@ -46,7 +60,7 @@ func eventsConfig(c *config.Config) jetstream.StreamConfig {
 
 // viewConfig is the KV bucket that the server fills from the events. It has no subjects of its own,
 // so no client can write to it.
-func viewConfig(c *config.Config) jetstream.StreamConfig {
+func viewConfig(c config.Stream) jetstream.StreamConfig {
 	key := func(suffix string) string { return ViewPrefix(c) + "{{wildcard(1)}}." + suffix }
 	// They must agree with event.ViewKey. The server writes every transform into the
 	// header Nats-Stream-Source of each message of the view, so each costs bytes.
@@ -57,7 +71,7 @@ func viewConfig(c *config.Config) jetstream.StreamConfig {
 	}
 	return jetstream.StreamConfig{
 		Name:              ViewStream(c),
-		Description:       "The present state of contact centres, filled from " + c.Stream,
+		Description:       "The present state of contact centres, filled from " + c.Name,
 		MaxMsgsPerSubject: 1,
 		Discard:           jetstream.DiscardNew,
 		Storage:           jetstream.FileStorage,
@@ -65,27 +79,28 @@ func viewConfig(c *config.Config) jetstream.StreamConfig {
 		Replicas:          c.Replicas,
 		AllowDirect:       true,
 		AllowRollup:       true,
-		AllowMsgTTL:       true,
-		DenyDelete:        true,
+		AllowMsgTTL:       true, // removals end by it
+		DenyDelete:        c.Audit,
+		// DenyPurge stays unset: a key that has no more events must be removable.
 		// Duplicates stays unset: sourced ids would be checked a second time.
 		Sources: []*jetstream.StreamSource{
-			{Name: c.Stream, SubjectTransforms: transforms},
-			{Name: watchdogStream(c), SubjectTransforms: []jetstream.SubjectTransformConfig{
-				{Source: watchdogPrefix + ".*.stale", Destination: key("feed")},
+			{Name: c.Name, SubjectTransforms: transforms},
+			{Name: WatchdogStream(c), SubjectTransforms: []jetstream.SubjectTransformConfig{
+				{Source: WatchdogPrefix + ".*.stale", Destination: key("feed")},
 			}},
 		},
 	}
 }
 
 // leaseConfig is the bucket of leases. Its TTL ends a lease that is not renewed.
-func leaseConfig(c *config.Config) jetstream.StreamConfig {
+func leaseConfig(c config.Stream) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              LeaseStream(c),
+		Name:              LeaseStream(c.Lease),
 		Description:       "Which bridge leads which contact centre",
-		Subjects:          []string{"$KV." + c.LeaseBucket + ".>"},
+		Subjects:          []string{"$KV." + c.Lease.Bucket + ".>"},
 		MaxMsgsPerSubject: 1,
-		MaxAge:            c.LeaseTTL,
-		Duplicates:        min(2*time.Minute, c.LeaseTTL),
+		MaxAge:            c.Lease.TTL,
+		Duplicates:        min(2*time.Minute, c.Lease.TTL),
 		Discard:           jetstream.DiscardNew,
 		Storage:           jetstream.FileStorage,
 		Replicas:          c.Replicas,
@@ -96,12 +111,55 @@ func leaseConfig(c *config.Config) jetstream.StreamConfig {
 }
 
 // Configs returns the streams of the bridge: events, watchdog, view and leases.
-func Configs(c *config.Config) []jetstream.StreamConfig {
-	return []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)}
+func Configs(c config.Stream) []jetstream.StreamConfig {
+	all := []jetstream.StreamConfig{eventsConfig(c), watchdogConfig(c), viewConfig(c), leaseConfig(c)}
+	for i := range all {
+		all[i].Metadata = map[string]string{formatKey: format, versionKey: programVersion()}
+		if c.PlacementCluster != "" || len(c.PlacementTags) > 0 {
+			all[i].Placement = &jetstream.Placement{Cluster: c.PlacementCluster, Tags: c.PlacementTags}
+		}
+		if c.MaxBytes > 0 {
+			all[i].MaxBytes = maxBytes(c, all[i].Name)
+		}
+	}
+	return all
 }
 
+// Metadata of the streams: the format of the events, and the version of the program that has created
+// the stream.
+const (
+	formatKey, format = "bpcc_bridge_format", "v1"
+	versionKey        = "bpcc_bridge_version"
+)
+
+// programVersion returns the version of this program as the Go toolchain recorded it.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// maxBytes returns the limit of a stream where that of the events is configured. Accounts that demand
+// a limit demand it of each stream. The view has an event of each entity; watchdog and leases have a
+// message of some hundred bytes for each tenant.
+func maxBytes(c config.Stream, name string) int64 {
+	switch name {
+	case c.Name:
+		return int64(c.MaxBytes)
+	case ViewStream(c):
+		return max(int64(c.MaxBytes)/4, minViewBytes)
+	}
+	return serviceBytes
+}
+
+const (
+	minViewBytes = 16 << 20
+	serviceBytes = 4 << 20
+)
+
 // Names lists the streams of the bridge: events, watchdog, view and leases.
-func Names(c *config.Config) []string {
+func Names(c config.Stream) []string {
 	var names []string
 	for _, stream := range Configs(c) {
 		names = append(names, stream.Name)
@@ -110,10 +168,10 @@ func Names(c *config.Config) []string {
 }
 
 // ViewStream returns the name of the stream behind the view.
-func ViewStream(c *config.Config) string { return "KV_" + c.StateBucket }
+func ViewStream(c config.Stream) string { return "KV_" + c.StateBucket }
 
 // ViewPrefix returns the prefix of all subjects of the view.
-func ViewPrefix(c *config.Config) string { return "$KV." + c.StateBucket + "." }
+func ViewPrefix(c config.Stream) string { return "$KV." + c.StateBucket + "." }
 
 // Provisioned is what [Provision] did with one stream.
 type Provisioned struct {
@@ -121,11 +179,16 @@ type Provisioned struct {
 	Stream string
 	// Created reports whether the stream was missing.
 	Created bool
+	// Lost says what it held that is lost, for a stream that was missing, or empty, although other streams
+	// of the bridge show that it had events; "" for any other.
+	Lost string
 	// Differs lists the settings that differ from the bridge's and that the bridge can work with.
 	Differs []string
 	// Changed is what was changed in it: the max_bytes of the events in the embedded server, and
 	// never anything else.
 	Changed string
+
+	empty bool // no message was ever stored in it
 }
 
 // Provision creates the missing streams and compares the existing ones. It changes none, except
@@ -133,16 +196,18 @@ type Provisioned struct {
 // server, nil for another one. The error is
 // [ErrServerVersion] where a server is too old, [ErrMismatch] where a stream cannot be used,
 // [ErrNATSPermission] where the user may not read or create a stream, else that of the server.
-func Provision(ctx context.Context, js jetstream.JetStream, c *config.Config, embedded *Server) ([]Provisioned, error) {
+func Provision(ctx context.Context, js jetstream.JetStream, c config.Stream, timing *config.Timing, embedded *Server) ([]Provisioned, error) {
 	if err := CheckServer(js.Conn()); err != nil {
-		return nil, fmt.Errorf("provision streams: %w; %s", err, UnusableHint(c, err))
+		return nil, fmt.Errorf("provision streams: %w; %s", err, Hint(c, err))
 	}
 	var provisioned []Provisioned
+	past := fetchHistory(ctx, js, c, timing)
 	for _, want := range Configs(c) {
 		prevErr := js.Conn().LastError()
-		p, err := provision(ctx, js, c, want)
-		if err = AsPermissionError(js.Conn(), prevErr, err); err != nil {
-			if hint := UnusableHint(c, err); hint != "" {
+		p, err := provision(ctx, js, c, timing, want)
+		p.Lost = past.lost(c, p)
+		if err = AboutStream(want.Name, Cause(js.Conn(), prevErr, err)); err != nil {
+			if hint := Hint(c, err); hint != "" {
 				err = fmt.Errorf("%w; %s", err, hint)
 			}
 			return provisioned, fmt.Errorf("provision stream %s: %w", want.Name, err)
@@ -152,7 +217,7 @@ func Provision(ctx context.Context, js jetstream.JetStream, c *config.Config, em
 	if embedded != nil {
 		before, after, err := embedded.fitEvents(ctx, js, c)
 		if err != nil {
-			return provisioned, fmt.Errorf("provision stream %s: %w", c.Stream, err)
+			return provisioned, fmt.Errorf("provision stream %s: %w", c.Name, err)
 		}
 		if before != after && !provisioned[0].Created {
 			provisioned[0].Changed = fmt.Sprintf("max_bytes is %d, not %d", after, before)
@@ -161,28 +226,8 @@ func Provision(ctx context.Context, js jetstream.JetStream, c *config.Config, em
 	return provisioned, nil
 }
 
-// Error codes of the server for streams that cannot be created.
-const (
-	codeNoPeers      jetstream.ErrorCode = 10005 // fewer servers than replicas, so far
-	codeNoCluster    jetstream.ErrorCode = 10074 // replicas on a server without a cluster
-	serverErrorClass                     = 500   // errors that may pass by themselves
-)
-
-// IsTransient reports whether an error of [Provision] may pass by itself: no response, no leader,
-// fewer servers than replicas. A person must correct all others.
-func IsTransient(err error) bool {
-	var api *jetstream.APIError
-	switch {
-	case errors.Is(err, ErrServerVersion), errors.Is(err, ErrMismatch), errors.Is(err, ErrNATSPermission), errors.Is(err, nats.ErrConnectionClosed):
-		return false
-	case errors.As(err, &api):
-		return api.ErrorCode == codeNoPeers || api.Code >= serverErrorClass && api.ErrorCode != codeNoCluster
-	}
-	return true
-}
-
-func provision(ctx context.Context, js jetstream.JetStream, c *config.Config, want jetstream.StreamConfig) (Provisioned, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Times().CallTimeout)
+func provision(ctx context.Context, js jetstream.JetStream, c config.Stream, timing *config.Timing, want jetstream.StreamConfig) (Provisioned, error) {
+	ctx, cancel := context.WithTimeout(ctx, timing.CallTimeout)
 	defer cancel()
 	p := Provisioned{Stream: want.Name}
 	stream, err := js.Stream(ctx, want.Name)
@@ -194,90 +239,58 @@ func provision(ctx context.Context, js jetstream.JetStream, c *config.Config, wa
 	if err != nil {
 		return p, err
 	}
+	if p.Created {
+		waitForSources(ctx, stream)
+	}
 	// A new stream is compared too: a server ignores settings that it does not know.
+	p.empty = stream.CachedInfo().State.LastSeq == 0
 	p.Differs, err = CheckFit(c, want, stream.CachedInfo())
 	return p, err
 }
 
-// CheckFit reports whether a stream can be used: the error is [ErrServerVersion] or [ErrMismatch] if
-// it cannot, and differs lists the differences that the bridge can work with.
-func CheckFit(c *config.Config, want jetstream.StreamConfig, info *jetstream.StreamInfo) (differs []string, err error) {
-	if err := CheckLeader(info); err != nil {
-		return nil, err
-	}
-	fatal, differs := compareStreams(want, info.Config)
-	if len(fatal) > 0 {
-		return differs, fmt.Errorf("%w: %s", ErrMismatch, strings.Join(fatal, "; "))
-	}
-	if want.Name == LeaseStream(c) {
-		_, err = LeaseTTL(info.Config)
-	}
-	return differs, err
-}
-
-// compareStreams lists the differences: fatal ones are those that the bridge's guarantees depend
-// on.
-func compareStreams(want, have jetstream.StreamConfig) (fatal, differs []string) {
-	compare := func(list *[]string, setting string, want, have any) {
-		if !reflect.DeepEqual(want, have) {
-			*list = append(*list, fmt.Sprintf("%s is %v, not %v", setting, have, want))
+// waitForSources waits until the server reads the sources of a new stream. Servers before 2.15 miss what
+// is published while they begin to. Where that takes longer than ctx lasts, the view is found to lag.
+func waitForSources(ctx context.Context, s jetstream.Stream) {
+	starting := func(source *jetstream.StreamSourceInfo) bool { return source != nil && source.Active < 0 }
+	for slices.ContainsFunc(s.CachedInfo().Sources, starting) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+		if _, err := s.Info(ctx); err != nil {
+			return
 		}
 	}
-	for _, subject := range want.Subjects {
-		if !slices.Contains(have.Subjects, subject) {
-			fatal = append(fatal, fmt.Sprintf("subjects are %v, without %s", have.Subjects, subject))
-		}
-	}
-	if len(want.Subjects) == 0 && len(have.Subjects) > 0 {
-		fatal = append(fatal, fmt.Sprintf("subjects are %v instead of none, so any client could write to the view", have.Subjects))
-	}
-	compare(&fatal, "allow_atomic", want.AllowAtomicPublish, have.AllowAtomicPublish)
-	compare(&fatal, "subject_delete_marker_ttl", want.SubjectDeleteMarkerTTL, have.SubjectDeleteMarkerTTL)
-	compare(&fatal, "max_msgs_per_subject", max(want.MaxMsgsPerSubject, 0), max(have.MaxMsgsPerSubject, 0))
-	compare(&fatal, "allow_msg_schedules", want.AllowMsgSchedules, have.AllowMsgSchedules)
-	compare(&fatal, "sources", sourcesOf(want), sourcesOf(have))
-
-	compare(&differs, "storage", want.Storage, have.Storage)
-	compare(&differs, "compression", want.Compression, have.Compression)
-	compare(&differs, "num_replicas", want.Replicas, have.Replicas)
-	compare(&differs, "max_age", want.MaxAge, have.MaxAge)
-	compare(&differs, "allow_direct", want.AllowDirect, have.AllowDirect)
-	compare(&differs, "allow_msg_ttl", want.AllowMsgTTL, have.AllowMsgTTL)
-	compare(&differs, "deny_delete", want.DenyDelete, have.DenyDelete)
-	compare(&differs, "deny_purge", want.DenyPurge, have.DenyPurge)
-	if have.MaxBytes > 0 && !ownMaxBytes(have) || have.MaxMsgs > 0 {
-		differs = append(differs, fmt.Sprintf("max_bytes %d or max_msgs %d may drop events before max_age", have.MaxBytes, have.MaxMsgs))
-	}
-	if have.MaxMsgSize > 0 {
-		differs = append(differs, fmt.Sprintf("max_msg_size is %d: entities with larger events are skipped", have.MaxMsgSize))
-	}
-	return fatal, differs
-}
-
-// sourcesOf formats the sources so that two configurations can be compared.
-func sourcesOf(c jetstream.StreamConfig) []string {
-	var out []string
-	for _, s := range c.Sources {
-		if s == nil {
-			continue // a response may contain null
-		}
-		for _, t := range s.SubjectTransforms {
-			out = append(out, s.Name+": "+t.Source+" > "+t.Destination)
-		}
-	}
-	slices.Sort(out)
-	return out
 }
 
 // Recreate recreates deleted streams, by the same rules as at the start of the program.
-func Recreate(ctx context.Context, js jetstream.JetStream, c *config.Config, embedded *Server, log *slog.Logger) {
-	provisioned, err := Provision(ctx, js, c, embedded)
+func Recreate(ctx context.Context, js jetstream.JetStream, c config.Stream, timing *config.Timing, embedded *Server, log *slog.Logger) {
+	provisioned, err := Provision(ctx, js, c, timing, embedded)
 	for _, p := range provisioned {
-		if p.Created {
+		if p.Created && p.Stream == c.Name {
+			p.Lost = lostEvents // this process has provisioned it before
+		}
+		switch {
+		case !p.Created:
+		case p.Lost != "":
+			p.LogLost(log)
+		default:
 			log.Warn("stream was deleted; recreated it empty", "stream", p.Stream)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
 		log.Error("cannot recreate a deleted stream, retrying", "err", err)
 	}
+}
+
+// SourcedUpTo is the sequence up to which the view has sourced events of a stream, 0 if the server does
+// not report it.
+func SourcedUpTo(view *jetstream.StreamInfo, stream string) uint64 {
+	for _, source := range view.Sources {
+		if source != nil && source.Name == stream {
+			return source.Seq
+		}
+	}
+	return 0
 }

@@ -1,15 +1,17 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/scan"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/mod/semver"
-
-	"bpcc-nats/bridge/config"
 )
 
 // ErrServerVersion is returned when a NATS server is too old for the bridge. Such a
@@ -18,8 +20,9 @@ import (
 var ErrServerVersion = errors.New("the NATS server is too old")
 
 // oldestServer is the first release of the NATS server with all that the bridge needs: atomic
-// batches and scheduled messages.
-const oldestServer = "2.12.0"
+// batches and scheduled messages. 2.12.0 has both, but refuses a batch that expects no earlier message
+// on the subject of one of its later messages.
+const oldestServer = "2.12.1"
 
 // supported reports whether a server of this version has what the bridge needs. A pre-release
 // precedes its release. Text that is not a version is not supported.
@@ -60,7 +63,7 @@ func CheckLeader(info *jetstream.StreamInfo) error {
 // something, or the connection moves to another server. It ends a term, or the wait
 // for one.
 type UnusableError struct {
-	// Cause is what must change; [UnusableHint] says how.
+	// Cause is what must change; [Hint] says how.
 	Cause error
 }
 
@@ -76,20 +79,6 @@ func AsUnusable(err error) error {
 	return nil
 }
 
-// UnusableHint returns what an operator can do about an unusable server or stream; it is empty for any
-// other error.
-func UnusableHint(c *config.Config, err error) string {
-	switch {
-	case errors.Is(err, ErrServerVersion):
-		return "upgrade all NATS servers to release " + oldestServer + " or later"
-	case errors.Is(err, errNoTTL):
-		return fmt.Sprintf("give the bucket a TTL: nats kv edit %s --ttl %v", c.LeaseBucket, c.LeaseTTL)
-	case errors.Is(err, ErrMismatch):
-		return "rename it or choose another name; the bridge does not reshape a stream"
-	}
-	return ""
-}
-
 // ErrUnavailable ends a term, or the wait for one, that NATS does not allow: no response, no
 // permission, no stream.
 var ErrUnavailable = errors.New("NATS unavailable")
@@ -100,4 +89,14 @@ func AsUnavailable(err error) error {
 		return u
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// EventsInfo returns the state of the stream of events for an instance that leads or wants to
+// lead. The error is [ErrServerVersion] if the server does not support atomic batches.
+func EventsInfo(ctx context.Context, js jetstream.JetStream, c config.Stream) (*jetstream.StreamInfo, error) {
+	info, err := scan.Info(ctx, js, c.Name)
+	if err == nil {
+		err = CheckLeader(info)
+	}
+	return info, err
 }

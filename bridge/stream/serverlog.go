@@ -25,6 +25,7 @@ type serverLog struct {
 	mu       sync.Mutex
 	starting bool   // until the server is ready; guarded by mu
 	fatal    string // why it cannot start; guarded by mu
+	failed   error  // the last failed write, until the store is writable again; guarded by mu
 }
 
 func newServerLog(log *slog.Logger) *serverLog {
@@ -49,6 +50,22 @@ func (l *serverLog) begun() string {
 	defer l.mu.Unlock()
 	l.starting = false
 	return l.fatal
+}
+
+// writeError returns why the store cannot be written; nil if it can.
+func (l *serverLog) writeError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// recovered is called when a server runs on a writable store.
+func (l *serverLog) recovered() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.broken) == 0 { // else it has failed again
+		l.failed = nil
+	}
 }
 
 func (l *serverLog) isStarting() bool {
@@ -86,6 +103,9 @@ func (l *serverLog) Errorf(format string, args ...any) {
 func (l *serverLog) note(args []any) {
 	for _, arg := range args {
 		if err, ok := arg.(error); ok && failedWrite(err) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.failed = err
 			select {
 			case l.broken <- struct{}{}:
 			default: // signalled already

@@ -23,7 +23,7 @@ const (
 	storeDefaultLeast config.Size = 16 << 20
 
 	// The server counts bytes before compression, the disk holds them compressed.
-	// Measured, events of the built-in subscription take a seventh on disk. A store
+	// Measured, events of the built-in subscription take an eighth on disk. A store
 	// with enough events shows how well its own compress; any other is assumed to
 	// compress half as well as that. No store is assumed to compress better.
 	compressionAssumed = 3
@@ -51,7 +51,8 @@ func (u StoreUse) MostOnDisk() config.Size { return u.grown(u.Free) }
 
 // grown is the size of the store, by the server's count, after it has grown by room on disk.
 func (u StoreUse) grown(room int64) config.Size {
-	return config.Size(u.held) + config.Size(float64(room)*u.compression())
+	growth := min(float64(room)*u.compression(), float64(config.StoreMaxMost))
+	return min(config.Size(u.held)+config.Size(growth), config.StoreMaxMost)
 }
 
 // compression is the ratio of the bytes that the server counts to those on disk.
@@ -75,6 +76,9 @@ func eventsMax(limit config.Size, others, view int64) int64 {
 	return max(int64(limit)-reserve, 2*step, 3*((view+grain-1)/grain*grain))
 }
 
+// EventsShare is the part of a store's limit for the events while the other streams are small.
+func EventsShare(limit config.Size) config.Size { return config.Size(eventsMax(limit, 0, 0)) }
+
 // leastStoreMax is the minimum limit for a store with a view of that size.
 func leastStoreMax(view int64) config.Size { return config.Size(5 * view) }
 
@@ -93,7 +97,17 @@ func freeBytes(dir string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("measure free space of %s: %w", dir, err)
 	}
-	return int64(stat.Bavail) * int64(stat.Bsize), nil
+	return freeOf(stat.Bavail, uint64(stat.Bsize)), nil
+}
+
+// freeOf returns the bytes of free blocks, at most an exbibyte: network file systems report as many
+// as their numbers hold, and the size of the store is added to that.
+func freeOf(blocks, size uint64) int64 {
+	const most = 1 << 60
+	if size > 0 && blocks > most/size {
+		return most
+	}
+	return int64(blocks * size)
 }
 
 // diskBytes returns the size of the files below dir on disk, 0 if dir does not exist.
@@ -153,8 +167,6 @@ type StoreStatus struct {
 	Limit config.Size
 	// Oldest is when the oldest event was stored; zero if there is none.
 	Oldest time.Time
-	// Retention is for how long events are kept.
-	Retention time.Duration
 
 	tooLow bool // the limit cannot be kept
 }
@@ -193,7 +205,7 @@ func (s *Server) storeMax(held config.Size) (config.Size, error) {
 // fitEvents sets the max_bytes of the stream of events so that the other streams have room, and its
 // oldest events are dropped before the store is full. It returns the max_bytes before and after. It
 // does not change a max_bytes that an operator has set.
-func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *config.Config) (before, after int64, err error) {
+func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c config.Stream) (before, after int64, err error) {
 	held, info, err := s.inspect(ctx, js, c)
 	if err != nil {
 		return 0, 0, err
@@ -204,7 +216,7 @@ func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *confi
 		return 0, 0, err
 	}
 	least := leastStoreMax(held.view)
-	if s.note(limit, least, state, settings.MaxAge) {
+	if s.note(limit, least, state) {
 		s.log.Warn("store limit too low", "limit_bytes", int64(limit), "view_bytes", held.view,
 			"hint", fmt.Sprintf("the streams need more; raise BRIDGE_STORE_MAX to %v or more, or the view may miss events that are dropped at once", least))
 	}
@@ -213,14 +225,14 @@ func (s *Server) fitEvents(ctx context.Context, js jetstream.JetStream, c *confi
 		return before, before, nil
 	}
 	if over := held.events - after; over > 0 {
-		s.log.Warn("dropping the oldest events", "stream", c.Stream, "bytes", over, "max_bytes", after,
+		s.log.Warn("dropping the oldest events", "stream", c.Name, "bytes", over, "max_bytes", after,
 			"hint", "raise BRIDGE_STORE_MAX to keep more")
 	}
 	return before, after, setMaxBytes(ctx, js, settings, after)
 }
 
 // inspect finds out what the streams hold, and how the stream of events is.
-func (s *Server) inspect(ctx context.Context, js jetstream.JetStream, c *config.Config) (holding, *jetstream.StreamInfo, error) {
+func (s *Server) inspect(ctx context.Context, js jetstream.JetStream, c config.Stream) (holding, *jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
 	// The view first, so that its lag is never measured too small.
@@ -230,13 +242,13 @@ func (s *Server) inspect(ctx context.Context, js jetstream.JetStream, c *config.
 	switch {
 	case err == nil:
 		held.view = int64(view.CachedInfo().State.Bytes)
-		sourced = sourcedUpTo(view.CachedInfo(), c.Stream)
+		sourced = SourcedUpTo(view.CachedInfo(), c.Name)
 	case !errors.Is(err, jetstream.ErrStreamNotFound):
 		return held, nil, fmt.Errorf("look at stream %s: %w", ViewStream(c), err)
 	}
-	events, err := js.Stream(ctx, c.Stream)
+	events, err := js.Stream(ctx, c.Name)
 	if err != nil {
-		return held, nil, fmt.Errorf("look at stream %s: %w", c.Stream, err)
+		return held, nil, fmt.Errorf("look at stream %s: %w", c.Name, err)
 	}
 	state := events.CachedInfo().State
 	held.used, held.events, held.behind = int64(s.Used()), int64(state.Bytes), sourced < state.LastSeq
@@ -301,11 +313,11 @@ func setMaxBytes(ctx context.Context, js jetstream.JetStream, config jetstream.S
 
 // note stores the measurements for metrics. It reports whether the limit is below the least, and
 // was not before.
-func (s *Server) note(limit, least config.Size, events jetstream.StreamState, retention time.Duration) (tooLow bool) {
+func (s *Server) note(limit, least config.Size, events jetstream.StreamState) (tooLow bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tooLow = limit < least && !s.status.tooLow
-	s.status = StoreStatus{Limit: limit, tooLow: limit < least, Retention: retention}
+	s.status = StoreStatus{Limit: limit, tooLow: limit < least}
 	if events.Msgs > 0 {
 		s.status.Oldest = events.FirstTime
 	}
@@ -320,7 +332,7 @@ const (
 )
 
 // WatchStore keeps the events within the store's limit until ctx ends.
-func (s *Server) WatchStore(ctx context.Context, js jetstream.JetStream, c *config.Config) {
+func (s *Server) WatchStore(ctx context.Context, js jetstream.JetStream, c config.Stream) {
 	logged := ""
 	for {
 		next := storeInterval
@@ -329,12 +341,12 @@ func (s *Server) WatchStore(ctx context.Context, js jetstream.JetStream, c *conf
 		case ctx.Err() != nil:
 			return
 		case err != nil && err.Error() != logged:
-			s.log.Warn("store limit not applied", "stream", c.Stream, "err", err)
+			s.log.Warn("store limit not applied", "stream", c.Name, "err", err)
 			logged = err.Error()
 		case err == nil:
 			logged = ""
 			if before != after {
-				s.log.Info("stream limit changed", "stream", c.Stream, "max_bytes", after, "before", before)
+				s.log.Info("stream limit changed", "stream", c.Name, "max_bytes", after, "before", before)
 			}
 		}
 		if status := s.Status(); status.Oldest.IsZero() || s.Used() > status.Limit/2 {

@@ -16,23 +16,6 @@ import (
 	"bpcc-nats/bridge/config"
 )
 
-func TestSizeText(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		want config.Size
-		ok   bool
-	}{
-		"1048576": {1 << 20, true}, "50GB": {50e9, true}, "50 GiB": {50 << 30, true}, "1.5TB": {1.5e12, true}, "64mib": {64 << 20, true},
-		"": {}, "much": {}, "-5GB": {}, "50 parsecs": {}, "9EiB": {}, "99999999999999999999": {},
-	}
-	for text, test := range tests {
-		var got config.Size
-		if err := got.UnmarshalText([]byte(text)); (err == nil) != test.ok || got != test.want {
-			t.Errorf("%q: %d, %v", text, got, err)
-		}
-	}
-}
-
 func TestDefaultStoreMax(t *testing.T) {
 	t.Parallel()
 	const mib, gib = 1 << 20, 1 << 30
@@ -50,10 +33,28 @@ func TestDefaultStoreMax(t *testing.T) {
 		"the disk is full":                     {StoreUse{Disk: 30 * gib, held: 200 * gib}, 200 * gib},
 		"the disk is full and nothing is held": {StoreUse{}, storeDefaultLeast},
 		"an enormous disk":                     {StoreUse{Free: 1 << 60}, 9 << 58},
+		"one where they compress":              {StoreUse{Free: 1 << 60, Disk: 20 * gib, held: 400 * gib}, config.StoreMaxMost},
+		"a network file system without an end": {StoreUse{Free: freeOf(1<<43-1, 1<<20), Disk: gib}, 9<<58 - gib*3/4},
 	}
 	for name, test := range tests {
 		if got := test.use.DefaultMax(); got != test.want {
 			t.Errorf("%s: %d, want %d (%v, %v)", name, got, test.want, got, test.want)
+		}
+	}
+}
+
+// TestFreeBlocks: some network file systems report 8 EiB, which no int64 holds.
+func TestFreeBlocks(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		blocks, size uint64
+		want         int64
+	}{
+		{0, 4096, 0}, {1000, 4096, 4096000}, {5, 0, 0}, {1 << 40, 1 << 20, 1 << 60}, {1<<40 + 1, 1 << 20, 1 << 60},
+		{1 << 43, 1 << 20, 1 << 60}, {math.MaxUint64, 4096, 1 << 60}, {math.MaxUint64, 1, 1 << 60},
+	} {
+		if got := freeOf(test.blocks, test.size); got != test.want {
+			t.Errorf("%d blocks of %d: %d, want %d", test.blocks, test.size, got, test.want)
 		}
 	}
 }

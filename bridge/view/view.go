@@ -1,4 +1,6 @@
-package stream
+// Package view reads the bucket that the server fills from the events, measures how far it is behind
+// them, and compares it with what is published.
+package view
 
 import (
 	"cmp"
@@ -14,10 +16,11 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/scan"
 )
 
-// ViewEntry is one key of the view.
-type ViewEntry struct {
+// Entry is one key of the view.
+type Entry struct {
 	// Tenant is the tenant of the key, Key the part of the key below it.
 	Tenant, Key string
 	// Value is the event as stored, Event the decoded event. The event of a directory is its last
@@ -29,10 +32,10 @@ type ViewEntry struct {
 	Err error
 }
 
-// ReadView calls handle with every key of the view, ordered by tenant and key, foreign messages
+// Read calls handle with every key of the view, ordered by tenant and key, foreign messages
 // included; onlyTenant is the tenant to read, "" for all. It returns [context.DeadlineExceeded]
 // when the server sends nothing for the timeout.
-func ReadView(ctx context.Context, js jetstream.JetStream, c *config.Config, onlyTenant string, timeout time.Duration, handle func(ViewEntry) error) error {
+func Read(ctx context.Context, js jetstream.JetStream, c config.Stream, onlyTenant string, timeout time.Duration, handle func(Entry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) })
@@ -56,7 +59,7 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *config.Config, onl
 		return fail("read", err)
 	}
 	defer watcher.Stop()
-	var all []ViewEntry
+	var all []Entry
 	for {
 		var entry jetstream.KeyValueEntry
 		open := false // a closed channel gives nil too, but that is not the end of the keys
@@ -71,20 +74,9 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *config.Config, onl
 		if entry == nil { // end of the present keys
 			break
 		}
-		token, key, _ := strings.Cut(entry.Key(), ".")
-		var e event.Event
-		tenant, err := event.ParseToken(token)
-		if err != nil {
-			tenant, err = token, fmt.Errorf("%w: parse key: %w", event.ErrForeign, err)
-		} else {
-			e, err = event.ParseValue(tenant, key, entry.Value())
-		}
-		if err != nil {
-			err = errors.New(event.Truncate(err.Error(), 200)) // it may hold foreign text
-		}
-		all = append(all, ViewEntry{tenant, key, entry.Value(), e, err})
+		all = append(all, ParseEntry(entry.Key(), entry.Value()))
 	}
-	slices.SortFunc(all, func(a, b ViewEntry) int { return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key)) })
+	slices.SortFunc(all, Entry.Compare)
 	for _, e := range all {
 		if err := handle(e); err != nil {
 			return err
@@ -93,35 +85,50 @@ func ReadView(ctx context.Context, js jetstream.JetStream, c *config.Config, onl
 	return nil
 }
 
-// ViewBehind counts the messages of the stream that the view has not sourced yet; 0 is
-// up to date. It waits up to two seconds for a view that is only busy.
-func ViewBehind(ctx context.Context, js jetstream.JetStream, c *config.Config) (uint64, error) {
+// ParseEntry parses a key of the view, the tenant's token included, and its value.
+func ParseEntry(viewKey string, value []byte) Entry {
+	token, key, _ := strings.Cut(viewKey, ".")
+	var e event.Event
+	tenant, err := event.ParseToken(token)
+	if err != nil {
+		tenant, err = token, fmt.Errorf("%w: parse key: %w", event.ErrForeign, err)
+	} else {
+		e, err = event.ParseValue(tenant, key, value)
+	}
+	if err != nil {
+		err = errors.New(event.Truncate(err.Error(), 200)) // it may hold foreign text
+	}
+	return Entry{tenant, key, value, e, err}
+}
+
+// Compare orders entries by tenant and key.
+func (e Entry) Compare(other Entry) int {
+	return cmp.Or(cmp.Compare(e.Tenant, other.Tenant), cmp.Compare(e.Key, other.Key))
+}
+
+// Behind counts the messages of the stream that the view has not sourced yet; 0 is up to date, or
+// not known. It waits up to two seconds for a view that is only busy.
+func Behind(ctx context.Context, js jetstream.JetStream, c config.Stream) (uint64, error) {
 	const timeout = 2 * time.Second
-	streamSeq, err := FetchLastSeq(ctx, js, c.Stream)
+	_, err := scan.LastSeq(ctx, js, c.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, fmt.Errorf("stream %s not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", c.Stream)
+		return 0, fmt.Errorf("stream %s not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", c.Name)
 	}
 	if err != nil {
 		return 0, err
 	}
-	monitor := ViewMonitor{js: js, config: c}
+	monitor := Monitor{js: js, config: c, timing: config.DefaultTiming()}
 	for start := time.Now(); ; {
-		sourcedSeq, _, err := monitor.fetchSourcedSeq(ctx)
+		_, lag, err := monitor.fetchLag(ctx)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return 0, fmt.Errorf("view %s not found; no bridge has created it yet", c.StateBucket)
 		}
-		if err != nil {
-			return 0, err
-		}
-		if sourcedSeq >= streamSeq {
-			return 0, nil
-		}
-		if time.Since(start) > timeout {
-			return streamSeq - sourcedSeq, nil
+		if err != nil || lag.Events == 0 || time.Since(start) > timeout {
+			return lag.Events, err
 		}
 		select {
 		case <-ctx.Done():
-			return streamSeq - sourcedSeq, nil
+			return lag.Events, nil
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -1,4 +1,6 @@
-package stream
+// Package publish stores the messages of commits in atomic batches. The tenants of a process share
+// batches.
+package publish
 
 import (
 	"context"
@@ -13,6 +15,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // maxBatchesInFlight is the maximum number of atomic batches of a process in flight. A server
@@ -56,10 +59,6 @@ func NewPublisher(js jetstream.JetStream, times *config.Timing) *Publisher {
 	return &Publisher{js: js, timing: times, slots: make(chan struct{}, maxBatchesInFlight), seqValues: batchSeqValues()}
 }
 
-// ErrDuplicateID is returned for a single message whose id is in the duplicate window. The stored
-// message is this one, sent before, or another publisher's.
-var ErrDuplicateID = errors.New("message id already stored")
-
 // Publish stores the messages of a part, once: a checkpoint without events by itself, others in an
 // atomic batch. It returns the sequence of the last one. After an error it may be unknown whether they
 // are stored; but the messages are not used any more when it returns.
@@ -77,12 +76,9 @@ func (g *Publisher) publishSingle(ctx context.Context, m *nats.Msg) (uint64, err
 	prevErr := g.js.Conn().LastError()
 	ack, err := g.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if err == nil && ack.Duplicate {
-		err = ErrDuplicateID
+		err = stream.ErrDuplicateID
 	}
-	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		err = fmt.Errorf("%w: %w", err, nats.ErrNoResponders)
-	}
-	if err = AsPermissionError(g.js.Conn(), prevErr, err); err != nil {
+	if err = stream.Cause(g.js.Conn(), prevErr, err); err != nil {
 		return 0, fmt.Errorf("publish checkpoint: %w", err)
 	}
 	return ack.Sequence, nil
@@ -164,14 +160,14 @@ func (g *Publisher) publishGroup(ctx context.Context, group []*batchRequest) {
 		close(group[0].done)
 		return
 	}
-	var produceAll []*nats.Msg
+	var all []*nats.Msg
 	for _, s := range group {
-		produceAll = append(produceAll, s.msgs...)
+		all = append(all, s.msgs...)
 	}
 	// A member's context must not end the others' batch.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTimeout)
 	defer cancel()
-	lastSeq, err := g.publishAtomic(ctx, produceAll)
+	lastSeq, err := g.publishAtomic(ctx, all)
 	if api := (*jetstream.APIError)(nil); errors.As(err, &api) {
 		err = fmt.Errorf("%w: %v", errSharedBatchRefused, err)
 	}
@@ -203,7 +199,10 @@ func (g *Publisher) publishAtomic(ctx context.Context, msgs []*nats.Msg) (seq ui
 		seq, err = o.waitCommitted(ctx)
 	}
 	g.releaseInbox(l, err)
-	if err = AsPermissionError(o.nc, o.prevErr, err); err != nil {
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = fmt.Errorf("%w: %w", jetstream.ErrNoStreamResponse, err)
+	}
+	if err = stream.Cause(o.nc, o.prevErr, err); err != nil {
 		return 0, fmt.Errorf("publish a batch: %w", err)
 	}
 	return seq, nil

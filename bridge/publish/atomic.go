@@ -1,4 +1,4 @@
-package stream
+package publish
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/stream"
 )
 
 // ackInbox receives the acknowledgements of one atomic batch after the other, as long as each batch
@@ -147,7 +148,7 @@ func parseAck(m *nats.Msg) (jetstreamext.BatchAck, error) {
 		return reply.BatchAck, reply.Error
 	}
 	if reply.Stream != "" && reply.BatchID == "" {
-		return reply.BatchAck, fmt.Errorf("%w: server stores the messages of a batch one by one", ErrServerVersion)
+		return reply.BatchAck, fmt.Errorf("%w: server stores the messages of a batch one by one", stream.ErrServerVersion)
 	}
 	return reply.BatchAck, nil
 }

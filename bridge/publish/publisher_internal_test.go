@@ -1,4 +1,4 @@
-package stream
+package publish
 
 import (
 	"context"
@@ -7,19 +7,20 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/internal/bridgetest"
+	"bpcc-nats/internal/natstest"
 )
 
-// newPublisherTest makes a stream on an embedded server, and what publishes to it.
+// newPublisherTest makes a stream on a server, and what publishes to it.
 func newPublisherTest(t *testing.T) (*Publisher, jetstream.Stream) {
 	t.Helper()
-	_, js := startServer(t)
+	js := natstest.Connect(t, natstest.StartAny(t))
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GROUP", Subjects: []string{"g.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,7 @@ func publishTogether(t *testing.T, g *Publisher, commits map[string][]*nats.Msg)
 			seqs[tenant], errs[tenant] = seq, err
 		})
 	}
-	waitUntil(t, "all commits wait", func() bool {
+	bridgetest.WaitUntil(t, "all commits wait", func() bool {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		return len(g.queue) == len(commits)
@@ -67,15 +68,6 @@ func publishTogether(t *testing.T, g *Publisher, commits map[string][]*nats.Msg)
 	}
 	all.Wait()
 	return seqs, errs
-}
-
-func waitUntil(t *testing.T, what string, true func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !true(); <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
 }
 
 func TestWaitingCommitsAreCoalesced(t *testing.T) {

@@ -1,0 +1,9 @@
+package stream
+
+import (
+	"testing"
+
+	"bpcc-nats/internal/bridgetest"
+)
+
+func TestMain(m *testing.M) { bridgetest.Main(m, 8) }
