@@ -105,10 +105,11 @@ func TestStateChange(t *testing.T) {
 	stats := last[*event.AgentData](b, "agent.anna")
 	state := b.stream[len(b.stream)-3].Data.(*event.AgentData)
 	want := &event.AgentData{
-		EntityBase: event.EntityBase{Base: event.Base{Tenant: "acme", Poll: 3}, Revision: 2, Observed: event.Between(sent, b.now)},
+		EntityBase: event.EntityBase{Base: event.Base{Tenant: "acme", Poll: 3}, Revision: 2, StateRevision: 2, Observed: event.Between(sent, b.now)},
 		Agent:      event.AgentRef{ID: "anna", LoginID: "anna"},
 		From:       &event.AgentState{State: "ready"}, To: &event.AgentState{State: "not_ready", Reason: "Lunch"},
-		Since: b.now.Add(-time.Second), RowData: event.RowData{Changed: []string{"acd_state", "reason"}, Before: state.Before, After: state.After},
+		Since: b.now.Add(-time.Second), PreviousDuration: event.DurationRange{Min: event.Duration(27990 * time.Millisecond), Max: event.Duration(34 * time.Second)},
+		RowData: event.RowData{Changed: []string{"acd_state", "reason"}, Before: state.Before, After: state.After},
 	}
 	if d := cmp.Diff(want, state); d != "" {
 		t.Errorf("state_changed (-want +got)\n%s", d)

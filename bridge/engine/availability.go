@@ -41,11 +41,18 @@ type AvailabilityResult struct {
 // availabilityPoll is the state of the checks of a service.
 type availabilityPoll struct {
 	lastGood time.Time // when the last good check was sent; zero = none is known
+	yes, no  lastShown // the last good checks that showed these values
 	asked    time.Time // when the first check was sent, where none was good
 	fresh    bool      // checked since the start of this term
 	reason   string    // why the checks fail, "" after a good one
 	removed  bool      // not checked any more
 	change   availabilityChange
+}
+
+// lastShown is the last good check that showed a value.
+type lastShown struct {
+	sent time.Time // zero = none is known
+	own  bool      // made in this term; the time of another one is by the clock of its leader
 }
 
 // availabilityChange is a value that differs from the published one, until the debounce has passed.
@@ -125,6 +132,17 @@ func (e *Engine) addCheck(r AvailabilityResult) {
 		poll.change.last = r.Received
 	}
 	poll.lastGood, poll.fresh, poll.reason, poll.removed = r.Sent, true, "", false
+	poll.show(r.Available)
+}
+
+// show records what the last good check showed.
+func (p *availabilityPoll) show(available bool) {
+	shown := lastShown{p.lastGood, p.fresh}
+	if available {
+		p.yes = shown
+	} else {
+		p.no = shown
+	}
 }
 
 // changedEvent returns the event for a change that has lasted for the debounce. The first value,
@@ -175,11 +193,25 @@ func (e *Engine) checkedSince(poll availabilityPoll, b *Batch) time.Time {
 	if since.IsZero() {
 		since = poll.asked
 	}
-	live := e.observed.polledOnce || b.changes != nil
+	live := e.observed.polledOnce || !b.received.IsZero()
 	if since.IsZero() || !live && since.Before(started) {
 		return started
 	}
 	return since
+}
+
+// CheckedAt returns when the last good check of a service was sent that showed its published availability
+// or, if that is unknown, when the last good check was sent; zero if none is known. It reports whether that
+// check was made in this term; if not, the time is by the clock of a former leader.
+func (e *Engine) CheckedAt(service string) (sent time.Time, own bool) {
+	poll, value := e.observed.availability[service], e.published.availability[service].value
+	switch {
+	case value == nil:
+		return poll.lastGood, poll.fresh
+	case *value:
+		return poll.yes.sent, poll.yes.own
+	}
+	return poll.no.sent, poll.no.own
 }
 
 // availabilityEvent completes an event: it was found at a time, for a window.

@@ -7,6 +7,7 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // Batch is the result of one observation: the events to publish, and the state that holds once all
@@ -25,13 +26,15 @@ type Batch struct {
 
 	poll       uint64
 	at         time.Time
-	received   time.Time     // when the response with the changes was received
-	gap        bool          // the poll ended a gap
-	changes    *diff.Changes // source of the pending events; valid until the end of the batch
+	received   time.Time // when the response with the changes was received
+	gap        bool      // the poll ended a gap
+	changes    []diff.Change
+	forgotten  map[image.Kind]bool // see [observed]
 	pending    []pendingEvent
 	status     string
 	watermarks // that hold once all is stored
-	observing  []diff.Kind
+	observing  []image.Kind
+	lastGap    event.Gap // that the stream holds
 
 	index uint64          // of the last event that has an id
 	omit  map[string]bool // entities of which an event is omitted
@@ -133,7 +136,7 @@ func (e *Engine) close(c *Chunk) {
 
 // omits reports whether an event is omitted: its entity is, or the one that its alert is about.
 func (b *Batch) omits(ev *event.Event) bool {
-	if d, ok := ev.Data.(*event.ThresholdData); ok && b.omit[event.RowKey(diff.Kind(d.Entity.Kind), d.Entity.ID)] {
+	if d, ok := ev.Data.(*event.ThresholdData); ok && b.omit[event.RowKey(image.Kind(d.Entity.Kind), d.Entity.ID)] {
 		return true
 	}
 	return b.omit[entityKey(ev)]
@@ -155,6 +158,5 @@ func (e *Engine) Ack(c *Chunk) {
 	if c.Part < c.Parts {
 		return
 	}
-	e.published.state.Release()
 	e.observed.watermarks = c.batch.watermarks
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"bpcc-nats/bridge/event"
@@ -47,7 +48,7 @@ type sighting struct {
 func (e *Engine) checkClocks(snap *diff.Snapshot, o Observation) (sighting, error) {
 	seen := &e.observed
 	s := sighting{at: request{o.Sent, o.Received}}
-	clocks := e.published.state.Clocks(snap, event.StateStats())
+	clocks := e.published.state.Clocks(snap)
 	if e.isOutdated(clocks, o) {
 		if seen.outdatedSince.IsZero() {
 			seen.outdatedSince = o.Received
@@ -113,7 +114,7 @@ func (e *Engine) isOutdated(clocks diff.Clocks, o Observation) bool {
 // is logged in.
 func anyRunning(clocks diff.Clocks) bool {
 	for view := range clocks.Still() {
-		if !view.OneOf(event.ACDState, event.LoggedOutTexts()) {
+		if !slices.Contains(event.LoggedOutTexts(), view.Text(event.ACDState)) {
 			return true
 		}
 	}
@@ -131,8 +132,8 @@ func sinceIn(w event.Window, since time.Time) time.Time {
 
 // evaluationTime is an observation at the time for which rules are evaluated. What has not changed
 // while the source's clocks stand still is known only until the first sight of it.
-func (e *Engine) evaluationTime(o Observation, changes *diff.Changes) Observation {
-	if changes.Len() == 0 {
+func (e *Engine) evaluationTime(o Observation, changes []diff.Change) Observation {
+	if len(changes) == 0 {
 		o.Received = e.observed.shown.received
 	}
 	return o

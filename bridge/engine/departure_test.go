@@ -74,6 +74,109 @@ func TestRevisionsGoOn(t *testing.T) {
 	}
 }
 
+// TestStateRevision: changes of state alone are counted, over departures, restarts and events that state
+// again what is published.
+func TestStateRevision(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1000, 2} { // both events of an agent in one chunk, or in two
+		t.Run(fmt.Sprint("chunks of ", size), func(t *testing.T) {
+			t.Parallel()
+			b := start(t, func(o *engine.Options) { o.DisappearAfter = 1 })
+			b.size = size
+			show := agents("anna=ready bob=busy")
+			both := func(state, extension string) snapshot {
+				show = show.set("bob", "acd_state", state).set("bob", "extension", extension)
+				return show
+			}
+			b.poll(show)
+			b.poll(both("ready", "1"))
+			b.poll(both("ready", "2"))
+			b.poll(agents("anna=ready"))
+			b.poll(both("not_ready", "2"))
+			b.commit(b.engine.Restate([]string{"agent.bob"}, b.now))
+			b.restart()
+			b.poll(both("busy", "3"))
+			b.stop()
+			b.restart()
+			b.poll(both("busy", "4"))
+			want := []string{
+				"observed 1", "state_changed 2", "stats_changed 2", "stats_changed 2", "disappeared 2", "appeared 2", "observed 2",
+				"state_changed 3", "stats_changed 3", "stats_changed 3",
+			}
+			if d := cmp.Diff(want, b.states("agent.bob")); d != "" {
+				t.Errorf("state_revision (-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+// states gives the events of an entity as verb and state_revision.
+func (b *bridge) states(key string) []string {
+	var out []string
+	for i := range b.stream {
+		if e := &b.stream[i]; e.ViewKey() == key {
+			out = append(out, fmt.Sprint(e.Verb(), " ", e.EntityBase().StateRevision))
+		}
+	}
+	return out
+}
+
+// uncount takes the numbers of states out of the last events of the stream, as a version had written
+// them that counts none.
+func (b *bridge) uncount(from int) {
+	b.uncounted = true
+	for i := range b.stream[from:] {
+		if base := b.stream[from+i].EntityBase(); base != nil {
+			base.StateRevision = 0
+		}
+	}
+	b.engine = engine.New(b.options)
+	for i := range b.stream {
+		b.engine.Recover(&b.stream[i])
+	}
+}
+
+// TestStateRevisionAfterAnEarlierVersion: who has changed state since the count ended is counted anew, from
+// 1; of all others the count goes on.
+func TestStateRevisionAfterAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	b.poll(agents("anna=ready bob=busy"))
+	b.poll(agents("anna=busy bob=ready"))
+	b.uncount(0)
+	b.restart()
+	b.poll(agents("anna=ready bob=ready").set("bob", "extension", "1"))
+	b.poll(agents("anna=busy bob=ready").set("bob", "extension", "2"))
+	from := len(b.stream)
+	b.poll(agents("anna=busy bob=busy").set("anna", "extension", "3"))
+	b.stop()
+	b.uncount(from)
+	last := map[string]int{}
+	for i := range b.stream {
+		last[b.stream[i].Subject()] = i
+	}
+	b.restart()
+	whole, latest := engine.New(b.options), engine.New(b.options)
+	for i := range b.stream {
+		whole.Recover(&b.stream[i])
+		if last[b.stream[i].Subject()] <= i { // as a start reads them
+			latest.Recover(&b.stream[i])
+		}
+	}
+	if d := cmp.Diff(whole.Published().StateRevisions, latest.Published().StateRevisions); d != "" {
+		t.Errorf("folded from all events, and from the last of each subject:\n%s", d)
+	}
+	b.poll(agents("anna=ready bob=ready"))
+	want := []string{"observed 0", "state_changed 0", "state_changed 1", "state_changed 2", "stats_changed 0", "state_changed 3"}
+	if d := cmp.Diff(want, b.states("agent.anna")); d != "" {
+		t.Errorf("anna: state_revision (-want +got)\n%s", d)
+	}
+	want = []string{"observed 0", "state_changed 0", "stats_changed 1", "stats_changed 1", "state_changed 0", "state_changed 1"}
+	if d := cmp.Diff(want, b.states("agent.bob")); d != "" {
+		t.Errorf("bob: state_revision (-want +got)\n%s", d)
+	}
+}
+
 // TestDepartureIsCounted: after how many snapshots without it a row is gone.
 func TestDepartureIsCounted(t *testing.T) {
 	t.Parallel()
@@ -214,7 +317,7 @@ func TestAllGridsEmptyReturns(t *testing.T) {
 // left, and whoever enters it was there before.
 func TestLimitedGrid(t *testing.T) {
 	t.Parallel()
-	b := start(t, func(o *engine.Options) { o.Layout = layout(2) })
+	b := start(t, func(o *engine.Options) { o.Layout = layoutOf(2) })
 	b.poll(agents("anna=ready bob=ready"))
 	e := b.only("entering", b.poll(agents("anna=ready cleo=ready")), "agent/cleo observed")
 	if got := dataOf[*event.AgentData](b, e); !got.Observed.After.IsZero() || !got.Before.IsZero() || got.AfterGap {

@@ -35,6 +35,7 @@ type directoryPoll struct {
 	seen    time.Time // when the last listing was requested
 	fresh   bool      // listed since the start of this term
 	suspect bool      // the last listing lacked more than half, and was not published
+	restate bool      // the next listing is published in full
 }
 
 // directoryEvents publishes what changed in the directories. The first listing of one is a
@@ -52,7 +53,7 @@ func (e *Engine) directoryEvents(snapshots []DirectorySnapshot) []event.Event {
 			e.observed.directories[s.Directory] = poll
 			continue
 		}
-		if published.names == nil || s.Received.Sub(published.baseline) > e.options.RebaselineAfter {
+		if published.names == nil || poll.restate || s.Received.Sub(published.baseline) > e.options.RebaselineAfter {
 			out = append(out, e.directoryBaseline(s)...)
 		} else {
 			out = append(out, e.directoryChanges(s, published.names, poll)...)

@@ -13,6 +13,8 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // ErrPending is the error of an observation made while a request is still pending.
@@ -23,7 +25,7 @@ type Options struct {
 	// Tenant, Instance and Version are written into events.
 	Tenant, Instance, Version string
 	// Layout is the layout of the snapshots.
-	Layout *diff.Layout
+	Layout *layout.Layout
 	// ChatApps are the plain app ids of Layout.Lists, by index.
 	ChatApps []string
 	// DisappearAfter is the number of successive snapshots that a row must be missing from.
@@ -66,10 +68,10 @@ type Observation struct {
 	// Cause is Err as feed.interrupted names it; "" if Err does not explain why the source is not
 	// observed, such as "not ready".
 	Cause string
-	// At is when the poll ended.
+	// At is when the observation was complete. It goes back within a term only if the clock does.
 	At time.Time
 	// Refused holds the statistics that the server refuses, by kind: no response shows them.
-	Refused map[diff.Kind][]string
+	Refused map[image.Kind][]string
 	// Availability and Directories are the results since the previous observation. The checks of a
 	// service come in their order.
 	Availability []AvailabilityResult
@@ -100,21 +102,24 @@ type observed struct {
 	watermarks               // of what the stream holds, with the polls that had nothing to publish
 	recoveredUntil time.Time // until when earlier terms have observed every entity
 	polledOnce     bool      // there was a good poll
-	blockedUntil   time.Time // until when the stream kept the bridge from polling
-	lastGoodPoll   time.Time // when the last good poll was received; before the first, the start
-	shown          request   // the one that first showed the picture of the last good snapshot
-	clocksSince    time.Time // when the first snapshot that showed the present clocks was received
-	picture        request   // the first one that showed them, and all else as it is now
-	outdatedSince  time.Time // when the first snapshot was received that was older; zero = the last was not
-	currentBody    []byte    // of the last good poll: the state refers to its rows
-	spareBody      []byte    // not read after the end of the batch
-	lastFailure    error     // the last one since the last good poll that has a cause
-	lastCause      string
-	availability   map[string]availabilityPoll
-	directories    map[string]directoryPoll
-	pending        map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet; zero = since the next poll that shows them
-	unseen         map[alertKey]time.Time // until when rows or columns of rules were seen that are not shown now
-	unreadable     []unreadable           // by rule
+	// forgotten holds the kinds of which neither stream nor view has all entities that the last
+	// checkpoint counts: what the first good poll shows in addition need not have appeared.
+	forgotten     map[image.Kind]bool
+	blockedUntil  time.Time // until when the stream kept the bridge from polling
+	lastGoodPoll  time.Time // when the last good poll was received; before the first, the start
+	shown         request   // the one that first showed the picture of the last good snapshot
+	clocksSince   time.Time // when the first snapshot that showed the present clocks was received
+	picture       request   // the first one that showed them, and all else as it is now
+	outdatedSince time.Time // when the first snapshot was received that was older; zero = the last was not
+	currentBody   []byte    // of the last good poll: the state refers to its rows
+	spareBody     []byte    // not read any more
+	lastFailure   error     // the last one since the last good poll that has a cause
+	lastCause     string
+	availability  map[string]availabilityPoll
+	directories   map[string]directoryPoll
+	pending       map[alertKey]time.Time // since when the conditions of rules hold that do not fire yet; zero = since the next poll that shows them
+	unseen        map[alertKey]time.Time // until when rows or columns of rules were seen that are not shown now
+	unreadable    []unreadable           // by rule
 }
 
 // New returns an engine without published state.
@@ -148,12 +153,35 @@ func New(o Options) *Engine {
 // keeps the event's data.
 func (e *Engine) Recover(ev *event.Event) { e.published.apply(ev) }
 
+// RecoverEpoch tells that an epoch was used, before [Engine.Start].
+func (e *Engine) RecoverEpoch(epoch uint64) { e.published.epoch = max(e.published.epoch, epoch) }
+
+// SetBack sets the recovered times back, after the last [Engine.Recover] and before [Engine.Start]: the clock of
+// the bridge that wrote them was ahead. The times until which polls observed the source and those of
+// availability checks may be of different bridges.
+func (e *Engine) SetBack(polls, checks time.Duration) {
+	p := e.published
+	setBack := func(at *time.Time, by time.Duration) {
+		if !at.IsZero() {
+			*at = at.Add(-by)
+		}
+	}
+	setBack(&p.until, polls)
+	setBack(&p.missingSince, polls)
+	setBack(&p.availabilityUntil, checks)
+	for service, a := range p.availability {
+		setBack(&a.after, checks)
+		p.availability[service] = a
+	}
+	p.agentStates.ForgetBeginnings() // times of two clocks give no duration
+}
+
 // Resume returns an engine that continues from another one as after a restart.
 func (e *Engine) Resume(o Options) *Engine {
 	next := New(o)
 	p := *e.published
 	p.state = diff.State{}
-	for _, kind := range []diff.Kind{event.Agent, event.Service, event.Totals} {
+	for _, kind := range []image.Kind{event.Agent, event.Service, event.Totals} {
 		for _, id := range e.published.state.IDs(kind) {
 			image, revision := e.published.state.Published(kind, id)
 			p.state.Set(kind, id, image, revision)
@@ -167,13 +195,21 @@ func (e *Engine) Resume(o Options) *Engine {
 func (e *Engine) Start(now time.Time) *Batch {
 	p, o := e.published, &e.observed
 	e.epoch = p.epoch + 1
-	o.poll, o.started, o.watermarks = p.poll+1, now, p.watermarks
+	o.poll, o.started, o.watermarks = p.lastPoll+1, now, p.watermarks
 	o.lastGoodPoll, o.recoveredUntil = now, o.until
 	if !o.missingSince.IsZero() && o.missingSince.Before(o.until) {
 		o.recoveredUntil = o.missingSince
 	}
+	o.forgotten = map[image.Kind]bool{}
+	for kind, n := range p.counted {
+		o.forgotten[kind] = p.state.Len(kind) < n
+	}
 	for service, a := range p.availability {
-		o.availability[service] = availabilityPoll{lastGood: p.checkedUntil(a)}
+		poll := availabilityPoll{lastGood: p.checkedUntil(a)}
+		if a.value != nil {
+			poll.show(*a.value)
+		}
+		o.availability[service] = poll
 	}
 	for kind, d := range p.directories {
 		o.directories[kind] = directoryPoll{seen: d.time}
@@ -213,7 +249,10 @@ func (e *Engine) OnPoll(o Observation) *Batch {
 		e.restartPending()
 	}
 	b.received, b.gap, b.changes = o.Received, gap, changes
-	b.pending = slices.Grow(b.pending, changes.Len())
+	if !e.observed.polledOnce {
+		b.forgotten = e.observed.forgotten
+	}
+	b.pending = slices.Grow(b.pending, len(changes))
 	b.add(e.backfilledInterruption(o, gap)...)
 	b.add(e.resumption(o)...)
 	b.add(e.directoryEvents(o.Directories)...)
@@ -256,12 +295,12 @@ func (e *Engine) withoutSnapshot(b *Batch, o Observation) {
 // batch returns a new batch that does not change the status of the feed.
 func (e *Engine) batch(at time.Time) *Batch {
 	return &Batch{
-		poll: e.observed.poll, at: at, status: e.published.status, watermarks: e.observed.watermarks,
+		poll: e.observed.poll, at: at, status: e.published.status, watermarks: e.observed.watermarks, lastGap: e.published.agentStates.Gap(),
 	}
 }
 
 // compare parses the snapshot and compares it with the published state.
-func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, *diff.Changes, error) {
+func (e *Engine) compare(o Observation, gap bool) (*diff.Snapshot, []diff.Change, error) {
 	if o.Err != nil {
 		return nil, nil, o.Err
 	}
@@ -326,15 +365,13 @@ func (e *Engine) NeedsCommit(b *Batch) bool {
 // next change happened after it.
 func (e *Engine) Skip(b *Batch) {
 	e.observed.watermarks = b.watermarks
-	e.published.state.Release()
 }
 
 // Blocked records that the stream kept the bridge from polling until now: the gap is not the
 // source's fault.
 func (e *Engine) Blocked(until time.Time) { e.observed.blockedUntil = until }
 
-// ReclaimBody returns the memory of a body that is not read any more, nil if there is none. The
-// batch of the last observation must be finished.
+// ReclaimBody returns the memory of a body that is not read any more, nil if there is none.
 func (e *Engine) ReclaimBody() []byte {
 	free := e.observed.spareBody
 	e.observed.spareBody = nil

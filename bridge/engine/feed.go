@@ -9,6 +9,8 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // interruption publishes, once, that there was no good poll for too long.
@@ -40,9 +42,9 @@ const (
 // else.
 func SnapshotCause(err error) string {
 	switch {
-	case errors.Is(err, diff.ErrForeign):
+	case errors.Is(err, layout.ErrForeign):
 		return "subscription_lost"
-	case errors.Is(err, diff.ErrMalformed):
+	case errors.Is(err, layout.ErrMalformed):
 		return "truncated"
 	case errors.Is(err, diff.ErrEmpty):
 		return "empty"
@@ -105,12 +107,12 @@ func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) eve
 	for i := range events {
 		added := 0
 		switch ev := &events[i]; {
-		case ev.Arrives():
+		case ev.Arrives() && !ev.Restates():
 			added = 1
 		case ev.Removes():
 			added = -1
 		}
-		switch diff.Kind(events[i].Kind()) {
+		switch image.Kind(events[i].Kind()) {
 		case event.Agent:
 			d.Agents += added
 		case event.Service:
@@ -139,4 +141,18 @@ func (e *Engine) StaleCheckpoint(now time.Time) event.Event {
 	ev := e.checkpoint(b, nil, 1, 1)
 	ev.ID = event.ID{Epoch: e.epoch, Poll: b.poll}
 	return ev
+}
+
+// Erase begins a term that does nothing but state erasures, and returns its batch. The recovered events
+// must be those that remain.
+func (e *Engine) Erase(now time.Time, erasures []event.ErasedData) *Batch {
+	b := e.Start(now)
+	for i := range erasures {
+		d := &erasures[i]
+		d.Base, d.Epoch, d.Instance = e.base(), e.epoch, e.options.Instance
+		b.add(event.Event{Name: event.Erased, Time: now, Data: d})
+	}
+	b.status = event.StatusStopped
+	b.add(e.feedEvent(event.Stopped, now, event.FeedData{Reason: "erasure"}))
+	return b
 }

@@ -12,6 +12,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/layout"
 )
 
 // everything is a snapshot with something of each kind.
@@ -259,9 +260,9 @@ func TestBadBodies(t *testing.T) {
 		body string
 		want error
 	}{
-		"no JSON":              {"<html>", diff.ErrMalformed},
-		"cut":                  {`{"app":{"agent_grids":[{"id":"agents","values":[{"login_id":"anna","acd_state":"busy"}`, diff.ErrMalformed},
-		"another subscription": {`{"other":{"agent_grids":[]}}`, diff.ErrForeign},
+		"no JSON":              {"<html>", layout.ErrMalformed},
+		"cut":                  {`{"app":{"agent_grids":[{"id":"agents","values":[{"login_id":"anna","acd_state":"busy"}`, layout.ErrMalformed},
+		"another subscription": {`{"other":{"agent_grids":[]}}`, layout.ErrForeign},
 		"empty":                {`{"app":{"agent_grids":[{"id":"agents","values":[]}]}}`, diff.ErrEmpty},
 	} {
 		t.Run(name, func(t *testing.T) {

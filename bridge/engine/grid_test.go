@@ -214,7 +214,7 @@ func TestEmptyFromTheBeginning(t *testing.T) {
 // checkpoint says since when.
 func TestHiddenByALimit(t *testing.T) {
 	t.Parallel()
-	b := start(t, func(o *engine.Options) { o.Layout = layout(2) })
+	b := start(t, func(o *engine.Options) { o.Layout = layoutOf(2) })
 	warning := []string{"rows may be hidden, as many as the limit in agent_grids agents (2); raise the limit or remove it"}
 	check := func(what string, hidden int, since time.Time, problems []string) {
 		t.Helper()

@@ -6,6 +6,7 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // pendingEvent is an event that is not built yet. A poll may have ten thousand of them, so those
@@ -13,11 +14,11 @@ import (
 type pendingEvent struct {
 	built *event.Event // already built; nil = built from a change
 
-	change    int32  // index of the batch's changes
-	revision  uint64 // the last one of the entity, if the state has it
+	change    *diff.Change
 	part      agentPart
-	both      bool // the other part of the agent's change is published too
-	reentered bool // the state was left and entered again between two polls
+	both      bool   // the other part of the agent's change is published too
+	state     uint64 // of an agent: the number of the state published before the poll, 0 if it is not known
+	reentered bool   // the state was left and entered again between two polls
 }
 
 // agentPart is the part of an agent's change that an event publishes.
@@ -30,17 +31,20 @@ const (
 )
 
 // addChanges adds the events of a snapshot's changes of one kind, in their order.
-func (e *Engine) addChanges(b *Batch, kind diff.Kind) {
-	changes := b.changes
+func (e *Engine) addChanges(b *Batch, kind image.Kind) {
 	// The daily reset may set back all clocks.
-	clocksCount := kind == event.Agent && showsReentry(changes) && !showsDailyReset(changes)
-	for i := range changes.Len() {
-		switch {
-		case changes.Kind(i) != kind:
-		case kind == event.Agent && changes.Op(i) == diff.Changed:
-			e.addAgentChange(b, i, clocksCount && changes.Reentry(i))
+	clocksCount := kind == event.Agent && slices.ContainsFunc(b.changes, func(c diff.Change) bool { return c.Reentry }) && !showsDailyReset(b.changes)
+	for i := range b.changes {
+		switch c := &b.changes[i]; {
+		case c.Kind != kind:
+		case kind == event.Agent && c.Op == diff.Changed:
+			e.addAgentChange(b, c, clocksCount && c.Reentry)
 		default:
-			b.pending = append(b.pending, pendingEvent{change: int32(i), revision: changes.Revision(i)})
+			p := pendingEvent{change: c}
+			if kind == event.Agent {
+				p.state = e.published.agentStates.Revision(c.ID)
+			}
+			b.pending = append(b.pending, p)
 		}
 	}
 }
@@ -48,16 +52,17 @@ func (e *Engine) addChanges(b *Batch, kind diff.Kind) {
 // addAgentChange adds the events of one agent's change. A state and statistics that change in one
 // poll are two events, state first, whose images follow on each other. An agent that left its state
 // and came back between two polls has changed state too.
-func (e *Engine) addAgentChange(b *Batch, i int, reentered bool) {
-	stats, n := b.changes.Stats(i), 0
-	for _, name := range stats {
+func (e *Engine) addAgentChange(b *Batch, c *diff.Change, reentered bool) {
+	n := 0
+	for _, name := range c.Stats {
 		if event.IsStateStat(name) {
 			n++
 		}
 	}
-	changed := n > 0 && !e.sameState(b.changes, i, stats, n)
-	state, others := changed || reentered, len(stats) > n
-	p := pendingEvent{change: int32(i), revision: b.changes.Revision(i), both: state && others}
+	// "" and "0" both mean logged out.
+	changed := n > 1 || n > 0 && e.reader.State(c.Before) != e.reader.State(c.After)
+	state, others := changed || reentered, len(c.Stats) > n
+	p := pendingEvent{change: c, both: state && others, state: e.published.agentStates.Revision(c.ID)}
 	if state {
 		p.part, p.reentered = agentState, reentered && !changed
 		b.pending = append(b.pending, p)
@@ -72,9 +77,8 @@ func (e *Engine) addAgentChange(b *Batch, i int, reentered bool) {
 type builder struct {
 	events []event.Event
 	agents []agentEvent
-	change diff.Change
-	loaded int32 // index of that change in the batch, plus one; 0 = none
-	split  agentSplit
+	change *diff.Change // the last one that was built
+	split  agentSplit   // of that change
 }
 
 // agentEvent is the data of an event about an agent, with memory for its states.
@@ -89,7 +93,7 @@ type agentSplit struct {
 	state, stats []string
 	// intermediate, if there are two events, is the image after the state changed and before the
 	// statistics did. The clocks are published with the state.
-	intermediate diff.Image
+	intermediate image.Image
 }
 
 // build builds events of a batch, with capacity for one more.
@@ -103,8 +107,10 @@ func (e *Engine) build(b *Batch, pending []pendingEvent) []event.Event {
 			s.events = append(s.events, *p.built)
 			continue
 		}
-		s.load(b, p)
-		ev := event.Event{Name: eventName(s.change.Kind, p.verb(&s.change)), Time: b.received}
+		if s.change != p.change {
+			s.change, s.split = p.change, agentSplit{}
+		}
+		ev := event.Event{Name: eventName(s.change.Kind, e.verb(b, p)), Time: b.received}
 		if s.change.Kind == event.Agent {
 			ev.Data = e.agentData(b, p)
 		} else {
@@ -115,18 +121,11 @@ func (e *Engine) build(b *Batch, pending []pendingEvent) []event.Event {
 	return s.events
 }
 
-// load builds the change of a pending event, once for both of its events.
-func (s *builder) load(b *Batch, p *pendingEvent) {
-	if s.loaded != p.change+1 {
-		s.change, s.loaded, s.split = b.changes.At(int(p.change)), p.change+1, agentSplit{}
-	}
-}
-
-// verb returns the verb of the event.
-func (p *pendingEvent) verb(c *diff.Change) string {
+// verb returns the verb of an event.
+func (e *Engine) verb(b *Batch, p *pendingEvent) string {
 	switch {
-	case c.Op != diff.Changed:
-		return string(publishedOp(c.Kind, c.Op))
+	case p.change.Op != diff.Changed:
+		return string(e.publishedOp(b, p.change))
 	case p.part == agentState:
 		return "state_changed"
 	}
@@ -134,16 +133,23 @@ func (p *pendingEvent) verb(c *diff.Change) string {
 }
 
 // publishedOp is the Op under which a change is published. Totals of an app id that was not
-// subscribed before already existed: they are observed, they have not appeared.
-func publishedOp(kind diff.Kind, op diff.Op) diff.Op {
-	if kind == event.Totals && op == diff.Appeared {
+// subscribed before already existed: they are observed, they have not appeared. An entity that is
+// known to have departed has appeared, and one that may have been forgotten is observed.
+func (e *Engine) publishedOp(b *Batch, c *diff.Change) diff.Op {
+	switch {
+	case c.Op != diff.Appeared && c.Op != diff.Observed:
+	case c.Kind == event.Totals:
+		return diff.Observed
+	case e.published.revisions[event.RowKey(c.Kind, c.ID)] > 0:
+		return diff.Appeared
+	case b.forgotten[c.Kind]:
 		return diff.Observed
 	}
-	return op
+	return c.Op
 }
 
 // eventName joins kind and verb, without an allocation for the most frequent ones.
-func eventName(kind diff.Kind, verb string) string {
+func eventName(kind image.Kind, verb string) string {
 	switch {
 	case kind == event.Agent && verb == "state_changed":
 		return "agent.state_changed"
@@ -157,10 +163,10 @@ func eventName(kind diff.Kind, verb string) string {
 
 // entityBase returns the beginning of the data of an event about a row.
 func (e *Engine) entityBase(b *Batch, p *pendingEvent) event.EntityBase {
-	c := &e.builder.change
-	op := publishedOp(c.Kind, c.Op)
+	c := e.builder.change
+	op := e.publishedOp(b, c)
 	d := event.EntityBase{
-		Base: event.Base{Tenant: e.options.Tenant, Poll: b.poll}, Revision: p.revision + 1,
+		Base: event.Base{Tenant: e.options.Tenant, Poll: b.poll}, Revision: c.Revision + 1,
 		Observed: e.window(op, c.SeenUntil, b.received), AfterGap: b.gap && op != diff.Observed,
 	}
 	if c.Before.IsZero() && len(e.published.revisions) > 0 {
@@ -206,8 +212,12 @@ type cachedWindow struct {
 func (e *Engine) agentData(b *Batch, p *pendingEvent) event.Data {
 	s := &e.builder
 	s.agents = append(s.agents, agentEvent{})
-	d, c := &s.agents[len(s.agents)-1], &s.change
+	d, c := &s.agents[len(s.agents)-1], s.change
 	d.EntityBase = e.entityBase(b, p)
+	d.StateRevision = p.state
+	if p.part == agentState || p.both || p.state == 0 {
+		d.StateRevision++
+	}
 	d.Before, d.After = c.Before, c.After
 	if c.After.IsZero() {
 		d.from, d.Agent, _ = e.reader.Read(c.ID, c.Before)
@@ -226,6 +236,7 @@ func (e *Engine) agentData(b *Batch, p *pendingEvent) event.Data {
 	if p.part == agentState {
 		d.from = e.reader.State(c.Before)
 		d.From, d.Changed, d.Reentered = &d.from, split.state, p.reentered
+		d.PreviousDuration = e.published.agentStates.Lasted(c.ID, b.lastGap, b.poll, d.Observed)
 		if p.reentered {
 			d.Changed = []string{}
 		}
@@ -241,7 +252,7 @@ func (e *Engine) agentData(b *Batch, p *pendingEvent) event.Data {
 
 // splitAgent splits an agent's change, once for both events.
 func (s *builder) splitAgent(p *pendingEvent) *agentSplit {
-	split, c := &s.split, &s.change
+	split, c := &s.split, s.change
 	if split.known {
 		return split
 	}
@@ -254,7 +265,7 @@ func (s *builder) splitAgent(p *pendingEvent) *agentSplit {
 
 // rowData returns the data of an event about a service or about totals.
 func (e *Engine) rowData(b *Batch, p *pendingEvent) event.Data {
-	base, c := e.entityBase(b, p), &e.builder.change
+	base, c := e.entityBase(b, p), e.builder.change
 	row := event.RowData{Changed: c.Stats, Before: c.Before, After: c.After, Reset: resetCounters(c.Before, c.After)}
 	if c.Kind == event.Service {
 		return &event.ServiceData{EntityBase: base, Service: c.ID, RowData: row}

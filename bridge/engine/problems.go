@@ -10,7 +10,7 @@ import (
 // skippedRows counts the rows that a snapshot does not give, by reason.
 func (e *Engine) skippedRows(snap *diff.Snapshot) map[string]int {
 	skipped := map[string]int{
-		"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized, "unreadable": snap.Unreadable, "limit": 0,
+		"unnamed": snap.Unnamed, "duplicate": snap.Duplicates, "oversized": snap.Oversized, "unreadable": snap.Unreadable.Count, "limit": 0,
 	}
 	if len(e.limitedGrids(snap)) > 0 {
 		// The bridge cannot know how many rows it has never seen, but that there may be some.
@@ -45,7 +45,7 @@ func (e *Engine) problems(snap *diff.Snapshot) []string {
 	if snap.Oversized > 0 {
 		out = append(out, fmt.Sprintf("%d row(s) with a key of more than 512 bytes skipped", snap.Oversized))
 	}
-	if snap.Unreadable > 0 {
+	if snap.Unreadable.Count > 0 {
 		out = append(out, DescribeUnreadable(snap))
 	}
 	if snap.Cut > 0 {
@@ -69,7 +69,7 @@ func (e *Engine) problems(snap *diff.Snapshot) []string {
 // DescribeUnreadable describes the rows of a snapshot that cannot be read, and names the first of them.
 func DescribeUnreadable(snap *diff.Snapshot) string {
 	var named []string
-	for _, r := range snap.UnreadableRows {
+	for _, r := range snap.Unreadable.Named {
 		text := r.Grid
 		if r.ID != "" {
 			text += fmt.Sprintf(" %.64q", r.ID)
@@ -79,7 +79,7 @@ func DescribeUnreadable(snap *diff.Snapshot) string {
 		}
 		named = append(named, text)
 	}
-	return fmt.Sprintf("%d row(s) skipped that are no object or have an array or an object as a value: %s", snap.Unreadable, strings.Join(named, ", "))
+	return fmt.Sprintf("%d row(s) skipped that are no object or have an array or an object as a value: %s", snap.Unreadable.Count, strings.Join(named, ", "))
 }
 
 // quotedList writes ids for a log: escaped, and the first characters of a long one.

@@ -7,23 +7,28 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // published is the state of a tenant that the stream holds, folded event by event. apply alone
 // writes to it, so a restart, which folds the stream again, gives the same state.
 type published struct {
 	epoch      uint64 // the largest of all events
+	lastPoll   uint64 // the largest of all events, with or without a checkpoint
 	poll       uint64 // of the last checkpoint
 	status     string // of the last checkpoint
 	checkpoint string // its id, "" if there is none
 	cause      string // of the open feed.interrupted, "" if none is open
 	watermarks        // of the last checkpoint
-	observing  map[diff.Kind]bool
+	observing  map[image.Kind]bool
+	counted    map[image.Kind]int // entities by the last checkpoint
 
 	state        diff.State        // the image and the revision of every present row
 	revisions    map[string]uint64 // by view key, of entities that state does not hold
+	agentStates  *event.AgentStates
 	availability map[string]publishedAvailability
 	directories  map[string]publishedDirectory
+	erased       event.ID // of the last feed.erased; zero if there is none
 	chat         publishedIDs
 	firing       map[alertKey]*event.ThresholdData
 }
@@ -52,7 +57,7 @@ type publishedDirectory struct {
 
 func newPublished() *published {
 	return &published{
-		observing: map[diff.Kind]bool{}, revisions: map[string]uint64{}, availability: map[string]publishedAvailability{},
+		observing: map[image.Kind]bool{}, counted: map[image.Kind]int{}, revisions: map[string]uint64{}, agentStates: event.NewAgentStates(), availability: map[string]publishedAvailability{},
 		directories: map[string]publishedDirectory{}, firing: map[alertKey]*event.ThresholdData{},
 	}
 }
@@ -60,7 +65,8 @@ func newPublished() *published {
 // apply applies an event that the stream holds. Events of one entity must come in the order of the
 // stream. Events that a later one replaces may be missing.
 func (p *published) apply(e *event.Event) {
-	p.epoch = max(p.epoch, e.ID.Epoch)
+	p.epoch, p.lastPoll = max(p.epoch, e.ID.Epoch), max(p.lastPoll, e.ID.Poll)
+	p.agentStates.Apply(e)
 	switch d := e.Data.(type) {
 	case *event.AgentData:
 		p.applyImage(e, event.Agent, d.Agent.ID, d.After, d.Revision)
@@ -77,7 +83,13 @@ func (p *published) apply(e *event.Event) {
 			p.firing[key] = d
 		}
 	case *event.DirectoryData:
-		p.applyDirectory(e, d)
+		if e.ID.Compare(p.erased) > 0 {
+			p.applyDirectory(e, d)
+		}
+	case *event.ErasedData:
+		// Events of a directory may be among the erased, and the rest does not give it: it is listed
+		// anew.
+		p.erased, p.directories = e.ID, map[string]publishedDirectory{}
 	case *event.ChatData:
 		p.chat.add(chatID(d.App, d.Message.ID))
 	case *event.FeedData:
@@ -89,13 +101,14 @@ func (p *published) apply(e *event.Event) {
 	case *event.CheckpointData:
 		p.poll, p.status, p.checkpoint = d.Poll, d.Status, e.MsgID()
 		p.watermarks = watermarks{d.ObservedUntil.Time, d.MissingSince.Time, d.AvailabilityUntil.Time}
+		p.counted[event.Agent], p.counted[event.Service] = d.Agents, d.Services
 		for _, kind := range d.Observing {
-			p.observing[diff.Kind(kind)] = true
+			p.observing[image.Kind(kind)] = true
 		}
 	}
 }
 
-func (p *published) applyImage(e *event.Event, kind diff.Kind, id string, after diff.Image, revision uint64) {
+func (p *published) applyImage(e *event.Event, kind image.Kind, id string, after image.Image, revision uint64) {
 	if after.IsZero() { // the row may come back
 		p.state.Set(kind, id, after, 0)
 		p.revisions[e.ViewKey()] = revision
@@ -154,11 +167,13 @@ type Published struct {
 	ObservedUntil             time.Time
 	MissingSince              time.Time
 	AvailabilityUntil         time.Time
-	Observing                 map[diff.Kind]bool
-	Images                    map[string]diff.Image // by kind/id
-	ImageRevisions            map[string]uint64     // by kind/id
-	Revisions                 map[string]uint64     // by view key, of all other entities
-	Availability              map[string]*bool      // by service
+	Observing                 map[image.Kind]bool
+	Images                    map[string]image.Image  // by kind/id
+	ImageRevisions            map[string]uint64       // by kind/id
+	Revisions                 map[string]uint64       // by view key, of all other entities
+	StateRevisions            map[string]uint64       // by agent
+	StateBeginnings           map[string]event.Window // by agent, where it is known
+	Availability              map[string]*bool        // by service
 	Directories               map[string]map[string]string
 	Chat                      []string
 	Firing                    map[string]event.ThresholdData // by rule/kind/id
@@ -170,16 +185,17 @@ func (e *Engine) Published() Published {
 	out := Published{
 		Epoch: p.epoch, Poll: p.poll, Status: p.status, Checkpoint: p.checkpoint, Cause: p.cause,
 		ObservedUntil: p.until, MissingSince: p.missingSince, AvailabilityUntil: p.availabilityUntil, Observing: maps.Clone(p.observing),
-		Images: map[string]diff.Image{}, ImageRevisions: map[string]uint64{}, Revisions: maps.Clone(p.revisions),
+		Images: map[string]image.Image{}, ImageRevisions: map[string]uint64{}, Revisions: maps.Clone(p.revisions),
 		Availability: map[string]*bool{}, Directories: map[string]map[string]string{},
 		Chat: slices.Clone(p.chat.order), Firing: map[string]event.ThresholdData{},
 	}
-	for _, kind := range []diff.Kind{event.Agent, event.Service, event.Totals} {
+	for _, kind := range []image.Kind{event.Agent, event.Service, event.Totals} {
 		for _, id := range p.state.IDs(kind) {
 			key := string(kind) + "/" + id
 			out.Images[key], out.ImageRevisions[key] = p.state.Published(kind, id)
 		}
 	}
+	out.StateRevisions, out.StateBeginnings = p.agentStates.Known()
 	for service, a := range p.availability {
 		out.Availability[service] = a.value
 	}

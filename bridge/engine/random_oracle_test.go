@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // entity identifies an entity.
 type entity struct {
-	kind diff.Kind
+	kind image.Kind
 	id   string
 }
 
@@ -44,7 +45,7 @@ type answer struct {
 // the stream and says what in it is not so.
 type oracle struct {
 	tb     testing.TB
-	layout *diff.Layout
+	layout *layout.Layout
 	truth  []truth
 	// replay is the stream, folded.
 	replay map[entity]picture
@@ -59,6 +60,11 @@ type oracle struct {
 	freezes []freeze
 	// wrong are pictures that the source showed and that were never so, by the last time.
 	wrong map[entity]map[picture]time.Time
+	// answers are all that were used, gaps all that are stated.
+	answers []answer
+	gaps    []event.Window
+	// durations counts the events that say how long a state lasted.
+	durations int
 }
 
 // freeze is a time in which the source stood still: after it was last seen to live, and up to the
@@ -71,12 +77,12 @@ type hiding struct {
 	answers int
 }
 
-func newOracle(tb testing.TB, l *diff.Layout) *oracle {
+func newOracle(tb testing.TB, l *layout.Layout) *oracle {
 	return &oracle{tb: tb, layout: l, replay: map[entity]picture{}, hidden: map[entity]hiding{}, wrong: map[entity]map[picture]time.Time{}}
 }
 
 // picture makes the picture of a row from its texts.
-func (o *oracle) picture(g *diff.Grid, text func(stat string) string) picture {
+func (o *oracle) picture(g *layout.Grid, text func(stat string) string) picture {
 	var out strings.Builder
 	for _, c := range g.Columns {
 		if c.ID != g.Key && !o.layout.Volatile(c.Stat) {
@@ -134,7 +140,7 @@ func (o *oracle) see(from, since time.Time, body []byte) {
 }
 
 // present lists the entities of a kind that there are.
-func (o *oracle) present(kind diff.Kind) []string {
+func (o *oracle) present(kind image.Kind) []string {
 	var ids []string
 	for e := range o.truth[len(o.truth)-1].pictures {
 		if e.kind == kind {
@@ -185,9 +191,15 @@ func (o *oracle) check(events []event.Event, a answer) {
 	o.follow(a)
 	o.checkChanges(events, a)
 	for i := range events {
+		if d, ok := events[i].Data.(*event.ResumedData); ok {
+			o.gaps = append(o.gaps, d.Observed)
+		}
 		if c, ok := events[i].Data.(*event.CheckpointData); ok && c.Part == c.Parts && c.Status == event.StatusLive {
 			o.checkCheckpoint(&events[i], c, a)
 		}
+	}
+	if a.accepted {
+		o.answers = append(o.answers, a)
 	}
 	if a.accepted && !a.stale {
 		o.last = a
@@ -316,7 +328,7 @@ func (o *oracle) checkChanges(events []event.Event, a answer) {
 
 // imageOf gives the entity of an event about a row, and its picture after it.
 func (o *oracle) imageOf(ev *event.Event) (entity, picture) {
-	e := entity{kind: diff.Kind(ev.Kind())}
+	e := entity{kind: image.Kind(ev.Kind())}
 	switch d := ev.Data.(type) {
 	case *event.AgentData:
 		e.id = d.Agent.ID
@@ -357,6 +369,7 @@ func (o *oracle) checkDetails(ev *event.Event, e entity) {
 	}) {
 		o.tb.Errorf("%s: %s: never left %s between %v and %v", ev.MsgID(), ev.CESubject(), d.To.State, window.After, window.By)
 	}
+	o.checkPreviousDuration(ev, e, d)
 	const clockTolerance = 2 * time.Second
 	if began := d.From == nil || d.Reentered || d.From.State != d.To.State; began && !d.Since.IsZero() && (d.Since.Before(window.After.Add(-clockTolerance)) || d.Since.After(window.By.Add(clockTolerance))) {
 		o.tb.Errorf("%s: %s: since %v, but the window is from %v to %v", ev.MsgID(), ev.CESubject(), d.Since, window.After, window.By)

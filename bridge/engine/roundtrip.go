@@ -1,11 +1,11 @@
 package engine
 
 import (
-	"slices"
 	"time"
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // reentryTest returns the test for an agent that left its state and came back to it between two
@@ -23,7 +23,7 @@ func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 		Clock: func(before, after int) bool {
 			return restarted(time.Duration(before)*time.Second, time.Duration(after)*time.Second)
 		},
-		Images: func(kind diff.Kind, seen, now diff.Image) bool {
+		Images: func(kind image.Kind, seen, now image.Image) bool {
 			state := e.reader.State(now)
 			if kind != event.Agent || state != e.reader.State(seen) || state.State == "" || state.State == event.LoggedOut {
 				return false
@@ -36,9 +36,9 @@ func (e *Engine) reentryTest(o Observation) *diff.ReentryTest {
 }
 
 // resetCounters names the daily counters that were reset.
-func resetCounters(before, after diff.Image) []string {
+func resetCounters(before, after image.Image) []string {
 	var names []string
-	for name, texts := range diff.DifferingPairs(before, after) {
+	for name, texts := range image.DifferingPairs(before, after) {
 		if event.IsDailyCounter(name) && event.CounterReset(texts[0], texts[1]) {
 			names = append(names, name)
 		}
@@ -48,9 +48,9 @@ func resetCounters(before, after diff.Image) []string {
 
 // showsDailyReset reports whether the changes show the tenant's daily reset: the counters of more
 // than one entity were reset.
-func showsDailyReset(changes *diff.Changes) bool {
+func showsDailyReset(changes []diff.Change) bool {
 	n := 0
-	for c := range changes.All() {
+	for _, c := range changes {
 		if c.Op != diff.Changed || len(resetCounters(c.Before, c.After)) == 0 {
 			continue
 		}
@@ -59,24 +59,4 @@ func showsDailyReset(changes *diff.Changes) bool {
 		}
 	}
 	return false
-}
-
-// showsReentry reports whether one of the changes may be a reentry.
-func showsReentry(changes *diff.Changes) bool {
-	for i := range changes.Len() {
-		if changes.Reentry(i) {
-			return true
-		}
-	}
-	return false
-}
-
-// sameState reports whether an agent's state is the same in other texts: "" and "0" both mean
-// logged out. Of the statistics that differ, n are of the state.
-func (e *Engine) sameState(changes *diff.Changes, i int, stats []string, n int) bool {
-	if n > 1 || !changes.ShortTexts(i) || !slices.Contains(stats, event.ACDState) || !changes.EntityView(i).OneOf(event.ACDState, event.LoggedOutTexts()) {
-		return false
-	}
-	c := changes.At(i)
-	return e.reader.State(c.Before) == e.reader.State(c.After)
 }

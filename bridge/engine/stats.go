@@ -3,7 +3,7 @@ package engine
 import (
 	"time"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // Stats is the state of an engine for health and metrics.
@@ -20,11 +20,27 @@ type Stats struct {
 	// first snapshot.
 	PictureAt time.Time
 	// Entities counts the present entities by kind of the layout.
-	Entities map[diff.Kind]int
+	Entities map[image.Kind]int
 	// Firing counts the thresholds that are raised.
 	Firing map[FiringRule]int
 	// Unreadable counts, for every rule, the entities with a text that the rule cannot read.
 	Unreadable map[string]int
+}
+
+// Feed is the published state of the feed.
+type Feed struct {
+	// Status and Poll are those of the last checkpoint, Epoch is the present term, Cause that of the open
+	// interruption, "" if none is open.
+	Status, Cause string
+	Epoch, Poll   uint64
+	// ObservedUntil and MissingSince are as in checkpoints. They count polls that had nothing to publish.
+	ObservedUntil, MissingSince time.Time
+}
+
+// Feed returns the present state of the feed.
+func (e *Engine) Feed() Feed {
+	p, o := e.published, &e.observed
+	return Feed{Status: p.status, Cause: p.cause, Epoch: e.epoch, Poll: p.poll, ObservedUntil: o.until, MissingSince: o.missingSince}
 }
 
 // FiringRule identifies the rule of a firing threshold.
@@ -34,7 +50,7 @@ type FiringRule struct{ Rule, Severity string }
 func (e *Engine) Stats() Stats {
 	s := Stats{
 		Epoch: e.epoch, Poll: e.observed.poll, Status: e.published.status, Cause: e.published.cause,
-		ObservedUntil: e.observed.until, PictureAt: e.observed.pictureAt(), Entities: map[diff.Kind]int{}, Firing: map[FiringRule]int{}, Unreadable: map[string]int{},
+		ObservedUntil: e.observed.until, PictureAt: e.observed.pictureAt(), Entities: map[image.Kind]int{}, Firing: map[FiringRule]int{}, Unreadable: map[string]int{},
 	}
 	for _, kind := range e.options.Layout.Kinds() {
 		s.Entities[kind] = e.published.state.Len(kind)

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // names gives events as "agent/anna state_changed".
@@ -79,13 +79,13 @@ func (b *bridge) named(name string) []event.Event {
 }
 
 // checkStream checks what is promised of any stream: ids in their order and without
-// a hole, revisions without a hole, images that join on, windows that end, and
+// a hole, revisions without a hole, also of states, images that join on, windows that end, and
 // checkpoints that count right and name the one before.
 func (b *bridge) checkStream() {
 	b.t.Helper()
 	var id event.ID
 	checkpoint, inBatch := "", 0
-	revisions, images := map[string]uint64{}, map[string]diff.Image{}
+	revisions, images, states := map[string]uint64{}, map[string]image.Image{}, map[string]uint64{}
 	for i := range b.stream {
 		e := &b.stream[i]
 		follows := e.ID.Compare(id) > 0 && e.ID.Index == 1
@@ -122,11 +122,15 @@ func (b *bridge) checkStream() {
 			b.t.Errorf("%s: %s has revision %d, want %d", e.MsgID(), key, base.Revision, revisions[key])
 			revisions[key] = base.Revision
 		}
+		b.checkState(e, states)
 		if base.Observed.By.IsZero() || base.Observed.After.After(base.Observed.By.Time) {
 			b.t.Errorf("%s: window %v", e.MsgID(), base.Observed)
 		}
 		if row := e.Row(); row != nil {
-			if !row.Before.Equal(images[key]) {
+			if e.Restates() && !row.After.Equal(images[key]) {
+				b.t.Errorf("%s: %s: stated again as %v, the last after %v", e.MsgID(), key, row.After, images[key])
+			}
+			if !e.Restates() && !row.Before.Equal(images[key]) {
 				b.t.Errorf("%s: %s: before is %v, the last after %v", e.MsgID(), key, row.Before, images[key])
 			}
 			if images[key] = row.After; row.After.IsZero() {
@@ -137,4 +141,27 @@ func (b *bridge) checkStream() {
 	if inBatch > 0 {
 		b.t.Errorf("%d events have no checkpoint behind them", inBatch)
 	}
+}
+
+// checkState checks the number of an agent's state, given those before by key of the view: a change of
+// state alone raises it. Events without one are those of an earlier version.
+func (b *bridge) checkState(e *event.Event, states map[string]uint64) {
+	b.t.Helper()
+	got, key := e.EntityBase().StateRevision, e.ViewKey()
+	want := states[key]
+	switch {
+	case e.Kind() != "agent":
+		want = 0
+	case got == 0 && b.uncounted:
+		if e.Verb() == "state_changed" {
+			delete(states, key)
+		}
+		return
+	case e.Verb() == "state_changed" || want == 0:
+		want++
+	}
+	if got != want {
+		b.t.Errorf("%s: %s %s has state_revision %d, want %d", e.MsgID(), key, e.Verb(), got, want)
+	}
+	states[key] = got
 }

@@ -11,6 +11,7 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // alertKey identifies a rule on one entity. As in Prometheus, an alert is pending while its
@@ -149,7 +150,7 @@ func (t *evaluation) evaluateOne(i int, latest diff.EntityView) (event.Event, bo
 	if !t.rules.matches[i].MatchString(id) {
 		return event.Event{}, false
 	}
-	applies, known := r.AppliesTo(latest)
+	applies, known := r.AppliesTo(latest.Seen)
 	if !seen || !known {
 		t.pause(key)
 		return event.Event{}, false
@@ -208,7 +209,7 @@ func (t *evaluation) alertWindow(key alertKey, pausedSince time.Time, paused boo
 
 // seenBefore returns until when an entity was observed before this poll, zero if that is not known.
 func (t *evaluation) seenBefore(entity event.EntityRef) time.Time {
-	op, seenUntil := diff.Changed, t.published.state.SeenUntil(diff.Kind(entity.Kind), entity.ID)
+	op, seenUntil := diff.Changed, t.published.state.SeenUntil(image.Kind(entity.Kind), entity.ID)
 	if seenUntil.IsZero() {
 		op = cmp.Or(t.arrival(entity), diff.Changed)
 	}
@@ -220,11 +221,9 @@ func (t *evaluation) seenBefore(entity event.EntityRef) time.Time {
 func (t *evaluation) arrival(entity event.EntityRef) diff.Op {
 	if t.arrivals == nil {
 		t.arrivals = map[event.EntityRef]diff.Op{}
-		changes := t.batch.changes
-		for i := range changes.Len() {
-			kind, op := changes.Kind(i), changes.Op(i)
-			if op == diff.Observed || op == diff.Appeared {
-				t.arrivals[event.EntityRef{Kind: string(kind), ID: changes.EntityView(i).ID()}] = publishedOp(kind, op)
+		for _, c := range t.batch.changes {
+			if c.Op == diff.Observed || c.Op == diff.Appeared {
+				t.arrivals[event.EntityRef{Kind: string(c.Kind), ID: c.ID}] = t.publishedOp(t.batch, &c)
 			}
 		}
 	}
@@ -269,7 +268,7 @@ func (t *evaluation) orphanedBy(key alertKey) string {
 	if i < 0 {
 		return event.ClearedByRuleRemoved
 	}
-	_, present := t.published.state.Latest(diff.Kind(key.entity.Kind), key.entity.ID)
+	_, present := t.published.state.Latest(image.Kind(key.entity.Kind), key.entity.ID)
 	switch {
 	case !present || !t.rules.matches[i].MatchString(key.entity.ID):
 		return event.ClearedByEntityGone

@@ -10,7 +10,8 @@ import (
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // showing is services whose value - means that the row lacks the column.
@@ -135,9 +136,9 @@ func TestUnseenWhen(t *testing.T) {
 func TestColumnOfAnotherGrid(t *testing.T) {
 	t.Parallel()
 	b := start(t, rules(t, strings.ReplaceAll(backlog, `"Voice*"`, `"*"`)), func(o *engine.Options) {
-		o.Layout = &diff.Layout{Grids: []diff.Grid{
-			{Kind: event.Service, App: "app", Section: "agent_grids", ID: "agents", Key: "login_id", Columns: []diff.Column{{ID: "login_id"}, {ID: "group", Stat: "group"}}},
-			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "name", Columns: []diff.Column{{ID: "name"}, {ID: "in_calls_waiting", Stat: "in_calls_waiting"}}},
+		o.Layout = &layout.Layout{Grids: []layout.Grid{
+			{Kind: event.Service, App: "app", Section: "agent_grids", ID: "agents", Key: "login_id", Columns: []layout.Column{{ID: "login_id"}, {ID: "group", Stat: "group"}}},
+			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "name", Columns: []layout.Column{{ID: "name"}, {ID: "in_calls_waiting", Stat: "in_calls_waiting"}}},
 		}}
 	})
 	show := func(text string) snapshot {
@@ -171,7 +172,7 @@ func TestTotalsUnseen(t *testing.T) {
 	b.expect("back", b.poll(show("0.9")), "totals/bridge stats_changed, threshold/low/bridge cleared")
 	b.expect("low", b.poll(show("0.5")), "totals/bridge stats_changed, threshold/low/bridge raised")
 	b.restart(func(o *engine.Options) {
-		o.Layout = layout(0)
+		o.Layout = layoutOf(0)
 		o.Layout.Grids[2].Entity = "another"
 	})
 	b.expect("another app id", b.poll(show("0.9")), "totals/another observed, threshold/low/bridge cleared")
@@ -245,8 +246,8 @@ func TestThresholdWindows(t *testing.T) {
 // TestRefusedStatistic: a rule whose statistic the server refuses ends its alarms, and waits for it.
 func TestRefusedStatistic(t *testing.T) {
 	t.Parallel()
-	refuse := func(kind diff.Kind, stats ...string) func(*engine.Observation) {
-		return func(o *engine.Observation) { o.Refused = map[diff.Kind][]string{kind: stats} }
+	refuse := func(kind image.Kind, stats ...string) func(*engine.Observation) {
+		return func(o *engine.Observation) { o.Refused = map[image.Kind][]string{kind: stats} }
 	}
 	for name, test := range map[string]struct {
 		rules   string
@@ -297,7 +298,7 @@ func TestRefusedWhilePending(t *testing.T) {
 	b.poll(services("Voice=9"))
 	for range 3 {
 		b.poll(showing("Voice=-"), func(o *engine.Observation) {
-			o.Refused = map[diff.Kind][]string{event.Service: {"in_calls_waiting"}}
+			o.Refused = map[image.Kind][]string{event.Service: {"in_calls_waiting"}}
 		})
 	}
 	b.expect("accepted again", b.poll(services("Voice=9")), "")

@@ -4,7 +4,7 @@ import (
 	"maps"
 	"time"
 
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // UnreadableText is a text that a rule takes for no value although it is not empty: it is not a
@@ -56,7 +56,7 @@ func Shorten(text string) string {
 func (t *evaluation) forgetDeparted() {
 	state := &t.published.state
 	maps.DeleteFunc(t.observed.unseen, func(key alertKey, _ time.Time) bool {
-		_, present := state.Latest(diff.Kind(key.entity.Kind), key.entity.ID)
+		_, present := state.Latest(image.Kind(key.entity.Kind), key.entity.ID)
 		return !present
 	})
 	for i := range t.observed.unreadable {
