@@ -19,6 +19,7 @@ const (
 // checkAgent checks what an event says about an agent's state and its clock.
 func (a *Auditor) checkAgent(t *tenantAudit, e *audited, c *entityAudit, d *event.AgentData, next bool) {
 	a.checkSince(t, e, d)
+	a.checkPreviousDuration(t, e, c, d, next)
 	same := d.From != nil && d.To != nil && *d.From == *d.To
 	switch {
 	case d.Reentered:
@@ -100,4 +101,46 @@ func clock(text string) (time.Duration, bool) {
 		return 0, false
 	}
 	return time.Duration(min(n, uint64(longestState/time.Second))) * time.Second, true
+}
+
+// checkStateRevision compares the number of an agent's state with that of the previous event about the
+// agent. Between them may be events that are missing, which is reported already, or erased.
+func (a *Auditor) checkStateRevision(t *tenantAudit, e *audited, c *entityAudit) {
+	d, ok := e.Data.(*event.AgentData)
+	if !ok {
+		return
+	}
+	got, before := d.StateRevision, c.state
+	c.state = e.StateRevisionAfter(before)
+	uncounted := c.uncounted
+	if c.uncounted = got == 0; c.uncounted {
+		c.unproved = true
+		return // of a version that did not count states
+	}
+	var hidden uint64            // events that are missing, or not in the part
+	if d.Revision > c.revision { // else the numbers began again, or the event is out of order
+		hidden = d.Revision - c.revision - 1
+	}
+	least, most := before, before+hidden
+	if !c.complete() && c.shown&stateChanged != 0 { // of a complete entity, what is missing is reported already
+		most = before + min(hidden, t.erasedIn(c.lastSeq, e.seq)+a.unreadable-c.lost)
+	}
+	if e.Name == event.StateChanged {
+		least, most = least+1, most+1
+	}
+	begins := got == 1 || got == 2 && e.Name == event.StateChanged && hidden > 0
+	switch {
+	case got > d.Revision:
+		a.fault(t, e, "revision", "state_revision %d is more than revision %d", got, d.Revision)
+	case d.Revision == 1 && got > 1:
+		a.fault(t, e, "revision", "state_revision begins with %d", got)
+	case before == 0, d.Revision <= c.revision: // the first that is known
+	case !c.complete() && e.Time.Sub(c.lastTime) >= a.options.Retention:
+	case begins && (uncounted || c.shown&stateChanged == 0 && hidden > 0): // the count began again
+		c.unproved = true
+	case got < least:
+		a.fault(t, e, "revision", "state_revision %d comes after %d", got, before)
+	case got > most:
+		a.fault(t, e, "revision", "state_revision %d comes after %d: %d change(s) of state missing", got, before, got-most)
+	}
 }

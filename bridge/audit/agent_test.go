@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -51,6 +52,43 @@ func TestSince(t *testing.T) {
 		"appeared, after it":              {steps: []step{anna, {at: 2, name: "agent.appeared", id: "bob", after: "acd_state=ready state_duration=0", edit: since(60)}}, want: []string{"since agent.bob appeared"}},
 		"a statistic of an old state": {steps: []step{anna, {at: 2, name: "agent.stats_changed", id: "anna", before: "acd_state=ready state_duration=300",
 			after: "acd_state=ready state_duration=302 extension=7", edit: since(-300)}}},
+	})
+}
+
+// TestStateRevision: changes of state alone raise the number of an agent's state. A version that did not
+// count them may have written before and in between.
+func TestStateRevision(t *testing.T) {
+	t.Parallel()
+	of := func(seconds float64, verb, from, to string, number uint64) step {
+		s := step{at: seconds, name: "agent." + verb, id: "anna", edit: func(e *event.Event) { e.EntityBase().StateRevision = number }}
+		if from != "" {
+			s.before = "acd_state=" + from
+		}
+		if to != "" {
+			s.after = "acd_state=" + to
+		}
+		if verb == "stats_changed" {
+			s.before, s.after = s.before+" extension="+fmt.Sprint(seconds-1), s.after+" extension="+fmt.Sprint(seconds)
+		}
+		return s
+	}
+	fault := func(verb string) []string { return []string{"revision agent.anna " + verb} }
+	checkStatements(t, map[string]statement{
+		"counted": {steps: []step{of(0, "observed", "", "ready", 1), of(2, "state_changed", "ready", "busy", 2),
+			of(4, "disappeared", "busy", "", 2), of(6, "appeared", "", "ready", 2), of(8, "state_changed", "ready", "busy", 3)}},
+		"not counted": {steps: []step{of(0, "observed", "", "ready", 0), of(2, "state_changed", "ready", "busy", 0)}},
+		"counted from now on": {steps: []step{of(0, "observed", "", "ready", 0), of(2, "state_changed", "ready", "busy", 0),
+			of(4, "state_changed", "busy", "ready", 1), of(6, "state_changed", "ready", "busy", 2)}},
+		"goes on after a version without, which changed no state": {steps: []step{of(0, "observed", "", "ready", 1), of(2, "disappeared", "ready", "", 0),
+			of(4, "appeared", "", "ready", 1), of(6, "state_changed", "ready", "busy", 2)}},
+		"begins again after a version without": {steps: []step{of(0, "observed", "", "ready", 1), of(2, "state_changed", "ready", "busy", 2),
+			of(4, "state_changed", "busy", "ready", 0), of(6, "disappeared", "ready", "", 0), of(8, "appeared", "", "ready", 1)}},
+		"begins late":                       {steps: []step{of(0, "observed", "", "ready", 2)}, want: fault("observed")},
+		"not raised":                        {steps: []step{of(0, "observed", "", "ready", 1), of(2, "state_changed", "ready", "busy", 1)}, want: fault("state_changed")},
+		"raised twice":                      {steps: []step{of(0, "observed", "", "ready", 1), of(2, "disappeared", "ready", "", 1), of(4, "appeared", "", "ready", 1), of(6, "state_changed", "ready", "busy", 3)}, want: fault("state_changed")},
+		"raised by another event":           {steps: []step{of(0, "observed", "", "ready", 1), of(2, "disappeared", "ready", "", 2)}, want: fault("disappeared")},
+		"falls":                             {steps: []step{of(0, "observed", "", "ready", 1), of(2, "state_changed", "ready", "busy", 2), of(4, "disappeared", "busy", "", 1)}, want: fault("disappeared")},
+		"more changes of state than events": {steps: []step{of(0, "observed", "", "ready", 0), of(2, "disappeared", "ready", "", 3)}, want: fault("disappeared")},
 	})
 }
 

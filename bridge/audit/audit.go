@@ -19,6 +19,8 @@ import (
 type Options struct {
 	// Tenant is the only tenant whose events are checked; "" means all.
 	Tenant string
+	// Part is the part of the stream that is added; nil is all of it.
+	Part *Part
 	// Whole says that every message of the stream is added, so that a missing sequence is a fault.
 	Whole bool
 	// CheckpointInterval is the longest time between two checkpoints of a healthy feed; longer ones
@@ -30,6 +32,11 @@ type Options struct {
 	// Volatile reports whether a statistic is volatile: a change of it alone is not published, so a
 	// threshold's value may differ from the last image. nil is the default of BRIDGE_VOLATILE_STATS.
 	Volatile func(stat string) bool
+	// SignedBy are the public keys, as nkeys write them, by one of which each checkpoint must be signed; none
+	// means that it need not be.
+	SignedBy []string
+	// Heads are checkpoints that were kept elsewhere, and that the stream must still hold as they were.
+	Heads []event.Head
 }
 
 // Auditor checks a stream, event by event. It holds one image per entity and no events, so its
@@ -37,16 +44,23 @@ type Options struct {
 type Auditor struct {
 	options   Options
 	validator *schemas.Validator
+	decoder   event.Decoder
 	tenants   map[string]*tenantAudit
 	current   *tenantAudit // of the previous event; unreadable events count for it
 	report    Report
 	reader    *event.AgentReader
 	sequence  uint64 // of the previous event
+
+	withHeader int             // messages of which subject and headers are known
+	headsFound map[string]bool // by their ids
+
+	unreadable     uint64 // messages that the server cannot load, so far
+	unreadableRuns []Run
 }
 
 // New returns an auditor. It fails only if a published schema is invalid.
 func New(o Options) (*Auditor, error) {
-	v, err := schemas.New()
+	v, err := schemas.Shared()
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +73,7 @@ func New(o Options) (*Auditor, error) {
 	if o.Volatile == nil {
 		o.Volatile = volatileByDefault
 	}
-	a := &Auditor{options: o, validator: v, tenants: map[string]*tenantAudit{}, reader: event.NewAgentReader()}
+	a := &Auditor{options: o, validator: v, tenants: map[string]*tenantAudit{}, reader: event.NewAgentReader(), headsFound: map[string]bool{}}
 	a.report.ByCode = map[string]int{}
 	return a, nil
 }
@@ -78,13 +92,11 @@ type audited struct {
 }
 
 // read decodes an event. The error is [event.ErrForeign].
-func (e *audited) read(body []byte) error {
-	v, err := event.ReadEnvelope(body)
-	if err != nil {
-		return err
-	}
-	e.id, e.typ = v.ID, v.Type
-	if e.Event, err = v.Event(); err != nil {
+func (e *audited) read(d *event.Decoder, body []byte) error {
+	var v event.Envelope
+	var err error
+	v, e.Event, err = d.Decode(body)
+	if e.id, e.typ = v.ID, v.Type; err != nil {
 		return err
 	}
 	e.kind, e.verb = e.Kind(), e.Verb()
@@ -103,45 +115,66 @@ func (e *audited) read(body []byte) error {
 	return nil
 }
 
-// tenantOf returns the tenant of a body that may not be an event.
-func tenantOf(body []byte) string {
-	v, err := event.ReadEnvelope(body)
-	if err != nil {
-		return ""
-	}
-	return v.Tenant()
-}
-
 // Add checks the next event. For unknown values, seq is 0 (an export without sequences), subject is
 // "" (derived from the event) and header is nil; an empty header that is not nil is a known one.
 func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byte) {
+	x := a.examine(seq, subject, header, body)
+	a.add(&x)
+}
+
+// examined is a message, and what it shows alone.
+type examined struct {
+	audited
+	subject  string
+	header   nats.Header
+	body     []byte
+	excluded bool   // it is not checked
+	tenant   string // in the data
+	invalid  error  // of its schema
+	err      error  // of decoding it, [event.ErrForeign]
+}
+
+// examine examines a message by itself. It may be called by several goroutines at once.
+func (a *Auditor) examine(seq uint64, subject string, header nats.Header, body []byte) examined {
+	x := examined{audited: audited{seq: seq}, subject: subject, header: header, body: body}
 	owner, owned := event.TenantOf(subject)
-	if owned && a.excluded(owner) {
-		return
+	if x.excluded = owned && a.excluded(owner) || subject != "" && !a.options.Part.has(subject); x.excluded {
+		return x
 	}
-	e := audited{seq: seq}
-	invalid := a.validator.Event(body)
-	err := e.read(body)
-	tenant := ""
-	if err == nil {
-		tenant = e.Tenant()
+	x.invalid = a.validator.Event(body)
+	if x.err = x.read(&a.decoder, body); x.err == nil {
+		x.tenant = x.Tenant()
 	} else {
-		tenant = tenantOf(body)
+		x.tenant = event.TenantOfBody(body)
 	}
-	if !owned && tenant != "" && a.excluded(tenant) {
+	x.excluded = !owned && x.tenant != "" && a.excluded(x.tenant) || subject == "" && x.err == nil && !a.options.Part.has(x.Subject())
+	return x
+}
+
+// add checks a message that was examined.
+func (a *Auditor) add(x *examined) {
+	if x.excluded {
 		return
 	}
+	e, subject, header, invalid, err, tenant := x.audited, x.subject, x.header, x.invalid, x.err, x.tenant
+	seq := e.seq
+	owner, owned := event.TenantOf(subject)
 	if !owned {
 		owner = tenant
 	}
 	t := a.tenantFor(owner)
-	a.current = t
+	a.current, t.added = t, true
 	a.report.count(seq, e.Time)
+	if subject != "" && header != nil {
+		a.withHeader++
+	}
 	e.n = a.report.Events
+	a.noteUnreadable(t)
 	a.checkSequence(t, &e)
 	if err == nil && tenant != t.name {
 		err = fmt.Errorf("%w: tenant %q", event.ErrForeign, tenant)
 	}
+	a.stillPresent(t, &e)
 	id := header.Get(nats.MsgIdHdr)
 	if header != nil && (id == "" || err != nil && !strings.HasPrefix(id, t.name+"-")) {
 		a.foreign(t, &e, subject, cmp.Or(err, invalid))
@@ -158,17 +191,28 @@ func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byt
 		return
 	}
 	t.types[e.typ]++
+	a.show(t, &e)
 	a.checkSubject(t, &e, subject)
 	a.checkHeader(t, &e, header)
 	if duplicate := a.checkID(t, &e); duplicate {
 		return // counting it again would give faults for its batch and its entity
 	}
 	a.checkWindow(t, &e)
-	if d, ok := e.Data.(*event.CheckpointData); ok {
-		a.checkpoint(t, &e, d, header)
+	t.lastSeq = e.seq
+	if subject == "" {
+		x.subject = e.Subject()
+	}
+	switch d := e.Data.(type) {
+	case *event.CheckpointData:
+		a.checkpoint(t, &e, d, x)
 		return
+	case *event.ErasedData:
+		a.checkErasure(t, &e, d)
 	}
 	t.batch.add(&e)
+	if t.extent.whole { // else no chain can be compared
+		t.chain.sum.Add([]byte(x.subject), []byte(e.id), x.body)
+	}
 	a.checkFeed(t, &e)
 	a.checkEntity(t, &e)
 	a.checkGap(t, &e)
@@ -201,6 +245,7 @@ func (a *Auditor) tenantFor(name string) *tenantAudit {
 	t := a.tenants[name]
 	if t == nil {
 		t = newTenantAudit(name)
+		t.extent = a.extentOf(name)
 		a.tenants[name] = t
 	}
 	return t
@@ -215,9 +260,24 @@ func (a *Auditor) checkSequence(t *tenantAudit, e *audited) {
 	case a.sequence > 0 && e.seq <= a.sequence:
 		a.fault(t, e, "sequence", "sequence %d comes after %d", e.seq, a.sequence)
 	case a.options.Whole && a.sequence > 0 && e.seq > a.sequence+1:
-		a.fault(t, e, "sequence", "messages %d to %d are missing from the stream", a.sequence+1, e.seq-1)
+		a.checkMissing(t, e)
 	}
 	a.sequence = max(a.sequence, e.seq)
+}
+
+// checkMissing checks that all messages between the previous event and this one are stated as erased.
+func (a *Auditor) checkMissing(t *tenantAudit, e *audited) {
+	var erased uint64
+	for _, other := range a.tenants {
+		erased += other.erasedIn(a.sequence, e.seq)
+	}
+	missing := e.seq - a.sequence - 1
+	switch {
+	case erased == 0:
+		a.fault(t, e, "sequence", "messages %d to %d are missing from the stream", a.sequence+1, e.seq-1)
+	case erased < missing:
+		a.fault(t, e, "sequence", "messages %d to %d are missing from the stream, and %d of them are not stated as erased", a.sequence+1, e.seq-1, missing-erased)
+	}
 }
 
 func (a *Auditor) checkSubject(t *tenantAudit, e *audited, subject string) {

@@ -23,7 +23,7 @@ type message struct {
 }
 
 // goldenStream is the recorded day as a stream would hold it.
-func goldenStream(t *testing.T) []message {
+func goldenStream(t testing.TB) []message {
 	t.Helper()
 	text, err := os.ReadFile("../testdata/golden/events.ndjson")
 	if err != nil {

@@ -2,9 +2,9 @@ package audit
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/event"
@@ -13,11 +13,18 @@ import (
 // tenantAudit is what an auditor keeps of one tenant.
 type tenantAudit struct {
 	name            string
+	extent          extent
+	added           bool // an event of the tenant was added
 	begun           bool
 	fromStart       bool // the range begins with the tenant's first event
 	last            event.ID
+	lastSeq         uint64    // of the last event, 0 if it is not known
+	erased          sequences // stated as erased, and not seen so far
+	erasedKeys      int       // of the view, stated in the last term
 	entities        map[string]*entityAudit
 	types           map[string]int
+	rules           int // events of rules about an entity that is present
+	rulesJudged     int // of them, those whose entities' events are all in the part
 	startedMidChain int // entities whose revision 1 is not in the range
 	report          TenantReport
 
@@ -25,9 +32,19 @@ type tenantAudit struct {
 	clocks int              // counts the clocks of the times: each machine's, until it is set
 	seen   seenSince        // of the source
 
-	batch       openBatch
-	batchBefore map[event.ID]bool
-	window      pollWindow
+	unreadable uint64 // messages that the server cannot load, up to the last event
+	lost       uint64 // of them, those since the last checkpoint
+
+	skipped      *audited // the event that begins an epoch after others that are missing
+	skippedAfter uint64   // the epoch before them
+	endless      int      // events before a term that have no checkpoint
+
+	chain           chainAudit
+	signatures      coverage // of the checkpoints whose headers are known
+	firstCheckpoint event.ID
+	batch           openBatch
+	batchBefore     map[event.ID]bool
+	window          pollWindow
 
 	// Content of the last checkpoint.
 	checkpoints      int
@@ -40,8 +57,9 @@ type tenantAudit struct {
 	partPoll         uint64
 	agents, services int
 
-	interrupted bool // a feed.interrupted is open
-	feedKnown   bool // whether one is open is known
+	gaps        [2]endedGap // the last two that feed.resumed states, the last one first
+	interrupted bool        // a feed.interrupted is open
+	feedKnown   bool        // whether one is open is known
 	open        *Gap
 }
 
@@ -49,10 +67,12 @@ type tenantAudit struct {
 type openBatch struct {
 	n                int
 	cut              bool // the range begins inside it
+	starts           bool // it begins a term
 	seen             map[event.ID]bool
 	status           string // that the checkpoint must have, "" = any
 	agents, services int    // appeared minus disappeared
 	gap              *Gap
+	erasedKeys       int       // of the view, stated in it
 	takenBack        time.Time // the watermark of an interruption: that of a checkpoint may have been too late
 }
 
@@ -79,6 +99,7 @@ func newTenantAudit(name string) *tenantAudit {
 
 func (t *tenantAudit) nextBatch() {
 	t.batchBefore, t.batch = t.batch.seen, openBatch{seen: map[event.ID]bool{}}
+	t.chain.begin()
 }
 
 func (b *openBatch) add(e *audited) {
@@ -86,7 +107,7 @@ func (b *openBatch) add(e *audited) {
 	b.seen[e.ID] = true
 	delta := 0
 	switch {
-	case e.Arrives():
+	case e.Arrives() && !e.Restates():
 		delta = 1
 	case e.Removes():
 		delta = -1
@@ -100,30 +121,37 @@ func (b *openBatch) add(e *audited) {
 }
 
 // checkpoint checks the batch that the event closes.
-func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData, h nats.Header) {
-	b := &t.batch
+func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData, x *examined) {
+	b, h := &t.batch, x.header
 	if e.ID.Compare(t.last) < 0 { // out of order, which is reported already
 		t.nextBatch()
 		return
 	}
 	b.seen[e.ID] = true
-	if b.n != d.Events && !b.cut {
+	a.checkSkipped(t, e, d)
+	erased := int(t.erasedIn(t.checkpointSeq, e.seq))
+	if missing := d.Events - b.n - erased; missing != 0 && t.extent.whole && !b.cut && !mayBeLost(uint64(max(missing, 0)), t.lost) {
 		a.fault(t, e, "count", "the checkpoint of poll %d counts %d event(s), its batch holds %d", d.Poll, d.Events, b.n)
 	}
-	a.checkPart(t, e, d, b.cut)
+	a.checkChainOf(t, e, d, x, erased)
+	a.checkSignature(t, e, x)
+	a.checkHeads(t, e, d, x)
+	if t.checkpoints == 0 {
+		t.firstCheckpoint = e.ID
+	}
+	a.checkPart(t, e, d, b.cut || t.lost > 0)
 	// Until the last part is stored, some changes of the poll are missing.
-	if b.status != "" && d.Part == d.Parts && d.Status != b.status {
+	if b.status != "" && t.extent.status() && d.Part == d.Parts && d.Status != b.status {
 		a.fault(t, e, "feed", "status is %s, the events of the batch give %s", d.Status, b.status)
 	}
-	if want := h.Get(jetstream.ExpectedLastSubjSeqHeader); want != "" && t.checkpointSeq > 0 && want != fmt.Sprint(t.checkpointSeq) {
+	if want := h.Get(jetstream.ExpectedLastSubjSeqHeader); want != "" && t.checkpointSeq > 0 && want != fmt.Sprint(t.checkpointSeq) && !a.lostFence(t, want) {
 		a.fault(t, e, "missing", "the header expects the previous checkpoint at sequence %s, it is at %d", want, t.checkpointSeq)
 	}
-	if d.Follows != "" && t.checkpointID != "" && d.Follows != t.checkpointID {
+	if d.Follows != "" && t.checkpointID != "" && d.Follows != t.checkpointID && t.lost == 0 {
 		a.fault(t, e, "missing", "follows checkpoint %s, the previous one is %s", d.Follows, t.checkpointID)
 	}
-	if t.checkpoints > 0 && !b.cut && (t.agents+b.agents != d.Agents || t.services+b.services != d.Services) {
-		a.fault(t, e, "count", "counts %d agents and %d services, the events give %d and %d",
-			d.Agents, d.Services, t.agents+b.agents, t.services+b.services)
+	if t.checkpoints > 0 && t.extent.whole && !b.cut && t.lost == 0 {
+		a.checkCounts(t, e, d)
 	}
 	switch {
 	case d.ObservedUntil.IsZero() && !t.until.IsZero():
@@ -140,12 +168,64 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 		t.until, t.missing = d.ObservedUntil.Time, d.MissingSince.Time
 	}
 	t.checkpoints++
+	t.lost = 0
 	t.checkpointSeq, t.checkpointAt, t.checkpointID, t.status = e.seq, e.Time, e.id, d.Status
 	t.agents, t.services = d.Agents, d.Services
+	if b.starts {
+		t.erasedKeys = 0
+	}
+	t.erasedKeys += b.erasedKeys
 	status := b.status
 	if t.nextBatch(); d.Part < d.Parts {
 		t.batch.status = status
 	}
+}
+
+// checkCounts compares the counts of a checkpoint with the events before it. A term may begin with
+// fewer entities: the last events of the others had left the stream, and the view had lost them. It may
+// begin with more, whose departures nobody can read.
+func (a *Auditor) checkCounts(t *tenantAudit, e *audited, d *event.CheckpointData) {
+	agents, services := t.agents+t.batch.agents, t.services+t.batch.services
+	switch {
+	case t.mayHaveLost(e, d.Agents-agents, d.Services-services):
+	case t.batch.starts && max(d.Agents-agents, 0)+max(d.Services-services, 0) <= int(a.unreadable):
+		a.note(t, e, "forgotten", "the term begins with %d agents and %d services, the checkpoint before counted %d and %d: last events had left stream and view, or cannot be loaded",
+			d.Agents, d.Services, agents, services)
+	default:
+		a.fault(t, e, "count", "counts %d agents and %d services, the events give %d and %d", d.Agents, d.Services, agents, services)
+	}
+}
+
+// checkSkipped judges an epoch that follows one that is not the one before. If its first checkpoint
+// follows the last one of the stream, the stream ended there when the epoch began: an older backup was
+// restored, or the end of the stream was lost.
+func (a *Auditor) checkSkipped(t *tenantAudit, e *audited, d *event.CheckpointData) {
+	s, n, before := t.skipped, t.endless, t.skippedAfter
+	t.skipped, t.endless = nil, 0
+	continues := d.Follows != "" && d.Follows == t.checkpointID
+	switch {
+	case n == 0:
+	case continues:
+		a.note(t, e, "restored", "the last %d event(s) before the term have no checkpoint: the stream had lost its end", n)
+	default:
+		a.fault(t, e, "uncovered", "the last %d event(s) before the term have no checkpoint", n)
+	}
+	if s == nil {
+		return
+	}
+	const text = "epoch %d follows epoch %d: the epochs between are missing"
+	if continues {
+		a.note(t, s, "restored", text+"; the bridge continued where the stream ended, as after the restore of an older backup", s.ID.Epoch, before)
+		return
+	}
+	a.fault(t, s, "epoch", text, s.ID.Epoch, before)
+}
+
+// lostFence reports whether the checkpoint that a header expects is unreadable. The server expects 0
+// after one.
+func (a *Auditor) lostFence(t *tenantAudit, want string) bool {
+	seq, err := strconv.ParseUint(want, 10, 64)
+	return err == nil && t.lost > 0 && (seq == 0 || a.isUnreadable(seq))
 }
 
 func (a *Auditor) checkPart(t *tenantAudit, e *audited, d *event.CheckpointData, cut bool) {
@@ -166,6 +246,10 @@ func (a *Auditor) checkPart(t *tenantAudit, e *audited, d *event.CheckpointData,
 
 // checkFeed checks the status of the feed.
 func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
+	if !t.extent.status() {
+		t.noteSeen(e)
+		return
+	}
 	from := t.until
 	d, _ := e.Data.(*event.FeedData)
 	if d != nil && !d.ObservedUntil.IsZero() {
@@ -173,9 +257,8 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 	}
 	switch e.Name {
 	case event.Started:
-		t.batch.status = event.StatusInterrupted
-		t.clocks++
-		t.seen = seenSince{e.Time, t.clocks, "the bridge started"}
+		t.batch.status, t.batch.starts = event.StatusInterrupted, true
+		t.noteSeen(e)
 		if t.open == nil && !from.IsZero() {
 			cause := "the previous bridge ended without feed.stopped"
 			if t.status == event.StatusStopped {
@@ -198,8 +281,9 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 		t.open.Cause = d.Cause
 	case event.Resumed:
 		d := e.Data.(*event.ResumedData)
+		t.gaps = [2]endedGap{{d.Poll, d.Observed.By}, t.gaps[0]}
 		t.batch.status = event.StatusLive
-		t.seen = seenSince{d.Observed.By.Time, t.clocks, "the feed resumed"}
+		t.noteSeen(e)
 		a.checkGapWindow(t, e, d)
 		if !t.interrupted && t.feedKnown {
 			a.fault(t, e, "feed", "resumed, but nothing was interrupted")
@@ -209,6 +293,18 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 			t.open = &Gap{Kind: "interrupted", Cause: d.Cause, From: d.Observed.After.Time, Seq: e.seq, ID: e.id}
 		}
 		t.open.To = d.Observed.By.Time
+	}
+}
+
+// noteSeen records since when the source was seen without interruption.
+func (t *tenantAudit) noteSeen(e *audited) {
+	switch d := e.Data.(type) {
+	case *event.ResumedData:
+		t.seen = seenSince{d.Observed.By.Time, t.clocks, "the feed resumed"}
+	case *event.FeedData:
+		if e.Name == event.Started {
+			t.seen = seenSince{e.Time, t.clocks, "the bridge started"}
+		}
 	}
 }
 
@@ -229,7 +325,7 @@ func (a *Auditor) checkGap(t *tenantAudit, e *audited) {
 	}
 	own := e.kind == "directory" || e.kind == "availability" // polled separately, with their own gaps
 	if !e.afterGap {
-		if t.open != nil && !own {
+		if t.open != nil && !own && t.lost == 0 && t.extent.status() {
 			a.fault(t, e, "gap", "change over a gap (%s) without after_gap", t.open.Cause)
 		}
 		return

@@ -9,7 +9,8 @@ import (
 
 // Report is the result of an [Auditor].
 type Report struct {
-	// OK reports whether there were events to check, and no fault. Stated gaps are no faults.
+	// OK reports whether there were events to check, and no fault. Stated gaps and erasures are no
+	// faults.
 	OK bool `json:"ok"`
 	// Events counts the events that were checked, checkpoints included.
 	Events int `json:"events"`
@@ -24,8 +25,21 @@ type Report struct {
 	// Faults are the first faults, in order; ByCode counts all.
 	Faults []Finding `json:"faults"`
 	// Notes are observations that are no faults.
-	Notes  []Finding      `json:"notes"`
+	Notes []Finding `json:"notes"`
+	// Part is nil if all of the stream, or of its tenants, was added in the range. OK says then no more
+	// than what Checks has.
+	Part *PartReport `json:"part,omitempty"`
+	// Checks are all kinds of checks, made or not.
+	Checks []Check        `json:"checks"`
 	ByCode map[string]int `json:"faults_by_code"`
+}
+
+// PartReport says which part of the stream was added.
+type PartReport struct {
+	// Name is its name, such as its subjects.
+	Name string `json:"name"`
+	// Inferred says that its subjects are not known: its events show what it has.
+	Inferred bool `json:"inferred"`
 }
 
 // TenantReport is the result for one tenant.
@@ -72,9 +86,9 @@ type Gap struct {
 // Finding is one fault or note.
 type Finding struct {
 	// Code is one word for programs: foreign, schema, subject, header, tombstone,
-	// sequence, duplicate, order, epoch, missing, uncovered, count, part, revision,
-	// chain, image, window, since, reentered, reset, unseen, value, watermark, feed, gap, empty; of
-	// notes: truncated, clock.
+	// sequence, unreadable, duplicate, order, epoch, missing, uncovered, count, part, revision,
+	// chain, digest, signature, head, image, window, since, duration, reentered, reset, unseen, value, watermark, feed, gap, erasure,
+	// empty; of notes: truncated, clock, restored, forgotten, erased, present, chained.
 	Code string `json:"code"`
 	// N counts the events added, from 1: the line of an export.
 	N      int    `json:"n"`
@@ -93,20 +107,22 @@ const listLimit = 200
 
 func (a *Auditor) fault(t *tenantAudit, e *audited, code, format string, args ...any) {
 	a.report.ByCode[code]++
-	a.report.Faults = a.find(a.report.Faults, t, e, code, fmt.Sprintf(format, args...))
+	a.report.Faults = find(a.report.Faults, t, e, code, fmt.Sprintf(format, args...))
 }
 
 func (a *Auditor) note(t *tenantAudit, e *audited, code, format string, args ...any) {
-	a.report.Notes = a.find(a.report.Notes, t, e, code, fmt.Sprintf(format, args...))
+	a.report.Notes = find(a.report.Notes, t, e, code, fmt.Sprintf(format, args...))
 }
 
-func (a *Auditor) find(found []Finding, t *tenantAudit, e *audited, code, text string) []Finding {
+func find(found []Finding, t *tenantAudit, e *audited, code, text string) []Finding {
 	if len(found) >= listLimit {
 		return found
 	}
-	return append(found, Finding{
-		Code: code, N: e.n, Seq: e.seq, Tenant: t.name, Entity: e.entity, ID: e.id, Type: e.typ, Text: text,
-	})
+	return append(found, t.finding(e, code, text))
+}
+
+func (t *tenantAudit) finding(e *audited, code, text string) Finding {
+	return Finding{Code: code, N: e.n, Seq: e.seq, Tenant: t.name, Entity: e.entity, ID: e.id, Type: e.typ, Text: text}
 }
 
 // count adds an event to the report.
@@ -146,6 +162,9 @@ func (g *Gap) length() time.Duration {
 func (a *Auditor) Report() Report {
 	r := a.report
 	r.Tenants, r.ByCode = []TenantReport{}, maps.Clone(r.ByCode)
+	if p := a.options.Part; p != nil {
+		r.Part = &PartReport{p.Name, p.Includes == nil}
+	}
 	r.Faults, r.Notes = append([]Finding{}, r.Faults...), append([]Finding{}, r.Notes...)
 	if r.Events == 0 {
 		r.ByCode["empty"]++
@@ -153,6 +172,9 @@ func (a *Auditor) Report() Report {
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.tenants)) {
 		t := a.tenants[name]
+		if !t.added {
+			continue
+		}
 		out := t.report
 		out.Tenant, out.Checkpoints, out.Entities, out.StartedMidChain = t.name, t.checkpoints, len(t.entities), t.startedMidChain
 		out.Types, out.Gaps = maps.Clone(t.types), append([]Gap{}, out.Gaps...)
@@ -164,17 +186,25 @@ func (a *Auditor) Report() Report {
 			out.gap(*t.open)
 		}
 		end := Finding{N: r.Events, Seq: r.LastSeq, Tenant: t.name}
-		if n := t.batch.n; n > 0 {
+		if n := t.batch.n; n > 0 && t.extent.checkpoints() && a.unreadable == t.unreadable && t.lost == 0 {
 			end.Code, end.Text = "uncovered", fmt.Sprintf("the range ends inside a batch: its last %d event(s) have no checkpoint", n)
 			r.ByCode[end.Code]++
 			r.Faults = append(r.Faults, end)
 		}
-		if t.part < t.parts {
+		if t.part < t.parts && t.extent.checkpoints() {
 			end.Code, end.Text = "truncated", fmt.Sprintf("the range ends with part %d of %d of poll %d", t.part, t.parts, t.last.Poll)
 			r.Notes = append(r.Notes, end)
 		}
+		for _, s := range t.confirmed() {
+			r.ByCode[s.first.Code] += s.count
+			if len(r.Faults) < listLimit {
+				r.Faults = append(r.Faults, s.first)
+			}
+		}
 		r.Tenants = append(r.Tenants, out)
 	}
+	a.findHeads(&r)
+	r.Checks = a.checks()
 	r.OK = len(r.ByCode) == 0
 	return r
 }

@@ -12,7 +12,7 @@ import (
 
 	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // step is one event of a stream that is made by hand. Steps of one time are one poll.
@@ -53,7 +53,7 @@ func stream(t *testing.T, steps ...step) []message {
 // newWriter returns a writer that has written the start.
 func newWriter(t *testing.T) *writer {
 	w := &writer{t: t, encoder: event.NewEncoder("https://acme.example/statsapi"), reader: event.NewAgentReader(),
-		id: event.ID{Epoch: 1, Poll: 1, Index: 1}, revisions: map[string]uint64{}, count: map[string]int{}}
+		id: event.ID{Epoch: 1, Poll: 1, Index: 1}, revisions: map[string]uint64{}, states: map[string]uint64{}, count: map[string]int{}}
 	w.poll([]step{{at: -2, name: event.Started}})
 	return w
 }
@@ -65,8 +65,9 @@ type writer struct {
 	reader    *event.AgentReader
 	id        event.ID // of the next event
 	revisions map[string]uint64
-	count     map[string]int // present entities by kind
-	until     event.Time     // the last poll was sent then
+	states    map[string]uint64 // by key of the view
+	count     map[string]int    // present entities by kind
+	until     event.Time        // the last poll was sent then
 	follows   string
 	out       []message
 }
@@ -107,13 +108,13 @@ func (w *writer) make(s step) event.Event {
 	e := event.Event{Name: s.name}
 	base := event.Base{Tenant: "acme", Poll: w.id.Poll}
 	entity := event.EntityBase{Base: base, Observed: event.Window{After: w.until, By: event.Ceil(at(s.at))}}
-	row := event.RowData{Before: image(s.before), After: image(s.after)}
+	row := event.RowData{Before: imageOf(s.before), After: imageOf(s.after)}
 	verb := e.Verb()
 	if verb == "observed" {
 		entity.Observed.After = event.Time{}
 	}
 	if strings.HasSuffix(verb, "_changed") {
-		row.Changed = slices.DeleteFunc(diff.Differences(row.Before, row.After), func(stat string) bool {
+		row.Changed = slices.DeleteFunc(image.Differences(row.Before, row.After), func(stat string) bool {
 			return volatile(stat) || (verb == "state_changed") != event.IsStateStat(stat)
 		})
 	}
@@ -162,6 +163,12 @@ func (w *writer) write(s step, e event.Event) {
 	if base := e.EntityBase(); base != nil {
 		w.revisions[key]++
 		base.Revision = w.revisions[key]
+		if e.Kind() == "agent" {
+			if states := w.states[key]; states == 0 || e.Name == event.StateChanged {
+				w.states[key]++
+			}
+			base.StateRevision = w.states[key]
+		}
 	}
 	switch {
 	case e.Arrives():
@@ -191,16 +198,16 @@ func volatile(stat string) bool {
 }
 
 // image reads "name=text name=text"; "" is the image of no entity.
-func image(text string) diff.Image {
+func imageOf(text string) image.Image {
 	if text == "" {
-		return diff.Image{}
+		return image.Image{}
 	}
-	var stats []diff.Stat
+	var stats []image.Stat
 	for _, word := range strings.Fields(text) {
 		name, value, _ := strings.Cut(word, "=")
-		stats = append(stats, diff.Stat{Name: name, Text: value})
+		stats = append(stats, image.Stat{Name: name, Text: value})
 	}
-	return diff.NewImage(stats...)
+	return image.New(stats...)
 }
 
 // agentEdit is an edit of an event about an agent.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // statKey identifies a statistic of a kind of entities.
@@ -66,11 +66,19 @@ func (a *Auditor) checkThreshold(t *tenantAudit, e *audited, d *event.ThresholdD
 	if raised {
 		a.checkCondition(t, e, d)
 	}
-	c := t.entities[event.RowKey(diff.Kind(d.Entity.Kind), d.Entity.ID)]
+	key := event.RowKey(image.Kind(d.Entity.Kind), d.Entity.ID)
+	c := t.entities[key]
+	t.rules++
+	known := a.hasAll(t, c, d.Entity.Kind, key)
+	if known {
+		t.rulesJudged++
+	}
 	switch {
-	case c == nil && t.fromStart:
+	case !known:
+	case c == nil && t.fromStart && a.unreadable == 0 && t.erasedIn(0, e.seq) == 0:
 		a.fault(t, e, "unseen", "%s on %s %s, which was never observed", e.verb, d.Entity.Kind, d.Entity.ID)
 	case c == nil: // its last event may be before the range
+	case c.lost != a.unreadable, t.erasedIn(c.lastSeq, e.seq) > 0: // its last event may be one that cannot be loaded, or is erased
 	case c.absent:
 		a.fault(t, e, "unseen", "%s on %s %s, which disappeared by %s", e.verb, d.Entity.Kind, d.Entity.ID, event.Floor(c.lastTime))
 	default:
@@ -158,7 +166,7 @@ func (a *Auditor) checkSights(t *tenantAudit, e *audited, c *entityAudit) {
 func (t *tenantAudit) sawRow(e *audited, c *entityAudit) {
 	w := *e.observed
 	switch {
-	case e.Arrives():
+	case e.Arrives() && !e.Restates():
 		c.seen = seenSince{w.By.Time, t.clocks, "its entity was first seen"}
 	case !e.Removes() && !e.afterGap && !w.After.IsZero() && !t.missing.IsZero() && !w.After.Before(t.missing) &&
 		t.until.Sub(w.After.Time) > clockTolerance:
