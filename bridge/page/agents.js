@@ -1,5 +1,6 @@
 // Agents: how many are in which state, and a list that holds thousands.
 
+import { orders, States } from "./address.js";
 import { $, el, stored, setText, setAttr, show } from "./dom.js";
 import { clock, stateColour, stateGlyph, stateOrder, stateWord } from "./text.js";
 
@@ -8,7 +9,7 @@ const extra = 6; // rows beyond each end of the visible ones
 
 export class Agents {
   #view = null;
-  #hidden = new Set(stored.get("states") ?? ["logged_out"]); // states that the list does not show
+  #states; // those that the list shows
   #bars = new Map(); // state → its button
   #shown = []; // the agents of the list, in order
   #rows = []; // elements, reused
@@ -17,10 +18,14 @@ export class Agents {
   #teams = "";
   #last = 0;
 
-  /** onPick is called with an agent whose events the reader wants. */
-  constructor(now, onPick) {
-    this.now = now;
-    this.onPick = onPick;
+  /** onPick is called with an agent whose events the reader wants; tiles show the same agents on a wall. */
+  constructor({ now, onPick, address, tiles }) {
+    Object.assign(this, { now, onPick, address, tiles });
+    this.#states = address.states ?? new States(null, (!address.describes && stored.get("states")) || ["logged_out"]);
+    $("agents-text").value = address.q;
+    this.#wantTeam(address.team);
+    $("agents-order").replaceChildren(...Object.entries(orders).map(([v, name]) => new Option(name, v)));
+    $("agents-order").value = address.order;
     this.grid = $("agents-grid");
     this.body = $("agents-rows");
     const again = () => {
@@ -28,7 +33,13 @@ export class Agents {
       this.#last = 0;
       this.draw();
     };
-    for (const id of ["agents-text", "agents-team", "agents-order"]) $(id).addEventListener("input", again);
+    for (const id of ["agents-text", "agents-team", "agents-order"]) {
+      $(id).addEventListener("input", () => {
+        const order = $("agents-order").value;
+        address.keep({ q: $("agents-text").value.trim(), team: $("agents-team").value, order: order === "name" ? "" : order });
+        again();
+      });
+    }
     this.again = again;
     this.grid.addEventListener("scroll", () => this.#lay(), { passive: true });
     new ResizeObserver(() => this.#lay()).observe(this.grid);
@@ -38,6 +49,27 @@ export class Agents {
       if (row) this.#activate(Number(row.dataset.at));
     });
     this.body.addEventListener("dblclick", () => this.#pick());
+  }
+
+  /** Show agents of all teams, as those of another tenant. */
+  clear() {
+    $("agents-text").value = "";
+    this.#wantTeam("");
+  }
+
+  // Choose a team, whether there are agents of it or not.
+  #wantTeam(team) {
+    const select = $("agents-team");
+    if (![...select.options].some((o) => o.value === team)) select.add(new Option(team, team));
+    select.value = team;
+    this.#teams = "";
+  }
+
+  /** What the reader has asked for and is not there, in sentences. */
+  faults() {
+    if (!this.#view || !this.#states.only) return [];
+    const known = [...stateOrder, "logged_out", ...this.#bars.keys()];
+    return [...this.#states.only].filter((s) => !known.includes(s)).map((s) => `No agent is in the state “${s}”. States are ${known.filter((s, i) => known.indexOf(s) === i).join(", ")}.`);
   }
 
   /** Show a view, of which the agents may have changed. */
@@ -64,6 +96,7 @@ export class Agents {
   tick() {
     const now = this.now();
     for (const row of this.#rows) if (!row.hidden) this.#time(row, this.#shown[row.at], now);
+    this.tiles?.tick(now);
   }
 
   #count(agents) {
@@ -91,9 +124,7 @@ export class Agents {
   }
 
   #bar(state) {
-    const node = el("button", `bar c-${stateColour(state)}`);
-    node.type = "button";
-    setAttr(node, "aria-pressed", String(!this.#hidden.has(state)));
+    const node = el(this.tiles ? "span" : "button", `bar c-${stateColour(state)}`); // a wall has no controls
     const glyph = el("span", "glyph", stateGlyph(state));
     setAttr(glyph, "aria-hidden", "true");
     const count = el("span", "n");
@@ -101,10 +132,14 @@ export class Agents {
     const fill = track.appendChild(el("span", "fill"));
     setAttr(track, "aria-hidden", "true");
     node.append(glyph, el("span", "word", stateWord(state)), count, track);
+    if (this.tiles) return { node, count, fill };
+    node.type = "button";
+    setAttr(node, "aria-pressed", String(this.#states.has(state)));
     node.addEventListener("click", () => {
-      if (!this.#hidden.delete(state)) this.#hidden.add(state);
-      setAttr(node, "aria-pressed", String(!this.#hidden.has(state)));
-      stored.set("states", [...this.#hidden]);
+      this.#states.toggle(state);
+      setAttr(node, "aria-pressed", String(this.#states.has(state)));
+      if (!this.#states.only) stored.set("states", [...this.#states.hidden]);
+      this.address.keep({ state: this.#states.toString() });
       this.again();
     });
     return { node, count, fill };
@@ -118,7 +153,8 @@ export class Agents {
     const select = $("agents-team");
     const chosen = select.value;
     select.replaceChildren(new Option("all", ""), ...teams.map((t) => new Option(t, t)));
-    select.value = teams.includes(chosen) ? chosen : "";
+    this.#wantTeam(chosen);
+    this.#teams = key;
   }
 
   #choose(agents) {
@@ -126,7 +162,7 @@ export class Agents {
     const team = $("agents-team").value;
     const order = $("agents-order").value;
     const active = this.#shown[this.#active]?.key;
-    this.#shown = agents.filter((a) => !this.#hidden.has(a.state) && (!team || a.team === team) && wanted.every((w) => a.find.includes(w)));
+    this.#shown = agents.filter((a) => this.#states.has(a.state) && (!team || a.team === team) && wanted.every((w) => a.find.includes(w)));
     const since = (a) => (Number.isNaN(a.since) ? Infinity : a.since);
     if (order === "longest") this.#shown.sort((a, b) => since(a) - since(b) || byName(a.name, b.name));
     else if (order === "newest") this.#shown.sort((a, b) => (since(b) === Infinity ? 0 : since(b)) - (since(a) === Infinity ? 0 : since(a)) || byName(a.name, b.name));
@@ -137,7 +173,8 @@ export class Agents {
     setText($("agents-count"), n === agents.length ? String(n) : `${n} of ${agents.length}`);
     setAttr(this.grid, "aria-rowcount", String(n + 1));
     show($("agents-empty"), n === 0);
-    setText($("agents-empty"), agents.length ? "No agent matches." : "No agent is in the view.");
+    setText($("agents-empty"), !agents.length ? "No agent is in the view." : team && !agents.some((a) => a.team === team) ? `No agent is in the team “${team}”.` : "No agent matches.");
+    this.tiles?.draw(this.#shown, this.now());
   }
 
   // Lay out only the rows that are visible.

@@ -48,13 +48,13 @@ export function judge({ live, view, staleAfter, everReady }) {
   return { state: "live", word: feed.status === "live" ? "Live" : feed.status, why: "", seen, age };
 }
 
-const glyphs = { live: "●", stale: "▲", unknown: "○" };
+export const feedGlyphs = { live: "●", stale: "▲", unknown: "○" };
 
 /** Show the verdict at the top, over the whole page, and in the title. */
 export function showFeed(verdict, { view, rate, tenant }) {
   const { state, word, why, age } = verdict;
   setAttr(document.body, "data-feed", state);
-  setText($("status").firstElementChild, glyphs[state]);
+  setText($("status").firstElementChild, feedGlyphs[state]);
   setText($("status-word"), word);
   show($("banner"), Boolean(why));
   if (why) setText($("banner"), why);
@@ -75,6 +75,7 @@ export function showTenants(feeds, tenant, view) {
   const several = Object.keys(feeds).length > 1 || (tenant && !(tenant in feeds) && Object.keys(feeds).length > 0);
   show($("tenant-pick"), several);
   show($("tenant-name"), !several);
+  show($("to-all"), several);
   if (!several) return;
   const wanted = [...new Set([...Object.keys(feeds), tenant])].sort();
   const select = $("tenant");

@@ -1,8 +1,6 @@
 package page
 
 import (
-	"bytes"
-	"os"
 	"testing"
 
 	"bpcc-nats/internal/hostile"
@@ -12,28 +10,22 @@ import (
 // one must not panic.
 func TestHostileMessages(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../testdata/golden/events.ndjson")
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := map[string]bool{}
-	for line := range bytes.Lines(text) {
-		_, body, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
-		_, kind, _ := bytes.Cut(body, []byte(`"type":"`))
-		kind, _, _ = bytes.Cut(kind, []byte(`"`))
-		if read[string(kind)] {
-			continue
+	events := hostile.FirstOfEachType(t, "../testdata/golden/events.ndjson")
+	for _, e := range events {
+		if !belongsTo("acme", e.Body) {
+			t.Errorf("not shown: %s", e.Body)
 		}
-		read[string(kind)] = true
-		if !belongsTo("acme", body) {
-			t.Errorf("not shown: %s", body)
-		}
-		for c := range hostile.Changes(body) {
-			changed := c.Apply(body)
-			hostile.MustNotPanic(t, string(kind)+" "+c.String(), func() { belongsTo("acme", changed) })
+		for c := range hostile.Changes(e.Body) {
+			changed := c.Apply(e.Body)
+			hostile.MustNotPanic(t, e.Type+" "+c.String(), func() {
+				belongsTo("acme", changed)
+				if err := hostileHistory(changed); err != nil {
+					t.Errorf("%s %s: %v", e.Type, c, err)
+				}
+			})
 		}
 	}
-	if len(read) < 10 {
-		t.Errorf("only these types were read: %v", read)
+	if len(events) < 10 {
+		t.Errorf("%d types of events only", len(events))
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/scan"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -24,12 +24,6 @@ const (
 	liveFlushBytes = 64 << 10
 	// liveTenantsEvery is after how many heartbeats a page gets all tenants.
 	liveTenantsEvery = 5
-	// tenantsTTL is how long pages share a list of tenants, tenantsRetry after how
-	// long a list that could not be read is read again.
-	tenantsTTL   = 5 * time.Second
-	tenantsRetry = 10 * time.Minute
-	// liveConsumerIdle is when the server removes consumers of a page that has left.
-	liveConsumerIdle = 20 * time.Second
 )
 
 // errSlowClient ends the session of a page that cannot keep up.
@@ -40,10 +34,12 @@ var errSlowClient = errors.New("page too slow for the rate of events")
 type liveSession struct {
 	*Handler
 	tenant string // as a token of subjects and keys
-	w      http.ResponseWriter
-	out    *http.ResponseController
+	out    *liveWriter
+	// shared reports whether the page shows other tenants, too.
+	shared bool
 
-	lastSeq uint64 // the stream's last sequence when the session began
+	lastSeq     uint64    // the stream's last sequence when the session began
+	viewCreated time.Time // when the view was created that the session shows
 }
 
 // liveEntry is an entity of the view, or an event and its effect on the view.
@@ -55,43 +51,17 @@ type liveEntry struct {
 	Event   json.RawMessage `json:"event"`
 }
 
-// handleLive handles /live/events?tenant=TOKEN.
-func (p *Handler) handleLive(w http.ResponseWriter, r *http.Request) {
-	tenant := r.URL.Query().Get("tenant")
-	if tenant == "" {
-		tenant = event.Token(p.config.Tenant)
-	}
-	if _, err := event.ParseToken(tenant); err != nil {
-		http.Error(w, "tenant: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	default:
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, fmt.Sprintf("%d pages are open already: close one.", cap(p.slots)), http.StatusServiceUnavailable)
-		return
-	}
-	l := &liveSession{Handler: p, tenant: tenant, w: w, out: http.NewResponseController(w)}
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no") // proxies must not buffer
-	err := l.runSession(r.Context())
-	if r.Context().Err() == nil {
-		p.log.Debug("live page disconnected", "tenant", l.tenant, "err", err)
-		// The page shows the error before it reconnects; it may be closed by now. It is
-		// not named error: an EventSource has an event of that name itself.
-		_ = l.sendEvent("failure", map[string]string{"error": err.Error()})
-	}
-}
-
 // runSession sends the snapshot and then the events, until ctx ends or something fails.
 func (l *liveSession) runSession(ctx context.Context) error {
 	var err error
-	if l.lastSeq, err = stream.FetchLastSeq(ctx, l.js, l.config.Stream); err != nil {
+	if l.lastSeq, err = scan.LastSeq(ctx, l.js, l.config.Stream.Name); err != nil {
 		return err
 	}
+	view, err := scan.Info(ctx, l.js, stream.ViewStream(l.config.Stream))
+	if err != nil {
+		return err
+	}
+	l.viewCreated = view.Created
 	if err := l.sendHello(ctx); err != nil {
 		return err
 	}
@@ -106,21 +76,6 @@ func (l *liveSession) runSession(ctx context.Context) error {
 		return err
 	}
 	return l.followEvents(ctx, snapshotSeq)
-}
-
-// sendEvent writes one Server-Sent Event. It fails if the page does not read it.
-func (l *liveSession) sendEvent(name string, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
-	}
-	if err := l.out.SetWriteDeadline(time.Now().Add(l.writeTimeout)); err != nil {
-		return fmt.Errorf("set write deadline: %w", err)
-	}
-	if _, err := fmt.Fprintf(l.w, "event: %s\ndata: %s\n\n", name, body); err != nil {
-		return fmt.Errorf("write to page: %w", err)
-	}
-	return l.out.Flush()
 }
 
 // sendHello sends what the page needs to judge what follows.
@@ -138,9 +93,9 @@ func (l *liveSession) sendHello(ctx context.Context) error {
 		Interrupted json.RawMessage `json:"interrupted,omitempty"`
 	}{
 		Tenant: l.tenant, Version: l.config.Version, Now: time.Now(), Heartbeat: l.heartbeat.Seconds(),
-		StaleAfter: (l.config.CheckpointInterval + l.config.InterruptAfter()).Seconds(), Series: seriesWindow.Seconds(),
+		StaleAfter: (l.config.Stream.CheckpointInterval + l.config.InterruptAfter()).Seconds(), Series: seriesWindow.Seconds(),
 	}
-	err := stream.ScanLastPerSubject(ctx, l.js, l.config.Stream, l.tenantPrefix()+event.Interrupted, func(msg jetstream.Msg, _ uint64) error {
+	err := scan.LastPerSubject(ctx, l.js, l.config.Stream.Name, l.tenantPrefix()+event.Interrupted, func(msg jetstream.Msg, _ uint64) error {
 		if belongsTo(l.tenant, msg.Data()) {
 			hello.Interrupted = msg.Data()
 		}
@@ -155,45 +110,18 @@ func (l *liveSession) sendHello(ctx context.Context) error {
 // tenantPrefix returns the prefix of the tenant's subjects.
 func (l *liveSession) tenantPrefix() string { return event.SubjectPrefix + "." + l.tenant + "." }
 
-// listTenants reads the feed keys of all tenants in the view, by tenant, or returns
-// those that another page has just read. The user may lack the permission to read
-// other tenants: then a page has its own alone.
-func (p *Handler) listTenants(ctx context.Context) map[string]json.RawMessage {
-	p.tenantsMu.Lock()
-	defer p.tenantsMu.Unlock()
-	if time.Now().Before(p.tenantsExpire) {
-		return p.tenants
-	}
-	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout/2)
-	defer cancel()
-	feeds := map[string]json.RawMessage{}
-	prefix := stream.ViewPrefix(p.config)
-	err := stream.ScanLastPerSubject(ctx, p.js, stream.ViewStream(p.config), prefix+"*.feed", func(msg jetstream.Msg, _ uint64) error {
-		if tenant := strings.TrimSuffix(strings.TrimPrefix(msg.Subject(), prefix), ".feed"); belongsTo(tenant, msg.Data()) {
-			feeds[tenant] = msg.Data()
-		}
-		return nil
-	})
-	p.tenants, p.tenantsExpire = feeds, time.Now().Add(tenantsTTL)
-	if err != nil {
-		p.log.Debug("cannot list tenants of the view", "err", err)
-		p.tenantsExpire = time.Now().Add(tenantsRetry)
-	}
-	return p.tenants
-}
-
 // sendSnapshot sends all that the view has of the tenant, and returns the sequence in
 // the stream of events up to which the view is complete. The view follows the
 // stream in order: what is not in the snapshot comes after that sequence.
 func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err error) {
-	prefix := stream.ViewPrefix(l.config) + l.tenant + "."
+	prefix := stream.ViewPrefix(l.config.Stream) + l.tenant + "."
 	batch := liveBatch{name: "snapshot", session: l}
-	err = stream.ScanLastPerSubject(ctx, l.js, stream.ViewStream(l.config), prefix+">", func(msg jetstream.Msg, _ uint64) error {
-		source, seq, err := stream.ParseSourceHeader(msg)
+	err = scan.LastPerSubject(ctx, l.js, stream.ViewStream(l.config.Stream), prefix+">", func(msg jetstream.Msg, _ uint64) error {
+		source, seq, err := scan.ParseSource(msg.Headers())
 		if err != nil {
 			return nil // not sourced from the stream
 		}
-		if source != l.config.Stream || seq > l.lastSeq+l.maxLag {
+		if source != l.config.Stream.Name || seq > l.lastSeq+l.maxLag {
 			seq = 0 // from the watchdog, or from before the stream was recreated
 		}
 		snapshotSeq = max(snapshotSeq, seq)
@@ -249,47 +177,34 @@ func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) erro
 	group, ctx := errgroup.WithContext(ctx)
 	events, feed := make(chan jetstream.Msg), make(chan jetstream.Msg)
 	group.Go(func() error {
-		return l.pumpMessages(ctx, events, l.config.Stream, jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{l.tenantPrefix() + ">"}, InactiveThreshold: liveConsumerIdle,
-			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(snapshotSeq, liveBacklog) - liveBacklog + 1,
+		return l.pumpMessages(ctx, events, l.config.Stream.Name, jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{l.tenantPrefix() + ">"},
+			DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(snapshotSeq, liveBacklog) - liveBacklog + 1,
 		})
 	})
 	group.Go(func() error {
-		return l.pumpMessages(ctx, feed, stream.ViewStream(l.config), jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{stream.ViewPrefix(l.config) + l.tenant + ".feed"}, InactiveThreshold: liveConsumerIdle,
-			DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+		return l.pumpMessages(ctx, feed, stream.ViewStream(l.config.Stream), jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{stream.ViewPrefix(l.config.Stream) + l.tenant + ".feed"},
+			DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 		})
 	})
 	group.Go(func() error { return l.writeUpdates(ctx, events, feed, snapshotSeq) })
 	return group.Wait()
 }
 
-// pumpMessages hands on what a consumer delivers, until ctx ends or the stream cannot
-// be read. For a slow page it buffers no more than one pull request.
-func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg, stream string, consumerConfig jetstream.OrderedConsumerConfig) error {
-	openCtx, cancel := context.WithTimeout(ctx, config.CallTimeout)
-	defer cancel()
-	consumer, err := l.js.OrderedConsumer(openCtx, stream, consumerConfig)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
-	}
-	// Without a heartbeat it would take long to notice that the consumer is gone.
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(2*time.Second))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
+// pumpMessages hands on what a consumer delivers, until ctx ends or the stream cannot be read. For a slow
+// page it buffers no more than one pull request.
+func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg, stream string, consumer jetstream.OrderedConsumerConfig) error {
+	r := scan.Reader{JS: l.js, Stream: stream, Consumer: consumer, Follow: true, Timeout: config.CallTimeout}
+	r.Handle = func(ctx context.Context, msg jetstream.Msg, _ *jetstream.MsgMetadata) error {
 		select {
 		case to <- msg:
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	return r.Read(ctx)
 }
 
 // liveHeartbeat shows that the connection works, with the feed as the view has it: only
@@ -321,6 +236,10 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 			}
 			heartbeat.Feeds = nil
 			if ticks++; ticks%liveTenantsEvery == 0 {
+				// What the page shows of a view that was rebuilt is of another timeline.
+				if view, err := scan.Info(ctx, l.js, stream.ViewStream(l.config.Stream)); err == nil && !view.Created.Equal(l.viewCreated) {
+					return errors.New("the view was made anew")
+				}
 				heartbeat.Feeds = l.listTenants(ctx)
 			}
 			if err := batch.flush(); err != nil {

@@ -9,6 +9,11 @@
  *   onReady(ready)            the snapshot is complete
  *   onHeartbeat(heartbeat)    the connection works
  *   onChange()                connected or disconnected
+ *
+ * and of several tenants at once, in place of the first three:
+ *
+ *   onTenants(tenants)           which ones they are
+ *   onTenant(tenant, name, data) an event of one of them, with the names of /live/events
  */
 export class Live {
   connected = false; // the snapshot is complete, and events arrive
@@ -24,6 +29,7 @@ export class Live {
   #timeout = 10_000;
   #timer = 0;
   #draining = false;
+  #query = "";
 
   constructor(handlers) {
     this.on = handlers;
@@ -38,8 +44,14 @@ export class Live {
 
   /** Connect to a tenant ("" = the server's own), closing any other. */
   open(tenant) {
-    this.tenant = tenant;
+    this.#query = tenant ? `?tenant=${encodeURIComponent(tenant)}` : "";
     this.#retryDelay = 500;
+    this.#connect();
+  }
+
+  /** Connect to several tenants, tokens with commas, or to all ("all"). */
+  openSeveral(tenants) {
+    this.#query = `?tenants=${encodeURIComponent(tenants)}`;
     this.#connect();
   }
 
@@ -49,9 +61,9 @@ export class Live {
     this.#source?.close();
     this.#queue = [];
     this.#receivedAt = performance.now();
-    const source = new EventSource("live/events" + (this.tenant ? `?tenant=${encodeURIComponent(this.tenant)}` : ""));
+    const source = new EventSource(`live/events${this.#query}`);
     this.#source = source;
-    for (const name of ["hello", "snapshot", "series", "ready", "events", "heartbeat", "failure"]) {
+    for (const name of ["hello", "snapshot", "series", "ready", "events", "heartbeat", "failure", "tenants", "tenant"]) {
       source.addEventListener(name, (e) => {
         this.#receivedAt = performance.now();
         this.#queue.push([name, e.data, Date.now()]);
@@ -110,6 +122,13 @@ export class Live {
     this.#offset = Math.max(...this.#samples);
   }
 
+  #isConnected() {
+    this.connected = true;
+    this.error = "";
+    this.failures = 0;
+    this.#retryDelay = 500;
+  }
+
   #handle(name, v, at) {
     switch (name) {
       case "hello":
@@ -118,12 +137,18 @@ export class Live {
         this.#timeout = Math.max(v.heartbeat_seconds * 4000, 8000);
         return this.on.onHello(v);
       case "ready":
-        this.connected = true;
-        this.error = "";
-        this.failures = 0;
-        this.#retryDelay = 500;
+        this.#isConnected();
         this.on.onReady(v);
         return this.on.onChange();
+      case "tenants":
+        this.#samples = [];
+        this.#timeout = Math.max(v.heartbeat_seconds * 4000, 8000);
+        this.#isConnected();
+        this.on.onTenants(v);
+        return this.on.onChange();
+      case "tenant":
+        if (v.data.now) this.#clock(v.data.now, at);
+        return this.on.onTenant(v.tenant, v.name, v.data);
       case "heartbeat":
         this.#clock(v.now, at);
         return this.on.onHeartbeat(v);

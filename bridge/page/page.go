@@ -49,6 +49,8 @@ type Handler struct {
 	heartbeat    time.Duration // interval of heartbeats
 	writeTimeout time.Duration // for the page to read what is written
 	maxLag       uint64        // how many events a page may lag
+	stateReads   chan struct{} // holds one for each request that reads the view
+	histories    histories
 
 	tenantsMu     sync.Mutex // guards the fields below, and lets one session at a time read the list
 	tenants       map[string]json.RawMessage
@@ -56,13 +58,16 @@ type Handler struct {
 }
 
 // New makes the handler of the live page: GET / is the page, GET /live/events its
-// data as Server-Sent Events. It needs BRIDGE_HTTP, the names of streams and
-// buckets, and the intervals from c. The page has no authentication; see
-// [Handler.ServeHTTP] for its protection.
+// data as Server-Sent Events, GET /live/history the last day of its queues. GET
+// /api/state is the present state as JSON, for programs. It needs BRIDGE_HTTP, the
+// names of streams and buckets, and the intervals from c. There is no
+// authentication; see [Handler.ServeHTTP] for the protection.
 func New(js jetstream.JetStream, c *config.Config, log *slog.Logger) *Handler {
 	p := &Handler{
 		js: js, config: c, log: log, mux: http.NewServeMux(),
 		slots: make(chan struct{}, maxPages), heartbeat: 2 * time.Second, writeTimeout: 10 * time.Second, maxLag: pageMaxLag,
+		stateReads: make(chan struct{}, maxStateReads),
+		histories:  histories{reading: make(chan struct{}, historyReaders), byTenant: map[string]*history{}},
 	}
 	files, err := fs.Glob(pageFiles, "*")
 	if err != nil {
@@ -72,6 +77,8 @@ func New(js jetstream.JetStream, c *config.Config, log *slog.Logger) *Handler {
 		p.serveFile(name)
 	}
 	p.mux.HandleFunc("GET /live/events", p.handleLive)
+	p.mux.HandleFunc("GET /live/history", p.handleHistory)
+	p.mux.HandleFunc("GET /api/state", p.handleState)
 	return p
 }
 

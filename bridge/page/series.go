@@ -9,8 +9,8 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/bridge/stream"
-	"bpcc-nats/diff"
+	"bpcc-nats/bridge/scan"
+	"bpcc-nats/diff/image"
 )
 
 const (
@@ -22,9 +22,9 @@ const (
 
 // seriesSample is the statistics of an entity at a time.
 type seriesSample struct {
-	Key   string     `json:"key"`
-	Time  time.Time  `json:"time"`
-	Stats diff.Image `json:"stats"`
+	Key   string      `json:"key"`
+	Time  time.Time   `json:"time"`
+	Stats image.Image `json:"stats"`
 }
 
 // sendSeries sends the recent statistics of services and totals.
@@ -43,7 +43,7 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 		from := time.Now().Add(-window)
 		return jetstream.OrderedConsumerConfig{
 			FilterSubjects: []string{l.tenantPrefix() + kind + ".>"},
-			DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &from, InactiveThreshold: liveConsumerIdle,
+			DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &from,
 		}
 	}
 	n, err := l.countPending(ctx, consumerConfig())
@@ -54,7 +54,7 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 		window = window * maxSamples / time.Duration(n)
 	}
 	var samples []seriesSample
-	err = stream.Scan(ctx, l.js, l.config.Stream, consumerConfig(), func(msg jetstream.Msg, _ uint64) error {
+	err = scan.All(ctx, l.js, l.config.Stream.Name, consumerConfig(), func(msg jetstream.Msg, _ uint64) error {
 		v, err := event.ReadEnvelope(msg.Data())
 		if err != nil {
 			return nil
@@ -88,10 +88,11 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 }
 
 // countPending counts the messages that a consumer would deliver now.
-func (l *liveSession) countPending(ctx context.Context, consumerConfig jetstream.OrderedConsumerConfig) (uint64, error) {
+func (p *Handler) countPending(ctx context.Context, consumerConfig jetstream.OrderedConsumerConfig) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
-	consumer, err := l.js.OrderedConsumer(ctx, l.config.Stream, consumerConfig)
+	consumerConfig.InactiveThreshold = 20 * time.Second // then the server deletes it
+	consumer, err := p.js.OrderedConsumer(ctx, p.config.Stream.Name, consumerConfig)
 	if err != nil {
 		return 0, err
 	}

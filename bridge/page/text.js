@@ -71,6 +71,10 @@ export const clock = (seconds) => {
   return `${Math.floor(s / 86400)} days`;
 };
 
+const hourFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+/** hourOf writes an instant as hours and minutes. */
+export const hourOf = (ms) => hourFormat.format(ms);
+
 /** ago writes how long something is past, such as "1.2 s ago". */
 export const ago = (ms) => {
   const s = Math.max(0, ms) / 1000;
@@ -135,6 +139,8 @@ export function describe(type, event) {
   switch (true) {
     case type === "feed.checkpoint":
       return ["Feed", `poll ${d.poll}: ${d.status}, ${d.events} ${d.events === 1 ? "event" : "events"}`];
+    case type === "feed.erased":
+      return ["Feed", `erased one person: ${d.messages} ${d.messages === 1 ? "message" : "messages"}${d.reason ? ` (${d.reason})` : ""}`];
     case kind === "feed":
       return ["Feed", [verb, d.cause, d.error, verb === "started" ? d.instance : ""].filter(Boolean).join(": ")];
     case kind === "threshold": {

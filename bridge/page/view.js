@@ -13,6 +13,7 @@ export class View {
   feedSeq = 0;
   interrupted = null; // the data of the last feed.interrupted
   #seqs = new Map();
+  #staleFor = 0; // heartbeats in a row that say stale of an earlier poll
 
   /**
    * Apply one entry of the view or of the stream; returns what it changed:
@@ -42,11 +43,12 @@ export class View {
         this.#put(this.totals, data.app, removed ? null : { after: data.after ?? {}, at: Date.parse(event.time) });
         return "totals";
       case "threshold":
-        this.#put(this.thresholds, key, event.type === "bpcc.threshold.raised.v1" ? data : null);
+        this.#put(this.thresholds, key, event.type === "bpcc.threshold.raised.v1" ? { ...data, at: Date.parse(event.time) } : null);
         return "thresholds";
       case "feed":
         this.feed = data;
         this.feedSeq = seq;
+        this.#staleFor = 0;
         return "feed";
     }
     return ""; // the view has only the last change of a directory
@@ -65,9 +67,15 @@ export class View {
   applyFeed(event) {
     const now = event?.data;
     const known = this.feed;
-    if (!now || (known && (now.epoch < known.epoch || (now.epoch === known.epoch && now.poll < known.poll)))) return false;
-    if (now.status !== "stale" && known?.status !== "stale") return false;
-    this.feed = now;
+    const stale = now?.status === "stale";
+    if (!now || (known && now.epoch < known.epoch)) return false;
+    // The bridge prepares the message that says stale some seconds ahead, so it may name an earlier poll than the
+    // last checkpoint. If the view has had it for two heartbeats, no checkpoint has followed.
+    const earlier = known && now.epoch === known.epoch && now.poll < known.poll;
+    this.#staleFor = stale && earlier ? this.#staleFor + 1 : 0;
+    if (earlier && this.#staleFor < 2) return false;
+    if (!stale && known?.status !== "stale") return false;
+    this.feed = earlier ? { ...known, status: now.status } : now;
     return true;
   }
 
