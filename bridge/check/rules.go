@@ -7,10 +7,11 @@ import (
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // checkRules checks that each rule can read what a snapshot shows of its entities.
-func checkRules(rules []rule.Rule, s *diff.State, refused map[diff.Kind][]string, x *checkRun) {
+func checkRules(rules []rule.Rule, s *diff.State, refused map[image.Kind][]string, x *checkRun) {
 	for i := range rules {
 		r := &rules[i]
 		if r.ReadsAny(refused) {
@@ -50,7 +51,7 @@ func readRule(r *rule.Rule, s *diff.State) (read ruleReading) {
 		}
 		read.shown++
 		_, number := r.Number(text)
-		applies, _ := r.AppliesTo(e)
+		applies, _ := r.AppliesTo(e.Seen)
 		switch {
 		case number:
 			read.values++

@@ -16,6 +16,8 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/diff/layout"
 )
 
 // firstDataTimeout is how long a check waits for the first data of a subscription.
@@ -25,7 +27,7 @@ const firstDataTimeout = 60 * time.Second
 // only retry.
 func checkHint(err error) string {
 	switch hint := source.Hint(err); {
-	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, diff.ErrForeign):
+	case errors.Is(err, bpcc.ErrNoSubscription), errors.Is(err, layout.ErrForeign):
 		return "another program uses the same API user and replaces its one subscription; give the bridge a user of its own"
 	case errors.Is(err, bpcc.ErrThrottled):
 		return "the server limits the rate: check again later, and poll less often (BPCC_POLL_INTERVAL)"
@@ -41,23 +43,23 @@ func checkHint(err error) string {
 // Source tests the source as the bridge would use it: it logs in, subscribes, fetches
 // one snapshot and one availability, and reports what it found and what to do. It
 // publishes nothing. It replaces the user's one subscription, so a bridge that
-// runs as the same user subscribes again afterwards.
-func Source(ctx context.Context, c *config.Config, report func(Step)) error {
+// runs as the same user subscribes again afterwards. It returns how many agents it has seen.
+func Source(ctx context.Context, c *config.Config, report func(Step)) (agents int, err error) {
 	src, err := source.NewSession(c, "check", slog.New(slog.DiscardHandler))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer src.Client.Close()
 	x := &checkRun{report: report}
-	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.Auth, c.User(), c.PollInterval, c.AgentKey)
+	x.reportOK("configuration", "%s login as %q, a poll every %v, agents identified by %s", c.BPCC.Auth, c.BPCC.User(), c.BPCC.PollInterval, c.Events.AgentKey)
 	if checkSession(ctx, src, x) {
-		checkData(ctx, src, c, x)
-		checkDirectory(ctx, src, c, x)
+		agents = checkData(ctx, src, c, x)
+		checkDirectory(ctx, src, c.BPCC, x)
 	}
 	if err := src.Unsubscribe(ctx); err != nil {
 		x.reportWarning("unsubscribe", "nothing to do: the subscription expires", "%v", err)
 	}
-	return x.result()
+	return agents, x.result()
 }
 
 func checkSession(ctx context.Context, src *source.Session, x *checkRun) bool {
@@ -84,21 +86,21 @@ func checkSession(ctx context.Context, src *source.Session, x *checkRun) bool {
 
 func elapsedSince(start time.Time) time.Duration { return time.Since(start).Round(time.Millisecond) }
 
-// checkData waits for the first snapshot and counts its rows.
-func checkData(ctx context.Context, src *source.Session, c *config.Config, x *checkRun) {
-	response, err := firstData(ctx, src, c)
+// checkData waits for the first snapshot and counts its rows. It returns how many agents it shows.
+func checkData(ctx context.Context, src *source.Session, c *config.Config, x *checkRun) (agents int) {
+	response, err := firstData(ctx, src, c.BPCC)
 	if err != nil {
 		x.reportFailure("snapshot", err)
-		return
+		return 0
 	}
-	snap, err := src.Plan.Layout.Parse(response.Body)
+	snap, err := diff.Parse(src.Plan.Layout, response.Body)
 	if err != nil {
 		x.reportFailure("snapshot", src.ExplainAnswer(err, response.Body))
-		return
+		return 0
 	}
 	duration := response.Received.Sub(response.Sent).Round(time.Millisecond)
-	if 2*duration > c.PollInterval {
-		x.reportWarning("snapshot", "raise BPCC_POLL_INTERVAL, or subscribe to less", "%d bytes in %v, with a poll every %v", len(response.Body), duration, c.PollInterval)
+	if 2*duration > c.BPCC.PollInterval {
+		x.reportWarning("snapshot", "raise BPCC_POLL_INTERVAL, or subscribe to less", "%d bytes in %v, with a poll every %v", len(response.Body), duration, c.BPCC.PollInterval)
 	} else {
 		x.reportOK("snapshot", "%d bytes in %v", len(response.Body), duration)
 	}
@@ -111,29 +113,35 @@ func checkData(ctx context.Context, src *source.Session, c *config.Config, x *ch
 		x.reportOK(string(g.Kind), "%d row(s) in %s", snap.Rows(i), g.Name())
 	}
 	if n := snap.Unnamed; n > 0 {
-		x.fail("rows", fmt.Sprintf("%d row(s) without %s, which identifies them: they would be skipped", n, c.AgentKey),
-			"give those agents a "+c.AgentKey+", or identify agents by another statistic (BRIDGE_AGENT_KEY)")
+		x.fail("rows", fmt.Sprintf("%d row(s) without %s, which identifies them: they would be skipped", n, c.Events.AgentKey),
+			"give those agents a "+c.Events.AgentKey+", or identify agents by another statistic (BRIDGE_AGENT_KEY)")
 	}
 	if n := snap.Duplicates; n > 0 {
-		x.reportWarning("rows", "make sure that no two rows have one "+c.AgentKey+" or service name",
+		x.reportWarning("rows", "make sure that no two rows have one "+c.Events.AgentKey+" or service name",
 			"%d row(s) have a duplicate key and would be skipped, such as %.64q", n, slices.Concat(snap.DuplicateKeys...)[0])
 	}
-	if snap.Unreadable > 0 {
+	if snap.Unreadable.Count > 0 {
 		x.reportWarning("rows", "report it to the operator of the server, or remove the column from the subscription", "%s", engine.DescribeUnreadable(snap))
 	}
 	var s diff.State
 	seen, err := s.Compare(src.Plan.Layout, snap, diff.Options{DisappearAfter: 1})
 	if err != nil {
 		x.reportFailure("snapshot", err)
-		return
+		return 0
 	}
 	checkEntities(src, seen, x)
-	checkRules(c.Rules, &s, src.RefusedStats, x)
+	checkRules(c.Events.Rules, &s, src.RefusedStats, x)
+	for _, c := range seen {
+		if c.Kind == event.Agent {
+			agents++
+		}
+	}
+	return agents
 }
 
 // firstData fetches the first snapshot of a new subscription, for which servers need
 // some time.
-func firstData(ctx context.Context, src *source.Session, c *config.Config) (bpcc.Response, error) {
+func firstData(ctx context.Context, src *source.Session, c config.BPCC) (bpcc.Response, error) {
 	began := time.Now()
 	for {
 		response, err := src.FetchData(ctx)
@@ -150,10 +158,10 @@ func firstData(ctx context.Context, src *source.Session, c *config.Config) (bpcc
 
 // checkEntities counts agents by state and names services, which shows whether the
 // user supervises the right teams.
-func checkEntities(src *source.Session, seen *diff.Changes, x *checkRun) {
+func checkEntities(src *source.Session, seen []diff.Change, x *checkRun) {
 	count := map[string]int{}
 	var services []string
-	for c := range seen.All() {
+	for _, c := range seen {
 		switch c.Kind {
 		case event.Agent:
 			count[event.NewAgentReader().State(c.After).State]++
@@ -161,8 +169,8 @@ func checkEntities(src *source.Session, seen *diff.Changes, x *checkRun) {
 			services = append(services, c.ID)
 		}
 	}
-	subscribed := func(kind diff.Kind) bool {
-		return slices.ContainsFunc(src.Plan.Layout.Grids, func(g diff.Grid) bool { return g.Kind == kind })
+	subscribed := func(kind image.Kind) bool {
+		return slices.ContainsFunc(src.Plan.Layout.Grids, func(g layout.Grid) bool { return g.Kind == kind })
 	}
 	var parts []string
 	for _, state := range slices.Sorted(maps.Keys(count)) {
@@ -187,7 +195,7 @@ func checkEntities(src *source.Session, seen *diff.Changes, x *checkRun) {
 	}
 }
 
-func checkDirectory(ctx context.Context, src *source.Session, c *config.Config, x *checkRun) {
+func checkDirectory(ctx context.Context, src *source.Session, c config.BPCC, x *checkRun) {
 	if c.AvailabilityDisabled() {
 		x.reportOK("availability", "disabled (BPCC_SERVICES=%s)", config.NoServices)
 		return
@@ -222,7 +230,7 @@ func checkDirectory(ctx context.Context, src *source.Session, c *config.Config, 
 }
 
 // checkRate reports how often so many services are checked.
-func checkRate(c *config.Config, services int, x *checkRun) {
+func checkRate(c config.BPCC, services int, x *checkRun) {
 	interval := c.CheckInterval(services)
 	if interval == c.AvailabilityInterval {
 		x.reportOK("rate", "each service is checked every %v, with at most %d requests a second", interval, c.MaxRequests)

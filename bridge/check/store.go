@@ -10,7 +10,7 @@ import (
 
 // Store reports how much the embedded server's store may hold and whether its disk has room
 // for that. It does not open the store, which a running bridge may use.
-func Store(c *config.Config, report func(Step)) error {
+func Store(c config.Embedded, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := checkStore(c, x); err != nil {
 		x.fail("store", err.Error(), "set BRIDGE_STORE_DIR to a directory that this user may write to")
@@ -18,7 +18,7 @@ func Store(c *config.Config, report func(Step)) error {
 	return x.result()
 }
 
-func checkStore(c *config.Config, x *checkRun) error {
+func checkStore(c config.Embedded, x *checkRun) error {
 	use, err := stream.EstimateStore(c.StoreDir)
 	if err != nil {
 		return err

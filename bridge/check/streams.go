@@ -18,15 +18,15 @@ import (
 func Streams(ctx context.Context, c *config.Config, nc *nats.Conn, js jetstream.JetStream, report func(Step)) error {
 	x := &checkRun{report: report}
 	if err := stream.CheckServer(nc); err != nil {
-		x.reportNATSFailure("NATS", err, stream.UnusableHint(c, err))
+		x.fail("NATS", err.Error(), stream.Hint(c.Stream, err))
 	} else {
 		x.reportOK("NATS", "server %s at %s", nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())
 	}
 	if err := checkJetStream(ctx, js, c); err != nil {
-		x.reportNATSFailure("JetStream", err, "enable JetStream on the server and for this account")
+		x.fail("JetStream", err.Error(), stream.Hint(c.Stream, err))
 		return x.result()
 	}
-	for _, want := range stream.Configs(c) {
+	for _, want := range stream.Configs(c.Stream) {
 		checkStream(ctx, js, c, want, x)
 	}
 	return x.result()
@@ -37,16 +37,7 @@ func checkJetStream(ctx context.Context, js jetstream.JetStream, c *config.Confi
 	defer cancel()
 	prevErr := js.Conn().LastError()
 	_, err := js.AccountInfo(ctx)
-	return stream.AsPermissionError(js.Conn(), prevErr, err)
-}
-
-// reportNATSFailure reports a call that failed. The error of a missing permission has
-// its own hint.
-func (x *checkRun) reportNATSFailure(step string, err error, hint string) {
-	if errors.Is(err, stream.ErrNATSPermission) {
-		hint = ""
-	}
-	x.fail(step, err.Error(), hint)
+	return stream.Cause(js.Conn(), prevErr, err)
 }
 
 // checkStream compares one stream with what the bridge would create.
@@ -59,14 +50,14 @@ func checkStream(ctx context.Context, js jetstream.JetStream, c *config.Config, 
 		x.reportOK("stream", "%s does not exist yet; bridge run or bridge provision creates it", want.Name)
 		return
 	}
-	if err = stream.AsPermissionError(js.Conn(), prevErr, err); err != nil {
-		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), "check that a quorum of servers is up")
+	if err = stream.Cause(js.Conn(), prevErr, err); err != nil {
+		x.fail("stream", fmt.Sprintf("%s: %v", want.Name, err), stream.Hint(c.Stream, stream.AboutStream(want.Name, err)))
 		return
 	}
 	info := existing.CachedInfo()
-	switch differs, err := stream.CheckFit(c, want, info); {
+	switch differs, err := stream.CheckFit(c.Stream, want, info); {
 	case err != nil:
-		x.reportNATSFailure("stream", fmt.Errorf("%s: %w", want.Name, err), stream.UnusableHint(c, err))
+		x.fail("stream", fmt.Sprintf("%s: %v", want.Name, err), stream.Hint(c.Stream, err))
 	case len(differs) > 0:
 		x.reportWarning("stream", "nothing to do if this is intended; else change the stream with the nats CLI", "%s: %s", want.Name, strings.Join(differs, "; "))
 	default:
