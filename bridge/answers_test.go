@@ -44,7 +44,7 @@ func TestUnreadableCell(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{NotReadyPolls: -1})
 	w.setAgent("anna", "ready", "")
-	w.setAgent("bob", "busy", "")
+	w.setAgent("bob", "supervising", "")
 	w.startBridge()
 	w.waitFor("totals.bridge.observed", 1)
 	w.tenant.Inject(bpcctest.Fault{Nested: "ready", Times: -1})
@@ -52,7 +52,7 @@ func TestUnreadableCell(t *testing.T) {
 	w.tenant.SetState("bob", "not_ready", "")
 	w.waitFor("agent.bob.state_changed", 1)
 	w.tenant.ClearFaults()
-	w.tenant.SetState("anna", "busy", "")
+	w.tenant.SetState("anna", "supervising", "")
 	changed := w.waitFor("agent.anna.state_changed", 1)[0]
 	if changed.text("from", "state") != "ready" || changed.field("after_gap") != nil {
 		t.Errorf("anna's change: %v", changed.Data)

@@ -6,27 +6,29 @@ import (
 	"testing"
 	"time"
 
+	"bpcc-nats/bridge/answer"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/source"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/layout"
 )
 
 // benchSource is a large contact centre: agents of twenty columns, six of which run
 // by themselves, and a service of fifteen columns for every twenty agents.
 type benchSource struct {
 	agents, services int
-	layout           *diff.Layout
+	layout           *layout.Layout
 }
 
 func newBenchSource(agents int) *benchSource {
-	c := &benchSource{agents: agents, services: agents / 20, layout: &diff.Layout{
-		Grids: []diff.Grid{
+	c := &benchSource{agents: agents, services: agents / 20, layout: &layout.Layout{
+		Grids: []layout.Grid{
 			{Kind: event.Agent, App: "app", Section: "agent_grids", ID: "agents", Key: "1"},
 			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "1"},
 		},
 		Clock:    "state_duration",
+		State:    event.StateStats(),
 		Volatile: config.GlobMatcher([]string{"state_duration", "login_time", "agent_total_*_time"}),
 	}}
 	stats := [][]string{
@@ -43,7 +45,7 @@ func newBenchSource(agents int) *benchSource {
 	}
 	for grid := range c.layout.Grids {
 		for n, stat := range stats[grid] {
-			c.layout.Grids[grid].Columns = append(c.layout.Grids[grid].Columns, diff.Column{ID: fmt.Sprint(n + 1), Stat: stat})
+			c.layout.Grids[grid].Columns = append(c.layout.Grids[grid].Columns, layout.Column{ID: fmt.Sprint(n + 1), Stat: stat})
 		}
 	}
 	return c
@@ -93,7 +95,7 @@ func (c *benchSource) stepCounter(stored *int) func(tb testing.TB, body []byte) 
 
 // config is that of a bridge that polls the centre.
 func (c *benchSource) config() *config.Config {
-	return &config.Config{Tenant: "acme", URL: "https://acme.example", DisappearAfter: 2, PollInterval: 2 * time.Second}
+	return &config.Config{Tenant: "acme", BPCC: config.BPCC{URL: "https://acme.example", PollInterval: 2 * time.Second}, Events: config.Events{DisappearAfter: 2}}
 }
 
 func (c *benchSource) newEngine() *engine.Engine {
@@ -106,8 +108,10 @@ func (c *benchSource) newEngine() *engine.Engine {
 // comes of it.
 func (c *benchSource) stepFunc(e *engine.Engine, stored *int) func(tb testing.TB, body []byte) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	encoder, prefix := event.NewEncoder(c.config().CloudEventSource()), event.Prefix(c.config().Tenant)
+	encoder, prefix := event.NewEncoder(c.config().BPCC.CloudEventSource()), event.Prefix(c.config().Tenant)
 	var buffers messageBuffers
+	var checkpoint []byte
+	br := &Bridge{config: c.config(), term: term{engine: e, answers: answer.NewState(c.config().Tenant)}}
 	return func(tb testing.TB, body []byte) {
 		now = now.Add(2 * time.Second)
 		batch := e.OnPoll(engine.Observation{Body: body, Sent: now.Add(-5 * time.Millisecond), Received: now, At: now})
@@ -116,15 +120,18 @@ func (c *benchSource) stepFunc(e *engine.Engine, stored *int) func(tb testing.TB
 		}
 		if !e.NeedsCommit(batch) {
 			e.Skip(batch)
+			br.updateAnswers(nil)
 			return
 		}
 		buffer := buffers.get()
 		defer buffers.put(buffer)
 		for chunk := range e.Chunks(batch, event.BatchLimit) {
-			if _, err := buffer.encode(encoder, prefix, chunk.Events); err != nil {
+			if _, err := buffer.encode(encoder, prefix, 0, checkpoint, chunk.Events); err != nil {
 				tb.Fatal(err)
 			}
+			checkpoint = append(checkpoint[:0], buffer.last()...)
 			e.Ack(chunk)
+			br.updateAnswers(chunk.Events)
 			*stored += len(chunk.Events) - 1
 		}
 	}

@@ -15,15 +15,19 @@ package bridge
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/answer"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/watchdog"
 )
 
 // Bridge publishes one tenant's changes from BPCC to JetStream. Create it with [New]. All its state
@@ -34,11 +38,11 @@ type Bridge struct {
 	log        *slog.Logger
 	now        func() time.Time
 	self       identity
-	health     healthState      // written by the goroutine of Run, read by any
-	metrics    *metrics         // of the process
-	shared     *sharedResources // of the process
-	stepDown   chan struct{}    // received by a leader that must hand over
-	foreignLog *foreignLog      // used by the goroutine that reads the stream: a standby's reader, then Run
+	health     healthState          // written by the goroutine of Run, read by any
+	metrics    *metrics             // of the process
+	shared     *sharedResources     // of the process
+	stepDown   chan struct{}        // received by a leader that must hand over
+	foreignLog *recovery.ForeignLog // used by the goroutine that reads the stream: a standby's reader, then Run
 
 	loop    *source.Loop
 	encoder *event.Encoder
@@ -51,10 +55,17 @@ type Bridge struct {
 // term is what is made anew at the start of each term.
 type term struct {
 	engine           *engine.Engine // nil until the state is recovered from the stream
-	watchdog         *stream.Watchdog
+	answers          *answer.State  // what is published, for replies to requests
+	maxCheckAge      time.Duration  // how old the last good check of a service may be
+	watchdog         *watchdog.Watchdog
 	fence            uint64    // sequence of the last message on the checkpoints' subject that is known; 0 = none
+	checkpoint       []byte    // body of the last checkpoint; empty = none
+	headLogged       time.Time // when the last checkpoint was logged
 	lastCommit       time.Time // when the last batch was acknowledged
 	streamMaxMsgSize int       // the stream's max_msg_size as last seen; 0 or less = none
+	view             viewRepair
+	background       *sync.WaitGroup // goroutines that end with the term
+	removalTTL       time.Duration   // of the messages of removals; 0 = none
 }
 
 // New returns a bridge; nothing is sent before Run. The configuration must have been checked by
@@ -64,7 +75,7 @@ func New(c *config.Config, js jetstream.JetStream, log *slog.Logger) (*Bridge, e
 	if err != nil {
 		return nil, err
 	}
-	return newBridge(c, js, log, self, newMetrics(c.Version), newSharedResources(js, c, nil))
+	return newBridge(c, js, log, self, newMetrics(c.Version), newSharedResources(js, c, nil, log))
 }
 
 func newBridge(c *config.Config, js jetstream.JetStream, log *slog.Logger, self identity, m *metrics, shared *sharedResources) (*Bridge, error) {
@@ -81,8 +92,9 @@ func newBridge(c *config.Config, js jetstream.JetStream, log *slog.Logger, self 
 		config: c, js: js, log: log, now: time.Now, loop: loop, self: self,
 		metrics: m, shared: shared, stepDown: make(chan struct{}),
 	}
-	b.foreignLog = &foreignLog{log: log, known: map[string]bool{}, countMetric: m.foreignMessages.WithLabelValues(c.Tenant).Inc}
-	b.encoder = event.NewEncoder(c.CloudEventSource())
+	m.viewRebuilds.WithLabelValues(c.Tenant) // so that the first one is seen as an increase
+	b.foreignLog = recovery.NewForeignLog(log, m.foreignMessages.WithLabelValues(c.Tenant).Inc, m.unreadableMessages.WithLabelValues(c.Tenant).Inc)
+	b.encoder = event.NewEncoder(c.BPCC.CloudEventSource())
 	b.setStandby()
 	return b, nil
 }
@@ -100,8 +112,9 @@ func (b *Bridge) commitIfDue(ctx context.Context, batch *engine.Batch) error {
 	if err != nil {
 		return err
 	}
-	if !b.engine.NeedsCommit(batch) && !mayHaveFired && b.now().Sub(b.lastCommit) < b.config.CheckpointInterval {
+	if !b.engine.NeedsCommit(batch) && !mayHaveFired && b.now().Sub(b.lastCommit) < b.config.Stream.CheckpointInterval {
 		b.engine.Skip(batch)
+		b.updateAnswers(nil)
 		return nil
 	}
 	if err := b.commit(ctx, batch); err != nil {
@@ -123,5 +136,6 @@ func (b *Bridge) rearmWatchdog(ctx context.Context) (late bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return b.watchdog.Reset(ctx, now, b.engine.Status(), body), nil
+	serverNow := b.shared.clock.Now(ctx, b.config.Times().ClockInterval)
+	return b.watchdog.Reset(ctx, now, serverNow, b.engine.Status(), body), nil
 }

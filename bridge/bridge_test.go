@@ -275,7 +275,7 @@ func TestPrivacy(t *testing.T) {
 	w.tenant.SetAgent(bpcctest.Agent{Login: "anna.lopez", First: "Annabel", Last: "Lopez", Team: "Kraken", Extension: "4242", State: "ready"})
 	stop := w.startBridge()
 	w.waitFor("directory.agents.changed", 1)
-	w.tenant.SetState("anna.lopez", "busy", "")
+	w.tenant.SetState("anna.lopez", "supervising", "")
 	all := w.waitForEvents("a change of state", func(all []storedEvent) bool {
 		return len(all) > 0 && strings.HasSuffix(subjectsOf(all)[len(subjectsOf(all))-1], "stats_changed") || len(stateChanges(all)) > 0
 	})

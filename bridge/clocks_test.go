@@ -24,7 +24,7 @@ func TestFrozenSourceIsNotReady(t *testing.T) {
 	w.waitsDividedBy = 2
 	w.setAgent("anna", "ready", "")
 	c := w.config()
-	c.FrozenAfter = 300 * time.Millisecond
+	c.Events.FrozenAfter = 300 * time.Millisecond
 	w.provisionStreams()
 	p := w.runConfigs(w.js, c)
 	w.waitFor("totals.bridge.observed", 1)

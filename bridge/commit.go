@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/publish"
+	"bpcc-nats/bridge/recovery"
+	"bpcc-nats/bridge/scan"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -32,7 +36,7 @@ func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
 		return err
 	}
 	b.lastCommit = b.now()
-	if b.lastCommit.Sub(began) > b.config.PollInterval {
+	if b.lastCommit.Sub(began) > b.config.BPCC.PollInterval {
 		b.engine.Blocked(b.lastCommit)
 	}
 	return nil
@@ -47,8 +51,10 @@ func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
 		if err != nil {
 			return fmt.Errorf("commit poll %d, part %d of %d: %w", batch.Poll(), chunk.Part, chunk.Parts, err)
 		}
-		b.fence = seq
+		b.fence, b.checkpoint = seq, append(b.checkpoint[:0], buffer.last()...)
 		b.engine.Ack(chunk)
+		b.updateAnswers(chunk.Events)
+		b.logHead(chunk.Events)
 		b.metrics.countStored(b.config.Tenant, chunk.Events)
 	}
 	return nil
@@ -58,14 +64,26 @@ func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
 // server accepts.
 func (b *Bridge) encode(chunk *engine.Chunk, buffer *messageBuffer) ([]*nats.Msg, error) {
 	for {
-		msgs, err := buffer.encode(b.encoder, event.Prefix(b.config.Tenant), chunk.Events)
+		msgs, err := buffer.encode(b.encoder, event.Prefix(b.config.Tenant), b.removalTTL, b.checkpoint, chunk.Events)
 		if err != nil {
 			return nil, err
 		}
 		if !b.omitOversize(chunk, msgs) {
-			return msgs, nil
+			return msgs, publish.Sign(b.config.Events.SigningKey, msgs[len(msgs)-1])
 		}
 	}
+}
+
+// logHead logs the checkpoint of a chunk that is stored, as often as is configured.
+func (b *Bridge) logHead(events []event.Event) {
+	interval := b.config.Events.HeadLogInterval
+	last := &events[len(events)-1]
+	d, ok := last.Data.(*event.CheckpointData)
+	if interval == 0 || !ok || b.now().Sub(b.headLogged) < interval {
+		return
+	}
+	b.headLogged = b.now()
+	b.log.Info("head", "id", last.MsgID(), "chain", d.Chain, "sequence", b.fence)
 }
 
 // publishChunk publishes a chunk as one atomic batch with the fence and returns the checkpoint's
@@ -101,12 +119,17 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 			return seq, nil
 		case errors.Is(confirmErr, ErrFenced):
 			return 0, confirmErr
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, b.js.Conn().IsClosed():
 			return 0, fmt.Errorf("%w: %v", ErrUnfinished, err)
 		case errors.Is(confirmErr, event.ErrForeign) && foreignSkipped < maxForeignSkips:
 			foreignSkipped++
 			continue
-		case errors.Is(confirmErr, errHistoryLost) && stream.IsWrongSequence(err):
+		case errors.Is(confirmErr, errFenceUnreadable) && b.fence > 0:
+			// After such a checkpoint the server expects 0.
+			b.log.Warn("last checkpoint unreadable, continuing after it", "sequence", b.fence, "err", confirmErr)
+			b.fence = 0
+			continue
+		case errors.Is(confirmErr, errHistoryLost) && publish.IsWrongSequence(err):
 			// Both the write and the read report it, so it is not a replica that is behind.
 			return 0, confirmErr
 		case b.anyOversize(msgs): // the limit was lowered
@@ -124,10 +147,16 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 		default:
 			err = confirmErr
 		}
+		if errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(confirmErr, errNotStored) {
+			err = confirmErr // why nobody responds
+		} else if errors.Is(confirmErr, stream.ErrSubjectMissing) {
+			err = confirmErr
+		}
+		err = b.noteStorage(err)
 		if text := err.Error(); !logged[text] {
 			logged[text] = true
-			hint := streamHint(b.config, err)
-			b.setBlocked("publish failed: " + text + "; " + hint)
+			hint := stream.Hint(b.config.Stream, err)
+			b.setBlocked("publish failed: " + stream.Explain(b.config.Stream, err))
 			b.log.Warn("publish failed, retrying the same batch", "err", err, "messages", len(msgs), "hint", hint)
 		}
 		select {
@@ -161,6 +190,9 @@ var (
 	// errHistoryLost is returned when the last checkpoint is missing: the stream was purged or
 	// recreated, or the message was deleted.
 	errHistoryLost = errors.New("stream lost its last checkpoint")
+	// errFenceUnreadable is returned when the stream holds the last checkpoint and the server cannot load
+	// it.
+	errFenceUnreadable = errors.New("server cannot load the last checkpoint")
 )
 
 // confirmCheckpoint reads the stream to find out whether it holds this checkpoint. It returns nil
@@ -170,17 +202,22 @@ func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (u
 	// would only delay the next poll.
 	ctx, cancel := context.WithTimeout(ctx, b.config.Times().AckTimeout)
 	defer cancel()
-	stream, err := b.js.Stream(ctx, b.config.Stream)
-	if err != nil {
+	prevErr := b.js.Conn().LastError()
+	events, err := b.js.Stream(ctx, b.config.Stream.Name)
+	if err = stream.Cause(b.js.Conn(), prevErr, err); err != nil {
 		return 0, fmt.Errorf("read last checkpoint: %w", err)
 	}
-	b.streamMaxMsgSize = int(stream.CachedInfo().Config.MaxMsgSize)
-	last, err := stream.GetLastMsgForSubject(ctx, checkpoint.Subject)
+	b.streamMaxMsgSize = int(events.CachedInfo().Config.MaxMsgSize)
+	last, err := events.GetLastMsgForSubject(ctx, checkpoint.Subject)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound) && b.fence > 0:
+		info, err := events.Info(ctx, jetstream.WithSubjectFilter(checkpoint.Subject))
+		if err == nil && info.State.Subjects[checkpoint.Subject] > 0 {
+			return 0, errFenceUnreadable
+		}
 		return 0, errHistoryLost
 	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return 0, errNotStored
+		return 0, cmp.Or(stream.CheckSubjects(b.config.Stream, events.CachedInfo()), errNotStored)
 	case err != nil:
 		return 0, fmt.Errorf("read last checkpoint: %w", err)
 	case bytes.Equal(last.Data, checkpoint.Data):
@@ -190,7 +227,8 @@ func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (u
 	case last.Sequence > b.fence:
 		return b.scanPastFence(ctx, checkpoint)
 	}
-	return 0, errNotStored // sending again is safe because of the fence
+	// Sending again is safe because of the fence.
+	return 0, cmp.Or(stream.CheckSubjects(b.config.Stream, events.CachedInfo()), errNotStored)
 }
 
 // scanPastFence reads the messages on the checkpoints' subject after the fence, from the first on.
@@ -200,21 +238,21 @@ func (b *Bridge) confirmCheckpoint(ctx context.Context, checkpoint *nats.Msg) (u
 // still fences.
 func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq uint64, err error) {
 	result := errNotStored
-	err = stream.Scan(ctx, b.js, b.config.Stream, jetstream.OrderedConsumerConfig{
+	err = scan.All(ctx, b.js, b.config.Stream.Name, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{checkpoint.Subject},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    b.fence + 1,
 	}, func(msg jetstream.Msg, seqHere uint64) error {
 		if bytes.Equal(msg.Data(), checkpoint.Data) {
 			seq, result = seqHere, nil
-			return stream.ErrStopScan
+			return scan.ErrStop
 		}
-		e, err := parseMessage(b.config.Tenant, msg)
+		e, err := recovery.ParseMessage(b.config.Tenant, msg)
 		if err == nil {
 			result = fmt.Errorf("%w: found checkpoint %s", ErrFenced, e.MsgID())
-			return stream.ErrStopScan
+			return scan.ErrStop
 		}
-		b.foreignLog.logMessage(b.config.Stream, msg, seqHere, err)
+		b.foreignLog.LogMessage(b.config.Stream.Name, msg, seqHere, err)
 		b.fence, result = seqHere, fmt.Errorf("%w on %s at sequence %d", event.ErrForeign, checkpoint.Subject, seqHere)
 		return nil
 	})

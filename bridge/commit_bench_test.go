@@ -10,9 +10,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
+	"bpcc-nats/bridge/answer"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
@@ -41,22 +41,14 @@ func benchBridge(b *testing.B, always bool) (*Bridge, *benchSource) {
 // benchBridgeOn is one on a server that is there.
 func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option) (*Bridge, *benchSource) {
 	b.Helper()
-	nc, err := nats.Connect(url, options...)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		b.Fatal(err)
-	}
+	js := natstest.Connect(b, url, options...)
 	config, _, err := config.Parse([]string{
 		"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=x", "BPCC_CLIENT_SECRET=y", "NATS_URL=" + url,
 	}, config.ForBridge)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := stream.Provision(b.Context(), js, config, nil); err != nil {
+	if _, err := stream.Provision(b.Context(), js, config.Stream, config.Times(), nil); err != nil {
 		b.Fatal(err)
 	}
 	br, err := New(config, js, slog.New(slog.DiscardHandler))
@@ -67,6 +59,7 @@ func benchBridgeOn(b testing.TB, url string, agents int, options ...nats.Option)
 	c.services = 0
 	br.engine = engine.New(source.EngineOptions(config, source.Plan{Layout: c.layout}, "bench"))
 	br.engine.Start(time.Now())
+	br.answers = answer.NewState(config.Tenant)
 	return br, c
 }
 

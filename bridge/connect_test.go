@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
 	"bpcc-nats/bridge/config"
@@ -26,17 +27,27 @@ import (
 // connectFromEnv connects as the bridge does, by environment.
 func connectFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...string) (*nats.Conn, error) {
 	t.Helper()
+	js, err := openFromEnv(t, log, closed, env...)
+	if err != nil {
+		return nil, err
+	}
+	return js.Conn(), nil
+}
+
+// openFromEnv is connectFromEnv that returns JetStream.
+func openFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...string) (jetstream.JetStream, error) {
+	t.Helper()
 	c, _, err := config.Parse(env, config.ForStream)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	nc, err := stream.Connect(ctx, c, slog.New(slog.NewJSONHandler(log, nil)), closed)
+	js, err := stream.Connect(ctx, c.NATS, c.Version, slog.New(slog.NewJSONHandler(log, nil)), closed)
 	if err == nil {
-		t.Cleanup(nc.Close)
+		t.Cleanup(js.Conn().Close)
 	}
-	return nc, err
+	return js, err
 }
 
 // operator is a NATS operator with one account, which servers learn of by JWT.

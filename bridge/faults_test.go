@@ -1,10 +1,8 @@
 package bridge_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +13,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/internal/natstest"
 )
 
 // TestSourceFaults drives every fault of the source long enough to be published, and
@@ -201,7 +200,7 @@ func TestHandover(t *testing.T) {
 	if gap := started.Time.Sub(stopped.Time); gap > 20*time.Second {
 		t.Errorf("no instance led for %v: the lease was waited for", gap)
 	}
-	w.tenant.SetState("anna", "busy", "")
+	w.tenant.SetState("anna", "supervising", "")
 	w.waitFor("agent.anna.state_changed", 1)
 }
 
@@ -222,10 +221,10 @@ func TestStreamRecreated(t *testing.T) {
 	if err := w.js.DeleteStream(t.Context(), "BPCC_EVENTS"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.Provision(t.Context(), w.js, w.config(), nil); err != nil {
+	if _, err := w.provision(t.Context(), w.js); err != nil {
 		t.Fatal(err)
 	}
-	w.tenant.SetState("anna", "busy", "")
+	w.tenant.SetState("anna", "supervising", "")
 	changed := w.waitForUnvalidated("agent.anna.state_changed", 1)[0]
 	if changed.field("epoch") == 1.0 || changed.field("after_gap") != true || changed.field("revision") != 2.0 {
 		t.Errorf("%v", changed.Data)
@@ -242,12 +241,7 @@ func TestStreamRecreated(t *testing.T) {
 func TestServerUnavailable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := natstest.FreeAddress(t)
 	server, err := stream.StartServer(dir, address)
 	if err != nil {
 		t.Fatal(err)
@@ -260,17 +254,15 @@ func TestServerUnavailable(t *testing.T) {
 	server.Close()
 	w.tenant.SetState("anna", "not_ready", "")
 	w.waitTwoPolls()
-	w.tenant.SetState("anna", "busy", "")
+	w.tenant.SetState("anna", "supervising", "")
 	if server, err = stream.StartServer(dir, address); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	for deadline := time.Now().Add(testTimeout); !w.nc.IsConnected() && time.Now().Before(deadline); {
-		<-time.After(10 * time.Millisecond)
-	}
+	w.waitUntil("the connection", w.nc.IsConnected)
 	all := w.waitForEvents("the last state", func(all []storedEvent) bool {
 		changes := withSubject(all, "agent.anna.state_changed")
-		return len(changes) > 0 && changes[len(changes)-1].text("to", "state") == "busy"
+		return len(changes) > 0 && changes[len(changes)-1].text("to", "state") == "supervising"
 	})
 	if n := len(withSubject(all, "agent.anna.state_changed")); n > 2 {
 		t.Errorf("%d changes of state, there were two", n)
@@ -290,7 +282,7 @@ func TestSecretsStayOut(t *testing.T) {
 	if text := fmt.Sprintf("%v %+v %#v", *c, *c, *c); strings.Contains(text, "hunter2") {
 		t.Error("the printed configuration holds the secret")
 	}
-	if _, err := stream.Provision(t.Context(), w.js, c, nil); err != nil {
+	if _, err := stream.Provision(t.Context(), w.js, c.Stream, c.Times(), nil); err != nil {
 		t.Fatal(err)
 	}
 	var log safeBuffer
@@ -298,17 +290,16 @@ func TestSecretsStayOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- b.Run(ctx) }()
+	stop := w.run(b, func(err error) {
+		if err != nil {
+			t.Errorf("bridge: %v", err)
+		}
+	})
 	w.waitFor("agent.anna.observed", 1)
 	w.tenant.ExpireTokens()
 	w.tenant.SetState("anna", "not_ready", "")
 	w.waitFor("agent.anna.state_changed", 1)
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	stop()
 	text := log.String()
 	if !strings.Contains(text, "[redacted]") {
 		t.Errorf("the server's echo was not logged, so nothing was tested:\n%s", text)

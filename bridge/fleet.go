@@ -14,10 +14,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"bpcc-nats/bridge/capacity"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/page"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/view"
 )
 
 // restartDelay is the wait before the bridge of one of many tenants is restarted after an error.
@@ -31,7 +33,8 @@ type Fleet struct {
 	js          jetstream.JetStream
 	log         *slog.Logger
 	config      *config.Config // of the process: the settings that all tenants share
-	viewMonitor *stream.ViewMonitor
+	viewMonitor *view.Monitor
+	capacity    *capacity.Monitor
 	metrics     *metrics
 	shared      *sharedResources
 }
@@ -40,6 +43,8 @@ type Fleet struct {
 type identity struct {
 	instance    string // its name, in leases and events
 	appIDSuffix string // of its app ids on the wire
+	// former are instances that have ended for certain, so their leases need not end first.
+	former []string
 }
 
 func newIdentity() (identity, error) {
@@ -64,12 +69,18 @@ func NewFleet(configs []*config.Config, js jetstream.JetStream, embedded *stream
 	if err != nil {
 		return nil, err
 	}
+	if embedded != nil {
+		if self.former, err = embedded.Claim(self.instance); err != nil {
+			log.Warn("instance not recorded in the store", "err", err, "hint", "after a crash the next start waits until the lease has ended")
+		}
+	}
 	processConfig := configs[0]
 	f := &Fleet{js: js, log: log, config: processConfig, metrics: newMetrics(processConfig.Version)}
-	f.viewMonitor = stream.NewViewMonitor(js, processConfig, embedded, log)
-	f.shared = newSharedResources(js, processConfig, embedded)
+	f.viewMonitor = view.NewMonitor(js, processConfig.Stream, processConfig.Times(), embedded, log)
+	f.capacity = capacity.NewMonitor(js, processConfig.Stream, processConfig.Times(), log)
+	f.shared = newSharedResources(js, processConfig, embedded, log)
 	if len(configs) > 1 {
-		f.shared.rebalancer = newRebalancer(self.instance, len(configs), log)
+		f.shared.rebalancer = newRebalancer(self, len(configs), log)
 	}
 	for _, c := range configs {
 		b, err := newBridge(c, js, log, self, f.metrics, f.shared)
@@ -93,9 +104,11 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer background.Wait()
 	defer cancel()
 	background.Go(func() { f.viewMonitor.Run(sideCtx) })
+	background.Go(func() { f.shared.clock.Run(sideCtx) })
+	background.Go(func() { f.capacity.Run(sideCtx) })
 	background.Go(func() { f.announce(sideCtx) })
 	if s := f.shared.embedded; s != nil {
-		background.Go(func() { s.WatchStore(sideCtx, f.js, f.config) })
+		background.Go(func() { s.WatchStore(sideCtx, f.js, f.config.Stream) })
 	}
 	if f.shared.rebalancer == nil {
 		return f.bridges[0].Run(ctx)
@@ -148,7 +161,7 @@ type fleetHealth struct {
 }
 
 // Handler serves /healthz, which returns 200 while the process is alive, /readyz, which returns 503
-// while the instance is not ready, /metrics for Prometheus, and the live page of [page.New]. The
+// while the instance is not ready, /metrics for Prometheus, and what [page.New] serves. The
 // first two return JSON: one [Health] for one tenant, an object with "ready" and "tenants" for
 // more.
 func (f *Fleet) Handler() http.Handler {

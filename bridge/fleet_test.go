@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,6 +22,36 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
 )
+
+// runningFleet is a fleet that runs.
+type runningFleet struct {
+	fleet *bridge.Fleet
+	stop  func()     // and wait
+	ended chan error // what Run returned
+}
+
+// runFleet runs what `bridge run` does, on streams that are there, until stop or the
+// end of the test.
+func (w *testEnv) runFleet(js jetstream.JetStream, more ...*config.Config) *runningFleet {
+	w.t.Helper()
+	return w.runConfigs(js, append([]*config.Config{w.config()}, more...)...)
+}
+
+// runConfigs is runFleet with these configurations alone.
+func (w *testEnv) runConfigs(js jetstream.JetStream, configs ...*config.Config) *runningFleet {
+	w.t.Helper()
+	f, err := bridge.NewFleet(configs, js, w.server, w.logger())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	p := &runningFleet{fleet: f, ended: make(chan error, 1)}
+	done := make(chan struct{})
+	go func() { defer close(done); p.ended <- f.Run(ctx) }()
+	p.stop = func() { cancel(); <-done }
+	w.t.Cleanup(p.stop)
+	return p
+}
 
 // multiTenantEnv is several simulated tenants and one NATS server.
 type multiTenantEnv struct {
@@ -62,21 +90,17 @@ func (m *multiTenantEnv) tenantsFile(tenants []map[string]any) {
 
 func (m *multiTenantEnv) newFleet() *bridge.Fleet {
 	m.t.Helper()
-	var environ []string
-	for name, value := range m.env {
-		environ = append(environ, name+"="+value)
-	}
-	all, warnings, err := config.ParseAll(environ, config.ForBridge)
+	all, warnings, err := config.ParseAll(m.environ(), config.ForBridge)
 	if err != nil || len(warnings) > 0 {
 		m.t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
-	if _, err := stream.Provision(m.t.Context(), m.js, all[0], nil); err != nil {
+	if _, err := stream.Provision(m.t.Context(), m.js, all[0].Stream, all[0].Times(), nil); err != nil {
 		m.t.Fatal(err)
 	}
 	for _, c := range all {
 		c.Version = "1.2.3"
 	}
-	f, err := bridge.NewFleet(all, m.js, nil, slog.New(slog.NewTextHandler(logWriter{m.t}, nil)))
+	f, err := bridge.NewFleet(all, m.js, nil, m.logger())
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -85,22 +109,11 @@ func (m *multiTenantEnv) newFleet() *bridge.Fleet {
 
 // runFleet runs a fleet until stop.
 func (m *multiTenantEnv) runFleet(f *bridge.Fleet) (stop func()) {
-	ctx, cancel := context.WithCancel(m.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- f.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != nil {
+	return m.run(f, func(err error) {
+		if err != nil {
 			m.t.Errorf("fleet: %v", err)
 		}
-	}
-	m.t.Cleanup(stop)
-	return stop
+	})
 }
 
 // leadingTenants names the tenants whose feed a fleet leads, and sees.
@@ -112,15 +125,6 @@ func leadingTenants(f *bridge.Fleet) []string {
 		}
 	}
 	return names
-}
-
-func (m *multiTenantEnv) waitUntil(what string, condition func() bool) {
-	m.t.Helper()
-	for deadline := time.Now().Add(testTimeout); !condition(); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			m.t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 // TestTenantsAreRebalanced runs six tenants in one process, then in two, then in
@@ -244,6 +248,7 @@ func TestMetrics(t *testing.T) {
 	want := []string{
 		`bpcc_bridge_build_info{goversion="go`,
 		`bpcc_bridge_nats_connected 1`,
+		`bpcc_bridge_nats_clock_offset_seconds `,
 		`bpcc_bridge_view_lag_events 0`,
 		`bpcc_bridge_view_stalled_seconds 0`,
 		`bpcc_bridge_leader{tenant="acme"} 1`,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
-	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/view"
 )
 
 // publishForeign publishes what no bridge has written on one of the tenant's subjects.
@@ -36,14 +37,22 @@ func (w *testEnv) publishHigherEpochCheckpoint() {
 	w.t.Helper()
 	all := withSubject(w.readEvents(), "feed.checkpoint")
 	last := all[len(all)-1]
-	var epoch int
-	if _, err := fmt.Sscanf(last.ID, "acme-%d-", &epoch); err != nil {
+	var epoch, poll int
+	if _, err := fmt.Sscanf(last.ID, "acme-%d-%d-", &epoch, &poll); err != nil {
 		w.t.Fatal(err)
 	}
-	text := strings.Replace(string(last.Body), fmt.Sprintf(`"acme-%d-`, epoch), fmt.Sprintf(`"acme-%d-`, epoch+1), 1)
-	text = strings.Replace(text, fmt.Sprintf(`"epoch":%d`, epoch), fmt.Sprintf(`"epoch":%d`, epoch+1), 1)
+	text := string(last.Body)
+	for _, change := range [][2]string{
+		{`"id":"[^"]*"`, fmt.Sprintf(`"id":"acme-%d-%d-1"`, epoch+1, poll+1)},
+		{`"poll":\d+`, fmt.Sprintf(`"poll":%d`, poll+1)},
+		{`"epoch":\d+`, fmt.Sprintf(`"epoch":%d`, epoch+1)},
+		{`"events":\d+`, `"events":0`},
+		{`"follows":"[^"]*"`, fmt.Sprintf(`"follows":%q`, last.ID)},
+	} {
+		text = regexp.MustCompile(change[0]).ReplaceAllString(text, change[1])
+	}
 	var e struct{ ID string }
-	if err := json.Unmarshal([]byte(text), &e); err != nil || text == string(last.Body) {
+	if err := json.Unmarshal([]byte(text), &e); err != nil || e.ID == last.ID {
 		w.t.Fatal("cannot make another's checkpoint of ", last.ID, err)
 	}
 	msg := &nats.Msg{Subject: "bpcc.v1.acme.feed.checkpoint", Data: []byte(text), Header: nats.Header{}}
@@ -51,6 +60,33 @@ func (w *testEnv) publishHigherEpochCheckpoint() {
 	msg.Header.Set("Content-Type", "application/cloudevents+json")
 	if _, err := w.js.PublishMsg(w.t.Context(), msg); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// fenceUntilEnd writes checkpoints as another bridge would that has no lease, one in each term, until
+// the bridge ends, and returns how many.
+func (w *testEnv) fenceUntilEnd(p *runningFleet) (terms int) {
+	w.t.Helper()
+	for {
+		terms++
+		led := strings.Count(w.log.String(), "msg=subscribed") // after its first batch
+		w.publishHigherEpochCheckpoint()
+		w.tenant.SetState("anna", []string{"supervising", "ready"}[terms%2], "")
+		var err error
+		w.waitUntil("the end, or another term", func() bool {
+			select {
+			case err = <-p.ended:
+				return true
+			default:
+				return strings.Count(w.log.String(), "msg=subscribed") > led
+			}
+		})
+		if err != nil {
+			if !errors.Is(err, bridge.ErrFenced) {
+				w.t.Errorf("it ends with %v; want to be fenced", err)
+			}
+			return terms
+		}
 	}
 }
 
@@ -69,8 +105,8 @@ func foreignBodies(t *testing.T) map[string][]byte {
 		"no fields of ours": []byte(`{"hello":"world"}`),
 		"other types":       []byte(`{"id":7,"type":[],"data":"x"}`),
 		"foreign event":     event("com.example.thing.v1", "acme", `"after":{"a":"b"}`),
-		"another tenant":    event("bpcc.agent.state_changed.v1", "umbrella", `"agent":{"id":"anna"},"after":{"acd_state":"busy"}`),
-		"another subject":   event("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"someone"},"after":{"acd_state":"busy"}`),
+		"another tenant":    event("bpcc.agent.state_changed.v1", "umbrella", `"agent":{"id":"anna"},"after":{"acd_state":"supervising"}`),
+		"another subject":   event("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"someone"},"after":{"acd_state":"supervising"}`),
 		"no image":          event("bpcc.agent.state_changed.v1", "acme", `"agent":{"id":"anna"}`),
 		"huge":              bytes.Repeat([]byte("x"), 200_000),
 	}
@@ -125,7 +161,7 @@ func TestForeignMessages(t *testing.T) {
 	}
 	// A leader that runs neither stumbles nor gives its term up.
 	publishAll()
-	w.tenant.SetState("anna", "busy", "")
+	w.tenant.SetState("anna", "supervising", "")
 	w.waitFor("agent.anna.state_changed", 1)
 	for _, kind := range kinds {
 		w.publishForeign("feed.checkpoint", bodies[kind], nil)
@@ -151,7 +187,7 @@ func TestForeignMessages(t *testing.T) {
 	publishAll()
 	again := w.startBridge()
 	w.waitFor("feed.started", 3)
-	w.tenant.SetState("bob", "busy", "")
+	w.tenant.SetState("bob", "supervising", "")
 	w.waitFor("agent.bob.state_changed", 1)
 	again()
 
@@ -187,17 +223,16 @@ func TestForeignMessageBeforeTheFence(t *testing.T) {
 	w.publishForeign("feed.checkpoint", []byte("junk"), nil)
 	w.publishHigherEpochCheckpoint()
 	w.publishForeign("feed.checkpoint", []byte("junk"), nil)
-	w.tenant.SetState("anna", "busy", "")
-	select {
-	case err := <-running.ended:
-		if !errors.Is(err, bridge.ErrFenced) {
-			t.Errorf("it ends with %v; want to be fenced", err)
-		}
-	case <-time.After(testTimeout):
-		t.Fatal("it goes on behind another's checkpoint")
+	w.tenant.SetState("anna", "supervising", "")
+	// What the first term has not stored the next one does, behind the other's epoch.
+	w.waitFor("agent.anna.state_changed", 1)
+	all := w.readEvents()
+	if first := withSubject(all, "agent.anna.state_changed")[0]; !strings.HasPrefix(first.ID, "acme-3-") {
+		t.Errorf("the change is %s; want it of the third epoch", first.ID)
 	}
-	if n := len(withSubject(w.readEvents(), "agent.anna.state_changed")); n != 0 {
-		t.Errorf("%d changes were stored behind another's checkpoint", n)
+	// One in each term is a writer without the lease.
+	if terms := w.fenceUntilEnd(running); terms != 2 {
+		t.Errorf("it ends after %d more; want 2", terms)
 	}
 }
 
@@ -209,7 +244,7 @@ func TestManyForeignMessages(t *testing.T) {
 	w.setAgent("anna", "ready", "")
 	stop := w.startBridge()
 	w.waitFor("agent.anna.observed", 1)
-	w.tenant.SetState("anna", "busy", "")
+	w.tenant.SetState("anna", "supervising", "")
 	w.waitFor("agent.anna.state_changed", 1)
 	stop()
 	for range 1500 {
@@ -253,7 +288,7 @@ func TestForeignEntryInTheView(t *testing.T) {
 		good, bad = map[string]bool{}, map[string]bool{}
 		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		defer cancel()
-		err := stream.ReadView(ctx, w.js, w.config(), "", 10*time.Second, func(e stream.ViewEntry) error {
+		err := view.Read(ctx, w.js, w.config().Stream, "", 10*time.Second, func(e view.Entry) error {
 			if e.Err == nil {
 				good[e.Key] = true
 			} else {
@@ -270,7 +305,7 @@ func TestForeignEntryInTheView(t *testing.T) {
 		good, bad := measure()
 		return good["agent.anna"] && good["feed"] && bad["agent.bob"] && bad["agent.nobody"]
 	})
-	w.tenant.SetState("bob", "busy", "")
+	w.tenant.SetState("bob", "supervising", "")
 	w.waitUntil("an event in its place", func() bool { good, _ := measure(); return good["agent.bob"] })
 	view, err := w.js.Stream(t.Context(), "KV_bpcc_state")
 	if err != nil {
@@ -301,7 +336,7 @@ func TestForeignMessageOnThePage(t *testing.T) {
 	}
 	w.waitUntil("the view to take the junk", func() bool {
 		bad := 0
-		err := stream.ReadView(t.Context(), w.js, w.config(), "", 10*time.Second, func(e stream.ViewEntry) error {
+		err := view.Read(t.Context(), w.js, w.config().Stream, "", 10*time.Second, func(e view.Entry) error {
 			if e.Err != nil {
 				bad++
 			}
@@ -330,7 +365,7 @@ func TestForeignMessageOnThePage(t *testing.T) {
 		t.Errorf("the feed is said to be %s", heartbeat.Feed)
 	}
 	again := w.startBridge()
-	w.tenant.SetState("bob", "busy", "")
+	w.tenant.SetState("bob", "supervising", "")
 	live.waitForEntry("events", func(e pageEntry) bool { return e.Key == "agent.bob" })
 	again()
 }

@@ -1,12 +1,14 @@
 package bridge_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,6 +27,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/view"
 	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
@@ -32,26 +35,19 @@ import (
 // testTimeout bounds every wait of a test; nothing waits so long unless it fails.
 const testTimeout = 40 * time.Second
 
-// TestMain sets how many tests run at once.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", testsAtOnce); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { bridgetest.Main(m, 32) }
 
 // testEnv is a simulated tenant over HTTP and a real NATS server, with a bridge
 // between them that a test starts and stops.
 type testEnv struct {
-	t               *testing.T
-	tenant          *bpcctest.Server
-	server          *stream.Server // the NATS server, if it is the one inside the bridge
-	nc              *nats.Conn
-	js              jetstream.JetStream
-	env             map[string]string
-	validatedBodies map[string]bool // bodies that were validated before
-	log             *safeBuffer     // what the bridges have logged
+	t       *testing.T
+	tenant  *bpcctest.Server
+	server  *stream.Server // the NATS server, if it is the one inside the bridge
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	env     map[string]string
+	decoded map[string]storedEvent // events that were read and validated before, by their bodies
+	log     *safeBuffer            // what the bridges have logged
 	// Messages that the test itself has put among the events, by sequence: the
 	// promises do not hold for them.
 	foreignSeqs map[uint64]bool
@@ -60,6 +56,9 @@ type testEnv struct {
 	waitsDividedBy time.Duration
 	// timeoutsDividedBy is that of the timeouts of requests to NATS, for tests in which they pass.
 	timeoutsDividedBy time.Duration
+	// simulatedTime says that the durations which the tenant shows do not grow as time passes: the auditor
+	// cannot tell by them whether a state began again.
+	simulatedTime bool
 	// pollInterval, unless it is 0, is that of polls; it may be shorter than a configuration allows.
 	pollInterval time.Duration
 	// The bridges that the test has run.
@@ -73,15 +72,39 @@ func newTestEnv(t *testing.T, tenant bpcctest.Config) *testEnv {
 	return w
 }
 
-// startServer starts the embedded server until the test ends, and returns its URL.
+// startServer starts a server until the test ends, and returns its URL: the embedded one, or that of
+// another release ([natstest.Server]).
 func startServer(t *testing.T) (url string) {
 	t.Helper()
+	if os.Getenv(natstest.Server) != "" {
+		url, _ = natstest.StartProgram(t, natstest.Server, t.TempDir(), 0)
+		return url
+	}
 	server, err := stream.StartServer(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
 	return server.URL()
+}
+
+// inOwnProcess runs a test that measures the process in one of its own, beside the other tests. It reports
+// whether this is that process.
+func inOwnProcess(t *testing.T) bool {
+	t.Helper()
+	const variable = "TEST_IN_OWN_PROCESS"
+	if os.Getenv(variable) != "" {
+		return true
+	}
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), variable+"=1")
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return false
 }
 
 // auditStream judges with the product's own auditor what a test leaves behind.
@@ -95,23 +118,35 @@ func (w *testEnv) auditStream() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	all := w.readAllMessages()
+	all := w.rawMessages()
 	w.compareFold(all)
+	for _, add := range []func(storedEvent, string){
+		func(s storedEvent, subject string) { a.ReadErasure(subject, s.Header, s.Body) },
+		func(s storedEvent, subject string) { a.Add(s.Seq, subject, s.Header, s.Body) },
+	} {
+		for _, s := range all {
+			if s.Header == nil {
+				s.Header = nats.Header{}
+			}
+			subject := s.Subject
+			if !strings.HasPrefix(subject, "bpcc.v1.") { // else of another tenant
+				subject = "bpcc.v1.acme." + subject
+			}
+			add(s, subject)
+		}
+	}
 	for _, s := range all {
-		if s.Header == nil {
-			s.Header = nats.Header{}
+		if s.Subject == event.Checkpoint && !w.foreignSeqs[s.Seq] && !bytes.Contains(s.Body, []byte(`"chain":"`)) {
+			w.t.Errorf("the checkpoint at %d has no chain", s.Seq)
 		}
-		subject := s.Subject
-		if !strings.HasPrefix(subject, "bpcc.v1.") { // else of another tenant
-			subject = "bpcc.v1.acme." + subject
-		}
-		a.Add(s.Seq, subject, s.Header, s.Body)
 	}
 	r := a.Report()
 	named := map[uint64]bool{}
 	for _, f := range r.Faults {
 		if f.Code == "foreign" && w.foreignSeqs[f.Seq] {
 			named[f.Seq] = true
+		} else if w.simulatedTime && strings.HasSuffix(f.Text, "it did not start again") {
+			continue
 		} else if r.Events > 0 {
 			w.t.Errorf("the auditor finds %+v", f)
 		}
@@ -131,7 +166,7 @@ func (w *testEnv) compareFold(all []storedEvent) {
 	}
 	folded := engine.New(engine.Options{})
 	// What only the view still has comes first, as at a start.
-	err := stream.ReadView(context.WithoutCancel(w.t.Context()), w.js, &config.Config{StateBucket: "bpcc_state"}, "acme", testTimeout, func(entry stream.ViewEntry) error {
+	err := view.Read(context.WithoutCancel(w.t.Context()), w.js, config.Stream{StateBucket: "bpcc_state"}, "acme", testTimeout, func(entry view.Entry) error {
 		if ev := entry.Event; entry.Err == nil && ev.Kind() != "directory" {
 			folded.Recover(&ev)
 		}
@@ -167,37 +202,56 @@ func reconnecting() []nats.Option {
 func newTestEnvOn(t *testing.T, tenant bpcctest.Config, url string, options ...nats.Option) *testEnv {
 	t.Helper()
 	js := natstest.Connect(t, url, append(options, reconnecting()...)...)
+	w := newTenantEnv(t, tenant)
+	w.nc, w.js, w.env["NATS_URL"] = js.Conn(), js, url
+	return w
+}
+
+// newTenantEnv is newTestEnv without a NATS server.
+func newTenantEnv(t *testing.T, tenant bpcctest.Config) *testEnv {
+	t.Helper()
 	sim := bpcctest.NewServer(tenant)
 	t.Cleanup(sim.Close)
-	return &testEnv{t: t, tenant: sim, nc: js.Conn(), js: js, validatedBodies: map[string]bool{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}, env: map[string]string{
+	return &testEnv{t: t, tenant: sim, decoded: map[string]storedEvent{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}, env: map[string]string{
 		"BPCC_URL": sim.URL, "BPCC_CLIENT_ID": "sim", "BPCC_CLIENT_SECRET": "sim-secret",
 		"BPCC_POLL_INTERVAL": "100ms", "BPCC_AVAILABILITY_INTERVAL": "100ms",
-		"NATS_URL": url, "BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none", "BPCC_DIRECTORY_INTERVAL": "0s",
+		"BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none", "BPCC_DIRECTORY_INTERVAL": "0s",
 	}}
 }
 
-func (w *testEnv) config() *config.Config {
-	w.t.Helper()
+// environ lists the variables of the environment.
+func (w *testEnv) environ() []string {
 	var environ []string
 	for name, value := range w.env {
 		environ = append(environ, name+"="+value)
 	}
-	c, warnings, err := config.Parse(environ, config.ForBridge)
+	return environ
+}
+
+func (w *testEnv) config() *config.Config {
+	w.t.Helper()
+	c, warnings, err := config.Parse(w.environ(), config.ForBridge)
 	if err != nil || len(warnings) > 0 {
 		w.t.Fatalf("configuration: %v, warnings %v", err, warnings)
 	}
 	c.Version = "test"
 	if w.pollInterval > 0 {
-		c.PollInterval = w.pollInterval
+		c.BPCC.PollInterval = w.pollInterval
 	}
 	c.Timing = bridgetest.Timing(max(w.waitsDividedBy, 1), max(w.timeoutsDividedBy, 1))
 	return c
 }
 
+// provision provisions the streams by a connection.
+func (w *testEnv) provision(ctx context.Context, js jetstream.JetStream) ([]stream.Provisioned, error) {
+	c := w.config()
+	return stream.Provision(ctx, js, c.Stream, c.Times(), nil)
+}
+
 // startBridge provisions and runs a bridge; stop ends it and waits.
 func (w *testEnv) startBridge() (stop func()) { return w.startOn(w.js) }
 
-// startCrashable is start on a connection of the bridge's own; crash cuts it, so
+// startCrashable is startBridge on a connection of the bridge's own; crash cuts it, so
 // that the bridge can publish neither events nor feed.stopped any more.
 func (w *testEnv) startCrashable() (crash func()) {
 	w.t.Helper()
@@ -209,7 +263,7 @@ func (w *testEnv) startCrashable() (crash func()) {
 func (w *testEnv) startOn(js jetstream.JetStream) (stop func()) {
 	w.t.Helper()
 	c := w.config()
-	if _, err := stream.Provision(w.t.Context(), w.js, c, nil); err != nil {
+	if _, err := stream.Provision(w.t.Context(), w.js, c.Stream, c.Times(), nil); err != nil {
 		w.t.Fatal(err)
 	}
 	b, err := bridge.New(c, js, w.logger())
@@ -224,12 +278,12 @@ func (w *testEnv) startOn(js jetstream.JetStream) (stop func()) {
 	})
 }
 
-// run runs a bridge until stop or the end of the test, and then passes what Run returned to ended,
-// once.
-func (w *testEnv) run(b *bridge.Bridge, ended func(error)) (stop func()) {
+// run runs a bridge, a fleet or a recorder until stop or the end of the test, and then passes what Run
+// returned to ended, once.
+func (w *testEnv) run(r interface{ Run(context.Context) error }, ended func(error)) (stop func()) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
-	go func() { done <- b.Run(ctx) }()
+	go func() { done <- r.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		w.t.Helper()
 		cancel()
@@ -264,11 +318,7 @@ func (w *testEnv) setAgent(login, state, reason string) {
 func (w *testEnv) waitForPolls(n int) {
 	w.t.Helper()
 	want := w.tenant.Counts().DataRequests() + n
-	for deadline := time.Now().Add(testTimeout); w.tenant.Counts().DataRequests() < want; <-time.After(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("waited in vain for %d polls", n)
-		}
-	}
+	w.waitUntil(fmt.Sprint(n, " polls"), func() bool { return w.tenant.Counts().DataRequests() >= want })
 }
 
 // writeSubscription gives the bridge a subscription of its own.

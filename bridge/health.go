@@ -2,12 +2,14 @@ package bridge
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/diff"
+	"bpcc-nats/bridge/stream"
+	"bpcc-nats/diff/image"
 )
 
 // Roles of an instance.
@@ -37,6 +39,8 @@ type Health struct {
 	Ready bool `json:"ready"`
 	// Reason is why it is not ready.
 	Reason string `json:"reason,omitempty"`
+	// Warning is what an operator should change, though the instance works.
+	Warning string `json:"warning,omitempty"`
 }
 
 // healthState is what [Bridge.Health] reads while the bridge's goroutine runs.
@@ -44,14 +48,16 @@ type healthState struct {
 	mu          sync.Mutex
 	last        Health
 	leaderStats leaderStats
-	blockedBy   string // why the instance cannot work; "" = it can
+	blockedBy   string              // why the instance cannot work; "" = it can
+	coldBecause string              // why a standby that is not warm cannot read the stream; "" = it reads
+	storage     stream.StorageCause // why NATS stored nothing when it last said so; reset with blockedBy
 }
 
 // leaderStats are the values of a leader for metrics, in addition to its health. They are replaced,
 // never changed.
 type leaderStats struct {
 	pictureAt time.Time
-	entities  map[diff.Kind]int
+	entities  map[image.Kind]int
 	raised    map[engine.FiringRule]int
 	// unreadable counts the entities with a text that a rule cannot read, by rule.
 	unreadable map[string]int
@@ -66,10 +72,10 @@ func (h *healthState) set(v Health, f leaderStats) (changed bool) {
 	return changed
 }
 
-func (h *healthState) get() (last Health, f leaderStats, blockedBy string) {
+func (h *healthState) get() (last Health, f leaderStats, blockedBy, coldBecause string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.last, h.leaderStats, h.blockedBy
+	return h.last, h.leaderStats, h.blockedBy, h.coldBecause
 }
 
 // setBlocked stores why the instance cannot work, "" if it can.
@@ -77,6 +83,17 @@ func (b *Bridge) setBlocked(reason string) {
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
 	b.health.blockedBy = reason
+	if reason == "" {
+		b.health.storage = ""
+	}
+}
+
+// SetBlocked stores for all tenants why they cannot work yet, "" if they can. It may be called before
+// [Fleet.Run].
+func (f *Fleet) SetBlocked(reason string) {
+	for _, b := range f.bridges {
+		b.setBlocked(reason)
+	}
 }
 
 // setHealth replaces the health of the instance.
@@ -91,11 +108,11 @@ func (b *Bridge) setStandby() {
 	b.setHealth(Health{Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleStandby}, leaderStats{})
 }
 
-// setWarm stores whether a standby could lead at once.
-func (b *Bridge) setWarm(yes bool) {
+// setWarm stores whether a standby could lead at once, and why it cannot read the stream, "" if it can.
+func (b *Bridge) setWarm(yes bool, coldBecause string) {
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
-	b.health.last.Warm = yes
+	b.health.last.Warm, b.health.coldBecause = yes, coldBecause
 }
 
 // updateHealth updates the health of the leader after each observation.
@@ -117,16 +134,18 @@ func (b *Bridge) updateHealth() {
 
 // Health returns the present health. It may be called from any goroutine.
 func (b *Bridge) Health() Health {
-	h, _, blockedBy := b.health.get()
+	h, _, blockedBy, coldBecause := b.health.get()
+	h.Warning = b.shared.bucket.Warning()
+	blockedBy = b.storageReason(blockedBy)
 	// Between two checkpoints nothing is published while nothing changes.
-	stale := b.config.CheckpointInterval + b.config.InterruptAfter()
+	stale := b.config.Stream.CheckpointInterval + b.config.InterruptAfter()
 	switch {
 	case blockedBy != "":
 		h.Reason = blockedBy
 	case h.Role == roleStandby:
 		h.Ready = h.Warm
 		if !h.Warm {
-			h.Reason = "recovering state from the stream"
+			h.Reason = strings.TrimSuffix("recovering state from the stream: "+coldBecause, ": ")
 		}
 	case h.Status != event.StatusLive:
 		h.Reason = "the feed is " + h.Status
@@ -140,6 +159,6 @@ func (b *Bridge) Health() Health {
 
 // leaderStats returns the leader's values for metrics; none on a standby.
 func (b *Bridge) leaderStats() leaderStats {
-	_, f, _ := b.health.get()
+	_, f, _, _ := b.health.get()
 	return f
 }

@@ -12,12 +12,14 @@ import (
 	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/stream"
-	"bpcc-nats/internal/hostile"
+	"bpcc-nats/internal/bridgetest"
+	"bpcc-nats/internal/natstest"
 )
 
 // TestHostileAnswers puts every kind of wrong value in every place of every answer of the JetStream
-// API that a bridge uses, from the wait for the lease to the commit.
+// API that a bridge uses, from the wait for the lease to the commit, or a check of the streams.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(ctx context.Context, js jetstream.JetStream, c *config.Config){
@@ -26,23 +28,17 @@ func TestHostileAnswers(t *testing.T) {
 		},
 		"STREAM.INFO": func(ctx context.Context, js jetstream.JetStream, c *config.Config) {
 			_ = check.Streams(ctx, c, js.Conn(), js, func(check.Step) {})
-			b := &Bridge{config: c, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, shared: newSharedResources(js, c, nil), self: identity{instance: "one"}, foreignLog: discardForeign()}
+			b := &Bridge{config: c, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, shared: newSharedResources(js, c, nil, slog.New(slog.DiscardHandler)), self: identity{instance: "one"}, foreignLog: discardForeign()}
 			_, _ = b.openLease(ctx)
-			_, _ = countSubjects(ctx, js, c)
 			_, _ = b.confirmCheckpoint(ctx, nats.NewMsg("bpcc.v1.acme.feed.checkpoint"))
 		},
 		"CONSUMER.CREATE": readAll,
-		"CONSUMER.INFO":   readAll,
 	}
 	for verb, use := range tests {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
-			c, _, err := config.Parse([]string{"NATS_URL=nats://elsewhere"}, config.ForStream)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := hostile.NewRelay(t)
-			if _, err := stream.Provision(t.Context(), r.Direct, c, nil); err != nil {
+			c, r := bridgetest.StreamConfig(t, 1), natstest.NewRelay(t)
+			if _, err := stream.Provision(t.Context(), r.Direct, c.Stream, c.Times(), nil); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := r.JetStream.Publish(t.Context(), "bpcc.v1.acme.feed.checkpoint", []byte("{}")); err != nil {
@@ -57,10 +53,10 @@ func TestHostileAnswers(t *testing.T) {
 func readAll(ctx context.Context, js jetstream.JetStream, c *config.Config) {
 	tenant := *c
 	tenant.Tenant = "acme"
-	_, _ = recoverState(ctx, js, &tenant, engine.New(engine.Options{}), discardForeign())
+	_, _ = recovery.Read(ctx, js, &tenant, engine.New(engine.Options{}), discardForeign())
 }
 
 // discardForeign logs no foreign message.
-func discardForeign() *foreignLog {
-	return &foreignLog{log: slog.New(slog.DiscardHandler), known: map[string]bool{}, countMetric: func() {}}
+func discardForeign() *recovery.ForeignLog {
+	return recovery.NewForeignLog(slog.New(slog.DiscardHandler), func() {}, func() {})
 }

@@ -1,11 +1,16 @@
 package bridge
 
 import (
+	"log/slog"
+	"time"
+
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
 
+	"bpcc-nats/bridge/clock"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/lease"
+	"bpcc-nats/bridge/publish"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -21,20 +26,22 @@ const (
 type sharedResources struct {
 	readers     *semaphore.Weighted // standbys that tail the stream; one without a slot does not
 	recoveries  *semaphore.Weighted // recoveries of tenants
-	publisher   *stream.Publisher   // publishes their batches
+	publisher   *publish.Publisher  // publishes their batches
 	buffers     messageBuffers      // buffers of their batches
 	bucket      *lease.Bucket       // bucket of their leases
+	clock       *clock.Clock        // the NATS server's clock
 	embedded    *stream.Server      // the NATS server inside the process; nil = another one
 	rebalancer  *rebalancer         // nil for one tenant
 	roleChanged chan struct{}       // holds one when the role of any of them has changed
 }
 
-func newSharedResources(js jetstream.JetStream, c *config.Config, embedded *stream.Server) *sharedResources {
+func newSharedResources(js jetstream.JetStream, c *config.Config, embedded *stream.Server, log *slog.Logger) *sharedResources {
 	return &sharedResources{
 		readers:     semaphore.NewWeighted(maxReaders),
 		recoveries:  semaphore.NewWeighted(maxRecoveries),
-		publisher:   stream.NewPublisher(js, c.Times()),
-		bucket:      lease.NewBucket(js, c),
+		publisher:   publish.NewPublisher(js, c.Times()),
+		bucket:      lease.NewBucket(js, c.Stream.Lease, c.Times(), log),
+		clock:       clock.New(js, c.Stream, c.Times(), time.Now, log),
 		embedded:    embedded,
 		roleChanged: make(chan struct{}, 1),
 	}

@@ -6,7 +6,8 @@ import (
 )
 
 // TestRetainedMemory: what a bridge keeps of a tenant from poll to poll is at
-// most three times the snapshot, the memory for the next answer included.
+// most 4.5 times the snapshot: the memory for the next answer is included, and what requests are
+// answered from, and when the state of each agent began.
 func TestRetainedMemory(t *testing.T) {
 	// Not parallel: the heap is the whole program's.
 	c := newBenchSource(10_000)
@@ -28,8 +29,8 @@ func TestRetainedMemory(t *testing.T) {
 	runtime.KeepAlive(step)
 	ratio := float64(retained) / float64(size)
 	t.Logf("%d bytes are kept of a snapshot of %d: %.2f times", retained, size, ratio)
-	if ratio > 3 {
-		t.Errorf("%.2f times the snapshot is kept, want 3 at most", ratio)
+	if ratio > 4.5 {
+		t.Errorf("%.2f times the snapshot is kept, want 4.5 at most", ratio)
 	}
 	if stored == 0 {
 		t.Error("nothing was published")

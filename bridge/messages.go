@@ -3,8 +3,10 @@ package bridge
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/event"
 )
@@ -18,6 +20,8 @@ type messageBuffer struct {
 	ends  []int  // ends of subject, id and body of each message
 
 	ids, contentType []string // header values
+
+	chain event.Chain
 }
 
 // messageBuffers is a pool of buffers. The garbage collector may free unused ones.
@@ -33,11 +37,14 @@ func (p *messageBuffers) get() *messageBuffer {
 func (p *messageBuffers) put(b *messageBuffer) { p.pool.Put(b) }
 
 // encode encodes the messages of events. They are valid until the next call, and may be sent
-// repeatedly.
-func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []event.Event) ([]*nats.Msg, error) {
+// repeatedly. previous is the body of the checkpoint before; removalTTL is the TTL of removals; 0 = none.
+func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, removalTTL time.Duration, previous []byte, events []event.Event) ([]*nats.Msg, error) {
 	b.names, b.data, b.ends = b.names[:0], b.data[:0], b.ends[:0]
 	for i := range events {
 		e := &events[i]
+		if d, ok := e.Data.(*event.CheckpointData); ok {
+			d.Chain = b.sum(prefix, d.Follows, previous)
+		}
 		b.names = e.AppendSubject(b.names, prefix)
 		b.ends = append(b.ends, len(b.names))
 		b.names = e.ID.Append(b.names, e.Tenant())
@@ -64,10 +71,34 @@ func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, events []e
 		m.Header["Content-Type"], m.Header[nats.MsgIdHdr] = b.contentType, b.ids[i:i+1:i+1]
 		if events[i].Removes() {
 			m.Header["KV-Operation"] = []string{"DEL"}
+			if removalTTL > 0 {
+				m.Header[jetstream.MsgTTLHeader] = []string{removalTTL.String()}
+			}
 		}
 		name, body = id, end
 	}
 	return b.msgs[:len(events)], nil
+}
+
+// sum is the chain of a checkpoint that closes what is encoded so far. follows is the id of the one before.
+func (b *messageBuffer) sum(prefix, follows string, previous []byte) string {
+	b.chain.Begin(prefix+event.Checkpoint, follows, previous)
+	var name, body int
+	for i := 0; i < len(b.ends); i += 3 {
+		subject, id, end := b.ends[i], b.ends[i+1], b.ends[i+2]
+		b.chain.Add(b.names[name:subject], b.names[subject:id], b.data[body:end])
+		name, body = id, end
+	}
+	return b.chain.Sum()
+}
+
+// last is the body of the last message that was encoded.
+func (b *messageBuffer) last() []byte {
+	begin := 0
+	if n := len(b.ends); n > 3 {
+		begin = b.ends[n-4]
+	}
+	return b.data[begin:]
 }
 
 // reserve makes room for n more bodies of about that size, if there is no room for two.

@@ -27,8 +27,12 @@ type metrics struct {
 	commitSeconds   *prometheus.HistogramVec
 	skippedRows     *prometheus.GaugeVec
 	foreignMessages *prometheus.CounterVec
-	checks          *prometheus.CounterVec
-	gauges          gauges
+	// unreadableMessages, viewRebuilds and viewMissing are about restores and damage.
+	unreadableMessages, viewRebuilds *prometheus.CounterVec
+	viewMissing                      *prometheus.GaugeVec
+	checks, requests                 *prometheus.CounterVec
+	gauges                           gauges
+	storage                          storageGauges
 }
 
 const metricPrefix = "bpcc_bridge_"
@@ -45,6 +49,7 @@ func newMetrics(version string) *metrics {
 	m := &metrics{
 		registry:      prometheus.NewRegistry(),
 		gauges:        newGauges(),
+		storage:       newStorageGauges(),
 		polls:         counter("polls_total", "Polls of the source by outcome.", "outcome"),
 		pollSeconds:   histogram("poll_duration_seconds", "Time from a poll's request to its response."),
 		pollBytes:     counter("poll_bytes_total", "Bytes of responses, decompressed."),
@@ -52,8 +57,14 @@ func newMetrics(version string) *metrics {
 		commits:       counter("commits_total", "Batches by outcome.", "outcome"),
 		commitSeconds: histogram("commit_duration_seconds", "Time from the first publish of a batch to its acknowledgement."),
 		checks:        counter("availability_checks_total", "Availability checks by outcome: ok, or why they failed.", "outcome"),
+		requests:      counter("requests_total", "Requests about the tenant's published state by endpoint and outcome; health not included.", "endpoint", "outcome"),
 		foreignMessages: counter("foreign_messages_total",
 			"Subjects of the stream and keys of the view with a message that this bridge did not write and ignores."),
+		unreadableMessages: counter("unreadable_messages_total", "Messages of the stream that the server could not load when the bridge read it."),
+		viewRebuilds:       counter("view_rebuilds_total", "How often this instance deleted and created the view again, since it did not match the stream."),
+		viewMissing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: metricPrefix + "view_missing_keys", Help: "Published entities that the view lacked when it was last compared; leader only.",
+		}, []string{"tenant"}),
 		skippedRows: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: metricPrefix + "rows_skipped", Help: "Rows that the last snapshot did not give, by reason. directory: entries of the last listings that cannot be read. limit: known rows behind a grid's limit, at least 1 if a grid is as long as its limit.",
 		}, []string{"tenant", "reason"}),
@@ -63,7 +74,7 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSeconds, m.skippedRows, m.foreignMessages, m.checks, build,
+	m.registry.MustRegister(m.polls, m.pollSeconds, m.pollBytes, m.events, m.commits, m.commitSeconds, m.skippedRows, m.foreignMessages, m.unreadableMessages, m.viewRebuilds, m.viewMissing, m.checks, m.requests, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -114,20 +125,16 @@ func (m *metrics) countStored(tenant string, events []event.Event) {
 
 // gauges describe the state of the bridges, which is read at each scrape.
 type gauges struct {
-	connected, viewLag, viewStalled, leader, ready, epoch, status, observed, pictureAge, committed, entities, raised *prometheus.Desc
-	unreadable                                                                                                       *prometheus.Desc
-	storeUsed, storeLimit, oldest, retention                                                                         *prometheus.Desc
+	connected, clockOffset, viewLag, viewStalled, leader, ready, epoch, status, observed, pictureAge, committed, entities, raised *prometheus.Desc
+	unreadable                                                                                                                    *prometheus.Desc
 }
 
 func newGauges() gauges {
 	return gauges{
 		connected:   newDesc("nats_connected", "Whether the connection to NATS is up."),
+		clockOffset: newDesc("nats_clock_offset_seconds", "How far the clock of the NATS server is ahead of this machine's; negative = behind."),
 		viewLag:     newDesc("view_lag_events", "Messages of the stream that the view has not sourced yet."),
 		viewStalled: newDesc("view_stalled_seconds", "How long the view has been behind without progress; 0 = not stalled."),
-		storeUsed:   newDesc("store_used_bytes", "Bytes in the streams of the embedded server, before compression."),
-		storeLimit:  newDesc("store_limit_bytes", "How many bytes they may hold: BRIDGE_STORE_MAX, or what the disk allows."),
-		oldest:      newDesc("oldest_event_timestamp_seconds", "When the oldest event in the embedded server was stored, as Unix time."),
-		retention:   newDesc("retention_seconds", "For how long the embedded server keeps events, if its store has room."),
 		leader:      newDesc("leader", "Whether this instance leads the tenant.", "tenant"),
 		ready:       newDesc("ready", "Whether /readyz counts the tenant as ready.", "tenant"),
 		epoch:       newDesc("epoch", "The leader's term; 0 for a standby.", "tenant"),
@@ -156,17 +163,12 @@ func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 	}
 	lag := f.viewMonitor.Lag()
 	gauge(g.connected, boolGauge(f.js.Conn().IsConnected()))
+	if offset, known := f.shared.clock.Offset(); known {
+		gauge(g.clockOffset, offset.Seconds())
+	}
 	gauge(g.viewLag, float64(lag.Events))
 	gauge(g.viewStalled, lag.StalledFor.Seconds())
-	if s := f.shared.embedded; s != nil {
-		status := s.Status()
-		gauge(g.storeUsed, float64(s.Used()))
-		gauge(g.storeLimit, float64(status.Limit))
-		if !status.Oldest.IsZero() {
-			gauge(g.oldest, float64(status.Oldest.UnixMilli())/1000)
-			gauge(g.retention, status.Retention.Seconds())
-		}
-	}
+	f.collectStorage(gauge)
 	for _, b := range f.bridges {
 		h, stats := b.Health(), b.leaderStats()
 		gauge(g.leader, boolGauge(h.Role == roleLeader), h.Tenant)

@@ -55,12 +55,12 @@ func TestTooLargeForTheServer(t *testing.T) {
 
 			// The image after the first of two events is too large already.
 			named("anna", "not_ready", long)
-			w.tenant.SetState("carl", "busy", "")
+			w.tenant.SetState("carl", "supervising", "")
 			w.waitFor("agent.carl.state_changed", 1)
 			w.waitForPolls(5)
-			named("anna", "busy", "Moe")
+			named("anna", "supervising", "Moe")
 			changed := w.waitFor("agent.anna.state_changed", 1)[0]
-			if changed.field("revision") != 2.0 || changed.text("from", "state") != "ready" || changed.text("to", "state") != "busy" {
+			if changed.field("revision") != 2.0 || changed.text("from", "state") != "ready" || changed.text("to", "state") != "supervising" {
 				t.Errorf("%v; want the net change from what was published", changed.Data)
 			}
 			w.waitFor("agent.anna.stats_changed", 1)

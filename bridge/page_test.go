@@ -2,17 +2,21 @@ package bridge_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/page"
+	"bpcc-nats/bridge/state"
 )
 
 // sseReader reads the Server-Sent Events of a live page.
@@ -197,19 +201,15 @@ func TestPageOfSeveralTenants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(testTimeout); ; <-time.After(20 * time.Millisecond) {
-		if _, err := kv.Get(t.Context(), "north=2Eone.feed"); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain for the feed key")
-		}
-	}
+	w.waitUntil("the feed key", func() bool {
+		_, err := kv.Get(t.Context(), "north=2Eone.feed")
+		return err == nil
+	})
 	for _, test := range []struct{ configured, query, want string }{
 		{"north.one", "", "north=2Eone"},
 		{"elsewhere", "", "elsewhere"},
 		{"elsewhere", "?tenant=north=2Eone", "north=2Eone"},
-		{"north.one", "?tenant=nobody", "nobody"},
+		{"north.one", "?tenant=umbrella", "umbrella"},
 	} {
 		live := openSSE(t, w.servePage("BRIDGE_TENANT="+test.configured).URL+"/live/events"+test.query)
 		var hello struct{ Tenant string }
@@ -250,6 +250,23 @@ func TestPageGuards(t *testing.T) {
 		"a wildcard tenant":        {path: "/live/events?tenant=*", want: 400},
 		"all tenants":              {path: "/live/events?tenant=%3E", want: 400},
 		"a tenant with dots":       {path: "/live/events?tenant=a.b", want: 400},
+		"several, one with dots":   {path: "/live/events?tenants=a,b.c", want: 400},
+		"several, none":            {path: "/live/events?tenants=", want: 400},
+		"several, too many":        {path: "/live/events?tenants=a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", want: 400},
+		"history of wildcards":     {path: "/live/history?tenant=*", want: 400},
+		"history, foreign name":    {host: "evil.example", path: "/live/history", want: 403},
+		"history to another site":  {path: "/live/history", origin: "cross-site", want: 403},
+		"history, written":         {method: "POST", path: "/live/history", want: 405},
+		"state, foreign name":      {host: "evil.example", path: "/api/state", want: 403},
+		"state to another site":    {path: "/api/state", origin: "cross-site", want: 403},
+		"state to a sibling":       {path: "/api/state", origin: "same-site", want: 403},
+		"state, written":           {method: "POST", path: "/api/state", want: 405},
+		"state, deleted":           {method: "DELETE", path: "/api/state", want: 405},
+		"state of what":            {path: "/api/state?tenants=acme", want: 400},
+		"state of an empty name":   {path: "/api/state?tenant=", want: 400},
+		"state of two":             {path: "/api/state?tenant=a&tenant=b", want: 400},
+		"state, bad query":         {path: "/api/state?tenant=%zz", want: 400},
+		"state without a view":     {path: "/api/state", want: 503},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -291,5 +308,187 @@ func TestPageGuards(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSeveralTenantsOnOnePage gives one page two tenants by one connection, of which one has published nothing.
+func TestSeveralTenantsOnOnePage(t *testing.T) {
+	t.Parallel()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.startBridge()
+	w.waitForFeed("live")
+	w.compareView(w.events())
+	url := w.servePage().URL
+	for query, want := range map[string][]string{"acme,umbrella,acme": {"acme", "umbrella"}, "all": {"acme"}} {
+		live := openSSE(t, url+"/live/events?tenants="+query)
+		var list struct{ Tenants []string }
+		live.nextEvent("tenants", &list)
+		if !slices.Equal(list.Tenants, want) {
+			t.Errorf("%s: %v", query, list.Tenants)
+		}
+		ready := map[string]bool{}
+		agents := 0
+		for len(ready) < len(want) {
+			var e struct {
+				Tenant, Name string
+				Data         json.RawMessage
+			}
+			live.nextEvent("tenant", &e)
+			switch e.Name {
+			case "ready":
+				ready[e.Tenant] = true
+			case "snapshot":
+				var entries []pageEntry
+				if err := json.Unmarshal(e.Data, &entries); err != nil || e.Tenant != "acme" {
+					t.Errorf("%s: %v\n%s", e.Tenant, err, e.Data)
+				}
+				for _, entry := range entries {
+					if entry.Key == "agent.anna" {
+						agents++
+					}
+				}
+			}
+		}
+		if agents != 1 {
+			t.Errorf("%s: %d snapshots have anna", query, agents)
+		}
+	}
+}
+
+// TestStateOverHTTP reads the state of a running bridge as JSON.
+func TestStateOverHTTP(t *testing.T) {
+	t.Parallel()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.setAgent("anna", "ready", "")
+	w.tenant.SetService(bpcctest.Service{Name: "Voice"})
+	w.startBridge()
+	w.waitForFeed("live")
+	w.compareView(w.events())
+	url := w.servePage().URL + "/api/state"
+	get := func(method, query, tag string, want int) (*http.Response, []byte) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, url+query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("If-None-Match", tag)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := resp.Header
+		if resp.StatusCode != want || h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") != "application/json" {
+			t.Fatalf("%s %s: status %d, want %d; %v\n%s", method, query, resp.StatusCode, want, h, body)
+		}
+		return resp, body
+	}
+	for _, query := range []string{"", "?tenant=acme"} {
+		_, body := get("GET", query, "", http.StatusOK)
+		var v state.View
+		if err := json.Unmarshal(body, &v); err != nil || len(v.Tenants) != 1 {
+			t.Fatalf("%v\n%s", err, body)
+		}
+		acme := v.Tenants[0]
+		if f := acme.Feed; acme.Tenant != "acme" || f.Status != "live" || !f.Fresh || !f.Complete || f.ObservedUntil == nil || f.Epoch != 1 {
+			t.Errorf("%s: feed %+v", query, f)
+		}
+		if len(acme.Agents) != 1 || acme.Agents[0].ID != "anna" || len(acme.Services) != 1 || len(acme.Totals) == 0 || acme.Thresholds == nil {
+			t.Errorf("%s: %s", query, body)
+		}
+	}
+	if _, body := get("GET", "?tenant=umbrella", "", http.StatusNotFound); string(body) != `{"error":"the view bpcc_state has no tenant \"umbrella\""}`+"\n" {
+		t.Errorf("umbrella: %s", body)
+	}
+	if _, body := get("HEAD", "", "", http.StatusOK); len(body) > 0 {
+		t.Errorf("HEAD: %s", body)
+	}
+	// The tag lasts until something happens: a poll that shows nothing new is nothing.
+	w.waitUntil("two responses with one tag", func() bool {
+		first, _ := get("GET", "?tenant=acme", "", http.StatusOK)
+		tag := first.Header.Get("ETag")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"?tenant=acme", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("If-None-Match", tag)
+		again, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Body.Close()
+		return tag != "" && again.StatusCode == http.StatusNotModified
+	})
+	before, _ := get("GET", "?tenant=acme", "", http.StatusOK)
+	w.tenant.SetState("anna", "not_ready", "Lunch")
+	w.waitFor("agent.anna.state_changed", 1)
+	w.compareView(w.events())
+	if _, body := get("GET", "?tenant=acme", before.Header.Get("ETag"), http.StatusOK); !bytes.Contains(body, []byte("Lunch")) {
+		t.Errorf("after the change: %s", body)
+	}
+}
+
+// TestDayOfQueues reads the day of a queue from the stream, where a bridge has started again in the middle.
+func TestDayOfQueues(t *testing.T) {
+	t.Parallel()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.env["BRIDGE_THRESHOLDS"] = `[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5},"severity":"critical"}]`
+	set := func(waiting, level string) {
+		w.tenant.SetService(bpcctest.Service{Name: "Voice", Stats: map[string]string{"in_calls_waiting": waiting, "service_level": level}})
+	}
+	set("1", "0.9")
+	stop := w.startBridge()
+	w.waitFor("service.Voice.observed", 1)
+	set("7", "0.8")
+	w.waitFor("threshold.backlog.Voice.raised", 1)
+	stop()
+	set("2", "0.7")
+	w.startBridge()
+	w.waitFor("threshold.backlog.Voice.cleared", 1)
+	url := w.servePage().URL + "/live/history"
+	var day struct {
+		Tenant string
+		Step   float64 `json:"step_seconds"`
+		Queues map[string][][4]any
+		Raised []struct {
+			Rule, Severity string
+			From, Until    time.Time
+		}
+		Gaps [][2]time.Time
+	}
+	read := func(query string) {
+		t.Helper()
+		resp, err := http.Get(url + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(&day); err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Cache-Control") != "no-store" {
+			t.Fatalf("status %d, %v, %v", resp.StatusCode, resp.Header, err)
+		}
+	}
+	read("")
+	points := day.Queues["Voice"]
+	if n := len(points); n == 0 || points[n-1][2] != 2.0 || points[n-1][3] != "0.7" {
+		t.Fatalf("Voice: %v", points)
+	}
+	peak := 0.0
+	for _, p := range points {
+		peak = max(peak, p[1].(float64))
+	}
+	if peak != 7 || day.Step != 300 || day.Tenant != "acme" {
+		t.Errorf("peak %v of %+v", peak, day)
+	}
+	if len(day.Raised) != 1 || day.Raised[0].Rule != "backlog" || !day.Raised[0].Until.After(day.Raised[0].From) || len(day.Gaps) != 1 {
+		t.Errorf("raised %+v, gaps %v", day.Raised, day.Gaps)
+	}
+	day.Queues = nil
+	if read("?tenant=umbrella"); len(day.Queues) != 0 {
+		t.Errorf("umbrella: %+v", day)
 	}
 }

@@ -24,11 +24,11 @@ import (
 	"bpcc-nats/bridge/stream"
 )
 
-// startWithLog runs a bridge as start does, and hands out its log, one JSON object a line.
+// startWithLog runs a bridge as startBridge does, and hands out its log, one JSON object a line.
 func (w *testEnv) startWithLog() *safeBuffer {
 	w.t.Helper()
 	c := w.config()
-	if _, err := stream.Provision(w.t.Context(), w.js, c, nil); err != nil {
+	if _, err := stream.Provision(w.t.Context(), w.js, c.Stream, c.Times(), nil); err != nil {
 		w.t.Fatal(err)
 	}
 	var log safeBuffer
@@ -130,6 +130,40 @@ func TestUnknownStatisticIsSkipped(t *testing.T) {
 	}
 }
 
+// TestActiveItemMediaType: the built-in subscription asks for what an agent handles now, and a tenant that
+// does not know that statistic is read without it.
+func TestActiveItemMediaType(t *testing.T) {
+	t.Parallel()
+	const stat = "active_item_media_type"
+	for name, refused := range map[string]bool{"known": false, "refused": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTestEnv(t, bpcctest.Config{})
+			w.refuseSubscriptions(func(body string) bool { return refused && strings.Contains(body, stat) })
+			w.setAgent("anna", "ready", "")
+			log := w.startWithLog()
+			w.waitFor("agent.anna.observed", 1)
+			w.tenant.SetState("anna", "busy", "")
+			columns, changes := 17, []any{stat}
+			if refused {
+				columns = 16
+				w.tenant.SetAgentStat("anna", "extension", "7")
+				changes = []any{"extension"}
+			}
+			change := w.waitFor("agent.anna.stats_changed", 1)[0]
+			if after := image(change); len(after) != columns || slices.Contains(after, stat+"=voice") == refused {
+				t.Errorf("the image is %v", after)
+			}
+			if d := cmp.Diff(changes, change.field("changed")); d != "" {
+				t.Errorf("changed (-want +got)\n%s", d)
+			}
+			if got := refusedStats(log); (len(got) == 1) != refused {
+				t.Errorf("refused are said to be %v", got)
+			}
+		})
+	}
+}
+
 func TestUnknownStatisticsOfSeveralSections(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{RefuseUnknownStats: true})
@@ -216,9 +250,7 @@ func TestUnfixableSubscriptions(t *testing.T) {
 			w.setAgent("anna", "ready", "")
 			log := w.startWithLog()
 			wantLog := "BPCC request failed"
-			for deadline := time.Now().Add(testTimeout); !strings.Contains(log.String(), wantLog) && time.Now().Before(deadline); {
-				<-time.After(20 * time.Millisecond)
-			}
+			w.waitUntil(wantLog, func() bool { return strings.Contains(log.String(), wantLog) })
 			<-time.After(500 * time.Millisecond) // five polls, in which nothing may be tried
 			text := log.String()
 			for _, want := range append(test.want, wantLog, `"retry_in":"3`) {
@@ -272,7 +304,7 @@ func TestCheckNamesRefusedStatistics(t *testing.T) {
 	w.writeSubscription(`{"wall":{"agent_grids":[{"id":"agents","columns":` + sixteenColumns + `}],"stats_totals":["agents_redy"]},"hall":{"stats_totals":["agents_ready"]}}`)
 	w.setAgent("anna", "ready", "")
 	var out strings.Builder
-	err := check.Source(t.Context(), w.config(), func(s check.Step) {
+	_, err := check.Source(t.Context(), w.config(), func(s check.Step) {
 		fmt.Fprintf(&out, "%s %s: %s → %s\n", s.Outcome, s.Name, s.Found, s.Hint)
 	})
 	if !errors.Is(err, check.ErrFailed) {
@@ -320,9 +352,7 @@ func TestStopDuringBisection(t *testing.T) {
 	var tries syncCounter
 	w.refuseSubscriptions(func(string) bool { tries.add(); return false })
 	stop := w.startBridge()
-	for deadline := time.Now().Add(testTimeout); tries.get() < 2 && time.Now().Before(deadline); {
-		<-time.After(5 * time.Millisecond)
-	}
+	w.waitUntil("two tries", func() bool { return tries.get() >= 2 })
 	stop()
 	if got := tries.get(); got > 4 {
 		t.Errorf("went on for %d tries", got)

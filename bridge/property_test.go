@@ -16,10 +16,11 @@ import (
 
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/internal/variants"
 )
 
 var (
-	propertyRounds = flag.Int("property.rounds", 40, "rounds of each world of TestReplayRebuildsTheTenant; a round is two polls or more")
+	propertyRounds = flag.Int("property.rounds", 0, "rounds of each world of TestReplayRebuildsTheTenant; a round is two polls or more; 0 is 20, and 40 with "+variants.Variable)
 	propertySeed   = flag.Uint64("property.seed", 0, "an extra seed for TestReplayRebuildsTheTenant; 0 takes a new one")
 )
 
@@ -42,19 +43,25 @@ type tenantVersion struct {
 // replay.
 func TestReplayRebuildsTheTenant(t *testing.T) {
 	t.Parallel()
-	extra := *propertySeed
+	extra, rounds := *propertySeed, *propertyRounds
 	if extra == 0 {
 		extra = rand.Uint64()
+	}
+	if rounds == 0 {
+		rounds = 20
+		if variants.RunAll() {
+			rounds = 40
+		}
 	}
 	for _, seed := range append(slices.Clone(regressionSeeds), extra) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			runRandomTenant(t, seed)
+			runRandomTenant(t, seed, rounds)
 		})
 	}
 }
 
-func runRandomTenant(t *testing.T, seed uint64) {
+func runRandomTenant(t *testing.T, seed uint64, rounds int) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	w := newTestEnv(t, bpcctest.Config{})
 	w.env["BRIDGE_DISAPPEAR_AFTER"] = "1" // what is gone is gone at once, so that pictures compare
@@ -62,8 +69,9 @@ func runRandomTenant(t *testing.T, seed uint64) {
 	w.env["BPCC_TIMEOUT"] = "400ms"
 	w.pollInterval = 50 * time.Millisecond
 	w.waitsDividedBy = 25 // so that faults do not last for long, and interrupt the feed all the same
+	w.simulatedTime = true
 	floor := bpcctest.NewFloor(w.tenant.Tenant, bpcctest.FloorConfig{Agents: 12 + random.IntN(20), Services: 3, Seed: seed})
-	sub := w.config().Subscription
+	sub := w.config().BPCC.Subscription
 	history := []tenantVersion{{snapshot: w.tenantSnapshot(sub)}}
 	change := func(do func()) {
 		from := time.Now()
@@ -73,7 +81,7 @@ func runRandomTenant(t *testing.T, seed uint64) {
 	stop := w.startBridge()
 	// Before the first snapshot an empty grid cannot be distinguished from an empty floor.
 	w.waitFor("totals.bridge.observed", 1)
-	for range *propertyRounds {
+	for range rounds {
 		change(func() { floor.Step(time.Duration(random.IntN(8000)) * time.Millisecond) })
 		w.waitTwoPolls()
 		switch random.IntN(12) {
@@ -108,6 +116,7 @@ func runRandomTenant(t *testing.T, seed uint64) {
 	stop()
 	all := w.events()
 	compareReplay(t, all, history)
+	w.comparePast(random, history)
 	w.compareView(all)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -25,7 +27,7 @@ type natsProxy struct {
 	mu       sync.Mutex // guards what follows
 	conns    map[net.Conn]bool
 	down     bool   // all connections are refused
-	pattern  string // what do waits for
+	pattern  string // what callback waits for
 	callback func()
 }
 
@@ -193,4 +195,21 @@ func (p *natsProxy) closeConns() {
 func (p *natsProxy) connect(t *testing.T) jetstream.JetStream {
 	t.Helper()
 	return natstest.Connect(t, "nats://"+p.listener.Addr().String(), append(reconnecting(), nats.Timeout(time.Second))...)
+}
+
+// newProxiedEnv is an environment whose bridge reaches NATS only through a proxy.
+func newProxiedEnv(t *testing.T) (*testEnv, *natsProxy) {
+	t.Helper()
+	w := newTestEnv(t, bpcctest.Config{})
+	return w, w.newProxy()
+}
+
+// newProxy stands in front of the server.
+func (w *testEnv) newProxy() *natsProxy {
+	w.t.Helper()
+	server, err := url.Parse(w.nc.ConnectedUrl())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return newNATSProxy(w.t, server.Host)
 }

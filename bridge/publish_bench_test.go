@@ -50,7 +50,7 @@ func benchPublish(b *testing.B, sync string, inPoll int) {
 	url := startNATSServer(b, dir, sync)
 	agents := inPoll * (event.BatchLimit - 1)
 	br, c := benchBridgeOn(b, url, agents, nats.WriteBufferSize(128<<10))
-	if err := br.js.DeleteStream(b.Context(), stream.ViewStream(br.config)); err != nil {
+	if err := br.js.DeleteStream(b.Context(), stream.ViewStream(br.config.Stream)); err != nil {
 		b.Fatal(err)
 	}
 	observe, poll := pollFuncs(b, br, c)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,9 +23,9 @@ var errRebalanced = errors.New("rebalancing: another instance has capacity")
 // than its share hands tenants over. One that leads its share lets others acquire a free lease
 // first. Leases and fences do not depend on it.
 type rebalancer struct {
-	instance string
-	tenants  int
-	log      *slog.Logger
+	self    identity
+	tenants int
+	log     *slog.Logger
 
 	leading atomic.Int64 // tenants that this instance leads now
 	share   atomic.Int64 // maximum number of tenants to lead while there are other instances; 0 = not known yet
@@ -34,8 +35,8 @@ type rebalancer struct {
 // collide.
 const heartbeatPrefix = "instances."
 
-func newRebalancer(instance string, tenants int, log *slog.Logger) *rebalancer {
-	return &rebalancer{instance: instance, tenants: tenants, log: log}
+func newRebalancer(self identity, tenants int, log *slog.Logger) *rebalancer {
+	return &rebalancer{self: self, tenants: tenants, log: log}
 }
 
 // atCapacity reports whether this instance should let others acquire a free lease first.
@@ -46,12 +47,12 @@ func (s *rebalancer) atCapacity() bool {
 
 // runRebalancing renews the heartbeat and the share until ctx ends.
 func (s *rebalancer) runRebalancing(ctx context.Context, l *lease.Lease, bridges []*Bridge) {
-	key := heartbeatPrefix + event.Token(s.instance)
+	key := heartbeatPrefix + event.Token(s.self.instance)
 	tick := time.NewTicker(l.TTL() / 3)
 	defer tick.Stop()
 	lastLogged := int64(0)
 	for {
-		instances, err := s.countInstances(ctx, l.KV(), key)
+		instances, err := s.countInstances(ctx, l, key)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -80,22 +81,37 @@ func (s *rebalancer) runRebalancing(ctx context.Context, l *lease.Lease, bridges
 	}
 }
 
-// countInstances renews this instance's heartbeat and counts all heartbeats.
-func (s *rebalancer) countInstances(ctx context.Context, kv jetstream.KeyValue, key string) (int, error) {
+// countInstances renews this instance's heartbeat and counts all heartbeats that have not expired.
+func (s *rebalancer) countInstances(ctx context.Context, l *lease.Lease, key string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
-	if _, err := kv.Put(ctx, key, []byte(s.instance)); err != nil {
+	if _, err := l.KV().Put(ctx, key, []byte(s.self.instance)); err != nil {
 		return 0, err
 	}
-	keys, err := kv.ListKeysFiltered(ctx, heartbeatPrefix+"*")
+	heartbeats, err := l.KV().Watch(ctx, heartbeatPrefix+"*", jetstream.IgnoreDeletes(), jetstream.MetaOnly())
 	if err != nil {
 		return 0, err
 	}
+	defer heartbeats.Stop()
 	instances := 0
-	for range keys.Keys() {
-		instances++
+	for {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case entry := <-heartbeats.Updates():
+			switch {
+			case entry == nil: // these were all
+				return max(instances, 1), nil
+			case !l.Expired(entry) && !s.ended(entry.Key()):
+				instances++
+			}
+		}
 	}
-	return max(instances, 1), nil
+}
+
+// ended reports whether a heartbeat is that of an instance that has ended for certain.
+func (s *rebalancer) ended(key string) bool {
+	return slices.ContainsFunc(s.self.former, func(instance string) bool { return key == heartbeatPrefix+event.Token(instance) })
 }
 
 // requestStepDown requests that some of the leading bridges hand over: a quarter of the excess at a

@@ -3,8 +3,6 @@ package bridge_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +18,6 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/record"
 	"bpcc-nats/internal/bridgetest"
-	"bpcc-nats/schemas"
 )
 
 // startRecorder runs a recorder to a file; stop ends it and waits.
@@ -35,22 +32,11 @@ func (w *testEnv) startRecorder() (file string, stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(w.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- errors.Join(r.Run(ctx), f.Close()) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != nil {
+	return file, w.run(r, func(err error) {
+		if err := errors.Join(err, f.Close()); err != nil {
 			w.t.Errorf("recorder: %v", err)
 		}
-	}
-	w.t.Cleanup(stop)
-	return file, stop
+	})
 }
 
 // backtest runs recordings and returns the events with the summary.
@@ -73,17 +59,8 @@ func (w *testEnv) backtest(sets []record.RuleSet, recordings ...string) ([]store
 	}
 	var all []storedEvent
 	b.Emit = func(subject string, body []byte) error {
-		var s storedEvent
-		if err := json.Unmarshal(body, &s); err != nil {
-			return err
-		}
-		s.Subject = strings.TrimPrefix(subject, "bpcc.v1.acme.")
-		all = append(all, s)
-		if w.validatedBodies[string(body)] {
-			return nil
-		}
-		w.validatedBodies[string(body)] = true
-		return schemas.Validate(body)
+		all = append(all, w.decode(storedEvent{Subject: strings.TrimPrefix(subject, "bpcc.v1.acme."), Body: body}))
+		return nil
 	}
 	sum, err := b.Run(w.t.Context())
 	if err != nil {
@@ -104,7 +81,7 @@ func (w *testEnv) waitForRecorded(file, subject string, n int) []storedEvent {
 		if _, err := record.Open(file, bytes.NewReader(body)); err != nil {
 			continue // its first line is being written
 		}
-		all, _ := w.backtest([]record.RuleSet{{Rules: w.config().Rules}}, file)
+		all, _ := w.backtest([]record.RuleSet{{Rules: w.config().Events.Rules}}, file)
 		if found := withSubject(all, subject); len(found) >= n {
 			return found
 		}
@@ -161,7 +138,7 @@ func runScriptedDay(w *testEnv, seen func(subject string, n int)) {
 		seen("agent.anna.state_changed", changes)
 	}
 	w.tenant.Update(func(world *bpcctest.World) {
-		world.SetState("anna", "busy", "")
+		world.SetState("anna", "supervising", "")
 		world.SetAgentStat("anna", "in_calls_handled_per_day", "8")
 	})
 	seen("agent.anna.stats_changed", 1)
@@ -258,7 +235,7 @@ func TestBacktestMatchesTheBridge(t *testing.T) {
 			file, stop := w.startRecorder()
 			runScriptedDay(w, func(subject string, n int) { w.waitForRecorded(file, subject, n) })
 			stop()
-			all, sum := w.backtest([]record.RuleSet{{Rules: w.config().Rules}}, file)
+			all, sum := w.backtest([]record.RuleSet{{Rules: w.config().Events.Rules}}, file)
 			got = comparableEvents(all)
 			if len(sum.Warnings) > 0 || len(sum.Gaps) != 1 || sum.GoodPolls == 0 || sum.GoodPolls >= sum.Polls {
 				t.Errorf("summary: %+v", sum)
@@ -352,7 +329,7 @@ func TestKilledRecorderLeavesAReadableFile(t *testing.T) {
 	}
 	file, stop := w.startRecorder()
 	for i := range 5 {
-		w.tenant.SetState(fmt.Sprintf("agent%d", i), "busy", "")
+		w.tenant.SetState(fmt.Sprintf("agent%d", i), "supervising", "")
 		w.waitForRecorded(file, "totals.bridge.observed", 1)
 		w.waitTwoPolls()
 	}

@@ -5,14 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,9 +22,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/check"
-	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/page"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/bridgetest"
@@ -99,19 +97,11 @@ func (r *roleServer) connectAs(role, inbox, api string, log *safeBuffer) (*nats.
 	r.t.Helper()
 	env := []string{"NATS_URL=tls://" + r.url, "NATS_CA=" + r.ca, "NATS_USER=" + role, "NATS_PASSWORD=the " + role + "'s",
 		"NATS_INBOX_PREFIX=" + inbox, "NATS_JS_API_PREFIX=" + api}
-	nc, err := connectFromEnv(r.t, log, func(error) {}, env...)
+	js, err := openFromEnv(r.t, log, func(error) {}, env...)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c, _, err := config.Parse(env, config.ForStream)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	js, err := stream.OpenJetStream(c, nc)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return nc, js
+	return js.Conn(), js
 }
 
 // newEnv adds a tenant to the server; its own connection may do everything.
@@ -133,23 +123,6 @@ func permissionErrors(log *safeBuffer) (refused []string) {
 	return refused
 }
 
-// asserts that the server does not permit what try tries, and names the subject.
-func (r *roleServer) checkRefused(log *safeBuffer, what, subject string, try func(ctx context.Context) error) {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if err := try(ctx); err == nil {
-		r.t.Errorf("%s: it is permitted", what)
-		return
-	}
-	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
-		if slices.ContainsFunc(permissionErrors(log), func(text string) bool { return strings.Contains(text, subject) }) {
-			return
-		}
-	}
-	r.t.Errorf("%s: refused, but not for %s: %q", what, subject, permissionErrors(log))
-}
-
 // TestRoles leads a whole life with the users of deploy/nats: the provisioner
 // makes the streams, the bridge does all it ever does, and readers read.
 func TestRoles(t *testing.T) {
@@ -158,12 +131,13 @@ func TestRoles(t *testing.T) {
 	w := r.newEnv()
 	w.waitsDividedBy, w.timeoutsDividedBy = 5, 5
 	ctx := t.Context()
+	r.checkRouterAsks(w, false)
 	used := w.recordSubjects()
 
 	// The bridge may not make the streams, and says so.
 	var bridgeLog safeBuffer
 	_, bridgeJS := r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
-	_, err := stream.Provision(ctx, bridgeJS, w.config(), nil)
+	_, err := w.provision(ctx, bridgeJS)
 	if !errors.Is(err, stream.ErrNATSPermission) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.BPCC_EVENTS") {
 		t.Fatalf("the bridge makes streams: %v; want the permission that it lacks", err)
 	}
@@ -171,7 +145,7 @@ func TestRoles(t *testing.T) {
 	var log safeBuffer
 	_, js := r.connectAs("provisioner", "_INBOX_provisioner", "", &log)
 	for _, created := range []bool{true, false} {
-		done, err := stream.Provision(ctx, js, w.config(), nil)
+		done, err := w.provision(ctx, js)
 		if err != nil {
 			t.Fatalf("the provisioner: %v", err)
 		}
@@ -189,7 +163,7 @@ func TestRoles(t *testing.T) {
 	bridgeLog = safeBuffer{}
 	_, bridgeJS = r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
 	used.drain()
-	if _, err := stream.Provision(ctx, bridgeJS, w.config(), nil); err != nil {
+	if _, err := w.provision(ctx, bridgeJS); err != nil {
 		t.Fatalf("the bridge compares the streams: %v", err)
 	}
 	if err := check.Streams(ctx, w.config(), bridgeJS.Conn(), bridgeJS, func(check.Step) {}); err != nil {
@@ -200,9 +174,19 @@ func TestRoles(t *testing.T) {
 	page := httptest.NewServer(page.New(bridgeJS, w.config(), slog.New(slog.DiscardHandler)))
 	t.Cleanup(page.Close)
 	openSSE(t, page.URL+"/live/events").nextEvent("heartbeat", &struct{}{})
+	for _, path := range []string{"/live/history", "/api/state?tenant=acme"} {
+		response, err := http.Get(page.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.Body.Close(); response.StatusCode != http.StatusOK {
+			t.Errorf("%s: status %d", path, response.StatusCode)
+		}
+	}
 	for _, request := range []string{"bpcc.svc.acme.health", "$SRV.PING.bpcc-bridge"} {
 		w.waitUntil("an answer to "+request, func() bool { _, err := w.nc.Request(request, nil, time.Second); return err == nil })
 	}
+	r.checkRouterAsks(w, true)
 	standby := w.runFleet(bridgeJS)
 	w.waitUntil("a look at who leads", func() bool { return used.contains("$JS.API.DIRECT.GET.KV_bpcc_lease.$KV.bpcc_lease.acme") })
 	w.tenant.SetState("anna", "not_ready", "Lunch")
@@ -218,11 +202,17 @@ func TestRoles(t *testing.T) {
 	w.publishForeign("feed.checkpoint", []byte("{}"), nil)
 	w.tenant.SetState("anna", "not_ready", "")
 	w.waitFor("agent.anna.state_changed", 3)
+	w.fenceUntilEnd(fenced)
+	backup := natstest.BackUp(t, w.js, "BPCC_EVENTS")
 	w.publishHigherEpochCheckpoint()
-	w.tenant.SetState("anna", "busy", "")
-	if err := <-fenced.ended; !errors.Is(err, bridge.ErrFenced) {
-		t.Errorf("after another writer: %v; want to be fenced", err)
-	}
+	w.waitUntil("a view of what is lost then", func() bool {
+		all := withSubject(w.readEvents(), "feed.checkpoint")
+		return w.viewFeed().ID == all[len(all)-1].ID
+	})
+	backup.Restore(t, w.js, "BPCC_EVENTS")
+	restored := w.runFleet(bridgeJS)
+	w.waitUntil("a view of the restored stream", func() bool { return strings.Contains(w.log.String(), "rebuilt it") })
+	restored.stop()
 	r.checkUsedPermissions("bridge", used.drain(), &bridgeLog)
 	for what, subject := range map[string]string{
 		"another tenant's event": "bpcc.v1.beta.agent.bob.state_changed", "the view": "$KV.bpcc_state.acme.feed",
@@ -233,236 +223,17 @@ func TestRoles(t *testing.T) {
 			return err
 		})
 	}
+	response, err := http.Get(page.URL + "/api/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if response.Body.Close(); response.StatusCode != http.StatusForbidden || !strings.Contains(string(body), "name one, as in ?tenant=acme") {
+		t.Errorf("the state of all tenants: status %d, %v\n%s", response.StatusCode, err, body)
+	}
 
 	r.checkRouterReads(w)
 	r.checkAuditorReads(w)
-}
-
-// checkNamesPermission checks that a check of the NATS side names a missing permission.
-func (r *roleServer) checkNamesPermission(w *testEnv, js jetstream.JetStream, subject string) {
-	r.t.Helper()
-	var found strings.Builder
-	err := check.Streams(r.t.Context(), w.config(), js.Conn(), js, func(s check.Step) { fmt.Fprintln(&found, s.Outcome, s.Found) })
-	if !errors.Is(err, check.ErrFailed) || !strings.Contains(found.String(), subject) {
-		r.t.Errorf("a check without the permission %s: %v, %s", subject, err, &found)
-	}
-}
-
-// checkRouterReads reads the view as the router.
-func (r *roleServer) checkRouterReads(w *testEnv) {
-	t, ctx := r.t, r.t.Context()
-	t.Helper()
-	if _, err := w.js.Publish(ctx, "bpcc.v1.beta.feed.checkpoint", []byte(`{"data":{"status":"live"}}`)); err != nil {
-		t.Fatal(err)
-	}
-	root, err := w.js.KeyValue(ctx, "bpcc_state")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.waitUntil("the other tenant in the view", func() bool { _, err := root.Get(ctx, "beta.feed"); return err == nil })
-
-	var log safeBuffer
-	nc, js := r.connectAs("router", "_INBOX_readers.router", "ACME.API", &log)
-	kv, err := js.KeyValue(ctx, "bpcc_state")
-	if err != nil {
-		t.Fatalf("the router binds the view: %v", err)
-	}
-	if _, err := kv.Get(ctx, "acme.agent.anna"); err != nil {
-		t.Errorf("the router gets: %v", err)
-	}
-	watch, err := kv.Watch(ctx, "acme.>")
-	if err != nil {
-		t.Fatalf("the router watches: %v", err)
-	}
-	keys := map[string]bool{}
-	for entry := range watch.Updates() {
-		if entry == nil {
-			break
-		}
-		keys[entry.Key()] = true
-	}
-	if !keys["acme.agent.anna"] || !keys["acme.feed"] {
-		t.Errorf("the router sees %v; want anna and the feed", keys)
-	}
-	if _, err := w.js.Publish(ctx, "bpcc.v1.acme.agent.anna.state_changed", []byte("{}")); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case entry := <-watch.Updates():
-		if entry.Key() != "acme.agent.anna" {
-			t.Errorf("the router receives %s; want acme.agent.anna", entry.Key())
-		}
-	case <-time.After(testTimeout):
-		t.Error("the router receives nothing of a change")
-	}
-	if err := watch.Stop(); err != nil {
-		t.Errorf("the router stops its watch: %v", err)
-	}
-	if refused := permissionErrors(&log); len(refused) > 0 {
-		t.Errorf("the router lacks %q", refused)
-	}
-
-	r.checkRefused(&log, "another tenant's key", "DIRECT.GET.KV_bpcc_state.$KV.bpcc_state.beta.feed", func(ctx context.Context) error { _, err := kv.Get(ctx, "beta.feed"); return err })
-	r.checkRefused(&log, "another tenant's changes", "$KV.bpcc_state.beta.>", func(ctx context.Context) error { _, err := kv.Watch(ctx, "beta.>"); return err })
-	r.checkRefused(&log, "everybody's changes", "$KV.bpcc_state.>", func(ctx context.Context) error { _, err := kv.WatchAll(ctx); return err })
-	r.checkRefused(&log, "the events", "CONSUMER.CREATE.BPCC_EVENTS", func(ctx context.Context) error {
-		_, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{})
-		return err
-	})
-	r.checkCannotWrite(w, nc, js, &log)
-	// A filter in the body that differs from the one in the subject.
-	response, err := nc.Request("ACME.API.CONSUMER.CREATE.KV_bpcc_state.sly.$KV.bpcc_state.acme.feed",
-		[]byte(`{"stream_name":"KV_bpcc_state","config":{"name":"sly","filter_subject":"$KV.bpcc_state.beta.>","deliver_subject":"_INBOX_readers.router.x"}}`), testTimeout)
-	if err != nil || !strings.Contains(string(response.Data), "10131") {
-		t.Errorf("a consumer of another tenant behind a subject of this one: %v, %s; want it refused", err, response.Data)
-	}
-}
-
-// checkAuditorReads replays the stream as the auditor.
-func (r *roleServer) checkAuditorReads(w *testEnv) {
-	t, ctx := r.t, r.t.Context()
-	t.Helper()
-	stream, err := w.js.Stream(ctx, "BPCC_EVENTS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := int(stream.CachedInfo().State.Msgs)
-	var log safeBuffer
-	nc, js := r.connectAs("auditor", "_INBOX_readers.auditor", "ACME.API", &log)
-	for _, filters := range [][]string{nil, {"bpcc.v1.>"}, {"bpcc.v1.acme.>", "bpcc.v1.beta.>"}} {
-		consumer, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: filters})
-		if err != nil {
-			t.Fatalf("the auditor opens a consumer of %v: %v", filters, err)
-		}
-		info, err := consumer.Info(ctx)
-		if err != nil || int(info.NumPending) != all {
-			t.Fatalf("the auditor sees %v messages in %v (%v); want %d", info, filters, err, all)
-		}
-		messages, err := consumer.Messages()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for n := range all {
-			if _, err := messages.Next(jetstream.NextMaxWait(testTimeout)); err != nil {
-				t.Fatalf("the auditor reads %d of %d messages in %v: %v", n, all, filters, err)
-			}
-		}
-		messages.Stop()
-	}
-	if refused := permissionErrors(&log); len(refused) > 0 {
-		t.Errorf("the auditor lacks %q", refused)
-	}
-	r.checkRefused(&log, "the view", "STREAM.INFO.KV_bpcc_state", func(ctx context.Context) error { _, err := js.KeyValue(ctx, "bpcc_state"); return err })
-	r.checkCannotWrite(w, nc, js, &log)
-}
-
-// checkCannotWrite tries every way to change what is stored.
-func (r *roleServer) checkCannotWrite(w *testEnv, nc *nats.Conn, js jetstream.JetStream, log *safeBuffer) {
-	t := r.t
-	t.Helper()
-	before := w.lastSeq()
-	r.checkRefused(log, "an event", "bpcc.v1.acme.feed.checkpoint", func(ctx context.Context) error {
-		_, err := js.Publish(ctx, "bpcc.v1.acme.feed.checkpoint", []byte("{}"), jetstream.WithRetryAttempts(0))
-		return err
-	})
-	for _, call := range []string{"STREAM.DELETE.BPCC_EVENTS", "STREAM.PURGE.BPCC_EVENTS", "STREAM.PURGE.KV_bpcc_state", "STREAM.UPDATE.BPCC_EVENTS", "STREAM.MSG.DELETE.BPCC_EVENTS", "STREAM.CREATE.OTHER"} {
-		for _, api := range []string{"ACME.API.", "$JS.API."} {
-			r.checkRefused(log, call, api+call, func(ctx context.Context) error { _, err := nc.RequestWithContext(ctx, api+call, nil); return err })
-		}
-	}
-	// The answer to a permitted question, sent to where events are stored.
-	for _, call := range []string{
-		"ACME.API.STREAM.INFO.KV_bpcc_state", "ACME.API.STREAM.INFO.BPCC_EVENTS", "ACME.API.DIRECT.GET.KV_bpcc_state.$KV.bpcc_state.acme.feed",
-		"ACME.API.DIRECT.GET.BPCC_EVENTS.bpcc.v1.acme.feed.checkpoint", "ACME.API.CONSUMER.CREATE.BPCC_EVENTS.x",
-	} {
-		if err := nc.PublishRequest(call, "bpcc.v1.acme.feed.checkpoint", nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// A consumer that delivers there.
-	for stream, filter := range map[string]string{"KV_bpcc_state": "$KV.bpcc_state.acme.feed", "BPCC_EVENTS": "bpcc.v1.acme.feed.checkpoint"} {
-		body := fmt.Sprintf(`{"stream_name":%q,"config":{"name":"sly","filter_subject":%q,"deliver_subject":"bpcc.v1.acme.feed.started","ack_policy":"none"}}`, stream, filter)
-		if err := nc.PublishRequest("ACME.API.CONSUMER.CREATE."+stream+".sly."+filter, nc.NewInbox(), []byte(body)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// An answer to a last question shows that the server has dealt with the rest.
-	if err := nc.FlushTimeout(testTimeout); err != nil {
-		t.Fatal(err)
-	}
-	<-time.After(time.Second)
-	if after := w.lastSeq(); after != before {
-		t.Errorf("the stream has grown from %d to %d messages", before, after)
-	}
-}
-
-// lastSeq is that of the last event.
-func (w *testEnv) lastSeq() uint64 {
-	w.t.Helper()
-	stream, err := w.js.Stream(w.t.Context(), "BPCC_EVENTS")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return stream.CachedInfo().State.LastSeq
-}
-
-// checkUsedPermissions checks that a role was refused nothing, and has used all that it may
-// publish to.
-func (r *roleServer) checkUsedPermissions(role string, used []string, log *safeBuffer) {
-	r.t.Helper()
-	for _, text := range permissionErrors(log) {
-		r.t.Errorf("the %s lacks: %s", role, text)
-	}
-	user := r.options.Users[slices.IndexFunc(r.options.Users, func(u *server.User) bool { return u.Username == role })]
-	for _, may := range user.Permissions.Publish.Allow {
-		if may == "$JS.API.STREAM.LEADER.STEPDOWN.KV_bpcc_state" {
-			continue // for the weather of clusters
-		}
-		if !slices.ContainsFunc(used, func(subject string) bool { return server.SubjectMatchesFilter(subject, may) }) {
-			r.t.Errorf("the %s may publish to %s and never does", role, may)
-		}
-	}
-}
-
-// subjectRecorder is a list of the subjects that passed the server.
-type subjectRecorder struct {
-	mu   sync.Mutex
-	seen []string
-}
-
-// recordSubjects listens to everything in the world's account.
-func (w *testEnv) recordSubjects() *subjectRecorder {
-	w.t.Helper()
-	var s subjectRecorder
-	_, err := w.nc.Subscribe(">", func(m *nats.Msg) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.seen = append(s.seen, m.Subject)
-	})
-	if err == nil {
-		err = w.nc.FlushTimeout(testTimeout)
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return &s
-}
-
-func (s *subjectRecorder) list() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.seen)
-}
-
-func (s *subjectRecorder) contains(subject string) bool { return slices.Contains(s.list(), subject) }
-
-// drain forgets, and returns what it had.
-func (s *subjectRecorder) drain() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	had := s.seen
-	s.seen = nil
-	return had
 }
 
 // TestMissingPermissions takes one permission at a time from the bridge: it must
@@ -479,6 +250,7 @@ func TestMissingPermissions(t *testing.T) {
 		{subject: "$JS.API.CONSUMER.CREATE.KV_bpcc_state.*.$KV.bpcc_state.acme.>", unready: true},
 		{subject: "bpcc.v1.acme.>"},
 		{subject: "bpcc.watchdog.acme.armed"},
+		{subject: "bpcc.watchdog.acme.term"},
 		{subject: "_INBOX", inbox: "_INBOX", unready: true},
 	}
 	for _, tt := range tests {
@@ -490,7 +262,7 @@ func TestMissingPermissions(t *testing.T) {
 			})
 			w := r.newEnv()
 			w.waitsDividedBy, w.timeoutsDividedBy = 5, 5
-			if _, err := stream.Provision(t.Context(), w.js, w.config(), nil); err != nil {
+			if _, err := w.provision(t.Context(), w.js); err != nil {
 				t.Fatal(err)
 			}
 			var log safeBuffer
@@ -515,36 +287,6 @@ func TestMissingPermissions(t *testing.T) {
 	}
 }
 
-// runningFleet is a fleet that runs.
-type runningFleet struct {
-	fleet *bridge.Fleet
-	stop  func()     // and wait
-	ended chan error // what Run returned
-}
-
-// runFleet runs what `bridge run` does, on streams that are there, until stop or the
-// end of the test.
-func (w *testEnv) runFleet(js jetstream.JetStream, more ...*config.Config) *runningFleet {
-	w.t.Helper()
-	return w.runConfigs(js, append([]*config.Config{w.config()}, more...)...)
-}
-
-// runConfigs is runFleet with these configurations alone.
-func (w *testEnv) runConfigs(js jetstream.JetStream, configs ...*config.Config) *runningFleet {
-	w.t.Helper()
-	f, err := bridge.NewFleet(configs, js, w.server, w.logger())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(w.t.Context())
-	p := &runningFleet{fleet: f, ended: make(chan error, 1)}
-	done := make(chan struct{})
-	go func() { defer close(done); p.ended <- f.Run(ctx) }()
-	p.stop = func() { cancel(); <-done }
-	w.t.Cleanup(p.stop)
-	return p
-}
-
 // TestRolesOfManyTenants grants what acme.conf says that a process with many
 // tenants needs more.
 func TestRolesOfManyTenants(t *testing.T) {
@@ -561,7 +303,7 @@ func TestRolesOfManyTenants(t *testing.T) {
 	})
 	w := r.newEnv()
 	w.env["BRIDGE_LEASE_TTL"] = "1s"
-	if _, err := stream.Provision(t.Context(), w.js, w.config(), nil); err != nil {
+	if _, err := w.provision(t.Context(), w.js); err != nil {
 		t.Fatal(err)
 	}
 	w.env["BRIDGE_TENANT"] = "beta"

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge/config"
 )
 
 // logEntries are the entries of a log with a message.
@@ -104,19 +103,5 @@ func TestUnreadableStatisticIsLogged(t *testing.T) {
 	}
 	if hint := fmt.Sprint(entries[0]["hint"]); !strings.Contains(hint, "parse") {
 		t.Errorf("hint %s", hint)
-	}
-}
-
-// TestContradictoryRuleIsRefused at load, with all other faults of the configuration.
-func TestContradictoryRuleIsRefused(t *testing.T) {
-	t.Parallel()
-	_, _, err := config.Parse([]string{
-		"BPCC_URL=https://acme.example", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "BPCC_POLL_INTERVAL=1ms",
-		`BRIDGE_THRESHOLDS=[{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":8},"clear":{"op":">=","value":3}}]`,
-	}, config.ForSource)
-	for _, want := range []string{`rule "backlog"`, "raise >= 8", "clear >= 3", "BPCC_POLL_INTERVAL"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v, want it with %q", err, want)
-		}
 	}
 }

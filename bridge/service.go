@@ -13,14 +13,10 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/svc"
 )
 
-const (
-	serviceName = "bpcc-bridge"
-	// servicePrefix begins the subjects of requests. The stream of events must not capture them:
-	// its acknowledgement would be taken as the reply.
-	servicePrefix = "bpcc.svc"
-)
+const serviceName = "bpcc-bridge"
 
 // semverRE is what the service API accepts as a version.
 var semverRE = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
@@ -35,8 +31,10 @@ func (f *Fleet) announce(ctx context.Context) {
 	defer func() { stop() }()
 	for {
 		if now := f.metadata(); !maps.Equal(now, announced) {
-			stop()
+			// The new one first, so that no request finds none.
+			stopFormer := stop
 			announced, stop = now, f.addService(now)
+			stopFormer()
 		}
 		select {
 		case <-ctx.Done():
@@ -57,7 +55,7 @@ const announceDelay = time.Second
 
 // metadata describes this instance in the service.
 func (f *Fleet) metadata() map[string]string {
-	m := map[string]string{"instance": f.bridges[0].self.instance, "stream": f.config.Stream, "version": f.config.Version}
+	m := map[string]string{"instance": f.bridges[0].self.instance, "stream": f.config.Stream.Name, "version": f.config.Version}
 	if f.shared.rebalancer != nil {
 		m["leading"] = fmt.Sprintf("%d of %d tenants", f.shared.rebalancer.leading.Load(), len(f.bridges))
 		return m
@@ -75,9 +73,9 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 	if !semverRE.MatchString(version) {
 		version = "0.0.0"
 	}
-	subject := servicePrefix + ".*.health"
+	subject := svc.SubjectPrefix + ".*.health"
 	if f.shared.rebalancer == nil {
-		subject = servicePrefix + "." + event.Token(f.config.Tenant) + ".health"
+		subject = svc.Subject(f.config.Tenant, "health")
 	}
 	service, err := micro.AddService(f.js.Conn(), micro.Config{
 		Name: serviceName, Version: version, Metadata: metadata,
@@ -110,7 +108,10 @@ func (f *Fleet) serviceStats() any {
 
 // handleHealth replies with the health of the tenant that the request's subject names.
 func (f *Fleet) handleHealth(r micro.Request) {
-	token := strings.TrimSuffix(strings.TrimPrefix(r.Subject(), servicePrefix+"."), ".health")
+	if !mayReplyTo(r.Reply()) {
+		return
+	}
+	token := strings.TrimSuffix(strings.TrimPrefix(r.Subject(), svc.SubjectPrefix+"."), ".health")
 	for _, b := range f.bridges {
 		if event.Token(b.config.Tenant) != token {
 			continue

@@ -73,7 +73,7 @@ func TestShutdown(t *testing.T) {
 			w.waitFor("totals.bridge.observed", 1)
 			test.disrupt(w, p)
 			polls := w.tenant.Counts().DataRequests()
-			w.tenant.SetState("anna", "busy", "")
+			w.tenant.SetState("anna", "supervising", "")
 			// The poll that shows it has begun, where the source is polled at all.
 			for deadline := time.Now().Add(2 * time.Second); w.tenant.Counts().DataRequests() < polls+2 && time.Now().Before(deadline); {
 				<-time.After(10 * time.Millisecond)

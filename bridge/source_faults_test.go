@@ -119,7 +119,7 @@ func TestContendedSubscriptionBacksOff(t *testing.T) {
 			if !strings.Contains(w.log.String(), test.wantLog) {
 				t.Errorf("%q was not logged", test.wantLog)
 			}
-			w.tenant.SetState("anna", "busy", "")
+			w.tenant.SetState("anna", "supervising", "")
 			w.waitFor("agent.anna.state_changed", 2) // the rival has gone
 		})
 	}
@@ -222,7 +222,7 @@ func TestSourceUnavailable(t *testing.T) {
 		server := &http.Server{Handler: sim, ReadHeaderTimeout: time.Second}
 		go func() { _ = server.Serve(l) }() // ends with Close
 		resumed := w.waitFor("feed.resumed", round+1)[round]
-		sim.SetAgent(bpcctest.Agent{Login: "anna", State: []string{"ready", "busy"}[round]})
+		sim.SetAgent(bpcctest.Agent{Login: "anna", State: []string{"ready", "supervising"}[round]})
 		if round == 0 {
 			w.waitFor("agent.anna.appeared", 1)
 		} else if resumed.text("observed", "after") == "" {

@@ -2,6 +2,8 @@ package bridge_test
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -27,23 +29,12 @@ type embeddedEnv struct {
 // newEmbeddedEnv starts the embedded server on dir, with more variables.
 func newEmbeddedEnv(t *testing.T, dir string, more map[string]string) *embeddedEnv {
 	t.Helper()
-	// The tenant's address is all that is needed before the server runs.
-	e := &embeddedEnv{testEnv: &testEnv{t: t, tenant: bpcctest.NewServer(bpcctest.Config{}), validatedBodies: map[string]bool{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}}}
-	t.Cleanup(e.tenant.Close)
-	environ := []string{
-		"BPCC_URL=" + e.tenant.URL, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BPCC_POLL_INTERVAL=100ms",
-		"BRIDGE_TENANT=acme", "BPCC_SERVICES=none", "BPCC_DIRECTORY_INTERVAL=0s",
-		"BRIDGE_STORE_DIR=" + dir, "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0",
-	}
-	for name, value := range more {
-		environ = append(environ, name+"="+value)
-	}
-	c, warnings, err := config.Parse(environ, config.ForBridge)
-	if err != nil || len(warnings) > 0 {
-		t.Fatalf("configuration: %v, warnings %v", err, warnings)
-	}
-	e.config = c
-	if e.server, err = stream.StartEmbedded(c, e.logger()); err != nil {
+	w := newTenantEnv(t, bpcctest.Config{})
+	w.env["BRIDGE_STORE_DIR"], w.env["BRIDGE_EMBEDDED_LISTEN"] = dir, "127.0.0.1:0"
+	maps.Copy(w.env, more)
+	e := &embeddedEnv{testEnv: w, config: w.config()}
+	var err error
+	if e.server, err = stream.StartEmbedded(e.t.Context(), e.config.Embedded, e.logger()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.server.Close)
@@ -62,7 +53,7 @@ func (e *embeddedEnv) run() *runningFleet {
 // provisioned provisions, and returns what became of the stream of events.
 func (e *embeddedEnv) provisioned() stream.Provisioned {
 	e.t.Helper()
-	done, err := stream.Provision(e.t.Context(), e.js, e.config, e.server)
+	done, err := stream.Provision(e.t.Context(), e.js, e.config.Stream, e.config.Times(), e.server)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -113,28 +104,15 @@ func gauges(t *testing.T, p *runningFleet) map[string]float64 {
 	return out
 }
 
-func TestStoreMaxFaults(t *testing.T) {
+// TestLargestStoreLimit: the server takes what the configuration allows.
+func TestLargestStoreLimit(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ value, natsURL, fault, warning string }{
-		"not set":            {},
-		"decimal":            {value: "50GB"},
-		"binary":             {value: "50GiB"},
-		"least":              {value: "1MiB"},
-		"bytes":              {value: "1048576"},
-		"follows the disk":   {value: "0"},
-		"no size":            {value: "much", fault: `BRIDGE_STORE_MAX: "much" is not a size (want a size such as 50GB or 50GiB)`},
-		"negative":           {value: "-1GB", fault: `BRIDGE_STORE_MAX: "-1GB" is not a size`},
-		"a forgotten unit":   {value: "50", fault: "BRIDGE_STORE_MAX: 50 bytes is below 1.0 MiB; give a size with its unit"},
-		"a server elsewhere": {value: "50GB", natsURL: "nats://elsewhere", warning: "BRIDGE_STORE_MAX is not used"},
-	}
-	for name, test := range tests {
-		_, warnings, err := config.Parse([]string{"BRIDGE_STORE_MAX=" + test.value, "NATS_URL=" + test.natsURL}, config.ForStream)
-		if (err != nil) != (test.fault != "") || err != nil && !strings.Contains(err.Error(), test.fault) {
-			t.Errorf("%s: %v, want %q", name, err, test.fault)
-		}
-		if text := strings.Join(warnings, "\n"); (text != "") != (test.warning != "") || !strings.Contains(text, test.warning) {
-			t.Errorf("%s: warnings %q, want %q", name, text, test.warning)
-		}
+	e := newEmbeddedEnv(t, t.TempDir(), map[string]string{"BRIDGE_STORE_MAX": "4EiB"})
+	e.crew(1, "")
+	e.run()
+	e.waitFor("totals.bridge.observed", 1)
+	if got, want := e.stream("BPCC_EVENTS").Config.MaxBytes, int64(7)<<59; got != want {
+		t.Errorf("max_bytes is %d, want %d", got, want)
 	}
 }
 
@@ -152,19 +130,23 @@ func TestStoreLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	states := []string{"busy", "ready"}
+	round := 0
+	change := func() {
+		e.change(agents, []string{"supervising", "ready"}[round%2])
+		round++
+	}
 	// The oldest events may leave before the store was ever full.
 	full := func() bool {
 		s := e.stream("BPCC_EVENTS").State
 		return s.Bytes >= limit || s.FirstSeq > 1
 	}
-	for i := 0; !full(); i++ {
-		e.change(agents, states[i%2])
+	for !full() {
+		change()
 	}
 	e.waitUntil("the oldest events to go", func() bool { return e.stream("BPCC_EVENTS").State.FirstSeq > 1 })
 	first := e.stream("BPCC_EVENTS").State.FirstSeq
-	for i := 0; e.stream("BPCC_EVENTS").State.FirstSeq < 2*first; i++ {
-		e.change(agents, states[i%2])
+	for e.stream("BPCC_EVENTS").State.FirstSeq < 2*first {
+		change()
 	}
 
 	held, err := lease.Get(t.Context(), "acme")
@@ -189,10 +171,21 @@ func TestStoreLimit(t *testing.T) {
 	if c := events.Config; !c.DenyDelete || !c.DenyPurge || c.Discard != jetstream.DiscardOld {
 		t.Errorf("the stream was reshaped: %+v", c)
 	}
+	// The room of the events grows again once the other streams are measured with less.
 	var g map[string]float64
-	e.waitUntil("the oldest event to be measured", func() bool { g = gauges(t, p); return g["oldest_event_timestamp_seconds"] > 0 })
-	if g["store_limit_bytes"] != 1<<20 || g["store_used_bytes"] < 0.85*(1<<20) || g["store_used_bytes"] > 1<<20 || g["retention_seconds"] != 720*3600 {
+	e.waitUntil("the store to be full, as measured", func() bool {
+		change()
+		g = gauges(t, p)
+		return g["oldest_event_timestamp_seconds"] > 0 && g["store_used_bytes"] > 0.85*(1<<20) && g["store_used_bytes"] <= 1<<20
+	})
+	if g["store_limit_bytes"] != 1<<20 || g["retention_seconds"] != 720*3600 {
 		t.Errorf("gauges %v", g)
+	}
+	e.waitUntil("max_bytes of the events to be measured", func() bool {
+		return gauges(t, p)[`stream_max_bytes{content="events",stream="BPCC_EVENTS"}`] == float64(e.stream("BPCC_EVENTS").Config.MaxBytes)
+	})
+	if limit := g["account_storage_limit_bytes"]; !math.IsInf(limit, 1) {
+		t.Errorf("the account has a limit of %v", limit)
 	}
 	if oldest := time.Unix(int64(g["oldest_event_timestamp_seconds"]), 0); time.Since(oldest) > time.Hour || time.Since(oldest) < 0 {
 		t.Errorf("the oldest event is from %v", oldest)
@@ -216,6 +209,50 @@ func TestStoreLimit(t *testing.T) {
 	e.auditStream()
 }
 
+// TestStorageOfAnotherServer: what streams and account of another server hold and may hold is measured,
+// as of the embedded one.
+func TestStorageOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	if err := s.GlobalAccount().UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{
+		"": {MaxMemory: -1, MaxStore: 1 << 30, MaxStreams: -1, MaxConsumers: -1},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w := newTestEnvOn(t, bpcctest.Config{}, s.ClientURL())
+	w.waitsDividedBy = 100
+	w.env["BRIDGE_MAX_BYTES"], w.env["BRIDGE_RETENTION"] = "128MiB", "240h"
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
+	p := w.runFleet(w.js)
+	w.waitForFeed("live")
+	var g map[string]float64
+	w.waitUntil("the events to be measured", func() bool {
+		g = gauges(t, p)
+		return g["oldest_event_timestamp_seconds"] > 0 && g[`stream_bytes{content="view",stream="KV_bpcc_state"}`] > 0
+	})
+	for name, want := range map[string]float64{
+		`stream_max_bytes{content="events",stream="BPCC_EVENTS"}`:            128 << 20,
+		`stream_max_bytes{content="view",stream="KV_bpcc_state"}`:            32 << 20,
+		`stream_max_bytes{content="watchdog",stream="BPCC_EVENTS_WATCHDOG"}`: 4 << 20,
+		`stream_max_bytes{content="leases",stream="KV_bpcc_lease"}`:          4 << 20,
+		"account_storage_limit_bytes":                                        1 << 30,
+		"retention_seconds":                                                  240 * 3600,
+	} {
+		if g[name] != want {
+			t.Errorf("%s is %v, want %v", name, g[name], want)
+		}
+	}
+	if events := g[`stream_bytes{content="events",stream="BPCC_EVENTS"}`]; events <= 0 || g["account_storage_used_bytes"] < events {
+		t.Errorf("gauges %v", g)
+	}
+	if _, embedded := g["store_limit_bytes"]; embedded {
+		t.Error("a store is told that is not there")
+	}
+	p.stop()
+	w.auditStream()
+}
+
 // TestStoreSmallerThanASnapshot gives the store less than the first snapshot takes. The
 // log says so, and the view has all of the snapshot nevertheless.
 func TestStoreSmallerThanASnapshot(t *testing.T) {
@@ -229,7 +266,7 @@ func TestStoreSmallerThanASnapshot(t *testing.T) {
 		t.Errorf("the view has %d bytes, less than the limit", view.Bytes)
 	}
 	e.waitUntil("the limit to be logged as too low", func() bool { return strings.Contains(e.log.String(), "store limit too low") })
-	e.change(agents, "busy")
+	e.change(agents, "supervising")
 	if n := strings.Count(e.log.String(), "store limit too low"); n != 1 {
 		t.Errorf("logged %d times that the limit is too low", n)
 	}
@@ -256,7 +293,7 @@ func TestFormerStoreLimit(t *testing.T) {
 			w.waitFor("totals.bridge.observed", 1)
 			turns := 0
 			w.waitUntil("the former limit to be reached", func() bool {
-				former.crew(agents, []string{"busy", "ready"}[turns/10%2]) // every tenth of a second
+				former.crew(agents, []string{"supervising", "ready"}[turns/10%2]) // every tenth of a second
 				turns++
 				return strings.Contains(b.Health().Reason, "insufficient resources")
 			})

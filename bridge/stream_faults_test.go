@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,6 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
-	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -31,7 +31,7 @@ func (w *testEnv) updateStream(stream string, change func(*jetstream.StreamConfi
 	}
 }
 
-// startBridgeHandle is start that lets the test look at the bridge's health.
+// startBridgeHandle is startBridge that lets the test look at the bridge's health.
 func (w *testEnv) startBridgeHandle(js jetstream.JetStream) *bridge.Bridge {
 	w.t.Helper()
 	b, err := bridge.New(w.config(), js, w.logger())
@@ -48,7 +48,7 @@ func (w *testEnv) startBridgeHandle(js jetstream.JetStream) *bridge.Bridge {
 
 func (w *testEnv) provisionStreams() {
 	w.t.Helper()
-	if _, err := stream.Provision(w.t.Context(), w.js, w.config(), nil); err != nil {
+	if _, err := w.provision(w.t.Context(), w.js); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -189,15 +189,10 @@ func TestStreamsDeleted(t *testing.T) {
 				}
 			}
 			w.tenant.SetState("anna", "busy", "")
-			for deadline := time.Now().Add(testTimeout); ; <-time.After(50 * time.Millisecond) {
+			w.waitUntil(names[0]+" and a bridge that is ready", func() bool {
 				_, err := w.js.Stream(t.Context(), names[0])
-				if h := p.fleet.Health()[0]; err == nil && h.Ready {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("waited in vain for %s and a bridge that is ready: %v", names[0], err)
-				}
-			}
+				return err == nil && p.fleet.Health()[0].Ready
+			})
 			// The first change after it may still be seen by the term before.
 			var changed []storedEvent
 			for i := 0; len(changed) == 0 && i < 100; i++ {
@@ -212,11 +207,45 @@ func TestStreamsDeleted(t *testing.T) {
 			if len(names) == 1 && names[0] == "BPCC_EVENTS" && !strings.HasPrefix(changed[0].ID, "acme-2-") {
 				t.Errorf("%s: want the second term, by what the view remembers of the first", changed[0].ID)
 			}
-			if !strings.Contains(w.log.String(), "recreated it empty") {
-				t.Error("the recreation of a stream was not logged")
+			message := "stream was deleted; recreated it empty"
+			if names[0] == "BPCC_EVENTS" {
+				message = "history lost: stream recreated empty"
 			}
+			w.waitUntil("the recreation of a stream in the log: "+message, func() bool {
+				return slices.ContainsFunc(strings.Split(w.log.String(), "\n"), func(line string) bool {
+					return strings.Contains(line, message) && strings.Contains(line, " stream="+names[0])
+				})
+			})
 		})
 	}
+}
+
+// TestStreamMadeAnew makes the stream of events anew under a running bridge, as somebody else may: the
+// bridge knows that it had history, and says so.
+func TestStreamMadeAnew(t *testing.T) {
+	t.Parallel()
+	w := newTestEnv(t, bpcctest.Config{})
+	w.env["BRIDGE_LEASE_TTL"] = "1s"
+	w.waitsDividedBy = 5
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
+	p := w.runFleet(w.js)
+	w.waitForFeed("live")
+	s, err := w.js.Stream(t.Context(), "BPCC_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.js.DeleteStream(t.Context(), "BPCC_EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.js.CreateStream(t.Context(), s.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	w.tenant.SetState("anna", "busy", "")
+	w.waitUntil("the warning", func() bool {
+		return strings.Contains(w.log.String(), `level=WARN msg="history lost: stream recreated empty" tenant=acme stream=BPCC_EVENTS lost="all events" hint=`)
+	})
+	w.waitUntil("the next term", func() bool { h := p.fleet.Health()[0]; return h.Ready && h.Epoch > 1 })
 }
 
 // TestDuplicateID publishes the id that the bridge uses next. Its
@@ -309,9 +338,7 @@ func TestPermissionsTakenAway(t *testing.T) {
 				s.Shutdown()
 				s.WaitForShutdown()
 				s = natstest.Start(t, o)
-				for deadline := time.Now().Add(testTimeout); !w.nc.IsConnected() && time.Now().Before(deadline); {
-					<-time.After(10 * time.Millisecond)
-				}
+				w.waitUntil("the connection", w.nc.IsConnected)
 			}
 			js := natstest.Connect(t, "nats://bridge:b@"+address, append(reconnecting(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 			b := w.startBridgeHandle(js)

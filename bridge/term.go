@@ -1,10 +1,10 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,7 +13,10 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/lease"
+	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/view"
+	"bpcc-nats/bridge/watchdog"
 )
 
 // A stopping bridge may take finishTimeout to finish the pending commit, and then stopTimeout to
@@ -25,13 +28,18 @@ const (
 	sourceTimeout = 3 * time.Second
 )
 
+// clockFirst is how old the comparison with the NATS server's clock may be at the beginning of a term.
+// The terms of many tenants begin at once, so they share one.
+const clockFirst = time.Second
+
 // Run publishes events until ctx ends, then publishes feed.stopped, deletes the subscription,
 // releases the lease and returns nil. While another instance leads the tenant, or NATS is
 // unavailable, it stands by without a BPCC session. It returns [ErrUnfinished] when it was stopped
 // while the stream was not writable, and [ErrFenced] when another writer publishes the tenant's
-// events without the lease. It ignores and logs foreign messages.
+// events without the lease, again and again. It ignores and logs foreign messages.
 func (b *Bridge) Run(ctx context.Context) error {
 	lastLogged := ""
+	var fencedTerms []time.Time // when the last ones ended
 	for staleReads := 0; ; {
 		b.setStandby()
 		err := b.runTerm(ctx)
@@ -43,6 +51,14 @@ func (b *Bridge) Run(ctx context.Context) error {
 			return err
 		case errors.Is(err, errStaleRead) && staleReads < maxStaleReads:
 			staleReads++
+		case errors.Is(err, ErrFenced) && !errors.Is(err, errStaleRead):
+			// Once, the other writer was the leader before, whose lease was lost with a majority of the
+			// servers. The next term continues from what it has stored.
+			staleReads = 0
+			fencedTerms = append(fencedTerms, b.now())
+			if n := len(fencedTerms) - maxFencedTerms; n > 0 && b.now().Sub(fencedTerms[n-1]) < fencedWindow {
+				return err
+			}
 		case errors.Is(err, errRebalanced):
 			staleReads = 0
 			b.log.Info("rebalanced, standing by", "reason", err)
@@ -51,8 +67,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 			staleReads = 0
 		case errors.As(err, &u):
 			staleReads = 0
-			hint := stream.UnusableHint(b.config, u)
-			b.setBlocked(strings.TrimSuffix(u.Error()+"; "+hint, "; "))
+			hint := stream.Hint(b.config.Stream, u)
+			b.setBlocked(stream.Explain(b.config.Stream, u))
 			if text := u.Error(); text != lastLogged {
 				lastLogged = text
 				b.log.Error("NATS unusable, standing by", "err", u.Cause, "hint", hint)
@@ -61,10 +77,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 			continue
 		case errors.Is(err, stream.ErrUnavailable), errors.Is(err, ErrUnfinished):
 			staleReads = 0
-			b.setBlocked(err.Error())
+			b.setBlocked(stream.Explain(b.config.Stream, err))
 			if text := err.Error(); text != lastLogged {
 				lastLogged = text
-				b.log.Warn("NATS unavailable, retrying", "err", err)
+				b.log.Warn("NATS unavailable, retrying", "err", err, "hint", stream.Hint(b.config.Stream, err))
 			}
 			b.pauseAndRecreate(ctx, err)
 			continue
@@ -73,6 +89,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		}
 		lastLogged = ""
 		b.log.Warn("stepping down", "err", err)
+		b.warnHistoryLost(ctx, err)
 	}
 }
 
@@ -93,7 +110,7 @@ func (b *Bridge) runTerm(ctx context.Context) error {
 // missing.
 func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
-		stream.Recreate(ctx, b.js, b.config, b.shared.embedded, b.log)
+		stream.Recreate(ctx, b.js, b.config.Stream, b.config.Times(), b.shared.embedded, b.log)
 	}
 	select {
 	case <-ctx.Done():
@@ -109,16 +126,23 @@ var errStaleRead = errors.New("stream replica is stale: a newer checkpoint exist
 // without the lease.
 const maxStaleReads = 5
 
+// maxFencedTerms is how many terms another writer's checkpoint may end within fencedWindow, although
+// this instance has the lease, before it counts as a writer without the lease.
+const (
+	maxFencedTerms = 2
+	fencedWindow   = time.Minute
+)
+
 // openLease opens the tenant's lease. The error is [stream.ErrServerVersion] or [stream.ErrMismatch] if
 // the bucket of leases cannot hold it.
 func (b *Bridge) openLease(ctx context.Context) (*lease.Lease, error) {
 	// With many tenants, attempts are less frequent, to limit the load on the servers.
 	retryMax := time.Duration(0)
 	if b.shared.rebalancer == nil {
-		retryMax = min(b.config.PollInterval, time.Second)
+		retryMax = min(b.config.BPCC.PollInterval, time.Second)
 	}
 	return b.shared.bucket.Open(ctx, lease.Options{
-		Key: event.Token(b.config.Tenant), Instance: b.self.instance, RetryMax: retryMax, AtCapacity: b.atCapacity, OnBlocked: b.setBlocked, Log: b.log,
+		Key: event.Token(b.config.Tenant), Instance: b.self.instance, Former: b.self.former, RetryMax: retryMax, AtCapacity: b.atCapacity, OnBlocked: b.setBlocked, Log: b.log,
 	})
 }
 
@@ -143,7 +167,7 @@ func (b *Bridge) countLeading() (undo func()) {
 // lead runs one term: from acquiring the lease to its release or loss. The error is [lease.ErrLost],
 // errHistoryLost, [stream.ErrTTLChanged], errStaleRead, [stream.ErrUnavailable] or
 // [stream.UnusableError] where another term may follow. m is what a standby has read, nil if nothing.
-func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery) error {
+func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery.Recovery) error {
 	defer b.countLeading()()
 	b.term = term{}
 	termCtx, endTerm := context.WithCancelCause(ctx)
@@ -158,6 +182,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery) error {
 			endTerm(err)
 		}
 	})
+	background.Go(func() { b.purgeRemovals(termCtx) })
 	background.Go(func() {
 		select {
 		case <-b.stepDown:
@@ -165,12 +190,12 @@ func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery) error {
 		case <-termCtx.Done():
 		}
 	})
-	err := b.serve(termCtx, m, l.Wake)
+	err := b.serve(termCtx, m, l)
 	cause := context.Cause(termCtx)
 	endTerm(nil)
 	background.Wait()
 	if errors.Is(err, ErrFenced) && !errors.Is(cause, lease.ErrLost) {
-		if owner, ownerErr := l.IsOwner(ctx); ownerErr != nil || !owner {
+		if l.Confirm(ctx) != nil {
 			// The fence reported it before the lease, as after a pause of the process.
 			cause = fmt.Errorf("%w: another instance writes", lease.ErrLost)
 		}
@@ -207,22 +232,48 @@ func dropFenced(err error) error {
 	return err
 }
 
-// serve recovers the state from the stream, starts the feed and publishes events until ctx ends. It
-// calls wake after each poll.
-func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
+// serve recovers the state from the stream, starts the feed, publishes events and answers requests until
+// ctx ends. It wakes the lease after each poll.
+func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease) error {
 	commitCtx, cancel := commitContext(ctx)
 	defer cancel()
 	prevErr := b.js.Conn().LastError()
 	m, err := b.catchUp(ctx, m)
-	if err != nil {
-		return nilIfDone(ctx, stream.AsUnavailable(stream.AsPermissionError(b.js.Conn(), prevErr, err)))
+	var info *jetstream.StreamInfo
+	if err == nil {
+		info, err = stream.EventsInfo(ctx, b.js, b.config.Stream)
 	}
-	b.term = term{engine: m.engine, watchdog: stream.NewWatchdog(b.config, b.js, b.shared.embedded, b.log), fence: m.fence}
+	if err != nil {
+		return nilIfDone(ctx, stream.AsUnavailable(stream.Cause(b.js.Conn(), prevErr, err)))
+	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	sideCtx, stopSide := context.WithCancel(ctx)
+	defer stopSide()
+	b.term = term{
+		engine: m.Engine, answers: m.Answers, maxCheckAge: b.config.BPCC.UnknownAfter(b.config.BPCC.AvailabilityInterval),
+		watchdog: watchdog.New(b.config, b.js, b.shared.embedded, b.log), fence: m.Fence, checkpoint: m.Checkpoint,
+		view: viewRepair{recovered: m.View, restated: map[string]time.Time{}}, background: &background,
+		removalTTL: view.RemovalTTL(info.Config),
+	}
+	b.metrics.viewMissing.WithLabelValues(b.config.Tenant).Set(0)
+	defer b.metrics.viewMissing.DeleteLabelValues(b.config.Tenant)
+	b.shared.clock.Now(ctx, clockFirst)
+	if offset, known := b.shared.clock.Offset(); known {
+		if ahead := m.CorrectClock(ctx, b.js, offset); ahead > 0 {
+			b.log.Warn("clock of the last leader was ahead", "by", ahead.Round(time.Millisecond).String(),
+				"hint", "synchronize the clocks of all machines that run bridges, as with NTP: times in events are those of the bridge that wrote them")
+		}
+	}
 	started := b.engine.Start(b.now())
 	b.loop.SeedServices(b.engine.KnownAvailability())
 	s := b.engine.Stats()
 	b.log.Info("leading", "epoch", s.Epoch, "poll", s.Poll, "instance", b.self.instance,
 		"agents", s.Entities[event.Agent], "services", s.Entities[event.Service])
+	if err := b.watchdog.MarkTerm(ctx, s.Epoch); err != nil {
+		b.log.Warn("cannot note the term", "err", err,
+			"hint", "ids may be given a second time if an older backup of the stream is restored while the view is behind; grant publishing to bpcc.watchdog.<tenant>.term")
+	}
 	if err := b.commit(commitCtx, started); err != nil {
 		if errors.Is(err, ErrFenced) {
 			return fmt.Errorf("%w: %w", errStaleRead, err)
@@ -230,9 +281,14 @@ func (b *Bridge) serve(ctx context.Context, m *recovery, wake func()) error {
 		return err
 	}
 	b.updateHealth()
-	return b.loop.Run(ctx, b.engine, func(_ engine.Observation, result *engine.Batch) error {
-		defer wake()
-		return b.commitIfDue(commitCtx, result)
+	background.Go(func() { b.answerRequests(sideCtx, l) })
+	return b.loop.Run(ctx, b.engine, func(o engine.Observation, result *engine.Batch) error {
+		defer l.Wake()
+		b.maxCheckAge = cmp.Or(o.AvailabilityUnknownAfter, b.config.BPCC.UnknownAfter(b.config.BPCC.AvailabilityInterval))
+		if err := b.commitIfDue(commitCtx, result); err != nil || result.Err != nil {
+			return err
+		}
+		return b.repairView(commitCtx, sideCtx)
 	})
 }
 

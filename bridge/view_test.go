@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bpcc-nats/bpcc/bpcctest"
-	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/view"
 )
 
 func TestDeparture(t *testing.T) {
@@ -28,14 +28,10 @@ func TestDeparture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(testTimeout); ; {
-		if _, err = kv.Get(t.Context(), "acme.agent.bob"); err != nil || time.Now().After(deadline) {
-			break
-		}
-	}
-	if err == nil {
-		t.Error("the view still has bob")
-	}
+	w.waitUntil("a view without bob", func() bool {
+		_, err := kv.Get(t.Context(), "acme.agent.bob")
+		return err != nil
+	})
 	if _, err := kv.Get(t.Context(), "acme.agent.anna"); err != nil {
 		t.Errorf("the view has lost anna: %v", err)
 	}
@@ -70,17 +66,17 @@ func TestViewKeys(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(w.compareView(w.events())))); diff != "" {
 		t.Errorf("keys of the view (-want +got)\n%s", diff)
 	}
-	view, err := w.js.Stream(t.Context(), "KV_bpcc_state")
+	kv, err := w.js.Stream(t.Context(), "KV_bpcc_state")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, source := range view.CachedInfo().Config.Sources {
+	for _, source := range kv.CachedInfo().Config.Sources {
 		if n := len(source.SubjectTransforms); source.Name == "BPCC_EVENTS" && n != 3 {
 			t.Errorf("the view has %d transforms; want 3", n)
 		}
 	}
 	// Every key can be read as an event of the bridge.
-	err = stream.ReadView(t.Context(), w.js, w.config(), "acme", testTimeout, func(e stream.ViewEntry) error { return e.Err })
+	err = view.Read(t.Context(), w.js, w.config().Stream, "acme", testTimeout, func(e view.Entry) error { return e.Err })
 	if err != nil {
 		t.Error(err)
 	}
