@@ -2,12 +2,14 @@ package console
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mattn/go-runewidth"
 
@@ -117,6 +119,28 @@ func TestTableWidths(t *testing.T) {
 		}
 		if at := strings.Index(line, "ready"); at >= 0 && runewidth.StringWidth(line[:at]) != 16 {
 			t.Errorf("the second column begins at %d: %q", runewidth.StringWidth(line[:at]), line)
+		}
+	}
+}
+
+// TestJSONLog: nothing in a log in JSON acts on a terminal, and programs read the text
+// as it was logged.
+func TestJSONLog(t *testing.T) {
+	t.Parallel()
+	for _, name := range append(hostile.Names(), hostile.Text(), "\U000e0041\u007f", `\x1b "Zoë" 👍🏽 <&>`) {
+		var out bytes.Buffer
+		New(&out, nil).Logger("info", "auto").Warn(name, "name", name, "err", fmt.Errorf("a %s", name), name, 1)
+		line, found := strings.CutSuffix(out.String(), "\n")
+		if strings.ContainsFunc(line, isActive) || !utf8.ValidString(line) || !found {
+			t.Errorf("it writes %q", out.String())
+		}
+		var got map[string]any
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+			t.Fatalf("%v in %q", err, line)
+		}
+		want := strings.ToValidUTF8(name, "\ufffd")
+		if got["msg"] != want || got["name"] != want || got["err"] != "a "+want || got[want] == nil {
+			t.Errorf("%q is logged as %q", name, line)
 		}
 	}
 }

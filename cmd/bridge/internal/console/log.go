@@ -2,9 +2,11 @@ package console
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"time"
+	"unicode/utf16"
 
 	"github.com/lmittmann/tint"
 )
@@ -23,7 +25,28 @@ func (c *Console) Logger(level, format string) *slog.Logger {
 	if format == "text" || format == "auto" && c.Terminal {
 		return slog.New(tint.NewTextHandler(c.w, &tint.Options{Level: l, TimeFormat: ClockLayout, NoColor: !c.Colour, ReplaceAttr: visibleAttr}))
 	}
-	return slog.New(slog.NewJSONHandler(c.w, &slog.HandlerOptions{Level: l}))
+	return slog.New(slog.NewJSONHandler(jsonLog{c.w}, &slog.HandlerOptions{Level: l}))
+}
+
+// jsonLog writes lines of JSON for programs and for terminals, where docker logs and
+// others show them: what could act on a terminal is written as an escape of JSON, which
+// stands for the same character. encoding/json escapes control characters of ASCII only.
+type jsonLog struct{ w io.Writer }
+
+func (j jsonLog) Write(line []byte) (int, error) {
+	var b strings.Builder
+	for _, r := range strings.TrimSuffix(string(line), "\n") {
+		if !isActive(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	b.WriteString("\n")
+	_, err := io.WriteString(j.w, b.String())
+	return len(line), err
 }
 
 // visibleAttr makes messages and values visible. Values that need quotes are passed

@@ -4,7 +4,6 @@
 package reader
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,145 +12,166 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/scan"
+	"bpcc-nats/bridge/stream"
 )
+
+// ErrUsage is wrapped by errors of the command line or the configuration.
+var ErrUsage = errors.New("wrong usage")
 
 // Reader passes the messages of a range to Handle, in order and each once. After the
 // loss of the connection or of the consumer it continues after the last message. It
-// ends when the server has not responded for the timeout. It does not use the
-// ordered consumer of the library, which recreates its consumer without a limit of
-// time and without a context.
+// ends when the server has not responded for the timeout.
 type Reader struct {
 	Range
 	JS      jetstream.JetStream
 	Stream  string
 	Timeout time.Duration       // how long the server may not respond
 	Handle  func(Message) error // an error ends the reading
+	// Unreadable is called with the sequences, in order, of messages that the server cannot load; nil if
+	// nobody wants to know. Of a range of some subjects alone it is called at the end, if at all.
+	Unreadable func(sequences []uint64)
+	// Whole says that Subjects are all those of the stream.
+	Whole bool
+	// Unfiltered says that a consumer of the whole stream may be created without a filter. The permission to
+	// create a consumer is for a filter, and without permissions none is needed. With a filter, the server
+	// counts what is to come, and loads up to half of the stream for that.
+	Unfiltered bool
 
-	last       Message   // passed to Handle; its sequence is 0 before the first one
-	inBatch    bool      // the last message is not the end of its batch
-	lastAnswer time.Time // of the server: a message, or any answer while no message is due
-	gap        uint64    // the sequence before which a message was missing; 0 if none was
-
-	// Of the current consumer: when it was made (zero before the first one), and the number of
-	// reconnects then.
-	made       time.Time
-	reconnects uint64
+	next    uint64 // the sequence that comes next in a whole stream; 0 = not known
+	first   uint64 // the sequence of the first message
+	inBatch bool   // the last message is not the end of its batch
 }
 
 // errHandler marks errors of Handle, which are not errors of the stream.
 var errHandler = errors.New("cannot continue")
 
-// Reasons to replace a consumer by another one.
-var (
-	errSilent = errors.New("no message arrives")
-	errGap    = errors.New("a message is missing")
-)
-
 // errUndeliverable is returned at a message that no consumer delivers.
 var errUndeliverable = errors.New("message cannot be read")
 
-const (
-	// batchGrace is how long to wait for the end of a batch: it is being stored, or
-	// does not exist.
-	batchGrace = 2 * time.Second
-	// consumerIdle is how long the server keeps a consumer without requests.
-	consumerIdle = 5 * time.Minute
-)
-
 // Read returns at the end of the range, if it has one.
 func (r *Reader) Read(ctx context.Context) error {
-	pause := retryInterval(r.Timeout)
-	r.lastAnswer = time.Now()
-	var cause error // the last one that is not just a timeout
-	for {
-		err := r.consume(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) {
-			cause = err
-		}
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, errHandler):
-			return err
-		case errors.Is(err, jetstream.ErrStreamNotFound):
-			return fmt.Errorf("read stream %s: stream not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", r.Stream)
-		case !MayAnswer(err):
-			return fmt.Errorf("read stream %s: %w", r.Stream, err)
-		case time.Since(r.lastAnswer)+pause > r.Timeout:
-			return NoAnswer(r.JS.Conn(), r.Timeout, fmt.Errorf("read stream %s: %w", r.Stream, cmp.Or(cause, err)))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
+	s := scan.Reader{
+		JS: r.JS, Stream: r.Stream, Consumer: r.config(), Follow: r.Follow, Timeout: r.Timeout, Patience: r.Timeout, Cause: stream.Cause,
+		Opened: r.opened, Unfinished: func() bool { return r.inBatch },
+		Undeliverable: func(after uint64) error {
+			return fmt.Errorf("%w after sequence %d: perhaps empty with a header Status, like a response of the server; skip it with --from-seq %d",
+				errUndeliverable, after, after+2)
+		},
 	}
+	s.Handle = func(ctx context.Context, msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		return r.handle(ctx, newMessage(msg, meta))
+	}
+	err := s.Read(ctx)
+	if err == nil {
+		err = r.finish(ctx, &s)
+	}
+	err = stream.AboutStream(r.Stream, err)
+	switch {
+	case err == nil, errors.Is(err, scan.ErrStop):
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, errHandler), errors.Is(err, errNoAnswer):
+		return err
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("read stream %s: stream not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", r.Stream)
+	case !MayAnswer(err):
+		return fmt.Errorf("read stream %s: %w", r.Stream, err)
+	}
+	return NoAnswer(r.JS.Conn(), r.Timeout, fmt.Errorf("read stream %s: %w", r.Stream, err))
 }
 
-// consume reads by one consumer, until the range ends or the consumer is lost.
-func (r *Reader) consume(ctx context.Context) error {
-	callCtx, cancel := context.WithDeadline(ctx, r.lastAnswer.Add(r.Timeout))
-	defer cancel()
-	r.reconnects = r.JS.Conn().Stats().Reconnects
-	consumer, err := r.JS.CreateConsumer(callCtx, r.Stream, r.config())
-	if err != nil {
+// opened finds out where a whole stream begins.
+func (r *Reader) opened(_ context.Context, s jetstream.Stream) error {
+	if r.Whole && r.Since.IsZero() {
+		r.next = max(r.From, s.CachedInfo().State.FirstSeq)
+	}
+	return nil
+}
+
+// handle takes the next message of the stream.
+func (r *Reader) handle(ctx context.Context, m Message) error {
+	before := m.Seq
+	if r.To > 0 {
+		before = min(before, r.To+1)
+	}
+	if err := r.report(ctx, before); err != nil {
 		return err
 	}
-	now := time.Now()
-	if r.made.IsZero() || r.Follow {
-		r.lastAnswer = now
+	if r.isPast(m) && !r.inBatch {
+		return scan.ErrStop
 	}
-	r.made = now
-	if consumer.CachedInfo().NumPending == 0 && !r.Follow {
+	if err := r.Handle(m); err != nil {
+		return fmt.Errorf("%w: %w", errHandler, err)
+	}
+	if r.first == 0 {
+		r.first = m.Seq
+	}
+	r.inBatch = r.CompleteBatch && !strings.HasSuffix(m.Subject, ".feed.checkpoint")
+	return nil
+}
+
+// report reports the messages before a sequence that a whole stream has and the server did not
+// deliver.
+func (r *Reader) report(ctx context.Context, before uint64) error {
+	from := r.next
+	r.next = before + 1
+	if !r.Whole || r.Unreadable == nil || from == 0 || from >= before {
 		return nil
 	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	for n := uint64(1); ; n++ {
-		msg, err := r.next(ctx, consumer, messages)
-		if err != nil {
-			return err
-		}
-		m, nth, err := parseMessage(msg)
-		switch {
-		case err != nil:
-			return err
-		case nth != n && r.gap == m.Seq: // missed by two consumers, so not lost in transit
-			return fmt.Errorf("%w after sequence %d: perhaps empty with a header Status, like a response of the server; skip it with --from-seq %d",
-				errUndeliverable, r.last.Seq, m.Seq)
-		case nth != n:
-			r.gap = m.Seq
-			return errGap
-		case r.isPast(m) && !r.inBatch:
-			return nil
-		}
-		if err := r.Handle(m); err != nil {
-			return fmt.Errorf("%w: %w", errHandler, err)
-		}
-		r.last, r.lastAnswer = m, time.Now() // the time of Handle does not count
-		r.inBatch = r.CompleteBatch && !strings.HasSuffix(m.Subject, ".feed.checkpoint")
-		if m.Pending == 0 && !r.Follow && !r.inBatch {
-			return nil
-		}
-	}
+	return r.retry(ctx, func(ctx context.Context) ([]uint64, error) {
+		return scan.Undelivered(ctx, r.JS, r.Stream, from, before-1)
+	})
 }
 
-// config is the configuration of a consumer for the rest of the range.
-func (r *Reader) config() jetstream.ConsumerConfig {
-	c := jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerIdle,
-		FilterSubjects: r.Subjects,
+// retry repeats a search for unreadable messages until the server responds, and reports what it finds.
+func (r *Reader) retry(ctx context.Context, find func(context.Context) ([]uint64, error)) error {
+	var found []uint64
+	err := Retry(ctx, r.JS.Conn(), r.Timeout, func(ctx context.Context) (err error) {
+		found, err = find(ctx)
+		return err
+	})
+	if err == nil && len(found) > 0 {
+		r.Unreadable(found)
 	}
-	if len(r.Subjects) == 1 { // a part of the subject of the request, for permissions
-		c.FilterSubject, c.FilterSubjects = r.Subjects[0], nil
+	return err
+}
+
+// unreadableLimit is how many messages on some subjects of a stream are named that cannot be loaded.
+const unreadableLimit = 1000
+
+// finish reports what cannot be loaded at the end of the stream, or of its part on some subjects.
+func (r *Reader) finish(ctx context.Context, s *scan.Reader) error {
+	_, end, left := s.Left()
+	if r.To > 0 {
+		end = min(end, r.To)
 	}
 	switch {
-	case r.last.Seq > 0:
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, r.last.Seq+1
+	case r.Unreadable == nil:
+	case r.Whole:
+		return r.report(ctx, end+1)
+	case r.To == 0 && left && len(r.Subjects) == 1:
+		// The server counts more than it has delivered.
+		from := r.first
+		if r.Since.IsZero() {
+			from = max(r.From, 1)
+		}
+		return r.retry(ctx, func(ctx context.Context) ([]uint64, error) {
+			return scan.FindUnreadable(ctx, r.JS, r.Stream, r.Subjects[0], from, end, unreadableLimit)
+		})
+	}
+	return nil
+}
+
+// config says which messages are read, and where the reading begins.
+func (r *Reader) config() jetstream.OrderedConsumerConfig {
+	c := jetstream.OrderedConsumerConfig{FilterSubjects: r.Subjects}
+	if r.Whole && r.Unfiltered {
+		c.FilterSubjects = nil
+	}
+	switch {
 	case r.From > 0:
 		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, r.From
 	case !r.Since.IsZero():
@@ -160,52 +180,11 @@ func (r *Reader) config() jetstream.ConsumerConfig {
 	return c
 }
 
-// next waits for the next message of a consumer, for half the timeout. If no message
-// is due it then checks that the consumer exists. If one is due, or after a
-// reconnect, since a consumer does not deliver twice, it returns errSilent: the
-// other half is for another consumer.
-func (r *Reader) next(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext) (jetstream.Msg, error) {
-	for {
-		silent := r.lastAnswer.Add(r.Timeout / 2)
-		if again := r.made.Add(r.Timeout / 2); again.After(silent) {
-			silent = again
-		}
-		if r.inBatch && r.last.Pending == 0 && r.Timeout/2 > batchGrace {
-			silent = r.lastAnswer.Add(batchGrace)
-		}
-		waitCtx, cancel := context.WithTimeout(ctx, min(time.Until(silent), time.Second))
-		msg, err := messages.Next(jetstream.NextContext(waitCtx))
-		late := waitCtx.Err() != nil
-		cancel()
-		switch {
-		case err == nil || !late:
-			return msg, err
-		case ctx.Err() != nil, r.JS.Conn().Stats().Reconnects != r.reconnects:
-			return nil, errSilent
-		case time.Now().Before(silent):
-			continue
-		case !r.Follow:
-			return nil, errSilent
-		}
-		callCtx, cancel := context.WithDeadline(ctx, r.lastAnswer.Add(r.Timeout))
-		_, err = consumer.Info(callCtx)
-		cancel()
-		if err != nil {
-			return nil, err
-		}
-		r.lastAnswer = time.Now()
-	}
-}
-
-// parseMessage reads a message and its number among those of its consumer.
-func parseMessage(msg jetstream.Msg) (m Message, nth uint64, err error) {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return Message{}, 0, err
-	}
+// newMessage is a message as a consumer delivers it.
+func newMessage(msg jetstream.Msg, meta *jetstream.MsgMetadata) Message {
 	header := msg.Headers()
 	if header == nil {
 		header = nats.Header{} // known to be empty, unlike that of an export without headers
 	}
-	return Message{meta.Sequence.Stream, meta.Timestamp, msg.Subject(), header, msg.Data(), meta.NumPending}, meta.Sequence.Consumer, nil
+	return Message{meta.Sequence.Stream, meta.Timestamp, msg.Subject(), header, msg.Data(), meta.NumPending}
 }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/scan"
+	"bpcc-nats/bridge/stream"
 )
 
 // errNoAnswer is returned when the NATS server has not responded within --timeout.
@@ -22,8 +25,11 @@ const HintUnreachable = "check NATS_URL, that the server runs, and that this mac
 // what to check. The connection is nil if there was none.
 func NoAnswer(nc *nats.Conn, timeout time.Duration, err error) error {
 	hint := HintUnreachable
-	if nc != nil && nc.IsConnected() {
-		hint = "check that JetStream is enabled, that the stream has a leader, and that this user may read it"
+	if nc != nil {
+		hint = cmp.Or(stream.Hint(config.Stream{}, err), "read the log of the NATS servers")
+	}
+	if strings.HasSuffix(err.Error(), hint) { // as that of [stream.Provision]
+		return fmt.Errorf("%w (--timeout %v): %w", errNoAnswer, timeout, err)
 	}
 	return fmt.Errorf("%w (--timeout %v): %w; %s", errNoAnswer, timeout, err, hint)
 }
@@ -34,7 +40,8 @@ func Retry(ctx context.Context, nc *nats.Conn, timeout time.Duration, call func(
 	defer cancel()
 	var cause error // the last one that is not just a timeout
 	for {
-		err := call(callCtx)
+		prevErr := nc.LastError()
+		err := stream.Cause(nc, prevErr, call(callCtx))
 		if err == nil || ctx.Err() != nil || !MayAnswer(err) {
 			return err
 		}
@@ -57,18 +64,5 @@ func retryInterval(timeout time.Duration) time.Duration { return min(timeout/10,
 // MayAnswer reports whether a call that failed may succeed when it is repeated:
 // without a connection, a leader, or this consumer.
 func MayAnswer(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount &&
-			api.Code >= http.StatusInternalServerError
-	}
-	for _, transient := range []error{
-		errSilent, errGap, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
-		jetstream.ErrNoHeartbeat, jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown,
-	} {
-		if errors.Is(err, transient) {
-			return true
-		}
-	}
-	return false
+	return scan.MayPass(err) || stream.IsTransient(err)
 }

@@ -20,6 +20,8 @@ type Session struct {
 	NC     *nats.Conn
 	JS     jetstream.JetStream
 	Server *stream.Server // nil if the server is another process
+	// Embedded says that the server is inside of this process or of a bridge: there are no permissions.
+	Embedded bool
 
 	cancel context.CancelCauseFunc
 }
@@ -41,14 +43,14 @@ func (l *Session) Close() {
 func Connect(ctx context.Context, c *config.Config, timeout time.Duration, log *slog.Logger) (context.Context, *Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := &Session{cancel: cancel}
-	if c.Embedded() {
-		server, err := stream.StartEmbedded(c, log)
+	if c.NATS.Embedded() {
+		server, err := stream.StartEmbedded(ctx, c.Embedded, log)
 		if err != nil {
 			cancel(err)
 			return ctx, nil, err
 		}
-		l.Server = server
-		log.Info("no NATS_URL: a NATS server runs inside", "url", server.URL(), "store", c.StoreDir,
+		l.Server, l.Embedded, c.NATS.URL = server, true, server.URL()
+		log.Info("no NATS_URL: a NATS server runs inside", "url", c.NATS.URL, "store", c.Embedded.StoreDir,
 			"used_bytes", int64(server.Used()), "limit_bytes", int64(server.StoreMax()))
 	}
 	waiting := ctx
@@ -57,16 +59,12 @@ func Connect(ctx context.Context, c *config.Config, timeout time.Duration, log *
 		waiting, stop = context.WithTimeout(ctx, timeout)
 		defer stop()
 	}
-	nc, err := stream.Connect(waiting, c, log, cancel)
+	js, err := stream.Connect(waiting, c.NATS, c.Version, log, cancel)
 	if err != nil {
 		l.Close()
 		return ctx, nil, err
 	}
-	l.NC = nc
-	if l.JS, err = stream.OpenJetStream(c, nc); err != nil {
-		l.Close()
-		return ctx, nil, err
-	}
+	l.NC, l.JS = js.Conn(), js
 	return ctx, l, nil
 }
 
@@ -78,18 +76,20 @@ var ErrNothingToRead = errors.New("nothing to read")
 // the embedded server of a running bridge, or to the store of a stopped one. It changes
 // the configuration to where it has connected.
 func ConnectReadOnly(ctx context.Context, c *config.Config, timeout time.Duration, log *slog.Logger) (context.Context, *Session, error) {
-	listen := c.EmbeddedListen
-	if c.Embedded() {
-		if _, err := os.Stat(c.StoreDir); errors.Is(err, os.ErrNotExist) {
-			return ctx, nil, fmt.Errorf("%w: NATS_URL is not set, and there is no store in %s (BRIDGE_STORE_DIR)", ErrNothingToRead, c.StoreDir)
+	listen := c.Embedded.Listen
+	if c.NATS.Embedded() {
+		if _, err := os.Stat(c.Embedded.StoreDir); errors.Is(err, os.ErrNotExist) {
+			return ctx, nil, fmt.Errorf("%w: NATS_URL is not set, and there is no store in %s (BRIDGE_STORE_DIR)", ErrNothingToRead, c.Embedded.StoreDir)
 		}
-		c.EmbeddedListen = "127.0.0.1:0" // no other program connects
+		c.Embedded.Listen = "127.0.0.1:0" // no other program connects
 	}
 	sessionCtx, l, err := Connect(ctx, c, timeout, log)
 	if errors.Is(err, stream.ErrStoreInUse) {
 		// A bridge with the embedded server runs: connect to it.
-		c.NATSURL = "nats://" + listen
-		sessionCtx, l, err = Connect(ctx, c, timeout, log)
+		c.NATS.URL = "nats://" + listen
+		if sessionCtx, l, err = Connect(ctx, c, timeout, log); err == nil {
+			l.Embedded = true
+		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = NoAnswer(nil, timeout, err)

@@ -11,7 +11,7 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/cmd/bridge/internal/console"
-	"bpcc-nats/diff"
+	"bpcc-nats/diff/image"
 )
 
 // Lines writes events as lines for people. First snapshots are counted, not
@@ -133,7 +133,7 @@ func agentText(e *event.Event, d *event.AgentData) string {
 }
 
 // statsText lists the statistics that changed; an event that names none is its verb.
-func statsText(e *event.Event, changed []string, before, after diff.Image) string {
+func statsText(e *event.Event, changed []string, before, after image.Image) string {
 	if len(changed) == 0 {
 		return e.Verb()
 	}

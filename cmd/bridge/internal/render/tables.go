@@ -9,33 +9,56 @@ import (
 	"time"
 
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/state"
 	"bpcc-nats/cmd/bridge/internal/console"
-	"bpcc-nats/diff"
 )
 
-// Write writes the view for people, with the agents that are logged out if all is set.
-func (view *View) Write(c *console.Console, all bool) {
+// tenant writes what the view holds of one tenant, now or, if past is set, at an instant in the past.
+type tenant struct {
+	*state.Tenant
+	past bool
+}
+
+// WriteView writes the view for people, with the agents that are logged out if all is set.
+func WriteView(c *console.Console, view *state.View, all bool) {
 	if view.Lag > 0 {
 		c.Printf("%s the view is %d message(s) behind the stream: the data below is old\n\n",
 			c.Paint(console.Red, "BEHIND"), view.Lag)
 	}
+	writeTenants(c, view, all, false)
+}
+
+// WritePast writes the view of an instant in the past.
+func WritePast(c *console.Console, view *state.View, all bool) { writeTenants(c, view, all, true) }
+
+func writeTenants(c *console.Console, view *state.View, all, past bool) {
 	for i, t := range view.Tenants {
 		if i > 0 {
 			c.Printf("\n")
 		}
-		t.write(c, view.At, all)
+		p := tenant{t, past}
+		p.write(c, view.At, all)
 	}
 }
 
-func (p *Tenant) write(c *console.Console, now time.Time, all bool) {
-	c.Printf("%s  %s\n", p.Tenant, p.Feed.statusLine(c))
+func (p *tenant) write(c *console.Console, now time.Time, all bool) {
+	if p.past {
+		c.Printf("%s  %s\n", p.Tenant.Tenant, statusLineAt(&p.Feed, c, now))
+		p.writeUnknown(c)
+	} else {
+		c.Printf("%s  %s\n", p.Tenant.Tenant, statusLine(&p.Feed, c))
+	}
+	if p.Incomplete() && !p.past {
+		c.Printf("%s the view holds %d of %d agents and %d of %d services: a running bridge publishes again what is missing\n",
+			c.Paint(console.Red, "INCOMPLETE"), len(p.Agents), p.Feed.Agents, len(p.Services), p.Feed.Services)
+	}
 	p.writeThresholds(c, now)
 	p.writeServices(c)
 	p.writeAgents(c, now, all)
 }
 
 // statusLine says whether the snapshot can be trusted.
-func (f *Feed) statusLine(c *console.Console) console.Safe {
+func statusLine(f *state.Feed, c *console.Console) console.Safe {
 	age := "nothing observed yet"
 	if f.ObservedUntil != nil {
 		age = fmt.Sprintf("as of %s, %v ago", console.FormatTime(*f.ObservedUntil), humanDuration(time.Duration(f.AgeSeconds*float64(time.Second))))
@@ -52,10 +75,10 @@ func (f *Feed) statusLine(c *console.Console) console.Safe {
 	return console.Safef("%s  %s: do not trust the data below  (%s)", c.Paint(console.Red, strings.ToUpper(f.Status)), age, who)
 }
 
-func (p *Tenant) writeThresholds(c *console.Console, now time.Time) {
-	t := console.Table{Head: []string{"RAISED", "SEVERITY", "ON", "VALUE", "LIMIT", "FOR"}}
+func (p *tenant) writeThresholds(c *console.Console, now time.Time) {
+	t := p.table("RAISED", "SEVERITY", "ON", "VALUE", "LIMIT", "FOR")
 	for _, x := range p.Thresholds {
-		d, ok := x.event.Data.(*event.ThresholdData)
+		d, ok := x.Event.Data.(*event.ThresholdData)
 		if !ok {
 			continue
 		}
@@ -63,9 +86,30 @@ func (p *Tenant) writeThresholds(c *console.Console, now time.Time) {
 		if d.Severity == "critical" {
 			colour = console.Red
 		}
-		t.Add(colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+console.OrDash(thresholdValue(d)), fmt.Sprintf("%s %v", d.Op, d.Limit), humanDuration(now.Sub(x.Time)))
+		lasted := "–"
+		if !x.Time.IsZero() && x.Unknown == nil {
+			lasted = humanDuration(now.Sub(x.Time))
+		}
+		p.add(&t, &x, colour, d.Rule, d.Severity, d.Entity.ID, d.Stat+" "+console.OrDash(thresholdValue(d)), fmt.Sprintf("%s %v", d.Op, d.Limit), lasted)
 	}
 	t.Write(c)
+}
+
+// table returns a table, with columns for what is certain of an instant in the past.
+func (p *tenant) table(head ...string) console.Table {
+	if p.past {
+		head = append(head, "CERTAIN FROM", "UNTIL")
+	}
+	return console.Table{Head: head}
+}
+
+// add adds a row to a table.
+func (p *tenant) add(t *console.Table, x *state.Entry, colour string, cells ...string) {
+	if p.past {
+		span := certainty(x)
+		cells = append(cells, span[:]...)
+	}
+	t.Add(colour, cells...)
 }
 
 // mainStats are the statistics of services and totals that a table shows, with short
@@ -79,10 +123,10 @@ var mainStats = [][2]string{
 const maxColumns = 6
 
 // columnsOf chooses the statistics that a table of these entities shows.
-func columnsOf(list []Entry) (stats, headings []string) {
+func columnsOf(list []state.Entry) (stats, headings []string) {
 	has := map[string]bool{}
 	for _, x := range list {
-		for name := range x.image().All() {
+		for name := range x.Image().All() {
 			has[name] = true
 		}
 	}
@@ -102,49 +146,44 @@ func columnsOf(list []Entry) (stats, headings []string) {
 	return stats, headings
 }
 
-func (p *Tenant) writeServices(c *console.Console) {
-	available := map[string]*bool{}
+func (p *tenant) writeServices(c *console.Console) {
+	available, checks := map[string]*bool{}, map[string]state.Entry{}
 	rows := slices.Clone(p.Services)
 	for _, x := range p.Availability {
-		available[x.ID] = x.event.Availability().Available
-		if !slices.ContainsFunc(rows, func(s Entry) bool { return s.ID == x.ID }) { // without a row in a grid
-			rows = append(rows, Entry{ID: x.ID})
+		available[x.ID], checks[x.ID] = x.Event.Availability().Available, x
+		if !slices.ContainsFunc(rows, func(s state.Entry) bool { return s.ID == x.ID }) { // without a row in a grid
+			rows = append(rows, state.Entry{ID: x.ID, Certain: x.Certain, Unknown: x.Unknown})
 		}
 	}
-	slices.SortFunc(rows, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(rows, func(a, b state.Entry) int { return cmp.Compare(a.ID, b.ID) })
 	stats, headings := columnsOf(p.Services)
-	services := console.Table{Head: append([]string{"SERVICE", "AVAILABLE"}, headings...)}
+	services := p.table(append([]string{"SERVICE", "AVAILABLE"}, headings...)...)
 	for _, x := range rows {
 		colour, can := "", "–"
 		if yes, known := available[x.ID]; known {
 			can = yesNo(yes)
+			if yes != nil && checks[x.ID].Unknown != nil {
+				can += "?"
+			}
 		}
 		if can == "no" || can == "unknown" {
 			colour = console.Yellow
 		}
-		services.Add(colour, append([]string{x.ID, can}, x.statTexts(stats)...)...)
+		p.add(&services, &x, colour, append([]string{x.ID, can}, statTexts(&x, stats)...)...)
 	}
 	services.Write(c)
 	stats, headings = columnsOf(p.Totals)
-	totals := console.Table{Head: append([]string{"TOTALS"}, headings...)}
+	totals := p.table(append([]string{"TOTALS"}, headings...)...)
 	for _, x := range p.Totals {
-		totals.Add("", append([]string{x.ID}, x.statTexts(stats)...)...)
+		p.add(&totals, &x, "", append([]string{x.ID}, statTexts(&x, stats)...)...)
 	}
 	totals.Write(c)
 }
 
-// image is the last image of an entity that has one.
-func (x *Entry) image() diff.Image {
-	if row := x.event.Row(); row != nil {
-		return row.After
-	}
-	return diff.Image{}
-}
-
-func (x *Entry) statTexts(stats []string) []string {
+func statTexts(x *state.Entry, stats []string) []string {
 	var out []string
 	for _, s := range stats {
-		out = append(out, console.OrDash(x.image().Text(s)))
+		out = append(out, console.OrDash(x.Image().Text(s)))
 	}
 	return out
 }
@@ -154,33 +193,33 @@ var stateOrder = []string{"ready", "busy", "after_call_work", "not_ready"}
 
 // agentRow is what the table shows of an agent.
 type agentRow struct {
-	Entry
+	state.Entry
 	ref   event.AgentRef
-	state event.AgentState
+	now   event.AgentState
 	since string // for how long the agent has been in the state
 }
 
-func (p *Tenant) writeAgents(c *console.Console, now time.Time, all bool) {
+func (p *tenant) writeAgents(c *console.Console, now time.Time, all bool) {
 	count := map[string]int{}
-	t := console.Table{Head: []string{"AGENT", "NAME", "STATE", "FOR", "TEAM"}}
+	t := p.table("AGENT", "NAME", "STATE", "FOR", "TEAM")
 	reader := event.NewAgentReader()
 	var rows []agentRow
 	for _, x := range p.Agents {
-		if d, ok := x.event.Data.(*event.AgentData); ok {
-			rows = append(rows, agentRow{x, d.Agent, reader.State(d.After), x.inState(now)})
+		if d, ok := x.Event.Data.(*event.AgentData); ok {
+			rows = append(rows, agentRow{x, d.Agent, reader.State(d.After), inState(&x, now)})
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b agentRow) int {
-		return cmp.Or(stateRank(a.state.State)-stateRank(b.state.State), cmp.Compare(a.state.State, b.state.State), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(stateRank(a.now.State)-stateRank(b.now.State), cmp.Compare(a.now.State, b.now.State), cmp.Compare(a.ID, b.ID))
 	})
 	for _, x := range rows {
-		state := x.state.State
+		state := x.now.State
 		count[state]++
-		if state == event.LoggedOut && !all {
+		if state == event.LoggedOut && !all && len(x.Or) == 0 {
 			continue
 		}
 		colour := map[string]string{"ready": console.Green, "not_ready": console.Yellow, event.LoggedOut: console.Faint}[state]
-		t.Add(colour, x.ID, x.ref.Name, stateText(&x.state), x.since, x.ref.Team)
+		p.add(&t, &x.Entry, colour, x.ID, x.ref.Name, orStates(&x.Entry, reader, stateText(&x.now)), x.since, x.ref.Team)
 	}
 	var parts []string
 	for _, state := range slices.SortedFunc(slices.Values(slices.Sorted(maps.Keys(count))), func(a, b string) int { return stateRank(a) - stateRank(b) }) {
@@ -202,9 +241,9 @@ func stateRank(state string) int {
 
 // inState is how long an agent has been in its state: the duration in its last
 // image, and the time since.
-func (x *Entry) inState(now time.Time) string {
-	d, known := event.Seconds(x.image().Text(event.StateDuration))
-	if !known {
+func inState(x *state.Entry, now time.Time) string {
+	d, known := event.Seconds(x.Image().Text(event.StateDuration))
+	if !known || x.Time.IsZero() || x.Unknown != nil {
 		return "–"
 	}
 	return humanDuration(d + now.Sub(x.Time))

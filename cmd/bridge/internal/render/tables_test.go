@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"bpcc-nats/bridge/state"
 	"bpcc-nats/cmd/bridge/internal/console"
 )
 
@@ -13,17 +14,17 @@ func TestFeedLine(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	tests := map[string]struct {
-		feed Feed
+		feed state.Feed
 		want string
 	}{
-		"fresh":       {Feed{Status: "live", Fresh: true, ObservedUntil: &now, AgeSeconds: 3}, "LIVE"},
-		"old":         {Feed{Status: "live", ObservedUntil: &now, AgeSeconds: 300}, "OLD  status live, but as of"},
-		"stale":       {Feed{Status: "stale", ObservedUntil: &now, AgeSeconds: 90}, "STALE"},
-		"interrupted": {Feed{Status: "interrupted"}, "INTERRUPTED  nothing observed yet: do not trust"},
-		"none":        {Feed{}, "NO FEED"},
+		"fresh":       {state.Feed{Status: "live", Fresh: true, ObservedUntil: &now, AgeSeconds: 3}, "LIVE"},
+		"old":         {state.Feed{Status: "live", ObservedUntil: &now, AgeSeconds: 300}, "OLD  status live, but as of"},
+		"stale":       {state.Feed{Status: "stale", ObservedUntil: &now, AgeSeconds: 90}, "STALE"},
+		"interrupted": {state.Feed{Status: "interrupted"}, "INTERRUPTED  nothing observed yet: do not trust"},
+		"none":        {state.Feed{}, "NO FEED"},
 	}
 	for name, test := range tests {
-		got := string(test.feed.statusLine(console.New(io.Discard, nil)))
+		got := string(statusLine(&test.feed, console.New(io.Discard, nil)))
 		if !strings.HasPrefix(got, test.want) || test.feed.Fresh == strings.Contains(got, "do not trust") {
 			t.Errorf("%s: %s", name, got)
 		}

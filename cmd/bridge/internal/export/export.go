@@ -1,0 +1,258 @@
+// Package export reads and writes exports of events, and selects events.
+package export
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bpcc-nats/bridge/audit"
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/cmd/bridge/internal/reader"
+	"bpcc-nats/diff/image"
+	"bpcc-nats/schemas"
+)
+
+// Message is a line of an export made with --with-meta: an event with what the
+// stream has stored with it.
+type Message struct {
+	Seq     uint64      `json:"sequence"`
+	Subject string      `json:"subject"`
+	Stored  time.Time   `json:"stored"`
+	Header  nats.Header `json:"headers"`
+	// Filter is the [Selection] that the export holds; nil if that is every event.
+	Filter json.RawMessage `json:"filter,omitempty"`
+	Event  json.RawMessage `json:"event"`
+}
+
+// AppendJSON appends the message as encoding/json writes it, but for the event, which stays as it is.
+func (e *Message) AppendJSON(b []byte) []byte {
+	b = strconv.AppendUint(append(b, `{"sequence":`...), e.Seq, 10)
+	b = image.AppendText(append(b, `,"subject":`...), e.Subject)
+	b = e.Stored.AppendFormat(append(b, `,"stored":"`...), time.RFC3339Nano)
+	b = append(b, `","headers":{`...)
+	for i, name := range slices.Sorted(maps.Keys(e.Header)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(image.AppendText(b, name), ":["...)
+		for j, value := range e.Header[name] {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = image.AppendText(b, value)
+		}
+		b = append(b, ']')
+	}
+	b = append(b, '}')
+	if e.Filter != nil {
+		b = append(append(b, `,"filter":`...), e.Filter...)
+	}
+	return append(append(append(b, `,"event":`...), e.Event...), '}')
+}
+
+// maxLine is longer than any message that NATS accepts.
+const maxLine = 64 << 20
+
+// Audit checks the lines of an export, plain or compressed, with that many goroutines beside its own; - is
+// standard input.
+func Audit(ctx context.Context, name string, o audit.Options, workers int) (audit.Report, error) {
+	report, err := auditExport(ctx, name, o, workers)
+	return report, about(ctx, name, err)
+}
+
+// about names the export in an error of reading it.
+func about(ctx context.Context, name string, err error) error {
+	switch {
+	case errors.Is(err, reader.ErrUsage):
+		return err
+	case errors.Is(err, config.ErrUTF16):
+		return fmt.Errorf("%w: %s: %w", reader.ErrUsage, name, err)
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return ctx.Err()
+}
+
+// Read calls handle with every line of an export, plain or compressed; - is standard input. Of a line without
+// subject and headers both are those that its event has; a line that is no event has no subject.
+func Read(ctx context.Context, name string, handle func(Message)) error {
+	line := uint64(0)
+	return about(ctx, name, readExport(ctx, name, func(text []byte) {
+		line++
+		m := parseExported(bytes.Clone(text))
+		if m.Seq == 0 {
+			m.Seq = line
+		}
+		if v, err := event.ReadEnvelope(m.Event); err == nil && m.Subject == "" {
+			if e, err := v.Event(); err == nil {
+				m.Subject, m.Header = e.Subject(), nats.Header{nats.MsgIdHdr: {v.ID}}
+			}
+		}
+		handle(m)
+	}))
+}
+
+func auditExport(ctx context.Context, name string, o audit.Options, workers int) (audit.Report, error) {
+	file := name
+	// What is erased is stated after the gaps that it leaves, and what the export has is known at its
+	// end, so the text is read twice.
+	if info, err := os.Stat(name); name == "-" || err == nil && !info.Mode().IsRegular() {
+		if file, err = copyInput(ctx, name); err != nil {
+			return audit.Report{}, err
+		}
+		defer os.Remove(file)
+	}
+	var s survey
+	if err := readExport(ctx, file, s.add); err != nil {
+		return audit.Report{}, err
+	}
+	var err error
+	if o.Part, err = s.part(o.Part); err != nil {
+		return audit.Report{}, err
+	}
+	a, err := audit.New(o)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	for _, e := range s.erasures {
+		a.ReadErasure(e.Subject, e.Header, e.Event)
+	}
+	pipe := audit.NewPipe(a, workers)
+	err = readExport(ctx, file, func(line []byte) {
+		line = bytes.Clone(line)
+		pipe.Add(func() audit.Message {
+			e := parseExported(line)
+			return audit.Message{Seq: e.Seq, Subject: e.Subject, Header: e.Header, Body: e.Event}
+		})
+	})
+	pipe.Close()
+	return a.Report(), err
+}
+
+// survey is what the first reading of an export finds.
+type survey struct {
+	lines    int
+	erasures []Message
+	filter   json.RawMessage // of the first line
+	// filterMember is its text in the lines.
+	filterMember []byte
+	mixed        bool // other lines have another filter
+	checkpoints  bool // there are checkpoints
+	others       bool // there are events that are not about the feed
+}
+
+// Texts that the lines have which a survey must look at. A text of the source cannot have the type of
+// an event in it, since its quotes are escaped.
+var (
+	erasedText     = []byte(event.Erased)
+	filterText     = []byte(`"filter"`)
+	checkpointText = []byte(`"` + schemas.Type(event.Checkpoint) + `"`)
+	feedText       = []byte(`"bpcc.feed.`)
+	eventBegin     = []byte(`{"specversion":`)
+)
+
+func (s *survey) add(line []byte) {
+	s.lines++
+	var e Message
+	same := s.filterMember != nil && bytes.Contains(line, s.filterMember)
+	if s.lines == 1 || !same && bytes.Contains(line, filterText) || bytes.Contains(line, erasedText) {
+		e = parseExported(bytes.Clone(line))
+		same = bytes.Equal(s.filter, e.Filter)
+	}
+	if s.lines == 1 && e.Filter != nil {
+		s.filter, same = e.Filter, true
+		s.filterMember = append(append(bytes.Clone(filterText), ':'), e.Filter...)
+	}
+	s.mixed = s.mixed || !same && s.filter != nil || s.filter == nil && e.Filter != nil
+	if v, err := event.ReadEnvelope(e.Event); err == nil && v.Type == schemas.Type(event.Erased) {
+		s.erasures = append(s.erasures, e)
+	}
+	s.checkpoints = s.checkpoints || bytes.Contains(line, checkpointText)
+	s.others = s.others || !bytes.Contains(line, feedText)
+}
+
+// part returns what the export is a part of a stream: the asked one, what it says, or what it shows. A
+// stream has checkpoints, and of each batch all events.
+func (s *survey) part(asked *audit.Part) (*audit.Part, error) {
+	if s.mixed {
+		return nil, fmt.Errorf("%w: the lines have different filters; verify each export by itself", reader.ErrUsage)
+	}
+	if s.filter != nil {
+		held, err := parseSelection(s.filter)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", reader.ErrUsage, err)
+		}
+		if asked == nil {
+			return held.Part(), nil
+		}
+		return &audit.Part{Name: asked.Name, Includes: func(subject string) bool { return asked.Includes(subject) && held.includes(subject) }}, nil
+	}
+	if asked != nil || s.lines == 0 || s.checkpoints && s.others {
+		return asked, nil
+	}
+	return &audit.Part{Name: "some subjects"}, nil
+}
+
+// copyInput copies what can be read only once to a file.
+func copyInput(ctx context.Context, name string) (file string, err error) {
+	text, err := Open(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer text.Close()
+	to, err := os.CreateTemp("", "bridge-verify-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(to, text)
+	if err = errors.Join(err, to.Close()); err != nil {
+		os.Remove(to.Name())
+	}
+	return to.Name(), err
+}
+
+// readExport calls handle with every line of an export that is not empty.
+func readExport(ctx context.Context, name string, handle func(line []byte)) error {
+	file, err := Open(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	text, err := config.NewTextReader(file)
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(text)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() && ctx.Err() == nil {
+		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 {
+			handle(line)
+		}
+	}
+	return lines.Err()
+}
+
+// parseExported parses a line: an event with what the stream has stored with it, or an event alone.
+func parseExported(line []byte) Message {
+	var e Message
+	if bytes.HasPrefix(line, eventBegin) {
+		return Message{Event: line}
+	}
+	if json.Unmarshal(line, &e) == nil && len(e.Event) > 0 {
+		return e
+	}
+	return Message{Event: line}
+}
