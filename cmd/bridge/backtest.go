@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -17,6 +16,7 @@ import (
 	"bpcc-nats/bridge/record"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/export"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
 	"bpcc-nats/schemas"
@@ -50,10 +50,10 @@ bridge backtest --rules now.json --rules stricter.json monday.ndjson.gz > /dev/n
 
 func (p *program) backtest(ctx context.Context, o backtestFlags, recordings []string) error {
 	if !slices.Contains([]string{"", "all", "thresholds"}, o.events) {
-		return fmt.Errorf("%w: --events must be all or thresholds, not %q", errUsage, o.events)
+		return fmt.Errorf("%w: --events must be all or thresholds, not %q", reader.ErrUsage, o.events)
 	}
 	if len(recordings) == 0 {
-		return fmt.Errorf("%w: name the recordings to run", errUsage)
+		return fmt.Errorf("%w: name the recordings to run", reader.ErrUsage)
 	}
 	out := bufio.NewWriter(p.data)
 	emit := newPrinter(out, o.events)
@@ -69,14 +69,14 @@ func (p *program) backtest(ctx context.Context, o backtestFlags, recordings []st
 		b.Sets = append(b.Sets, set)
 	}
 	for _, name := range recordings {
-		file, err := os.Open(name)
+		file, err := export.Open(ctx, name)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
+			return reader.Unfinished(ctx, err)
 		}
 		defer file.Close()
 		r, err := record.Open(name, file)
 		if err != nil {
-			return err
+			return reader.Unfinished(ctx, err)
 		}
 		b.Recordings = append(b.Recordings, r)
 	}
@@ -84,7 +84,7 @@ func (p *program) backtest(ctx context.Context, o backtestFlags, recordings []st
 	err = errors.Join(err, out.Flush())
 	switch {
 	case errors.Is(err, rule.ErrInvalid), errors.Is(err, record.ErrNotContiguous):
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", reader.ErrUsage, err)
 	case err != nil:
 		return reader.Unfinished(ctx, err)
 	}
@@ -94,11 +94,11 @@ func (p *program) backtest(ctx context.Context, o backtestFlags, recordings []st
 func readRules(name string) (record.RuleSet, error) {
 	body, err := config.ReadFile(name)
 	if err != nil {
-		return record.RuleSet{}, fmt.Errorf("%w: %w", errUsage, err)
+		return record.RuleSet{}, fmt.Errorf("%w: %w", reader.ErrUsage, err)
 	}
 	rules, err := rule.Parse(body)
 	if err != nil {
-		return record.RuleSet{}, fmt.Errorf("%w: %s: %w", errUsage, name, err)
+		return record.RuleSet{}, fmt.Errorf("%w: %s: %w", reader.ErrUsage, name, err)
 	}
 	return record.RuleSet{Name: name, Rules: rules}, nil
 }

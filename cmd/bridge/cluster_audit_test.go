@@ -38,6 +38,8 @@ type record struct {
 		Status, Instance    string
 		Part, Parts, Events int
 		ObservedUntil       *time.Time `json:"observed_until"`
+		MissingSince        *time.Time `json:"missing_since"`
+		AvailabilityUntil   *time.Time `json:"availability_until"`
 	}
 }
 
@@ -61,6 +63,8 @@ func readStream(ctx context.Context, js jetstream.JetStream) ([]record, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A server has 1,000 consumers of a stream at most, and keeps one for minutes that is not deleted.
+	defer func() { _ = js.DeleteConsumer(context.WithoutCancel(ctx), "BPCC_EVENTS", consumer.CachedInfo().Name) }()
 	if info.NumPending == 0 {
 		return nil, nil
 	}
@@ -147,6 +151,20 @@ func decodeToken(token string) string {
 	return string(out)
 }
 
+// encodeToken writes the bytes that a token cannot hold as =XX.
+func encodeToken(text string) string {
+	var b strings.Builder
+	for _, c := range []byte(text) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "=%02X", c)
+		}
+	}
+	return b.String()
+}
+
 // What can be wrong with a stream.
 const (
 	missingEvent    = "missing"           // the tenant showed a version that no event reports
@@ -159,9 +177,12 @@ const (
 	unreportedGap   = "unreported gap"    // a gap without feed.resumed, or changes over it without after_gap
 	falseGap        = "false gap"         // a reported gap in which polls succeeded
 	viewDiffersKind = "differs from view" // the view or the last snapshot is not the replay
+	verifyFault     = "by bridge verify"  // the program's own auditor finds the stream unsound
+	falseStale      = "false stale"       // the watchdog declares a feed stale that is published
+	wrongReply      = "wrong replies"     // the answer to a request is not what it says of itself
 )
 
-var findingKinds = []string{missingEvent, duplicateEvent, outOfOrder, brokenChain, fencedWriter, brokenBatch, wrongWindow, unreportedGap, falseGap, viewDiffersKind}
+var findingKinds = []string{missingEvent, duplicateEvent, outOfOrder, brokenChain, fencedWriter, brokenBatch, wrongWindow, unreportedGap, falseGap, viewDiffersKind, falseStale, wrongReply, verifyFault}
 
 // finding is one thing that is wrong.
 type finding struct {
@@ -258,6 +279,11 @@ func (a *streamAudit) checkPosition(r *record) {
 	a.poll, a.nextIndex = poll, index
 }
 
+// restates reports whether an event states again what is published, because the view has lost it.
+func (r *record) restates(known bool, image map[string]string) bool {
+	return known && r.verb() == "observed" && r.Data.Before == nil && mapsEqual(image, r.Data.After)
+}
+
 // checkChain checks that an entity's revisions count on and its images join.
 func (a *streamAudit) checkChain(r *record, entity string) {
 	last := a.revisions[entity]
@@ -267,8 +293,9 @@ func (a *streamAudit) checkChain(r *record, entity string) {
 	case r.Data.Revision > last+1:
 		a.addFinding(brokenChain, r, "revision %d after %d", r.Data.Revision, last)
 	}
+	restates := r.restates(last > 0, a.images[entity])
 	a.revisions[entity] = r.Data.Revision
-	if !mapsEqual(a.images[entity], r.Data.Before) {
+	if !restates && !mapsEqual(a.images[entity], r.Data.Before) {
 		a.addFinding(brokenChain, r, "before is %v, the last after %v", r.Data.Before, a.images[entity])
 	}
 	a.images[entity] = r.Data.After

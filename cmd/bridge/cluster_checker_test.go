@@ -3,11 +3,16 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -107,11 +112,13 @@ func validHistory(t *testing.T) *tenantHistory {
 	}{{0, 1}, {1.8, 2}, {5, 3}, {10.5, 4}} {
 		tr.versions["agent.anna"] = append(tr.versions["agent.anna"], version{timeAt(s.at), timeAt(s.at), image(s.n)})
 	}
+	// An agent who left before the stream began is in no event.
+	tr.versions["agent.gone"] = []version{{timeAt(-5), timeAt(-5), image(1)}, {timeAt(0.2), timeAt(0.2), ""}}
 	return tr
 }
 
 func auditRecords(all []record, tr *tenantHistory) []finding {
-	found, _ := auditHistory(all, tr, 5*time.Second, 2)
+	found, _ := auditHistory(all, tr, 5*time.Second, 2, false)
 	return append(auditStream(all), found...)
 }
 
@@ -229,5 +236,128 @@ func TestAuditFindsEveryKind(t *testing.T) {
 				t.Errorf("the audit does not find it %q, but %v\n%s", test.want, slices.Sorted(maps.Keys(countByKind(found))), firstFindings(found, 3))
 			}
 		})
+	}
+}
+
+// TestAuditOfRestatements restates what is published, as after the view has lost it: that is sound if
+// something has harmed the view, and if it is what is published.
+func TestAuditOfRestatements(t *testing.T) {
+	t.Parallel()
+	restated := func(calls int) []record {
+		all := validStream()
+		r := newRecord("acme-2-8-1", "agent.anna.observed", fmt.Sprintf(`{"poll":8,"revision":5,"observed":{"after":null,"by":%q},"after":%s}`, timestampAt(11.1), statsOf(calls)))
+		return append(all, r, newCheckpoint(2, 8, 2, 20, "live"))
+	}
+	audit := func(all []record, restatable bool) map[string]int {
+		found, totals := auditHistory(all, validHistory(t), 5*time.Second, 2, restatable)
+		if len(found) == 0 && totals.restated != 1 {
+			t.Errorf("%d restated, want 1", totals.restated)
+		}
+		return countByKind(append(auditStream(all), found...))
+	}
+	if n := audit(restated(4), true); len(n) > 0 {
+		t.Errorf("after harm to the view: %v", n)
+	}
+	if n := audit(restated(4), false); n[duplicateEvent] != 1 {
+		t.Errorf("without harm to the view: %v, want one %q", n, duplicateEvent)
+	}
+	if n := audit(restated(3), true); n[brokenChain] != 1 || n[duplicateEvent] != 1 {
+		t.Errorf("of an older image: %v, want a %q and a %q", n, brokenChain, duplicateEvent)
+	}
+}
+
+// TestAuditOfAnotherClock gives the second bridge a clock that is off: its times are true by its own
+// clock alone, those that it repeats from the first one by that one's.
+func TestAuditOfAnotherClock(t *testing.T) {
+	t.Parallel()
+	for _, offset := range []time.Duration{40 * time.Second, -40 * time.Second} {
+		all, tr := validStream(), validHistory(t)
+		term := 1
+		for i := range all {
+			r := &all[i]
+			if r.subject == "feed.started" && r.Data.Epoch == 2 {
+				term = 2
+			}
+			if term == 1 {
+				continue
+			}
+			r.Time = r.Time.Add(offset)
+			if until := r.Data.ObservedUntil; until != nil && until.After(timeAt(2)) {
+				r.Data.ObservedUntil = new(until.Add(offset))
+			}
+			if w := r.Data.Observed; w != nil {
+				w.By = w.By.Add(offset)
+				if w.After.After(timeAt(2)) {
+					w.After = new(w.After.Add(offset))
+				}
+			}
+		}
+		if found := auditRecords(all, tr); len(found) == 0 {
+			t.Errorf("%v: the audit finds nothing, though it does not know of the clock", offset)
+		}
+		tr.offsets["2"] = offset
+		if found := auditRecords(tr.byOneClock(all), tr); len(found) > 0 {
+			t.Errorf("%v:\n%s", offset, firstFindings(found, 5))
+		}
+		if offset < 0 {
+			// What the first bridge wrote is in the future of the second one, which sets it back.
+			for i := range all[6:] {
+				back := func(at *time.Time) *time.Time {
+					if at != nil && at.Equal(timeAt(2)) {
+						at = new(at.Add(offset - time.Second))
+					}
+					return at
+				}
+				r := &all[6+i]
+				r.Data.ObservedUntil = back(r.Data.ObservedUntil)
+				if w := r.Data.Observed; w != nil {
+					w.After = back(w.After)
+				}
+			}
+			if found := auditRecords(tr.byOneClock(all), tr); len(found) > 0 {
+				t.Errorf("%v, set back:\n%s", offset, firstFindings(found, 5))
+			}
+		}
+		all[len(all)-3].Data.Observed.By = timeAt(10.3).Add(offset)
+		if n := countByKind(auditRecords(tr.byOneClock(all), tr)); n[wrongWindow] != 1 {
+			t.Errorf("%v: %v, want one %q", offset, n, wrongWindow)
+		}
+	}
+}
+
+func TestFalseAlarms(t *testing.T) {
+	t.Parallel()
+	var published []time.Time
+	for s := 0.0; s < 30; s += 0.5 {
+		published = append(published, timeAt(s))
+	}
+	m := staleMessages{1: timeAt(20), 2: timeAt(50)}
+	if found := m.falseAlarms(published); len(found) != 1 || found[0].seq != 1 {
+		t.Errorf("%v, want the message at 20 s alone", found)
+	}
+}
+
+// TestStartWithClock asks programs with another clock for the time.
+func TestStartWithClock(t *testing.T) {
+	t.Parallel()
+	for _, offset := range []time.Duration{time.Hour, -90 * time.Second} {
+		cmd := exec.CommandContext(t.Context(), "date", "+%s")
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &out, &out, &syscall.SysProcAttr{}
+		began := time.Now()
+		err := startWithClock(cmd, offset)
+		if errors.Is(err, errors.ErrUnsupported) {
+			t.Skip(err)
+		}
+		if err == nil {
+			err = cmd.Wait()
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out.String())
+		}
+		seconds, err := strconv.ParseInt(strings.TrimSpace(out.String()), 10, 64)
+		if ahead := time.Unix(seconds, 0).Sub(began); err != nil || (ahead-offset).Abs() > 10*time.Second {
+			t.Errorf("a clock %v ahead says %q (%v), which is %v ahead", offset, out.String(), err, ahead)
+		}
 	}
 }

@@ -20,6 +20,16 @@ type faultInjector struct {
 	tenant      *bpcctest.Tenant
 	rand        *rand.Rand
 	ttl         time.Duration // of the lease
+	history     *tenantHistory
+	programs    programs
+	quiet       []string                 // agents to whom nothing happens, and of whom no key was purged yet
+	backups     map[string]*streamBackup // the last ones, by stream
+	replaced    []replacedStream
+	viewHarmed  bool  // a fault has taken from the view what the bridges publish again
+	setsClocks  bool  // programs can be given another clock here
+	upgraded    bool  // the servers are of the newest release
+	skewed      *node // the bridge whose clock is off
+	restarts    int   // of servers that did not become healthy by themselves
 	injected    []injectedFault
 	unrecovered []string // what did not recover in time
 }
@@ -42,6 +52,7 @@ type fault struct {
 // requiredFaults are the faults of every run, however short; more come with time.
 var (
 	requiredFaults = []fault{
+		{"keys of the view purged", (*faultInjector).purgeView},
 		{"leading bridge killed", (*faultInjector).killLeader},
 		{"leading bridge frozen past its lease", (*faultInjector).freezeLeader},
 		{"standby bridge killed", (*faultInjector).killStandby},
@@ -55,6 +66,10 @@ var (
 		{"source: cut, truncated, slow, emptied", (*faultInjector).mixedSourceFaults},
 		{"source: subscription stolen", (*faultInjector).stealSubscription},
 		{"source: away for long", (*faultInjector).sourceAway},
+		{"view deleted", (*faultInjector).deleteView},
+		{"older backup of the stream restored", restoreFault(eventsStream)},
+		{changeOfRelease, (*faultInjector).changeRelease},
+		{changeOfClock, (*faultInjector).changeClock},
 	}
 	optionalFaults = []fault{
 		{"leading bridge and stream's leader killed at once", (*faultInjector).killLeaders},
@@ -76,25 +91,38 @@ var (
 		{"source: empty grids", sourceFault(bpcctest.Fault{EmptyGrids: true, Times: 3})},
 		{"source: 429", sourceFault(bpcctest.Fault{Status: 429, RetryAfter: "2"})},
 		{"source away while the leader is killed", (*faultInjector).sourceAwayAndKill},
+		{"older backup of the view restored", restoreFault(viewStream)},
+		{"older backup of stream and view restored", restoreFault(eventsStream, viewStream)},
 	}
+)
+
+// Faults that cannot be injected everywhere: changeOfRelease needs a server of another release.
+const (
+	changeOfRelease = "servers upgraded in turn, or back"
+	changeOfClock   = "clock of a bridge set"
 )
 
 // shuffledFaults is the order of faults: first those of every run, then all of them
 // shuffled again and again.
-func shuffledFaults(random *rand.Rand, round int) []fault {
+func (s *faultInjector) shuffledFaults(round int) []fault {
 	faults := slices.Clone(requiredFaults)
+	faults = slices.DeleteFunc(faults, func(f fault) bool {
+		return f.kind == changeOfRelease && s.programs.oldestServer == "" || f.kind == changeOfClock && !s.setsClocks
+	})
 	if round > 0 || *clusterOnly != "" {
 		faults = append(faults, optionalFaults...)
 	}
 	faults = slices.DeleteFunc(faults, func(f fault) bool { return !strings.Contains(f.kind, *clusterOnly) })
-	random.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+	// The first fault of all stays: the bridges look for lost keys of the view once a minute.
+	rest := faults[min(len(faults), max(0, 1-round)):]
+	s.rand.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 	return faults
 }
 
 // run strikes until ctx ends or most faults are struck; 0 is no limit.
 func (s *faultInjector) run(ctx context.Context, limit int) {
 	for round := 0; ; round++ {
-		for _, f := range shuffledFaults(s.rand, round) {
+		for _, f := range s.shuffledFaults(round) {
 			if ctx.Err() != nil || limit > 0 && len(s.injected) == limit {
 				return
 			}
@@ -103,13 +131,33 @@ func (s *faultInjector) run(ctx context.Context, limit int) {
 			leaderGone := f.inject(s, ctx)
 			s.injected = append(s.injected, injectedFault{f.kind, at, leaderGone})
 			begin := time.Now()
-			if !s.fleet.waitUntil(time.Minute, s.fleet.healthy) {
+			if !s.settle(s.fleet.healthy) {
 				s.unrecovered = append(s.unrecovered, f.kind)
 			}
 			s.fleet.t.Logf("%s settled after %v", time.Now().Format("15:04:05.000"), time.Since(begin).Round(time.Millisecond))
+			if s.backups == nil {
+				s.backUp()
+			}
 			s.randomPause(300*time.Millisecond, 2*time.Second)
 		}
 	}
+}
+
+// settle waits until the fleet is well again. A server that says for half a minute that it is unhealthy is
+// restarted, as by the probes of its operator: old releases may come back without a working replica.
+func (s *faultInjector) settle(well func() bool) bool {
+	if s.fleet.waitUntil(30*time.Second, well) {
+		return true
+	}
+	for _, n := range s.fleet.servers {
+		if !n.healthy() {
+			s.fleet.t.Logf("%s is unhealthy and restarted: %s", n.name, n.healthText())
+			s.restarts++
+			s.stop(n)
+			s.start(n)
+		}
+	}
+	return s.fleet.waitUntil(time.Minute, well)
 }
 
 // randomPause lets a random time pass; a fault that has begun is brought to its end.
@@ -240,7 +288,7 @@ func (s *faultInjector) rollServers(context.Context) bool {
 	for _, n := range s.fleet.servers {
 		s.stop(n)
 		s.start(n)
-		if !s.fleet.waitUntil(time.Minute, s.fleet.serversHealthy) {
+		if !s.settle(s.fleet.serversHealthy) {
 			s.unrecovered = append(s.unrecovered, n.name+" is not healthy a minute after its restart")
 		}
 	}
@@ -348,45 +396,4 @@ func (s *faultInjector) sourceAwayAndKill(ctx context.Context) bool {
 	s.randomPause(0, 3*time.Second)
 	s.tenant.ClearFaults()
 	return leaderGone
-}
-
-// longestGap is the longest time without a published poll that each kind of fault
-// has caused.
-func (s *faultInjector) longestGap(responseTimes []time.Time) map[string]time.Duration {
-	worst := map[string]time.Duration{}
-	for i := 1; i < len(responseTimes); i++ {
-		// The last fault that struck before sight came back is taken for the cause.
-		for _, f := range slices.Backward(s.injected) {
-			if f.at.Before(responseTimes[i]) {
-				worst[f.kind] = max(worst[f.kind], responseTimes[i].Sub(responseTimes[i-1]))
-				break
-			}
-		}
-	}
-	return worst
-}
-
-// takeovers are the times from the loss of a leader to the next epoch's first
-// checkpoint.
-func (s *faultInjector) takeovers(all []record) []time.Duration {
-	var out []time.Duration
-	for _, f := range s.injected {
-		if !f.newLeader || strings.HasPrefix(f.kind, "rolling") {
-			continue
-		}
-		epoch := uint64(0)
-		for _, r := range all {
-			if r.subject != "feed.checkpoint" {
-				continue
-			}
-			if r.stored.Before(f.at) {
-				epoch = r.Data.Epoch
-			} else if r.Data.Epoch > epoch {
-				out = append(out, r.stored.Sub(f.at))
-				break
-			}
-		}
-	}
-	slices.Sort(out)
-	return out
 }

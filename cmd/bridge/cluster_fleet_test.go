@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -36,13 +37,14 @@ type testFleet struct {
 // node is one program of the fleet, over all its restarts.
 type node struct {
 	name     string
-	args     []string
 	env      []string
 	probeURL string     // URL that answers how it is
 	log      string     // file
 	proxy    *natsProxy // between a bridge and the NATS servers; nil for a server
 
 	mu              sync.Mutex
+	args            []string      // guarded by mu
+	clockOffset     time.Duration // guarded by mu; how far its clock is ahead, from its next start on
 	cmd             *exec.Cmd     // guarded by mu; nil while it does not run
 	ended           chan struct{} // guarded by mu; closed when cmd has ended
 	stopRequested   bool          // guarded by mu; the test asked it to end
@@ -67,7 +69,11 @@ func (n *node) start() error {
 	cmd := exec.Command(n.args[0], n.args[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = n.env, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	startProgram := cmd.Start
+	if n.clockOffset != 0 {
+		startProgram = func() error { return startWithClock(cmd, n.clockOffset) }
+	}
+	if err := startProgram(); err != nil {
 		return fmt.Errorf("start %s: %w", n.name, err)
 	}
 	n.cmd, n.ended, n.stopRequested = cmd, make(chan struct{}), false
@@ -124,6 +130,20 @@ func (n *node) stop(s syscall.Signal, timeout time.Duration) (inTime bool) {
 	return false
 }
 
+// setProgram takes another program from the next start on.
+func (n *node) setProgram(program string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.args[0] = program
+}
+
+// setClock takes another clock from the next start on.
+func (n *node) setClock(offset time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.clockOffset = offset
+}
+
 func (n *node) running() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -142,7 +162,7 @@ func (f *testFleet) unexpectedExits() []string {
 }
 
 // newTestFleet starts the servers and waits until they are a cluster.
-func newTestFleet(t *testing.T, programs programs) *testFleet {
+func newTestFleet(t *testing.T, server string) *testFleet {
 	t.Helper()
 	f := &testFleet{t: t, dir: t.TempDir()}
 	t.Cleanup(f.close)
@@ -165,7 +185,7 @@ cluster { name: fleet, listen: 127.0.0.1:%d, no_advertise: true, routes: [%s] }
 			t.Fatal(err)
 		}
 		f.servers = append(f.servers, &node{
-			name: name, args: []string{programs.server, "-c", conf}, log: filepath.Join(f.dir, name+".log"),
+			name: name, args: []string{server, "-c", conf}, log: filepath.Join(f.dir, name+".log"),
 			probeURL: fmt.Sprintf("http://127.0.0.1:%d/healthz", ports[i*3+2]),
 		})
 	}
@@ -258,15 +278,22 @@ func (f *testFleet) leader() (leader, standby *node) {
 	return leader, standby
 }
 
-func (n *node) healthy() bool {
+// healthText is what a server says of itself; "" if it is well.
+func (n *node) healthText() string {
 	client := http.Client{Timeout: time.Second}
 	resp, err := client.Get(n.probeURL)
 	if err != nil {
-		return false
+		return err.Error()
 	}
-	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if resp.StatusCode == http.StatusOK && err == nil {
+		return ""
+	}
+	return string(body)
 }
+
+func (n *node) healthy() bool { return n.healthText() == "" }
 
 func (f *testFleet) serversHealthy() bool {
 	for _, s := range f.servers {

@@ -3,36 +3,48 @@
 package main_test
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
+	"time"
+
+	"bpcc-nats/internal/natstest"
 )
 
 // programs are the binaries that the fleet runs.
-type programs struct{ bridge, server string }
+type programs struct {
+	bridge, server string
+	oldestServer   string // of the oldest release that the bridge supports; "" if there is none
+}
 
 // findPrograms takes the binaries that CI has built, or builds them.
 func findPrograms(t *testing.T) programs {
 	t.Helper()
-	p := programs{os.Getenv("CI_BRIDGE"), os.Getenv("CI_NATS_SERVER")}
+	p := programs{os.Getenv("CI_BRIDGE"), os.Getenv("CI_NATS_SERVER"), os.Getenv(natstest.OldestServer)}
 	if p.bridge != "" && p.server != "" {
 		return p
 	}
 	dir := t.TempDir()
-	p = programs{filepath.Join(dir, "bridge"), filepath.Join(dir, "nats-server")}
-	build := func(env []string, args ...string) string {
-		cmd := exec.CommandContext(t.Context(), "go", args...)
-		cmd.Env = append(os.Environ(), env...)
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("go %s: %v", strings.Join(args, " "), err)
+	p.bridge, p.server = filepath.Join(dir, "bridge"), filepath.Join(dir, "nats-server")
+	for file, pkg := range map[string]string{p.bridge: "bpcc-nats/cmd/bridge", p.server: "github.com/nats-io/nats-server/v2"} {
+		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", file, pkg).CombinedOutput(); err != nil {
+			t.Fatalf("go build %s: %v\n%s", pkg, err, out)
 		}
-		return strings.TrimSpace(string(out))
 	}
-	const module = "github.com/nats-io/nats-server/v2"
-	build(nil, "build", "-o", p.bridge, "bpcc-nats/cmd/bridge")
-	build([]string{"GOBIN=" + dir}, "install", module+"@"+build(nil, "list", "-m", "-f", "{{.Version}}", module))
 	return p
+}
+
+// verify runs bridge verify on the stream; an error has what it prints.
+func (f *testFleet) verify(program string) error {
+	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "verify")
+	cmd.Env = []string{"NATS_URL=" + f.nc.ConnectedUrl(), "HOME=" + f.dir, "TZ=UTC"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("bridge verify: %w\n%s", err, out)
+	}
+	return nil
 }

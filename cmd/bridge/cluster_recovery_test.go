@@ -32,7 +32,7 @@ func TestClusterRecovery(t *testing.T) {
 	})
 	handler := httptest.NewServer(tenant)
 	t.Cleanup(handler.Close)
-	f := newTestFleet(t, programs)
+	f := newTestFleet(t, programs.server)
 	for _, name := range []string{"a", "b"} {
 		f.addBridge(name, programs.bridge, append(clusterEnv(handler.URL, *clusterTTL), "BPCC_SERVICES=none", "BPCC_POLL_INTERVAL=1s", "BPCC_TIMEOUT=10s")...)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ type tenantScript struct {
 	history  *tenantHistory
 	random   *rand.Rand
 	agents   []string
+	quiet    []string // agents to whom nothing ever happens
 	services []string
 	version  map[string]int
 	absent   map[string]bpcctest.Agent
@@ -32,7 +34,11 @@ type scheduledChange struct {
 	do func()
 }
 
-const scriptStep = 150 * time.Millisecond
+const (
+	scriptStep = 150 * time.Millisecond
+	// quietAgents is how many agents never change: no event of theirs brings a lost key of the view back.
+	quietAgents = 12
+)
 
 func newTenantScript(tr *tenantHistory, seed uint64, agents int) *tenantScript {
 	s := &tenantScript{
@@ -42,6 +48,9 @@ func newTenantScript(tr *tenantHistory, seed uint64, agents int) *tenantScript {
 	for i := range agents {
 		s.agents = append(s.agents, fmt.Sprintf("agent.%02d", i))
 	}
+	for i := range quietAgents {
+		s.quiet = append(s.quiet, fmt.Sprintf("quiet.%02d", i))
+	}
 	available := map[string]string{}
 	tr.update(func(w *bpcctest.World) {
 		for _, name := range s.services {
@@ -50,7 +59,7 @@ func newTenantScript(tr *tenantHistory, seed uint64, agents int) *tenantScript {
 			w.SetAvailability(name, &yes)
 			available[name] = "true"
 		}
-		for i, login := range s.agents {
+		for i, login := range slices.Concat(s.agents, s.quiet) {
 			w.SetAgent(bpcctest.Agent{
 				Login: login, First: "A", Last: strconv.Itoa(i), Team: "Sales", State: "ready",
 				Services: s.services[:1+i%len(s.services)], Stats: map[string]string{"in_calls_handled_per_day": "0"},

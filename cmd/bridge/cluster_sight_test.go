@@ -23,11 +23,14 @@ type historyAudit struct {
 	missed    map[string]int    // answers in a row without the entity
 	versions  map[string]map[string]bool
 
-	termResponses []response  // of the bridge that leads
-	next          int         // the first of them that is not yet accounted for
-	started       bool        // one of them is accounted for
-	lastResponse  *response   // the last good answer accounted for, of any term
-	responseTimes []time.Time // when all of those came in
+	restatable    bool          // something has harmed the view, so that events may state again what is published
+	offset        time.Duration // how far the clock of the bridge that leads is ahead
+	lastOffset    time.Duration // that of the bridge that got lastResponse
+	termResponses []response    // of the bridge that leads
+	next          int           // the first of them that is not yet accounted for
+	started       bool          // one of them is accounted for
+	lastResponse  *response     // the last good answer accounted for, of any term
+	responseTimes []time.Time   // when all of those came in
 	until         time.Time
 	batch         map[string]*entityChange
 	resumed       []timeRange
@@ -48,15 +51,29 @@ type entityChange struct {
 // auditTotals counts what was held against the truth.
 type auditTotals struct {
 	responses, changes, windows, unseen int
+	restated, otherClock                int         // events that state again what is published; terms of a bridge with another clock
 	gaps                                []timeRange // reported
 	expectedGaps                        int         // that the truth asks for
 	gapTime                             time.Duration
 	responseTimes                       []time.Time // when each of the answers came in
 }
 
-func auditHistory(all []record, history *tenantHistory, maxSilence time.Duration, disappearAfter int) ([]finding, auditTotals) {
+// add adds what another audit has counted; the true gaps alone are those of the stream as it is.
+func (t *auditTotals) add(o auditTotals) {
+	t.responses, t.changes, t.windows = t.responses+o.responses, t.changes+o.changes, t.windows+o.windows
+	t.restated, t.otherClock = t.restated+o.restated, t.otherClock+o.otherClock
+	t.responseTimes = append(t.responseTimes, o.responseTimes...)
+}
+
+// subtract takes away what is counted twice.
+func (t *auditTotals) subtract(o auditTotals) {
+	t.responses, t.changes, t.windows = t.responses-o.responses, t.changes-o.changes, t.windows-o.windows
+	t.restated, t.otherClock = t.restated-o.restated, t.otherClock-o.otherClock
+}
+
+func auditHistory(all []record, history *tenantHistory, maxSilence time.Duration, disappearAfter int, restatable bool) ([]finding, auditTotals) {
 	a := &historyAudit{
-		history: history, maxSilence: maxSilence, disappearAfter: disappearAfter, published: map[string]string{}, expected: map[string]string{}, missed: map[string]int{},
+		restatable: restatable, history: history, maxSilence: maxSilence, disappearAfter: disappearAfter, published: map[string]string{}, expected: map[string]string{}, missed: map[string]int{},
 		versions: map[string]map[string]bool{}, batch: map[string]*entityChange{},
 	}
 	for i := range all {
@@ -77,6 +94,9 @@ func (a *historyAudit) addRecord(r *record) {
 	case r.subject == "feed.started":
 		a.termResponses = slices.DeleteFunc(a.history.responsesOf(r.Data.Instance), func(x response) bool { return x.arrived.Before(r.Time.Add(-time.Millisecond)) })
 		a.next, a.started = 0, false
+		if a.offset = a.history.offsetOf(r.Data.Instance); a.offset != 0 {
+			a.totals.otherClock++
+		}
 		clear(a.missed)
 	case r.subject == "feed.resumed":
 		a.resumed = append(a.resumed, *r.Data.Observed)
@@ -93,6 +113,11 @@ func (a *historyAudit) addRecord(r *record) {
 func (a *historyAudit) addEvent(r *record, entity string) {
 	before, after := a.history.imageOf(entity, r.Data.Before), a.history.imageOf(entity, r.Data.After)
 	a.addVersion(entity, after)
+	if image, known := a.published[entity]; known && image == after && r.verb() == "observed" && r.Data.Before == nil {
+		a.addRestated(r, entity)
+		a.checkWindow(r, entity, "", after, *r.Data.Observed)
+		return
+	}
 	c := a.batch[entity]
 	if c == nil {
 		c = &entityChange{before: before, observed: *r.Data.Observed, gap: r.Data.AfterGap, first: r.verb() == "observed", removal: r.removal, record: r, reentryOnly: true}
@@ -105,6 +130,13 @@ func (a *historyAudit) addEvent(r *record, entity string) {
 	a.published[entity] = after
 	if after == "" {
 		delete(a.published, entity)
+	}
+}
+
+// addRestated adds an event that states again what is published.
+func (a *historyAudit) addRestated(r *record, entity string) {
+	if a.totals.restated++; !a.restatable {
+		a.addFinding(duplicateEvent, r, "%s is published again, and nothing has harmed the view", entity)
 	}
 }
 
@@ -129,6 +161,9 @@ func (a *historyAudit) addAvailability(r *record, entity string) {
 		return fmt.Sprint(*v)
 	}
 	after := text(r.Data.Available)
+	if r.verb() == "observed" && a.versions[entity] != nil {
+		a.addRestated(r, entity)
+	}
 	a.addVersion(entity, after)
 	if r.verb() == "observed" || after == "unknown" || r.Data.Previous == nil {
 		return
@@ -209,7 +244,7 @@ func (a *historyAudit) addResponse(r *record, x *response, last bool) []string {
 		}
 	}
 	a.totals.changes += len(changed)
-	a.lastResponse, a.started = x, true
+	a.lastResponse, a.lastOffset, a.started = x, a.offset, true
 	slices.Sort(changed)
 	return changed
 }
@@ -221,6 +256,12 @@ func (a *historyAudit) checkGap(r *record, x *response, last bool) (gap bool) {
 		return false
 	}
 	const slack = 100 * time.Millisecond
+	// A bridge whose clock is ahead of that of the one before takes the time between for longer. One whose
+	// clock is behind sets the earlier times back, by a little more than is right.
+	longer := max(0, a.offset-a.lastOffset)
+	if a.offset < a.lastOffset {
+		longer = setBackMargin
+	}
 	duration := x.arrived.Sub(a.lastResponse.done)
 	gap = !a.started || duration > a.maxSilence+slack
 	reported := last && len(a.resumed) > 0
@@ -234,9 +275,13 @@ func (a *historyAudit) checkGap(r *record, x *response, last bool) (gap bool) {
 		return gap
 	}
 	for _, s := range a.resumed {
+		if s.After == nil {
+			a.addFinding(unreportedGap, r, "a gap without a beginning is reported, the last good poll was at %v", a.lastResponse.arrived)
+			continue
+		}
 		a.totals.gaps = append(a.totals.gaps, s)
 		a.totals.gapTime += s.By.Sub(*s.After)
-		if width := s.By.Sub(*s.After); width < a.maxSilence-10*time.Millisecond {
+		if width := s.By.Sub(*s.After); width < a.maxSilence-10*time.Millisecond-longer {
 			a.addFinding(falseGap, r, "a gap of %v is reported, which is no interruption", width)
 		}
 		if s.After.After(a.lastResponse.arrived) {
@@ -330,8 +375,8 @@ func (a *historyAudit) checkLongVersions(all []record) {
 			if from.Before(begin) {
 				from = begin
 			}
-			if a.versions[entity][s.image] {
-				continue
+			if a.versions[entity][s.image] || s.image == "" && !s.since.After(begin) {
+				continue // reported, or absent from the beginning
 			}
 			a.totals.unseen++
 			if at, lasts := a.observedFor(from, to, long); lasts {

@@ -46,9 +46,11 @@ type tenantHistory struct {
 	timeout time.Duration // the bridges' patience with a request
 
 	mu        sync.Mutex
-	appSuffix map[string]string     // by front: the suffix of the app ids it has asked for last
-	responses map[string][]response // by that suffix, as the requests came in
-	versions  map[string][]version  // by entity; "availability.Voice" too
+	appSuffix map[string]string        // by front: the suffix of the app ids it has asked for last
+	responses map[string][]response    // by that suffix, as the requests came in
+	clocks    map[string]time.Duration // by front: how far the clock of the bridge behind it is ahead
+	offsets   map[string]time.Duration // the same by suffix
+	versions  map[string][]version     // by entity; "availability.Voice" too
 }
 
 func newTenantHistory(t *testing.T, timeout time.Duration) *tenantHistory {
@@ -63,6 +65,7 @@ func newTenantHistory(t *testing.T, timeout time.Duration) *tenantHistory {
 	}
 	return &tenantHistory{
 		tenant: bpcctest.New(bpcctest.Config{}), sub: sub, timeout: timeout,
+		clocks: map[string]time.Duration{}, offsets: map[string]time.Duration{},
 		appSuffix: map[string]string{}, responses: map[string][]response{}, versions: map[string][]version{},
 	}
 }
@@ -94,7 +97,8 @@ func (tr *tenantHistory) recordSubscription(name string, r *http.Request) {
 	}
 	for app := range apps {
 		tr.mu.Lock()
-		_, tr.appSuffix[name], _ = strings.Cut(app, "~")
+		_, suffix, _ := strings.Cut(app, "~")
+		tr.appSuffix[name], tr.offsets[suffix] = suffix, tr.clocks[name]
 		tr.mu.Unlock()
 	}
 }
@@ -249,3 +253,89 @@ func (tr *tenantHistory) update(do func(*bpcctest.World), availability map[strin
 
 // current is what the tenant shows.
 func (tr *tenantHistory) current() snapshot { return tr.parseSnapshot(tr.tenant.Snapshot(tr.sub), "") }
+
+// setClock notes how far the clock of a bridge is ahead, from its next start on.
+func (tr *tenantHistory) setClock(name string, offset time.Duration) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.clocks[name] = offset
+}
+
+// offsetOf is how far the clock of an instance was ahead.
+func (tr *tenantHistory) offsetOf(instance string) time.Duration {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.offsets[instance[strings.LastIndexByte(instance, '-')+1:]]
+}
+
+// setBackMargin bounds by how much more than their clocks differ a bridge sets back the times of one
+// whose clock was ahead.
+const setBackMargin = 1100 * time.Millisecond
+
+// writtenTime is an instant as a term has written it, and how far that is ahead of the clock of this
+// machine.
+type writtenTime struct {
+	at     time.Time
+	offset time.Duration
+}
+
+// byOneClock returns the events with all times by the clock of this machine. A term repeats times of the
+// one before as they are, or sets all of them back by the same, if that bridge's clock was ahead.
+func (tr *tenantHistory) byOneClock(all []record) []record {
+	out := slices.Clone(all)
+	var own time.Duration
+	last := map[string]writtenTime{} // what a later term may repeat, by what it is
+	var earlier []writtenTime
+	correct := func(what string, at *time.Time) *time.Time {
+		if at == nil {
+			return nil
+		}
+		offset := own
+		for _, w := range earlier {
+			if at.Sub(w.at).Abs() <= time.Millisecond { // both are rounded
+				offset = w.offset
+			}
+		}
+		if what != "" {
+			last[what] = writtenTime{*at, offset}
+		}
+		return new(at.Add(-offset))
+	}
+	for i := range out {
+		r := &out[i]
+		if r.subject == "feed.started" {
+			own = tr.offsetOf(r.Data.Instance)
+			earlier = nil
+			back := setBack(all[i:], last["until"], own)
+			for _, w := range last {
+				earlier = append(earlier, writtenTime{w.at.Add(-back), w.offset - back})
+			}
+		}
+		r.Time = r.Time.Add(-own)
+		if w := r.Data.Observed; w != nil {
+			what := ""
+			if entity := r.entity(); strings.HasPrefix(entity, "availability.") {
+				what = entity
+			}
+			r.Data.Observed = &timeRange{After: correct(what, w.After), By: w.By.Add(-own)}
+		}
+		r.Data.ObservedUntil = correct("until", r.Data.ObservedUntil)
+		r.Data.MissingSince = correct("missing since", r.Data.MissingSince)
+		r.Data.AvailabilityUntil = correct("availability until", r.Data.AvailabilityUntil)
+	}
+	return out
+}
+
+// setBack is by how much a term whose clock is own ahead sets back the times before it, as its first
+// checkpoint shows; 0 if that is not by what the other clock was ahead of its own.
+func setBack(term []record, until writtenTime, own time.Duration) time.Duration {
+	i := slices.IndexFunc(term, func(r record) bool { return r.subject == "feed.checkpoint" })
+	if i < 0 || term[i].Data.ObservedUntil == nil || until.at.IsZero() {
+		return 0
+	}
+	back := until.at.Sub(*term[i].Data.ObservedUntil)
+	if ahead := until.offset - own; ahead > 0 && back > ahead-time.Millisecond && back < ahead+setBackMargin {
+		return back
+	}
+	return 0
+}

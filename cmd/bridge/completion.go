@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bpcc-nats/cmd/bridge/internal/export"
+	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/schemas"
 )
 
@@ -30,7 +32,7 @@ bridge completion fish > ~/.config/fish/completions/bridge.fish`,
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(p.data)
 			}
-			return fmt.Errorf("%w: name a shell: %s", errUsage, strings.Join(c.ValidArgs, ", "))
+			return fmt.Errorf("%w: name a shell: %s", reader.ErrUsage, strings.Join(c.ValidArgs, ", "))
 		},
 	}
 }
@@ -64,4 +66,12 @@ func eventTypes() []string {
 		}
 	}
 	return types
+}
+
+// addSelectionFlags adds the flags that select events.
+func addSelectionFlags(c *cobra.Command, s *export.Selection) {
+	f := c.Flags()
+	f.Func("subject", "`subjects` to read, with NATS wildcards, separated by commas (default "+export.AllSubjects+")", s.AddSubjects)
+	f.Func("type", "`types` of events, such as agent.state_changed or 'agent.*', separated by commas; * is any text, ? one character", s.AddTypes)
+	completeFlag(c, "type", words(eventTypes()...))
 }

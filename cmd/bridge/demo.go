@@ -16,6 +16,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/stream"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
 )
@@ -94,7 +95,7 @@ func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 			log.Error("simulated tenant failed", "err", err)
 		}
 	}()
-	server, err := serveHTTP(c, log)
+	server, err := serveHTTP(ctx, c, log)
 	if err != nil {
 		return err
 	}
@@ -106,14 +107,14 @@ func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 	defer l.Close()
 	p.printBanner(c, l.Server.URL(), server.address, o.agents)
 
-	if err := provisionStreams(sessionCtx, c, l, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := stream.Provision(sessionCtx, l.JS, c.Stream, c.Times(), l.Server); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(sessionCtx)
 	group.Go(func() error { return runFleet(ctx, []*config.Config{c}, l, server, log) })
 	group.Go(func() error {
 		lines := render.NewLines(p.out)
-		events := reader.Reader{Range: reader.Range{Follow: true}, JS: l.JS, Stream: c.Stream, Timeout: time.Minute, Handle: func(m reader.Message) error { return lines.Event(m.Body) }}
+		events := reader.Reader{Range: reader.Range{Follow: true}, JS: l.JS, Stream: c.Stream.Name, Timeout: time.Minute, Handle: func(m reader.Message) error { return lines.Event(m.Body) }}
 		return reader.StopCause(ctx, events.Read(ctx))
 	})
 	return group.Wait()
@@ -171,7 +172,7 @@ func (p *program) printBanner(c *config.Config, natsURL, page string, agents int
 
   simulated BPCC   %s
   NATS JetStream   %s
-`, agents, c.PollInterval, c.URL, natsURL)
+`, agents, c.BPCC.PollInterval, c.BPCC.URL, natsURL)
 	if page != "" {
 		p.out.Printf("  live page        http://%s/\n", dialAddress(page))
 	}

@@ -7,19 +7,23 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
+
+	"bpcc-nats/internal/natstest"
 )
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	r := runCommand(t, t.Context(), nil, "demo", "--for", "4s", "--seed", "1")
-	if r.status != exitOK || r.stderr != "" {
-		t.Errorf("status %d\n%s", r.status, r.stderr)
-	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr syncBuffer
+	status := make(chan int, 1)
+	go func() { status <- run(ctx, []string{"demo", "--for", "1m", "--seed", "1"}, nil, &stdout, &stderr) }()
 	for _, want := range []string{"agent: 40, service: 6", "agent  ", "→", "live page        http://127.0.0.1:"} {
-		if !strings.Contains(r.stdout, want) {
-			t.Errorf("no %q in\n%s", want, r.stdout)
-		}
+		stdout.waitFor(t, want)
+	}
+	cancel()
+	if got := <-status; got != exitOK || stderr.String() != "" {
+		t.Errorf("status %d\n%s", got, stderr.String())
 	}
 }
 
@@ -57,11 +61,7 @@ func TestDemoAddresses(t *testing.T) {
 				args := append([]string{"demo"}, test.args("0.0.0.0:"+page, "0.0.0.0:"+listen)...)
 				status <- run(ctx, args, test.env("0.0.0.0:"+page, "0.0.0.0:"+listen), &stdout, &stderr)
 			}()
-			for deadline := time.Now().Add(20 * time.Second); !strings.Contains(stdout.String(), "agent  "); <-time.After(20 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatalf("no event\n%s%s", stdout.String(), stderr.String())
-				}
-			}
+			stdout.waitFor(t, "agent  ")
 			response, err := http.Get("http://127.0.0.1:" + page + "/")
 			if err != nil {
 				t.Fatal(err)
@@ -113,12 +113,7 @@ func TestDemoWithoutPage(t *testing.T) {
 // freePort is a port on which nothing listens.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(natstest.FreeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}

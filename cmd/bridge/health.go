@@ -13,6 +13,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // healthTimeout is shorter than the usual timeout of a probe.
@@ -35,7 +36,7 @@ func (p *program) health(ctx context.Context) error {
 		return err
 	}
 	if c.HTTP == config.Off {
-		return fmt.Errorf("%w: BRIDGE_HTTP is off: the bridge serves no health", errUsage)
+		return fmt.Errorf("%w: BRIDGE_HTTP is off: the bridge serves no health", reader.ErrUsage)
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()

@@ -12,13 +12,14 @@ import (
 	"github.com/spf13/pflag"
 
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // root is the command line. What the library writes for people goes through the console;
 // only completions and their scripts are for programs.
 func (p *program) root() *cobra.Command {
 	commands := []*cobra.Command{
-		p.runCommand(), p.demoCommand(), p.checkCommand(), p.provisionCommand(), p.stateCommand(), p.replayCommand(), p.verifyCommand(),
+		p.runCommand(), p.demoCommand(), p.checkCommand(), p.provisionCommand(), p.stateCommand(), p.reportCommand(), p.replayCommand(), p.verifyCommand(), p.headCommand(), p.eraseCommand(),
 		p.recordCommand(), p.backtestCommand(), p.schemasCommand(), p.simCommand(), p.healthCommand(), p.completionCommand(), p.versionCommand(),
 	}
 	root := &cobra.Command{
@@ -90,7 +91,7 @@ func (p *program) describeCommand(c *cobra.Command) {
 func atMost(limit int) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) > limit {
-			return fmt.Errorf("%w: unexpected argument %q", errUsage, args[limit])
+			return fmt.Errorf("%w: unexpected argument %q", reader.ErrUsage, args[limit])
 		}
 		return nil
 	}
@@ -99,13 +100,13 @@ func atMost(limit int) cobra.PositionalArgs {
 // unknownCommand is the error of a command line that names no command.
 func unknownCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("%w: no command; bridge help lists all", errUsage)
+		return fmt.Errorf("%w: no command; bridge help lists all", reader.ErrUsage)
 	}
 	var names []string
 	for _, c := range root.Commands() {
 		names = append(names, c.Name())
 	}
-	return fmt.Errorf("%w: unknown command %q; the closest is %s; bridge help lists all", errUsage, args[0], closest(args[0], names))
+	return fmt.Errorf("%w: unknown command %q; the closest is %s; bridge help lists all", reader.ErrUsage, args[0], closest(args[0], names))
 }
 
 // flagError adds the flag that was meant to the error of one that does not exist.
@@ -117,7 +118,7 @@ func flagError(c *cobra.Command, err error) error {
 		c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		hint = "; the closest is --" + closest(cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()), names)
 	}
-	return fmt.Errorf("%w: %w%s; %s --help lists the flags", errUsage, err, hint, c.CommandPath())
+	return fmt.Errorf("%w: %w%s; %s --help lists the flags", reader.ErrUsage, err, hint, c.CommandPath())
 }
 
 // closest is the name that is most similar to a mistyped word.

@@ -46,7 +46,7 @@ func TestCompletionWords(t *testing.T) {
 		words []string
 		want  []string // beginnings of lines
 	}{
-		"commands":        {[]string{"re"}, []string{"replay\t", "record\t"}},
+		"commands":        {[]string{"re"}, []string{"report\t", "replay\t", "record\t"}},
 		"help":            {[]string{"help", "ver"}, []string{"verify\t", "version\t"}},
 		"flags":           {[]string{"replay", "--fol"}, []string{"--follow\t"}},
 		"flag's words":    {[]string{"replay", "--speed", "m"}, []string{"max\t"}},
@@ -117,7 +117,7 @@ func TestCompletionScripts(t *testing.T) {
 // TestCompletionErrors: what was typed does not act on the terminal.
 func TestCompletionErrors(t *testing.T) {
 	t.Parallel()
-	binary := buildProgram(t)
+	binary := programFile(t)
 	out, err := osexec.CommandContext(t.Context(), binary, "__complete", "state", "--"+hostile.Text(), "").CombinedOutput()
 	if bad := hostile.Controls(string(out)); err != nil || len(bad) > 0 || !strings.Contains(string(out), `\x1b]0;title`) {
 		t.Errorf("%v, it writes %s\n%q", err, strings.Join(bad, "\n"), out)

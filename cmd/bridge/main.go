@@ -6,9 +6,11 @@
 //	bridge demo        run everything on this machine, without configuration
 //	bridge check       check BPCC and NATS step by step; publish nothing
 //	bridge provision   create the streams and report what differs
-//	bridge state       show the current state
+//	bridge state       show the current state, or that of a time in the past
+//	bridge report      sum up who was in which state for how long
 //	bridge replay      print stored events, or publish them again under another prefix
 //	bridge verify      check the stream, or an export of it
+//	bridge erase       erase one person from stream and view
 //	bridge record      record the source's responses; publish nothing
 //	bridge backtest    run recordings through the bridge's engine, offline
 //	bridge schemas     list the event types, or print the schema of one
@@ -36,6 +38,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // Exit statuses.
@@ -44,9 +47,6 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 )
-
-// errUsage is wrapped by errors of the command line or the configuration.
-var errUsage = errors.New("wrong usage")
 
 // program is the environment of a command: variables and standard streams.
 type program struct {
@@ -113,7 +113,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		return exitOK
 	}
 	p.err.Printf("%s: %s\n", c.CommandPath(), console.VisibleLines(err.Error()))
-	if errors.Is(err, errUsage) {
+	if errors.Is(err, reader.ErrUsage) {
 		return exitUsage
 	}
 	return exitFailed

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/internal/natstest"
 	"bpcc-nats/schemas"
 )
 
@@ -30,16 +30,6 @@ func runCommand(t *testing.T, ctx context.Context, env []string, args ...string)
 	var stdout, stderr syncBuffer
 	status := run(ctx, args, env, &stdout, &stderr)
 	return result{status, stdout.String(), stderr.String()}
-}
-
-// buildProgram builds the program and returns its file.
-func buildProgram(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "bridge")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return binary
 }
 
 // syncBuffer is what several goroutines of a command write to.
@@ -60,6 +50,23 @@ func (o *syncBuffer) String() string {
 	return o.b.String()
 }
 
+// waitFor waits until a text is written.
+func (o *syncBuffer) waitFor(t *testing.T, text string) {
+	t.Helper()
+	waitUntil(t, func() bool { return strings.Contains(o.String(), text) }, func() string { return fmt.Sprintf("no %q in\n%s", text, o) })
+}
+
+// waitUntil waits until a condition holds. It does not wait for ever; then the test fails, and says what is
+// instead.
+func waitUntil(t *testing.T, condition func() bool, instead func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(40 * time.Second); !condition(); <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain; %s", instead())
+		}
+	}
+}
+
 func startTenant(t *testing.T, c bpcctest.Config) *bpcctest.Server {
 	t.Helper()
 	s := bpcctest.NewServer(c)
@@ -73,6 +80,9 @@ func startTenant(t *testing.T, c bpcctest.Config) *bpcctest.Server {
 func sourceEnv(url string) []string {
 	return []string{"BPCC_URL=" + url, "BPCC_CLIENT_ID=sim", "BPCC_CLIENT_SECRET=sim-secret", "BPCC_TIMEOUT=2s", "BPCC_POLL_INTERVAL=100ms"}
 }
+
+// checkEnv is sourceEnv with polls so rare that no response is slow for them.
+func checkEnv(url string) []string { return append(sourceEnv(url), "BPCC_POLL_INTERVAL=2s") }
 
 func TestUsage(t *testing.T) {
 	t.Parallel()
@@ -99,8 +109,9 @@ func TestUsage(t *testing.T) {
 		"with =":          {[]string{"version", "--short=true"}, nil, exitOK, nil},
 		"-h of a command": {[]string{"replay", "-h"}, nil, exitOK, []string{"--with-meta"}},
 		"left over":       {[]string{"run", "fast"}, nil, exitUsage, []string{`unexpected argument "fast"`}},
-		"schemas":         {[]string{"schemas"}, nil, exitOK, []string{"bpcc.agent.state_changed.v1", "config/thresholds"}},
+		"schemas":         {[]string{"schemas"}, nil, exitOK, []string{"bpcc.agent.state_changed.v1", "config/thresholds", "\nevent\nasyncapi\n"}},
 		"one schema":      {[]string{"schemas", "agent.state_changed"}, nil, exitOK, []string{"urn:bpcc:schema:v1:agent.state_changed"}},
+		"any event":       {[]string{"schemas", "event"}, nil, exitOK, []string{"urn:bpcc:schema:v1:event"}},
 		"unknown schema":  {[]string{"schemas", "agent.state"}, nil, exitUsage, []string{"agent.state_changed"}},
 		"nothing set":     {[]string{"run"}, nil, exitUsage, []string{"BPCC_URL", "BPCC_CLIENT_ID", "BPCC_CLIENT_SECRET_FILE"}},
 		"run by default":  {nil, nil, exitUsage, []string{"BPCC_URL"}},
@@ -153,17 +164,17 @@ func TestCheck(t *testing.T) {
 	}{
 		"well": {status: exitOK, want: []string{"log in", "2 row(s) in agent_grids", "1 ready", "1 logged_out", `"Voice": true`, "\nOK: "}},
 		"wrong secret": {
-			env:    func(url string) []string { return append(sourceEnv(url), "BPCC_CLIENT_SECRET=wrong") },
+			env:    func(url string) []string { return append(checkEnv(url), "BPCC_CLIENT_SECRET=wrong") },
 			status: exitFailed, want: []string{"fail  ", "401", "check the credentials"},
 		},
 		"cookie login is gone": {
 			env: func(url string) []string {
-				return append(sourceEnv(url), "BPCC_AUTH=cookie", "BPCC_USERNAME=sim", "BPCC_PASSWORD=sim-secret")
+				return append(checkEnv(url), "BPCC_AUTH=cookie", "BPCC_USERNAME=sim", "BPCC_PASSWORD=sim-secret")
 			},
 			status: exitFailed, want: []string{"403", "BPCC_AUTH=oauth"},
 		},
 		"unreachable host": {
-			env:    func(string) []string { return sourceEnv("http://" + refused) },
+			env:    func(string) []string { return checkEnv("http://" + refused) },
 			status: exitFailed, want: []string{"fail  ", "refused"},
 		},
 		"pool used up": {
@@ -194,39 +205,42 @@ func TestCheck(t *testing.T) {
 			},
 		},
 		"NATS as well": {
-			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL="+server.URL()) },
-			status: exitOK, want: []string{"NATS          server 2.", "BPCC_EVENTS does not exist yet", "\nOK: "},
+			env:    func(url string) []string { return append(checkEnv(url), "NATS_URL="+server.URL()) },
+			status: exitOK, want: []string{"NATS          server 2.", "BPCC_EVENTS does not exist yet", "ok    retention     events of 30 days take about ", "\nOK: "},
 		},
 		"NATS is away": {
-			env:    func(url string) []string { return append(sourceEnv(url), "NATS_URL=nats://"+refused) },
+			env:    func(url string) []string { return append(checkEnv(url), "NATS_URL=nats://"+refused) },
 			status: exitFailed, want: []string{"fail  connect", "check NATS_URL", "\nFAILED: 1 problem(s), 0 warning(s)\n"},
 		},
 		"the store follows the disk": {
-			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_DIR=there/is/none") },
+			env:    func(url string) []string { return append(checkEnv(url), "BRIDGE_STORE_DIR=there/is/none") },
 			status: exitOK, want: []string{"ok    store         there/is/none takes 0 B on a disk with ", " free; keeps about ", "BRIDGE_STORE_MAX follows the disk"},
 		},
 		"an empty NATS_URL": {
 			env: func(url string) []string {
-				return append(sourceEnv(url), "NATS_URL=", "NATS_CONTEXT=", "BRIDGE_STORE_MAX=64MiB")
+				return append(checkEnv(url), "NATS_URL=", "NATS_CONTEXT=", "BRIDGE_STORE_MAX=64MiB")
 			},
 			status: exitOK, want: []string{"NATS_URL is not set: bridge run starts its own server", " free; keeps 64 MiB of streams"},
 		},
 		"the store has a limit": {
-			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_MAX=64MiB") },
-			status: exitOK, want: []string{" free; keeps 64 MiB of streams", "OK: bridge run can work with this"},
+			env:    func(url string) []string { return append(checkEnv(url), "BRIDGE_STORE_MAX=64MiB") },
+			status: exitOK, want: []string{
+				" free; keeps 64 MiB of streams", "OK: bridge run can work with this",
+				"warn  retention     room for about 3 days of events, not 30 days", "estimated for 2 agent(s) who are busy all day; 56 MiB:", "raise BRIDGE_STORE_MAX (the events need",
+			},
 		},
 		"the store's limit is beyond the disk": {
 			env: func(url string) []string {
-				return append(sourceEnv(url), "BPCC_POLL_INTERVAL=2s", "BRIDGE_STORE_MAX=4EiB")
+				return append(checkEnv(url), "BRIDGE_STORE_MAX=4EiB")
 			},
 			status: exitOK, want: []string{"warn  store", "full before BRIDGE_STORE_MAX=4.0 EiB", "lower BRIDGE_STORE_MAX", "1 warning(s)"},
 		},
 		"the store is a file": {
-			env:    func(url string) []string { return append(sourceEnv(url), "BRIDGE_STORE_DIR=main_test.go") },
+			env:    func(url string) []string { return append(checkEnv(url), "BRIDGE_STORE_DIR=main_test.go") },
 			status: exitFailed, want: []string{"fail  store         main_test.go is not a directory", "set BRIDGE_STORE_DIR"},
 		},
 		"as JSON": {
-			env:  func(url string) []string { return sourceEnv(url) },
+			env:  func(url string) []string { return checkEnv(url) },
 			args: []string{"--json"}, status: exitOK, want: []string{`"target":"127.0.0.1","step":"log in","outcome":"ok","found":"`},
 		},
 		"rows without a key": {
@@ -239,7 +253,7 @@ func TestCheck(t *testing.T) {
 				s.SetService(bpcctest.Service{Name: "Chat", Stats: map[string]string{"in_calls_waiting": "3", "agents_busy": "1"}})
 			},
 			env: func(url string) []string {
-				return append(sourceEnv(url), `BRIDGE_THRESHOLDS=[
+				return append(checkEnv(url), `BRIDGE_THRESHOLDS=[
 					{"name":"backlog","kind":"service","stat":"in_calls_waiting","raise":{"op":">","value":5}},
 					{"name":"busy","kind":"service","match":["Voice","Chat"],"stat":"agents_busy","raise":{"op":">","value":5}}]`)
 			},
@@ -256,7 +270,7 @@ func TestCheck(t *testing.T) {
 			if test.prepare != nil {
 				test.prepare(s)
 			}
-			env := append(sourceEnv(s.URL), "BPCC_POLL_INTERVAL=2s") // that the response is not slow for it
+			env := checkEnv(s.URL)
 			if test.env != nil {
 				env = test.env(s.URL)
 			}
@@ -284,7 +298,7 @@ func TestCheckNamesAnUnknownStatistic(t *testing.T) {
 	if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := runCommand(t, t.Context(), append(sourceEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file,
+	r := runCommand(t, t.Context(), append(checkEnv(s.URL), "BPCC_SUBSCRIPTION_FILE="+file,
 		`BRIDGE_THRESHOLDS=[{"name":"moody","kind":"agent","stat":"mood","raise":{"op":">","value":5}}]`), "check")
 	if r.status != exitFailed || !strings.Contains(r.stdout, `fail  subscribe     the server rejects "mood" (app "x", agent grid "a", column "2")`) ||
 		!strings.Contains(r.stdout, `fail  rule          "moody" reads a statistic that the server rejects`) || !strings.Contains(r.stdout, "ok    snapshot") {
@@ -297,29 +311,24 @@ func TestCheckNamesAnUnknownStatistic(t *testing.T) {
 func TestRunAndReplay(t *testing.T) {
 	t.Parallel()
 	s := startTenant(t, bpcctest.Config{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen := l.Addr().String()
-	l.Close()
+	listen := natstest.FreeAddress(t)
 	env := append(sourceEnv(s.URL), "BRIDGE_STORE_DIR="+t.TempDir(), "BRIDGE_EMBEDDED_LISTEN="+listen, "BRIDGE_TENANT=acme", "BRIDGE_LOG_LEVEL=debug", "BRIDGE_HTTP=off")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan result, 1)
 	go func() { done <- runCommand(t, ctx, env, "run") }()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+	waitUntil(t, func() bool {
 		// A replay that came before the bridge would open the store itself.
-		if nc, err := net.Dial("tcp", listen); err == nil {
+		nc, err := net.Dial("tcp", listen)
+		if err == nil {
 			nc.Close()
-			break
 		}
-	}
+		return err == nil
+	}, func() string { return "nothing listens at " + listen })
 	var live result
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
-		if live = runCommand(t, t.Context(), env, "replay"); strings.Contains(live.stdout, "bpcc.totals.observed.v1") {
-			break
-		}
-	}
+	waitUntil(t, func() bool {
+		live = runCommand(t, t.Context(), env, "replay")
+		return strings.Contains(live.stdout, "bpcc.totals.observed.v1")
+	}, func() string { return live.stdout + live.stderr })
 	cancel()
 	r := <-done
 	if r.status != exitOK {

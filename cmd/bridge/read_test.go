@@ -2,26 +2,29 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"net"
-	"os"
-	osexec "os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/internal/natstest"
 )
 
 // readers are the commands that read from NATS.
 var readers = [][]string{{"state"}, {"replay"}, {"replay", "--human"}, {"replay", "--follow"}, {"replay", "--into", "again.v1"}, {"verify"}, {"verify", "--json"}}
 
-// TestReadersDoNotWaitForEver: every command that reads ends when the server does not
+// onceOnly are the commands that NATS must answer within --timeout.
+var onceOnly = append(readers[:len(readers):len(readers)], []string{"provision"})
+
+// TestReadersDoNotWaitForEver: every command that reads, and provision, ends when the server does not
 // answer, with a hint.
 func TestReadersDoNotWaitForEver(t *testing.T) {
 	t.Parallel()
@@ -36,9 +39,11 @@ func TestReadersDoNotWaitForEver(t *testing.T) {
 		"it does not answer": {func(t *testing.T) string {
 			return listening(t, `INFO {"server_id":"x","version":"2.15.2","proto":1,"headers":true,"max_payload":1048576}`+"\r\n")
 		}, []string{"no response from the NATS server (--timeout 300ms)", "check NATS_URL"}},
-		"no leader": {serverWithoutQuorum, []string{"no response from the NATS server (--timeout 300ms)", "check that JetStream is enabled, that the stream has a leader"}},
+		"it is no NATS server": {func(t *testing.T) string { return listening(t, "HTTP/1.1 400 Bad Request\r\n\r\n") },
+			[]string{"INFO not received", "check NATS_URL: what listens there is no NATS server"}},
+		"no leader": {serverWithoutQuorum, []string{"no response from the NATS server (--timeout 300ms)", "no server leads: check that more than half of the NATS servers that hold the stream run"}},
 		"no JetStream": {func(t *testing.T) string { return bareServer(t, false) },
-			[]string{"no response from the NATS server (--timeout 300ms)", "no responders", "check that JetStream is enabled"}},
+			[]string{"no response from the NATS server (--timeout 300ms)", "no responders", "enable JetStream on the NATS server"}},
 		"no stream": {func(t *testing.T) string { return bareServer(t, true) },
 			[]string{"BPCC_EVENTS", "not found", "check BRIDGE_STREAM, and NATS_URL"}},
 	}
@@ -46,19 +51,30 @@ func TestReadersDoNotWaitForEver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := []string{"NATS_URL=" + test.url(t)}
-			for _, args := range readers {
-				began := time.Now()
-				r := runCommand(t, t.Context(), env, append(args[:len(args):len(args)], "--timeout", "300ms")...)
-				if r.status != exitFailed || r.stdout != "" {
-					t.Errorf("%v: status %d, %q\n%s", args, r.status, r.stdout, r.stderr)
+			for _, args := range onceOnly {
+				if args[0] == "provision" && name == "no stream" {
+					continue // it makes one
 				}
-				for _, want := range test.want {
-					if !strings.Contains(r.stderr, want) {
-						t.Errorf("%v: no %q in\n%s", args, want, r.stderr)
+				faults := []string{"not run"}
+				// A busy machine may take longer than the timeout for what takes no time, but not each time.
+				for attempt := 0; attempt < 5 && len(faults) > 0; attempt++ {
+					faults = nil
+					began := time.Now()
+					r := runCommand(t, t.Context(), env, append(args[:len(args):len(args)], "--timeout", "300ms")...)
+					if r.status != exitFailed || r.stdout != "" {
+						faults = append(faults, fmt.Sprintf("status %d, %q", r.status, r.stdout))
+					}
+					for _, want := range test.want {
+						if !strings.Contains(r.stderr, want) {
+							faults = append(faults, fmt.Sprintf("no %q in %s", want, r.stderr))
+						}
+					}
+					if took := time.Since(began); took > 1800*time.Millisecond { // the library alone takes 2 s for a server that says nothing
+						faults = append(faults, fmt.Sprintf("it took %v", took))
 					}
 				}
-				if took := time.Since(began); took > 1800*time.Millisecond { // the library alone takes 2 s for a server that says nothing
-					t.Errorf("%v: it took %v", args, took)
+				if len(faults) > 0 {
+					t.Errorf("%v: %s", args, strings.Join(faults, "\n"))
 				}
 			}
 		})
@@ -89,16 +105,7 @@ func listening(t *testing.T, say string) (url string) {
 // bareServer is a server without streams.
 func bareServer(t *testing.T, jetStream bool) (url string) {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: jetStream, StoreDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the NATS server does not start")
-	}
-	return s.ClientURL()
+	return natstest.Start(t, &server.Options{JetStream: jetStream, StoreDir: t.TempDir()}).ClientURL()
 }
 
 // relay is a network between a command and its server, which fails when it has passed
@@ -254,21 +261,19 @@ func TestFollowWaitsForEvents(t *testing.T) {
 	defer cancel()
 	var stdout, stderr syncBuffer
 	status := make(chan int, 1)
-	go func() { status <- run(ctx, []string{"replay", "--follow", "--timeout", "1s"}, env, &stdout, &stderr) }()
+	go func() { status <- run(ctx, []string{"replay", "--follow", "--timeout", "3s"}, env, &stdout, &stderr) }()
 	shows := func(lines int) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); strings.Count(stdout.String(), "\n") < lines; <-time.After(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("it shows %d events, not %d\n%s", strings.Count(stdout.String(), "\n"), lines, stderr.String())
-			}
-		}
+		waitUntil(t, func() bool { return strings.Count(stdout.String(), "\n") >= lines }, func() string {
+			return fmt.Sprintf("it shows %d events, not %d\n%s", strings.Count(stdout.String(), "\n"), lines, stderr.String())
+		})
 	}
 	all := len(goldenDay(t))
 	shows(all)
 	select {
 	case got := <-status:
 		t.Fatalf("status %d after a silence\n%s", got, stderr.String())
-	case <-time.After(1300 * time.Millisecond):
+	case <-time.After(3300 * time.Millisecond):
 	}
 	if _, err := js.Publish(t.Context(), "bpcc.v1.acme.hello", []byte("{}")); err != nil {
 		t.Fatal(err)
@@ -287,8 +292,8 @@ func TestEndedBySignal(t *testing.T) {
 	js, _ := serverWithDay(t)
 	frozen := &relay{target: strings.TrimPrefix(js.Conn().ConnectedUrl(), "nats://"), limit: 30 << 10, fail: func(net.Conn) {}}
 	for name, url := range map[string]string{"while it waits for the server": "nats://127.0.0.1:1", "while it reads": frozen.start(t)} {
-		for _, args := range readers {
-			if name == "while it reads" && args[0] == "state" {
+		for _, args := range onceOnly {
+			if name == "while it reads" && (args[0] == "state" || args[0] == "provision") {
 				continue // it reads less than that
 			}
 			t.Run(name+" "+strings.Join(args, " "), func(t *testing.T) {
@@ -311,6 +316,52 @@ func TestEndedBySignal(t *testing.T) {
 	}
 }
 
+// TestCheckEndedBySignal: what a signal ends is no problem of BPCC or NATS.
+func TestCheckEndedBySignal(t *testing.T) {
+	t.Parallel()
+	silent := listening(t, "")
+	info := listening(t, `INFO {"server_id":"x","version":"2.15.2","proto":1,"headers":true,"max_payload":1048576}`+"\r\n")
+	for name, test := range map[string]struct {
+		source     string // "" is a tenant of the test's own, since a session ends another of the same user
+		nats, last string
+	}{
+		"while BPCC hangs":         {strings.Replace(silent, "nats", "http", 1), silent, "configuration"},
+		"while NATS is not there":  {"", "nats://127.0.0.1:1", "NATS\n"},
+		"while NATS says nothing":  {"", silent, "NATS\n"},
+		"while NATS answers never": {"", info, "NATS\n"},
+	} {
+		for _, args := range [][]string{{"check"}, {"check", "--json"}} {
+			t.Run(name+" "+strings.Join(args, " "), func(t *testing.T) {
+				t.Parallel()
+				source := test.source
+				if source == "" {
+					source = startTenant(t, bpcctest.Config{}).URL
+				}
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				var stdout, stderr syncBuffer
+				status := make(chan int, 1)
+				go func() {
+					status <- run(ctx, args, append(sourceEnv(source), "NATS_URL="+test.nats), &stdout, &stderr)
+				}()
+				last := test.last
+				if len(args) > 1 && last == "NATS\n" {
+					last = "availability" // the last step of the source
+				}
+				stdout.waitFor(t, last)
+				cancel(errSignal)
+				got := <-status
+				if out := stdout.String(); got != exitFailed || strings.Contains(out, "fail") || strings.Contains(out, "FAILED") || strings.Contains(out, "OK:") {
+					t.Errorf("status %d\n%s", got, out)
+				}
+				if want := "bridge check: did not finish: SIGTERM\n"; !strings.HasSuffix(stderr.String(), want) {
+					t.Errorf("no %q in\n%s", want, stderr.String())
+				}
+			})
+		}
+	}
+}
+
 // errSignal is like the cause of a context that a signal ends.
 var errSignal error = signalled{}
 
@@ -318,43 +369,6 @@ type signalled struct{}
 
 func (signalled) Error() string        { return "SIGTERM" }
 func (signalled) Is(target error) bool { return target == context.Canceled }
-
-// TestSignalEndsVerifyOfAPipe: a signal ends verify while standard input is silent.
-func TestSignalEndsVerifyOfAPipe(t *testing.T) {
-	t.Parallel()
-	binary := buildProgram(t)
-	in, silent, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	defer silent.Close()
-	cmd := osexec.Command(binary, "verify", "-")
-	var stdout, stderr syncBuffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &stdout, &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	defer func() { _ = cmd.Process.Kill() }() // it has mostly ended by then
-	// More than a pipe holds: when it is written the program has begun to read.
-	if _, err := silent.WriteString(strings.Repeat(goldenDay(t)[0]+"\n", 500)); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-ended:
-		var exit *osexec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "did not finish: terminated") || stdout.String() != "" {
-			t.Errorf("%v\n%s%s", err, stdout.String(), stderr.String())
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("it is still there")
-	}
-}
 
 // TestMessageThatCannotBeRead: the client library takes some messages for answers of
 // the server. They end a reading with what to do.
@@ -381,7 +395,7 @@ func TestMessageThatCannotBeRead(t *testing.T) {
 
 func TestTimeoutUsage(t *testing.T) {
 	t.Parallel()
-	for _, args := range readers {
+	for _, args := range onceOnly {
 		for value, want := range map[string]string{"0": "must be above 0, not 0s", "-1s": "must be above 0, not -1s", "soon": "soon"} {
 			r := runCommand(t, t.Context(), []string{"NATS_URL=nats://127.0.0.1:1"}, append(args[:len(args):len(args)], "--timeout", value)...)
 			if r.status != exitUsage || !strings.Contains(r.stderr, want) {
@@ -389,7 +403,7 @@ func TestTimeoutUsage(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"state", "replay", "verify"} {
+	for _, name := range []string{"state", "replay", "verify", "provision"} {
 		if r := runCommand(t, t.Context(), nil, name, "--help"); !strings.Contains(r.stdout, "--timeout") || !strings.Contains(r.stdout, "(default 10s)") {
 			t.Errorf("%s --help says nothing of it:\n%s", name, r.stdout)
 		}

@@ -13,6 +13,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/record"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 func (p *program) recordCommand() *cobra.Command {
@@ -32,7 +33,7 @@ bridge record --out monday.ndjson.gz --for 8h`,
 
 func (p *program) record(ctx context.Context, out string, limit time.Duration) error {
 	if limit < 0 {
-		return fmt.Errorf("%w: --for %v is negative", errUsage, limit)
+		return fmt.Errorf("%w: --for %v is negative", reader.ErrUsage, limit)
 	}
 	c, log, err := p.configure(config.ForSource)
 	if err != nil {
@@ -42,7 +43,7 @@ func (p *program) record(ctx context.Context, out string, limit time.Duration) e
 	defer cancel()
 	if out == "-" {
 		if p.out.Terminal {
-			return fmt.Errorf("%w: a recording is compressed, not text for a terminal; redirect the output or set --out", errUsage)
+			return fmt.Errorf("%w: a recording is compressed, not text for a terminal; redirect the output or set --out", reader.ErrUsage)
 		}
 		return recordTo(ctx, c, p.data, log)
 	}
@@ -53,7 +54,7 @@ func (p *program) record(ctx context.Context, out string, limit time.Duration) e
 	// another file.
 	file, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", reader.ErrUsage, err)
 	}
 	log.Info("recording, publishing nothing", "file", out)
 	if err := recordTo(ctx, c, file, log); err != nil {

@@ -7,56 +7,70 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/bridge/rule"
 	"bpcc-nats/cmd/bridge/internal/console"
+	"bpcc-nats/cmd/bridge/internal/export"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
+	"bpcc-nats/cmd/bridge/internal/republish"
+	"bpcc-nats/internal/jsonscan"
 )
 
 func (p *program) replayCommand() *cobra.Command {
 	var s reader.Range
 	var r replayer
 	c := &cobra.Command{
-		Use: "replay", Short: "print stored events as NDJSON, or publish them again under another prefix",
+		Use: "replay", Short: "print stored events as NDJSON or as a table, or publish them again under another prefix",
 		Example: `
 bridge replay --since 1h --type 'agent.*' --human
 bridge replay --subject 'bpcc.v1.*.threshold.>' --follow
 bridge replay --since 2026-11-17 --until 2026-11-18 --with-meta | gzip > tuesday.ndjson.gz
+bridge replay --since 2026-11-17 --until 2026-11-18 --format parquet --stats in_calls_waiting > tuesday.parquet
 bridge replay --since 2026-11-17 --until 2026-11-18 --into bpcc-replay.v1 --speed 10`,
 		RunE: func(c *cobra.Command, _ []string) error { return p.replay(c.Context(), s, &r) },
 	}
 	f := c.Flags()
 	s.AddFlags(f)
-	f.StringVar(&r.subjects, "subject", event.SubjectPrefix+".>", "`subjects` to read, with NATS wildcards, separated by commas")
-	f.Func("type", "`types` of events, such as agent.state_changed or 'agent.*', separated by commas; * is any text, ? one character", r.addTypes)
+	addSelectionFlags(c, &r.selection)
 	f.BoolVar(&s.Follow, "follow", false, "continue with new messages")
 	f.BoolVar(&r.human, "human", false, "print lines for people instead of NDJSON")
 	f.BoolVar(&r.meta, "with-meta", false, "print sequence, subject, headers and time of storage with each event, for bridge verify")
+	r.table.AddFlags(f)
 	f.StringVar(&r.into, "into", "", "publish again under this subject `prefix` instead of printing, as PREFIX.<tenant>.…")
 	f.Func("speed", "`factor`: 1 is the original speed, 10 ten times as fast, max without pauses (default max, with --into 1)", r.setSpeed)
 	timeoutFlag(c, &r.timeout)
-	completeFlag(c, "type", words(eventTypes()...))
+	completeFlag(c, "format", words(export.TableFormats()...))
 	completeFlag(c, "speed", words("1\toriginal speed", "10\tten times as fast", "max\twithout pauses"))
 	return c
 }
 
 func (p *program) replay(ctx context.Context, s reader.Range, r *replayer) error {
 	if err := s.Validate(); err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", reader.ErrUsage, err)
 	}
 	s.WriteLocalTimes(p.err)
-	if r.human && r.meta || r.into != "" && (r.human || r.meta) {
-		return fmt.Errorf("%w: --human, --with-meta and --into exclude each other", errUsage)
+	if outputs := []bool{r.human, r.meta, r.into != "", r.table.Format != ""}; len(slices.DeleteFunc(outputs, func(asked bool) bool { return !asked })) > 1 {
+		return fmt.Errorf("%w: --human, --with-meta, --format and --into exclude each other", reader.ErrUsage)
 	}
-	s.Subjects = strings.Split(r.subjects, ",")
+	if err := r.table.Validate(s.Follow, p.out.Terminal); err != nil {
+		return fmt.Errorf("%w: %w", reader.ErrUsage, err)
+	}
+	defer p.collectLess()()
+	s.Subjects = r.selection.Patterns()
+	if !r.selection.All() {
+		var err error
+		if r.filter, err = json.Marshal(&r.selection); err != nil {
+			return err
+		}
+	}
 	ended := reader.Unfinished
 	if s.Follow { // only a signal ends it
 		ended = reader.StopCause
@@ -66,35 +80,47 @@ func (p *program) replay(ctx context.Context, s reader.Range, r *replayer) error
 		return ended(ctx, err)
 	}
 	defer l.Close()
-	done := func() error { return nil }
+	done := func(error) error { return nil }
 	switch {
 	case r.into != "":
 		if !r.paced {
 			r.speed = 1
 		}
-		out, err := newRepublisher(sessionCtx, c, l, r.into, r.timeout)
+		out, err := republish.New(sessionCtx, c, l, r.into, r.timeout)
 		if err != nil {
 			return ended(sessionCtx, err)
 		}
-		r.emit, done = out.publish, func() error { return out.close(p.err) }
+		r.emit, done = out.Publish, func(error) error { return out.Close(p.err) }
 	case r.human:
 		lines := render.NewLines(p.out)
 		r.emit = func(_ context.Context, m reader.Message) error { return lines.Event(m.Body) }
+	case r.table.Format != "":
+		out := r.table.Begin(p.data)
+		r.emit = func(_ context.Context, m reader.Message) error { return out.Write(m, m.Pending == 0 || r.speed > 0) }
+		done = out.Close
 	default:
 		out := bufio.NewWriterSize(p.data, 64<<10)
 		r.emit = func(_ context.Context, m reader.Message) error { return r.writeLine(out, m) }
-		done = out.Flush
+		done = func(error) error { return out.Flush() }
 	}
 	// On one terminal the bar and the events would overwrite each other.
 	if p.err.Terminal && !s.Follow && (r.into != "" || !p.out.Terminal) {
 		r.progress = newProgress(p.err, s)
 	}
-	events := reader.Reader{Range: s, JS: l.JS, Stream: c.Stream, Timeout: r.timeout, Handle: func(m reader.Message) error { return r.handle(sessionCtx, m) }}
+	events := reader.Reader{
+		Range: s, JS: l.JS, Stream: c.Stream.Name, Timeout: r.timeout, Whole: len(r.selection.Subjects) == 0, Unfiltered: l.Embedded,
+		Unreadable: func(sequences []uint64) {
+			for _, run := range audit.Runs(sequences) {
+				p.err.Printf("skipped, unreadable: %s of the stream %s: the server cannot load it\n", run, c.Stream.Name)
+			}
+		},
+		Handle: func(m reader.Message) error { return r.handle(sessionCtx, m) },
+	}
 	err = events.Read(sessionCtx)
 	if r.progress != nil {
 		r.progress.close()
 	}
-	if flushed := done(); err == nil {
+	if flushed := done(err); err == nil {
 		err = flushed
 	}
 	return ended(sessionCtx, err)
@@ -102,30 +128,19 @@ func (p *program) replay(ctx context.Context, s reader.Range, r *replayer) error
 
 // replayer emits the messages of the wanted types, at the wanted speed.
 type replayer struct {
-	subjects    string // separated by commas
+	selection   export.Selection
 	into        string // the prefix under which to publish; "" = print
 	timeout     time.Duration
-	patterns    []string       // of --type
-	types       *regexp.Regexp // names such as agent.state_changed that match one of them; nil = all
 	human, meta bool
-	paced       bool    // --speed was given
-	speed       float64 // 0 = without pauses
+	table       export.Table
+	paced       bool            // --speed was given
+	speed       float64         // 0 = without pauses
+	filter      json.RawMessage // of the lines with meta: the selection, nil if it is every event
 	emit        func(context.Context, reader.Message) error
 	progress    *progress // may be nil
 
 	startedAt, firstStored time.Time // of the replay, and of the first message's storage
-}
-
-func (r *replayer) addTypes(list string) error {
-	for glob := range strings.SplitSeq(list, ",") {
-		glob = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(glob), "bpcc."), ".v1")
-		if glob == "" {
-			return errors.New("a type is empty")
-		}
-		r.patterns = append(r.patterns, glob)
-	}
-	r.types = rule.Globs(r.patterns)
-	return nil
+	line                   []byte    // memory for a line with meta
 }
 
 func (r *replayer) setSpeed(text string) error {
@@ -145,15 +160,18 @@ func (r *replayer) setSpeed(text string) error {
 // wanted reports whether a message is of one of the types. A foreign message is of
 // none; bridge verify reports it.
 func (r *replayer) wanted(m reader.Message) bool {
-	if r.types == nil {
+	if len(r.selection.Types) == 0 {
 		return true
+	}
+	if !r.selection.IncludesType(m.Subject) {
+		return false
 	}
 	v, err := event.ReadEnvelope(m.Body)
 	if err != nil {
 		return false
 	}
 	name, ok := v.Name()
-	return ok && r.types.MatchString(name)
+	return ok && r.selection.IncludesName(name)
 }
 
 func (r *replayer) handle(ctx context.Context, m reader.Message) error {
@@ -194,14 +212,13 @@ func (r *replayer) writeLine(out *bufio.Writer, m reader.Message) error {
 	line := m.Body
 	// A foreign message must not end a replay, break its lines or overwrite them on a
 	// terminal.
-	if bytes.ContainsAny(line, "\n\r") || !json.Valid(line) {
+	if bytes.IndexByte(line, '\n') >= 0 || bytes.IndexByte(line, '\r') >= 0 || !jsonscan.Valid(line) {
 		line, _ = json.Marshal(string(line)) // never fails for a string
 	}
 	if r.meta {
-		var err error
-		if line, err = json.Marshal(exportedMessage{m.Seq, m.Subject, m.Stored.UTC(), m.Header, line}); err != nil {
-			return fmt.Errorf("sequence %d: %w", m.Seq, err)
-		}
+		e := export.Message{Seq: m.Seq, Subject: m.Subject, Stored: m.Stored.UTC(), Header: m.Header, Filter: r.filter, Event: line}
+		r.line = e.AppendJSON(r.line[:0])
+		line = r.line
 	}
 	if _, err := out.Write(line); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -16,11 +17,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/parquet-go/parquet-go"
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/cmd/bridge/internal/reader"
+	"bpcc-nats/cmd/bridge/internal/republish"
+	"bpcc-nats/internal/natstest"
 )
 
 // serverWithDay is a server whose stream holds the golden day, as a bridge would
@@ -32,15 +36,15 @@ func serverWithDay(t *testing.T) (js jetstream.JetStream, env []string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	nc, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	if js, err = jetstream.New(nc); err != nil {
-		t.Fatal(err)
-	}
+	js = natstest.Connect(t, server.URL())
 	env = []string{"NATS_URL=" + server.URL()}
+	storeDay(t, js, env)
+	return js, env
+}
+
+// storeDay provisions the streams and stores the golden day.
+func storeDay(t *testing.T, js jetstream.JetStream, env []string) {
+	t.Helper()
 	if r := runCommand(t, t.Context(), env, "provision"); r.status != exitOK {
 		t.Fatal(r.stderr)
 	}
@@ -62,7 +66,6 @@ func serverWithDay(t *testing.T) (js jetstream.JetStream, env []string) {
 			t.Fatal(err)
 		}
 	}
-	return js, env
 }
 
 // subjectOf is where an event of the golden day lies.
@@ -219,7 +222,7 @@ func TestReplayInto(t *testing.T) {
 			if want := "again" + strings.TrimPrefix(subjectOf(e.Type, e.Subject), "bpcc"); m.Subject != want {
 				t.Errorf("subject %s, want %s", m.Subject, want)
 			}
-			if m.Header.Get("Content-Type") != "application/cloudevents+json" || m.Header.Get(replaySequence) != fmt.Sprint(i+1) {
+			if m.Header.Get("Content-Type") != "application/cloudevents+json" || m.Header.Get(republish.SequenceHeader) != fmt.Sprint(i+1) {
 				t.Errorf("headers %v", m.Header)
 			}
 			got = append(got, string(m.Data))
@@ -364,5 +367,54 @@ func TestProgressBounds(t *testing.T) {
 				t.Errorf("want %s in %q", test.want, out.String())
 			}
 		})
+	}
+}
+
+// TestReplayTable: a table has a row for each message that is selected, in each format.
+func TestReplayTable(t *testing.T) {
+	t.Parallel()
+	_, env := serverWithDay(t)
+	all := len(goldenDay(t))
+	table := func(args ...string) string {
+		t.Helper()
+		r := runCommand(t, t.Context(), env, append([]string{"replay"}, args...)...)
+		if r.status != exitOK || r.stderr != "" {
+			t.Fatalf("%v: status %d\n%s", args, r.status, r.stderr)
+		}
+		return r.stdout
+	}
+	lines, err := csv.NewReader(strings.NewReader(table("--format", "csv", "--stats", "in_calls_waiting"))).ReadAll()
+	if err != nil || len(lines) != all+1 || lines[0][0] != "sequence" || lines[0][len(lines[0])-1] != "after_in_calls_waiting" {
+		t.Errorf("%v, %d lines, want %d", err, len(lines), all+1)
+	}
+	changed := strings.Count(strings.Join(goldenDay(t), "\n"), `"bpcc.agent.state_changed.v1"`)
+	rows := strings.Split(strings.TrimSpace(table("--format", "ndjson", "--type", "agent.state_changed", "--since", "1h")), "\n")
+	if len(rows) != changed || !strings.Contains(rows[0], `"from_state":"ready"`) {
+		t.Errorf("%d rows, want %d: %s", len(rows), changed, rows[0])
+	}
+	text := table("--format", "parquet", "--to-seq", "7")
+	file, err := parquet.OpenFile(strings.NewReader(text), int64(len(text)))
+	if err != nil || file.NumRows() != 7 {
+		t.Errorf("%v, or not 7 rows", err)
+	}
+	for _, args := range [][]string{
+		{"--format", "xlsx"}, {"--format", "csv", "--human"}, {"--format", "csv", "--with-meta"}, {"--format", "csv", "--into", "x"},
+		{"--stats", "reason"}, {"--format", "csv", "--stats", "a,a"}, {"--format", "parquet", "--follow"},
+	} {
+		if r := runCommand(t, t.Context(), env, append([]string{"replay"}, args...)...); r.status != exitUsage || r.stdout != "" {
+			t.Errorf("%v: status %d\n%s", args, r.status, r.stderr)
+		}
+	}
+	for format, want := range map[string]int{"csv": exitUsage, "parquet": exitUsage, "ndjson": exitOK} {
+		if r := onTerminal(t, t.Context(), env, "replay", "--format", format); r.status != want {
+			t.Errorf("%s on a terminal: status %d\n%s", format, r.status, r.stdout)
+		}
+	}
+	// What did not finish is no Parquet file.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := runCommand(t, ctx, env, "replay", "--format", "parquet")
+	if _, err := parquet.OpenFile(strings.NewReader(r.stdout), int64(len(r.stdout))); r.status != exitFailed || err == nil {
+		t.Errorf("interrupted: status %d, %v", r.status, err)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,12 +25,13 @@ type httpServer struct {
 }
 
 // serveHTTP serves probes and the live page until it is closed.
-func serveHTTP(c *config.Config, log *slog.Logger) (*httpServer, error) {
+func serveHTTP(ctx context.Context, c *config.Config, log *slog.Logger) (*httpServer, error) {
 	e := &httpServer{close: func() {}}
 	if c.HTTP == config.Off {
 		return e, nil
 	}
-	l, err := net.Listen("tcp", c.HTTP)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", c.HTTP)
 	if err != nil {
 		return nil, fmt.Errorf("listen for probes and the live page: %w; set BRIDGE_HTTP to another address or to off", err)
 	}

@@ -3,21 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
 	"net/http"
 	"testing"
-	"time"
+
+	"bpcc-nats/internal/natstest"
 )
 
 // TestProbesRespondBeforeNATS starts a bridge whose NATS server is not there: it
 // is alive, and not ready.
 func TestProbesRespondBeforeNATS(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := natstest.FreeAddress(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)
 	var stdout, stderr bytes.Buffer
@@ -35,11 +30,7 @@ func TestProbesRespondBeforeNATS(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode
 	}
-	for deadline := time.Now().Add(20 * time.Second); status("/healthz") != http.StatusOK; <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no response at /healthz")
-		}
-	}
+	waitUntil(t, func() bool { return status("/healthz") == http.StatusOK }, func() string { return "no response at /healthz" })
 	if got := status("/readyz"); got != http.StatusServiceUnavailable {
 		t.Errorf("/readyz answers %d, want 503", got)
 	}

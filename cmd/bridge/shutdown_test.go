@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"net"
 	osexec "os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +17,8 @@ import (
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/internal/bridgetest"
+	"bpcc-nats/internal/natstest"
 )
 
 // process is the program as supervisors see it.
@@ -40,11 +45,7 @@ func startProcess(t *testing.T, binary string, env []string) *process {
 // waitForLog waits until the log holds text.
 func (p *process) waitForLog(text string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.stderr.String(), text); <-time.After(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("%q not found in\n%s", text, p.stderr)
-		}
-	}
+	p.stderr.waitFor(p.t, text)
 }
 
 func (p *process) signal(s syscall.Signal) {
@@ -86,14 +87,7 @@ func newProcessTest(t *testing.T) *processTest {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.server.Close)
-	nc, err := nats.Connect(s.server.URL(), nats.MaxReconnects(-1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	if s.js, err = jetstream.New(nc); err != nil {
-		t.Fatal(err)
-	}
+	s.js = natstest.Connect(t, s.server.URL(), nats.MaxReconnects(-1))
 	s.env = append(sourceEnv(s.tenant.URL), "NATS_URL="+s.server.URL(), "BRIDGE_TENANT=acme")
 	return s
 }
@@ -116,16 +110,12 @@ func (s *processTest) stoppedEvents(t *testing.T) uint64 {
 // in, as a supervisor does that kills after ten seconds.
 func TestTermination(t *testing.T) {
 	t.Parallel()
-	binary := buildProgram(t)
+	binary := programFile(t)
 	lead := func(t *testing.T, s *processTest) *process {
 		t.Helper()
 		p := startProcess(t, binary, s.env)
 		p.waitForLog(`"msg":"subscribed"`)
-		for deadline := time.Now().Add(30 * time.Second); s.tenant.Counts().Data[200] < 2; <-time.After(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("no polls\n%s", p.stderr)
-			}
-		}
+		waitUntil(t, func() bool { return s.tenant.Counts().Data[200] >= 2 }, p.stderr.String)
 		return p
 	}
 	tests := map[string]struct {
@@ -166,6 +156,22 @@ func TestTermination(t *testing.T) {
 			p.waitForLog("cannot create the streams, retrying")
 			return p
 		}, exitOK, "", 0},
+		"while it reads its store": {func(t *testing.T, s *processTest) *process {
+			dir := t.TempDir()
+			own, err := stream.StartServer(dir, "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = natstest.Connect(t, own.URL()).CreateStream(t.Context(), jetstream.StreamConfig{Name: "ANY"})
+			own.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			bridgetest.BlockRead(t, filepath.Join(dir, "jetstream", "$G", "streams", "ANY", "meta.inf"))
+			p := startProcess(t, binary, append(s.env, "NATS_URL=", "BRIDGE_STORE_DIR="+dir, "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0"))
+			<-time.After(time.Second) // it reads
+			return p
+		}, exitOK, "", 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -203,23 +209,67 @@ func TestTermination(t *testing.T) {
 	})
 }
 
+// TestKilledAlone kills the only bridge, with the embedded server. The next start leads at once, whatever
+// the lease lasts.
+func TestKilledAlone(t *testing.T) {
+	t.Parallel()
+	binary := programFile(t)
+	tenant := startTenant(t, bpcctest.Config{})
+	env := append(sourceEnv(tenant.URL), "BRIDGE_TENANT=acme", "BRIDGE_STORE_DIR="+t.TempDir(), "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0", "BRIDGE_LEASE_TTL=10m")
+	for n := range 3 {
+		p := startProcess(t, binary, env)
+		p.waitForLog(`"msg":"subscribed"`)
+		if text := p.stderr.String(); strings.Contains(text, "standing by") {
+			t.Errorf("start %d stands by\n%s", n, text)
+		}
+		p.signal(syscall.SIGKILL)
+		p.waitExit(10 * time.Second)
+	}
+}
+
+// TestWrongAddress starts the program on addresses that it cannot listen on.
+func TestWrongAddress(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	used := taken.Addr().String()
+	both := natstest.FreeAddress(t)
+	for name, test := range map[string]struct {
+		env    []string
+		status int
+		want   string
+	}{
+		"page taken":     {[]string{"BRIDGE_HTTP=" + used}, exitFailed, "address already in use; set BRIDGE_HTTP to another address or to off"},
+		"page elsewhere": {[]string{"BRIDGE_HTTP=192.0.2.1:8080"}, exitFailed, "cannot assign requested address; set BRIDGE_HTTP"},
+		"page wrong":     {[]string{"BRIDGE_HTTP=8080"}, exitUsage, "BRIDGE_HTTP: "},
+		"NATS taken":     {[]string{"BRIDGE_EMBEDDED_LISTEN=" + used}, exitFailed, "address already in use; set BRIDGE_EMBEDDED_LISTEN to another address"},
+		"NATS elsewhere": {[]string{"BRIDGE_EMBEDDED_LISTEN=192.0.2.1:4222"}, exitFailed, "cannot assign requested address; set BRIDGE_EMBEDDED_LISTEN"},
+		"NATS wrong":     {[]string{"BRIDGE_EMBEDDED_LISTEN=127.0.0.1:nats"}, exitUsage, "BRIDGE_EMBEDDED_LISTEN: "},
+		"one for both":   {[]string{"BRIDGE_HTTP=" + both, "BRIDGE_EMBEDDED_LISTEN=" + both}, exitFailed, "address already in use; set BRIDGE_EMBEDDED_LISTEN"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := append(sourceEnv("http://127.0.0.1:1"), "BRIDGE_TENANT=acme", "BRIDGE_STORE_DIR="+t.TempDir(), "BRIDGE_HTTP=off", "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0")
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			r := runCommand(t, ctx, append(env, test.env...), "run")
+			if r.status != test.status || !strings.Contains(r.stderr, test.want) {
+				t.Errorf("status %d, want %d with %q\n%s", r.status, test.status, test.want, r.stderr)
+			}
+		})
+	}
+}
+
 // serverWithoutQuorum runs one server of a cluster of three: JetStream does not answer
 // before there is a second.
 func serverWithoutQuorum(t *testing.T) string {
 	t.Helper()
-	o := &server.Options{
-		ServerName: "one", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: t.TempDir(), Cluster: server.ClusterOpts{Name: "three", Host: "127.0.0.1", Port: server.RANDOM_PORT},
-		Routes: server.RoutesFromStr("nats://127.0.0.1:2,nats://127.0.0.1:3"),
-	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the NATS server does not start")
-	}
-	return s.ClientURL()
+	return natstest.Start(t, &server.Options{
+		ServerName: "one", JetStream: true, StoreDir: t.TempDir(),
+		Cluster: server.ClusterOpts{Name: "three", Host: "127.0.0.1", Port: server.RANDOM_PORT},
+		Routes:  server.RoutesFromStr("nats://127.0.0.1:2,nats://127.0.0.1:3"),
+	}).ClientURL()
 }

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bpcc/bpcctest/control"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // The simulated tenant's API user, as is the default of bpcctest.
@@ -32,7 +34,7 @@ type simFlags struct {
 }
 
 func (p *program) simCommand() *cobra.Command {
-	o := simFlags{tenant: bpcctest.Config{Control: true}}
+	var o simFlags
 	c := &cobra.Command{
 		Use: "sim", Short: "run the simulated contact centre alone",
 		Example: `
@@ -69,7 +71,7 @@ func (p *program) sim(ctx context.Context, o simFlags) error {
 	tenant := bpcctest.New(o.tenant)
 	l, err := net.Listen("tcp", o.listen)
 	if err != nil {
-		return fmt.Errorf("%w: listen: %w", errUsage, err)
+		return fmt.Errorf("%w: listen: %w", reader.ErrUsage, err)
 	}
 	var floor *bpcctest.Floor
 	summary := "still: change it with PUT /sim/agents/{login} and /sim/services/{name}"
@@ -85,11 +87,11 @@ func (p *program) sim(ctx context.Context, o simFlags) error {
   export BPCC_URL=http://%[1]s BPCC_CLIENT_ID=%[3]s BPCC_CLIENT_SECRET=%[4]s
 
 `, l.Addr(), summary, simUser, simSecret)
-	return serveTenant(ctx, tenant, floor, l)
+	return serveTenant(ctx, control.Handler(tenant), floor, l)
 }
 
 // serveTenant serves the tenant and runs the simulation until ctx ends.
-func serveTenant(ctx context.Context, tenant *bpcctest.Tenant, floor *bpcctest.Floor, l net.Listener) error {
+func serveTenant(ctx context.Context, tenant http.Handler, floor *bpcctest.Floor, l net.Listener) error {
 	server := &http.Server{Handler: tenant, ReadHeaderTimeout: 10 * time.Second}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {

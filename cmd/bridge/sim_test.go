@@ -17,7 +17,7 @@ func TestSimFault(t *testing.T) {
 	var stdout, stderr syncBuffer
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, []string{"sim", "--listen", "127.0.0.1:0", "--still", "--fault", `{"path":"/counts","status":503}`, "--fault", `{"services":["Sales"],"status":403,"times":-1}`}, nil, &stdout, &stderr)
+		done <- run(ctx, []string{"sim", "--listen", "127.0.0.1:0", "--still", "--fault", `{"path":"/cfg/teams","status":503}`, "--fault", `{"services":["Sales"],"status":403,"times":-1}`}, nil, &stdout, &stderr)
 	}()
 	address := regexp.MustCompile(`BPCC_URL=(\S+)`)
 	var found []string
@@ -32,7 +32,7 @@ func TestSimFault(t *testing.T) {
 		path   string
 		status int
 	}{
-		{"/sim/counts", 503}, {"/sim/counts", 200},
+		{"/statsapi/cfg/teams", 503}, {"/statsapi/cfg/teams", 401}, {"/sim/counts", 200},
 		{"/statsapi/info/check_available_agents?service=Sales", 403}, {"/statsapi/info/check_available_agents?service=Help", 200},
 	} {
 		resp, err := http.Get(found[1] + request.path)

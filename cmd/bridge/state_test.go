@@ -1,14 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/cmd/bridge/internal/render"
+	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/page"
+	"bpcc-nats/bridge/state"
 )
 
 // TestState shows the end of the golden day, which is stopped and long ago.
@@ -32,7 +42,7 @@ func TestState(t *testing.T) {
 			t.Errorf("%q in\n%s", absent, r.stdout)
 		}
 	}
-	var view render.View
+	var view state.View
 	j := runCommand(t, t.Context(), env, "state", "--json", "--tenant", "acme")
 	if err := json.Unmarshal([]byte(j.stdout), &view); err != nil || len(view.Tenants) != 1 || len(view.Tenants[0].Agents) != 2 || view.Tenants[0].Feed.Fresh {
 		t.Errorf("%v\n%s", err, j.stdout)
@@ -46,6 +56,73 @@ func TestState(t *testing.T) {
 	}
 	if none := runCommand(t, t.Context(), env, "state"); none.status != exitFailed || !strings.Contains(none.stderr, "bpcc_state") {
 		t.Errorf("status %d\n%s", none.status, none.stderr)
+	}
+}
+
+// TestStateIsTheSameOverHTTP compares `bridge state --json` with GET /api/state.
+func TestStateIsTheSameOverHTTP(t *testing.T) {
+	t.Parallel()
+	js, env := serverWithDay(t)
+	c, _, err := config.Parse(append(env, "BRIDGE_TENANT=acme"), config.ForStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/api/state", nil)
+	r.Host = "127.0.0.1:8080"
+	response := httptest.NewRecorder()
+	page.New(js, c, slog.New(slog.DiscardHandler)).ServeHTTP(response, r)
+	views := make([]state.View, 2)
+	for i, body := range []string{runCommand(t, t.Context(), env, "state", "--json").stdout, response.Body.String()} {
+		if err := json.Unmarshal([]byte(body), &views[i]); err != nil {
+			t.Fatalf("%v\n%s", err, body)
+		}
+		views[i].At = time.Time{}
+		for _, tenant := range views[i].Tenants {
+			tenant.Feed.AgeSeconds = 0
+			for _, list := range [][]state.Entry{tenant.Agents, tenant.Services, tenant.Totals, tenant.Availability, tenant.Thresholds} {
+				for i := range list {
+					list[i].Data = json.RawMessage(compactJSON(t, list[i].Data))
+				}
+			}
+		}
+	}
+	if d := cmp.Diff(views[0], views[1], cmpopts.IgnoreFields(state.Entry{}, "Event")); d != "" || len(views[0].Tenants) == 0 {
+		t.Errorf("(-command +HTTP)\n%s", d)
+	}
+}
+
+func compactJSON(t *testing.T, body []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, body); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestStateOfIncompleteView purges agents from the view: the command says how many of how many it holds.
+func TestStateOfIncompleteView(t *testing.T) {
+	t.Parallel()
+	js, env := serverWithDay(t)
+	whole := runCommand(t, t.Context(), env, "state", "--json")
+	var view state.View
+	if err := json.Unmarshal([]byte(whole.stdout), &view); err != nil || !view.Tenants[0].Feed.Complete || view.Tenants[0].Feed.Agents != 2 {
+		t.Fatalf("%v\n%s", err, whole.stdout)
+	}
+	state, err := js.Stream(t.Context(), "KV_bpcc_state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := state.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.bpcc_state.acme.agent.>")); err != nil {
+		t.Fatal(err)
+	}
+	r := runCommand(t, t.Context(), env, "state")
+	if r.status != exitOK || !strings.Contains(r.stdout, "INCOMPLETE the view holds 0 of 2 agents and 2 of 2 services") {
+		t.Errorf("status %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+	j := runCommand(t, t.Context(), env, "state", "--json")
+	if err := json.Unmarshal([]byte(j.stdout), &view); err != nil || view.Tenants[0].Feed.Complete {
+		t.Errorf("%v\n%s", err, j.stdout)
 	}
 }
 
@@ -78,7 +155,7 @@ func TestForeignMessages(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, r.stderr)
 		}
 	}
-	var view render.View
+	var view state.View
 	j := runCommand(t, t.Context(), env, "state", "--json", "--tenant", "acme")
 	if err := json.Unmarshal([]byte(j.stdout), &view); err != nil || len(view.Unreadable) != 3 || len(view.Tenants) != 1 || len(view.Tenants[0].Agents) != 1 {
 		t.Errorf("%v\n%s", err, j.stdout)

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/creack/pty"
 	"github.com/nats-io/nats.go"
@@ -81,13 +80,11 @@ func hostileScene(t *testing.T) (s *processTest, log string) {
 	go func() { status <- run(ctx, []string{"run"}, s.env, x.tty, x.tty) }()
 	stored := func(what, text string) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
-			if r := runCommand(t, t.Context(), s.env, "replay", "--type", what, "--since", "1h"); strings.Contains(r.stdout, text) {
-				return
-			} else if time.Now().After(deadline) {
-				t.Fatalf("no %s\n%s%s\n%q", what, r.stdout, r.stderr, x.seen.String())
-			}
-		}
+		var r result
+		waitUntil(t, func() bool {
+			r = runCommand(t, t.Context(), s.env, "replay", "--type", what, "--since", "1h")
+			return strings.Contains(r.stdout, text)
+		}, func() string { return fmt.Sprintf("no %s\n%s%s\n%q", what, r.stdout, r.stderr, x.seen.String()) })
 	}
 	stored("availability.observed,service.availability_observed", "title")
 	for i, name := range hostile.Names() {
@@ -157,6 +154,9 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 		"state":                  {[]string{"state"}, nil, exitOK, append(rows, `\x9b`, "RAISED")},
 		"state of all":           {[]string{"state", "--all"}, nil, exitOK, []string{title, turned}},
 		"state of another":       {[]string{"state", "--tenant", hostile.Text()}, nil, exitFailed, []string{title, turned}},
+		"report":                 {[]string{"report"}, nil, exitOK, []string{title, turned, `not_ready (R`}},
+		"report for programs":    {[]string{"report", "--csv"}, nil, exitOK, []string{title, turned, "above_threshold"}},
+		"report of no zone":      {[]string{"report", "--zone", hostile.Text()}, nil, exitUsage, []string{title}},
 		"replay for people":      {[]string{"replay", "--human"}, nil, exitOK, []string{"not an event of the bridge", "raised rule", title, turned, ", added \\"}},
 		"replay of nothing":      {[]string{"replay", "--subject", "a." + hostile.Text()}, nil, exitFailed, []string{"invalid subject"}},
 		"replay under something": {[]string{"replay", "--into", "a." + hostile.Text()}, nil, exitUsage, []string{title}},
@@ -206,7 +206,7 @@ func TestJSONKeepsItsBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"replay"}, {"replay", "--with-meta"}, {"state", "--json"}, {"verify", "--json"}} {
+	for _, args := range [][]string{{"replay"}, {"replay", "--with-meta"}, {"state", "--json"}, {"report", "--json"}, {"verify", "--json"}} {
 		r := onTerminal(t, t.Context(), env, args...)
 		for i := range len(r.stdout) {
 			if c := r.stdout[i]; c < ' ' && c != '\n' {
@@ -226,19 +226,11 @@ func TestDemoOnATerminal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	status := make(chan int, 1)
-	go func() { status <- run(ctx, []string{"demo", "--seed", "1"}, nil, x.tty, x.tty) }()
-	url := ""
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
-		seen := x.seen.String()
-		if at := regexp.MustCompile(`nats://\S+`).FindString(seen); at != "" && strings.Contains(seen, "first snapshot") {
-			url = at
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no events in\n%s", seen)
-		}
-	}
-	nc, err := nats.Connect(url)
+	go func() {
+		status <- run(ctx, []string{"demo", "--seed", "1", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"}, nil, x.tty, x.tty)
+	}()
+	x.seen.waitFor(t, "first snapshot")
+	nc, err := nats.Connect(regexp.MustCompile(`nats://\S+`).FindString(x.seen.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,11 +238,7 @@ func TestDemoOnATerminal(t *testing.T) {
 	if err := nc.Publish("bpcc.v1.demo.chat.x", []byte(`{"type":"bpcc.chat.message_posted.v1","data":{"message":{"login_id":"\u001b]0;x\u0007","content":"\u009b5m\u202e"}}}`)); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(x.seen.String(), `\u202e`); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no message in\n%s", x.seen.String())
-		}
-	}
+	x.seen.waitFor(t, `\u202e`)
 	cancel()
 	if got := <-status; got != exitOK {
 		t.Errorf("status %d", got)

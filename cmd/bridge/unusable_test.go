@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bpcc/bpcctest"
@@ -35,16 +34,8 @@ func refuse(t *testing.T, url, why, cure string) {
 func TestOldServerIsRefused(t *testing.T) {
 	t.Parallel()
 	url, _ := natstest.StartOld(t, t.TempDir(), 0)
-	refuse(t, url, "the NATS server is too old: server ", "upgrade all NATS servers to release 2.12.0 or later")
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	refuse(t, url, "the NATS server is too old: server ", "upgrade all NATS servers to release 2.12.1 or later")
+	js := natstest.Connect(t, url)
 	for name := range js.StreamNames(t.Context()).Name() {
 		t.Errorf("stream %s was made", name)
 	}
@@ -59,15 +50,7 @@ func TestLeaseBucketWithoutTTLIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	nc, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := natstest.Connect(t, server.URL())
 	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "bpcc_lease"}); err != nil {
 		t.Fatal(err)
 	}

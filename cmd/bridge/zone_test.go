@@ -1,12 +1,17 @@
 package main
 
 import (
+	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
 // TestReplaySaysItsZone: a date is taken in the local zone and printed with it, apart from the
@@ -43,5 +48,32 @@ func TestReplaySaysItsZone(t *testing.T) {
 	}
 	if want := first.Time.Local().Format("15:04:05-07:00"); !strings.HasPrefix(r.stdout, want) {
 		t.Errorf("want %s at the start of:\n%s", want, r.stdout)
+	}
+}
+
+// TestEveryInstantHasAZone: each flag that takes an instant refuses one without a zone, or says which one
+// it takes.
+func TestEveryInstantHasAZone(t *testing.T) {
+	t.Parallel()
+	_, env := serverWithDay(t)
+	midnight := time.Date(2020, 1, 2, 0, 0, 0, 0, time.Local).Format(time.RFC3339)
+	var tested []string
+	for _, c := range newProgram(env, io.Discard, io.Discard).root().Commands() {
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if _, instant := f.Value.(*reader.Time); !instant {
+				return
+			}
+			tested = append(tested, c.Name()+" --"+f.Name)
+			r := runCommand(t, t.Context(), env, c.Name(), "--"+f.Name, "2020-01-02")
+			refused := r.status == exitUsage && strings.Contains(r.stderr, "zone")
+			if said := strings.Contains(r.stderr, "--"+f.Name+" is "+midnight); !refused && !said {
+				t.Errorf("%s --%s: status %d\n%s", c.Name(), f.Name, r.status, r.stderr)
+			}
+		})
+	}
+	for _, want := range []string{"replay --since", "replay --until", "report --since", "report --until", "state --at", "verify --since", "verify --until"} {
+		if !slices.Contains(tested, want) {
+			t.Errorf("%s takes no instant; those are %v", want, tested)
+		}
 	}
 }
