@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -141,4 +142,74 @@ func TestReportHoldsEveryContender(t *testing.T) {
 	if bytes.Contains(text.Bytes(), []byte("NaN")) || bytes.Contains(text.Bytes(), []byte("%!")) {
 		t.Errorf("the tables hold what is no number:\n%s", &text)
 	}
+}
+
+// TestStoreGrowth measures a small contact centre, too small for a block to be compressed.
+func TestStoreGrowth(t *testing.T) {
+	t.Parallel()
+	g, err := measureStore(t.Context(), 50, 1, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.span < storeSpeed*time.Second || g.events == 0 || g.changes == 0 || g.keys < 50 || g.disk != 0 {
+		t.Errorf("%+v", g)
+	}
+	if perEvent := float64(g.bytes) / float64(g.events); perEvent < 500 || perEvent > 5000 {
+		t.Errorf("an event takes %.0f bytes", perEvent)
+	}
+	if perKey := float64(g.view) / float64(g.keys); perKey < 500 || perKey > 5000 {
+		t.Errorf("a key of the view takes %.0f bytes", perKey)
+	}
+}
+
+// TestStoreReport writes a result, for a day and 1,000 agents.
+func TestStoreReport(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	g := storeGrowth{agents: 100, changes: 2500, span: 15 * time.Minute, events: 4500, bytes: 4500 * 1500, disk: 0.125, view: 200_000, keys: 100}
+	if err := g.write(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"an event               1500 bytes     187.50 bytes\n",
+		"1,000 agents, a day    6.48 GB        0.81 GB\n",
+		"100.0 changes of state of an agent an hour; 50.0 events a second of 1,000 agents\n",
+		"the view holds 2000 bytes, counted, for each of 100 keys\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	g.disk, out = 0, bytes.Buffer{}
+	if err := g.write(&out); err != nil || strings.Count(out.String(), "not known, too little was stored") != 2 {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// TestDiskRatio leaves the last block out, which is not compressed yet.
+func TestDiskRatio(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	msgs := filepath.Join(dir, "jetstream", "$G", "streams", "S", "msgs")
+	if err := os.MkdirAll(msgs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	block := func(name string, size int) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(msgs, name), make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ratio := func(want float64) {
+		t.Helper()
+		if got, err := diskRatio(dir, "S", 10<<20); err != nil || got < 0.99*want || got > 1.01*want {
+			t.Errorf("%v, %v, want %v", got, err, want)
+		}
+	}
+	ratio(0)
+	block("10.blk", 2<<20)
+	ratio(0)
+	block("8.blk", 1<<20)
+	block("9.blk", 1<<20)
+	ratio(0.25) // 2 MiB of the disk for 8 counted
 }

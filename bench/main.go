@@ -4,6 +4,7 @@
 //
 //	go run ./bench           everything, about 40 minutes; writes bench/results.md and pictures
 //	go run ./bench -smoke    a small floor, without Bento, in seconds; writes nothing
+//	go run ./bench -store    what the events of a contact centre take in the store, in a minute; writes nothing
 //
 // All programs are built first; nats-server and Bento come from the Go module proxy. It runs only
 // on Linux, because it reads /proc and its clocks.
@@ -35,6 +36,8 @@ type options struct {
 	skipTable, skipSizes bool
 	tenants              int
 	span                 time.Duration
+	store                bool
+	activity             float64
 }
 
 func main() {
@@ -61,11 +64,24 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.skipSizes, "no-sizes", false, "skip the cost against the number of agents")
 	f.IntVar(&o.tenants, "tenants", 1000, "tenants of 50 agents in one process; 0 skips them")
 	f.DurationVar(&o.span, "span", time.Minute, "how long they are measured")
+	f.BoolVar(&o.store, "store", false, "measure alone what the events of a simulated contact centre take in the store, for -span with -agents (1000)")
+	f.Float64Var(&o.activity, "activity", 1, "how much happens in the contact centre of -store; 1 is a busy day")
 	only := f.String("only", strings.Join(o.contenders, ";"), "contenders, separated by semicolons")
 	rows := f.String("loads", "", "rows of the table, such as \"0 %;clocks\"; empty for all")
 	smoke := f.Bool("smoke", false, "a small floor, without Bento, to check that it works")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if o.store {
+		given := map[string]bool{}
+		f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+		if !given["agents"] {
+			o.agents = 1000
+		}
+		if o.agents < 1 || o.activity <= 0 || o.span <= 0 {
+			return o, errors.New("-store: -agents, -activity and -span must be above 0")
+		}
+		return o, nil
 	}
 	o.contenders = strings.Split(*only, ";")
 	for _, name := range o.contenders {
@@ -103,6 +119,13 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	if o.store {
+		growth, err := measureStore(ctx, o.agents, o.activity, o.span)
+		if err != nil {
+			return err
+		}
+		return growth.write(os.Stdout)
 	}
 	wanted := map[string]bool{}
 	for _, name := range o.contenders {
