@@ -291,6 +291,7 @@ function tamperings() {
     stream[i] = { ...stream[i], body: JSON.stringify(event) };
   };
   const change = find("agent.state_changed", 3);
+  const lasted = reader.events.find((e) => e.data.previous_duration && e.lastedSince?.after).sequence - 1;
   return {
     "an event is lost": (stream) => stream.splice(change, 1),
     "an event is doubled": (stream) => stream.splice(change, 0, stream[change]),
@@ -307,6 +308,8 @@ function tamperings() {
     "an image does not join": edit(change, (_, data) => (data.before.extension = "no such extension")),
     "a change changes nothing": edit(change, (_, data) => (data.to = data.from)),
     "a revision is skipped": edit(change, (_, data) => data.revision++),
+    "a change of state is not counted": edit(change, (_, data) => data.state_revision--),
+    "a state lasted for longer": edit(lasted, (_, data) => (data.previous_duration.max += 1)),
     "a value is a number": edit(change, (_, data) => (data.after.extension = 7)),
     "a timestamp is none": edit(change, (_, data) => (data.observed.by = "yesterday")),
     "a checkpoint miscounts": edit(find("feed.checkpoint", 3), (_, data) => data.events++),

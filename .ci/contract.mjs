@@ -32,12 +32,10 @@ export function token(id) {
     .join("");
 }
 
-/** Ajv's validators by event type, one for every schema file. */
+/** Ajv's validators by event type, one for every schema file, and one for any event, by its title. */
 function loadSchemas() {
   // Strict: a keyword or format that Ajv does not know is a fault of the schema.
-  // Union types are how "text or null" is written, and a condition may require a
-  // property that is described elsewhere.
-  const ajv = new Ajv2020({ strict: true, strictRequired: false, allErrors: true, allowUnionTypes: true });
+  const ajv = new Ajv2020({ strict: true, allErrors: true });
   addFormats(ajv);
   const dir = path.join(root, "schemas", "v1");
   const validators = new Map();
@@ -93,6 +91,7 @@ export class Contract {
 
     const schema = this.schemas.get(event.type);
     const valid = schema?.validate(event) ?? false;
+    this.check("valid against the schema of any event", this.schemas.get("BpccEvent").validate(event) === valid, at);
     this.check("valid against its schema", valid, () => `${at()}: ${schema ? schema.errors() : "there is no such schema"}`);
     this.check("sequence without holes", sequence === this.last.sequence + 1, () => `${at()} follows ${this.last.sequence}`);
     this.last.sequence = sequence;
@@ -172,6 +171,9 @@ export class Contract {
 
     this.check("revisions count 1, 2, 3 …", data.revision === (last?.data.revision ?? 0) + 1,
       () => `${at()}: ${data.revision} follows ${last?.data.revision}`);
+    const state = last?.data.state_revision ?? 1;
+    this.check("a change of state alone raises state_revision", !name.startsWith("agent.") || data.state_revision === state + (name === "agent.state_changed" ? 1 : 0),
+      () => `${at()}: ${data.state_revision} follows ${last?.data.state_revision}`);
     this.check("a removal, and nothing else, deletes the key", (header("KV-Operation") === "DEL") === seen.gone, at);
     const { after, by } = data.observed;
     this.check("windows are not inside out", after === null || after <= by, at);
@@ -179,6 +181,16 @@ export class Contract {
     this.check("events of an entity are in time order", !last || last.data.observed.by <= by, at);
 
     const [, verb] = name.split(".");
+    const lasted = data.previous_duration;
+    seen.lastedSince = last?.began;
+    if (lasted && seen.lastedSince?.after) {
+      const most = Date.parse(by) - Date.parse(last.began.after);
+      const least = Math.max(Date.parse(after) - Date.parse(last.began.by), 0); // less after a gap
+      this.check("a state lasted as its windows say", Math.round(lasted.max * 1000) === most && Math.round(lasted.min * 1000) <= least,
+        () => `${at()}: ${JSON.stringify(lasted)}, the windows give ${least} to ${most} ms`);
+    }
+    if (name === "agent.state_changed") seen.began = data.observed;
+    else if (name === "agent.stats_changed") seen.began = last?.began;
     if (verb === "observed" || verb === "appeared") {
       this.check("appears only where it was not", !last || last.gone, at);
       this.check("a first snapshot has no lower bound", verb !== "observed" || after === null, at);

@@ -5,38 +5,13 @@
 //	node .ci/page.mjs
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { mkdtempSync, readFileSync } from "node:fs";
-import path from "node:path";
 import { connect } from "@nats-io/transport-node";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { chromium } from "playwright-core";
-import { bridge, freePort, scratch, sleep, start, startNATS, startSim } from "./process.mjs";
+import { accessible, browser, change, check, count, faults, fed, open, text } from "./chromium.mjs";
+import { bridge, freePort, sleep, start, startNATS, startSim } from "./process.mjs";
+import * as wallboard from "./wallboard.mjs";
 
 const began = Date.now();
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const faults = []; // errors and warnings of the browser
-
-const browser = await chromium.launchPersistentContext(mkdtempSync(path.join(scratch, "chromium-")), {
-  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  // As root in a container there is no sandbox, and the rest keeps it from calling home.
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  viewport: { width: 1440, height: 900 },
-});
-
-let passed = 0;
-let failed = 0;
-async function check(name, run) {
-  const at = Date.now();
-  try {
-    const note = await run();
-    passed++;
-    console.log(`ok    ${name}${note ? `: ${note}` : ""} (${((Date.now() - at) / 1000).toFixed(1)} s)`);
-  } catch (err) {
-    failed++;
-    console.log(`FAIL  ${name}\n${err.stack}`);
-  }
-}
 
 /** Start a bridge for a simulated tenant; resolves when its page answers. */
 async function startBridge(tenant, sim, nats, env = {}) {
@@ -56,46 +31,10 @@ async function startBridge(tenant, sim, nats, env = {}) {
   throw new Error(`${url} does not answer:\n${program.tail()}`);
 }
 
-/** Open a page that may load from its own server alone. */
-async function open(url, { width = 1440, height = 900, scheme = "light" } = {}) {
-  const page = await browser.newPage();
-  await page.setViewportSize({ width, height });
-  await page.emulateMedia({ colorScheme: scheme });
-  page.setDefaultTimeout(40_000);
-  page.on("console", (m) => {
-    // Of the tests that stop the bridge.
-    if (["error", "warning"].includes(m.type()) && !/net::ERR_|503/.test(m.text())) faults.push(`console: ${m.text()}`);
-  });
-  page.on("pageerror", (err) => faults.push(`script: ${err.stack}`));
-  page.on("request", (r) => {
-    if (new URL(r.url()).origin !== new URL(url).origin) faults.push(`asked for ${r.url()}`);
-  });
-  await page.goto(url);
-  return page;
-}
-
-const fed = (page, state) => page.waitForSelector(`body[data-feed="${state}"]`);
-const text = (page, selector) => page.locator(selector).first().innerText();
-
-/** Ask a simulated tenant to change. */
-async function change(sim, method, what, body) {
-  const r = await fetch(`${sim.url}/sim/${what}`, { method, body: body && JSON.stringify(body) });
-  assert.ok(r.ok, `${method} ${what}: ${r.status} ${await r.text()}`);
-  return r;
-}
-
 /** How often a simulated tenant was polled so far. */
 async function polls(sim) {
   const { data } = await (await fetch(`${sim.url}/sim/counts`)).json();
   return Object.values(data).reduce((sum, n) => sum + n, 0);
-}
-
-/** No violation of the rules that a machine can check. */
-async function accessible(page, what) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const found = violations.map((v) => `${v.id} (${v.impact}): ${v.help}\n    ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join("\n    ")}`);
-  assert.equal(found.length, 0, `${what}:\n${found.join("\n")}`);
 }
 
 const { server: natsServer, url: nats } = await startNATS();
@@ -180,6 +119,54 @@ await check("agents: filtered by state, team and text", async () => {
   await rows(3);
 });
 
+let both; // contact centres side by side
+const centre = (name, state) => both.waitForSelector(`.centre[data-feed="${state}"]:has(h2 a:text-is("${name}"))`);
+
+await check("another contact centre, and several side by side", async () => {
+  await page.waitForSelector("#tenant-pick:not([hidden])");
+  await page.selectOption("#tenant", "north");
+  await page.waitForSelector('#agents-rows .row:has-text("BOB North")');
+  assert.equal(await page.locator('#agents-rows .row:has-text("South"):not([hidden])').count(), 0);
+  assert.match(page.url(), /\?tenant=north$/);
+  await fed(page, "live");
+  both = await open(`${southBridge.url}?tenants=south,north,nowhere&target=80`);
+  await centre("south", "live");
+  await centre("north", "live");
+  await centre("nowhere", "unknown");
+  await both.waitForSelector('.centre:has-text("nowhere"):has-text("No bridge has published anything")');
+  await both.waitForSelector('.centre:has(h2 a:text-is("north")) .count-of.c-ready:has-text("Ready2")');
+  await accessible(both, "several");
+  // NATS itself reports that some seconds later; the next checks do not need that bridge.
+  await northBridge.program.stop("SIGKILL");
+});
+
+await check("service levels against a target, queues by longest wait", () => wallboard.levels(south, southBridge.url));
+
+await check("the address holds the picture, and says what is wrong in it", () => wallboard.addresses(southBridge.url));
+
+await check("sound and notices: asked for, once for each raise, not after a reload", () => wallboard.notices(south, southBridge.url));
+
+await check("a feed that a dead bridge has left, by the message that it had prepared for that", () => wallboard.deadFeeds(page));
+
+await check("what a service level says, and which raise is news", () => wallboard.functions(page));
+
+await check("the state as JSON", () => wallboard.state(southBridge.url));
+
+await check("the feed of a contact centre whose bridge was killed, beside one that is live", async () => {
+  await fed(page, "stale"); // by the view, to which NATS itself writes that
+  assert.match(await text(page, "#banner"), /may be dead/);
+  await centre("north", "stale");
+  await centre("south", "live");
+  await both.waitForSelector('.centre:has(h2 a:text-is("south")) tr:has-text("Billing") [data-grade="near"]');
+  assert.match(await text(both, "#status-word"), /2 of 3 not live/);
+  const filter = (state) => both.evaluate((s) => getComputedStyle(document.querySelector(`.centre[data-feed="${s}"] .body`)).filter, state);
+  assert.deepEqual([await filter("live"), await filter("stale")], ["none", "grayscale(1)"]);
+  await both.close();
+  await page.goBack();
+  await page.waitForSelector('#agents-rows .row:has-text("BOB South")');
+  await fed(page, "live");
+});
+
 await check("by keyboard alone", async () => {
   await page.reload();
   await fed(page, "live");
@@ -242,8 +229,15 @@ await check("no scrolling sideways, from 320 pixels to a wall", async () => {
 });
 
 await check("an interrupted feed turns the page visibly stale, and back", async () => {
+  const wall = await open(`${southBridge.url}?wall=1`, { width: 1920, height: 1080 });
+  await fed(wall, "live");
   await change(south, "POST", "faults", { status: 502, times: -1 });
   await fed(page, "stale");
+  await fed(wall, "stale");
+  assert.match(await text(wall, "#banner"), /BPCC cannot be polled/);
+  assert.equal(await wall.evaluate(() => getComputedStyle(document.querySelector("#one")).filter), "grayscale(1)");
+  assert.equal(await wall.evaluate(() => document.documentElement.scrollHeight > innerHeight), false);
+  await wall.close();
   assert.match(await text(page, "#banner"), /BPCC cannot be polled.*The data shown is from/);
   assert.equal(await text(page, "#status-word"), "Interrupted");
   assert.match(await page.title(), /^▲ Interrupted/);
@@ -264,21 +258,13 @@ await check("a lost connection turns it stale, and it comes back by itself", asy
   await fed(page, "live");
   await page.waitForSelector('#agents-rows .row:has-text("DORA"):not([hidden])', { state: "detached" });
   assert.ok(Number(await text(page, "#fact-epoch")) > epoch);
-});
-
-await check("another contact centre's feed, whose bridge is killed", async () => {
-  await page.waitForSelector("#tenant-pick:not([hidden])");
-  await page.selectOption("#tenant", "north");
-  await page.waitForSelector('#agents-rows .row:has-text("BOB North")');
-  assert.equal(await page.locator('#agents-rows .row:has-text("South"):not([hidden])').count(), 0);
-  assert.match(page.url(), /\?tenant=north$/);
-  await fed(page, "live");
-  await northBridge.program.stop("SIGKILL");
-  await fed(page, "stale"); // by the view, to which NATS itself writes that
-  assert.match(await text(page, "#banner"), /may be dead/);
-  await page.goBack();
-  await page.waitForSelector('#agents-rows .row:has-text("BOB South")');
-  await fed(page, "live");
+  // The day of a queue is in the stream, so a bridge that has just started shows it.
+  const other = await open(southBridge.url);
+  await other.waitForSelector('#queues tr:has-text("Voice Inbound") .day[aria-label*="at most 8 waiting"][aria-label*="thresholds raised: backlog at"]');
+  assert.ok((await other.locator('#queues tr:has-text("Voice Inbound") .day .mark').getAttribute("d")).length > 10, "no mark of a raised threshold");
+  assert.match(await other.locator('#queues tbody tr:has-text("Billing")').innerText(), /[^△]75\.5 %/, "a grade without a target");
+  assert.match(await text(other, "th.chart"), /^Day since \d\d:\d\d$/);
+  await other.close();
 });
 
 await check("a stream that is deleted, and the bridge recreates", async () => {
@@ -289,6 +275,8 @@ await check("a stream that is deleted, and the bridge recreates", async () => {
   await page.waitForSelector('#agents-rows .row:has-text("Not ready, Stream gone")', { timeout: 90_000 });
   await fed(page, "live");
 });
+
+await check("a wall: 36 agents and the queues on one screen, dark, without controls", () => wallboard.wall(south, southBridge.url));
 
 await page.close();
 for (const p of [southBridge.program, natsServer, south.sim, north.sim]) await p.stop();
@@ -346,5 +334,5 @@ await check("2,000 agents stay smooth", async () => {
 await check("no complaint of the browser, and no word to anybody else", async () => assert.deepEqual(faults, []));
 
 await browser.close();
-console.log(`\npage: ${passed} passed, ${failed} failed, ${((Date.now() - began) / 1000).toFixed(1)} s`);
-process.exit(failed ? 1 : 0);
+console.log(`\npage: ${count.passed} passed, ${count.failed} failed, ${((Date.now() - began) / 1000).toFixed(1)} s`);
+process.exit(count.failed ? 1 : 0);

@@ -150,6 +150,19 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// TestComposeSecret: a secret in single quotes reaches the bridge as it is, whatever Compose
+// would replace in it.
+func TestComposeSecret(t *testing.T) {
+	const secret = `a$b${c}$$ #d"e\f`
+	env, err := dotenv.UnmarshalBytesWithLookup([]byte("BPCC_CLIENT_SECRET='"+secret+"'\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := loadCompose(t, env, "compose.yaml").Services["bridge-a"].Environment["BPCC_CLIENT_SECRET"]; got == nil || *got != secret {
+		t.Errorf("the bridge gets %v, want %q", got, secret)
+	}
+}
+
 // TestBillsOfMaterials reads those of the release in CI_DIST.
 func TestBillsOfMaterials(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(program(t, "CI_DIST"), "*.cdx.json"))

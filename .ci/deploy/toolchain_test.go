@@ -26,6 +26,7 @@ func TestToolchain(t *testing.T) {
 	for file, pattern := range map[string]string{
 		"go.mod":                            line,
 		"../../bench/bento/go.mod":          line,
+		"../telegraf/go.mod":                line,
 		"../../deploy/container/Dockerfile": `(?m)^FROM golang:(\S+) AS build$`,
 	} {
 		if got := names(file, pattern); got != want {
