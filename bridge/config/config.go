@@ -98,40 +98,41 @@ func (c *Config) EffectiveFrozenAfter() time.Duration {
 // [ErrInvalid]. Warnings are for the log: they name variables that look like the bridge's and are
 // not.
 func Parse(environ []string, purpose Purpose) (c *Config, warnings []string, err error) {
-	var faults []error
+	c, warnings, faults, err := parse(env.ToMap(environ), purpose)
+	if err != nil {
+		return nil, warnings, err
+	}
+	if len(faults) > 0 {
+		return nil, warnings, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(faults...))
+	}
+	return c, warnings, nil
+}
+
+// variableFault is what is wrong with a variable.
+type variableFault struct{ name, text string }
+
+func (f variableFault) Error() string { return f.name + ": " + f.text }
+
+// parse is [Parse] with a list of the faults, each a [variableFault].
+func parse(vars map[string]string, purpose Purpose) (c *Config, warnings []string, faults []error, err error) {
 	fault := func(name, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
+		faults = append(faults, variableFault{name, fmt.Sprintf(format, args...)})
 	}
 	c = &Config{}
-	vars := env.ToMap(environ)
 	for name, value := range vars {
 		// A variable may be set from a file that has one.
 		vars[name] = strings.TrimPrefix(value, "\ufeff")
 	}
 	if warnings, err = unknownNames(vars); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	files := readFiles(vars, fault)
 	c.BPCC.files, c.NATS.files = files, files
-	if err := env.ParseWithOptions(c, env.Options{Environment: vars}); err != nil {
-		var all env.AggregateError
-		if !errors.As(err, &all) {
-			return nil, warnings, fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
-		for _, err := range all.Errors {
-			var p env.ParseError
-			if errors.As(err, &p) {
-				fault(envName(p.Name, p.Type), "%v (want a %s)", p.Err, wantOf(p.Type.String()))
-				continue
-			}
-			faults = append(faults, err)
-		}
+	if err := c.setFields(vars, fault); err != nil {
+		return nil, warnings, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	warnings = append(warnings, c.check(purpose, vars, fault)...)
-	if len(faults) > 0 {
-		return nil, warnings, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(faults...))
-	}
-	return c, warnings, nil
+	return c, warnings, faults, nil
 }
 
 // faultFunc adds a fault of a variable.
@@ -163,7 +164,7 @@ func (c *Config) check(purpose Purpose, vars map[string]string, fault faultFunc)
 		fault("BRIDGE_TENANT", "contains control characters")
 	}
 	if err := checkListen(c.HTTP); c.HTTP != Off && err != nil {
-		fault("BRIDGE_HTTP", "%v; want host:port, or off", err)
+		fault("BRIDGE_HTTP", "%v; want host:port, such as 127.0.0.1:8080, or off", err)
 	}
 	c.BPCC.checkServices(fault)
 	c.Log.check(fault)

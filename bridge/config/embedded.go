@@ -26,7 +26,7 @@ type Embedded struct {
 
 func (c *Embedded) check(fault faultFunc) {
 	if err := checkListen(c.Listen); err != nil {
-		fault("BRIDGE_EMBEDDED_LISTEN", "%v; want host:port", err)
+		fault("BRIDGE_EMBEDDED_LISTEN", "%v; want host:port, such as 127.0.0.1:4222", err)
 	}
 	if c.StoreMax != 0 && c.StoreMax < storeMaxLeast {
 		fault("BRIDGE_STORE_MAX", "%d bytes is below %v; give a size with its unit, such as 50GB or 50GiB", int64(c.StoreMax), storeMaxLeast)

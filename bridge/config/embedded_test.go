@@ -33,7 +33,7 @@ func TestStoreMaxFaults(t *testing.T) {
 		"least":              {value: "1MiB"},
 		"bytes":              {value: "1048576"},
 		"follows the disk":   {value: "0"},
-		"no size":            {value: "much", fault: `BRIDGE_STORE_MAX: "much" is not a size (want a size such as 50GB or 50GiB)`},
+		"no size":            {value: "much", fault: `BRIDGE_STORE_MAX: "much" is not a size: want a size such as 50GB or 50GiB`},
 		"negative":           {value: "-1GB", fault: `BRIDGE_STORE_MAX: "-1GB" is not a size`},
 		"a forgotten unit":   {value: "50", fault: "BRIDGE_STORE_MAX: 50 bytes is below 1.0 MiB; give a size with its unit"},
 		"most":               {value: "4EiB"},

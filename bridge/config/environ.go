@@ -1,10 +1,13 @@
 package config
 
 import (
+	"encoding"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,29 +66,64 @@ func readFiles(vars map[string]string, fault faultFunc) secretFiles {
 	return files
 }
 
-// envName returns the variable of a field of [Config] or of one of its parts, by its name and type.
-func envName(name string, typ reflect.Type) string {
-	for _, f := range fieldsOf(reflect.ValueOf(Config{})) {
-		if f.Name == name && f.Type == typ {
-			return f.Tag.Get("env")
+// setFields sets the fields from the variables. A variable that cannot be parsed is a fault and counts as not
+// set, so that no later check judges a value that nobody gave.
+func (c *Config) setFields(vars map[string]string, fault faultFunc) error {
+	err := env.ParseWithOptions(c, env.Options{Environment: vars})
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return err
+	}
+	parsable := maps.Clone(vars)
+	for _, err := range all.Errors {
+		var p env.ParseError
+		if !errors.As(err, &p) {
+			return err
+		}
+		for _, f := range fieldsOf(reflect.ValueOf(Config{})) {
+			if f.Name != p.Name || f.Type != p.Type {
+				continue
+			}
+			name := f.Tag.Get("env")
+			if _, set := parsable[name]; set {
+				fault(name, "%s: want %s", whyUnparsable(f, vars[name], p.Err), f.wanted())
+				delete(parsable, name)
+			}
 		}
 	}
-	return name
+	return env.ParseWithOptions(c, env.Options{Environment: parsable})
 }
 
-// wantOf describes what a variable of a type holds.
-func wantOf(typ string) string {
-	switch typ {
-	case "time.Duration":
-		return typ + " such as 2s or 5m"
-	case "bool":
-		return typ + " such as true"
-	case "config.Size":
-		return "size such as 50GB or 50GiB"
-	case "config.List":
-		return `list such as Sales,Billing, or a JSON array such as ["Sales, EU","Billing"]`
+// whyUnparsable says what is wrong with the text of a variable: the error of a type of this package, or else
+// the text itself, since errors of the standard library speak of types.
+func whyUnparsable(f field, text string, err error) string {
+	if _, ours := reflect.New(f.Type).Interface().(encoding.TextUnmarshaler); ours {
+		return err.Error()
 	}
-	return typ + " such as 3"
+	return strconv.Quote(text)
+}
+
+// wanted describes what the variable of a field holds, with an example.
+func (f field) wanted() string {
+	switch f.value.Interface().(type) {
+	case time.Duration:
+		return "a duration with its unit, such as " + f.example("5m")
+	case bool:
+		return "true or false"
+	case Size:
+		return "a size such as 50GB or 50GiB"
+	case List:
+		return `a list such as Sales,Billing, or a JSON array such as ["Sales, EU","Billing"]`
+	}
+	return "a whole number such as " + f.example("3")
+}
+
+// example returns the default of the field as an example of its value, or another one where that is 0.
+func (f field) example(other string) string {
+	if text := f.Tag.Get("envDefault"); text != "" && !strings.HasPrefix(text, "0") {
+		return text
+	}
+	return other
 }
 
 // natsPrefix begins the names of the variables of NATS.
@@ -139,14 +177,19 @@ func unknownNames(vars map[string]string) ([]string, error) {
 		nearest := ""
 		switch {
 		case known[name]:
+			continue
 		case strings.HasPrefix(name, "BPCC_"), strings.HasPrefix(name, "BRIDGE_"):
 			nearest = nearestName(name, known)
 		case strings.HasPrefix(name, natsPrefix) && !isServiceLink(name):
 			nearest = nearestNATSName(name)
+		default:
+			continue
 		}
-		if nearest != "" {
-			warnings = append(warnings, "unknown variable "+name+"; the closest known variable is "+nearest)
+		if nearest == "" {
+			warnings = append(warnings, "unknown variable "+name+" has no effect")
+			continue
 		}
+		warnings = append(warnings, "unknown variable "+name+"; the closest known variable is "+nearest)
 	}
 	return warnings, nil
 }
@@ -167,11 +210,26 @@ func knownNames() (map[string]bool, error) {
 	return known, nil
 }
 
-// nearestName returns the known name that is most similar.
+// nearestName returns the known name that an unknown one probably stands for, "" if none is similar. Prefixes
+// are mistaken for each other as often as letters are.
 func nearestName(name string, known map[string]bool) string {
-	return slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
-		return levenshtein.ComputeDistance(name, a) - levenshtein.ComputeDistance(name, b)
-	})
+	prefix, rest, _ := strings.Cut(name, "_")
+	// Distances are in half letters.
+	nearest, least := "", 2*(len(rest)/3+1)
+	for _, k := range slices.Sorted(maps.Keys(known)) {
+		p, r, _ := strings.Cut(k, "_")
+		distance := 2 * levenshtein.ComputeDistance(rest, r)
+		if strings.Contains(r, rest) || strings.Contains(rest, r) {
+			distance = min(distance, 2)
+		}
+		if p != prefix {
+			distance++
+		}
+		if distance < least {
+			nearest, least = k, distance
+		}
+	}
+	return nearest
 }
 
 // checkDurations checks all durations against their bounds.
@@ -188,7 +246,7 @@ func (c *Config) checkDurations(purpose Purpose, fault faultFunc) {
 		case zero != "":
 			fault(name, "%v is not between %s and %s, and not 0 (%s)", d, f.Tag.Get("min"), f.Tag.Get("max"), zero)
 		default:
-			fault(name, "%v is not between %s and %s", d, f.Tag.Get("min"), f.Tag.Get("max"))
+			fault(name, "%v is not between %s and %s; the default is %s", d, f.Tag.Get("min"), f.Tag.Get("max"), f.Tag.Get("envDefault"))
 		}
 	}
 }

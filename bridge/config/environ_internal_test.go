@@ -73,9 +73,14 @@ func TestUnreadableValues(t *testing.T) {
 			continue
 		}
 		parsed++
-		_, _, err := Parse([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", name + "=[x"}, ForBridge)
-		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "\n"+name+": ") || !strings.Contains(err.Error(), "(want a ") {
+		_, _, err := Parse([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", "NATS_URL=nats://localhost", name + "=[x"}, ForBridge)
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "\n"+name+": ") || !strings.Contains(err.Error(), ": want ") {
 			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		// It is one fault, and no other check judges a value that nobody gave.
+		if n := strings.Count(err.Error(), "\n"); n != 1 {
+			t.Errorf("%s: %d faults\n%v", name, n, err)
 		}
 	}
 	if parsed < 15 {
@@ -131,6 +136,45 @@ func TestUnknownAfter(t *testing.T) {
 		c := Config{BPCC: BPCC{AvailabilityUnknownAfter: test.configured}}
 		if got := c.BPCC.UnknownAfter(test.interval); got != test.want {
 			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
+// TestFaultTexts: a fault names the variable, the value, what is wanted and an example.
+func TestFaultTexts(t *testing.T) {
+	t.Parallel()
+	for variable, want := range map[string]string{
+		"BPCC_POLL_INTERVAL=2":              `BPCC_POLL_INTERVAL: "2": want a duration with its unit, such as 2s`,
+		"BPCC_POLL_INTERVAL=1ms":            "BPCC_POLL_INTERVAL: 1ms is not between 100ms and 10m; the default is 2s",
+		"BRIDGE_HEAD_LOG_INTERVAL=1":        `BRIDGE_HEAD_LOG_INTERVAL: "1": want a duration with its unit, such as 5m`,
+		"BPCC_MAX_REQUESTS=1.5":             `BPCC_MAX_REQUESTS: "1.5": want a whole number such as 50`,
+		"BRIDGE_AUDIT=maybe":                `BRIDGE_AUDIT: "maybe": want true or false`,
+		"BRIDGE_MAX_BYTES=much":             `BRIDGE_MAX_BYTES: "much" is not a size: want a size such as 50GB or 50GiB`,
+		"BRIDGE_LEASE_BUCKET=bpcc_state":    `BRIDGE_LEASE_BUCKET: "bpcc_state" is the stream KV_bpcc_state, and so is BRIDGE_STATE_BUCKET; give each a name of its own`,
+		"BRIDGE_STATE_BUCKET=bpcc_lease":    `BRIDGE_LEASE_BUCKET: "bpcc_lease" is the stream KV_bpcc_lease, and so is BRIDGE_STATE_BUCKET; give each a name of its own`,
+		"BRIDGE_STREAM=KV_bpcc_state":       `BRIDGE_STATE_BUCKET: "bpcc_state" is the stream KV_bpcc_state, and so is BRIDGE_STREAM; give each a name of its own`,
+		"BPCC_AVAILABILITY_INTERVAL=banana": `BPCC_AVAILABILITY_INTERVAL: "banana": want a duration with its unit, such as 2s`,
+	} {
+		_, _, err := Parse([]string{"BPCC_URL=http://localhost", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b", variable}, ForBridge)
+		if err == nil || err.Error() != "configuration:\n"+want {
+			t.Errorf("%s: error %v, want %s", variable, err, want)
+		}
+	}
+}
+
+// TestNearestName: prefixes are mistaken for each other; a name that is like no other one has no suggestion.
+func TestNearestName(t *testing.T) {
+	t.Parallel()
+	known, err := knownNames()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"BPCC_TENAT": "BRIDGE_TENANT", "BPCC_STREAM": "BRIDGE_STREAM", "BRIDGE_URL": "BPCC_URL", "BRIDGE_POLL_INTERVAL": "BPCC_POLL_INTERVAL",
+		"BPCC_POLL_INTERVALL": "BPCC_POLL_INTERVAL", "BPCC_SECRET": "BPCC_CLIENT_SECRET", "BRIDGE_STORE": "BRIDGE_STORE_DIR", "BRIDGE_FOO": "", "BPCC_XYZZY": "",
+	} {
+		if got := nearestName(name, known); got != want {
+			t.Errorf("%s: nearest %q, want %q", name, got, want)
 		}
 	}
 }

@@ -28,6 +28,9 @@ type Stream struct {
 // maxBytesLeast is the minimum BRIDGE_MAX_BYTES: a smaller value probably lacks its unit.
 const maxBytesLeast Size = 1 << 20
 
+// BucketStream is the name of the stream that NATS keeps a key-value bucket in.
+func BucketStream(bucket string) string { return "KV_" + bucket }
+
 // Lease is the bucket of the leases, and how long a lease lasts that is not renewed.
 type Lease struct {
 	Bucket string        `env:"BRIDGE_LEASE_BUCKET" envDefault:"bpcc_lease"`
@@ -41,11 +44,20 @@ func (c *Stream) check(fault faultFunc) {
 	if c.MaxBytes != 0 && c.MaxBytes < maxBytesLeast {
 		fault("BRIDGE_MAX_BYTES", "%d bytes is below %v; give a size with its unit, such as 50GB or 50GiB", int64(c.MaxBytes), maxBytesLeast)
 	}
-	for name, v := range map[string]string{
-		"BRIDGE_STREAM": c.Name, "BRIDGE_STATE_BUCKET": c.StateBucket, "BRIDGE_LEASE_BUCKET": c.Lease.Bucket,
-	} {
-		if v == "" || event.Token(v) != v {
-			fault(name, "%q has characters other than A-Z, a-z, 0-9, _ and -", v)
+	names := []struct{ variable, value, stream string }{
+		{"BRIDGE_STREAM", c.Name, c.Name},
+		{"BRIDGE_STATE_BUCKET", c.StateBucket, BucketStream(c.StateBucket)},
+		{"BRIDGE_LEASE_BUCKET", c.Lease.Bucket, BucketStream(c.Lease.Bucket)},
+	}
+	for i, n := range names {
+		if n.value == "" || event.Token(n.value) != n.value {
+			fault(n.variable, "%q has characters other than A-Z, a-z, 0-9, _ and -", n.value)
+			continue
+		}
+		for _, other := range names[:i] {
+			if n.stream == other.stream {
+				fault(n.variable, "%q is the stream %s, and so is %s; give each a name of its own", n.value, n.stream, other.variable)
+			}
 		}
 	}
 }

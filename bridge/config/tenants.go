@@ -51,30 +51,40 @@ func ParseAll(environ []string, purpose Purpose) (all []*Config, warnings []stri
 	if len(tenants) == 0 {
 		return nil, nil, fmt.Errorf("%w:\n%s: %s contains no tenant", ErrInvalid, tenantsVariable, file)
 	}
-	var faults []error
+	var faults, ofProcess []error
 	indexByToken := map[string]int{} // by token, which must be unique in subjects
 	users := map[apiUser][]userOf{}
 	for i, tenant := range tenants {
-		name := fmt.Sprintf("tenant %d", i+1)
-		tenantEnv, err := mergeEnv(vars, tenant)
+		name := fmt.Sprintf("tenant %d (%s)", i+1, tenantLabel(tenant))
+		own, settingFaults := tenantVars(tenant)
+		c, tenantWarnings, varFaults, err := parse(mergeEnv(vars, own), purpose)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", name, err))
-			continue
+			return nil, warnings, err
 		}
-		c, tenantWarnings, err := Parse(tenantEnv, purpose)
 		for _, w := range tenantWarnings {
 			if !slices.Contains(warnings, w) {
 				warnings = append(warnings, w)
 			}
 		}
-		if err != nil {
-			faults = append(faults, fmt.Errorf("%s (%s): %w", name, tenantLabel(tenant), err))
-			continue
+		of := settingFaults
+		for _, fault := range varFaults {
+			switch {
+			case !isOfProcess(fault, vars, own):
+				of = append(of, fault)
+			case !slices.Contains(ofProcess, fault):
+				ofProcess = append(ofProcess, fault)
+			}
 		}
-		if first, exists := indexByToken[event.Token(c.Tenant)]; exists {
-			faults = append(faults, fmt.Errorf("%s: duplicate name %q, first in tenant %d; give it another \"tenant\"", name, c.Tenant, first))
+		if first, exists := indexByToken[event.Token(c.Tenant)]; exists && c.Tenant != "" {
+			of = append(of, fmt.Errorf("duplicate name %q, first in tenant %d; give it another \"tenant\"", c.Tenant, first))
 		}
 		indexByToken[event.Token(c.Tenant)] = i + 1
+		for _, fault := range of {
+			faults = append(faults, fmt.Errorf("%s: %w", name, fault))
+		}
+		if len(of) > 0 {
+			continue
+		}
 		warning, fault := sharedUser(users, userOf{i + 1, c})
 		if fault != nil {
 			faults = append(faults, fault)
@@ -85,9 +95,29 @@ func ParseAll(environ []string, purpose Purpose) (all []*Config, warnings []stri
 		all = append(all, c)
 	}
 	if len(faults) > 0 {
-		return nil, warnings, fmt.Errorf("%w:\n%s: %s:\n%w", ErrInvalid, tenantsVariable, file, errors.Join(faults...))
+		faults = []error{fmt.Errorf("%s: %s:\n%w", tenantsVariable, file, errors.Join(faults...))}
+	}
+	if faults = append(ofProcess, faults...); len(faults) > 0 {
+		return nil, warnings, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(faults...))
 	}
 	return all, warnings, nil
+}
+
+// isOfProcess reports whether a fault is of a variable of the process, so that all tenants have it: one that no
+// tenant may set, or one that the process sets and this tenant does not.
+func isOfProcess(fault error, process, own map[string]string) bool {
+	var f variableFault
+	if !errors.As(fault, &f) {
+		return false
+	}
+	_, shared := process[f.name]
+	_, overridden := own[f.name]
+	return !ofTenant(f.name) || shared && !overridden
+}
+
+// ofTenant reports whether a tenant may set a variable for itself.
+func ofTenant(name string) bool {
+	return strings.HasPrefix(name, "BPCC_") || slices.Contains(tenantVariables[:], strings.TrimSuffix(name, "_FILE"))
 }
 
 // userOf is a tenant of a file, by its number, for which a user logs in.
@@ -126,11 +156,22 @@ func tenantLabel(tenant map[string]json.RawMessage) string {
 	return "without name or url"
 }
 
-// mergeEnv overrides the process's variables with a tenant's.
-func mergeEnv(process map[string]string, tenant map[string]json.RawMessage) ([]string, error) {
+// mergeEnv overrides the process's variables with a tenant's. A tenant's secret replaces the process's,
+// given as text or as a file.
+func mergeEnv(process, own map[string]string) map[string]string {
 	vars := maps.Clone(process)
 	delete(vars, tenantsVariable)
-	var faults []error
+	for name := range own {
+		delete(vars, name+"_FILE")
+		delete(vars, strings.TrimSuffix(name, "_FILE"))
+	}
+	maps.Copy(vars, own)
+	return vars
+}
+
+// tenantVars returns the variables that a tenant's members set, and what is wrong with others.
+func tenantVars(tenant map[string]json.RawMessage) (vars map[string]string, faults []error) {
+	vars = map[string]string{}
 	for _, member := range slices.Sorted(maps.Keys(tenant)) {
 		name, err := tenantEnvName(member)
 		if err != nil {
@@ -142,16 +183,9 @@ func mergeEnv(process map[string]string, tenant map[string]json.RawMessage) ([]s
 			faults = append(faults, fmt.Errorf("%s: %w", member, err))
 			continue
 		}
-		// A tenant's secret replaces the process's, given as text or as a file.
-		delete(vars, name+"_FILE")
-		delete(vars, strings.TrimSuffix(name, "_FILE"))
 		vars[name] = text
 	}
-	out := make([]string, 0, len(vars))
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		out = append(out, name+"="+vars[name])
-	}
-	return out, errors.Join(faults...)
+	return vars, faults
 }
 
 // tenantEnvName returns the variable of a tenant's member.
@@ -160,17 +194,25 @@ func tenantEnvName(member string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, name := range []string{member, "BPCC_" + strings.ToUpper(member), "BRIDGE_" + strings.ToUpper(member)} {
-		if !known[name] {
-			continue
+	forTenant := map[string]bool{}
+	for name := range known {
+		if ofTenant(name) {
+			forTenant[name] = true
 		}
-		if !strings.HasPrefix(name, "BPCC_") && !slices.Contains(tenantVariables[:], strings.TrimSuffix(name, "_FILE")) {
+	}
+	for _, name := range []string{member, "BPCC_" + strings.ToUpper(member), "BRIDGE_" + strings.ToUpper(member)} {
+		switch {
+		case forTenant[name]:
+			return name, nil
+		case known[name]:
 			return "", fmt.Errorf("%q: %s belongs to the process; set it in the environment", member, name)
 		}
-		return name, nil
 	}
-	return "", fmt.Errorf("%q is not a setting of a tenant; the closest one is %q", member,
-		nearestName("BPCC_"+strings.ToUpper(member), known))
+	hint := ""
+	if nearest := nearestName("BPCC_"+strings.ToUpper(member), forTenant); nearest != "" {
+		hint = fmt.Sprintf("; the closest one is %q", nearest)
+	}
+	return "", fmt.Errorf("%q is not a setting of a tenant%s", member, hint)
 }
 
 // envValue returns a member's value as text of a variable: anything that is not text as JSON.

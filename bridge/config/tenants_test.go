@@ -84,6 +84,9 @@ func TestTenantsFileFaults(t *testing.T) {
 		"faults of each":     {`[{"url": "ftp://a"}, {"tenant": "b"}]`, []string{"tenant 1 (ftp://a)", "BPCC_URL: not an address", "tenant 2 (b)", "BPCC_URL: not set"}},
 		"a null":             {`[{"url": "https://a.example.com", "tenant": null}]`, []string{"tenant: value is null"}},
 		"an empty list":      {`[{"url": "https://a.example.com", "services": []}]`, []string{"BPCC_SERVICES: the list is empty", "none"}},
+		"a name of NATS":     {`[{"url": "https://a.example.com", "nats_urls": "x"}]`, []string{"\"nats_urls\" is not a setting of a tenant; the closest one is \"BPCC_URL\""}},
+		"nothing like it":    {`[{"url": "https://a.example.com", "colour": "x"}]`, []string{"\"colour\" is not a setting of a tenant"}},
+		"a setting and more": {`[{"poll_intervall": "1s", "url": "ftp://a"}]`, []string{`"poll_intervall" is not a setting`, "BPCC_URL: not an address"}},
 		"a number in a list": {`[{"url": "https://a.example.com", "services": ["a", 1]}]`, []string{"BPCC_SERVICES: want strings in the JSON array, found number"}},
 	}
 	for name, test := range tests {
@@ -143,5 +146,27 @@ func TestSharedAPIUser(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFaultsOfTheProcess: a fault of a variable of the process is listed once, not for each tenant.
+func TestFaultsOfTheProcess(t *testing.T) {
+	t.Parallel()
+	_, err := parseTenants(t, `[{"url": "https://a.example.com"}, {"url": "https://b.example.com", "poll_interval": "5"}, {"url": "https://c.example.com", "client_id": ""}]`,
+		"BPCC_CLIENT_ID=api", "BPCC_CLIENT_SECRET=s", "BRIDGE_REPLICAS=9", "BPCC_POLL_INTERVAL=1ms")
+	lines := []string{
+		"configuration:",
+		"BPCC_POLL_INTERVAL: 1ms is not between 100ms and 10m; the default is 2s",
+		"BRIDGE_REPLICAS: 9 is not between 1 and 5",
+		`tenant 2 (https://b.example.com): BPCC_POLL_INTERVAL: "5": want a duration with its unit, such as 2s`,
+		"tenant 3 (https://c.example.com): BPCC_CLIENT_ID: not set; give the username of the API user",
+	}
+	if !errors.Is(err, config.ErrInvalid) {
+		t.Fatal(err)
+	}
+	for _, line := range lines {
+		if n := strings.Count(err.Error(), line); n != 1 {
+			t.Errorf("%d times %q in\n%v", n, line, err)
+		}
 	}
 }

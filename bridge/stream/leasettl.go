@@ -23,13 +23,13 @@ var (
 )
 
 // LeaseStream returns the name of the stream behind the bucket of leases.
-func LeaseStream(c config.Lease) string { return "KV_" + c.Bucket }
+func LeaseStream(c config.Lease) string { return config.BucketStream(c.Bucket) }
 
 // LeaseTTL returns how long a lease lasts without renewal, by the configuration of the bucket's
 // stream. The error is [ErrMismatch] if the bucket cannot hold leases, or they would not expire, or
 // would expire too early to be held.
 func LeaseTTL(have jetstream.StreamConfig) (time.Duration, error) {
-	want := leaseConfig(config.Stream{Lease: config.Lease{Bucket: strings.TrimPrefix(have.Name, "KV_")}})
+	want := leaseConfig(config.Stream{Lease: config.Lease{Bucket: strings.TrimPrefix(have.Name, config.BucketStream(""))}})
 	want.AllowRollup = have.AllowRollup // only a purge needs it, which the server excludes with deny_purge; leases are deleted
 	if fatal, _ := compareStreams(want, have); len(fatal) > 0 {
 		return 0, AboutStream(have.Name, fmt.Errorf("%w: stream %s cannot hold leases: %s", ErrMismatch, have.Name, strings.Join(fatal, "; ")))

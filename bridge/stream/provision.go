@@ -168,7 +168,7 @@ func Names(c config.Stream) []string {
 }
 
 // ViewStream returns the name of the stream behind the view.
-func ViewStream(c config.Stream) string { return "KV_" + c.StateBucket }
+func ViewStream(c config.Stream) string { return config.BucketStream(c.StateBucket) }
 
 // ViewPrefix returns the prefix of all subjects of the view.
 func ViewPrefix(c config.Stream) string { return "$KV." + c.StateBucket + "." }
