@@ -85,7 +85,7 @@ func (v *Validator) Event(body []byte) error {
 	if !ok || typ != Type(name) || !isEvent(name) {
 		return fmt.Errorf("validate event: at %q: %w", "/type", unknownSchemaError(typ, listSchemas("v1", "")))
 	}
-	if err := validateDocument(schema, typ, doc); err != nil {
+	if err := validateDocument(schema, typ, doc, false); err != nil {
 		return err
 	}
 	if source, ok := event["source"].(string); ok {
@@ -132,7 +132,7 @@ func (v *Validator) Config(name string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	return validateDocument(schema, full, doc)
+	return validateDocument(schema, full, doc, true)
 }
 
 // Message validates a request or a reply, named as in Names or without the folder: "svc/state.reply" or
@@ -147,7 +147,7 @@ func (v *Validator) Message(name string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	return validateDocument(schema, full, doc)
+	return validateDocument(schema, full, doc, false)
 }
 
 // sharedValidator is compiled once, at the first use.
@@ -191,7 +191,9 @@ func decodeJSON(subject string, body []byte) (any, error) {
 	return doc, nil
 }
 
-func validateDocument(schema *jsonschema.Schema, subject string, doc any) error {
+// validateDocument validates a document. Faults of a configuration show its values; events and replies may hold
+// what is personal.
+func validateDocument(schema *jsonschema.Schema, subject string, doc any, showValues bool) error {
 	err := schema.Validate(doc)
 	if err == nil {
 		return nil
@@ -200,7 +202,7 @@ func validateDocument(schema *jsonschema.Schema, subject string, doc any) error 
 	if !ok {
 		return fmt.Errorf("validate %s: %w: %w", subject, ErrInvalid, err)
 	}
-	found := validationFaults(verr)
+	found := validationFaults(verr, showValues)
 	slices.Sort(found) // the library walks maps; the same body must give the same text
 	found = slices.Compact(found)
 	const limit = 8 // a body of another kind violates every rule; these are enough to see it
@@ -211,11 +213,11 @@ func validateDocument(schema *jsonschema.Schema, subject string, doc any) error 
 }
 
 // validationFaults returns the leaves of the library's tree, each with its JSON pointer.
-func validationFaults(e *jsonschema.ValidationError) []string {
+func validationFaults(e *jsonschema.ValidationError, showValues bool) []string {
 	if len(e.Causes) > 0 {
 		var all []string
 		for _, cause := range e.Causes {
-			all = append(all, validationFaults(cause)...)
+			all = append(all, validationFaults(cause, showValues)...)
 		}
 		return all
 	}
@@ -234,7 +236,11 @@ func validationFaults(e *jsonschema.ValidationError) []string {
 			found = append(found, pointerText(e.InstanceLocation, name)+": unknown key")
 		}
 	default:
-		found = append(found, pointerText(e.InstanceLocation)+": "+faultReason(k))
+		text := pointerText(e.InstanceLocation) + ": " + faultReason(k)
+		if value, ok := valueOf(k); ok && showValues {
+			text += ", got " + truncate(literal(value))
+		}
+		found = append(found, text)
 	}
 	return found
 }
@@ -246,6 +252,17 @@ func pointerText(location []string, more ...string) string {
 		p.WriteString("/" + strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1"))
 	}
 	return fmt.Sprintf("at %q", truncate(p.String()))
+}
+
+// valueOf returns the value that breaks a rule about values.
+func valueOf(k jsonschema.ErrorKind) (value any, ok bool) {
+	switch k := k.(type) {
+	case *kind.Enum:
+		return k.Got, true
+	case *kind.Pattern:
+		return k.Got, true
+	}
+	return nil, false
 }
 
 // faultReason returns what the schema requires. It replaces the library's own text, which repeats

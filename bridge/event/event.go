@@ -174,17 +174,18 @@ func (e *Event) ids(buf *[2]string) []string {
 	return buf[:1]
 }
 
-// CESubject is the CloudEvents subject: kind and ids, such as "agent/john.smith".
+// CESubject is the CloudEvents subject: kind and ids, such as "agent/john.smith". CloudEvents allow no control
+// characters in it, so these are written as in a [Token].
 func (e *Event) CESubject() string { return string(e.appendCESubject(nil)) }
 
 func (e *Event) appendCESubject(b []byte) []byte {
 	var buf [2]string
 	b = append(b, e.Kind()...)
 	for _, id := range e.ids(&buf) {
-		b = append(append(b, '/'), id...)
+		b = appendPrintable(append(b, '/'), id)
 	}
 	if d, ok := e.Data.(*ChatData); ok {
-		b = append(append(b, '/'), d.Message.ID...)
+		b = appendPrintable(append(b, '/'), d.Message.ID)
 	}
 	return b
 }

@@ -11,6 +11,7 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff/image"
+	"bpcc-nats/schemas"
 )
 
 // TestWindowSurvivesTheClock: a window never ends before it begins, whatever
@@ -323,4 +324,41 @@ func FuzzToken(f *testing.F) {
 			t.Errorf("%q is read as %q, whose token is %q", id, parsed, event.Token(parsed))
 		}
 	})
+}
+
+// TestControlCharacters: names with control characters give events that keep their schemas and the rules of
+// CloudEvents, and are read back as they were.
+func TestControlCharacters(t *testing.T) {
+	t.Parallel()
+	by := time.Date(2026, 11, 23, 10, 0, 2, 0, time.UTC)
+	encoder := event.NewEncoder("https://acme.example/statsapi")
+	base := event.EntityBase{Base: event.Base{Tenant: "acme", Poll: 7}, Revision: 1, Observed: event.Window{By: event.Ceil(by)}}
+	for name, want := range map[string]string{"A\nB": "A=0AB", "\n": "=0A", "\u0085x": "=C2=85x", "\u2028": "=E2=80=A8", "A B\x7f": "A B=7F", "größe": "größe"} {
+		available := true
+		for i, data := range []event.Data{
+			&event.ServiceData{EntityBase: base, Service: name, RowData: event.RowData{After: image.New(image.Stat{Name: "name", Text: name})}},
+			&event.AvailabilityObservedData{EntityBase: base, Service: name, Available: &available},
+		} {
+			verb := []string{"service.observed", "availability.observed"}[i]
+			e := event.Event{ID: event.ID{Epoch: 2, Poll: 7, Index: 1}, Name: verb, Time: by, Data: data}
+			if got, want := e.CESubject(), e.Kind()+"/"+want; got != want {
+				t.Errorf("%q: CloudEvents subject %q, want %q", name, got, want)
+			}
+			body, err := encoder.Append(nil, &e)
+			if err == nil {
+				err = schemas.Validate(body)
+			}
+			if err != nil {
+				t.Errorf("%q: %v", name, err)
+				continue
+			}
+			got, err := event.Parse("acme", e.Subject(), e.MsgID(), body)
+			if err != nil {
+				t.Errorf("%q: %v", name, err)
+			}
+			if d := cmp.Diff(e, got); d != "" {
+				t.Errorf("%q (-written +read)\n%s", name, d)
+			}
+		}
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"bpcc-nats/diff/image"
 )
@@ -112,11 +114,30 @@ func appendToken(b []byte, id string) []byte {
 		if c := id[i]; tokenByte(c) {
 			b = append(b, c)
 		} else {
-			b = append(b, '=', upperHex[c>>4], upperHex[c&15])
+			b = appendEscaped(b, c)
 		}
 	}
 	return b
 }
+
+// appendPrintable appends an id with the bytes of its control characters and line separators as in a [Token].
+func appendPrintable(b []byte, id string) []byte {
+	for {
+		at := strings.IndexFunc(id, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' })
+		if at < 0 {
+			return append(b, id...)
+		}
+		_, size := utf8.DecodeRuneInString(id[at:])
+		b = append(b, id[:at]...)
+		for i := range size {
+			b = appendEscaped(b, id[at+i])
+		}
+		id = id[at+size:]
+	}
+}
+
+// appendEscaped appends a byte as =XX.
+func appendEscaped(b []byte, c byte) []byte { return append(b, '=', upperHex[c>>4], upperHex[c&15]) }
 
 // ParseToken decodes a [Token]. The error is [ErrToken].
 func ParseToken(token string) (string, error) {

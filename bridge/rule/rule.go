@@ -76,22 +76,33 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // Parse reads a JSON array of rules and checks it against the schema, and whether the rules make
-// sense. The error is [ErrInvalid] and lists every fault, those of the schema with their places.
+// sense. The error is [ErrInvalid] and lists every fault, those of the schema with their places; the rules without
+// a fault are returned even then, so that a caller can check more of them.
 func Parse(body []byte) ([]Rule, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
 	}
+	var faults []string
 	if err := schemas.ValidateConfig("thresholds", body); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		faults = append(faults, err.Error())
+	}
+	var items []json.RawMessage
+	if err := json.Unmarshal(body, &items); err != nil && len(faults) == 0 {
+		faults = append(faults, err.Error())
 	}
 	var rules []Rule
-	if err := json.Unmarshal(body, &rules); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
 	names := map[string]bool{}
-	var faults []string
-	for i := range rules {
-		r := &rules[i]
+	for _, item := range items {
+		one := slices.Concat([]byte("["), item, []byte("]"))
+		var decoded []Rule
+		if schemas.ValidateConfig("thresholds", one) != nil {
+			continue // among the faults of all
+		}
+		if err := json.Unmarshal(one, &decoded); err != nil {
+			faults = append(faults, err.Error())
+			continue
+		}
+		r := &decoded[0]
 		if names[r.Name] {
 			faults = append(faults, fmt.Sprintf("duplicate rule name %q", r.Name))
 		}
@@ -99,15 +110,18 @@ func Parse(body []byte) ([]Rule, error) {
 		if r.Severity == "" {
 			r.Severity = "warning"
 		}
-		if fault := r.conditionFault(); fault != "" {
-			faults = append(faults, fmt.Sprintf("rule %q: %s", r.Name, fault))
-		}
-		if r.Decimal != "" && r.Parse == ParseDuration {
+		contradiction := r.conditionFault()
+		switch {
+		case contradiction != "":
+			faults = append(faults, fmt.Sprintf("rule %q: %s", r.Name, contradiction))
+		case r.Decimal != "" && r.Parse == ParseDuration:
 			faults = append(faults, fmt.Sprintf("rule %q: decimal applies to numbers and percents, not to durations", r.Name))
+		default:
+			rules = append(rules, *r)
 		}
 	}
 	if len(faults) > 0 {
-		return nil, fmt.Errorf("%w: %s", ErrInvalid, strings.Join(faults, "; "))
+		return rules, fmt.Errorf("%w: %s", ErrInvalid, strings.Join(faults, "; "))
 	}
 	return rules, nil
 }

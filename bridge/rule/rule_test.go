@@ -103,3 +103,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestFaultsOfEachRule: a fault of one rule hides no fault of another, and no rule without one.
+func TestFaultsOfEachRule(t *testing.T) {
+	t.Parallel()
+	rules, err := rule.Parse([]byte(`[
+		{"name":"operator","kind":"service","stat":"s","raise":{"op":"=>","value":1}},
+		{"name":"twice","kind":"service","stat":"s","raise":{"op":">","value":8},"clear":{"op":">","value":3}},
+		{"name":"good","kind":"service","stat":"s","raise":{"op":">","value":1}},
+		{"name":"good","kind":"service","stat":"s","raise":{"op":">","value":1}},
+		{"name":"new\nline","kind":"service","stat":"s","raise":{"op":">","value":1}}
+	]`))
+	if !errors.Is(err, rule.ErrInvalid) {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`at "/0/raise/op": want one of ">", `, `got "=>"`, `rule "twice": raise > 8 and clear > 3 both hold`, `duplicate rule name "good"`, `at "/4/name"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+	if len(rules) == 0 || rules[0].Name != "good" {
+		t.Errorf("rules without a fault: %+v", rules)
+	}
+}
