@@ -24,7 +24,8 @@ var agentNames = []string{"ann", "bob", "eve", "joe"}
 
 // TestStateAtIsTheTenant lets agents work, leave, return, change teams and be renamed, while the source freezes, fails and
 // is full, and bridges stop, crash and take over. At random instants, what [reader.Reader.StateAt] calls
-// certain is what the tenant was; what it calls unknown is bounded by what the stream says of that time. The
+// certain is what the tenant was; what it calls unknown is bounded by what the stream says of that time. Services
+// come and go meanwhile, with calls that wait and without an agent. The
 // report of [report.Read] is for how long it was so.
 func TestStateAtIsTheTenant(t *testing.T) {
 	t.Parallel()
@@ -54,27 +55,47 @@ func runHistoryOfTenant(t *testing.T, seed uint64) {
 	for _, login := range names {
 		w.setAgent(login, "ready", "")
 	}
-	history := []tenantVersion{{snapshot: w.tenantSnapshot(sub)}}
-	change := func(do func()) {
+	services := w.newRandomServices(seed)
+	history := []tenantVersion{{snapshot: services.addTo(w.tenantSnapshot(sub))}}
+	record := func(do func()) {
 		from := time.Now()
 		do()
-		history = append(history, tenantVersion{from, time.Now(), w.tenantSnapshot(sub)})
+		history = append(history, tenantVersion{from, time.Now(), services.addTo(w.tenantSnapshot(sub))})
+	}
+	change := func(do func()) {
+		record(func() {
+			do()
+			services.step()
+		})
 	}
 	stop := w.startBridge()
 	w.waitFor("totals.bridge.observed", 1)
 	for round := range 24 {
 		login := names[random.IntN(len(names))]
 		switch n := random.IntN(8); {
+		case round == 4: // checks of a service fail until its availability counts as unknown
+			w.tenant.Inject(bpcctest.Fault{Services: []string{"Voice"}, Status: 502, Times: -1})
+			change(func() { services.flip("Voice") })
+			w.waitForEvents("an unknown availability", func(all []storedEvent) bool {
+				return slices.ContainsFunc(withSubject(all, "availability.Voice.changed"), func(s storedEvent) bool { return s.field("available") == nil })
+			})
+			change(func() { services.flip("Voice") })
+			w.tenant.ClearFaults()
+			w.waitForPolls(2)
 		case round == 8: // the source stands still while the tenant goes on
+			record(func() { services.setWaiting("Voice", 1) })
+			w.waitTwoPolls()
 			w.tenant.Inject(bpcctest.Fault{Frozen: true, Times: -1})
 			w.waitTwoPolls() // what changes between them is in no gap
+			record(func() { services.setWaiting("Voice", 1+backlog) })
 			for range 3 {
-				change(func() { w.setAgent(login, []string{"ready", "busy", "not_ready"}[random.IntN(3)], "") })
+				record(func() { w.setAgent(login, []string{"ready", "busy", "not_ready"}[random.IntN(3)], "") })
 				w.waitTwoPolls()
 			}
 			w.waitForEvents("the source to be found frozen", func(all []storedEvent) bool {
 				return slices.ContainsFunc(withSubject(all, "feed.interrupted"), func(s storedEvent) bool { return s.text("cause") == "frozen" })
 			})
+			record(func() { services.setWaiting("Voice", 0) })
 			w.tenant.ClearFaults()
 			w.waitFor("feed.resumed", len(withSubject(w.events(), "feed.resumed"))+1)
 		case round == 14: // another bridge takes over
@@ -87,7 +108,12 @@ func runHistoryOfTenant(t *testing.T, seed uint64) {
 			crash := w.startCrashable()
 			w.waitForPolls(3)
 			crash()
-			change(func() { w.setAgent(login, "not_ready", "Crash") })
+			record(func() {
+				w.setAgent(login, "not_ready", "Crash")
+				services.flip("Chat")
+			})
+			<-time.After(2 * unseen)
+			record(func() { services.flip("Chat") })
 			terms := len(withSubject(w.events(), "feed.started"))
 			stop = w.startBridge()
 			w.waitFor("feed.started", terms+1)

@@ -194,6 +194,15 @@ func (w *World) SetServiceStat(name, stat, value string) {
 	s.Stats[stat] = value
 }
 
+// SetWaiting sets when the calls that wait for a service arrived, the oldest first. A service that does not
+// exist is added.
+func (w *World) SetWaiting(name string, arrivals ...time.Time) {
+	if w.services[name] == nil {
+		w.SetService(Service{Name: name})
+	}
+	w.services[name].waiting = slices.Clone(arrivals)
+}
+
 // Service returns a service as it is now, or false if there is none of that name.
 func (w *World) Service(name string) (Service, bool) {
 	s := w.services[name]

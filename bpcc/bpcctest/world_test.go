@@ -127,6 +127,13 @@ func TestServicesAndTotals(t *testing.T) {
 	if got, want := totalTexts(t, tenant, "in_calls_received_per_day", "in_max_wait_time"), "0|12"; got != want {
 		t.Errorf("after the daily reset: %s, want %s", got, want)
 	}
+	tenant.Update(func(w *bpcctest.World) {
+		w.RemoveService("B")
+		w.SetWaiting("C", time.Now().Add(-90500*time.Millisecond), time.Now())
+	})
+	if got, want := statTexts(t, tenant, true, "name", "in_calls_waiting", "in_max_wait_time"), "C|2|90"; got != want {
+		t.Errorf("calls that wait: %s, want %s", got, want)
+	}
 }
 
 func TestDispositions(t *testing.T) {
