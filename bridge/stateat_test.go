@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +227,11 @@ func (c *pastComparison) compareAt(at time.Time) {
 	}
 	for _, e := range s.Entities {
 		kind, id := kindAndID(c.w.t, e)
+		if kind == "availability" && e.Certain() && c.history[0].snapshot[kind] != nil {
+			if a := e.Possible[0].Event.Availability(); a.Available != nil {
+				c.check(at, e.Key, func(h snapshot) bool { return h[kind][id]["available"] == strconv.FormatBool(*a.Available) })
+			}
+		}
 		if kind == "threshold" || kind == "availability" {
 			continue
 		}

@@ -62,14 +62,12 @@ func (f *Fold) coverage() coverage {
 		c.until = earliest(c.until, g.Observed.After.Time)
 	}
 	if g := f.gapAt; g != nil {
-		reason := Gap
-		if g.BridgeAway {
-			reason = BridgeAway
+		// Between two terms no bridge polled either, whatever the gap began with.
+		if next := f.next.data; g.BridgeAway || next != nil && next.Epoch != f.then.data.Epoch {
+			return unknown(BridgeAway, g.Observed.After.Time, g.Observed.By.Time)
 		}
-		u := unknown(reason, g.Observed.After.Time, g.Observed.By.Time)
-		if !g.BridgeAway {
-			u.unknown.Text += ": " + g.Cause
-		}
+		u := unknown(Gap, g.Observed.After.Time, g.Observed.By.Time)
+		u.unknown.Text += ": " + g.Cause
 		return u
 	}
 	// A source that was found frozen at the end was not seen since, whatever was said meanwhile.

@@ -24,11 +24,11 @@ type Fold struct {
 	pending []pending // since the last checkpoint
 	passed  bool      // a checkpoint after the instant was seen
 
-	first, then, last checkpoint // of those that were added; then is the last by the instant
-	begins            bool       // first follows nothing
-	firstGood         time.Time  // when the first checkpoint with an observation was made
-	missing           time.Time  // since when rows were missing around the instant; zero = none were
-	clockSet          bool
+	first, then, next, last checkpoint // of those that were added; then is the last by the instant, next the one after it
+	begins                  bool       // first follows nothing
+	firstGood               time.Time  // when the first checkpoint with an observation was made
+	missing                 time.Time  // since when rows were missing around the instant; zero = none were
+	clockSet                bool
 
 	gapBefore, gapAt, gapAfter *event.ResumedData
 
@@ -100,7 +100,7 @@ func (f *Fold) Checkpoint(d *event.CheckpointData, id event.ID, seq uint64, made
 	if before && !f.passed {
 		f.then, f.missing = c, d.MissingSince.Time
 	} else if !f.passed {
-		f.passed = true
+		f.passed, f.next = true, c
 		if since := d.MissingSince.Time; !since.IsZero() && since.Before(f.at) {
 			f.missing = since
 		}

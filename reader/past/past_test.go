@@ -35,11 +35,13 @@ func (d decoded) Decode() (event.Event, error) { return d.Event, nil }
 //
 //	checkpoint 12.5 10            made at second 12.5, observed until 10; with a status and missing_since
 //	gap 10 20 source              a gap that has ended
+//	term                          another bridge goes on
 //	hole erased 3                 three messages are missing
 //	foreign ann
 type script struct {
 	*past.Fold
 	seq    uint64
+	epoch  uint64
 	states map[string]string
 	began  bool
 }
@@ -69,8 +71,10 @@ func (s *script) add(t *testing.T, words []string) {
 	switch words[0] {
 	case "aged": // the stream's beginning is gone
 		s.began = true
+	case "term":
+		s.epoch++
 	case "checkpoint":
-		d := &event.CheckpointData{Status: event.StatusLive, Part: 1, Parts: 1}
+		d := &event.CheckpointData{Status: event.StatusLive, Part: 1, Parts: 1, Epoch: s.epoch}
 		if s.began {
 			d.Follows = "acme-1-1-1"
 		}
@@ -225,6 +229,10 @@ func TestWindows(t *testing.T) {
 			"agent.ann ready: interrupted 62 -\nagent.eve ready: interrupted 62 -\navailability.Sales false: interrupted 62 -\nunknown: interrupted 62 -"},
 		"bridge away": {70, day + "\ncheckpoint 65 62 stopped\ngap 62 80 away\ncheckpoint 80.5 79", "stopped",
 			"agent.ann ready: bridge_away 62 80\nagent.eve ready: bridge_away 62 80\navailability.Sales false: bridge_away 62 80\nunknown: bridge_away 62 80"},
+		"a bridge crashes in a gap": {70, day + "\ncheckpoint 65 62 interrupted\nterm\ncheckpoint 75 62 interrupted\ngap 62 80 source\ncheckpoint 80.5 79", "interrupted",
+			"agent.ann ready: bridge_away 62 80\nagent.eve ready: bridge_away 62 80\navailability.Sales false: bridge_away 62 80\nunknown: bridge_away 62 80"},
+		"a bridge has crashed in a gap": {76, day + "\ncheckpoint 65 62 interrupted\nterm\ncheckpoint 75 62 interrupted\ngap 62 80 source\ncheckpoint 80.5 79", "interrupted",
+			"agent.ann ready: gap 62 80\nagent.eve ready: gap 62 80\navailability.Sales false from 22 to 79\nunknown: gap 62 80"},
 		"after a gap": {90, day + "\ngap 62 80 source\ncheckpoint 80.5 79\ncheckpoint 99 98", "live",
 			"agent.ann ready from 80 to 98\nagent.eve ready from 80 to 98\navailability.Sales false from 80 to 98"},
 		"before a gap": {50, day + "\ngap 60 80 source\ncheckpoint 80.5 79\ncheckpoint 99 98", "live",

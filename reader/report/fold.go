@@ -28,6 +28,7 @@ type Fold struct {
 	missing      int64                 // since when rows are missing; never = none are
 	// When the source was not seen, when rows were not, and when availabilities were not checked.
 	gaps, rows, checks spans
+	terms              spans // the times between two terms, in which no bridge ran
 	holes              []hole
 	// Events that are missing, and messages that no bridge wrote. Those hide nothing: the ids of the events prove
 	// whether any is missing.
@@ -87,6 +88,9 @@ func (f *Fold) gap(d *event.ResumedData) {
 	if d.BridgeAway {
 		f.checks.add(from, to)
 	}
+	for i := len(f.terms) - 1; i >= 0 && f.terms[i].to > from; i-- { // the source was away before a bridge was
+		f.checks.add(max(from, f.terms[i].from), min(to, f.terms[i].to))
+	}
 }
 
 // hole adds a hole of at least so many events before the next event, which has this sequence.
@@ -122,6 +126,9 @@ func (f *Fold) checkpoint(d *event.CheckpointData, made time.Time) {
 	}
 	if d.ObservedUntil.IsZero() {
 		return
+	}
+	if f.last != nil && d.Epoch != f.last.Epoch {
+		f.terms.add(f.checkedUntil(), nanos(made))
 	}
 	until := nanos(d.ObservedUntil.Time)
 	if !f.begun {
@@ -206,6 +213,14 @@ func (f *Fold) decode(key string, t *timeline, seq uint64, body []byte) (event.E
 	return e, true
 }
 
+// checkedUntil is until when availabilities were checked, by the last checkpoint.
+func (f *Fold) checkedUntil() int64 {
+	if until := f.last.AvailabilityUntil; !until.IsZero() {
+		return nanos(until.Time)
+	}
+	return nanos(f.last.ObservedUntil.Time)
+}
+
 // end counts what is after the last checkpoint.
 func (f *Fold) end() {
 	observed := nanos(f.last.ObservedUntil.Time)
@@ -217,11 +232,7 @@ func (f *Fold) end() {
 	if f.missing != never {
 		f.rows.add(f.missing, forever)
 	}
-	checked := observed
-	if !f.last.AvailabilityUntil.IsZero() {
-		checked = nanos(f.last.AvailabilityUntil.Time)
-	}
-	f.checks.add(checked, forever)
+	f.checks.add(f.checkedUntil(), forever)
 	for key, t := range f.timelines {
 		f.decodeBase(key, t)
 		f.finish(t)

@@ -36,6 +36,7 @@ func window(after, by float64) event.Window {
 //	chat 1 3/20 10 12             the service chat has three calls waiting, the longest for 20 s
 //	open 1 true 10 12             the availability of the service chat
 //	rule 1 raised 10 12           a rule on it
+//	term                          another bridge goes on
 //	lost 3                        three messages are missing
 //	aged                          the beginning of the stream has expired
 //	foreign                       a message that no bridge wrote
@@ -101,7 +102,7 @@ func (s *script) line(words []string) {
 	}
 	switch words[0] {
 	case "checkpoint":
-		d := &event.CheckpointData{Base: event.Base{Tenant: "acme", Poll: s.id.Poll}, Epoch: 1, Status: event.StatusLive, Part: 1, Parts: 1, Follows: s.follows, Observing: []string{}}
+		d := &event.CheckpointData{Base: event.Base{Tenant: "acme", Poll: s.id.Poll}, Epoch: s.id.Epoch, Status: event.StatusLive, Part: 1, Parts: 1, Follows: s.follows, Observing: []string{}}
 		d.ObservedUntil = event.Floor(second(number(2)))
 		if len(words) > 3 {
 			d.Status = words[3]
@@ -113,16 +114,18 @@ func (s *script) line(words []string) {
 		id := s.id
 		e := s.add(event.Checkpoint, number(1), d)
 		s.follows = e.MsgID()
-		s.id = event.ID{Epoch: 1, Poll: s.id.Poll + 1, Index: 1}
+		s.id = event.ID{Epoch: s.id.Epoch, Poll: s.id.Poll + 1, Index: 1}
 		if s.fold != nil {
 			s.fold.Checkpoint(d, id, s.seq, e.Time)
 		}
 	case "gap":
-		d := &event.ResumedData{Base: event.Base{Tenant: "acme", Poll: s.id.Poll}, Epoch: 1, Observed: window(number(1), number(2)), Cause: words[3], BridgeAway: words[3] == "away"}
+		d := &event.ResumedData{Base: event.Base{Tenant: "acme", Poll: s.id.Poll}, Epoch: s.id.Epoch, Observed: window(number(1), number(2)), Cause: words[3], BridgeAway: words[3] == "away"}
 		s.add(event.Resumed, number(2), d)
 		if s.fold != nil {
 			s.fold.Gap(d)
 		}
+	case "term":
+		s.id = event.ID{Epoch: s.id.Epoch + 1, Poll: s.id.Poll + 1, Index: 1}
 	case "lost":
 		s.id.Index += uint64(number(1))
 		s.seq += uint64(number(1))
@@ -348,6 +351,10 @@ func TestReport(t *testing.T) {
 			"ann Sales ready x1 48-58 unseen 10\nchat unavailable x1 28-42 unseen 12"},
 		"availability while no bridge polls": {between(0, 60), begin + "open 1 false 0 2\ncheckpoint 3 3\ngap 20 30 away\ncheckpoint 60 60",
 			"ann Sales ready x1 48-58 unseen 10\nchat unavailable x1 48-58 unseen 10"},
+		"availability while a bridge has crashed in a gap": {between(0, 60), begin + "open 1 false 0 2\ncheckpoint 3 3\ncheckpoint 15 12 interrupted\nterm\ncheckpoint 25 12 interrupted\ngap 12 30 source\ncheckpoint 30 30\ncheckpoint 60 60",
+			"ann Sales ready x1 40-58 unseen 18\nchat unavailable x1 45-58 unseen 13"},
+		"availability while a bridge restarts": {between(0, 60), begin + "open 1 false 0 2\ncheckpoint 3 3\ncheckpoint 12 12\nterm\ncheckpoint 15 12\ncheckpoint 60 60",
+			"ann Sales ready x1 58-58\nchat unavailable x1 58-58"},
 		"a rule": {between(5, 60), begin + "rule 1 raised 10 12\ncheckpoint 12 12\nrule 2 cleared 20 22\ncheckpoint 22 22\nrule 3 raised 30 32\ncheckpoint 60 60",
 			"ann Sales ready x1 55-55\nchat backlog x2 36-42"},
 		"a rule that was raised before": {between(5, 60), "aged\ncheckpoint 4 4\nrule 2 cleared 20 22\ncheckpoint 60 60", "chat backlog x1 15-17"},
