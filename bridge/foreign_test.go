@@ -288,16 +288,16 @@ func TestForeignEntryInTheView(t *testing.T) {
 		good, bad = map[string]bool{}, map[string]bool{}
 		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		defer cancel()
-		err := view.Read(ctx, w.js, w.config().Stream, "", 10*time.Second, func(e view.Entry) error {
+		entries, err := view.Read(ctx, w.js, w.config().Stream, "", 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
 			if e.Err == nil {
 				good[e.Key] = true
 			} else {
 				bad[e.Key] = true
 			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
 		return good, bad
 	}
@@ -336,12 +336,12 @@ func TestForeignMessageOnThePage(t *testing.T) {
 	}
 	w.waitUntil("the view to take the junk", func() bool {
 		bad := 0
-		err := view.Read(t.Context(), w.js, w.config().Stream, "", 10*time.Second, func(e view.Entry) error {
+		entries, err := view.Read(t.Context(), w.js, w.config().Stream, "", 10*time.Second)
+		for _, e := range entries {
 			if e.Err != nil {
 				bad++
 			}
-			return nil
-		})
+		}
 		return err == nil && bad == 4
 	})
 	live := openSSE(t, w.servePage().URL+"/live/events")

@@ -166,14 +166,14 @@ func (w *testEnv) compareFold(all []storedEvent) {
 	}
 	folded := engine.New(engine.Options{})
 	// What only the view still has comes first, as at a start.
-	err := view.Read(context.WithoutCancel(w.t.Context()), w.js, config.Stream{StateBucket: "bpcc_state"}, "acme", testTimeout, func(entry view.Entry) error {
+	entries, err := view.Read(context.WithoutCancel(w.t.Context()), w.js, config.Stream{StateBucket: "bpcc_state"}, "acme", testTimeout)
+	if err != nil {
+		return // the view is gone
+	}
+	for _, entry := range entries {
 		if ev := entry.Event; entry.Err == nil && ev.Kind() != "directory" {
 			folded.Recover(&ev)
 		}
-		return nil
-	})
-	if err != nil {
-		return // the view is gone
 	}
 	for _, s := range all {
 		ev, err := event.Parse("acme", "bpcc.v1.acme."+s.Subject, s.Header.Get(nats.MsgIdHdr), s.Body)

@@ -33,7 +33,7 @@ func TestReplicasAreChanged(t *testing.T) {
 	// The server looks for lost sources every ten seconds, and waits longer after each attempt that fails.
 	caughtUp := false
 	for deadline := time.Now().Add(3 * testTimeout); !caughtUp && time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
-		behind, err := view.Behind(t.Context(), w.js, w.config().Stream)
+		behind, err := view.Behind(t.Context(), w.js, w.config().Stream, testTimeout)
 		caughtUp = err == nil && behind == 0
 	}
 	if !caughtUp {

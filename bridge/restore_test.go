@@ -124,12 +124,12 @@ var viewOfPresent = []string{"acme.agent.anna", "acme.agent.carl", "acme.agent.d
 func (w *storeEnv) viewKeys() []string {
 	w.t.Helper()
 	var keys []string
-	err := view.Read(w.t.Context(), w.js, w.config().Stream, "acme", testTimeout, func(e view.Entry) error {
-		keys = append(keys, "acme."+e.Key)
-		return nil
-	})
+	entries, err := view.Read(w.t.Context(), w.js, w.config().Stream, "acme", testTimeout)
 	if err != nil {
 		return nil
+	}
+	for _, e := range entries {
+		keys = append(keys, "acme."+e.Key)
 	}
 	return keys
 }

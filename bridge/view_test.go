@@ -76,9 +76,14 @@ func TestViewKeys(t *testing.T) {
 		}
 	}
 	// Every key can be read as an event of the bridge.
-	err = view.Read(t.Context(), w.js, w.config().Stream, "acme", testTimeout, func(e view.Entry) error { return e.Err })
-	if err != nil {
-		t.Error(err)
+	entries, err := view.Read(t.Context(), w.js, w.config().Stream, "acme", testTimeout)
+	if err != nil || len(entries) != len(want) {
+		t.Errorf("%d entries, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		if e.Err != nil {
+			t.Errorf("%s: %v", e.Key, e.Err)
+		}
 	}
 }
 

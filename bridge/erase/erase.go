@@ -87,7 +87,7 @@ func Run(ctx context.Context, js jetstream.JetStream, c *config.Config, o Option
 	}()
 	s := newSearch(js, c, o.Agent, engine.Options{Tenant: c.Tenant, Instance: o.Instance, Version: c.Version})
 	// The view must not take over later what is deleted here.
-	behind, err := view.Behind(ctx, js, c.Stream)
+	behind, err := view.Behind(ctx, js, c.Stream, config.CallTimeout)
 	if err == nil && behind > 0 {
 		err = fmt.Errorf("view %s is %d event(s) behind the stream: try again when it has caught up", c.Stream.StateBucket, behind)
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,13 +15,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/bridge/scan"
 	"bpcc-nats/bridge/state"
-	"bpcc-nats/bridge/stream"
-	"bpcc-nats/bridge/view"
 )
 
 // maxStateReads is how many requests read the view at a time; others wait.
@@ -89,7 +85,7 @@ func stateQuery(raw string) (string, error) {
 	}
 }
 
-// readState reads the view, of one tenant or, if only is "", of all.
+// readState reads the view, of one tenant or, if only is "", of all, when it is the request's turn.
 func (p *Handler) readState(ctx context.Context, only string) (*state.View, error) {
 	select {
 	case p.stateReads <- struct{}{}:
@@ -97,36 +93,7 @@ func (p *Handler) readState(ctx context.Context, only string) (*state.View, erro
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	lag, err := view.Behind(ctx, p.js, p.config.Stream)
-	if err != nil {
-		return nil, err
-	}
-	v, err := state.Read(ctx, p.config.Stream, func(ctx context.Context) ([]view.Entry, error) { return p.readEntries(ctx, only) })
-	if err != nil {
-		return nil, fmt.Errorf("read view %s: %w", p.config.Stream.StateBucket, err)
-	}
-	v.Lag = lag
-	return v, nil
-}
-
-// readEntries reads the present entries of the view by a pull consumer, which needs the permissions of the live
-// page and no others.
-func (p *Handler) readEntries(ctx context.Context, only string) ([]view.Entry, error) {
-	prefix, keys := stream.ViewPrefix(p.config.Stream), ">"
-	if only != "" {
-		keys = event.Token(only) + ".>"
-	}
-	entries := map[string]view.Entry{} // a key that changes meanwhile comes again
-	err := scan.LastPerSubject(ctx, p.js, stream.ViewStream(p.config.Stream), prefix+keys, func(msg jetstream.Msg, _ uint64) error {
-		key := strings.TrimPrefix(msg.Subject(), prefix)
-		if msg.Headers().Get("KV-Operation") != "" {
-			delete(entries, key)
-			return nil
-		}
-		entries[key] = view.ParseEntry(key, msg.Data())
-		return nil
-	})
-	return slices.SortedFunc(maps.Values(entries), view.Entry.Compare), err
+	return state.Read(ctx, p.js, p.config.Stream, only, config.CallTimeout)
 }
 
 // encodeState encodes a document, and returns its entity tag, which stays the same until something else than

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/view"
@@ -119,17 +121,22 @@ const (
 	countPause    = 150 * time.Millisecond
 )
 
-// Read makes a document of the entries that read returns, ordered by tenant and key. It calls read up to four
-// times: a batch that arrives while the view is read is not counted by its checkpoint yet. The errors are
-// those of read.
-func Read(ctx context.Context, c config.Stream, read func(context.Context) ([]view.Entry, error)) (*View, error) {
+// Read reads the view, of one tenant or, if only is "", of all: up to four times, since a batch that arrives
+// meanwhile is not counted by its checkpoint yet. Failures that may pass are retried until the server has not
+// responded for the timeout.
+func Read(ctx context.Context, js jetstream.JetStream, c config.Stream, only string, timeout time.Duration) (*View, error) {
+	lag, err := view.Behind(ctx, js, c, timeout)
+	if err != nil {
+		return nil, err
+	}
 	for attempt := 1; ; attempt++ {
 		now := time.Now().UTC()
-		entries, err := read(ctx)
+		entries, err := view.Read(ctx, js, c, only, timeout)
 		if err != nil {
 			return nil, err
 		}
 		v := New(entries, now, c.CheckpointInterval)
+		v.Lag = lag
 		if attempt == countAttempts || !slices.ContainsFunc(v.Tenants, (*Tenant).Incomplete) {
 			return v, nil
 		}

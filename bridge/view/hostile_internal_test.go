@@ -23,7 +23,7 @@ func TestHostileViews(t *testing.T) {
 		"STREAM.INFO": func(ctx context.Context, js jetstream.JetStream, c config.Stream) {
 			v := &Monitor{js: js, config: c, timing: config.DefaultTiming(), log: slog.New(slog.DiscardHandler), now: time.Now}
 			_ = v.measureLag(ctx)
-			_, _ = Behind(ctx, js, c)
+			_, _ = Behind(ctx, js, c, config.CallTimeout)
 		},
 		"CONSUMER.CREATE": readWholeView,
 	}
@@ -44,6 +44,6 @@ func TestHostileViews(t *testing.T) {
 
 // readWholeView reads the view, and the last event of each subject.
 func readWholeView(ctx context.Context, js jetstream.JetStream, c config.Stream) {
-	_ = Read(ctx, js, c, "", time.Second, func(Entry) error { return nil })
+	_, _ = Read(ctx, js, c, "", time.Second)
 	_ = scan.LastPerSubject(ctx, js, c.Name, "bpcc.v1.>", func(jetstream.Msg, uint64) error { return nil })
 }

@@ -7,16 +7,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/scan"
+	"bpcc-nats/bridge/stream"
 )
 
 // Entry is one key of the view.
@@ -32,57 +33,30 @@ type Entry struct {
 	Err error
 }
 
-// Read calls handle with every key of the view, ordered by tenant and key, foreign messages
-// included; onlyTenant is the tenant to read, "" for all. It returns [context.DeadlineExceeded]
-// when the server sends nothing for the timeout.
-func Read(ctx context.Context, js jetstream.JetStream, c config.Stream, onlyTenant string, timeout time.Duration, handle func(Entry) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	silence := time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) })
-	defer silence.Stop()
-	fail := func(doing string, err error) error {
-		return fmt.Errorf("%s view %s: %w", doing, c.StateBucket, cmp.Or(context.Cause(ctx), err))
+// Read returns the present entries of the view, ordered by tenant and key, foreign messages included: of one
+// tenant or, if only is "", of all. Failures that may pass are retried until the server has not responded for
+// the timeout.
+func Read(ctx context.Context, js jetstream.JetStream, c config.Stream, only string, timeout time.Duration) ([]Entry, error) {
+	prefix, keys := stream.ViewPrefix(c), ">"
+	if only != "" {
+		keys = event.Token(only) + ".>"
 	}
-	kv, err := js.KeyValue(ctx, c.StateBucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return fmt.Errorf("%w; no bridge has created it yet", fail("open", err))
+	entries := map[string]Entry{} // a key that changes meanwhile comes again
+	r := scan.Reader{
+		JS: js, Stream: stream.ViewStream(c), Timeout: timeout, Patience: timeout, Cause: stream.Cause,
+		Consumer: jetstream.OrderedConsumerConfig{FilterSubjects: []string{prefix + keys}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy},
+		Handle: func(_ context.Context, msg jetstream.Msg, _ *jetstream.MsgMetadata) error {
+			key := strings.TrimPrefix(msg.Subject(), prefix)
+			if delete(entries, key); msg.Headers().Get("KV-Operation") == "" {
+				entries[key] = ParseEntry(key, msg.Data())
+			}
+			return nil
+		},
 	}
-	if err != nil {
-		return fail("open", err)
+	if err := r.Read(ctx); err != nil {
+		return nil, fmt.Errorf("read view %s: %w", c.StateBucket, stream.AboutStream(r.Stream, err))
 	}
-	keys := ">"
-	if onlyTenant != "" {
-		keys = event.Token(onlyTenant) + ".>"
-	}
-	watcher, err := kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
-	if err != nil {
-		return fail("read", err)
-	}
-	defer watcher.Stop()
-	var all []Entry
-	for {
-		var entry jetstream.KeyValueEntry
-		open := false // a closed channel gives nil too, but that is not the end of the keys
-		select {
-		case entry, open = <-watcher.Updates():
-			silence.Reset(timeout)
-		case <-ctx.Done():
-		}
-		if !open {
-			return fail("read", nats.ErrConnectionClosed)
-		}
-		if entry == nil { // end of the present keys
-			break
-		}
-		all = append(all, ParseEntry(entry.Key(), entry.Value()))
-	}
-	slices.SortFunc(all, Entry.Compare)
-	for _, e := range all {
-		if err := handle(e); err != nil {
-			return err
-		}
-	}
-	return nil
+	return slices.SortedFunc(maps.Values(entries), Entry.Compare), nil
 }
 
 // ParseEntry parses a key of the view, the tenant's token included, and its value.
@@ -107,29 +81,47 @@ func (e Entry) Compare(other Entry) int {
 }
 
 // Behind counts the messages of the stream that the view has not sourced yet; 0 is up to date, or
-// not known. It waits up to two seconds for a view that is only busy.
-func Behind(ctx context.Context, js jetstream.JetStream, c config.Stream) (uint64, error) {
-	const timeout = 2 * time.Second
-	_, err := scan.LastSeq(ctx, js, c.Name)
+// not known. It waits up to two seconds for a view that is only busy, and retries failures that may pass, but
+// no longer than the timeout.
+func Behind(ctx context.Context, js jetstream.JetStream, c config.Stream, timeout time.Duration) (uint64, error) {
+	const busy = 2 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	monitor := Monitor{js: js, config: c, timing: config.DefaultTiming()}
+	var cause error // the last one that is not just a timeout
+	for start := time.Now(); ; {
+		prevErr := js.Conn().LastError()
+		lag, err := monitor.behind(ctx)
+		err = stream.Cause(js.Conn(), prevErr, err)
+		switch {
+		case err == nil && (lag == 0 || time.Since(start) > busy), err != nil && !scan.MayPass(err) && !stream.IsTransient(err):
+			return lag, err
+		case err != nil && !errors.Is(err, context.DeadlineExceeded):
+			cause = err
+		}
+		select {
+		case <-ctx.Done():
+			if err != nil {
+				err = cmp.Or(cause, err)
+			}
+			return lag, err
+		case <-time.After(min(timeout/10, 50*time.Millisecond)):
+		}
+	}
+}
+
+// behind is Behind once. It names what is missing.
+func (v *Monitor) behind(ctx context.Context) (uint64, error) {
+	_, err := scan.LastSeq(ctx, v.js, v.config.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, fmt.Errorf("stream %s not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", c.Name)
+		return 0, fmt.Errorf("stream %s not found; check BRIDGE_STREAM, and NATS_URL or BRIDGE_STORE_DIR", v.config.Name)
 	}
 	if err != nil {
 		return 0, err
 	}
-	monitor := Monitor{js: js, config: c, timing: config.DefaultTiming()}
-	for start := time.Now(); ; {
-		_, lag, err := monitor.fetchLag(ctx)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, fmt.Errorf("view %s not found; no bridge has created it yet", c.StateBucket)
-		}
-		if err != nil || lag.Events == 0 || time.Since(start) > timeout {
-			return lag.Events, err
-		}
-		select {
-		case <-ctx.Done():
-			return lag.Events, nil
-		case <-time.After(50 * time.Millisecond):
-		}
+	_, lag, err := v.fetchLag(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, fmt.Errorf("view %s not found; no bridge has created it yet", v.config.StateBucket)
 	}
+	return lag.Events, err
 }

@@ -62,7 +62,7 @@ func TestViewLag(t *testing.T) {
 	if got := measure(); got != (Lag{}) {
 		t.Errorf("lag %+v of a view that has all, want none", got)
 	}
-	if behind, err := Behind(t.Context(), js, c.Stream); err != nil || behind > 0 {
+	if behind, err := Behind(t.Context(), js, c.Stream, 5*time.Second); err != nil || behind > 0 {
 		t.Errorf("view is %d behind (%v), want 0", behind, err)
 	}
 

@@ -7,13 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/state"
-	"bpcc-nats/bridge/stream"
-	"bpcc-nats/bridge/view"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
 )
@@ -61,7 +57,13 @@ func (p *program) state(ctx context.Context, o stateFlags) error {
 		return reader.Unfinished(ctx, err)
 	}
 	defer l.Close()
-	v, err := readView(sessionCtx, l.JS, c.Stream, o.tenant, o.timeout)
+	v, err := state.Read(sessionCtx, l.JS, c.Stream, o.tenant, o.timeout)
+	switch {
+	case err == nil && len(v.Tenants) == 0 && len(v.Unreadable) == 0:
+		err = fmt.Errorf("the view %s is empty%s", c.Stream.StateBucket, map[bool]string{true: " for tenant " + o.tenant}[o.tenant != ""])
+	case err != nil && reader.MayAnswer(err):
+		err = reader.NoAnswer(l.NC, o.timeout, err)
+	}
 	if err != nil {
 		return reader.Unfinished(sessionCtx, err)
 	}
@@ -73,36 +75,6 @@ func (p *program) state(ctx context.Context, o stateFlags) error {
 	}
 	render.WriteView(p.out, v, o.all)
 	return nil
-}
-
-// readView reads the view, of one tenant or, if only is "", of all.
-func readView(ctx context.Context, js jetstream.JetStream, c config.Stream, only string, timeout time.Duration) (*state.View, error) {
-	var lag uint64
-	err := reader.Retry(ctx, js.Conn(), timeout, func(ctx context.Context) (err error) {
-		lag, err = view.Behind(ctx, js, c)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	v, err := state.Read(ctx, c, func(ctx context.Context) (all []view.Entry, err error) {
-		err = view.Read(ctx, js, c, only, timeout, func(e view.Entry) error {
-			all = append(all, e)
-			return nil
-		})
-		return all, err
-	})
-	if reader.MayAnswer(err) {
-		err = reader.NoAnswer(js.Conn(), timeout, stream.AboutStream(stream.ViewStream(c), err))
-	}
-	if err != nil {
-		return nil, err
-	}
-	v.Lag = lag
-	if len(v.Tenants) == 0 && len(v.Unreadable) == 0 {
-		return nil, fmt.Errorf("the view %s is empty%s", c.StateBucket, map[bool]string{true: " for tenant " + only}[only != ""])
-	}
-	return v, nil
 }
 
 // writeJSON writes a result for programs.
