@@ -328,8 +328,9 @@ func TestForeignMessageOnThePage(t *testing.T) {
 	w.setAgent("bob", "ready", "")
 	stop := w.startBridge()
 	w.waitForFeed("live")
-	w.waitFor("agent.bob.observed", 1)
+	bob := w.waitFor("agent.bob.observed", 1)[0]
 	stop()
+	w.publishForeign("agent.bob.observed", bob.Body, nil) // without the id of an event
 	for _, subject := range []string{"agent.bob.state_changed", "agent.anna.hello.more", "service.Voice.stats_changed", "feed.interrupted", "feed.checkpoint"} {
 		w.publishForeign(subject, []byte("junk"), nil)
 		w.publishForeign(subject, []byte(`{"data":{"status":"live"}}`), nil)
@@ -358,6 +359,13 @@ func TestForeignMessageOnThePage(t *testing.T) {
 	}
 	if !keys["agent.anna"] || keys["agent.bob"] || keys["service.Voice"] || keys["feed"] {
 		t.Errorf("the snapshot has %v", keys)
+	}
+	var backlog []pageEntry
+	live.nextEvent("events", &backlog)
+	for _, e := range backlog {
+		if w.foreignSeqs[e.Seq] {
+			t.Errorf("the page shows %+v", e)
+		}
 	}
 	var heartbeat struct{ Feed json.RawMessage }
 	live.nextEvent("heartbeat", &heartbeat)

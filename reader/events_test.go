@@ -471,3 +471,24 @@ func TestOpen(t *testing.T) {
 		})
 	}
 }
+
+// TestPending: an event says how many messages follow it.
+func TestPending(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	history(w)
+	r := w.open(reader.Options{})
+	left := uint64(len(whole))
+	for item, err := range r.Events(t.Context(), reader.Beginning(), reader.EventsOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		left--
+		if e := reader.EventOf(item); e != nil && e.Pending != left {
+			t.Errorf("%s: %d messages follow, want %d", e.MsgID(), e.Pending, left)
+		}
+	}
+	if left > 0 {
+		t.Errorf("%d messages are left", left)
+	}
+}

@@ -39,6 +39,8 @@ type Event struct {
 	Name string
 	// Body is the event as stored.
 	Body []byte
+	// Pending is how many messages to read the stream held after it when it was sent: 0 at the present end.
+	Pending uint64
 
 	tenant  string
 	decoded *event.Event // if it had to be decoded already

@@ -22,7 +22,7 @@ func (r *Reader) source(stream string, subjects []string, handle func(context.Co
 		Consumer: jetstream.OrderedConsumerConfig{FilterSubjects: subjects},
 		Handle: func(ctx context.Context, msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
 			return handle(ctx, &track.Message{
-				Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Subject: msg.Subject(), Header: msg.Headers(), Body: slices.Clip(msg.Data()),
+				Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Subject: msg.Subject(), Header: msg.Headers(), Body: slices.Clip(msg.Data()), Pending: meta.NumPending,
 			})
 		},
 	}

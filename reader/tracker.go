@@ -31,7 +31,7 @@ func (t *tracker) add(ctx context.Context, m *track.Message, emit func(Item) boo
 	if err != nil {
 		return t.emit(emit, &Foreign{m.Seq, m.Stored, m.Subject, m.Body, err})
 	}
-	e := Event{m.Seq, m.Stored, m.Subject, h.ID, h.Name, m.Body, t.tenant, h.Decoded}
+	e := Event{m.Seq, m.Stored, m.Subject, h.ID, h.Name, m.Body, m.Pending, t.tenant, h.Decoded}
 	var item Item = &e
 	var checkpoint *track.Checkpoint
 	switch h.Name {

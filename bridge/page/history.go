@@ -12,11 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/scan"
 	"bpcc-nats/diff/image"
+	"bpcc-nats/reader"
 )
 
 const (
@@ -175,12 +174,16 @@ func (p *Handler) readHistory(ctx context.Context, tenant string, h *history) er
 	if err != nil {
 		return err
 	}
-	now, prefix, end := time.Now(), event.SubjectPrefix+"."+tenant+".", info.State.LastSeq
+	r, err := p.open(tenant)
+	if err != nil {
+		return err
+	}
+	now, end := time.Now(), info.State.LastSeq
 	if h.next == 0 || !info.Created.Equal(h.created) || end+1 < h.next {
 		h.reset(info.Created, now.Add(-historyReach))
 		n, most := uint64(0), cmp.Or(h.most, historyEvents)
 		for _, filter := range []string{"service.>", "threshold.>"} {
-			pending, err := p.countPending(ctx, h.consumer(prefix+filter))
+			pending, err := p.countPending(ctx, tenant, filter, h.from)
 			if err != nil {
 				return err
 			}
@@ -192,17 +195,24 @@ func (p *Handler) readHistory(ctx context.Context, tenant string, h *history) er
 	}
 	var decoder event.Decoder
 	for _, filter := range []string{"service.>", "threshold.>", event.Started, event.Resumed} {
-		err := scan.All(ctx, p.js, p.config.Stream.Name, h.consumer(prefix+filter), func(msg jetstream.Msg, seq uint64) error {
-			if seq > end {
-				return scan.ErrStop
+		from := reader.AtTime(h.from)
+		if h.next > 0 {
+			from = reader.AtSequence(h.next)
+		}
+		for item, err := range r.Events(ctx, from, reader.EventsOptions{Subjects: []string{filter}}) {
+			if err != nil {
+				return fmt.Errorf("read %s: %w", filter, err)
 			}
-			if _, e, err := decoder.Decode(msg.Data()); err == nil && event.Token(e.Tenant()) == tenant { // else foreign
+			stored := reader.EventOf(item)
+			if stored == nil {
+				continue
+			}
+			if stored.Seq > end {
+				break
+			}
+			if _, e, err := decoder.Decode(stored.Body); err == nil { // faster than to decode each one alone
 				h.add(&e, now)
 			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("read %s: %w", prefix+filter, err)
 		}
 	}
 	h.next = end + 1
@@ -218,18 +228,6 @@ func (p *Handler) readHistory(ctx context.Context, tenant string, h *history) er
 func (h *history) reset(created, from time.Time) {
 	h.created, h.from, h.next, h.marks, h.gaps = created, from, 0, nil, nil
 	h.queues, h.leftOut, h.raised = map[string]queueHistory{}, map[string]bool{}, map[string]*raisedMark{}
-}
-
-// consumer reads what a history lacks of some subjects.
-func (h *history) consumer(filter string) jetstream.OrderedConsumerConfig {
-	c := jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}}
-	if h.next > 0 {
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, h.next
-	} else {
-		from := h.from
-		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
-	}
-	return c
 }
 
 // add adds an event. One whose time is in the future has a time that nobody can show.

@@ -15,6 +15,7 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/scan"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/reader"
 )
 
 const (
@@ -38,8 +39,9 @@ type liveSession struct {
 	// shared reports whether the page shows other tenants, too.
 	shared bool
 
-	lastSeq     uint64    // the stream's last sequence when the session began
-	viewCreated time.Time // when the view was created that the session shows
+	reader      *reader.Reader // of the tenant
+	lastSeq     uint64         // the stream's last sequence when the session began
+	viewCreated time.Time      // when the view was created that the session shows
 }
 
 // liveEntry is an entity of the view, or an event and its effect on the view.
@@ -54,6 +56,9 @@ type liveEntry struct {
 // runSession sends the snapshot and then the events, until ctx ends or something fails.
 func (l *liveSession) runSession(ctx context.Context) error {
 	var err error
+	if l.reader, err = l.open(l.tenant); err != nil {
+		return err
+	}
 	if l.lastSeq, err = scan.LastSeq(ctx, l.js, l.config.Stream.Name); err != nil {
 		return err
 	}
@@ -125,10 +130,10 @@ func (l *liveSession) sendSnapshot(ctx context.Context) (snapshotSeq uint64, err
 			seq = 0 // from the watchdog, or from before the stream was recreated
 		}
 		snapshotSeq = max(snapshotSeq, seq)
-		if msg.Headers().Get("KV-Operation") != "" {
+		if msg.Headers().Get("KV-Operation") != "" || !belongsTo(l.tenant, msg.Data()) {
 			return nil
 		}
-		return batch.addEntry(liveEntry{Key: strings.TrimPrefix(msg.Subject(), prefix), Seq: seq, Event: msg.Data()})
+		return batch.add(liveEntry{Key: strings.TrimPrefix(msg.Subject(), prefix), Seq: seq, Event: msg.Data()})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read view: %w", err)
@@ -151,10 +156,7 @@ type liveBatch struct {
 	size    int
 }
 
-func (b *liveBatch) addEntry(e liveEntry) error {
-	if !belongsTo(b.session.tenant, e.Event) {
-		return nil
-	}
+func (b *liveBatch) add(e liveEntry) error {
 	b.entries = append(b.entries, e)
 	if b.size += len(e.Event); b.size < liveFlushBytes {
 		return nil
@@ -175,34 +177,42 @@ func (b *liveBatch) flush() error {
 // The events up to snapshotSeq are in the snapshot already.
 func (l *liveSession) followEvents(ctx context.Context, snapshotSeq uint64) error {
 	group, ctx := errgroup.WithContext(ctx)
-	events, feed := make(chan jetstream.Msg), make(chan jetstream.Msg)
-	group.Go(func() error {
-		return l.pumpMessages(ctx, events, l.config.Stream.Name, jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{l.tenantPrefix() + ">"},
-			DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(snapshotSeq, liveBacklog) - liveBacklog + 1,
-		})
+	events, feed := make(chan *reader.Event), make(chan []byte)
+	group.Go(func() error { // for a slow page it buffers no more than one pull request
+		from := reader.AtSequence(max(snapshotSeq, liveBacklog) - liveBacklog + 1)
+		for item, err := range l.reader.Events(ctx, from, reader.EventsOptions{Follow: true}) {
+			if err != nil {
+				return err
+			}
+			if e := reader.EventOf(item); e != nil {
+				select {
+				case events <- e:
+				case <-ctx.Done():
+				}
+			}
+		}
+		return nil
 	})
-	group.Go(func() error {
-		return l.pumpMessages(ctx, feed, stream.ViewStream(l.config.Stream), jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{stream.ViewPrefix(l.config.Stream) + l.tenant + ".feed"},
-			DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
-		})
-	})
+	group.Go(func() error { return l.pumpFeed(ctx, feed) })
 	group.Go(func() error { return l.writeUpdates(ctx, events, feed, snapshotSeq) })
 	return group.Wait()
 }
 
-// pumpMessages hands on what a consumer delivers, until ctx ends or the stream cannot be read. For a slow
-// page it buffers no more than one pull request.
-func (l *liveSession) pumpMessages(ctx context.Context, to chan<- jetstream.Msg, stream string, consumer jetstream.OrderedConsumerConfig) error {
-	r := scan.Reader{JS: l.js, Stream: stream, Consumer: consumer, Follow: true, Timeout: config.CallTimeout}
-	r.Handle = func(ctx context.Context, msg jetstream.Msg, _ *jetstream.MsgMetadata) error {
-		select {
-		case to <- msg:
+// pumpFeed hands on the feed as the view has it, until ctx ends or the view cannot be read.
+func (l *liveSession) pumpFeed(ctx context.Context, to chan<- []byte) error {
+	r := scan.Reader{
+		JS: l.js, Stream: stream.ViewStream(l.config.Stream), Follow: true, Timeout: config.CallTimeout,
+		Consumer: jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{stream.ViewPrefix(l.config.Stream) + l.tenant + ".feed"},
+			DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+		},
+		Handle: func(ctx context.Context, msg jetstream.Msg, _ *jetstream.MsgMetadata) error {
+			select {
+			case to <- msg.Data():
+			case <-ctx.Done():
+			}
 			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		},
 	}
 	return r.Read(ctx)
 }
@@ -216,7 +226,7 @@ type liveHeartbeat struct {
 }
 
 // writeUpdates writes what arrives, and the heartbeats.
-func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jetstream.Msg, snapshotSeq uint64) error {
+func (l *liveSession) writeUpdates(ctx context.Context, events <-chan *reader.Event, feed <-chan []byte, snapshotSeq uint64) error {
 	ticker := time.NewTicker(l.heartbeat)
 	defer ticker.Stop()
 	var heartbeat liveHeartbeat
@@ -226,9 +236,9 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case msg := <-feed:
-			if belongsTo(l.tenant, msg.Data()) {
-				heartbeat.Feed = msg.Data()
+		case body := <-feed:
+			if belongsTo(l.tenant, body) {
+				heartbeat.Feed = body
 			}
 		case heartbeat.Now = <-ticker.C:
 			if !l.js.Conn().IsConnected() {
@@ -248,22 +258,18 @@ func (l *liveSession) writeUpdates(ctx context.Context, events, feed <-chan jets
 			if err := l.sendEvent("heartbeat", heartbeat); err != nil {
 				return err
 			}
-		case msg := <-events:
-			meta, err := msg.Metadata()
-			if err != nil {
-				return fmt.Errorf("read events: %w", err)
-			}
+		case e := <-events:
 			if first { // the view itself may lag
-				first, maxLag = false, max(maxLag, 2*meta.NumPending)
+				first, maxLag = false, max(maxLag, 2*e.Pending)
 			}
-			if meta.NumPending > maxLag {
+			if e.Pending > maxLag {
 				return errSlowClient
 			}
-			err = batch.addEntry(liveEntry{
-				Key: event.ViewKey(strings.TrimPrefix(msg.Subject(), l.tenantPrefix())), Seq: meta.Sequence.Stream,
-				Removed: msg.Headers().Get("KV-Operation") != "", Backlog: meta.Sequence.Stream <= snapshotSeq, Event: msg.Data(),
+			err := batch.add(liveEntry{
+				Key: event.ViewKey(strings.TrimPrefix(e.Subject, l.tenantPrefix())), Seq: e.Seq,
+				Removed: (&event.Event{Name: e.Name}).Removes(), Backlog: e.Seq <= snapshotSeq, Event: e.Body,
 			})
-			if err == nil && meta.NumPending == 0 {
+			if err == nil && e.Pending == 0 {
 				err = batch.flush()
 			}
 			if err != nil {

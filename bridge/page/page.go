@@ -19,6 +19,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/reader"
 )
 
 //go:embed *.html *.css *.js *.svg
@@ -80,6 +82,15 @@ func New(js jetstream.JetStream, c *config.Config, log *slog.Logger) *Handler {
 	p.mux.HandleFunc("GET /live/history", p.handleHistory)
 	p.mux.HandleFunc("GET /api/state", p.handleState)
 	return p
+}
+
+// open returns a reader of the events of a tenant, which is given by its token.
+func (p *Handler) open(token string) (*reader.Reader, error) {
+	tenant, err := event.ParseToken(token)
+	if err != nil {
+		return nil, fmt.Errorf("tenant: %w", err)
+	}
+	return reader.Open(p.js, tenant, reader.Options{Stream: p.config.Stream.Name, StateBucket: p.config.Stream.StateBucket, Timeout: config.CallTimeout})
 }
 
 // serveFile returns the handler of one of the page's files, by its base name; the page itself is at

@@ -2,7 +2,6 @@ package page
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -15,9 +14,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
@@ -59,9 +60,8 @@ func TestPageDropsSlowReaders(t *testing.T) {
 	}
 
 	// More than the kernel buffers for a connection without a reader.
-	event := fmt.Appendf(nil, `{"type":"bpcc.chat.message_posted.v1","data":{"tenant":"acme","text":%q}}`, bytes.Repeat([]byte("x"), 800_000))
-	for range 40 {
-		if _, err := js.PublishAsync("bpcc.v1.acme.chat.message_posted", event); err != nil {
+	for i := range 40 {
+		if _, err := js.PublishMsgAsync(chatMessage(t, i, strings.Repeat("x", 800_000))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,7 +86,6 @@ func TestSlowPageClient(t *testing.T) {
 	p.maxLag, p.heartbeat = 0, 50*time.Millisecond
 	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
-	const subject, event = "bpcc.v1.acme.chat.message_posted", `{"type":"bpcc.chat.message_posted.v1","data":{"tenant":"acme"}}`
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	t.Cleanup(cancel)
 	open := func() *bufio.Scanner {
@@ -116,7 +115,7 @@ func TestSlowPageClient(t *testing.T) {
 	}
 	page := open()
 	until(page, "event: ready")
-	if _, err := p.js.Publish(t.Context(), subject, []byte(event)); err != nil {
+	if _, err := p.js.PublishMsg(t.Context(), chatMessage(t, 0, "")); err != nil {
 		t.Fatal(err)
 	}
 	until(page, "event: events")
@@ -124,12 +123,12 @@ func TestSlowPageClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 900 {
-		if err := batch.Add(subject, []byte(event)); err != nil {
+	for i := range 900 {
+		if err := batch.AddMsg(chatMessage(t, 1+i, "")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := batch.Commit(t.Context(), subject, []byte(event)); err != nil {
+	if _, err := batch.CommitMsg(t.Context(), chatMessage(t, 901, "")); err != nil {
 		t.Fatal(err)
 	}
 	if got := until(page, "event: failure"); !strings.Contains(got, errSlowClient.Error()) {
@@ -142,6 +141,18 @@ func TestSlowPageClient(t *testing.T) {
 	if got := until(page, "event: failure"); !strings.Contains(got, "NATS") {
 		t.Errorf("failure: %s", got)
 	}
+}
+
+// chatMessage is an event of one poll of acme, by its number among them.
+func chatMessage(t *testing.T, n int, content string) *nats.Msg {
+	t.Helper()
+	d := &event.ChatData{Base: event.Base{Tenant: "acme", Poll: 1}, App: "bridge", Message: event.ChatMessage{ID: fmt.Sprint(n), Content: content}}
+	e := event.Event{ID: event.ID{Epoch: 1, Poll: 1, Index: uint64(n) + 1}, Name: "chat.message_posted", Time: time.Now(), Data: d}
+	body, err := event.NewEncoder("https://acme.example/statsapi").Append(nil, &e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &nats.Msg{Subject: e.Subject(), Header: nats.Header{nats.MsgIdHdr: {e.MsgID()}}, Data: body}
 }
 
 // newPage makes a live page on a server with the streams, and no events.

@@ -9,8 +9,8 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/bridge/scan"
 	"bpcc-nats/diff/image"
+	"bpcc-nats/reader"
 )
 
 const (
@@ -39,14 +39,7 @@ func (l *liveSession) sendSeries(ctx context.Context) error {
 
 func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 	window := seriesWindow
-	consumerConfig := func() jetstream.OrderedConsumerConfig {
-		from := time.Now().Add(-window)
-		return jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{l.tenantPrefix() + kind + ".>"},
-			DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &from,
-		}
-	}
-	n, err := l.countPending(ctx, consumerConfig())
+	n, err := l.countPending(ctx, l.tenant, kind+".>", time.Now().Add(-window))
 	if err != nil {
 		return err
 	}
@@ -54,45 +47,42 @@ func (l *liveSession) sendSeriesOf(ctx context.Context, kind string) error {
 		window = window * maxSamples / time.Duration(n)
 	}
 	var samples []seriesSample
-	err = scan.All(ctx, l.js, l.config.Stream.Name, consumerConfig(), func(msg jetstream.Msg, _ uint64) error {
-		v, err := event.ReadEnvelope(msg.Data())
+	for item, err := range l.reader.Events(ctx, reader.AtTime(time.Now().Add(-window)), reader.EventsOptions{Subjects: []string{kind + ".>"}}) {
 		if err != nil {
-			return nil
+			return err
 		}
-		e, err := v.Event()
-		if err != nil {
-			return nil
+		stored := reader.EventOf(item)
+		if stored == nil {
+			continue
 		}
-		point := seriesSample{Key: e.ViewKey(), Time: e.Time}
-		switch d := e.Data.(type) {
-		case *event.ServiceData:
-			point.Stats = d.After
-		case *event.TotalsData:
-			point.Stats = d.After
+		e, err := stored.Decode()
+		row := e.Row()
+		if err != nil || row == nil || row.After.IsZero() {
+			continue // the entity has left
 		}
-		if point.Stats.IsZero() {
-			return nil // the entity has left
+		if samples = append(samples, seriesSample{e.ViewKey(), e.Time, row.After}); len(samples) < 300 {
+			continue
 		}
-		samples = append(samples, point)
-		if len(samples) < 300 {
-			return nil
+		if err := l.sendEvent("series", samples); err != nil {
+			return err
 		}
-		err = l.sendEvent("series", samples)
 		samples = samples[:0]
-		return err
-	})
-	if err != nil || len(samples) == 0 {
-		return err
+	}
+	if len(samples) == 0 {
+		return nil
 	}
 	return l.sendEvent("series", samples)
 }
 
-// countPending counts the messages that a consumer would deliver now.
-func (p *Handler) countPending(ctx context.Context, consumerConfig jetstream.OrderedConsumerConfig) (uint64, error) {
+// countPending counts the messages on a subject below a tenant, which is given by its token, since an instant.
+func (p *Handler) countPending(ctx context.Context, tenant, subject string, since time.Time) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
-	consumerConfig.InactiveThreshold = 20 * time.Second // then the server deletes it
-	consumer, err := p.js.OrderedConsumer(ctx, p.config.Stream.Name, consumerConfig)
+	consumer, err := p.js.OrderedConsumer(ctx, p.config.Stream.Name, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{event.SubjectPrefix + "." + tenant + "." + subject},
+		DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
+		InactiveThreshold: 20 * time.Second, // then the server deletes it
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -18,6 +18,7 @@ type Message struct {
 	Subject string
 	Header  nats.Header
 	Body    []byte
+	Pending uint64 // messages to read that were stored after it
 }
 
 // ID is the Nats-Msg-Id of the message.
