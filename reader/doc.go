@@ -3,15 +3,13 @@
 // among them ([Reader.Events]); what is known of an instant in the past ([Reader.StateAt]); and work that is
 // done for each event ([Reader.Consume]).
 //
-//	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
-//	js, err := jetstream.New(nc)
-//	r, err := reader.Open(js, "acme", reader.Options{})
+//	r, err := reader.Connect(url, "acme", reader.Options{})
 //
 // A program that routes calls asks the view, and acts on nothing that may be old:
 //
-//	view := r.View(ctx, reader.ViewOptions{})
+//	view, err := r.View(ctx, reader.ViewOptions{})
 //	if answer := view.Available("Voice Inbound"); answer.Route { … }
 //
-// It needs nats.go and the packages that define the wire, [bpcc-nats/bridge/event] and
+// It needs nats.go and the packages that define and read the wire, above all [bpcc-nats/bridge/event] and
 // [bpcc-nats/diff/image], and nothing of the bridge that writes.
 package reader
