@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"bpcc-nats/bridge/audit/sequences"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/schemas"
 )
@@ -55,7 +56,7 @@ type Auditor struct {
 	headsFound map[string]bool // by their ids
 
 	unreadable     uint64 // messages that the server cannot load, so far
-	unreadableRuns []Run
+	unreadableRuns []sequences.Run
 }
 
 // New returns an auditor. It fails only if a published schema is invalid.

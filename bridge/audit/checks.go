@@ -63,16 +63,16 @@ func (a *Auditor) checks() []Check {
 			}
 		}
 	}
-	sequences := coverage{of: 1}
+	inOrder := coverage{of: 1}
 	if a.options.Whole {
-		sequences.n = 1
+		inOrder.n = 1
 	}
 	headers := coverage{a.withHeader, a.report.Events}
 	list := []Check{
 		coverage{}.check("event", "each event is valid against its schema and does not contradict itself", ""),
 		coverage{}.check("order", "ids and windows are in order, and no event is there twice", ""),
 		headers.check("header", "each event is on its subject and has its headers", "subjects or headers are not known"),
-		sequences.check("sequence", "no message of the stream is missing", "not all messages of a stream were read, or their sequences are not known"),
+		inOrder.check("sequence", "no message of the stream is missing", "not all messages of a stream were read, or their sequences are not known"),
 		entities.check("revision", "between the first and the last event about an entity none is missing, and images follow on each other",
 			fmt.Sprintf("of %d of %d entities the part does not have all events", entities.of-entities.n, entities.of)),
 		agents.check("state_revision", "between the first and the last event about an agent no change of state is missing",

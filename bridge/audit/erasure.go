@@ -1,9 +1,6 @@
 package audit
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/nats-io/nats.go"
 
 	"bpcc-nats/bridge/event"
@@ -22,7 +19,7 @@ func (a *Auditor) ReadErasure(subject string, header nats.Header, body []byte) {
 		return // Add reports it
 	}
 	t := a.tenantFor(e.Tenant())
-	t.erased = t.erased.union(e.Data.(*event.ErasedData).Sequences)
+	t.erased = t.erased.Union(e.Data.(*event.ErasedData).Sequences)
 }
 
 // checkErasure checks what an event states as erased.
@@ -53,7 +50,7 @@ func (a *Auditor) checkErasure(t *tenantAudit, e *audited, d *event.ErasedData) 
 // is there is not missing.
 func (a *Auditor) stillPresent(t *tenantAudit, e *audited) {
 	var present bool
-	if t.erased, present = t.erased.without(e.seq); present {
+	if t.erased, present = t.erased.Without(e.seq); present {
 		a.note(t, e, "present", "stated as erased, and still present: run bridge erase again")
 	}
 }
@@ -64,7 +61,7 @@ func (t *tenantAudit) erasedIn(after, before uint64) uint64 {
 	if before == 0 {
 		return 0
 	}
-	return t.erased.count(after+1, before-1)
+	return t.erased.Count(after+1, before-1)
 }
 
 // mayHaveLost reports whether counts of agents and services may differ from those of the events by the
@@ -84,55 +81,3 @@ func (t *tenantAudit) mayHaveLost(e *audited, agents, services int) bool {
 }
 
 func abs(n int) int { return max(n, -n) }
-
-// sequences is a set of sequences: ranges in order, none next to another.
-type sequences []event.SequenceRange
-
-// union returns the set with more ranges.
-func (s sequences) union(more []event.SequenceRange) sequences {
-	all := slices.Concat(s, more)
-	slices.SortFunc(all, func(a, b event.SequenceRange) int { return cmp.Compare(a.First, b.First) })
-	var out sequences
-	for _, r := range all {
-		if r.First == 0 || r.Last < r.First {
-			continue
-		}
-		if n := len(out); n > 0 && r.First-1 <= out[n-1].Last {
-			out[n-1].Last = max(out[n-1].Last, r.Last)
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
-// from returns the index of the first range that does not end before a sequence.
-func (s sequences) from(seq uint64) int {
-	i, _ := slices.BinarySearchFunc(s, seq, func(r event.SequenceRange, seq uint64) int { return cmp.Compare(r.Last, seq) })
-	return i
-}
-
-// count counts the sequences from first to last.
-func (s sequences) count(first, last uint64) (n uint64) {
-	for i := s.from(first); i < len(s) && s[i].First <= last; i++ {
-		n += min(last, s[i].Last) - max(first, s[i].First) + 1
-	}
-	return n
-}
-
-// without returns the set without a sequence, and whether it was in it.
-func (s sequences) without(seq uint64) (sequences, bool) {
-	i := s.from(seq)
-	if i == len(s) || s[i].First > seq {
-		return s, false
-	}
-	r := s[i]
-	var rest []event.SequenceRange
-	if r.First < seq {
-		rest = append(rest, event.SequenceRange{First: r.First, Last: seq - 1})
-	}
-	if seq < r.Last {
-		rest = append(rest, event.SequenceRange{First: seq + 1, Last: r.Last})
-	}
-	return slices.Replace(s, i, i+1, rest...), true
-}

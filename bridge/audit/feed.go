@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/audit/sequences"
 	"bpcc-nats/bridge/event"
 )
 
@@ -18,9 +19,9 @@ type tenantAudit struct {
 	begun           bool
 	fromStart       bool // the range begins with the tenant's first event
 	last            event.ID
-	lastSeq         uint64    // of the last event, 0 if it is not known
-	erased          sequences // stated as erased, and not seen so far
-	erasedKeys      int       // of the view, stated in the last term
+	lastSeq         uint64        // of the last event, 0 if it is not known
+	erased          sequences.Set // stated as erased, and not seen so far
+	erasedKeys      int           // of the view, stated in the last term
 	entities        map[string]*entityAudit
 	types           map[string]int
 	rules           int // events of rules about an entity that is present

@@ -86,8 +86,8 @@ func (p *Pipe) add() {
 func (p *Pipe) Add(parse func() Message) { p.put(pipedMessage{parse: parse}) }
 
 // AddUnreadable adds unreadable messages as [Auditor.AddUnreadable] does.
-func (p *Pipe) AddUnreadable(sequences []uint64) {
-	p.put(pipedMessage{unreadable: sequences})
+func (p *Pipe) AddUnreadable(lost []uint64) {
+	p.put(pipedMessage{unreadable: lost})
 }
 
 func (p *Pipe) put(m pipedMessage) {

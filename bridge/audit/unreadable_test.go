@@ -1,7 +1,6 @@
 package audit_test
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -61,13 +60,5 @@ func TestAuditOfUnreadableMessages(t *testing.T) {
 	}
 	if r := a.Report(); r.ByCode["unreadable"] != 1 || r.ByCode["sequence"] != 1 || r.ByCode["missing"] == 0 {
 		t.Errorf("faults %v", r.ByCode)
-	}
-}
-
-func TestRuns(t *testing.T) {
-	t.Parallel()
-	got := fmt.Sprint(audit.Runs([]uint64{3, 5, 6, 7, 9}))
-	if want := "[message 3 messages 5 to 7 message 9]"; got != want {
-		t.Errorf("%s, want %s", got, want)
 	}
 }

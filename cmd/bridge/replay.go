@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bpcc-nats/bridge/audit"
+	"bpcc-nats/bridge/audit/sequences"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/cmd/bridge/internal/export"
@@ -109,8 +109,8 @@ func (p *program) replay(ctx context.Context, s reader.Range, r *replayer) error
 	}
 	events := reader.Reader{
 		Range: s, JS: l.JS, Stream: c.Stream.Name, Timeout: r.timeout, Whole: len(r.selection.Subjects) == 0, Unfiltered: l.Embedded,
-		Unreadable: func(sequences []uint64) {
-			for _, run := range audit.Runs(sequences) {
+		Unreadable: func(lost []uint64) {
+			for _, run := range sequences.Runs(lost) {
 				p.err.Printf("skipped, unreadable: %s of the stream %s: the server cannot load it\n", run, c.Stream.Name)
 			}
 		},
