@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"bpcc-nats/bridge/audit/verbs"
 	"bpcc-nats/bridge/event"
 )
 
@@ -122,7 +123,7 @@ func (a *Auditor) checkStateRevision(t *tenantAudit, e *audited, c *entityAudit)
 		hidden = d.Revision - c.revision - 1
 	}
 	least, most := before, before+hidden
-	if !c.complete() && c.shown&stateChanged != 0 { // of a complete entity, what is missing is reported already
+	if !c.complete() && c.shown&verbs.StateChanged != 0 { // of a complete entity, what is missing is reported already
 		most = before + min(hidden, t.erasedIn(c.lastSeq, e.seq)+a.unreadable-c.lost)
 	}
 	if e.Name == event.StateChanged {
@@ -136,7 +137,7 @@ func (a *Auditor) checkStateRevision(t *tenantAudit, e *audited, c *entityAudit)
 		a.fault(t, e, "revision", "state_revision begins with %d", got)
 	case before == 0, d.Revision <= c.revision: // the first that is known
 	case !c.complete() && e.Time.Sub(c.lastTime) >= a.options.Retention:
-	case begins && (uncounted || c.shown&stateChanged == 0 && hidden > 0): // the count began again
+	case begins && (uncounted || c.shown&verbs.StateChanged == 0 && hidden > 0): // the count began again
 		c.unproved = true
 	case got < least:
 		a.fault(t, e, "revision", "state_revision %d comes after %d", got, before)

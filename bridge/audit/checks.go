@@ -3,6 +3,8 @@ package audit
 import (
 	"fmt"
 	"slices"
+
+	"bpcc-nats/bridge/audit/verbs"
 )
 
 // Check is a kind of checks, and what of it was made.
@@ -59,7 +61,7 @@ func (a *Auditor) checks() []Check {
 		for _, c := range t.entities {
 			entities.add(c.complete())
 			if c.kind == "agent" {
-				agents.add(c.shown&stateChanged != 0 && !c.unproved)
+				agents.add(c.shown&verbs.StateChanged != 0 && !c.unproved)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"bpcc-nats/bridge/audit/verbs"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff/image"
 )
@@ -24,7 +25,7 @@ type entityAudit struct {
 	uncounted  bool      // the last event about an agent has no number of its state
 	began      beginning // of an agent's state
 	unproved   bool      // the count of an agent's states is interrupted
-	shown      verbs     // of which the part has all events about the entity
+	shown      verbs.Set // of which the part has all events about the entity
 	suspicions []suspicion
 	reentered  event.ID         // of the last event with a round trip
 	clocks     int              // of the tenant, at lastTime
