@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"bpcc-nats/bridge/audit/bounds"
 	"bpcc-nats/bridge/audit/sequences"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/schemas"
@@ -38,6 +39,9 @@ type Options struct {
 	SignedBy []string
 	// Heads are checkpoints that were kept elsewhere, and that the stream must still hold as they were.
 	Heads []event.Head
+	// Bounds are the checkpoints after which the ranges of tenants begin and with which they end. What is
+	// outside of them is not checked.
+	Bounds map[string]bounds.Wanted
 }
 
 // Auditor checks a stream, event by event. It holds one image per entity and no events, so its
@@ -76,6 +80,9 @@ func New(o Options) (*Auditor, error) {
 	}
 	a := &Auditor{options: o, validator: v, tenants: map[string]*tenantAudit{}, reader: event.NewAgentReader(), headsFound: map[string]bool{}}
 	a.report.ByCode = map[string]int{}
+	for tenant := range o.Bounds {
+		a.tenantFor(tenant)
+	}
 	return a, nil
 }
 
@@ -164,6 +171,9 @@ func (a *Auditor) add(x *examined) {
 		owner = tenant
 	}
 	t := a.tenantFor(owner)
+	if !a.inBounds(t, x) {
+		return
+	}
 	a.current, t.added = t, true
 	a.report.count(seq, e.Time)
 	if subject != "" && header != nil {
@@ -247,6 +257,7 @@ func (a *Auditor) tenantFor(name string) *tenantAudit {
 	if t == nil {
 		t = newTenantAudit(name)
 		t.extent = a.extentOf(name)
+		t.bounds.Wanted = a.options.Bounds[name]
 		a.tenants[name] = t
 	}
 	return t

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bpcc-nats/bridge/audit/bounds"
 	"bpcc-nats/bridge/audit/sequences"
 	"bpcc-nats/bridge/event"
 )
@@ -43,6 +44,8 @@ type tenantAudit struct {
 	chain           chainAudit
 	signatures      coverage // of the checkpoints whose headers are known
 	firstCheckpoint event.ID
+	bounds          bounds.Range
+	before          bool // the checkpoint before the range is being added
 	batch           openBatch
 	batchBefore     map[event.ID]bool
 	window          pollWindow
@@ -140,6 +143,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 	if t.checkpoints == 0 {
 		t.firstCheckpoint = e.ID
 	}
+	t.bounds.Add(bounds.Checkpoint{ID: e.id, Seq: e.seq, Time: e.Time, Follows: d.Follows})
 	a.checkPart(t, e, d, b.cut || t.lost > 0)
 	// Until the last part is stored, some changes of the poll are missing.
 	if b.status != "" && t.extent.status() && d.Part == d.Parts && d.Status != b.status {

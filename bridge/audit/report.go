@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"bpcc-nats/bridge/audit/bounds"
 )
 
 // Report is the result of an [Auditor].
@@ -62,6 +64,13 @@ type TenantReport struct {
 	Gaps       []Gap   `json:"gaps"`
 	GapCount   int     `json:"gap_count"`
 	GapSeconds float64 `json:"gap_seconds"`
+	// First and Last are the checkpoints with which the range begins and ends; nil if it has none. After is the
+	// id of the one before, if its message is known.
+	First *bounds.Checkpoint `json:"first_checkpoint,omitempty"`
+	Last  *bounds.Checkpoint `json:"last_checkpoint,omitempty"`
+	After string             `json:"begins_after,omitempty"`
+	// NotProved says, for people, what the range does not prove; empty if the part does not have the checkpoints.
+	NotProved []string `json:"not_proved"`
 	// AfterGap counts the net changes over a gap.
 	AfterGap int `json:"changes_after_gap"`
 }
@@ -87,7 +96,7 @@ type Gap struct {
 type Finding struct {
 	// Code is one word for programs: foreign, schema, subject, header, tombstone,
 	// sequence, unreadable, duplicate, order, epoch, missing, uncovered, count, part, revision,
-	// chain, digest, signature, head, image, window, since, duration, reentered, reset, unseen, value, watermark, feed, gap, erasure,
+	// chain, digest, signature, head, bound, image, window, since, duration, reentered, reset, unseen, value, watermark, feed, gap, erasure,
 	// empty; of notes: truncated, clock, restored, forgotten, erased, present, chained.
 	Code string `json:"code"`
 	// N counts the events added, from 1: the line of an export.
@@ -172,6 +181,10 @@ func (a *Auditor) Report() Report {
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.tenants)) {
 		t := a.tenants[name]
+		for _, id := range t.bounds.Missing() {
+			r.ByCode["bound"]++
+			r.Faults = append(r.Faults, Finding{Code: "bound", Tenant: name, ID: id, Text: "the range is to begin after this checkpoint, or to end with it, and does not hold it"})
+		}
 		if !t.added {
 			continue
 		}
@@ -182,6 +195,10 @@ func (a *Auditor) Report() Report {
 			out.Events += n
 		}
 		out.LastEpoch, out.LastPoll, out.Status, out.ObservedUntil = t.last.Epoch, t.last.Poll, t.status, t.until
+		out.First, out.Last, out.After, out.NotProved = t.bounds.First, t.bounds.Last, t.bounds.After, []string{}
+		if t.extent.checkpoints() {
+			out.NotProved = append(out.NotProved, t.bounds.NotProved(name, a.options.Heads, a.headsFound, len(a.options.SignedBy) > 0)...)
+		}
 		if t.open != nil {
 			out.gap(*t.open)
 		}

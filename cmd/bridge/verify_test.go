@@ -65,6 +65,8 @@ func TestVerifyExport(t *testing.T) {
 		"empty":            {nil, nil, exitFailed, []string{"no events to check"}},
 		"with sequences":   {[]byte(meta), nil, exitFailed, []string{"sequence 7", "stored on bpcc.v1.acme.agent.bob.observed", `Nats-Msg-Id is "x"`}},
 		"another tenant":   {[]byte(complete), []string{"--tenant", "umbrella"}, exitFailed, []string{"no events to check"}},
+		"from and to":      {[]byte(complete), []string{"--from", "acme-1-4-3", "--to", "acme-1-82-2"}, exitOK, []string{"SOUND", "RANGE  FIRST", "begins after checkpoint acme-1-4-3"}},
+		"no such bounds":   {[]byte(complete), []string{"--to", "acme-1-82-3"}, exitFailed, []string{"UNSOUND", "bound 1"}},
 		"bounds of a file": {[]byte(complete), []string{"--since", "1h"}, exitUsage, nil},
 	}
 	for name, test := range tests {
@@ -105,6 +107,7 @@ func TestRangeUsage(t *testing.T) {
 		"no time":            {[]string{"replay", "--since", "yesterday"}, "want a duration"},
 		"an end that is not": {[]string{"replay", "--follow", "--until", "2h"}, "--follow excludes --until and --to-seq"},
 		"nothing to read":    {[]string{"verify"}, "NATS_URL is not set, and there is no store in /no/such/store"},
+		"no checkpoint":      {[]string{"verify", "--from", "acme"}, `--from and --to: bounds of a range: "acme" is not the id of a checkpoint`},
 		"no such file":       {[]string{"verify", "/no/such/file"}, "no such file"},
 	}
 	for name, test := range tests {

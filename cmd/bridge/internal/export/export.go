@@ -66,10 +66,9 @@ func (e *Message) AppendJSON(b []byte) []byte {
 // maxLine is longer than any message that NATS accepts.
 const maxLine = 64 << 20
 
-// Audit checks the lines of an export, plain or compressed, with that many goroutines beside its own; - is
-// standard input.
-func Audit(ctx context.Context, name string, o audit.Options, workers int) (audit.Report, error) {
-	report, err := auditExport(ctx, name, o, workers)
+// Audit checks the lines of an export, plain or compressed; - is standard input.
+func Audit(ctx context.Context, name string, o audit.Options) (audit.Report, error) {
+	report, err := auditExport(ctx, name, o)
 	return report, about(ctx, name, err)
 }
 
@@ -105,7 +104,7 @@ func Read(ctx context.Context, name string, handle func(Message)) error {
 	}))
 }
 
-func auditExport(ctx context.Context, name string, o audit.Options, workers int) (audit.Report, error) {
+func auditExport(ctx context.Context, name string, o audit.Options) (audit.Report, error) {
 	file := name
 	// What is erased is stated after the gaps that it leaves, and what the export has is known at its
 	// end, so the text is read twice.
@@ -130,7 +129,7 @@ func auditExport(ctx context.Context, name string, o audit.Options, workers int)
 	for _, e := range s.erasures {
 		a.ReadErasure(e.Subject, e.Header, e.Event)
 	}
-	pipe := audit.NewPipe(a, workers)
+	pipe := audit.NewPipe(a, Workers())
 	err = readExport(ctx, file, func(line []byte) {
 		line = bytes.Clone(line)
 		pipe.Add(func() audit.Message {

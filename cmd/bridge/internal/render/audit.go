@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"bpcc-nats/bridge/audit"
+	"bpcc-nats/bridge/audit/bounds"
 	"bpcc-nats/cmd/bridge/internal/console"
 )
 
@@ -25,6 +27,21 @@ func Audit(c *console.Console, r audit.Report) error {
 	for _, t := range r.Tenants {
 		w.Printf("%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%v\n", t.Tenant, t.Events, t.Checkpoints, t.Entities, t.LastEpoch, t.LastPoll,
 			console.OrDash(t.Status), console.FormatTime(t.ObservedUntil), t.GapCount, console.RoundDuration(time.Duration(t.GapSeconds*float64(time.Second))))
+	}
+	w.Printf("\nRANGE\tFIRST CHECKPOINT\tSEQUENCE\tTIME\tLAST CHECKPOINT\tSEQUENCE\tTIME\n")
+	for _, t := range r.Tenants {
+		w.Printf("%s", t.Tenant)
+		for _, at := range []*bounds.Checkpoint{t.First, t.Last} {
+			if at == nil {
+				at = &bounds.Checkpoint{}
+			}
+			seq := ""
+			if at.Seq > 0 {
+				seq = strconv.FormatUint(at.Seq, 10)
+			}
+			w.Printf("\t%s\t%s\t%s", console.OrDash(at.ID), console.OrDash(seq), console.FormatTime(at.Time))
+		}
+		w.Printf("\n")
 	}
 	for _, t := range r.Tenants {
 		if len(t.Gaps) > 0 {
@@ -50,6 +67,7 @@ func Audit(c *console.Console, r audit.Report) error {
 	writeFindings(c, "NOTES", console.Yellow, r.Notes)
 	writeFindings(c, "FAULTS", console.Red, r.Faults)
 	writeChecks(c, r)
+	writeNotProved(c, r)
 	if r.OK {
 		proved := "every event is valid, unique, in order, counted by its checkpoint, and consistent with all others"
 		if r.Part != nil {
@@ -62,6 +80,20 @@ func Audit(c *console.Console, r audit.Report) error {
 		c.Printf("  %s %d", code, r.ByCode[code])
 	}
 	return c.Printf("\n")
+}
+
+// writeNotProved writes what the range does not prove.
+func writeNotProved(c *console.Console, r audit.Report) {
+	begun := false
+	for _, t := range r.Tenants {
+		for _, text := range t.NotProved {
+			if !begun {
+				c.Printf("\nNOT PROVED\n")
+				begun = true
+			}
+			c.Printf("  %s  %s\n", t.Tenant, text)
+		}
+	}
 }
 
 // partName says which part of a stream was checked.
