@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +20,6 @@ import (
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
 	"bpcc-nats/cmd/bridge/internal/republish"
-	"bpcc-nats/internal/jsonscan"
 )
 
 func (p *program) replayCommand() *cobra.Command {
@@ -140,7 +138,7 @@ type replayer struct {
 	progress    *progress // may be nil
 
 	startedAt, firstStored time.Time // of the replay, and of the first message's storage
-	line                   []byte    // memory for a line with meta
+	line                   []byte    // memory for a line
 }
 
 func (r *replayer) setSpeed(text string) error {
@@ -209,21 +207,12 @@ func (r *replayer) pace(ctx context.Context, m reader.Message) error {
 
 // writeLine writes a message as one line. It flushes when no more messages are pending.
 func (r *replayer) writeLine(out *bufio.Writer, m reader.Message) error {
-	line := m.Body
-	// A foreign message must not end a replay, break its lines or overwrite them on a
-	// terminal.
-	if bytes.IndexByte(line, '\n') >= 0 || bytes.IndexByte(line, '\r') >= 0 || !jsonscan.Valid(line) {
-		line, _ = json.Marshal(string(line)) // never fails for a string
-	}
 	if r.meta {
-		e := export.Message{Seq: m.Seq, Subject: m.Subject, Stored: m.Stored.UTC(), Header: m.Header, Filter: r.filter, Event: line}
-		r.line = e.AppendJSON(r.line[:0])
-		line = r.line
+		r.line = export.AppendLine(r.line[:0], m, r.filter)
+	} else {
+		r.line = append(append(r.line[:0], export.Text(m.Body)...), '\n')
 	}
-	if _, err := out.Write(line); err != nil {
-		return err
-	}
-	if err := out.WriteByte('\n'); err != nil || m.Pending > 0 && r.speed == 0 {
+	if _, err := out.Write(r.line); err != nil || m.Pending > 0 && r.speed == 0 {
 		return err
 	}
 	return out.Flush()

@@ -22,6 +22,7 @@ import (
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/diff/image"
+	"bpcc-nats/internal/jsonscan"
 	"bpcc-nats/schemas"
 )
 
@@ -63,17 +64,43 @@ func (e *Message) AppendJSON(b []byte) []byte {
 	return append(append(append(b, `,"event":`...), e.Event...), '}')
 }
 
+// AppendLine appends a message as a line of an export made with --with-meta. The filter is the [Selection] that the
+// export holds; nil if that is every event.
+func AppendLine(b []byte, m reader.Message, filter json.RawMessage) []byte {
+	e := Message{Seq: m.Seq, Subject: m.Subject, Stored: m.Stored.UTC(), Header: m.Header, Filter: filter, Event: Text(m.Body)}
+	return append(e.AppendJSON(b), '\n')
+}
+
+// Text returns the body of a message as JSON on one line: a foreign message must not end a replay, break its lines
+// or overwrite them on a terminal.
+func Text(body []byte) []byte {
+	if bytes.IndexByte(body, '\n') >= 0 || bytes.IndexByte(body, '\r') >= 0 || !jsonscan.Valid(body) {
+		body, _ = json.Marshal(string(body)) // never fails for a string
+	}
+	return body
+}
+
+func (e *Message) audited() audit.Message {
+	return audit.Message{Seq: e.Seq, Subject: e.Subject, Header: e.Header, Body: e.Event}
+}
+
 // maxLine is longer than any message that NATS accepts.
 const maxLine = 64 << 20
 
 // Audit checks the lines of an export, plain or compressed; - is standard input.
 func Audit(ctx context.Context, name string, o audit.Options) (audit.Report, error) {
-	report, err := auditExport(ctx, name, o)
-	return report, about(ctx, name, err)
+	file, remove, err := Local(ctx, name)
+	if err != nil {
+		return audit.Report{}, About(ctx, name, err)
+	}
+	defer remove()
+	lines := Lines{Read: func(handle func(line []byte)) error { return readExport(ctx, file, handle) }}
+	report, err := lines.Audit(o)
+	return report, About(ctx, name, err)
 }
 
-// about names the export in an error of reading it.
-func about(ctx context.Context, name string, err error) error {
+// About names the export in an error of reading it.
+func About(ctx context.Context, name string, err error) error {
 	switch {
 	case errors.Is(err, reader.ErrUsage):
 		return err
@@ -89,9 +116,9 @@ func about(ctx context.Context, name string, err error) error {
 // subject and headers both are those that its event has; a line that is no event has no subject.
 func Read(ctx context.Context, name string, handle func(Message)) error {
 	line := uint64(0)
-	return about(ctx, name, readExport(ctx, name, func(text []byte) {
+	return About(ctx, name, readExport(ctx, name, func(text []byte) {
 		line++
-		m := parseExported(bytes.Clone(text))
+		m := Parse(bytes.Clone(text))
 		if m.Seq == 0 {
 			m.Seq = line
 		}
@@ -104,18 +131,19 @@ func Read(ctx context.Context, name string, handle func(Message)) error {
 	}))
 }
 
-func auditExport(ctx context.Context, name string, o audit.Options) (audit.Report, error) {
-	file := name
-	// What is erased is stated after the gaps that it leaves, and what the export has is known at its
-	// end, so the text is read twice.
-	if info, err := os.Stat(name); name == "-" || err == nil && !info.Mode().IsRegular() {
-		if file, err = copyInput(ctx, name); err != nil {
-			return audit.Report{}, err
-		}
-		defer os.Remove(file)
-	}
+// Lines are the lines of an export. What is erased is stated after the gaps that it leaves, and what the export has
+// is known at its end, so they are read twice.
+type Lines struct {
+	// Read calls handle with every line that is not empty.
+	Read func(handle func(line []byte)) error
+	// Before are the checkpoints before the range, and Erasures states erasures outside of it. Read may set them.
+	Before, Erasures []Message
+}
+
+// Audit checks the lines.
+func (l *Lines) Audit(o audit.Options) (audit.Report, error) {
 	var s survey
-	if err := readExport(ctx, file, s.add); err != nil {
+	if err := l.Read(s.add); err != nil {
 		return audit.Report{}, err
 	}
 	var err error
@@ -126,15 +154,18 @@ func auditExport(ctx context.Context, name string, o audit.Options) (audit.Repor
 	if err != nil {
 		return audit.Report{}, err
 	}
-	for _, e := range s.erasures {
+	for _, e := range slices.Concat(s.erasures, l.Erasures) {
 		a.ReadErasure(e.Subject, e.Header, e.Event)
 	}
+	for _, m := range l.Before {
+		a.AddBefore(m.audited())
+	}
 	pipe := audit.NewPipe(a, Workers())
-	err = readExport(ctx, file, func(line []byte) {
+	err = l.Read(func(line []byte) {
 		line = bytes.Clone(line)
 		pipe.Add(func() audit.Message {
-			e := parseExported(line)
-			return audit.Message{Seq: e.Seq, Subject: e.Subject, Header: e.Header, Body: e.Event}
+			e := Parse(line)
+			return e.audited()
 		})
 	})
 	pipe.Close()
@@ -168,7 +199,7 @@ func (s *survey) add(line []byte) {
 	var e Message
 	same := s.filterMember != nil && bytes.Contains(line, s.filterMember)
 	if s.lines == 1 || !same && bytes.Contains(line, filterText) || bytes.Contains(line, erasedText) {
-		e = parseExported(bytes.Clone(line))
+		e = Parse(bytes.Clone(line))
 		same = bytes.Equal(s.filter, e.Filter)
 	}
 	if s.lines == 1 && e.Filter != nil {
@@ -205,22 +236,28 @@ func (s *survey) part(asked *audit.Part) (*audit.Part, error) {
 	return &audit.Part{Name: "some subjects"}, nil
 }
 
-// copyInput copies what can be read only once to a file.
-func copyInput(ctx context.Context, name string) (file string, err error) {
+// Local returns a file that can be read more than once: the named one, or a copy of what can be read only once, such
+// as standard input. It must be removed.
+func Local(ctx context.Context, name string) (file string, remove func(), err error) {
+	if info, err := os.Stat(name); name != "-" && (err != nil || info.Mode().IsRegular()) {
+		return name, func() {}, nil
+	}
 	text, err := Open(ctx, name)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer text.Close()
 	to, err := os.CreateTemp("", "bridge-verify-*")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
+	remove = func() { os.Remove(to.Name()) }
 	_, err = io.Copy(to, text)
 	if err = errors.Join(err, to.Close()); err != nil {
-		os.Remove(to.Name())
+		remove()
+		return "", nil, err
 	}
-	return to.Name(), err
+	return to.Name(), remove, nil
 }
 
 // readExport calls handle with every line of an export that is not empty.
@@ -234,6 +271,11 @@ func readExport(ctx context.Context, name string, handle func(line []byte)) erro
 	if err != nil {
 		return err
 	}
+	return Scan(ctx, text, handle)
+}
+
+// Scan calls handle with every line of a text that is not empty.
+func Scan(ctx context.Context, text io.Reader, handle func(line []byte)) error {
 	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() && ctx.Err() == nil {
@@ -244,8 +286,8 @@ func readExport(ctx context.Context, name string, handle func(line []byte)) erro
 	return lines.Err()
 }
 
-// parseExported parses a line: an event with what the stream has stored with it, or an event alone.
-func parseExported(line []byte) Message {
+// Parse parses a line: an event with what the stream has stored with it, or an event alone.
+func Parse(line []byte) Message {
 	var e Message
 	if bytes.HasPrefix(line, eventBegin) {
 		return Message{Event: line}

@@ -20,6 +20,8 @@ type Stream struct {
 	Selection Selection
 	// Options say what is expected; the rest of them follows from the stream.
 	Options audit.Options
+	// Before are the checkpoints before the range, where they are known.
+	Before []Message
 	// Erasure is called with each message that states an erasure, wherever it is in the stream, and then Handle with
 	// each message of the range; nil if nobody needs them.
 	Erasure, Handle func(reader.Message) error
@@ -53,6 +55,9 @@ func (s *Stream) Audit(ctx context.Context) (audit.Report, error) {
 	erasures.Subjects = []string{erased}
 	if err := erasures.Read(ctx); err != nil {
 		return audit.Report{}, err
+	}
+	for _, m := range s.Before {
+		a.AddBefore(m.audited())
 	}
 	pipe := audit.NewPipe(a, Workers())
 	read := reader.Reader{
