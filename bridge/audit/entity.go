@@ -47,6 +47,7 @@ func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 		a.fault(t, e, "duplicate", "duplicate event")
 		return true
 	case !t.begun:
+		t.beginSeq = e.seq
 		t.begun, t.fromStart = true, id.Epoch == 1 && e.Name == event.Started
 		d, ok := e.Data.(*event.CheckpointData)
 		if t.batch.cut = id.Index > 1 || ok && d.Part > 1; t.batch.cut && t.extent.whole {

@@ -206,3 +206,27 @@ func TestErasureThatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// TestErasedBeforeTheRange: the first batch of a range lacks what is erased of it, and not what is erased before.
+func TestErasedBeforeTheRange(t *testing.T) {
+	t.Parallel()
+	day := goldenStream(t)
+	begin, erased := 0, 0
+	for i, m := range day {
+		switch {
+		case !strings.HasSuffix(m.subject, event.Checkpoint):
+		case i-begin >= 3 && begin > 2:
+			erased = begin + 1
+		default:
+			begin = i + 1
+		}
+		if erased > 0 {
+			break
+		}
+	}
+	all := term(t, day, 0, stating([]message{day[1], day[erased]}))
+	r := judgeErased(t, audit.Options{Whole: true}, slices.Delete(slices.Clone(all), erased, erased+1)[begin:])
+	if r.ByCode["count"] != 0 || r.ByCode["missing"] != 0 {
+		t.Errorf("%+v", r.Faults)
+	}
+}

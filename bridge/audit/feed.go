@@ -18,7 +18,8 @@ type tenantAudit struct {
 	extent          extent
 	added           bool // an event of the tenant was added
 	begun           bool
-	fromStart       bool // the range begins with the tenant's first event
+	fromStart       bool   // the range begins with the tenant's first event
+	beginSeq        uint64 // of the first event
 	last            event.ID
 	lastSeq         uint64        // of the last event, 0 if it is not known
 	erased          sequences.Set // stated as erased, and not seen so far
@@ -133,7 +134,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 	}
 	b.seen[e.ID] = true
 	a.checkSkipped(t, e, d)
-	erased := int(t.erasedIn(t.checkpointSeq, e.seq))
+	erased := int(t.erasedIn(max(t.checkpointSeq, t.beginSeq), e.seq))
 	if missing := d.Events - b.n - erased; missing != 0 && t.extent.whole && !b.cut && !mayBeLost(uint64(max(missing, 0)), t.lost) {
 		a.fault(t, e, "count", "the checkpoint of poll %d counts %d event(s), its batch holds %d", d.Poll, d.Events, b.n)
 	}
