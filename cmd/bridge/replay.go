@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"bpcc-nats/bridge/audit/sequences"
 	"bpcc-nats/bridge/event"
-	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/cmd/bridge/internal/export"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
@@ -103,7 +101,7 @@ func (p *program) replay(ctx context.Context, s reader.Range, r *replayer) error
 	}
 	// On one terminal the bar and the events would overwrite each other.
 	if p.err.Terminal && !s.Follow && (r.into != "" || !p.out.Terminal) {
-		r.progress = newProgress(p.err, s)
+		r.progress = reader.NewProgress(p.err, s)
 	}
 	events := reader.Reader{
 		Range: s, JS: l.JS, Stream: c.Stream.Name, Timeout: r.timeout, Whole: len(r.selection.Subjects) == 0, Unfiltered: l.Embedded,
@@ -116,7 +114,7 @@ func (p *program) replay(ctx context.Context, s reader.Range, r *replayer) error
 	}
 	err = events.Read(sessionCtx)
 	if r.progress != nil {
-		r.progress.close()
+		r.progress.Close()
 	}
 	if flushed := done(err); err == nil {
 		err = flushed
@@ -135,7 +133,7 @@ type replayer struct {
 	speed       float64         // 0 = without pauses
 	filter      json.RawMessage // of the lines with meta: the selection, nil if it is every event
 	emit        func(context.Context, reader.Message) error
-	progress    *progress // may be nil
+	progress    *reader.Progress // may be nil
 
 	startedAt, firstStored time.Time // of the replay, and of the first message's storage
 	line                   []byte    // memory for a line
@@ -186,7 +184,7 @@ func (r *replayer) handle(ctx context.Context, m reader.Message) error {
 		return err
 	}
 	if r.progress != nil {
-		r.progress.update(m)
+		r.progress.Update(m)
 	}
 	return nil
 }
@@ -216,57 +214,4 @@ func (r *replayer) writeLine(out *bufio.Writer, m reader.Message) error {
 		return err
 	}
 	return out.Flush()
-}
-
-// progress is a bar on a terminal that shows how far a long replay is.
-type progress struct {
-	c            *console.Console
-	bounds       reader.Range
-	startedAt    time.Time
-	drawnAt      time.Time
-	firstMessage reader.Message
-	count        int
-}
-
-func newProgress(c *console.Console, s reader.Range) *progress {
-	return &progress{c: c, bounds: s, startedAt: time.Now()}
-}
-
-// update counts a message and draws the bar, not too often, and not in the first second.
-func (b *progress) update(m reader.Message) {
-	if b.count++; b.count == 1 {
-		b.firstMessage = m
-	}
-	now := time.Now()
-	if now.Sub(b.startedAt) < time.Second || now.Sub(b.drawnAt) < 200*time.Millisecond {
-		return
-	}
-	b.drawnAt = now
-	const width = 30
-	full := int(b.doneShare(m) * width)
-	b.c.Printf("\r\x1b[K[%s%s] %3.0f%%  %d events  %.0f/s  at %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
-		100*b.doneShare(m), b.count, float64(b.count)/now.Sub(b.startedAt).Seconds(), console.FormatTime(m.Stored))
-}
-
-// doneShare is the part of the range before m, from 0 to 1. A later message may have an
-// earlier time, since clocks of servers differ.
-func (b *progress) doneShare(m reader.Message) float64 {
-	done, all := float64(b.count), float64(b.count)+float64(m.Pending)
-	switch {
-	case b.bounds.To > 0:
-		done, all = float64(m.Seq)-float64(b.firstMessage.Seq), float64(b.bounds.To)-float64(b.firstMessage.Seq)
-	case !b.bounds.Until.IsZero():
-		done, all = m.Stored.Sub(b.firstMessage.Stored).Seconds(), b.bounds.Until.Sub(b.firstMessage.Stored).Seconds()
-	}
-	if all <= 0 {
-		return 1
-	}
-	return min(max(done/all, 0), 1)
-}
-
-// close clears the bar.
-func (b *progress) close() {
-	if !b.drawnAt.IsZero() {
-		b.c.Printf("\r\x1b[K")
-	}
 }

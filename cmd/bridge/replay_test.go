@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +19,6 @@ import (
 
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/stream"
-	"bpcc-nats/cmd/bridge/internal/console"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/republish"
 	"bpcc-nats/internal/natstest"
@@ -295,78 +292,6 @@ func TestReplayPace(t *testing.T) {
 	}
 	if diff := cmp.Diff([]uint64{1, 2}, emitted); diff != "" {
 		t.Errorf("emitted (-want +got)\n%s", diff)
-	}
-}
-
-func TestProgress(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	first := reader.Message{Seq: 11, Stored: now}
-	tests := map[string]struct {
-		s    reader.Range
-		m    reader.Message
-		n    int
-		want float64
-	}{
-		"open":        {reader.Range{}, reader.Message{Seq: 20, Pending: 30}, 10, 0.25},
-		"to sequence": {reader.Range{To: 31}, reader.Message{Seq: 16, Pending: 900}, 6, 0.25},
-		"until":       {reader.Range{Until: reader.Time{Time: now.Add(time.Hour)}}, reader.Message{Seq: 16, Stored: now.Add(30 * time.Minute), Pending: 9}, 6, 0.5},
-		"one message": {reader.Range{To: 11}, first, 1, 1},
-	}
-	for name, test := range tests {
-		b := progress{bounds: test.s, count: test.n, firstMessage: first}
-		if got := b.doneShare(test.m); got != test.want {
-			t.Errorf("%s: %v, want %v", name, got, test.want)
-		}
-	}
-	var out bytes.Buffer
-	b := newProgress(console.New(&out, nil), reader.Range{})
-	b.update(first)
-	b.close()
-	if out.Len() > 0 {
-		t.Errorf("what takes no time draws %q", out.String())
-	}
-	b.startedAt = now.Add(-time.Minute)
-	b.update(reader.Message{Seq: 12, Pending: 2, Stored: now})
-	b.close()
-	if text := out.String(); !strings.Contains(text, " 50%  2 events") || !strings.HasSuffix(text, "\r\x1b[K") {
-		t.Errorf("the bar is %q", text)
-	}
-}
-
-// TestProgressBounds draws the bar of a replay for whatever a stream may hold: times that go
-// back, and counts that are not true.
-func TestProgressBounds(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	tests := map[string]struct {
-		s    reader.Range
-		m    reader.Message // after one of sequence 10, stored at 10:00
-		want string
-	}{
-		"half":             {reader.Range{}, reader.Message{Seq: 11, Stored: at, Pending: 2}, " 50%"},
-		"to a sequence":    {reader.Range{To: 30}, reader.Message{Seq: 15, Stored: at}, " 25%"},
-		"beyond its end":   {reader.Range{To: 30}, reader.Message{Seq: 99, Stored: at}, "100%"},
-		"before its start": {reader.Range{To: 30}, reader.Message{Seq: 5, Stored: at}, "  0%"},
-		"end before start": {reader.Range{To: 5}, reader.Message{Seq: 11, Stored: at}, "100%"},
-		"until a time":     {reader.Range{Until: reader.Time{Time: at.Add(4 * time.Minute)}}, reader.Message{Seq: 11, Stored: at.Add(time.Minute)}, " 25%"},
-		"a time before":    {reader.Range{Until: reader.Time{Time: at.Add(time.Minute)}}, reader.Message{Seq: 11, Stored: at.Add(-time.Hour)}, "  0%"},
-		"until that time":  {reader.Range{Until: reader.Time{Time: at}}, reader.Message{Seq: 11, Stored: at.Add(-time.Hour)}, "100%"},
-		"no time":          {reader.Range{Until: reader.Time{Time: at.Add(time.Minute)}}, reader.Message{Seq: 11}, "  0%"},
-		"the most pending": {reader.Range{}, reader.Message{Seq: 11, Stored: at, Pending: math.MaxUint64}, "  0%"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var out bytes.Buffer
-			b := newProgress(console.New(&out, nil), test.s)
-			b.update(reader.Message{Seq: 10, Stored: at})
-			b.startedAt = b.startedAt.Add(-time.Minute) // what takes no time has no bar
-			b.update(test.m)
-			if !strings.Contains(out.String(), "] "+test.want) {
-				t.Errorf("want %s in %q", test.want, out.String())
-			}
-		})
 	}
 }
 
