@@ -19,7 +19,7 @@ import (
 // only completions and their scripts are for programs.
 func (p *program) root() *cobra.Command {
 	commands := []*cobra.Command{
-		p.runCommand(), p.demoCommand(), p.checkCommand(), p.provisionCommand(), p.stateCommand(), p.reportCommand(), p.replayCommand(), p.verifyCommand(), p.headCommand(), p.eraseCommand(),
+		p.runCommand(), p.demoCommand(), p.checkCommand(), p.provisionCommand(), p.stateCommand(), p.reportCommand(), p.replayCommand(), p.exportCommand(), p.verifyCommand(), p.headCommand(), p.eraseCommand(),
 		p.recordCommand(), p.backtestCommand(), p.schemasCommand(), p.simCommand(), p.healthCommand(), p.completionCommand(), p.versionCommand(),
 	}
 	root := &cobra.Command{

@@ -9,7 +9,9 @@
 //	bridge state       show the current state, or that of a time in the past
 //	bridge report      sum up who was in which state for how long
 //	bridge replay      print stored events, or publish them again under another prefix
+//	bridge export      write a range of the stream into a bundle of evidence
 //	bridge verify      check the stream, or an export of it
+//	bridge head        print the newest checkpoint, for safekeeping elsewhere
 //	bridge erase       erase one person from stream and view
 //	bridge record      record the source's responses; publish nothing
 //	bridge backtest    run recordings through the bridge's engine, offline

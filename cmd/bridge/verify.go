@@ -13,6 +13,7 @@ import (
 
 	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/cmd/bridge/internal/bundle"
 	"bpcc-nats/cmd/bridge/internal/export"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
@@ -39,6 +40,7 @@ bridge verify
 bridge verify --since 24h --json
 bridge verify --subject 'bpcc.v1.*.agent.*.state_changed'
 bridge verify tuesday.ndjson.gz
+bridge verify tuesday.tar.zst
 bridge verify --head heads.json
 bridge replay --since 1h | bridge verify -
 bridge replay --type agent.state_changed | bridge verify --type agent.state_changed -`,
@@ -67,50 +69,58 @@ func (p *program) verify(ctx context.Context, o verifyFlags, file string) error 
 	if o.json {
 		err = p.writeJSON(report)
 	} else {
-		err = render.Audit(p.out, report)
+		if report.Bundle != nil {
+			report.Bundle.Write(p.out)
+		}
+		err = render.Audit(p.out, report.Report)
 	}
 	if file != "" && report.Part == nil && report.ByCode["missing"]+report.ByCode["count"] > 0 {
 		p.err.Printf("if the input holds only some subjects or types, name them with --subject or --type\n")
 	}
-	if err == nil && !report.OK {
-		n := 0
-		for _, count := range report.ByCode {
-			n += count
-		}
-		err = fmt.Errorf("%w: %d fault(s)", errFaults, n)
+	return errors.Join(err, faultsOf(report.Report))
+}
+
+// faultsOf is the error of a report with faults.
+func faultsOf(r audit.Report) error {
+	if r.OK {
+		return nil
 	}
-	return err
+	n := 0
+	for _, count := range r.ByCode {
+		n += count
+	}
+	return fmt.Errorf("%w: %d fault(s)", errFaults, n)
 }
 
 // auditOf checks an exported file, or a range of the stream if file is "".
-func (p *program) auditOf(ctx context.Context, f verifyFlags, file string) (audit.Report, error) {
+func (p *program) auditOf(ctx context.Context, f verifyFlags, file string) (bundle.Report, error) {
 	o, err := f.expected.Options()
 	if err != nil {
-		return audit.Report{}, err
+		return bundle.Report{}, err
 	}
 	if file != "" {
 		if f.From > 0 || f.To > 0 || !f.Since.IsZero() || !f.Until.IsZero() {
-			return audit.Report{}, fmt.Errorf("%w: --since, --until, --from-seq and --to-seq are for the stream, not for an exported file", reader.ErrUsage)
+			return bundle.Report{}, fmt.Errorf("%w: --since, --until, --from-seq and --to-seq are for the stream, not for an exported file", reader.ErrUsage)
 		}
 		if list := env.ToMap(p.env)["BRIDGE_VOLATILE_STATS"]; list != "" {
 			var stats config.List
 			if err := stats.UnmarshalText([]byte(list)); err != nil {
-				return audit.Report{}, fmt.Errorf("%w: BRIDGE_VOLATILE_STATS: %w", reader.ErrUsage, err)
+				return bundle.Report{}, fmt.Errorf("%w: BRIDGE_VOLATILE_STATS: %w", reader.ErrUsage, err)
 			}
 			o.Volatile = config.GlobMatcher(stats)
 		}
 		o.Part = f.selection.Part()
-		report, err := export.Audit(ctx, file, o)
+		report, err := bundle.Audit(ctx, file, o)
 		return report, reader.Unfinished(ctx, err)
 	}
 	sessionCtx, c, l, err := p.openReadOnly(ctx, f.timeout)
 	if err != nil {
-		return audit.Report{}, reader.Unfinished(ctx, err)
+		return bundle.Report{}, reader.Unfinished(ctx, err)
 	}
 	defer l.Close()
 	stream := export.Stream{Range: f.Range, Session: l, Config: c, Timeout: f.timeout, Selection: f.selection, Options: o}
 	report, err := stream.Audit(sessionCtx)
-	return report, reader.Unfinished(sessionCtx, err)
+	return bundle.Report{Report: report}, reader.Unfinished(sessionCtx, err)
 }
 
 // collectLess sets the collection of garbage to Go's default, instead of gcPercent, unless GOGC is set:

@@ -1,4 +1,4 @@
-// Package export reads and writes exports of events, and selects events.
+// Package export reads, writes and verifies exports of events, verifies a range of a stream, and selects events.
 package export
 
 import (
@@ -84,6 +84,13 @@ func (e *Message) audited() audit.Message {
 	return audit.Message{Seq: e.Seq, Subject: e.Subject, Header: e.Header, Body: e.Event}
 }
 
+const (
+	// maxPiped is how long a line may be that is in memory with others, of which there are some thousands.
+	maxPiped = 64 << 10
+	// maxErasures is how long the lines may be that state erasures, together.
+	maxErasures = 64 << 20
+)
+
 // maxLine is longer than any message that NATS accepts.
 const maxLine = 64 << 20
 
@@ -157,12 +164,21 @@ func (l *Lines) Audit(o audit.Options) (audit.Report, error) {
 	for _, e := range slices.Concat(s.erasures, l.Erasures) {
 		a.ReadErasure(e.Subject, e.Header, e.Event)
 	}
-	for _, m := range l.Before {
-		a.AddBefore(m.audited())
+	for i, m := range l.Before {
+		if !a.AddBefore(m.audited()) {
+			return audit.Report{}, fmt.Errorf("message %d of those before the range is no checkpoint", i+1)
+		}
 	}
 	pipe := audit.NewPipe(a, Workers())
 	err = l.Read(func(line []byte) {
 		line = bytes.Clone(line)
+		if len(line) > maxPiped {
+			pipe.Close()
+			e := Parse(line)
+			a.Add(e.Seq, e.Subject, e.Header, e.Event)
+			pipe = audit.NewPipe(a, Workers())
+			return
+		}
 		pipe.Add(func() audit.Message {
 			e := Parse(line)
 			return e.audited()
@@ -172,11 +188,16 @@ func (l *Lines) Audit(o audit.Options) (audit.Report, error) {
 	return a.Report(), err
 }
 
+// IsCheckpoint reports whether a line may be a checkpoint; no other line is one.
+func IsCheckpoint(line []byte) bool { return bytes.Contains(line, checkpointText) }
+
 // survey is what the first reading of an export finds.
 type survey struct {
 	lines    int
 	erasures []Message
-	filter   json.RawMessage // of the first line
+	// erasureBytes is how long their lines are.
+	erasureBytes int
+	filter       json.RawMessage // of the first line
 	// filterMember is its text in the lines.
 	filterMember []byte
 	mixed        bool // other lines have another filter
@@ -208,15 +229,20 @@ func (s *survey) add(line []byte) {
 	}
 	s.mixed = s.mixed || !same && s.filter != nil || s.filter == nil && e.Filter != nil
 	if v, err := event.ReadEnvelope(e.Event); err == nil && v.Type == schemas.Type(event.Erased) {
-		s.erasures = append(s.erasures, e)
+		if s.erasureBytes += len(line); s.erasureBytes <= maxErasures {
+			s.erasures = append(s.erasures, e)
+		}
 	}
-	s.checkpoints = s.checkpoints || bytes.Contains(line, checkpointText)
+	s.checkpoints = s.checkpoints || IsCheckpoint(line)
 	s.others = s.others || !bytes.Contains(line, feedText)
 }
 
 // part returns what the export is a part of a stream: the asked one, what it says, or what it shows. A
 // stream has checkpoints, and of each batch all events.
 func (s *survey) part(asked *audit.Part) (*audit.Part, error) {
+	if s.erasureBytes > maxErasures {
+		return nil, fmt.Errorf("states erasures in %d bytes, more than %d", s.erasureBytes, maxErasures)
+	}
 	if s.mixed {
 		return nil, fmt.Errorf("%w: the lines have different filters; verify each export by itself", reader.ErrUsage)
 	}

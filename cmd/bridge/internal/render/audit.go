@@ -68,14 +68,20 @@ func Audit(c *console.Console, r audit.Report) error {
 	writeFindings(c, "FAULTS", console.Red, r.Faults)
 	writeChecks(c, r)
 	writeNotProved(c, r)
+	c.Printf("\n")
+	return Verdict(c, r)
+}
+
+// Verdict writes whether the events are sound.
+func Verdict(c *console.Console, r audit.Report) error {
 	if r.OK {
 		proved := "every event is valid, unique, in order, counted by its checkpoint, and consistent with all others"
 		if r.Part != nil {
 			proved = "as far as checked; this is a part of a stream: " + partName(r.Part)
 		}
-		return c.Printf("\n%s %s\n", c.Paint(console.Green, "SOUND"), proved)
+		return c.Printf("%s %s\n", c.Paint(console.Green, "SOUND"), proved)
 	}
-	c.Printf("\n%s", c.Paint(console.Red, "UNSOUND"))
+	c.Printf("%s", c.Paint(console.Red, "UNSOUND"))
 	for _, code := range slices.Sorted(maps.Keys(r.ByCode)) {
 		c.Printf("  %s %d", code, r.ByCode[code])
 	}
