@@ -37,7 +37,7 @@ var promised = []promise{
 		"/data/message/urgent", "/data/message/content",
 	}},
 	{"directory.changed", "directory.{kind}", "directory.{kind}", nil},
-	{"feed.checkpoint", "feed", "feed", []string{"/data/follows", "/data/availability_until", "/data/chain"}},
+	{"feed.checkpoint", "feed", "feed", []string{"/data/follows", "/data/availability_until", "/data/chain", "/data/clock_set"}},
 	{"feed.started", "feed", "", nil},
 	{"feed.interrupted", "feed", "", nil},
 	{"feed.resumed", "feed", "", nil},

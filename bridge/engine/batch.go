@@ -155,6 +155,7 @@ func (e *Engine) Ack(c *Chunk) {
 	for i := range c.Events {
 		e.published.apply(&c.Events[i])
 	}
+	e.observed.clockSet = 0
 	if c.Part < c.Parts {
 		return
 	}

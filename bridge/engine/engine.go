@@ -98,10 +98,12 @@ type Engine struct {
 // observed is the result of the polls since the start. It is lost with the term.
 type observed struct {
 	poll           uint64
-	started        time.Time // when the term began
-	watermarks               // of what the stream holds, with the polls that had nothing to publish
-	recoveredUntil time.Time // until when earlier terms have observed every entity
-	polledOnce     bool      // there was a good poll
+	started        time.Time      // when the term began
+	at             time.Time      // of the last observation
+	clockSet       event.Duration // by how much the clock was set since the last checkpoint
+	watermarks                    // of what the stream holds, with the polls that had nothing to publish
+	recoveredUntil time.Time      // until when earlier terms have observed every entity
+	polledOnce     bool           // there was a good poll
 	// forgotten holds the kinds of which neither stream nor view has all entities that the last
 	// checkpoint counts: what the first good poll shows in addition need not have appeared.
 	forgotten     map[image.Kind]bool
@@ -294,6 +296,7 @@ func (e *Engine) withoutSnapshot(b *Batch, o Observation) {
 
 // batch returns a new batch that does not change the status of the feed.
 func (e *Engine) batch(at time.Time) *Batch {
+	e.observed.clockSet, e.observed.at = e.observed.clockSet+event.ClockSet(e.observed.at, at), at
 	return &Batch{
 		poll: e.observed.poll, at: at, status: e.published.status, watermarks: e.observed.watermarks, lastGap: e.published.agentStates.Gap(),
 	}

@@ -101,7 +101,7 @@ func (e *Engine) checkpoint(b *Batch, events []event.Event, part, parts int) eve
 	p, marks := e.published, e.observed.watermarks
 	d := &event.CheckpointData{
 		Base: event.Base{Tenant: e.options.Tenant, Poll: b.poll}, Status: p.status, Epoch: e.epoch, Part: part, Parts: parts, Events: len(events),
-		Instance: e.options.Instance, Observing: []string{},
+		Instance: e.options.Instance, Observing: []string{}, ClockSet: e.observed.clockSet,
 		Agents: p.state.Len(event.Agent), Services: p.state.Len(event.Service), Follows: p.checkpoint,
 	}
 	for i := range events {

@@ -80,6 +80,9 @@ type CheckpointData struct {
 	Follows string `json:"follows,omitempty"`
 	// Chain is the sum of the checkpoint before and of the events of the part; see [Chain].
 	Chain string `json:"chain,omitempty"`
+	// ClockSet is by how much the clock of the machine was set since the checkpoint before, in this term; negative
+	// if it was set back.
+	ClockSet Duration `json:"clock_set,omitempty"`
 }
 
 // ErasedData is the data of feed.erased: which messages of the stream were erased, and nothing about

@@ -1,8 +1,6 @@
 package event
 
-import (
-	"time"
-)
+import "time"
 
 // timeLayout has milliseconds. A lower bound is rounded down and an upper bound up, so that
 // rounding never narrows a window.
@@ -42,6 +40,20 @@ type Window struct {
 	// After is zero, and null in JSON, where there is no lower bound.
 	After Time `json:"after"`
 	By    Time `json:"by"`
+}
+
+// clockStep is by how much a clock must leave the monotonic one to count as set. Clocks that are kept right by small
+// corrections stay far below.
+const clockStep = 250 * time.Millisecond
+
+// ClockSet returns by how much the clock of the machine was set between two readings, 0 if it was not. A machine
+// that was suspended counts as one whose clock was set. Of times without a monotonic reading it is not known.
+func ClockSet(before, now time.Time) Duration {
+	step := now.Round(0).Sub(before.Round(0)) - now.Sub(before)
+	if before.IsZero() || step.Abs() < clockStep {
+		return 0
+	}
+	return Duration(step.Round(time.Millisecond))
 }
 
 // Between returns the window between two times. The lower bound is computed from the upper one by

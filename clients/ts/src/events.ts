@@ -1060,6 +1060,10 @@ export interface FeedCheckpointData {
    * SHA-256 over the message of the checkpoint before and over the messages of this batch, so that it stands for the whole stream before it. docs/evidence.md defines the bytes. Absent in what early versions published.
    */
   chain?: string;
+  /**
+   * By how many seconds the clock of the bridge's machine was set since the checkpoint before, in the same term; negative if it was set back. A time for which the machine was suspended counts, too. Times before and after it cannot be compared. Absent where the clock was not set, and in what early versions published.
+   */
+  clock_set?: number;
 }
 /**
  * Published when a person was erased by request: the messages that it states have left the stream, or are about to. It does not say who it was.
