@@ -83,7 +83,7 @@ func TestDamagedMessages(t *testing.T) {
 				for ; next < s.Seq; next++ {
 					a.AddUnreadable([]uint64{next})
 				}
-				a.Add(s.Seq, "bpcc.v1.acme."+s.Subject, s.Header, s.Body)
+				a.Add(audit.Message{Seq: s.Seq, Stored: s.Stored, Subject: "bpcc.v1.acme." + s.Subject, Header: s.Header, Body: s.Body})
 				next = s.Seq + 1
 			}
 			r := a.Report()

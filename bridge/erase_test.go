@@ -115,7 +115,7 @@ func (w *testEnv) audit() audit.Report {
 		a.ReadErasure("bpcc.v1.acme."+s.Subject, s.Header, s.Body)
 	}
 	for _, s := range all {
-		a.Add(s.Seq, "bpcc.v1.acme."+s.Subject, s.Header, s.Body)
+		a.Add(audit.Message{Seq: s.Seq, Stored: s.Stored, Subject: "bpcc.v1.acme." + s.Subject, Header: s.Header, Body: s.Body})
 	}
 	return a.Report()
 }

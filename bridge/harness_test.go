@@ -122,7 +122,9 @@ func (w *testEnv) auditStream() {
 	w.compareFold(all)
 	for _, add := range []func(storedEvent, string){
 		func(s storedEvent, subject string) { a.ReadErasure(subject, s.Header, s.Body) },
-		func(s storedEvent, subject string) { a.Add(s.Seq, subject, s.Header, s.Body) },
+		func(s storedEvent, subject string) {
+			a.Add(audit.Message{Seq: s.Seq, Stored: s.Stored, Subject: subject, Header: s.Header, Body: s.Body})
+		},
 	} {
 		for _, s := range all {
 			if s.Header == nil {

@@ -47,7 +47,7 @@ func TestHostileEvents(t *testing.T) {
 				for _, body := range [][]byte{changed, e.Body} {
 					seq++
 					auditor.ReadErasure(e.Address, header, body)
-					auditor.Add(seq, e.Address, header, body)
+					auditor.Add(audit.Message{Seq: seq, Subject: e.Address, Header: header, Body: body})
 				}
 				auditor.Report()
 				_, _ = event.ParseValue(tenant.Tenant, event.ViewKey(subject), changed)

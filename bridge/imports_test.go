@@ -43,13 +43,14 @@ func TestImports(t *testing.T) {
 		"bridge":          "bpcc bridge/answer bridge/capacity bridge/clock bridge/config bridge/engine bridge/event bridge/lease bridge/page bridge/publish bridge/recovery bridge/rule bridge/scan bridge/source bridge/state bridge/stream bridge/svc bridge/view bridge/watchdog diff diff/image diff/layout internal/jsonscan reader reader/internal/directory reader/internal/lookup reader/internal/track reader/past schemas",
 		"bridge/rule":     "bridge/event diff/image internal/jsonscan schemas",
 		"bridge/engine":   "bridge/event bridge/rule diff diff/image diff/layout internal/jsonscan schemas",
-		"bridge/audit":    "bridge/audit/bounds bridge/audit/sequences bridge/audit/verbs bridge/event diff/image internal/jsonscan schemas",
+		"bridge/audit":    "bridge/audit/bounds bridge/audit/sequences bridge/audit/times bridge/audit/verbs bridge/event diff/image internal/jsonscan schemas",
 		"diff":            "diff/image diff/layout internal/jsonscan",
 		"diff/layout":     "diff/image internal/jsonscan",
 		"diff/image":      "internal/jsonscan",
 		"bpcc":            "",
 		"schemas":         "internal/jsonscan",
 
+		"bridge/audit/times":        "bridge/event diff/image internal/jsonscan schemas",
 		"cmd/bridge/internal/table": "bridge/event diff/image internal/jsonscan schemas",
 
 		"bridge/capacity":  "bpcc bridge/config bridge/event bridge/rule bridge/scan bridge/stream diff/image internal/jsonscan schemas",

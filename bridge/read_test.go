@@ -20,6 +20,7 @@ import (
 // storedEvent is an event as it lies in the stream.
 type storedEvent struct {
 	Seq     uint64
+	Stored  time.Time
 	Subject string // below the tenant
 	Header  nats.Header
 	ID      string
@@ -134,7 +135,7 @@ func (w *testEnv) storedMessage(msg jetstream.Msg) storedEvent {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return storedEvent{Seq: meta.Sequence.Stream, Header: msg.Headers(), Body: msg.Data(), Subject: strings.TrimPrefix(msg.Subject(), "bpcc.v1.acme.")}
+	return storedEvent{Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Header: msg.Headers(), Body: msg.Data(), Subject: strings.TrimPrefix(msg.Subject(), "bpcc.v1.acme.")}
 }
 
 // decode validates and decodes an event: once, though its stream is read again and again.

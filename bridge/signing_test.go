@@ -62,7 +62,7 @@ func TestSignedCheckpoints(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range all {
-			a.Add(s.Seq, "bpcc.v1.acme."+s.Subject, s.Header, s.Body)
+			a.Add(audit.Message{Seq: s.Seq, Stored: s.Stored, Subject: "bpcc.v1.acme." + s.Subject, Header: s.Header, Body: s.Body})
 		}
 		r := a.Report()
 		for _, check := range []string{"chain", "signature"} {

@@ -33,8 +33,8 @@ func (a *Auditor) checkAgent(t *tenantAudit, e *audited, c *entityAudit, d *even
 	}
 }
 
-// checkSince checks when the present state is said to have begun. A change of state lies in the
-// window of its event. Any other event may show a state that began long before.
+// checkSince checks when the present state is said to have begun. A change of state and an arrival lie in the
+// window of the event. Any other event may show a state that began long before.
 func (a *Auditor) checkSince(t *tenantAudit, e *audited, d *event.AgentData) {
 	w := d.Observed
 	if d.Since.IsZero() || w.By.IsZero() {
@@ -42,8 +42,8 @@ func (a *Auditor) checkSince(t *tenantAudit, e *audited, d *event.AgentData) {
 	}
 	earliest, why := w.By.Add(-longestState), "no state lasts that long"
 	// Both texts have whole seconds.
-	if inside := w.After.Truncate(time.Second).Add(-stateTolerance); e.verb == "state_changed" && !w.After.IsZero() {
-		earliest, why = inside, "the state is said to have changed in its window"
+	if inside := w.After.Truncate(time.Second).Add(-stateTolerance); !w.After.IsZero() && (e.verb == "state_changed" || e.verb == "appeared") {
+		earliest, why = inside, "the state is said to have begun in its window"
 	}
 	switch latest := w.By.Add(stateTolerance); {
 	case d.Since.Before(earliest):
@@ -77,7 +77,7 @@ func (a *Auditor) checkReentered(t *tenantAudit, e *audited, c *entityAudit, d *
 		return
 	}
 	before, known := clock(d.Before.Text(event.StateDuration))
-	if !known || !next || !e.Time.After(c.lastTime) || c.clocks != t.clocks {
+	if !known || !next || !e.Time.After(c.lastTime) || c.clocks != t.times.Clocks() {
 		return
 	}
 	if passed := e.Time.Sub(c.lastTime); before+passed <= after {

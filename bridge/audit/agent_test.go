@@ -22,12 +22,11 @@ func TestSince(t *testing.T) {
 		return step{at: 2, name: "agent.state_changed", id: "anna", before: "acd_state=ready state_duration=300",
 			after: "acd_state=busy state_duration=" + duration, edit: edit}
 	}
-	wide := func(since int, more func(*event.AgentData)) func(*event.Event) {
-		return agentEdit(func(d *event.AgentData) {
-			d.Since = at(2 - float64(since))
-			d.Observed.After = sent(-600)
-			more(d)
-		})
+	// wide is a change of a row that was missing for ten minutes.
+	wide := func(duration int) []step {
+		s := change(fmt.Sprint(duration), nil).lastSeen(0)
+		s.at = 602
+		return []step{anna, missingSince(601, 0), s}
 	}
 	fault := []string{"since agent.anna state_changed"}
 	checkStatements(t, map[string]statement{
@@ -43,12 +42,13 @@ func TestSince(t *testing.T) {
 		"in 2319":                         {steps: []step{anna, change("0", agentEdit(func(d *event.AgentData) { d.Since = at(0).AddDate(293, 0, 0) }))}, want: fault},
 		"no lower bound":                  {steps: []step{anna, change("9999", agentEdit(func(d *event.AgentData) { d.Observed.After = event.Time{} }))}},
 		"no lower bound, after it":        {steps: []step{anna, change("0", agentEdit(func(d *event.AgentData) { d.Observed.After, d.Since = event.Time{}, at(9) }))}, want: fault},
-		"a wide window":                   {steps: []step{missingSince(-1, -600), anna, missingSince(1, -600), change("500", wide(500, func(*event.AgentData) {}))}},
-		"before a wide window":            {steps: []step{missingSince(-1, -600), anna, missingSince(1, -600), change("700", wide(700, func(*event.AgentData) {}))}, want: fault},
+		"a wide window":                   {steps: wide(500)},
+		"before a wide window":            {steps: wide(700), want: fault},
 		"first sight, long before":        {steps: []step{{at: 0, name: "agent.observed", id: "anna", after: "acd_state=ready state_duration=864000"}}},
 		"first sight, after it":           {steps: []step{{at: 0, name: "agent.observed", id: "anna", after: "acd_state=ready state_duration=1", edit: since(60)}}, want: []string{"since agent.anna observed"}},
 		"first sight, longer than a life": {steps: []step{{at: 0, name: "agent.observed", id: "anna", after: "acd_state=ready state_duration=4294967295", edit: since(-4294967295)}}, want: []string{"since agent.anna observed"}},
-		"appeared, long before":           {steps: []step{anna, {at: 2, name: "agent.appeared", id: "bob", after: "acd_state=ready state_duration=864000"}}},
+		"appeared, long before":           {steps: []step{anna, {at: 2, name: "agent.appeared", id: "bob", after: "acd_state=ready state_duration=864000"}}, want: []string{"since agent.bob appeared"}},
+		"appeared, in its window":         {steps: []step{anna, {at: 2, name: "agent.appeared", id: "bob", after: "acd_state=ready state_duration=1"}}},
 		"appeared, after it":              {steps: []step{anna, {at: 2, name: "agent.appeared", id: "bob", after: "acd_state=ready state_duration=0", edit: since(60)}}, want: []string{"since agent.bob appeared"}},
 		"a statistic of an old state": {steps: []step{anna, {at: 2, name: "agent.stats_changed", id: "anna", before: "acd_state=ready state_duration=300",
 			after: "acd_state=ready state_duration=302 extension=7", edit: since(-300)}}},

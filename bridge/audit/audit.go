@@ -13,6 +13,7 @@ import (
 
 	"bpcc-nats/bridge/audit/bounds"
 	"bpcc-nats/bridge/audit/sequences"
+	"bpcc-nats/bridge/audit/times"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/schemas"
 )
@@ -56,6 +57,8 @@ type Auditor struct {
 	reader    *event.AgentReader
 	sequence  uint64 // of the previous event
 
+	stored     times.Store
+	withStored int             // messages of which it is known when they were stored
 	withHeader int             // messages of which subject and headers are known
 	headsFound map[string]bool // by their ids
 
@@ -123,16 +126,26 @@ func (e *audited) read(d *event.Decoder, body []byte) error {
 	return nil
 }
 
-// Add checks the next event. For unknown values, seq is 0 (an export without sequences), subject is
-// "" (derived from the event) and header is nil; an empty header that is not nil is a known one.
-func (a *Auditor) Add(seq uint64, subject string, header nats.Header, body []byte) {
-	x := a.examine(seq, subject, header, body)
+// Message is a message of a stream. For unknown values, Seq is 0 (an export without sequences), Stored is zero, Subject
+// is "" (derived from the event) and Header is nil; an empty header that is not nil is a known one.
+type Message struct {
+	Seq     uint64
+	Stored  time.Time
+	Subject string
+	Header  nats.Header
+	Body    []byte
+}
+
+// Add checks the next message.
+func (a *Auditor) Add(m Message) {
+	x := a.examine(m)
 	a.add(&x)
 }
 
 // examined is a message, and what it shows alone.
 type examined struct {
 	audited
+	stored   time.Time
 	subject  string
 	header   nats.Header
 	body     []byte
@@ -143,8 +156,9 @@ type examined struct {
 }
 
 // examine examines a message by itself. It may be called by several goroutines at once.
-func (a *Auditor) examine(seq uint64, subject string, header nats.Header, body []byte) examined {
-	x := examined{audited: audited{seq: seq}, subject: subject, header: header, body: body}
+func (a *Auditor) examine(m Message) examined {
+	x := examined{audited: audited{seq: m.Seq}, stored: m.Stored, subject: m.Subject, header: m.Header, body: m.Body}
+	subject, body := m.Subject, m.Body
 	owner, owned := event.TenantOf(subject)
 	if x.excluded = owned && a.excluded(owner) || subject != "" && !a.options.Part.has(subject); x.excluded {
 		return x
@@ -182,6 +196,7 @@ func (a *Auditor) add(x *examined) {
 	e.n = a.report.Events
 	a.noteUnreadable(t)
 	a.checkSequence(t, &e)
+	a.checkStored(t, &e, x.stored)
 	if err == nil && tenant != t.name {
 		err = fmt.Errorf("%w: tenant %q", event.ErrForeign, tenant)
 	}
@@ -208,7 +223,9 @@ func (a *Auditor) add(x *examined) {
 	if duplicate := a.checkID(t, &e); duplicate {
 		return // counting it again would give faults for its batch and its entity
 	}
-	a.checkWindow(t, &e)
+	if e.ID == t.last {
+		a.checkTimes(t, &e)
+	}
 	t.lastSeq = e.seq
 	if subject == "" {
 		x.subject = e.Subject()
@@ -277,6 +294,17 @@ func (a *Auditor) checkSequence(t *tenantAudit, e *audited) {
 	a.sequence = max(a.sequence, e.seq)
 }
 
+// checkStored compares when messages were stored with each other and with their times.
+func (a *Auditor) checkStored(t *tenantAudit, e *audited, stored time.Time) {
+	if stored.IsZero() {
+		return
+	}
+	a.withStored++
+	for _, f := range a.stored.Add(e.Time, stored) {
+		a.found(t.finding(e, string(f.Code), f.Text))
+	}
+}
+
 // checkMissing checks that all messages between the previous event and this one are stated as erased.
 func (a *Auditor) checkMissing(t *tenantAudit, e *audited) {
 	var erased uint64
@@ -317,52 +345,18 @@ func (a *Auditor) checkHeader(t *tenantAudit, e *audited, h nats.Header) {
 	}
 }
 
-// clockTolerance is how far two times from clocks that time servers adjust may differ.
-const clockTolerance = time.Second
-
-// checkWindow checks the times of an event.
-func (a *Auditor) checkWindow(t *tenantAudit, e *audited) {
-	w := e.observed
-	if w == nil {
-		return
-	}
-	if w.After.After(w.By.Time) {
-		a.fault(t, e, "window", "observed.after %s is later than observed.by %s", w.After, w.By)
-	}
-	// The events of one poll have one window. First images have no lower bound. A row that was
-	// missing for a while has an earlier one, whether it returned or disappeared, and so have the
-	// rules that were paused meanwhile. Availability and directories have their own.
-	if e.entity == "" || e.kind == "availability" {
-		return
-	}
-	b := &t.window
-	if poll := e.EntityBase().Poll; b.poll != poll {
-		if b.by.Sub(w.By.Time) > clockTolerance {
-			a.note(t, e, "clock", "its window ends at %s, that of an earlier poll at %s: was a clock set?", w.By, b.by)
+// checkTimes compares the times of an event. What no checkpoint explains by a clock that was set is a fault at the
+// checkpoint of its batch.
+func (a *Auditor) checkTimes(t *tenantAudit, e *audited) {
+	for _, f := range t.times.Add(&e.Event, e.observed) {
+		switch finding := t.finding(e, string(f.Code), f.Text); {
+		case f.Note:
+			a.report.Notes = find(a.report.Notes, finding)
+		case f.UnlessSet:
+			t.batch.unlessSet = append(t.batch.unlessSet, finding)
+		default:
+			a.found(finding)
 		}
-		if w.By.Before(b.by.Time) {
-			t.clocks++
-		}
-		*b = pollWindow{poll: poll, by: w.By}
-	}
-	if !w.By.Equal(b.by.Time) {
-		a.fault(t, e, "window", "observed.by %s differs from %s of the same poll", w.By, b.by)
-	}
-	if w.After.IsZero() || e.verb == "disappeared" {
-		return
-	}
-	if !e.Arrives() {
-		if from := t.observedFloor(); from.Sub(w.After.Time) > clockTolerance {
-			a.note(t, e, "clock", "its window begins at %s, but a checkpoint covers all changes until %s: was a clock set, or did the source stand still?",
-				w.After, event.Floor(from))
-		}
-		return
-	}
-	if b.after.IsZero() {
-		b.after = w.After
-	}
-	if !w.After.Equal(b.after.Time) {
-		a.fault(t, e, "window", "observed.after %s differs from %s of the same poll", w.After, b.after)
 	}
 }
 

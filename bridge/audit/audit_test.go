@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -17,6 +18,7 @@ import (
 // message is one message of a stream that an auditor reads.
 type message struct {
 	seq     uint64
+	stored  time.Time
 	subject string
 	header  nats.Header
 	body    []byte
@@ -43,6 +45,11 @@ func goldenStream(t testing.TB) []message {
 	return all
 }
 
+// message is m as an auditor reads it.
+func (m message) message() audit.Message {
+	return audit.Message{Seq: m.seq, Stored: m.stored, Subject: m.subject, Header: m.header, Body: m.body}
+}
+
 func (m message) id() string {
 	var e struct{ ID string }
 	if json.Unmarshal(m.body, &e) != nil {
@@ -58,7 +65,7 @@ func judge(t *testing.T, o audit.Options, all []message) audit.Report {
 		t.Fatal(err)
 	}
 	for _, m := range all {
-		a.Add(m.seq, m.subject, m.header, m.body)
+		a.Add(m.message())
 	}
 	return a.Report()
 }
@@ -284,7 +291,7 @@ func TestAuditOfAnExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range goldenStream(t) {
-		a.Add(0, "", nil, m.body)
+		a.Add(audit.Message{Body: m.body})
 	}
 	if r := a.Report(); !r.OK || r.Tenants[0].Tenant != "acme" {
 		t.Errorf("%+v", r)
@@ -301,7 +308,7 @@ func TestAuditMissesNoBatchOfAnExport(t *testing.T) {
 	}
 	for _, m := range goldenStream(t) {
 		if m.id() != "acme-1-78-1" {
-			a.Add(0, "", nil, m.body)
+			a.Add(audit.Message{Body: m.body})
 		}
 	}
 	r := a.Report()

@@ -30,7 +30,7 @@ func (a *Auditor) inBounds(t *tenantAudit, x *examined) bool {
 // AddBefore adds the checkpoint before a tenant's range, with which the first batch is then compared. It is no part
 // of the range, and must be added before all events. It reports whether the message is a checkpoint.
 func (a *Auditor) AddBefore(m Message) bool {
-	x := a.examine(m.Seq, m.Subject, m.Header, m.Body)
+	x := a.examine(m)
 	if x.checkpointID() == "" || x.excluded {
 		return x.excluded
 	}

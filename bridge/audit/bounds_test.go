@@ -155,11 +155,11 @@ func TestBefore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if is := a.AddBefore(audit.Message{Seq: test.before.seq, Subject: test.before.subject, Header: test.before.header, Body: test.before.body}); is != test.is {
+			if is := a.AddBefore(test.before.message()); is != test.is {
 				t.Errorf("it is a checkpoint: %v", is)
 			}
 			for _, m := range all[5:] {
-				a.Add(m.seq, m.subject, m.header, m.body)
+				a.Add(m.message())
 			}
 			r := a.Report()
 			if d := cmp.Diff(test.faults, codes(r.Faults)); d != "" {

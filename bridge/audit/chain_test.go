@@ -74,7 +74,7 @@ func TestChain(t *testing.T) {
 		"a batch at the end is gone":        {1, func(all []message) []message { return all[:7] }, nil},
 		"a version":                         {1, replace(0, `"version":"test"`, `"version":"text"`), []string{"digest acme-1-1-2"}},
 		"an instance of a checkpoint":       {1, replace(4, `"instance":"test"`, `"instance":"text"`), []string{"digest acme-1-3-2"}},
-		"a window of an event":              {1, replace(7, `"after":"2026`, `"after":"2025`), []string{"digest acme-1-4-2"}},
+		"a window of an event":              {1, replace(7, `"after":"2026`, `"after":"2025`), []string{"window acme-1-4-1", "window acme-1-4-1", "digest acme-1-4-2"}},
 		"white space":                       {1, replace(2, `"data":`, `"data": `), []string{"digest acme-1-2-3"}},
 		"a chain":                           {1, replace(6, `"chain":"`, `"chain":"0123456789abcdef`), []string{"schema acme-1-3-2", "digest acme-1-3-2", "digest acme-1-4-2"}},
 		"a chain is left out":               {1, replace(6, `,"chain"`, `,"chained"`), []string{"digest acme-1-3-2", "digest acme-1-4-2"}},
@@ -98,7 +98,7 @@ func TestChain(t *testing.T) {
 // forge changes a message, and recomputes the chains up to another one.
 func forge(at, until int) func([]message) []message {
 	return func(all []message) []message {
-		all[at].body = bytes.ReplaceAll(all[at].body, []byte(`"time":"2026-11-23T10:00:02.000Z"`), []byte(`"time":"2026-11-23T10:00:02.001Z"`))
+		all[at].body = bytes.ReplaceAll(all[at].body, []byte(`"source":"https://acme.example/statsapi"`), []byte(`"source":"https://acme.example/other"`))
 		n := 0
 		rechain(all[:min(until+1, len(all))], func(body []byte, chain string) []byte {
 			n++

@@ -9,8 +9,8 @@ import (
 
 // Check is a kind of checks, and what of it was made.
 type Check struct {
-	// Check is one word for programs: event, order, header, sequence, revision, state_revision, batch,
-	// checkpoint, chain, signature, term, gap, rule. More may follow. What does not occur is left out.
+	// Check is one word for programs: event, order, time, stored, header, sequence, revision, state_revision,
+	// batch, checkpoint, chain, signature, term, gap, rule. More may follow. What does not occur is left out.
 	Check string `json:"check"`
 	// Made is "all", "some" or "none".
 	Made string `json:"made"`
@@ -72,7 +72,11 @@ func (a *Auditor) checks() []Check {
 	headers := coverage{a.withHeader, a.report.Events}
 	list := []Check{
 		coverage{}.check("event", "each event is valid against its schema and does not contradict itself", ""),
-		coverage{}.check("order", "ids and windows are in order, and no event is there twice", ""),
+		coverage{}.check("order", "ids are in order, and no event is there twice", ""),
+		checkpoints.check("time", "times and windows agree with each other, and go back only where a term begins or the clock is stated as set",
+			"the part does not have the checkpoints"),
+		coverage{a.withStored, a.report.Events}.check("stored", "no event was stored before its time, nor before the one before it, by more than the clocks may differ",
+			"it is not known when the events were stored"),
 		headers.check("header", "each event is on its subject and has its headers", "subjects or headers are not known"),
 		inOrder.check("sequence", "no message of the stream is missing", "not all messages of a stream were read, or their sequences are not known"),
 		entities.check("revision", "between the first and the last event about an entity none is missing, and images follow on each other",

@@ -65,9 +65,6 @@ func (a *Auditor) checkID(t *tenantAudit, e *audited) (duplicate bool) {
 	default:
 		a.checkStep(t, e)
 	}
-	if id.Epoch != last.Epoch {
-		t.clocks++ // another machine's, perhaps
-	}
 	t.last = id
 	return false
 }
@@ -173,7 +170,7 @@ func (a *Auditor) checkEntity(t *tenantAudit, e *audited) {
 	a.checkStateRevision(t, e, c)
 	c.lost = a.unreadable
 	c.revision, c.lastTime, c.absent, c.raised = revision, e.Time, e.verb == "disappeared", e.verb == "raised"
-	c.clocks, c.lastSeq = t.clocks, e.seq
+	c.clocks, c.lastSeq = t.times.Clocks(), e.seq
 	if d := e.Availability(); d != nil {
 		c.available = d.Available
 	}

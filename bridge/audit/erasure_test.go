@@ -24,7 +24,7 @@ func judgeErased(t *testing.T, o audit.Options, all []message) audit.Report {
 		a.ReadErasure(m.subject, m.header, m.body)
 	}
 	for _, m := range all {
-		a.Add(m.seq, m.subject, m.header, m.body)
+		a.Add(m.message())
 	}
 	return a.Report()
 }

@@ -9,6 +9,7 @@ import (
 
 	"bpcc-nats/bridge/audit/bounds"
 	"bpcc-nats/bridge/audit/sequences"
+	"bpcc-nats/bridge/audit/times"
 	"bpcc-nats/bridge/event"
 )
 
@@ -32,7 +33,6 @@ type tenantAudit struct {
 	report          TenantReport
 
 	steady map[statKey]bool // by their changes: true = not volatile, false = volatile
-	clocks int              // counts the clocks of the times: each machine's, until it is set
 	seen   seenSince        // of the source
 
 	unreadable uint64 // messages that the server cannot load, up to the last event
@@ -49,7 +49,7 @@ type tenantAudit struct {
 	before          bool // the checkpoint before the range is being added
 	batch           openBatch
 	batchBefore     map[event.ID]bool
-	window          pollWindow
+	times           *times.Tenant
 
 	// Content of the last checkpoint.
 	checkpoints      int
@@ -57,6 +57,7 @@ type tenantAudit struct {
 	checkpointAt     time.Time
 	checkpointID     string
 	until, missing   time.Time // of the last checkpoint: observed_until, missing_since
+	clockSet         bool      // it states that the clock was set
 	status           string
 	part, parts      int
 	partPoll         uint64
@@ -78,26 +79,11 @@ type openBatch struct {
 	agents, services int    // appeared minus disappeared
 	gap              *Gap
 	erasedKeys       int       // of the view, stated in it
-	takenBack        time.Time // the watermark of an interruption: that of a checkpoint may have been too late
-}
-
-// pollWindow is the window that the events of one poll share.
-type pollWindow struct {
-	poll      uint64
-	after, by event.Time
-}
-
-// observedFloor is until when the last checkpoint covers every entity: a missing row was seen for
-// the last time no later.
-func (t *tenantAudit) observedFloor() time.Time {
-	if !t.missing.IsZero() && t.missing.Before(t.until) {
-		return t.missing
-	}
-	return t.until
+	unlessSet        []Finding // that are no faults if a clock was set
 }
 
 func newTenantAudit(name string) *tenantAudit {
-	t := &tenantAudit{name: name, entities: map[string]*entityAudit{}, types: map[string]int{}, steady: map[statKey]bool{}}
+	t := &tenantAudit{name: name, entities: map[string]*entityAudit{}, types: map[string]int{}, steady: map[statKey]bool{}, times: times.New()}
 	t.nextBatch()
 	return t
 }
@@ -133,6 +119,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 		return
 	}
 	b.seen[e.ID] = true
+	a.checkClock(t, d)
 	a.checkSkipped(t, e, d)
 	erased := int(t.erasedIn(max(t.checkpointSeq, t.beginSeq), e.seq))
 	if missing := d.Events - b.n - erased; missing != 0 && t.extent.whole && !b.cut && !mayBeLost(uint64(max(missing, 0)), t.lost) {
@@ -159,12 +146,8 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 	if t.checkpoints > 0 && t.extent.whole && !b.cut && t.lost == 0 {
 		a.checkCounts(t, e, d)
 	}
-	switch {
-	case d.ObservedUntil.IsZero() && !t.until.IsZero():
+	if d.ObservedUntil.IsZero() && !t.until.IsZero() {
 		a.fault(t, e, "watermark", "observed_until is null, after %s", event.Floor(t.until))
-	case !d.ObservedUntil.IsZero() && d.ObservedUntil.Equal(b.takenBack): // as after a source that repeated an old state
-	case !d.ObservedUntil.IsZero() && t.until.Sub(d.ObservedUntil.Time) > clockTolerance:
-		a.note(t, e, "clock", "observed_until falls from %s to %s: was a clock set, or did the source stand still?", event.Floor(t.until), d.ObservedUntil)
 	}
 	a.closeGaps(t, e, d)
 	if d.Status == event.StatusLive {
@@ -184,6 +167,19 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 	status := b.status
 	if t.nextBatch(); d.Part < d.Parts {
 		t.batch.status = status
+	}
+}
+
+// checkClock decides about what is no fault if the clock was set. A checkpoint that is missing may have stated that.
+func (a *Auditor) checkClock(t *tenantAudit, d *event.CheckpointData) {
+	missing := t.lost > 0 || t.checkpointID != "" && d.Follows != t.checkpointID
+	if !missing && d.ClockSet == 0 && !t.clockSet {
+		for _, f := range t.batch.unlessSet {
+			a.found(f)
+		}
+	}
+	if t.clockSet = d.ClockSet != 0; missing {
+		t.times.NewClock()
 	}
 }
 
@@ -280,7 +276,6 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 			a.fault(t, e, "feed", "interrupted twice without feed.resumed")
 		}
 		t.interrupted, t.feedKnown = true, true
-		t.batch.takenBack = d.ObservedUntil.Time
 		if t.open == nil {
 			t.open = &Gap{Kind: "interrupted", From: from, Seq: e.seq, ID: e.id}
 		}
@@ -290,7 +285,6 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 		t.gaps = [2]endedGap{{d.Poll, d.Observed.By}, t.gaps[0]}
 		t.batch.status = event.StatusLive
 		t.noteSeen(e)
-		a.checkGapWindow(t, e, d)
 		if !t.interrupted && t.feedKnown {
 			a.fault(t, e, "feed", "resumed, but nothing was interrupted")
 		}
@@ -306,21 +300,11 @@ func (a *Auditor) checkFeed(t *tenantAudit, e *audited) {
 func (t *tenantAudit) noteSeen(e *audited) {
 	switch d := e.Data.(type) {
 	case *event.ResumedData:
-		t.seen = seenSince{d.Observed.By.Time, t.clocks, "the feed resumed"}
+		t.seen = seenSince{d.Observed.By.Time, t.times.Clocks(), "the feed resumed"}
 	case *event.FeedData:
 		if e.Name == event.Started {
-			t.seen = seenSince{e.Time, t.clocks, "the bridge started"}
+			t.seen = seenSince{e.Time, t.times.Clocks(), "the bridge started"}
 		}
-	}
-}
-
-// checkGapWindow compares the window of a gap with when it began.
-func (a *Auditor) checkGapWindow(t *tenantAudit, e *audited, d *event.ResumedData) {
-	if t.open == nil || t.open.From.IsZero() || d.Observed.After.IsZero() {
-		return
-	}
-	if apart := t.open.From.Sub(d.Observed.After.Time).Abs(); apart > clockTolerance {
-		a.note(t, e, "clock", "its window begins at %s, the gap at %s: was a clock set?", d.Observed.After, event.Floor(t.open.From))
 	}
 }
 

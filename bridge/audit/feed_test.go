@@ -10,8 +10,7 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// TestTimesThatGoBack: a time that goes back without an explanation in the stream is noted; it may
-// be that of a clock that was set.
+// TestTimesThatGoBack: a time goes back by a source that stood still, which is noted, or is a fault.
 func TestTimesThatGoBack(t *testing.T) {
 	t.Parallel()
 	change := func(seconds float64, before, after string) step { return waiting(seconds, "A", before, after) }
@@ -30,13 +29,15 @@ func TestTimesThatGoBack(t *testing.T) {
 	for name, test := range map[string]struct {
 		steps []step
 		want  []string // ids of the events with notes
+		fault []string // codes and ids of faults
 	}{
-		"forward":                        {steps: []step{observed("A", "0"), change(2, "0", "1"), change(4, "1", "2")}},
-		"a poll's window":                {steps: []step{observed("A", "0"), change(60, "0", "1"), change(30, "1", "2").lastSeen(28)}, want: []string{"acme-1-4-1", "acme-1-4-1", "acme-1-4-2"}},
+		"forward": {steps: []step{observed("A", "0"), change(2, "0", "1"), change(4, "1", "2")}},
+		"a poll's window": {steps: []step{observed("A", "0"), change(60, "0", "1"), change(30, "1", "2").lastSeen(28)},
+			want: []string{"acme-1-4-1", "acme-1-4-2"}, fault: []string{"clock acme-1-4-1", "clock acme-1-4-2"}},
 		"a watermark":                    {steps: []step{observed("A", "0"), change(8, "0", "1"), interrupted(8), status(2), {at: 14, name: event.Resumed}}, want: []string{"acme-1-4-2", "acme-1-5-1"}},
 		"a watermark that is taken back": {steps: []step{observed("A", "0"), change(8, "0", "1"), interrupted(2), status(2), {at: 14, name: event.Resumed}}},
 		"the end of a gap":               {steps: []step{observed("A", "0"), change(8, "0", "1"), interrupted(8), status(8), step{at: 14, name: event.Resumed}.resumedFrom(2)}, want: []string{"acme-1-5-1"}},
-		"a gap without its beginning":    {steps: []step{observed("A", "0"), change(8, "0", "1"), interrupted(8), status(8), step{at: 14, name: event.Resumed}.resumedFrom(11)}, want: []string{"acme-1-5-1"}},
+		"a gap without its beginning":    {steps: []step{observed("A", "0"), change(8, "0", "1"), interrupted(8), status(8), step{at: 14, name: event.Resumed}.resumedFrom(11)}, fault: []string{"window acme-1-5-1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -51,8 +52,8 @@ func TestTimesThatGoBack(t *testing.T) {
 			if d := cmp.Diff(test.want, got); d != "" {
 				t.Errorf("notes (-want +got)\n%s\n%+v", d, r.Notes)
 			}
-			if !r.OK {
-				t.Errorf("faults: %+v", r.Faults)
+			if d := cmp.Diff(test.fault, codes(r.Faults)); d != "" {
+				t.Errorf("faults (-want +got)\n%s\n%+v", d, r.Faults)
 			}
 		})
 	}

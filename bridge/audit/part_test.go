@@ -112,7 +112,7 @@ func TestParts(t *testing.T) {
 				for _, m := range partHistory(t) {
 					labels[m.id()] = label(t, m)
 					if includes(m.subject) && !slices.Contains(strings.Split(test.without, ", "), labels[m.id()]) {
-						a.Add(0, "", nil, m.body)
+						a.Add(audit.Message{Body: m.body})
 					}
 				}
 				r := a.Report()
@@ -139,16 +139,16 @@ func TestChecks(t *testing.T) {
 		subjects string // "" is all of the stream
 		want     string // checks that were made of all; + begins those made of some
 	}{
-		"all":              {"", "event order header sequence revision state_revision batch checkpoint term gap rule"},
-		"all of a tenant":  {"bpcc.v1.acme.>", "event order header revision state_revision batch checkpoint term gap rule"},
+		"all":              {"", "event order time header sequence revision state_revision batch checkpoint term gap rule"},
+		"all of a tenant":  {"bpcc.v1.acme.>", "event order time header revision state_revision batch checkpoint term gap rule"},
 		"changes of state": {"bpcc.v1.*.agent.*.state_changed", "event order header state_revision"},
 		"an agent":         {"bpcc.v1.acme.agent.anna.>", "event order header revision state_revision"},
 		"one in full":      {"bpcc.v1.acme.agent.bob.> bpcc.v1.*.agent.*.observed", "event order header +revision +state_revision"},
 		"statistics":       {"bpcc.v1.*.agent.*.stats_changed", "event order header"},
 		"rules alone":      {"bpcc.v1.*.threshold.>", "event order header revision"},
 		"rules and queues": {"bpcc.v1.*.threshold.> bpcc.v1.*.service.>", "event order header revision rule"},
-		"the feed":         {"bpcc.v1.*.feed.>", "event order header checkpoint term gap"},
-		"checkpoints":      {"bpcc.v1.*.feed.checkpoint", "event order header checkpoint"},
+		"the feed":         {"bpcc.v1.*.feed.>", "event order time header checkpoint term gap"},
+		"checkpoints":      {"bpcc.v1.*.feed.checkpoint", "event order time header checkpoint"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

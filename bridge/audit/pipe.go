@@ -1,10 +1,6 @@
 package audit
 
-import (
-	"sync"
-
-	"github.com/nats-io/nats.go"
-)
+import "sync"
 
 // Pipe adds messages to an [Auditor] in their order, and lets several goroutines validate and decode them
 // before. Until it is closed, only the pipe may use the auditor. It is for one goroutine.
@@ -32,14 +28,6 @@ type pipedMessage struct {
 	unreadable []uint64 // if parse is nil
 }
 
-// Message is what an auditor checks: a message of a stream, with what [Auditor.Add] says of unknown values.
-type Message struct {
-	Seq     uint64
-	Subject string
-	Header  nats.Header
-	Body    []byte
-}
-
 // NewPipe returns a pipe into an auditor, with a number of goroutines that examine messages. It must be
 // closed.
 func NewPipe(a *Auditor, workers int) *Pipe {
@@ -60,8 +48,7 @@ func (p *Pipe) examine() {
 	for c := range p.work {
 		for i := range c.messages {
 			if m := &c.messages[i]; m.parse != nil {
-				x := m.parse()
-				m.examined = p.auditor.examine(x.Seq, x.Subject, x.Header, x.Body)
+				m.examined = p.auditor.examine(m.parse())
 			}
 		}
 		close(c.ready)

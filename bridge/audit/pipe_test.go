@@ -35,10 +35,8 @@ func TestPipe(t *testing.T) {
 			pipe.AddUnreadable([]uint64{m.seq})
 			continue
 		}
-		one.Add(m.seq, m.subject, m.header, m.body)
-		pipe.Add(func() audit.Message {
-			return audit.Message{Seq: m.seq, Subject: m.subject, Header: m.header, Body: m.body}
-		})
+		one.Add(m.message())
+		pipe.Add(m.message)
 	}
 	pipe.Close()
 	want, got := one.Report(), several.Report()

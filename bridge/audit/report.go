@@ -96,8 +96,8 @@ type Gap struct {
 type Finding struct {
 	// Code is one word for programs: foreign, schema, subject, header, tombstone,
 	// sequence, unreadable, duplicate, order, epoch, missing, uncovered, count, part, revision,
-	// chain, digest, signature, head, bound, image, window, since, duration, reentered, reset, unseen, value, watermark, feed, gap, erasure,
-	// empty; of notes: truncated, clock, restored, forgotten, erased, present, chained.
+	// chain, digest, signature, head, bound, image, time, clock, stored, window, since, duration, reentered, reset, unseen, value,
+	// watermark, feed, gap, erasure, empty; of notes: truncated, clock, restored, forgotten, erased, present, chained.
 	Code string `json:"code"`
 	// N counts the events added, from 1: the line of an export.
 	N      int    `json:"n"`
@@ -115,19 +115,24 @@ type Finding struct {
 const listLimit = 200
 
 func (a *Auditor) fault(t *tenantAudit, e *audited, code, format string, args ...any) {
-	a.report.ByCode[code]++
-	a.report.Faults = find(a.report.Faults, t, e, code, fmt.Sprintf(format, args...))
+	a.found(t.finding(e, code, fmt.Sprintf(format, args...)))
 }
 
 func (a *Auditor) note(t *tenantAudit, e *audited, code, format string, args ...any) {
-	a.report.Notes = find(a.report.Notes, t, e, code, fmt.Sprintf(format, args...))
+	a.report.Notes = find(a.report.Notes, t.finding(e, code, fmt.Sprintf(format, args...)))
 }
 
-func find(found []Finding, t *tenantAudit, e *audited, code, text string) []Finding {
+// found adds a fault.
+func (a *Auditor) found(f Finding) {
+	a.report.ByCode[f.Code]++
+	a.report.Faults = find(a.report.Faults, f)
+}
+
+func find(found []Finding, f Finding) []Finding {
 	if len(found) >= listLimit {
 		return found
 	}
-	return append(found, t.finding(e, code, text))
+	return append(found, f)
 }
 
 func (t *tenantAudit) finding(e *audited, code, text string) Finding {

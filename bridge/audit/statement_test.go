@@ -53,7 +53,7 @@ func stream(t *testing.T, steps ...step) []message {
 // newWriter returns a writer that has written the start.
 func newWriter(t *testing.T) *writer {
 	w := &writer{t: t, encoder: event.NewEncoder("https://acme.example/statsapi"), reader: event.NewAgentReader(),
-		id: event.ID{Epoch: 1, Poll: 1, Index: 1}, revisions: map[string]uint64{}, states: map[string]uint64{}, count: map[string]int{}}
+		id: event.ID{Epoch: 1, Poll: 1, Index: 1}, revisions: map[string]uint64{}, states: map[string]uint64{}, pending: map[string]event.Time{}, count: map[string]int{}}
 	w.poll([]step{{at: -2, name: event.Started}})
 	return w
 }
@@ -66,8 +66,9 @@ type writer struct {
 	id        event.ID // of the next event
 	revisions map[string]uint64
 	states    map[string]uint64 // by key of the view
-	count     map[string]int    // present entities by kind
-	until     event.Time        // the last poll was sent then
+	pending   map[string]event.Time
+	count     map[string]int // present entities by kind
+	until     event.Time     // the last poll was sent then
 	follows   string
 	out       []message
 }
@@ -176,8 +177,18 @@ func (w *writer) write(s step, e event.Event) {
 	case e.Removes():
 		w.count[e.Kind()]--
 	}
+	d, ofRule := e.Data.(*event.ThresholdData)
+	if since, known := w.pending[key]; ofRule && known && e.Name == event.ThresholdCleared {
+		d.PendingSince = since
+	}
 	if s.edit != nil && e.Name != event.Checkpoint {
 		s.edit(&e)
+	}
+	if ofRule {
+		w.pending[key] = d.PendingSince
+		if held := d.Observed.By.Sub(d.PendingSince.Time); held < 4*time.Second && d.For == "4s" {
+			d.For = held.String()
+		}
 	}
 	body, err := w.encoder.Append(nil, &e)
 	if err != nil {

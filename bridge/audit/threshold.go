@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"bpcc-nats/bridge/audit/times"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff/image"
 )
@@ -87,7 +88,7 @@ func (a *Auditor) checkThreshold(t *tenantAudit, e *audited, d *event.ThresholdD
 			c.sights = map[string]sight{}
 		}
 		summary := audited{Event: event.Event{ID: e.ID}, n: e.n, seq: e.seq, id: e.id, typ: e.typ, verb: e.verb, entity: e.entity}
-		c.sights[e.entity] = sight{event: summary, after: d.Observed.After, by: d.Observed.By, clocks: t.clocks}
+		c.sights[e.entity] = sight{event: summary, after: d.Observed.After, by: d.Observed.By, clocks: t.times.Clocks()}
 	}
 	if !raised {
 		return
@@ -98,7 +99,7 @@ func (a *Auditor) checkThreshold(t *tenantAudit, e *audited, d *event.ThresholdD
 	}
 	for _, s := range from {
 		// An event that ends before that time shows that a clock was set.
-		if s.clocks == t.clocks && !d.PendingSince.IsZero() && d.PendingSince.Before(s.at) && !d.Observed.By.Before(s.at) {
+		if s.clocks == t.times.Clocks() && !d.PendingSince.IsZero() && d.PendingSince.Before(s.at) && !d.Observed.By.Before(s.at) {
 			a.fault(t, e, "unseen", "pending since %s, but %s at %s: what is not seen does not count", d.PendingSince, s.why, event.Floor(s.at))
 			return
 		}
@@ -152,7 +153,7 @@ func (a *Auditor) checkSights(t *tenantAudit, e *audited, c *entityAudit) {
 		// A state of the source that lasted over a gap may turn out to be old afterwards. Where a row
 		// was last seen in an earlier term, the window is wider than necessary.
 		judged := !e.Arrives() && !e.afterGap && !w.After.IsZero() && s.event.ID.Epoch == e.ID.Epoch && s.event.ID.Poll < e.ID.Poll
-		if judged && s.clocks == t.clocks && !s.by.After(w.By.Time) && !s.after.Before(w.After.Time) {
+		if judged && s.clocks == t.times.Clocks() && !s.by.After(w.By.Time) && !s.after.Before(w.After.Time) {
 			a.fault(t, &s.event, "unseen", "%s in a window from %s, but its %s was last seen at %s: %s shows that", s.event.verb, s.after, e.kind, w.After, e.id)
 		}
 		if s.event.ID.Poll < e.ID.Poll || s.event.ID.Epoch < e.ID.Epoch {
@@ -167,9 +168,9 @@ func (t *tenantAudit) sawRow(e *audited, c *entityAudit) {
 	w := *e.observed
 	switch {
 	case e.Arrives() && !e.Restates():
-		c.seen = seenSince{w.By.Time, t.clocks, "its entity was first seen"}
+		c.seen = seenSince{w.By.Time, t.times.Clocks(), "its entity was first seen"}
 	case !e.Removes() && !e.afterGap && !w.After.IsZero() && !t.missing.IsZero() && !w.After.Before(t.missing) &&
-		t.until.Sub(w.After.Time) > clockTolerance:
-		c.seen = seenSince{w.By.Time, t.clocks, "its entity was missing and was seen again"}
+		t.until.Sub(w.After.Time) > times.Tolerance:
+		c.seen = seenSince{w.By.Time, t.times.Clocks(), "its entity was missing and was seen again"}
 	}
 }

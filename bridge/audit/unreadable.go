@@ -7,9 +7,7 @@ import "bpcc-nats/bridge/audit/sequences"
 // come after it, and may be among them, is no further fault.
 func (a *Auditor) AddUnreadable(missing []uint64) {
 	for _, run := range sequences.Runs(missing) {
-		a.report.ByCode["unreadable"]++
-		e := audited{n: a.report.Events, seq: run.First}
-		a.report.Faults = find(a.report.Faults, &tenantAudit{}, &e, "unreadable", run.String()+": the server cannot load it; its disk or file system is damaged")
+		a.found(Finding{Code: "unreadable", N: a.report.Events, Seq: run.First, Text: run.String() + ": the server cannot load it; its disk or file system is damaged"})
 		if a.sequence > 0 || a.report.Events == 0 {
 			a.sequence = max(a.sequence, run.Last)
 		}

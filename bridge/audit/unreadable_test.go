@@ -30,7 +30,7 @@ func TestAuditOfUnreadableMessages(t *testing.T) {
 					a.AddUnreadable(lost)
 					lost = nil
 				}
-				a.Add(m.seq, m.subject, m.header, m.body)
+				a.Add(m.message())
 			}
 			if len(lost) > 0 {
 				a.AddUnreadable(lost)
@@ -55,7 +55,7 @@ func TestAuditOfUnreadableMessages(t *testing.T) {
 			a.AddUnreadable([]uint64{m.seq})
 		case 40, 41, 42, 43: // missing
 		default:
-			a.Add(m.seq, m.subject, m.header, m.body)
+			a.Add(m.message())
 		}
 	}
 	if r := a.Report(); r.ByCode["unreadable"] != 1 || r.ByCode["sequence"] != 1 || r.ByCode["missing"] == 0 {

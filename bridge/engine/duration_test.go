@@ -158,14 +158,15 @@ func TestPreviousDuration(t *testing.T) {
 			for i := range b.stream {
 				b.engine.Recover(&b.stream[i])
 			}
-			b.engine.SetBack(time.Hour, time.Hour)
+			b.engine.SetBack(3*time.Minute, 3*time.Minute)
 			b.commit(b.engine.Start(b.now))
 			b.poll(agents("anna=ready"))
 		}, []string{"ready → busy", "busy → ready"}},
 		"the clock is set back": {func(b *bridge) {
+			b.setClock(0)
 			b.poll(agents("anna=ready"))
 			b.poll(agents("anna=busy"))
-			b.now = b.now.Add(-time.Hour)
+			b.setClock(-time.Hour)
 			b.poll(agents("anna=ready"))
 		}, []string{"ready → busy", "busy → ready"}},
 	} {

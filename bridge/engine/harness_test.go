@@ -170,6 +170,7 @@ func start(t *testing.T, change ...func(*engine.Options)) *bridge {
 	b.commit(b.engine.Start(b.now))
 	t.Cleanup(func() {
 		b.checkStream()
+		b.checkTimes()
 		b.checkFold()
 	})
 	return b

@@ -102,7 +102,7 @@ func judgePart(t *testing.T, p *audit.Part, part []storedEvent) audit.Report {
 		t.Fatal(err)
 	}
 	for _, e := range part {
-		a.Add(0, "", nil, e.body)
+		a.Add(audit.Message{Body: e.body})
 	}
 	return a.Report()
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"bpcc-nats/bridge/audit"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/diff/image"
 )
@@ -140,6 +141,24 @@ func (b *bridge) checkStream() {
 	}
 	if inBatch > 0 {
 		b.t.Errorf("%d events have no checkpoint behind them", inBatch)
+	}
+}
+
+// checkTimes compares the times of the stream as an auditor does.
+func (b *bridge) checkTimes() {
+	b.t.Helper()
+	a, err := audit.New(audit.Options{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := range b.stream {
+		a.Add(audit.Message{Body: []byte(b.encode(&b.stream[i]))})
+	}
+	for _, f := range a.Report().Faults {
+		switch f.Code {
+		case "time", "clock", "window", "watermark", "since":
+			b.t.Errorf("the auditor finds %+v", f)
+		}
 	}
 }
 

@@ -31,19 +31,19 @@ func TestVerifyPart(t *testing.T) {
 		complete []string // checks made of all events, beside those of every part
 		inferred bool
 	}{
-		"of the stream":            {[]string{"--subject", states}, exitOK, "SOUND as far as checked", []string{"header", "state_revision"}, false},
-		"of a type":                {[]string{"--type", "agent.state_changed"}, exitOK, "SOUND as far as checked", []string{"header", "state_revision"}, false},
-		"of a tenant":              {[]string{"--tenant", "acme", "--type", "feed.*"}, exitOK, "SOUND as far as checked", []string{"header", "checkpoint", "term", "gap"}, false},
+		"of the stream":            {[]string{"--subject", states}, exitOK, "SOUND as far as checked", []string{"stored", "header", "state_revision"}, false},
+		"of a type":                {[]string{"--type", "agent.state_changed"}, exitOK, "SOUND as far as checked", []string{"stored", "header", "state_revision"}, false},
+		"of a tenant":              {[]string{"--tenant", "acme", "--type", "feed.*"}, exitOK, "SOUND as far as checked", []string{"time", "stored", "header", "checkpoint", "term", "gap"}, false},
 		"an export":                {[]string{file(plain)}, exitOK, "SOUND as far as checked", []string{"state_revision"}, true},
 		"an export, named":         {[]string{"--subject", states, file(plain)}, exitOK, "SOUND as far as checked", []string{"state_revision"}, false},
-		"an export that says so":   {[]string{file(meta)}, exitOK, "SOUND as far as checked", []string{"header", "state_revision"}, false},
+		"an export that says so":   {[]string{file(meta)}, exitOK, "SOUND as far as checked", []string{"stored", "header", "state_revision"}, false},
 		"of a complete export":     {[]string{"--subject", states, file(export())}, exitOK, "SOUND as far as checked", []string{"state_revision"}, false},
 		"a change is missing":      {[]string{file(without(plain, 2))}, exitFailed, "UNSOUND  revision 1", []string{"state_revision"}, true},
-		"missing in one that says": {[]string{file(without(meta, 2))}, exitFailed, "UNSOUND  revision 1", []string{"header", "state_revision"}, false},
+		"missing in one that says": {[]string{file(without(meta, 2))}, exitFailed, "UNSOUND  revision 1", []string{"stored", "header", "state_revision"}, false},
 		"one agent":                {[]string{"--subject", "bpcc.v1.*.agent.anna=2Elopez.>", file(anna)}, exitOK, "SOUND as far as checked", []string{"revision", "state_revision"}, false},
 		"of one agent, the second": {[]string{file(without(anna, 1))}, exitFailed, "UNSOUND  revision 1", []string{"state_revision"}, true},
-		"agents and feed":          {[]string{file(withFeed)}, exitOK, "SOUND as far as checked", []string{"header", "revision", "state_revision", "checkpoint", "term", "gap"}, false},
-		"cut by half":              {[]string{"--subject", "bpcc.v1.acme.agent.>", file(withFeed)}, exitOK, "SOUND as far as checked", []string{"header", "revision", "state_revision"}, false},
+		"agents and feed":          {[]string{file(withFeed)}, exitOK, "SOUND as far as checked", []string{"time", "stored", "header", "revision", "state_revision", "checkpoint", "term", "gap"}, false},
+		"cut by half":              {[]string{"--subject", "bpcc.v1.acme.agent.>", file(withFeed)}, exitOK, "SOUND as far as checked", []string{"stored", "header", "revision", "state_revision"}, false},
 		"different exports":        {[]string{file(append(meta[:len(meta):len(meta)], withFeed...))}, exitUsage, "", nil, false},
 		"one that says nothing":    {[]string{file(append(meta[:len(meta):len(meta)], plain...))}, exitUsage, "", nil, false},
 	}

@@ -81,7 +81,7 @@ func Text(body []byte) []byte {
 }
 
 func (e *Message) audited() audit.Message {
-	return audit.Message{Seq: e.Seq, Subject: e.Subject, Header: e.Header, Body: e.Event}
+	return audit.Message{Seq: e.Seq, Stored: e.Stored, Subject: e.Subject, Header: e.Header, Body: e.Event}
 }
 
 const (
@@ -175,7 +175,7 @@ func (l *Lines) Audit(o audit.Options) (audit.Report, error) {
 		if len(line) > maxPiped {
 			pipe.Close()
 			e := Parse(line)
-			a.Add(e.Seq, e.Subject, e.Header, e.Event)
+			a.Add(e.audited())
 			pipe = audit.NewPipe(a, Workers())
 			return
 		}

@@ -64,7 +64,7 @@ func (s *Stream) Audit(ctx context.Context) (audit.Report, error) {
 		Range: events, JS: s.Session.JS, Stream: c.Stream.Name, Timeout: s.Timeout, Whole: o.Whole, Unfiltered: s.Session.Embedded, Unreadable: pipe.AddUnreadable,
 		Handle: func(m reader.Message) error {
 			pipe.Add(func() audit.Message {
-				return audit.Message{Seq: m.Seq, Subject: m.Subject, Header: m.Header, Body: m.Body}
+				return audit.Message{Seq: m.Seq, Stored: m.Stored, Subject: m.Subject, Header: m.Header, Body: m.Body}
 			})
 			if s.Handle == nil {
 				return nil
