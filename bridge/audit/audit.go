@@ -155,6 +155,9 @@ type examined struct {
 	err      error  // of decoding it, [event.ErrForeign]
 }
 
+// storedID is the id of the message; that of the event where the headers are not known.
+func (x *examined) storedID() string { return cmp.Or(x.header.Get(nats.MsgIdHdr), x.id) }
+
 // examine examines a message by itself. It may be called by several goroutines at once.
 func (a *Auditor) examine(m Message) examined {
 	x := examined{audited: audited{seq: m.Seq}, stored: m.Stored, subject: m.Subject, header: m.Header, body: m.Body}
@@ -239,7 +242,7 @@ func (a *Auditor) add(x *examined) {
 	}
 	t.batch.add(&e)
 	if t.extent.whole { // else no chain can be compared
-		t.chain.sum.Add([]byte(x.subject), []byte(e.id), x.body)
+		t.chain.sum.Add([]byte(x.subject), []byte(x.storedID()), x.body)
 	}
 	a.checkFeed(t, &e)
 	a.checkEntity(t, &e)

@@ -39,5 +39,5 @@ func (a *Auditor) checkChainOf(t *tenantAudit, e *audited, d *event.CheckpointDa
 			a.fault(t, e, "digest", "`chain` is %.16s…, the checkpoint before and the messages of the batch give %.16s…", d.Chain, got)
 		}
 	}
-	c.subject, c.id, c.body, c.chained = x.subject, e.id, bytes.Clone(x.body), d.Chain != ""
+	c.subject, c.id, c.body, c.chained = x.subject, x.storedID(), bytes.Clone(x.body), d.Chain != ""
 }

@@ -40,7 +40,7 @@ func (a *Auditor) checkHeads(t *tenantAudit, e *audited, d *event.CheckpointData
 			continue
 		}
 		a.headsFound[h.ID] = true
-		if h.Chain != d.Chain || h.Sum != event.MessageSum(x.subject, e.id, x.body) {
+		if h.Chain != d.Chain || h.Sum != event.MessageSum(x.subject, x.storedID(), x.body) {
 			a.fault(t, e, "head", "the head of this id has another sum: the stream holds another history up to here")
 		}
 	}
