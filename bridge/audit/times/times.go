@@ -63,10 +63,10 @@ func (s *Store) Add(at, stored time.Time) []Finding {
 // Tenant compares the times of one tenant's events, in the order of the stream. Where events are missing, it
 // compares what is there. It begins with [New].
 type Tenant struct {
-	epoch      uint64
-	clocks     int       // counts the clocks: each term's, until it is set
-	clockSince time.Time // since when the present one is used
-	begins     bool      // the first checkpoint of the term is still to come
+	epoch  uint64
+	clocks int       // counts the clocks: each term's, until it is set
+	set    time.Time // when the present one may have been set in this term; zero = it was not
+	begins bool      // the first checkpoint of the term is still to come
 
 	poll    *poll
 	by      time.Time // the window of an earlier poll ends then, by the same clock
@@ -108,7 +108,7 @@ func New() *Tenant { return &Tenant{poll: &poll{}, entries: map[string]entry{}} 
 // NewClock says that the following events may be by another clock, as after a checkpoint that is missing.
 func (t *Tenant) NewClock() {
 	t.clocks++
-	t.foreign, t.clockSince, t.latest, t.by = true, t.at, time.Time{}, time.Time{}
+	t.foreign, t.set, t.latest, t.by = true, t.at, time.Time{}, time.Time{}
 }
 
 // Clocks counts the clocks so far.
@@ -160,7 +160,7 @@ func (t *Tenant) begin(e *event.Event, found *findings) {
 	}
 	t.at = e.Time
 	t.NewClock()
-	t.epoch, t.begins = e.ID.Epoch, true
+	t.epoch, t.begins, t.set = e.ID.Epoch, true, time.Time{}
 }
 
 // checkpoint compares a checkpoint with the events that it closes and with the one before.

@@ -170,7 +170,7 @@ func (t *Tenant) pending(e *event.Event, d *event.ThresholdData, found *findings
 		return
 	}
 	least, err := time.ParseDuration(d.For)
-	if d.PendingSince.IsZero() || d.PendingSince.Before(t.clockSince) || err != nil {
+	if d.PendingSince.IsZero() || err != nil || !t.set.IsZero() && (d.PendingSince.Before(t.set) || d.Observed.By.Sub(t.set) < least+Tolerance) {
 		return // the clock may have been set since
 	}
 	if held := d.Observed.By.Sub(d.PendingSince.Time); held+Tolerance < least {

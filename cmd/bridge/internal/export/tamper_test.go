@@ -154,6 +154,9 @@ var covered = []tampering{
 	}},
 
 	{name: "an event's time", change: edit("agent.stats_changed", 0, `"time":"2026-11-23T10:00:04.000Z"`, `"time":"2026-11-23T10:00:03.000Z"`)},
+	{name: "the time of a check", change: edit("availability.changed", 0, `"time":"2026-11-23T10:00:06.000Z"`, `"time":"2026-11-23T10:00:04.000Z"`)},
+	{name: "the end of a gap", change: both(edit("feed.resumed", 0, `"time":"2026-11-23T10:00:36.000Z"`, `"time":"2026-11-23T10:00:35.000Z"`),
+		edit("feed.resumed", 0, `"by":"2026-11-23T10:00:36.000Z"`, `"by":"2026-11-23T10:00:35.000Z"`))},
 	{name: "all times, three hours later", change: func(d *day) { d.shift("acme", 3*time.Hour, 0) }},
 	{name: "all times, three hours earlier", change: func(d *day) { d.shift("acme", -3*time.Hour, 0) }},
 	{name: "all times of the last polls, three hours earlier", change: func(d *day) { d.shift("acme", -3*time.Hour, -2) }},
