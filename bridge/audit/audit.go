@@ -351,7 +351,7 @@ func (a *Auditor) checkHeader(t *tenantAudit, e *audited, h nats.Header) {
 // checkTimes compares the times of an event. What no checkpoint explains by a clock that was set is a fault at the
 // checkpoint of its batch.
 func (a *Auditor) checkTimes(t *tenantAudit, e *audited) {
-	for _, f := range t.times.Add(&e.Event, e.observed) {
+	for _, f := range t.times.Add(&e.Event, e.entity, e.observed) {
 		switch finding := t.finding(e, string(f.Code), f.Text); {
 		case f.Note:
 			a.report.Notes = find(a.report.Notes, finding)

@@ -57,7 +57,8 @@ type tenantAudit struct {
 	checkpointAt     time.Time
 	checkpointID     string
 	until, missing   time.Time // of the last checkpoint: observed_until, missing_since
-	clockSet         bool      // it states that the clock was set
+	clockSet         bool      // it states that the clock was set, or one of the poll before does
+	clockSetPoll     uint64
 	status           string
 	part, parts      int
 	partPoll         uint64
@@ -119,7 +120,7 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 		return
 	}
 	b.seen[e.ID] = true
-	a.checkClock(t, d)
+	a.checkClock(t, e, d)
 	a.checkSkipped(t, e, d)
 	erased := int(t.erasedIn(max(t.checkpointSeq, t.beginSeq), e.seq))
 	if missing := d.Events - b.n - erased; missing != 0 && t.extent.whole && !b.cut && !mayBeLost(uint64(max(missing, 0)), t.lost) {
@@ -171,14 +172,20 @@ func (a *Auditor) checkpoint(t *tenantAudit, e *audited, d *event.CheckpointData
 }
 
 // checkClock decides about what is no fault if the clock was set. A checkpoint that is missing may have stated that.
-func (a *Auditor) checkClock(t *tenantAudit, d *event.CheckpointData) {
+func (a *Auditor) checkClock(t *tenantAudit, e *audited, d *event.CheckpointData) {
 	missing := t.lost > 0 || t.checkpointID != "" && d.Follows != t.checkpointID
 	if !missing && d.ClockSet == 0 && !t.clockSet {
 		for _, f := range t.batch.unlessSet {
 			a.found(f)
 		}
 	}
-	if t.clockSet = d.ClockSet != 0; missing {
+	switch {
+	case d.ClockSet != 0:
+		t.clockSet, t.clockSetPoll = true, e.ID.Poll
+	case d.Part == d.Parts && e.ID.Poll != t.clockSetPoll:
+		t.clockSet = false
+	}
+	if missing {
 		t.times.NewClock()
 	}
 }

@@ -156,6 +156,29 @@ func TestTimesAfterALoss(t *testing.T) {
 	}
 }
 
+// TestClockSetInParts: the first part of a poll states that the clock was set, for all of them and for the poll after.
+func TestClockSetInParts(t *testing.T) {
+	t.Parallel()
+	hour := time.Hour.Seconds()
+	back := func(id, before, after string) step { return waiting(-hour, id, before, after).lastSeen(-hour - 2) }
+	w := newWriter(t)
+	w.poll([]step{observed("A", "0"), observed("B", "0"), observed("C", "0")})
+	w.part([]step{back("A", "0", "1"), {at: -hour, name: event.Checkpoint, edit: func(e *event.Event) {
+		e.Data.(*event.CheckpointData).ClockSet = event.Duration(-time.Hour)
+	}}}, 1, 3)
+	w.part([]step{back("B", "0", "1")}, 2, 3)
+	w.part([]step{back("C", "0", "1")}, 3, 3)
+	w.id.Poll, w.id.Index = w.id.Poll+1, 1
+	w.poll([]step{waiting(-hour+2, "A", "1", "2")})
+	if r := judge(t, audit.Options{}, w.out); !r.OK {
+		t.Errorf("faults: %+v", r.Faults)
+	}
+	w.poll([]step{waiting(-2*hour, "A", "2", "3").lastSeen(-2*hour - 2)})
+	if r := judge(t, audit.Options{}, w.out); r.ByCode["clock"] == 0 {
+		t.Errorf("times that go back once more: %+v", r.Faults)
+	}
+}
+
 // raisedSince is a rule that is raised for five seconds, pending since a time.
 func raisedSince(seconds, since float64) step {
 	s := raised(seconds, "A", "7")

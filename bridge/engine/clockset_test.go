@@ -13,7 +13,7 @@ func (b *bridge) setClock(by time.Duration) {
 		b.now = now.Add(b.now.Sub(now))
 	}
 	b.now = b.now.Add(by)
-	// Of a time with a monotonic reading, the second word is that reading.
+	// The second word of a time that has a monotonic reading is that reading.
 	(*[3]int64)(unsafe.Pointer(&b.now))[1] -= int64(by)
 }
 

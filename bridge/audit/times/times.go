@@ -114,8 +114,9 @@ func (t *Tenant) NewClock() {
 // Clocks counts the clocks so far.
 func (t *Tenant) Clocks() int { return t.clocks }
 
-// Add compares the next event. Its window is nil if it has none.
-func (t *Tenant) Add(e *event.Event, w *event.Window) []Finding {
+// Add compares the next event. key is that of its entity in the view, "" for an event without revisions; its window is
+// nil if it has none.
+func (t *Tenant) Add(e *event.Event, key string, w *event.Window) []Finding {
 	var found findings
 	if e.ID.Epoch != t.epoch {
 		t.begin(e, &found)
@@ -127,7 +128,7 @@ func (t *Tenant) Add(e *event.Event, w *event.Window) []Finding {
 		t.latest = e.Time
 	}
 	if w != nil {
-		t.window(e, *w, &found)
+		t.window(e, key, *w, &found)
 	}
 	switch d := e.Data.(type) {
 	case *event.CheckpointData:

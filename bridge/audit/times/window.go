@@ -8,7 +8,7 @@ import (
 
 // window compares the window of an event with its time, with the windows of its poll, with what is covered before it,
 // and with the event before about the same entity.
-func (t *Tenant) window(e *event.Event, w event.Window, found *findings) {
+func (t *Tenant) window(e *event.Event, key string, w event.Window, found *findings) {
 	if w.After.After(w.By.Time) {
 		found.fault(Window, "observed.after %s is later than observed.by %s", w.After, w.By)
 	}
@@ -33,14 +33,17 @@ func (t *Tenant) window(e *event.Event, w event.Window, found *findings) {
 		return
 	case *event.ThresholdData:
 		t.polled(e, w, found)
-		t.pending(e, d, found)
+		t.pending(e, key, d, found)
 	default:
 		if e.Row() != nil {
 			t.polled(e, w, found)
 			t.row(e, w, found)
 		}
 	}
-	t.follow(e, w, found)
+	if key == "" { // a directory, which has no revisions
+		key = e.ViewKey()
+	}
+	t.follow(e, key, w, found)
 }
 
 // received compares the windows of a poll that end when its response was received.
@@ -113,8 +116,7 @@ func (t *Tenant) covered(e *event.Event, w event.Window, until time.Time, found 
 
 // follow compares an event with the one before about the same entity, in the same term. A window begins no earlier than
 // the request of a poll that showed the entity. Availability and directories are polled by themselves.
-func (t *Tenant) follow(e *event.Event, w event.Window, found *findings) {
-	key := e.ViewKey()
+func (t *Tenant) follow(e *event.Event, key string, w event.Window, found *findings) {
 	last, known := t.entries[key]
 	next := entry{poll: t.poll, clocks: t.clocks, after: w.After, seen: e.Row() != nil && !e.Restates(), absent: e.Removes()}
 	if base := e.EntityBase(); base != nil {
@@ -161,8 +163,8 @@ func (t *Tenant) gap(w event.Window, found *findings) {
 }
 
 // pending compares since when a rule's condition holds with its window and with the event before about the rule.
-func (t *Tenant) pending(e *event.Event, d *event.ThresholdData, found *findings) {
-	last, known := t.entries[e.ViewKey()]
+func (t *Tenant) pending(e *event.Event, key string, d *event.ThresholdData, found *findings) {
+	last, known := t.entries[key]
 	if e.Name == event.ThresholdCleared {
 		if known && last.revision+1 == d.Revision && !last.pending.IsZero() && !d.PendingSince.Equal(last.pending.Time) {
 			found.fault(Pending, "pending since %s, but raised as pending since %s", d.PendingSince, last.pending)

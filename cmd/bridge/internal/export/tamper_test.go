@@ -213,6 +213,9 @@ var others = []tampering{
 			d.messages[i].Stored = d.messages[i].Stored.Add(3 * time.Hour)
 		}
 	}},
+	{name: "the text of a chat; all is recomputed and signed with the own key, which was stolen", change: both(edit("chat.message_posted", 0, "hello", "goodbye"), func(d *day) {
+		d.rechain(d.key, len(d.messages))
+	})},
 	{name: "the chain of one checkpoint is recomputed", change: both(edit("chat.message_posted", 0, "hello", "goodbye"), func(d *day) {
 		d.rechain(nil, 7)
 	})},
