@@ -10,6 +10,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/publish"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/diff/layout"
 )
@@ -109,7 +110,7 @@ func (c *benchSource) newEngine() *engine.Engine {
 func (c *benchSource) stepFunc(e *engine.Engine, stored *int) func(tb testing.TB, body []byte) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	encoder, prefix := event.NewEncoder(c.config().BPCC.CloudEventSource()), event.Prefix(c.config().Tenant)
-	var buffers messageBuffers
+	var buffers publish.Buffers
 	var checkpoint []byte
 	br := &Bridge{config: c.config(), term: term{engine: e, answers: answer.NewState(c.config().Tenant)}}
 	return func(tb testing.TB, body []byte) {
@@ -123,13 +124,13 @@ func (c *benchSource) stepFunc(e *engine.Engine, stored *int) func(tb testing.TB
 			br.updateAnswers(nil)
 			return
 		}
-		buffer := buffers.get()
-		defer buffers.put(buffer)
+		buffer := buffers.Get()
+		defer buffers.Put(buffer)
 		for chunk := range e.Chunks(batch, event.BatchLimit) {
-			if _, err := buffer.encode(encoder, prefix, 0, checkpoint, chunk.Events); err != nil {
+			if _, err := buffer.Encode(encoder, prefix, 0, checkpoint, chunk.Events); err != nil {
 				tb.Fatal(err)
 			}
-			checkpoint = append(checkpoint[:0], buffer.last()...)
+			checkpoint = append(checkpoint[:0], buffer.Last()...)
 			e.Ack(chunk)
 			br.updateAnswers(chunk.Events)
 			*stored += len(chunk.Events) - 1

@@ -44,14 +44,14 @@ func (b *Bridge) commit(ctx context.Context, batch *engine.Batch) error {
 
 // commitChunks stores a batch in as many atomic batches as necessary.
 func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
-	buffer := b.shared.buffers.get()
-	defer b.shared.buffers.put(buffer)
+	buffer := b.shared.buffers.Get()
+	defer b.shared.buffers.Put(buffer)
 	for chunk := range b.engine.Chunks(batch, event.BatchLimit) {
 		seq, err := b.publishChunk(ctx, chunk, buffer)
 		if err != nil {
 			return fmt.Errorf("commit poll %d, part %d of %d: %w", batch.Poll(), chunk.Part, chunk.Parts, err)
 		}
-		b.fence, b.checkpoint = seq, append(b.checkpoint[:0], buffer.last()...)
+		b.fence, b.checkpoint = seq, append(b.checkpoint[:0], buffer.Last()...)
 		b.engine.Ack(chunk)
 		b.updateAnswers(chunk.Events)
 		b.logHead(chunk.Events)
@@ -62,9 +62,9 @@ func (b *Bridge) commitChunks(ctx context.Context, batch *engine.Batch) error {
 
 // encode encodes the messages of a chunk, without the entities that have an event larger than the
 // server accepts.
-func (b *Bridge) encode(chunk *engine.Chunk, buffer *messageBuffer) ([]*nats.Msg, error) {
+func (b *Bridge) encode(chunk *engine.Chunk, buffer *publish.Buffer) ([]*nats.Msg, error) {
 	for {
-		msgs, err := buffer.encode(b.encoder, event.Prefix(b.config.Tenant), b.removalTTL, b.checkpoint, chunk.Events)
+		msgs, err := buffer.Encode(b.encoder, event.Prefix(b.config.Tenant), b.removalTTL, b.checkpoint, chunk.Events)
 		if err != nil {
 			return nil, err
 		}
@@ -90,7 +90,7 @@ func (b *Bridge) logHead(events []event.Event) {
 // sequence. After any error it reads the last checkpoint of the stream. If it is this chunk's, the
 // chunk is stored. If it is the previous one, the chunk is sent again. If it is another writer's,
 // this writer is fenced. A foreign message only moves the fence.
-func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *messageBuffer) (uint64, error) {
+func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *publish.Buffer) (uint64, error) {
 	msgs, err := b.encode(chunk, buffer)
 	if err != nil {
 		return 0, err

@@ -16,6 +16,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/publish"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/internal/natstest"
@@ -91,7 +92,7 @@ func benchCommits(b *testing.B, always bool) {
 	// What a poll publishes is what the other publishes too.
 	var subjects []string
 	var payloads [][]byte
-	buffer := &messageBuffer{}
+	buffer := &publish.Buffer{}
 	for chunk := range br.engine.Chunks(observe(), event.BatchLimit) {
 		msgs, err := br.encode(chunk, buffer)
 		if err != nil {

@@ -27,7 +27,7 @@ type sharedResources struct {
 	readers     *semaphore.Weighted // standbys that tail the stream; one without a slot does not
 	recoveries  *semaphore.Weighted // recoveries of tenants
 	publisher   *publish.Publisher  // publishes their batches
-	buffers     messageBuffers      // buffers of their batches
+	buffers     publish.Buffers     // buffers of their batches
 	bucket      *lease.Bucket       // bucket of their leases
 	clock       *clock.Clock        // the NATS server's clock
 	embedded    *stream.Server      // the NATS server inside the process; nil = another one

@@ -17,6 +17,7 @@ import (
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/publish"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -90,7 +91,7 @@ func benchPublish(b *testing.B, sync string, inPoll int) {
 func finishedMessages(b *testing.B, br *Bridge, batch *engine.Batch) []*nats.Msg {
 	b.Helper()
 	var all []*nats.Msg
-	buffer := &messageBuffer{}
+	buffer := &publish.Buffer{}
 	for chunk := range br.engine.Chunks(batch, event.BatchLimit) {
 		msgs, err := br.encode(chunk, buffer)
 		if err != nil {

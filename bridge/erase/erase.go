@@ -2,6 +2,7 @@
 package erase
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/config"
@@ -166,31 +166,15 @@ func (s *search) state(ctx context.Context, erasures []event.ErasedData) error {
 	batch := s.remaining.Erase(time.Now(), erasures)
 	encoder := event.NewEncoder(s.source)
 	publisher := publish.NewPublisher(s.js, s.config.Times())
-	var chain event.Chain
+	var buffer publish.Buffer
 	key, err := s.config.Events.ReadSigningKey()
 	if err != nil {
 		return fmt.Errorf("BRIDGE_SIGNING_KEY_FILE: %w", err)
 	}
 	for chunk := range s.remaining.Chunks(batch, event.BatchLimit) {
-		var msgs []*nats.Msg
-		for i := range chunk.Events {
-			e := &chunk.Events[i]
-			if d, ok := e.Data.(*event.CheckpointData); ok {
-				chain.Begin(e.Subject(), d.Follows, s.last)
-				for _, m := range msgs {
-					chain.Add([]byte(m.Subject), []byte(m.Header.Get(nats.MsgIdHdr)), m.Data)
-				}
-				d.Chain = chain.Sum()
-			}
-			body, err := encoder.Append(nil, e)
-			if err != nil {
-				return err
-			}
-			msg := nats.NewMsg(e.Subject())
-			msg.Data = body
-			msg.Header.Set(nats.MsgIdHdr, e.MsgID())
-			msg.Header.Set("Content-Type", event.ContentType)
-			msgs = append(msgs, msg)
+		msgs, err := buffer.Encode(encoder, event.Prefix(s.config.Tenant), 0, s.last, chunk.Events)
+		if err != nil {
+			return err
 		}
 		last := msgs[len(msgs)-1]
 		if err := publish.Sign(key, last); err != nil {
@@ -201,7 +185,7 @@ func (s *search) state(ctx context.Context, erasures []event.ErasedData) error {
 		if err != nil {
 			return err
 		}
-		s.fence, s.last = seq, last.Data
+		s.fence, s.last = seq, bytes.Clone(last.Data)
 		s.remaining.Ack(chunk)
 	}
 	return nil

@@ -570,7 +570,7 @@ func TestTampered(t *testing.T) {
 // faults verifies an export, and returns the codes of its faults, and the ids of the checkpoints with a wrong chain.
 func faults(t *testing.T, file string, o audit.Options) (codes, digests []string) {
 	t.Helper()
-	r, err := export.Audit(t.Context(), file, o, 1)
+	r, err := export.Audit(t.Context(), file, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package bridge
+package publish
 
 import (
 	"slices"
@@ -11,9 +11,9 @@ import (
 	"bpcc-nats/bridge/event"
 )
 
-// messageBuffer holds the messages of one chunk, in memory that the next chunk uses again. The
+// Buffer holds the messages of one chunk, in memory that the next chunk uses again. The
 // tenants of a process share their buffers.
-type messageBuffer struct {
+type Buffer struct {
 	msgs  []*nats.Msg
 	names []byte // subjects and ids, concatenated
 	data  []byte // bodies, concatenated
@@ -24,21 +24,23 @@ type messageBuffer struct {
 	chain event.Chain
 }
 
-// messageBuffers is a pool of buffers. The garbage collector may free unused ones.
-type messageBuffers struct{ pool sync.Pool }
+// Buffers is a pool of buffers. The garbage collector may free unused ones.
+type Buffers struct{ pool sync.Pool }
 
-func (p *messageBuffers) get() *messageBuffer {
-	if b, ok := p.pool.Get().(*messageBuffer); ok {
+// Get returns a buffer.
+func (p *Buffers) Get() *Buffer {
+	if b, ok := p.pool.Get().(*Buffer); ok {
 		return b
 	}
-	return &messageBuffer{}
+	return &Buffer{}
 }
 
-func (p *messageBuffers) put(b *messageBuffer) { p.pool.Put(b) }
+// Put takes a buffer back, with whose messages nobody does anything any more.
+func (p *Buffers) Put(b *Buffer) { p.pool.Put(b) }
 
-// encode encodes the messages of events. They are valid until the next call, and may be sent
+// Encode encodes the messages of events. They are valid until the next call, and may be sent
 // repeatedly. previous is the body of the checkpoint before; removalTTL is the TTL of removals; 0 = none.
-func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, removalTTL time.Duration, previous []byte, events []event.Event) ([]*nats.Msg, error) {
+func (b *Buffer) Encode(encoder *event.Encoder, prefix string, removalTTL time.Duration, previous []byte, events []event.Event) ([]*nats.Msg, error) {
 	b.names, b.data, b.ends = b.names[:0], b.data[:0], b.ends[:0]
 	for i := range events {
 		e := &events[i]
@@ -81,7 +83,7 @@ func (b *messageBuffer) encode(encoder *event.Encoder, prefix string, removalTTL
 }
 
 // sum is the chain of a checkpoint that closes what is encoded so far. follows is the id of the one before.
-func (b *messageBuffer) sum(prefix, follows string, previous []byte) string {
+func (b *Buffer) sum(prefix, follows string, previous []byte) string {
 	b.chain.Begin(prefix+event.Checkpoint, follows, previous)
 	var name, body int
 	for i := 0; i < len(b.ends); i += 3 {
@@ -92,8 +94,8 @@ func (b *messageBuffer) sum(prefix, follows string, previous []byte) string {
 	return b.chain.Sum()
 }
 
-// last is the body of the last message that was encoded.
-func (b *messageBuffer) last() []byte {
+// Last is the body of the last message that was encoded.
+func (b *Buffer) Last() []byte {
 	begin := 0
 	if n := len(b.ends); n > 3 {
 		begin = b.ends[n-4]
@@ -102,14 +104,14 @@ func (b *messageBuffer) last() []byte {
 }
 
 // reserve makes room for n more bodies of about that size, if there is no room for two.
-func (b *messageBuffer) reserve(size, n int) {
+func (b *Buffer) reserve(size, n int) {
 	if cap(b.data)-len(b.data) < 2*size {
 		b.data = slices.Grow(b.data, size*n+size*n/16+2*size)
 	}
 }
 
 // grow makes room for n messages.
-func (b *messageBuffer) grow(n int) {
+func (b *Buffer) grow(n int) {
 	if n <= len(b.msgs) {
 		return
 	}
