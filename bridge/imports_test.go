@@ -38,6 +38,7 @@ func TestImports(t *testing.T) {
 		"bridge/page":     "bpcc bridge/config bridge/event bridge/rule bridge/scan bridge/state bridge/stream bridge/svc bridge/view diff/image internal/jsonscan reader reader/internal/directory reader/internal/lookup reader/internal/track reader/past schemas",
 		"bridge/state":    "bpcc bridge/config bridge/event bridge/rule bridge/scan bridge/stream bridge/view diff/image internal/jsonscan reader/past schemas",
 		"bridge/check":    "bpcc bridge/capacity bridge/config bridge/engine bridge/event bridge/rule bridge/scan bridge/source bridge/stream diff diff/image diff/layout internal/jsonscan schemas",
+		"bridge/web":      "bpcc bridge/config bridge/event bridge/rule diff/image internal/jsonscan schemas",
 		"bridge/lease":    "bpcc bridge/config bridge/event bridge/rule bridge/scan bridge/stream diff/image internal/jsonscan schemas",
 		"bridge/erase":    "bpcc bridge/config bridge/engine bridge/event bridge/lease bridge/publish bridge/rule bridge/scan bridge/stream bridge/view diff diff/image diff/layout internal/jsonscan schemas",
 		"bridge":          "bpcc bridge/answer bridge/capacity bridge/clock bridge/config bridge/engine bridge/event bridge/lease bridge/page bridge/publish bridge/recovery bridge/rule bridge/scan bridge/source bridge/state bridge/stream bridge/svc bridge/view bridge/watchdog diff diff/image diff/layout internal/jsonscan reader reader/internal/directory reader/internal/lookup reader/internal/track reader/past schemas",

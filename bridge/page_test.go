@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/page"
 	"bpcc-nats/bridge/state"
+	"bpcc-nats/bridge/web"
 )
 
 // sseReader reads the Server-Sent Events of a live page.
@@ -228,6 +230,7 @@ func TestPageGuards(t *testing.T) {
 	w := newTestEnv(t, bpcctest.Config{})
 	tests := map[string]struct {
 		listen, method, path, host, origin string
+		hosts                              config.List
 		want                               int
 	}{
 		"the page":                 {want: 200},
@@ -240,7 +243,8 @@ func TestPageGuards(t *testing.T) {
 		"a foreign name, fed":      {host: "evil.example:8080", path: "/live/events", want: 403},
 		"a name like ours":         {host: "localhost.evil.example", want: 403},
 		"no name":                  {host: " ", want: 403},
-		"a name for others":        {listen: ":8080", host: "bridge.corp.example", want: 200},
+		"a name for others":        {listen: ":8080", hosts: config.List{"bridge.corp.example"}, host: "bridge.corp.example", want: 200},
+		"a foreign name, for all":  {listen: ":8080", host: "bridge.corp.example", want: 403},
 		"a link from elsewhere":    {origin: "cross-site", want: 200},
 		"fed to another site":      {path: "/live/events", origin: "cross-site", want: 403},
 		"fed to a sibling":         {path: "/live/events", origin: "same-site", want: 403},
@@ -272,9 +276,10 @@ func TestPageGuards(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := w.config()
 			if test.listen != "" {
-				c.HTTP = test.listen
+				c.HTTP.Listen = test.listen
 			}
-			page := page.New(w.js, c, slog.New(slog.DiscardHandler))
+			c.HTTP.Hosts = test.hosts
+			page := web.Guard(c.HTTP, page.New(w.js, c, slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 			method, path := test.method, test.path
 			if method == "" {
 				method = http.MethodGet

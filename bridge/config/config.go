@@ -20,7 +20,7 @@ import (
 // them, and how to correct each.
 var ErrInvalid = errors.New("configuration")
 
-// Off, as BRIDGE_HTTP, disables the HTTP endpoint.
+// Off, as BRIDGE_HTTP or BRIDGE_DEBUG_HTTP, disables that server.
 const Off = "off"
 
 // Config is the complete configuration, read from the environment. A variable of type [Secret], and
@@ -33,7 +33,7 @@ type Config struct {
 	Tenant   string `env:"BRIDGE_TENANT"`
 	Stream   Stream
 	Embedded Embedded
-	HTTP     string `env:"BRIDGE_HTTP" envDefault:"127.0.0.1:8080"`
+	HTTP     HTTP
 	Events   Events
 	// TenantsFile names the tenants of a process that runs several; see [ParseAll].
 	TenantsFile string `env:"BRIDGE_TENANTS_FILE"`
@@ -127,7 +127,7 @@ func parse(vars map[string]string, purpose Purpose) (c *Config, warnings []strin
 		return nil, nil, nil, err
 	}
 	files := readFiles(vars, fault)
-	c.BPCC.files, c.NATS.files = files, files
+	c.BPCC.files, c.NATS.files, c.HTTP.files = files, files, files
 	if err := c.setFields(vars, fault); err != nil {
 		return nil, warnings, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -163,9 +163,7 @@ func (c *Config) check(purpose Purpose, vars map[string]string, fault faultFunc)
 	if purpose != ForStream && strings.ContainsFunc(c.Tenant, unicode.IsControl) {
 		fault("BRIDGE_TENANT", "contains control characters")
 	}
-	if err := checkListen(c.HTTP); c.HTTP != Off && err != nil {
-		fault("BRIDGE_HTTP", "%v; want host:port, such as 127.0.0.1:8080, or off", err)
-	}
+	c.HTTP.check(purpose, fault)
 	c.BPCC.checkServices(fault)
 	c.Log.check(fault)
 	c.Events.check(fault)
@@ -190,8 +188,8 @@ func (c *Config) warnings(purpose Purpose) (warnings []string) {
 		host, _, err := net.SplitHostPort(address)
 		return err == nil && !IsLoopback(host)
 	}
-	if purpose == ForBridge && c.HTTP != Off && reachable(c.HTTP) {
-		warnings = append(warnings, fmt.Sprintf("BRIDGE_HTTP=%s can be reached from other machines without a password: keep it within a trusted network", c.HTTP))
+	if purpose == ForBridge && c.HTTP.Listen != Off && c.HTTP.Token == "" && reachable(c.HTTP.Listen) {
+		warnings = append(warnings, fmt.Sprintf("BRIDGE_HTTP=%s can be reached from other machines without a password: set BRIDGE_HTTP_TOKEN_FILE, or keep it within a trusted network", c.HTTP.Listen))
 	}
 	if purpose != ForSource && c.NATS.Embedded() && reachable(c.Embedded.Listen) {
 		warnings = append(warnings, fmt.Sprintf("BRIDGE_EMBEDDED_LISTEN=%s can be reached from other machines, and the embedded server has no password: "+

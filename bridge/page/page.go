@@ -6,13 +6,10 @@ import (
 	"embed"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"path"
-	"strings"
 	"sync"
 	"time"
 
@@ -61,9 +58,9 @@ type Handler struct {
 
 // New makes the handler of the live page: GET / is the page, GET /live/events its
 // data as Server-Sent Events, GET /live/history the last day of its queues. GET
-// /api/state is the present state as JSON, for programs. It needs BRIDGE_HTTP, the
-// names of streams and buckets, and the intervals from c. There is no
-// authentication; see [Handler.ServeHTTP] for the protection.
+// /api/state is the present state as JSON, for programs. It needs the names of streams
+// and buckets, and the intervals from c. Who may ask is decided by the server in front of it,
+// as of package web.
 func New(js jetstream.JetStream, c *config.Config, log *slog.Logger) *Handler {
 	p := &Handler{
 		js: js, config: c, log: log, mux: http.NewServeMux(),
@@ -126,37 +123,8 @@ func (p *Handler) serveFile(name string) {
 	})
 }
 
-// ServeHTTP refuses with 403 what a browser was tricked into asking: requests from
-// pages of other sites, and, where BRIDGE_HTTP is a loopback address, requests
-// for another host name (DNS rebinding).
+// ServeHTTP limits what the page may load and where it may be shown.
 func (p *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Security-Policy", pagePolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if !p.allowedHost(r.Host) {
-		http.Error(w, fmt.Sprintf("This page is served on loopback only, not for host %q. "+
-			"Use http://%s/, or a proxy that sends that host.", r.Host, p.config.HTTP), http.StatusForbidden)
-		return
-	}
-	// A link on another site may open the page, but only the page itself may read data.
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" && r.URL.Path != "/" {
-		http.Error(w, "Requests from other sites are refused.", http.StatusForbidden)
-		return
-	}
+	w.Header().Set("Content-Security-Policy", pagePolicy)
 	p.mux.ServeHTTP(w, r)
-}
-
-// allowedHost reports whether a request's Host may be this server's.
-func (p *Handler) allowedHost(host string) bool {
-	listen, _, err := net.SplitHostPort(p.config.HTTP)
-	if err != nil || !config.IsLoopback(listen) {
-		return true // other machines use names that are not known here
-	}
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	return config.IsLoopback(strings.Trim(host, "[]"))
 }

@@ -156,6 +156,29 @@ func chatMessage(t *testing.T, n int, content string) *nats.Msg {
 }
 
 // newPage makes a live page on a server with the streams, and no events.
+// TestPageOutlivesTheTimeouts: the server's bounds for a request and its response do not end the live page.
+func TestPageOutlivesTheTimeouts(t *testing.T) {
+	t.Parallel()
+	p, _ := newPage(t)
+	p.heartbeat = 100 * time.Millisecond
+	server := httptest.NewUnstartedServer(p)
+	const timeout = 500 * time.Millisecond
+	server.Config.ReadTimeout, server.Config.WriteTimeout = timeout, timeout
+	server.Start()
+	t.Cleanup(server.Close)
+	began := time.Now()
+	resp, err := http.Get(server.URL + "/live/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); time.Since(began) < 3*timeout; {
+		if !lines.Scan() {
+			t.Fatalf("ended after %v: %v", time.Since(began), lines.Err())
+		}
+	}
+}
+
 func newPage(t *testing.T) (*Handler, *server.Server) {
 	t.Helper()
 	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})

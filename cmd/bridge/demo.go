@@ -17,6 +17,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/web"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
 )
@@ -95,17 +96,17 @@ func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 			log.Error("simulated tenant failed", "err", err)
 		}
 	}()
-	server, err := serveHTTP(ctx, c, log)
+	server, err := web.Listen(ctx, c.HTTP, log)
 	if err != nil {
 		return err
 	}
-	defer server.close()
+	defer server.Close()
 	sessionCtx, l, err := reader.Connect(ctx, c, 0, log)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	p.printBanner(c, l.Server.URL(), server.address, o.agents)
+	p.printBanner(c, l.Server.URL(), server.Address(), o.agents)
 
 	if _, err := stream.Provision(sessionCtx, l.JS, c.Stream, c.Times(), l.Server); err != nil {
 		return err
@@ -121,7 +122,7 @@ func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 }
 
 // demoConfig is the configuration of the demo. The user decides where it listens
-// and how it logs, and nothing else.
+// under which names, and how it logs, and nothing else.
 func (p *program) demoConfig(url, dir string, o demoFlags) (*config.Config, *slog.Logger, error) {
 	vars := []string{
 		"BPCC_URL=" + url, "BPCC_CLIENT_ID=" + simUser, "BPCC_CLIENT_SECRET=" + simSecret,
@@ -132,7 +133,7 @@ func (p *program) demoConfig(url, dir string, o demoFlags) (*config.Config, *slo
 		"BRIDGE_HTTP=" + p.demoAddress(o.http, "BRIDGE_HTTP", "127.0.0.1:8080"),
 	}
 	for _, v := range p.env {
-		if strings.HasPrefix(v, "BRIDGE_LOG_") {
+		if strings.HasPrefix(v, "BRIDGE_LOG_") || strings.HasPrefix(v, "BRIDGE_HTTP_HOSTS=") {
 			vars = append(vars, v)
 		}
 	}
@@ -167,14 +168,14 @@ func freeAddress(want string) string {
 // printBanner says where everything is. What listens on all addresses is named by its
 // address on this machine; a page that is off has no line.
 func (p *program) printBanner(c *config.Config, natsURL, page string, agents int) {
-	natsURL = "nats://" + dialAddress(strings.TrimPrefix(natsURL, "nats://"))
+	natsURL = "nats://" + web.DialAddress(strings.TrimPrefix(natsURL, "nats://"))
 	p.out.Printf(`A contact centre of %d agents is simulated, polled every %v, and what changes is published.
 
   simulated BPCC   %s
   NATS JetStream   %s
 `, agents, c.BPCC.PollInterval, c.BPCC.URL, natsURL)
 	if page != "" {
-		p.out.Printf("  live page        http://%s/\n", dialAddress(page))
+		p.out.Printf("  live page        http://%s/\n", web.DialAddress(page))
 	}
 	p.out.Printf(`
 Look in from another terminal with the nats CLI:

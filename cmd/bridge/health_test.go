@@ -46,15 +46,3 @@ func TestHealthQueriesTheBridge(t *testing.T) {
 		})
 	}
 }
-
-func TestDialAddress(t *testing.T) {
-	t.Parallel()
-	for listen, want := range map[string]string{
-		":8080": "127.0.0.1:8080", "0.0.0.0:8080": "127.0.0.1:8080", "[::]:8080": "[::1]:8080",
-		"127.0.0.1:8080": "127.0.0.1:8080", "localhost:80": "localhost:80", "192.0.2.7:8080": "192.0.2.7:8080",
-	} {
-		if got := dialAddress(listen); got != want {
-			t.Errorf("dialAddress(%q) is %q, want %q", listen, got, want)
-		}
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/web"
 	"bpcc-nats/cmd/bridge/internal/reader"
 )
 
@@ -95,11 +96,11 @@ func (p *program) runBridge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := serveHTTP(ctx, all[0], log)
+	server, err := web.Listen(ctx, all[0].HTTP, log)
 	if err != nil {
 		return reader.StopCause(ctx, err)
 	}
-	defer server.close()
+	defer server.Close()
 	for nats := all[0].NATS; ; {
 		all[0].NATS = nats // the embedded server sets its address
 		err := runSession(ctx, all, server, log)
@@ -116,7 +117,7 @@ func (p *program) runBridge(ctx context.Context) error {
 }
 
 // runSession connects and runs the bridges until ctx ends or the connection is closed.
-func runSession(ctx context.Context, all []*config.Config, server *httpServer, log *slog.Logger) error {
+func runSession(ctx context.Context, all []*config.Config, server *web.Server, log *slog.Logger) error {
 	sessionCtx, l, err := reader.Connect(ctx, all[0], 0, log)
 	if err != nil {
 		return reader.StopCause(ctx, err)
@@ -127,7 +128,7 @@ func runSession(ctx context.Context, all []*config.Config, server *httpServer, l
 
 // runFleet provisions the streams and runs the bridges of all tenants until ctx
 // ends.
-func runFleet(ctx context.Context, all []*config.Config, l *reader.Session, server *httpServer, log *slog.Logger) error {
+func runFleet(ctx context.Context, all []*config.Config, l *reader.Session, server *web.Server, log *slog.Logger) error {
 	fleet, err := bridge.NewFleet(all, l.JS, l.Server, log)
 	if err != nil {
 		return err
