@@ -39,6 +39,7 @@ type Bridge struct {
 	now        func() time.Time
 	self       identity
 	health     healthState          // written by the goroutine of Run, read by any
+	progress   progress             // likewise
 	metrics    *metrics             // of the process
 	shared     *sharedResources     // of the process
 	stepDown   chan struct{}        // received by a leader that must hand over

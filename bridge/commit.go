@@ -99,6 +99,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 	var missingSince time.Time // since when the stream is known to be missing
 	foreignSkipped := 0        // retries because of foreign messages after the fence
 	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
+		b.progress.note(b.now())
 		seq, err := b.publishOnce(ctx, msgs)
 		if err == nil {
 			if len(logged) > 0 {

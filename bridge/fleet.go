@@ -160,31 +160,42 @@ type fleetHealth struct {
 	Tenants []Health `json:"tenants"`
 }
 
-// Handler serves /healthz, which returns 200 while the process is alive, /readyz, which returns 503
+// healthBody returns the body of the probes, and whether the process is ready.
+func (f *Fleet) healthBody() (body any, ready bool) {
+	all := f.Health()
+	if f.shared.rebalancer == nil {
+		return all[0], all[0].Ready
+	}
+	for _, h := range all {
+		ready = ready || h.Ready
+	}
+	return fleetHealth{ready, all}, ready
+}
+
+// writeHealth writes the response to a probe.
+func writeHealth(w http.ResponseWriter, body any, good bool) {
+	w.Header().Set("Content-Type", "application/json")
+	if !good {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	// If this fails, the client has disconnected.
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// Handler serves /healthz, which returns 503 when a bridge hangs ([Fleet.Hung]), /readyz, which returns 503
 // while the instance is not ready, /metrics for Prometheus, and what [page.New] serves. The
 // first two return JSON: one [Health] for one tenant, an object with "ready" and "tenants" for
 // more.
 func (f *Fleet) Handler() http.Handler {
 	mux := http.NewServeMux()
-	writeHealth := func(w http.ResponseWriter, probe bool) {
-		all := f.Health()
-		var body any = all[0]
-		ready := all[0].Ready
-		if f.shared.rebalancer != nil {
-			for _, h := range all[1:] {
-				ready = ready || h.Ready
-			}
-			body = fleetHealth{ready, all}
-		}
-		w.Header().Set("Content-Type", "application/json")
-		if probe && !ready {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		// If this fails, the client has disconnected.
-		_ = json.NewEncoder(w).Encode(body)
-	}
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, false) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, true) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		body, _ := f.healthBody()
+		writeHealth(w, body, f.Hung() == nil)
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		body, ready := f.healthBody()
+		writeHealth(w, body, ready)
+	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(f.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("/", page.New(f.js, f.config, f.log))
 	return mux

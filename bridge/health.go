@@ -139,7 +139,9 @@ func (b *Bridge) Health() Health {
 	blockedBy = b.storageReason(blockedBy)
 	// Between two checkpoints nothing is published while nothing changes.
 	stale := b.config.Stream.CheckpointInterval + b.config.InterruptAfter()
-	switch {
+	switch err := b.hung(); {
+	case err != nil:
+		h.Reason = err.Error()
 	case blockedBy != "":
 		h.Reason = blockedBy
 	case h.Role == roleStandby:

@@ -38,9 +38,11 @@ const clockFirst = time.Second
 // while the stream was not writable, and [ErrFenced] when another writer publishes the tenant's
 // events without the lease, again and again. It ignores and logs foreign messages.
 func (b *Bridge) Run(ctx context.Context) error {
+	defer b.progress.pause()
 	lastLogged := ""
 	var fencedTerms []time.Time // when the last ones ended
 	for staleReads := 0; ; {
+		b.progress.note(b.now())
 		b.setStandby()
 		err := b.runTerm(ctx)
 		var u *stream.UnusableError
@@ -142,8 +144,14 @@ func (b *Bridge) openLease(ctx context.Context) (*lease.Lease, error) {
 		retryMax = min(b.config.BPCC.PollInterval, time.Second)
 	}
 	return b.shared.bucket.Open(ctx, lease.Options{
-		Key: event.Token(b.config.Tenant), Instance: b.self.instance, Former: b.self.former, RetryMax: retryMax, AtCapacity: b.atCapacity, OnBlocked: b.setBlocked, Log: b.log,
+		Key: event.Token(b.config.Tenant), Instance: b.self.instance, Former: b.self.former, RetryMax: retryMax, AtCapacity: b.atCapacity, OnBlocked: b.noteAttempt, Log: b.log,
 	})
+}
+
+// noteAttempt records an attempt to acquire the lease, and why it failed, "" if only because another instance leads.
+func (b *Bridge) noteAttempt(fault string) {
+	b.progress.note(b.now())
+	b.setBlocked(fault)
 }
 
 // atCapacity reports whether this process leads its share of many tenants.
@@ -238,7 +246,9 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 	commitCtx, cancel := commitContext(ctx)
 	defer cancel()
 	prevErr := b.js.Conn().LastError()
+	b.progress.pause() // a large stream takes long to read
 	m, err := b.catchUp(ctx, m)
+	b.progress.note(b.now())
 	var info *jetstream.StreamInfo
 	if err == nil {
 		info, err = stream.EventsInfo(ctx, b.js, b.config.Stream)
@@ -284,6 +294,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 	background.Go(func() { b.answerRequests(sideCtx, l) })
 	return b.loop.Run(ctx, b.engine, func(o engine.Observation, result *engine.Batch) error {
 		defer l.Wake()
+		b.progress.note(b.now())
 		b.maxCheckAge = cmp.Or(o.AvailabilityUnknownAfter, b.config.BPCC.UnknownAfter(b.config.BPCC.AvailabilityInterval))
 		if err := b.commitIfDue(commitCtx, result); err != nil || result.Err != nil {
 			return err

@@ -66,6 +66,8 @@ type Timing struct {
 	// ViewCheckInterval is the interval at which a leader compares the keys of the view with what it has
 	// published.
 	ViewCheckInterval time.Duration
+	// HangAfter is how long a bridge may make no progress beyond what the configuration makes it wait.
+	HangAfter time.Duration
 	// RecreateAfter is how long a stream must be missing until it is recreated.
 	RecreateAfter time.Duration
 }
@@ -87,6 +89,7 @@ func DefaultTiming() *Timing {
 		ViewBusyInterval:  5 * time.Second,
 		ClockInterval:     5 * time.Second,
 		ViewCheckInterval: time.Minute,
+		HangAfter:         time.Minute,
 		RecreateAfter:     5 * time.Second,
 	}
 }
