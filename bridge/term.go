@@ -120,6 +120,9 @@ func (b *Bridge) pauseAndRecreate(ctx context.Context, err error) {
 	}
 }
 
+// ErrReload is the cause with which a context ends a bridge whose configuration has changed.
+var ErrReload = errors.New("configuration changed")
+
 // errStaleRead ends a term at its first batch: what was read from the stream was not the latest
 // state, because the replica was behind. That passes by itself.
 var errStaleRead = errors.New("stream replica is stale: a newer checkpoint exists")
@@ -221,8 +224,11 @@ func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery.Recovery)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	reason := "shutdown"
-	if errors.Is(cause, errRebalanced) {
+	switch {
+	case errors.Is(cause, errRebalanced):
 		reason = "handover"
+	case errors.Is(cause, ErrReload):
+		reason = "reload"
 	}
 	err = errors.Join(err, b.shutdown(stopCtx, err, reason))
 	l.Release(stopCtx)

@@ -21,6 +21,8 @@ type HTTP struct {
 	// Cert and Key are files with the server's certificate; without them the server uses no TLS.
 	Cert string `env:"BRIDGE_HTTP_TLS_CERT"`
 	Key  string `env:"BRIDGE_HTTP_TLS_KEY"`
+	// Debug is the loopback address of the profiles of the process, or [Off].
+	Debug string `env:"BRIDGE_DEBUG_HTTP" envDefault:"off"`
 
 	files secretFiles
 }
@@ -69,6 +71,11 @@ func hostOf(host string) string {
 func (c *HTTP) check(purpose Purpose, fault faultFunc) {
 	if err := checkListen(c.Listen); c.Listen != Off && err != nil {
 		fault("BRIDGE_HTTP", "%v; want host:port, such as 127.0.0.1:8080, or off", err)
+	}
+	if err := checkListen(c.Debug); c.Debug != Off && err != nil {
+		fault("BRIDGE_DEBUG_HTTP", "%v; want host:port, or off", err)
+	} else if host, _, _ := net.SplitHostPort(c.Debug); c.Debug != Off && !IsLoopback(host) {
+		fault("BRIDGE_DEBUG_HTTP", "%q is no loopback address, and profiles are for this machine alone; use one such as 127.0.0.1:6060", c.Debug)
 	}
 	for _, host := range c.Hosts {
 		if canonicalHost(host) == "" || strings.ContainsAny(host, ":/* ") {

@@ -25,7 +25,7 @@ type FeedData struct {
 	Instance string `json:"instance"`
 	// Version is the version of the program, in feed.started.
 	Version string `json:"version,omitempty"`
-	// Reason is why the feed stopped: shutdown or handover.
+	// Reason is why the feed stopped: shutdown, handover or reload.
 	Reason string `json:"reason,omitempty"`
 	// Cause is why the feed is interrupted, in one word; Error has details.
 	Cause string `json:"cause,omitempty"`

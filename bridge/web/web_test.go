@@ -18,6 +18,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/web"
 	"bpcc-nats/internal/bridgetest"
+	"bpcc-nats/internal/natstest"
 )
 
 const token = "a token of a test: 0123456789"
@@ -268,5 +269,29 @@ func TestDialAddress(t *testing.T) {
 		if got := web.DialAddress(listen); got != want {
 			t.Errorf("web.DialAddress(%q) is %q, want %q", listen, got, want)
 		}
+	}
+}
+
+// TestProfiles are on a server of their own, for this machine's names.
+func TestProfiles(t *testing.T) {
+	t.Parallel()
+	address := natstest.FreeAddress(t)
+	stop, err := web.ListenDebug(t.Context(), address, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, q := range map[string]request{
+		"list":           {path: "/debug/pprof/", want: 200, body: "goroutine"},
+		"goroutines":     {path: "/debug/pprof/goroutine?debug=1", want: 200, body: "TestProfiles"},
+		"trace":          {path: "/debug/pprof/trace?seconds=0.01", want: 200},
+		"a foreign name": {path: "/debug/pprof/", host: "evil.example", want: 403},
+		"a foreign site": {path: "/debug/pprof/goroutine", header: sentBy("cross-site"), want: 403},
+		"anything else":  {path: "/metrics", want: 404},
+	} {
+		t.Run(name, func(t *testing.T) { q.send(t, address) })
+	}
+	stop()
+	if _, err := http.Get("http://" + address + "/debug/pprof/"); err == nil {
+		t.Error("served after the end")
 	}
 }

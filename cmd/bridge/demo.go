@@ -20,6 +20,7 @@ import (
 	"bpcc-nats/bridge/web"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/render"
+	"bpcc-nats/cmd/bridge/internal/service"
 )
 
 // demoRules are the thresholds of the demo.
@@ -58,6 +59,8 @@ bridge demo --http 127.0.0.1:8180 --listen 127.0.0.1:4322`,
 }
 
 func (p *program) demo(ctx context.Context, o demoFlags) error {
+	ctx, stop := endAtHangup(ctx)
+	defer stop()
 	ctx, cancel := limited(ctx, o.limit)
 	defer cancel()
 	err := p.runDemo(ctx, o)
@@ -112,7 +115,8 @@ func (p *program) runDemo(ctx context.Context, o demoFlags) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(sessionCtx)
-	group.Go(func() error { return runFleet(ctx, []*config.Config{c}, l, server, log) })
+	s := &service.Service{Configs: []*config.Config{c}, Server: server, Log: log}
+	group.Go(func() error { return reader.StopCause(ctx, s.RunFleet(ctx, l)) })
 	group.Go(func() error {
 		lines := render.NewLines(p.out)
 		events := reader.Reader{Range: reader.Range{Follow: true}, JS: l.JS, Stream: c.Stream.Name, Timeout: time.Minute, Handle: func(m reader.Message) error { return lines.Event(m.Body) }}

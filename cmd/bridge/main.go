@@ -24,7 +24,8 @@
 // Configuration is by environment variables; docs/running.md lists them. Logs go to
 // standard error, results to standard output. The exit status is 0 for
 // success, 1 for a failure, 2 for wrong usage or configuration. The first SIGINT or
-// SIGTERM stops the command gracefully, a second one at once.
+// SIGTERM stops the command gracefully, a second one at once. At SIGHUP bridge run reads
+// its configuration again.
 package main
 
 import (
@@ -80,6 +81,15 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
+// endAtHangup returns a context that ends, too, when the terminal is closed (SIGHUP), so that a command stops in
+// order. After nohup the signal is ignored.
+func endAtHangup(ctx context.Context) (context.Context, func()) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return ctx, func() {}
+	}
+	return signal.NotifyContext(ctx, syscall.SIGHUP)
+}
+
 // twoDashes writes flags such as -human as --human: the commands have no flags of one letter but -h,
 // and no name of a flag begins with a digit.
 func twoDashes(args []string) []string {
@@ -114,7 +124,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if err == nil {
 		return exitOK
 	}
-	p.err.Printf("%s: %s\n", c.CommandPath(), console.VisibleLines(err.Error()))
+	// There is nobody to report to if this fails.
+	_ = p.err.Error(c.CommandPath(), err)
 	if errors.Is(err, reader.ErrUsage) {
 		return exitUsage
 	}

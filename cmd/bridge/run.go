@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/bridge/web"
 	"bpcc-nats/cmd/bridge/internal/reader"
+	"bpcc-nats/cmd/bridge/internal/service"
 )
 
 // timeoutFlag adds --timeout, the time that a command waits for the server. It does not
@@ -96,91 +99,27 @@ func (p *program) runBridge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	reload := make(chan os.Signal, 1)
+	if p.err.Terminal {
+		var stop func()
+		ctx, stop = endAtHangup(ctx)
+		defer stop()
+	} else if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(reload, syscall.SIGHUP)
+		defer signal.Stop(reload)
+	}
 	server, err := web.Listen(ctx, all[0].HTTP, log)
 	if err != nil {
 		return reader.StopCause(ctx, err)
 	}
 	defer server.Close()
-	for nats := all[0].NATS; ; {
-		all[0].NATS = nats // the embedded server sets its address
-		err := runSession(ctx, all, server, log)
-		// Another connection keeps the server's present limits. A new key needs a new process.
-		if ctx.Err() != nil || !errors.Is(err, stream.ErrConnectionClosed) {
-			return err
-		}
-		log.Error("NATS connection closed, connecting again", "err", err, "hint", stream.Hint(all[0].Stream, err))
-		select {
-		case <-ctx.Done():
-		case <-time.After(all[0].Times().UnavailablePause):
-		}
-	}
-}
-
-// runSession connects and runs the bridges until ctx ends or the connection is closed.
-func runSession(ctx context.Context, all []*config.Config, server *web.Server, log *slog.Logger) error {
-	sessionCtx, l, err := reader.Connect(ctx, all[0], 0, log)
+	stopDebug, err := web.ListenDebug(ctx, all[0].HTTP.Debug, log)
 	if err != nil {
 		return reader.StopCause(ctx, err)
 	}
-	defer l.Close()
-	return runFleet(sessionCtx, all, l, server, log)
-}
-
-// runFleet provisions the streams and runs the bridges of all tenants until ctx
-// ends.
-func runFleet(ctx context.Context, all []*config.Config, l *reader.Session, server *web.Server, log *slog.Logger) error {
-	fleet, err := bridge.NewFleet(all, l.JS, l.Server, log)
-	if err != nil {
-		return err
-	}
-	server.SetHandler(fleet.Handler())
-	if err := provisionStreams(ctx, all[0], l, fleet, log); err != nil {
-		return reader.StopCause(ctx, err)
-	}
-	return reader.StopCause(ctx, fleet.Run(ctx))
-}
-
-// provisionStreams creates the streams. It retries transient errors, such as no leader
-// or too few servers for the replicas; until then the fleet is not ready for that reason.
-func provisionStreams(ctx context.Context, c *config.Config, l *reader.Session, fleet *bridge.Fleet, log *slog.Logger) error {
-	lastLogged := map[string]bool{}
-	warn := func(text string, args ...any) {
-		if key := fmt.Sprint(text, args); !lastLogged[key] {
-			lastLogged[key] = true
-			log.Warn(text, args...)
-		}
-	}
-	for {
-		done, err := stream.Provision(ctx, l.JS, c.Stream, c.Times(), l.Server)
-		for _, p := range done {
-			switch {
-			case p.Lost != "" && !lastLogged[p.Stream]:
-				lastLogged[p.Stream] = true
-				p.LogLost(log)
-			case p.Created:
-				log.Info("stream created", "stream", p.Stream)
-			}
-			if p.Changed != "" {
-				log.Info("stream limit changed", "stream", p.Stream, "changed", p.Changed)
-			}
-			for _, d := range p.Differs {
-				warn("stream configuration differs; not changing it", "stream", p.Stream, "differs", d)
-			}
-		}
-		if err == nil {
-			fleet.SetBlocked("")
-		}
-		if err == nil || ctx.Err() != nil || !stream.IsTransient(err) {
-			return err
-		}
-		fleet.SetBlocked(err.Error())
-		warn("cannot create the streams, retrying", "err", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Second):
-		}
-	}
+	defer stopDebug()
+	s := &service.Service{Env: p.env, Configs: all, Server: server, Log: log}
+	return s.Run(ctx, reload)
 }
 
 func (p *program) provisionCommand() *cobra.Command {

@@ -245,6 +245,7 @@ func TestWrongAddress(t *testing.T) {
 		"page taken":     {[]string{"BRIDGE_HTTP=" + used}, exitFailed, "address already in use; set BRIDGE_HTTP to another address or to off"},
 		"page elsewhere": {[]string{"BRIDGE_HTTP=192.0.2.1:8080"}, exitFailed, "cannot assign requested address; set BRIDGE_HTTP"},
 		"page wrong":     {[]string{"BRIDGE_HTTP=8080"}, exitUsage, "BRIDGE_HTTP: "},
+		"profiles taken": {[]string{"BRIDGE_DEBUG_HTTP=" + used}, exitFailed, "address already in use; set BRIDGE_DEBUG_HTTP to another address or to off"},
 		"NATS taken":     {[]string{"BRIDGE_EMBEDDED_LISTEN=" + used}, exitFailed, "address already in use; set BRIDGE_EMBEDDED_LISTEN to another address"},
 		"NATS elsewhere": {[]string{"BRIDGE_EMBEDDED_LISTEN=192.0.2.1:4222"}, exitFailed, "cannot assign requested address; set BRIDGE_EMBEDDED_LISTEN"},
 		"NATS wrong":     {[]string{"BRIDGE_EMBEDDED_LISTEN=127.0.0.1:nats"}, exitUsage, "BRIDGE_EMBEDDED_LISTEN: "},

@@ -22,6 +22,7 @@ import (
 // Console is not an io.Writer, so that nothing bypasses that.
 type Console struct {
 	Terminal bool // whether it writes to a terminal
+	Journal  bool // whether it writes to the journal of systemd
 	Colour   bool
 	Width    int // in columns; 0 = no limit
 
@@ -33,7 +34,11 @@ type Console struct {
 func New(w io.Writer, env []string) *Console {
 	c := &Console{w: w}
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok {
+		return c
+	}
+	if !term.IsTerminal(int(f.Fd())) {
+		c.Journal = isJournal(f, env)
 		return c
 	}
 	c.Terminal = true

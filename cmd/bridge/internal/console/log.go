@@ -22,6 +22,9 @@ func (c *Console) Logger(level, format string) *slog.Logger {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		l = slog.LevelInfo
 	}
+	if format == "text" && c.Journal {
+		return slog.New(tint.NewTextHandler(c.w, &tint.Options{Level: l, NoColor: true, ReplaceAttr: journalAttr}))
+	}
 	if format == "text" || format == "auto" && c.Terminal {
 		return slog.New(tint.NewTextHandler(c.w, &tint.Options{Level: l, TimeFormat: ClockLayout, NoColor: !c.Colour, ReplaceAttr: visibleAttr}))
 	}
