@@ -73,7 +73,7 @@ func (c *HTTP) check(purpose Purpose, fault faultFunc) {
 		fault("BRIDGE_HTTP", "%v; want host:port, such as 127.0.0.1:8080, or off", err)
 	}
 	if err := checkListen(c.Debug); c.Debug != Off && err != nil {
-		fault("BRIDGE_DEBUG_HTTP", "%v; want host:port, or off", err)
+		fault("BRIDGE_DEBUG_HTTP", "%v; want host:port, such as 127.0.0.1:6060, or off", err)
 	} else if host, _, _ := net.SplitHostPort(c.Debug); c.Debug != Off && !IsLoopback(host) {
 		fault("BRIDGE_DEBUG_HTTP", "%q is no loopback address, and profiles are for this machine alone; use one such as 127.0.0.1:6060", c.Debug)
 	}
