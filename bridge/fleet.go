@@ -17,6 +17,7 @@ import (
 	"bpcc-nats/bridge/capacity"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/page"
+	"bpcc-nats/bridge/rebalance"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/bridge/view"
@@ -80,7 +81,7 @@ func NewFleet(configs []*config.Config, js jetstream.JetStream, embedded *stream
 	f.capacity = capacity.NewMonitor(js, processConfig.Stream, processConfig.Times(), log)
 	f.shared = newSharedResources(js, processConfig, embedded, log)
 	if len(configs) > 1 {
-		f.shared.rebalancer = newRebalancer(self, len(configs), log)
+		f.shared.rebalancer = rebalance.New(self.instance, self.former, len(configs), log)
 	}
 	for _, c := range configs {
 		b, err := newBridge(c, js, log, self, f.metrics, f.shared)
@@ -117,7 +118,11 @@ func (f *Fleet) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	background.Go(func() { f.shared.rebalancer.runRebalancing(sideCtx, bucket, f.bridges) })
+	var stepDown []chan struct{}
+	for _, b := range f.bridges {
+		stepDown = append(stepDown, b.stepDown)
+	}
+	background.Go(func() { f.shared.rebalancer.Run(sideCtx, bucket, stepDown) })
 	errs := make([]error, len(f.bridges))
 	var tenants sync.WaitGroup
 	for i, b := range f.bridges {

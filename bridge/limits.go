@@ -11,6 +11,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/lease"
 	"bpcc-nats/bridge/publish"
+	"bpcc-nats/bridge/rebalance"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -24,15 +25,15 @@ const (
 // sharedResources are what the tenants of a process share. A tenant with a slot of readers
 // may wait for one of recoveries, never the reverse.
 type sharedResources struct {
-	readers     *semaphore.Weighted // standbys that tail the stream; one without a slot does not
-	recoveries  *semaphore.Weighted // recoveries of tenants
-	publisher   *publish.Publisher  // publishes their batches
-	buffers     publish.Buffers     // buffers of their batches
-	bucket      *lease.Bucket       // bucket of their leases
-	clock       *clock.Clock        // the NATS server's clock
-	embedded    *stream.Server      // the NATS server inside the process; nil = another one
-	rebalancer  *rebalancer         // nil for one tenant
-	roleChanged chan struct{}       // holds one when the role of any of them has changed
+	readers     *semaphore.Weighted   // standbys that tail the stream; one without a slot does not
+	recoveries  *semaphore.Weighted   // recoveries of tenants
+	publisher   *publish.Publisher    // publishes their batches
+	buffers     publish.Buffers       // buffers of their batches
+	bucket      *lease.Bucket         // bucket of their leases
+	clock       *clock.Clock          // the NATS server's clock
+	embedded    *stream.Server        // the NATS server inside the process; nil = another one
+	rebalancer  *rebalance.Rebalancer // nil for one tenant
+	roleChanged chan struct{}         // holds one when the role of any of them has changed
 }
 
 func newSharedResources(js jetstream.JetStream, c *config.Config, embedded *stream.Server, log *slog.Logger) *sharedResources {

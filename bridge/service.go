@@ -57,7 +57,7 @@ const announceDelay = time.Second
 func (f *Fleet) metadata() map[string]string {
 	m := map[string]string{"instance": f.bridges[0].self.instance, "stream": f.config.Stream.Name, "version": f.config.Version}
 	if f.shared.rebalancer != nil {
-		m["leading"] = fmt.Sprintf("%d of %d tenants", f.shared.rebalancer.leading.Load(), len(f.bridges))
+		m["leading"] = fmt.Sprintf("%d of %d tenants", f.shared.rebalancer.Leading(), len(f.bridges))
 		return m
 	}
 	h := f.bridges[0].Health()

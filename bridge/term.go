@@ -13,6 +13,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/lease"
+	"bpcc-nats/bridge/rebalance"
 	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/bridge/view"
@@ -61,7 +62,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 			if n := len(fencedTerms) - maxFencedTerms; n > 0 && b.now().Sub(fencedTerms[n-1]) < fencedWindow {
 				return err
 			}
-		case errors.Is(err, errRebalanced):
+		case errors.Is(err, rebalance.ErrStepDown):
 			staleReads = 0
 			b.log.Info("rebalanced, standing by", "reason", err)
 			continue
@@ -159,7 +160,7 @@ func (b *Bridge) noteAttempt(fault string) {
 
 // atCapacity reports whether this process leads its share of many tenants.
 func (b *Bridge) atCapacity() bool {
-	return b.shared.rebalancer != nil && b.shared.rebalancer.atCapacity()
+	return b.shared.rebalancer != nil && b.shared.rebalancer.AtCapacity()
 }
 
 // countLeading counts this tenant among those that the process leads, until undo is called.
@@ -168,7 +169,7 @@ func (b *Bridge) countLeading() (undo func()) {
 		return func() {}
 	}
 	count := func(n int64) {
-		b.shared.rebalancer.leading.Add(n)
+		b.shared.rebalancer.Count(n)
 		b.shared.notifyRoleChange()
 	}
 	count(1)
@@ -197,7 +198,7 @@ func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery.Recovery)
 	background.Go(func() {
 		select {
 		case <-b.stepDown:
-			endTerm(errRebalanced)
+			endTerm(rebalance.ErrStepDown)
 		case <-termCtx.Done():
 		}
 	})
@@ -225,14 +226,14 @@ func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery.Recovery)
 	defer cancel()
 	reason := "shutdown"
 	switch {
-	case errors.Is(cause, errRebalanced):
+	case errors.Is(cause, rebalance.ErrStepDown):
 		reason = "handover"
 	case errors.Is(cause, ErrReload):
 		reason = "reload"
 	}
 	err = errors.Join(err, b.shutdown(stopCtx, err, reason))
 	l.Release(stopCtx)
-	if err == nil && errors.Is(cause, errRebalanced) {
+	if err == nil && errors.Is(cause, rebalance.ErrStepDown) {
 		return cause
 	}
 	return err

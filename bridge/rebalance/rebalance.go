@@ -1,4 +1,5 @@
-package bridge
+// Package rebalance spreads tenants over the processes that run them.
+package rebalance
 
 import (
 	"context"
@@ -15,17 +16,18 @@ import (
 	"bpcc-nats/bridge/lease"
 )
 
-// errRebalanced ends a term so that another instance can lead the tenant.
-var errRebalanced = errors.New("rebalancing: another instance has capacity")
+// ErrStepDown ends a term so that another instance can lead the tenant.
+var ErrStepDown = errors.New("rebalancing: another instance has capacity")
 
-// rebalancer spreads tenants over the instances that run them. Each instance keeps a heartbeat key
+// Rebalancer spreads tenants over the instances that run them. Each instance keeps a heartbeat key
 // in the bucket of leases; the number of these keys gives its share. An instance that leads more
 // than its share hands tenants over. One that leads its share lets others acquire a free lease
 // first. Leases and fences do not depend on it.
-type rebalancer struct {
-	self    identity
-	tenants int
-	log     *slog.Logger
+type Rebalancer struct {
+	instance string
+	former   []string
+	tenants  int
+	log      *slog.Logger
 
 	leading atomic.Int64 // tenants that this instance leads now
 	share   atomic.Int64 // maximum number of tenants to lead while there are other instances; 0 = not known yet
@@ -35,19 +37,27 @@ type rebalancer struct {
 // collide.
 const heartbeatPrefix = "instances."
 
-func newRebalancer(self identity, tenants int, log *slog.Logger) *rebalancer {
-	return &rebalancer{self: self, tenants: tenants, log: log}
+// New returns the rebalancer of an instance that runs a number of tenants. The former instances have ended for certain.
+func New(instance string, former []string, tenants int, log *slog.Logger) *Rebalancer {
+	return &Rebalancer{instance: instance, former: former, tenants: tenants, log: log}
 }
 
-// atCapacity reports whether this instance should let others acquire a free lease first.
-func (s *rebalancer) atCapacity() bool {
+// Leading returns how many tenants the instance leads. It may be called from any goroutine.
+func (s *Rebalancer) Leading() int64 { return s.leading.Load() }
+
+// Count adds to the number of tenants that the instance leads. It may be called from any goroutine.
+func (s *Rebalancer) Count(n int64) { s.leading.Add(n) }
+
+// AtCapacity reports whether this instance should let others acquire a free lease first.
+func (s *Rebalancer) AtCapacity() bool {
 	share := s.share.Load()
 	return share > 0 && s.leading.Load() >= share
 }
 
-// runRebalancing renews the heartbeat and the share until ctx ends.
-func (s *rebalancer) runRebalancing(ctx context.Context, l *lease.Lease, bridges []*Bridge) {
-	key := heartbeatPrefix + event.Token(s.self.instance)
+// Run renews the heartbeat and the share until ctx ends. The channels request of the leader of a tenant, which
+// receives, that it hands over.
+func (s *Rebalancer) Run(ctx context.Context, l *lease.Lease, stepDown []chan struct{}) {
+	key := heartbeatPrefix + event.Token(s.instance)
 	tick := time.NewTicker(l.TTL() / 3)
 	defer tick.Stop()
 	lastLogged := int64(0)
@@ -65,7 +75,7 @@ func (s *rebalancer) runRebalancing(ctx context.Context, l *lease.Lease, bridges
 				s.log.Info("rebalanced tenants", "instances", instances, "tenants", s.tenants, "share", share)
 			}
 			if instances > 1 {
-				requestStepDown(bridges, s.leading.Load()-share)
+				requestStepDown(stepDown, s.leading.Load()-share)
 			}
 		}
 		select {
@@ -82,10 +92,10 @@ func (s *rebalancer) runRebalancing(ctx context.Context, l *lease.Lease, bridges
 }
 
 // countInstances renews this instance's heartbeat and counts all heartbeats that have not expired.
-func (s *rebalancer) countInstances(ctx context.Context, l *lease.Lease, key string) (int, error) {
+func (s *Rebalancer) countInstances(ctx context.Context, l *lease.Lease, key string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
 	defer cancel()
-	if _, err := l.KV().Put(ctx, key, []byte(s.self.instance)); err != nil {
+	if _, err := l.KV().Put(ctx, key, []byte(s.instance)); err != nil {
 		return 0, err
 	}
 	heartbeats, err := l.KV().Watch(ctx, heartbeatPrefix+"*", jetstream.IgnoreDeletes(), jetstream.MetaOnly())
@@ -110,16 +120,16 @@ func (s *rebalancer) countInstances(ctx context.Context, l *lease.Lease, key str
 }
 
 // ended reports whether a heartbeat is that of an instance that has ended for certain.
-func (s *rebalancer) ended(key string) bool {
-	return slices.ContainsFunc(s.self.former, func(instance string) bool { return key == heartbeatPrefix+event.Token(instance) })
+func (s *Rebalancer) ended(key string) bool {
+	return slices.ContainsFunc(s.former, func(instance string) bool { return key == heartbeatPrefix+event.Token(instance) })
 }
 
-// requestStepDown requests that some of the leading bridges hand over: a quarter of the excess at a
+// requestStepDown requests that some of the leaders hand over: a quarter of the excess at a
 // time, so that the other instances can follow.
-func requestStepDown(bridges []*Bridge, excess int64) {
-	for i, n := 0, (excess+3)/4; i < len(bridges) && n > 0; i++ {
+func requestStepDown(stepDown []chan struct{}, excess int64) {
+	for i, n := 0, (excess+3)/4; i < len(stepDown) && n > 0; i++ {
 		select {
-		case bridges[i].stepDown <- struct{}{}:
+		case stepDown[i] <- struct{}{}:
 			n--
 		default: // does not lead, or is requested already
 		}
