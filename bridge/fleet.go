@@ -20,6 +20,7 @@ import (
 	"bpcc-nats/bridge/rebalance"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/trace"
 	"bpcc-nats/bridge/view"
 )
 
@@ -95,6 +96,9 @@ func NewFleet(configs []*config.Config, js jetstream.JetStream, embedded *stream
 	}
 	return f, nil
 }
+
+// Trace has the polls of all bridges exported. It must be called before Run.
+func (f *Fleet) Trace(t *trace.Tracer) { f.shared.tracer = t }
 
 // Run runs all bridges until ctx ends. With one tenant it returns what [Bridge.Run] returns. With
 // more, a bridge that ends with an error is restarted after a delay, and the others continue;

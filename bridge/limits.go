@@ -13,6 +13,7 @@ import (
 	"bpcc-nats/bridge/publish"
 	"bpcc-nats/bridge/rebalance"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/trace"
 )
 
 // Limits for the concurrent reads of the tenants of one process. A server allows 1,000 consumers on
@@ -33,6 +34,7 @@ type sharedResources struct {
 	clock       *clock.Clock          // the NATS server's clock
 	embedded    *stream.Server        // the NATS server inside the process; nil = another one
 	rebalancer  *rebalance.Rebalancer // nil for one tenant
+	tracer      *trace.Tracer         // exports their polls; nil = not
 	roleChanged chan struct{}         // holds one when the role of any of them has changed
 }
 

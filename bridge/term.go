@@ -16,6 +16,7 @@ import (
 	"bpcc-nats/bridge/rebalance"
 	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/trace"
 	"bpcc-nats/bridge/view"
 	"bpcc-nats/bridge/watchdog"
 )
@@ -301,13 +302,31 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 	background.Go(func() { b.answerRequests(sideCtx, l) })
 	return b.loop.Run(ctx, b.engine, func(o engine.Observation, result *engine.Batch) error {
 		defer l.Wake()
-		b.progress.note(b.now())
+		decoded := b.now()
+		b.progress.note(decoded)
 		b.maxCheckAge = cmp.Or(o.AvailabilityUnknownAfter, b.config.BPCC.UnknownAfter(b.config.BPCC.AvailabilityInterval))
-		if err := b.commitIfDue(commitCtx, result); err != nil || result.Err != nil {
+		err := b.commitIfDue(commitCtx, result)
+		if b.shared.tracer != nil && !errors.Is(o.Err, engine.ErrPending) {
+			b.tracePoll(&o, result, decoded, err)
+		}
+		if err != nil || result.Err != nil {
 			return err
 		}
 		return b.repairView(commitCtx, sideCtx)
 	})
+}
+
+// tracePoll exports a poll that was decoded at an instant and then perhaps committed.
+func (b *Bridge) tracePoll(o *engine.Observation, result *engine.Batch, decoded time.Time, commitErr error) {
+	p := &trace.Poll{
+		Tenant: b.config.Tenant, Epoch: b.engine.Stats().Epoch, Number: result.Poll(), Events: result.Len(),
+		Began: o.Began, Sent: o.Sent, Received: o.Received, RequestErr: o.Err, Compared: o.At, Decoded: decoded, SnapshotErr: result.Err,
+		Done: b.now(), Committed: !b.lastCommit.Before(decoded), CommitErr: commitErr,
+	}
+	if o.Err != nil {
+		p.SnapshotErr = nil // it is the same
+	}
+	b.shared.tracer.Poll(p)
 }
 
 // nilIfDone returns err, or nil if the end of ctx caused it.

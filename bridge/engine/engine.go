@@ -61,6 +61,8 @@ type Observation struct {
 	// Body is the response, if Err is nil. The engine owns it until [Engine.ReclaimBody] returns
 	// it.
 	Body []byte
+	// Began is when the poll began, before a login that it needed; the engine does not use it.
+	Began time.Time
 	// Sent and Received are when the request was sent and its response received.
 	Sent, Received time.Time
 	// Err is why there is no response.

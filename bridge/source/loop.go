@@ -230,9 +230,11 @@ func (l *Loop) logProblems(result *engine.Batch) {
 // startPoll polls the source once in the background; the channel receives the result.
 func (l *Loop) startPoll(ctx context.Context) chan engine.Observation {
 	polled := make(chan engine.Observation, 1)
+	began := l.now()
 	go func() {
 		response, err := l.session.poll(ctx)
 		o := observed(response, err)
+		o.Began = began
 		o.Refused = l.session.RefusedStats
 		polled <- o
 	}()

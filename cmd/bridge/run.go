@@ -14,6 +14,7 @@ import (
 
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/trace"
 	"bpcc-nats/bridge/web"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/service"
@@ -94,11 +95,26 @@ NATS_URL=nats://nats.example.com:4222 NATS_CREDS=/run/secrets/bridge.creds BRIDG
 	}
 }
 
+// traceTimeout is how long the last traces may take: the bridges may take ten seconds to stop before, and supervisors
+// wait for no more than fifteen.
+const traceTimeout = 2 * time.Second
+
 func (p *program) runBridge(ctx context.Context) error {
 	all, log, err := p.configureAll(config.ForBridge)
 	if err != nil {
 		return err
 	}
+	tracer, err := trace.New(ctx, p.env, all[0].Version, log)
+	if err != nil {
+		return fmt.Errorf("%w: %w", reader.ErrUsage, err)
+	}
+	defer func() {
+		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), traceTimeout)
+		defer cancel()
+		if err := tracer.Close(closeCtx); err != nil {
+			log.Warn("last traces not exported", "err", err)
+		}
+	}()
 	reload := make(chan os.Signal, 1)
 	if p.err.Terminal {
 		var stop func()
@@ -118,7 +134,7 @@ func (p *program) runBridge(ctx context.Context) error {
 		return reader.StopCause(ctx, err)
 	}
 	defer stopDebug()
-	s := &service.Service{Env: p.env, Configs: all, Server: server, Log: log}
+	s := &service.Service{Env: p.env, Configs: all, Server: server, Tracer: tracer, Log: log}
 	return s.Run(ctx, reload)
 }
 

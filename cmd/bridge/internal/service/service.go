@@ -15,6 +15,7 @@ import (
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/bridge/trace"
 	"bpcc-nats/bridge/web"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/systemd"
@@ -27,6 +28,7 @@ type Service struct {
 	// Configs are the present configurations, one for each tenant.
 	Configs []*config.Config
 	Server  *web.Server
+	Tracer  *trace.Tracer // exports polls; nil = not
 	Log     *slog.Logger
 
 	fleet atomic.Pointer[bridge.Fleet] // the present one, or the last; nil before the first
@@ -147,6 +149,7 @@ func (s *Service) RunFleet(ctx context.Context, l *reader.Session) error {
 	}
 	s.Server.SetHandler(fleet.Handler())
 	s.fleet.Store(fleet)
+	fleet.Trace(s.Tracer)
 	if err := s.provisionStreams(ctx, l, fleet); err != nil {
 		return err
 	}
