@@ -2,13 +2,16 @@ package deploy
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
@@ -19,6 +22,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/pod-security-admission/api"
@@ -28,39 +34,28 @@ import (
 
 const chartDir = "../../deploy/helm/bpcc-bridge"
 
-// least is the least that a user must give.
-const least = `
-bpcc: {url: https://acme.brightpattern.com, clientId: stats.user, secret: {name: bpcc}}
-nats: {url: "nats://nats:4222"}
-`
+// readValues returns one of the chart's files of values for tests.
+func readValues(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(chartDir, "ci", name+"-values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
 
-// everything sets what can be set.
-const everything = `
-fullnameOverride: bridge
-image: {digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
-imagePullSecrets: [{name: registry}]
-replicas: 3
-bpcc:
-  secret: {name: bpcc}
-  tenants:
-    - {url: "https://acme.brightpattern.com", client_id: stats, client_secret_file: /run/secrets/bpcc/acme}
-    - {url: "https://globex.brightpattern.com", client_id: stats, client_secret_file: /run/secrets/bpcc/globex}
-nats:
-  url: tls://nats-1:4222,tls://nats-2:4222
-  creds: {secret: nats-creds}
-  ca: {secret: nats-ca}
-  clientCert: {secret: nats-tls}
-subscription: '{"bridge": {}}'
-thresholds: [{name: backlog, kind: service, stat: in_calls_waiting, raise: {op: ">=", value: 5}}]
-env: {BRIDGE_REDACT_STATS: "extension", BRIDGE_RETENTION: "2160h"}
-networkPolicy: {ingressFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]}
-serviceMonitor: {enabled: true, labels: {release: prometheus}}
-podAnnotations: {a: b}
-podLabels: {team: voice}
-nodeSelector: {kubernetes.io/os: linux}
-tolerations: [{key: dedicated, operator: Exists}]
-priorityClassName: high
-`
+// valuesFiles returns the names of all files of values for tests.
+func valuesFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(chartDir, "ci", "*-values.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("files of values %v, %v", files, err)
+	}
+	for i, file := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(file), "-values.yaml")
+	}
+	return files
+}
 
 func parse(t *testing.T, text string) map[string]any {
 	t.Helper()
@@ -99,7 +94,8 @@ func render(t *testing.T, text string) (map[string]string, error) {
 // decode reads a manifest as the API server would with strict field validation.
 func decode[T any](t *testing.T, manifest string) T {
 	t.Helper()
-	strict := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, json.SerializerOptions{Yaml: true, Strict: true})
+	kinds := kubernetesKinds(t)
+	strict := json.NewSerializerWithOptions(json.DefaultMetaFactory, kinds, kinds, json.SerializerOptions{Yaml: true, Strict: true})
 	object, _, err := strict.Decode([]byte(manifest), nil, nil)
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, manifest)
@@ -112,8 +108,8 @@ func decode[T any](t *testing.T, manifest string) T {
 }
 
 func TestChartIsClean(t *testing.T) {
-	for name, values := range map[string]string{"least": least, "everything": everything} {
-		for _, m := range lint.RunAll(chartDir, parse(t, values), "contact-centre").Messages {
+	for _, name := range valuesFiles(t) {
+		for _, m := range lint.RunAll(chartDir, parse(t, readValues(t, name)), "contact-centre").Messages {
 			// An icon is advice, and would be fetched from outside.
 			if m.Severity > support.InfoSev {
 				t.Errorf("%s: %s", name, m.Error())
@@ -122,26 +118,39 @@ func TestChartIsClean(t *testing.T) {
 	}
 }
 
-func TestManifests(t *testing.T) {
-	tests := map[string]struct {
-		values string
-		want   []string
-	}{
-		"least":      {least, []string{"NOTES.txt", "deployment.yaml", "networkpolicy.yaml", "pdb.yaml", "service.yaml", "serviceaccount.yaml"}},
-		"everything": {everything, []string{"NOTES.txt", "configmap.yaml", "deployment.yaml", "networkpolicy.yaml", "pdb.yaml", "service.yaml", "serviceaccount.yaml", "servicemonitor.yaml"}},
-		"one alone":  {least + "replicas: 1\nnetworkPolicy: {enabled: false}", []string{"NOTES.txt", "deployment.yaml", "service.yaml", "serviceaccount.yaml"}},
+// kubernetesKinds returns the kinds that the chart has, Kubernetes' own and those of the Prometheus operator.
+func kubernetesKinds(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	kinds := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, monitoringv1.AddToScheme} {
+		if err := add(kinds); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for name, test := range tests {
+	return kinds
+}
+
+func TestManifests(t *testing.T) {
+	always := []string{"NOTES.txt", "deployment.yaml", "service.yaml"}
+	tests := map[string][]string{
+		"least":      {"networkpolicy.yaml", "pdb.yaml", "ready.yaml", "serviceaccount.yaml"},
+		"everything": {"configmap.yaml", "dashboard.yaml", "networkpolicy.yaml", "pdb.yaml", "prometheusrule.yaml", "ready.yaml", "servicemonitor.yaml"},
+		"alone":      {"serviceaccount.yaml"},
+		"openshift":  {"networkpolicy.yaml", "pdb.yaml", "ready.yaml", "serviceaccount.yaml"},
+		"csi":        {"networkpolicy.yaml", "pdb.yaml", "podmonitor.yaml", "ready.yaml", "serviceaccount.yaml"},
+	}
+	for _, name := range valuesFiles(t) {
 		t.Run(name, func(t *testing.T) {
-			manifests, err := render(t, test.values)
+			manifests, err := render(t, readValues(t, name))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := slices.Sorted(maps.Keys(manifests)); !slices.Equal(got, test.want) {
-				t.Errorf("manifests %v, want %v", got, test.want)
+			want := slices.Sorted(slices.Values(slices.Concat(always, tests[name])))
+			if got := slices.Sorted(maps.Keys(manifests)); !slices.Equal(got, want) {
+				t.Errorf("manifests %v, want %v", got, want)
 			}
 			for file, manifest := range manifests {
-				if file != "NOTES.txt" && file != "servicemonitor.yaml" { // no type of Kubernetes' own
+				if file != "NOTES.txt" {
 					decode[any](t, manifest)
 				}
 			}
@@ -151,6 +160,9 @@ func TestManifests(t *testing.T) {
 			checkEnvironment(t, pod.Spec, manifests["configmap.yaml"])
 			selects := map[string]map[string]string{"deployment": deployment.Spec.Selector.MatchLabels}
 			selects["service"] = decode[*corev1.Service](t, manifests["service.yaml"]).Spec.Selector
+			for _, c := range pod.Spec.TopologySpreadConstraints {
+				selects["topology "+c.TopologyKey] = c.LabelSelector.MatchLabels
+			}
 			if m := manifests["pdb.yaml"]; m != "" {
 				pdb := decode[*policyv1.PodDisruptionBudget](t, m)
 				selects["pdb"] = pdb.Spec.Selector.MatchLabels
@@ -161,9 +173,15 @@ func TestManifests(t *testing.T) {
 			if m := manifests["networkpolicy.yaml"]; m != "" {
 				p := decode[*networkingv1.NetworkPolicy](t, m)
 				selects["networkpolicy"] = p.Spec.PodSelector.MatchLabels
-				if len(p.Spec.PolicyTypes) != 2 || len(p.Spec.Egress) != 2 {
+				if len(p.Spec.PolicyTypes) != 2 || len(p.Spec.Egress) < 2 {
 					t.Errorf("the network policy is %+v", p.Spec)
 				}
+			}
+			if m := manifests["servicemonitor.yaml"]; m != "" {
+				selects["servicemonitor"] = decode[*monitoringv1.ServiceMonitor](t, m).Spec.Selector.MatchLabels
+			}
+			if m := manifests["podmonitor.yaml"]; m != "" {
+				selects["podmonitor"] = decode[*monitoringv1.PodMonitor](t, m).Spec.Selector.MatchLabels
 			}
 			for what, labels := range selects {
 				for k, v := range labels {
@@ -175,8 +193,13 @@ func TestManifests(t *testing.T) {
 					t.Errorf("%s selects everything", what)
 				}
 			}
-			if name := decode[*corev1.ServiceAccount](t, manifests["serviceaccount.yaml"]).Name; pod.Spec.ServiceAccountName != name {
-				t.Errorf("the pods run as %q, there is %q", pod.Spec.ServiceAccountName, name)
+			if m := manifests["serviceaccount.yaml"]; m != "" {
+				if name := decode[*corev1.ServiceAccount](t, m).Name; pod.Spec.ServiceAccountName != name {
+					t.Errorf("the pods run as %q, there is %q", pod.Spec.ServiceAccountName, name)
+				}
+			}
+			if m := manifests["ready.yaml"]; m != "" {
+				checkTestPod(t, decode[*corev1.Pod](t, m), selects["service"], manifests)
 			}
 		})
 	}
@@ -186,17 +209,10 @@ func TestManifests(t *testing.T) {
 // profile of the Pod Security Standards, and beyond.
 func checkPod(t *testing.T, pod corev1.PodTemplateSpec) {
 	t.Helper()
-	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
-	if r := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &pod.ObjectMeta, &pod.Spec)); !r.Allowed {
-		t.Errorf("not restricted: %s", r.ForbiddenDetail())
-	}
+	checkRestricted(t, pod.ObjectMeta, pod.Spec)
 	c := pod.Spec.Containers[0]
-	if !*c.SecurityContext.ReadOnlyRootFilesystem || *pod.Spec.AutomountServiceAccountToken || *pod.Spec.EnableServiceLinks {
-		t.Error("the root is writable, or a token or service links reach the pod")
+	if !*c.SecurityContext.ReadOnlyRootFilesystem || *pod.Spec.EnableServiceLinks {
+		t.Error("the root is writable, or service links reach the pod")
 	}
 	if *pod.Spec.TerminationGracePeriodSeconds <= 10 {
 		t.Errorf("%d s are too few to stop in order", *pod.Spec.TerminationGracePeriodSeconds)
@@ -223,6 +239,35 @@ func checkPod(t *testing.T, pod corev1.PodTemplateSpec) {
 	}
 }
 
+func checkRestricted(t *testing.T, meta metav1.ObjectMeta, spec corev1.PodSpec) {
+	t.Helper()
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	if r := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &meta, &spec)); !r.Allowed {
+		t.Errorf("not restricted: %s", r.ForbiddenDetail())
+	}
+}
+
+// checkTestPod checks that the pod of `helm test` may ask the bridge's pods and is none of them.
+func checkTestPod(t *testing.T, pod *corev1.Pod, service map[string]string, manifests map[string]string) {
+	t.Helper()
+	checkRestricted(t, pod.ObjectMeta, pod.Spec)
+	if labels.SelectorFromSet(service).Matches(labels.Set(pod.Labels)) {
+		t.Errorf("the Service selects the pod of the test: %v", pod.Labels)
+	}
+	target := decode[*corev1.Service](t, manifests["service.yaml"])
+	if want := fmt.Sprintf("%s:%d", target.Name, target.Spec.Ports[0].Port); pod.Spec.Containers[0].Env[0].Value != want {
+		t.Errorf("the test asks %s, want %s", pod.Spec.Containers[0].Env[0].Value, want)
+	}
+	allowed := decode[*networkingv1.NetworkPolicy](t, manifests["networkpolicy.yaml"]).Spec.Ingress[0].From[0].PodSelector
+	if !labels.SelectorFromSet(allowed.MatchLabels).Matches(labels.Set(pod.Labels)) {
+		t.Errorf("the network policy does not let in %v", pod.Labels)
+	}
+}
+
 // checkEnvironment lets the bridge itself judge the variables.
 func checkEnvironment(t *testing.T, pod corev1.PodSpec, configMap string) {
 	t.Helper()
@@ -231,7 +276,9 @@ func checkEnvironment(t *testing.T, pod corev1.PodSpec, configMap string) {
 		if _, twice := env[e.Name]; twice {
 			t.Errorf("%s is set twice", e.Name)
 		}
-		env[e.Name] = e.Value
+		if env[e.Name] = e.Value; e.ValueFrom != nil {
+			env[e.Name] = "secret of a Secret"
+		}
 	}
 	files := map[string]string{}
 	if configMap != "" {
@@ -243,19 +290,38 @@ func checkEnvironment(t *testing.T, pod corev1.PodSpec, configMap string) {
 }
 
 func TestBadValuesAreRefused(t *testing.T) {
+	least := readValues(t, "least")
+	const image = "image: {repository: a/b}\n"
 	tests := map[string]struct{ values, want string }{
-		"nothing given":     {"", "bpcc"},
-		"no secret":         {"bpcc: {url: 'https://acme.brightpattern.com', clientId: a}\nnats: {url: 'nats://nats'}", "secret"},
-		"no url":            {"bpcc: {clientId: a, secret: {name: b}}\nnats: {url: 'nats://nats'}", "bpcc"},
-		"no NATS":           {"bpcc: {url: 'https://a.example.com', clientId: a, secret: {name: b}}", "nats"},
-		"password in a URL": {"bpcc: {url: 'https://a.example.com', clientId: a, secret: {name: b}}\nnats: {url: 'nats://a:b@nats'}", "url"},
+		"nothing given":     {image, "bpcc.secret.name is required"},
+		"no image":          {strings.Replace(least, "image:", "#", 1), "image.repository is required"},
+		"an image with tag": {least + "image: {repository: 'a/b:1'}", "repository"},
+		"no secret":         {image + "bpcc: {url: 'https://acme.brightpattern.com', clientId: a}\nnats: {url: 'nats://nats'}", "bpcc.secret.name is required"},
+		"no url":            {image + "bpcc: {clientId: a, secret: {name: b}}\nnats: {url: 'nats://nats'}", "bpcc.url is required"},
+		"no client":         {image + "bpcc: {url: 'https://a.example.com', secret: {name: b}}\nnats: {url: 'nats://nats'}", "bpcc.clientId is required"},
+		"no NATS":           {image + "bpcc: {url: 'https://a.example.com', clientId: a, secret: {name: b}}", "nats.url is required"},
+		"password in a URL": {image + "bpcc: {url: 'https://a.example.com', clientId: a, secret: {name: b}}\nnats: {url: 'nats://a:b@nats'}", "url"},
 		"a misspelt value":  {least + "replica: 2", "replica"},
 		"a secret as value": {least + "env: {NATS_PASSWORD: x}", "NATS_PASSWORD"},
+		"a secret in clear": {least + "extraEnv: [{name: NATS_PASSWORD, value: x}]", "extraEnv/0/value"},
+		"a proxy with one":  {least + "proxy: {https: 'http://a:b@proxy:3128'}", "proxy"},
 		"a foreign name":    {least + "env: {PATH: x}", "PATH"},
 		"a number as text":  {least + "replicas: '2'", "replicas"},
-		"a secret of a tenant": {`
+		"a secret of a tenant": {image + `
 bpcc: {secret: {name: b}, tenants: [{url: "https://a.example.com", client_id: a, client_secret: x}]}
 nats: {url: "nats://nats"}`, "client_secret"},
+		"a variable of the chart":   {least + "env: {NATS_URL: 'nats://b'}", "env.NATS_URL: the chart sets NATS_URL; set nats.url"},
+		"its file":                  {least + "env: {BPCC_CLIENT_SECRET_FILE: /a}", "the chart sets BPCC_CLIENT_SECRET_FILE; set bpcc.secret.name"},
+		"in extraEnv":               {least + "extraEnv: [{name: BRIDGE_REPLICAS, value: '1'}]", "extraEnv.BRIDGE_REPLICAS: the chart sets BRIDGE_REPLICAS; set nats.streamReplicas"},
+		"as a value, not as a file": {least + "thresholds: [{name: a, kind: agent, stat: b, raise: {op: '>', value: 1}}]\nenv: {BRIDGE_THRESHOLDS: '[]'}", "set thresholds"},
+		"the port":                  {least + "env: {BRIDGE_HTTP: ':9090'}", "port 8080"},
+		"a variable twice":          {least + "env: {BRIDGE_TENANT: a}\nextraEnv: [{name: BRIDGE_TENANT, value: b}]", "BRIDGE_TENANT is given twice"},
+		"a rule without a name":     {least + "thresholds: [{kind: agent, stat: b, raise: {op: '>', value: 1}}]", "name"},
+		"a rule's operator":         {least + "thresholds: [{name: a, kind: agent, stat: b, raise: {op: '=>', value: 1}}]", "thresholds/0/raise/op"},
+		"a rule's duration":         {least + "thresholds: [{name: a, kind: agent, stat: b, raise: {op: '>', value: 1}, for: 10}]", "thresholds/0/for"},
+		"a lease in days":           {least + "nats: {url: 'nats://nats', leaseTTL: 1d}", "leaseTTL"},
+		"an interval without unit":  {least + "env: {BPCC_POLL_INTERVAL: '2'}", "BPCC_POLL_INTERVAL"},
+		"a scrape in Go's way":      {least + "serviceMonitor: {interval: 1.5s}", "interval"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -284,10 +350,12 @@ func TestEveryValueIsExplained(t *testing.T) {
 			}
 		}
 	}
+	// Objects of Kubernetes, which are one value each.
+	opaque := []string{"resources", "podSecurityContext", "securityContext", "startupProbe", "livenessProbe", "readinessProbe", "strategy", "dashboard.labels"}
 	there := map[string]bool{}
 	var walk func(path string, v any)
 	walk = func(path string, v any) {
-		if m, ok := v.(map[string]any); ok && len(m) > 0 && path != "resources" {
+		if m, ok := v.(map[string]any); ok && len(m) > 0 && !slices.Contains(opaque, path) {
 			for k, v := range m {
 				walk(strings.TrimPrefix(path+"."+k, "."), v)
 			}
