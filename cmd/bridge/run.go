@@ -16,6 +16,7 @@ import (
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/bridge/trace"
 	"bpcc-nats/bridge/web"
+	"bpcc-nats/cmd/bridge/internal/build"
 	"bpcc-nats/cmd/bridge/internal/reader"
 	"bpcc-nats/cmd/bridge/internal/service"
 )
@@ -77,7 +78,7 @@ func (p *program) configureAll(purpose config.Purpose) ([]*config.Config, *slog.
 func (p *program) logger(all []*config.Config, warnings []string) *slog.Logger {
 	log := p.err.Logger(all[0].Log.Level, all[0].Log.Format)
 	for _, c := range all {
-		c.Version = buildVersion()
+		c.Version = build.Read().Version
 	}
 	for _, w := range warnings {
 		log.Warn(w)
