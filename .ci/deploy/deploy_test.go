@@ -189,6 +189,9 @@ func TestBillsOfMaterials(t *testing.T) {
 			if c.Version == "" || !strings.HasPrefix(c.PackageURL, "pkg:golang/") {
 				t.Errorf("%s: %s has version %q and address %q", file, c.Name, c.Version, c.PackageURL)
 			}
+			if c.Licenses == nil || len(*c.Licenses) == 0 || (*c.Licenses)[0].License.ID == "" {
+				t.Errorf("%s: %s has no licence", file, c.Name)
+			}
 		}
 		for _, d := range *bill.Dependencies {
 			if !refs[d.Ref] {

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
@@ -12,44 +9,11 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 )
-
-// archive packs files into a directory of a tar.gz, the first of them executable, without any data
-// of this machine, its user or the time of day.
-func archive(dir string, at time.Time, files ...string) ([]byte, error) {
-	var out bytes.Buffer
-	packed, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
-	t := tar.NewWriter(packed)
-	for i, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		mode := int64(0o644)
-		if i == 0 {
-			mode = 0o755
-		}
-		h := &tar.Header{Name: dir + "/" + filepath.Base(file), Mode: mode, Size: int64(len(content)), ModTime: at, Format: tar.FormatUSTAR}
-		if err := t.WriteHeader(h); err != nil {
-			return nil, err
-		}
-		if _, err := t.Write(content); err != nil {
-			return nil, err
-		}
-	}
-	if err := cmp.Or(t.Close(), packed.Close()); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
-}
 
 func sha256Hex(content []byte) string {
 	hash := sha256.Sum256(content)
@@ -89,35 +53,40 @@ type dependency struct {
 	DependsOn []string `json:"dependsOn,omitempty"`
 }
 
-// bom returns the bill of materials of a program: the modules that it contains according to the Go
-// toolchain, not all those in go.mod.
-func bom(program, version string, at time.Time) ([]byte, error) {
-	info, err := buildinfo.ReadFile(program)
-	if err != nil {
-		return nil, err
+// readBuild returns what the Go toolchain has recorded in a program, and the modules that the program contains,
+// which are not all those in go.mod. The standard library is the module std.
+func readBuild(program, version string) (info *buildinfo.BuildInfo, modules []debug.Module, err error) {
+	if info, err = buildinfo.ReadFile(program); err != nil {
+		return nil, nil, err
 	}
 	if info.Main.Version != version {
-		return nil, fmt.Errorf("version of the program is %s, not %s", info.Main.Version, version)
+		return nil, nil, fmt.Errorf("version of the program is %s, not %s", info.Main.Version, version)
 	}
+	modules = []debug.Module{{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}}
+	for _, m := range info.Deps {
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		modules = append(modules, *m)
+	}
+	return info, modules, nil
+}
+
+// bom returns the bill of materials of a program with the modules and the licences that it contains.
+func bom(program string, info *buildinfo.BuildInfo, modules []debug.Module, licences map[string]licence, at time.Time) ([]byte, error) {
 	content, err := os.ReadFile(program)
 	if err != nil {
 		return nil, err
 	}
 	digest := sha256Hex(content)
-	apache := componentLicense{}
-	apache.License.ID = "Apache-2.0"
-	main := moduleComponent(info.Main)
-	main.Type, main.Name, main.Hashes, main.Licenses = "application", product, []componentHash{{"SHA-256", digest}}, []componentLicense{apache}
+	main := moduleComponent(info.Main, licence{ids: []string{license}})
+	main.Type, main.Name, main.Hashes = "application", product, []componentHash{{"SHA-256", digest}}
 	for _, s := range info.Settings {
 		main.Properties = append(main.Properties, property{"go:build:" + s.Key, s.Value})
 	}
-	std := debug.Module{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}
-	parts := []component{moduleComponent(std)}
-	for _, m := range info.Deps {
-		if m.Replace != nil {
-			m = m.Replace
-		}
-		parts = append(parts, moduleComponent(*m))
+	var parts []component
+	for _, m := range modules {
+		parts = append(parts, moduleComponent(m, licences[m.Path]))
 	}
 	slices.SortFunc(parts, func(a, b component) int { return cmp.Compare(a.Ref, b.Ref) })
 	uses := dependency{Ref: main.Ref}
@@ -136,9 +105,14 @@ func bom(program, version string, at time.Time) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-func moduleComponent(m debug.Module) component {
+func moduleComponent(m debug.Module, l licence) component {
 	purl := "pkg:golang/" + m.Path + "@" + url.QueryEscape(m.Version)
 	c := component{Type: "library", Ref: purl, Name: m.Path, Version: m.Version, PURL: purl}
+	for _, id := range l.ids {
+		var found componentLicense
+		found.License.ID = id
+		c.Licenses = append(c.Licenses, found)
+	}
 	if m.Sum != "" {
 		c.Properties = []property{{"go:sum", m.Sum}}
 	}
