@@ -20,6 +20,7 @@ const seconds = (since = began) => ((Date.now() - since) / 1000).toFixed(1);
 const at = (...names) => path.join(scratch, ...names);
 const clone = at("clone");
 const log = at("dockerd.log");
+const guide = "docs/deploy.md";
 const text = (name) => readFileSync(path.join(root, name), "utf8");
 const env = cleanEnv({ DOCKER_HOST: `unix://${at("docker.sock")}`, DOCKER_CONFIG: at("config") });
 
@@ -135,7 +136,7 @@ function images() {
   const [go] = text(dockerfile).match(/^FROM (golang:\S+) AS build$/m).slice(1);
   golang(go);
   const head = run("git", ["rev-parse", "HEAD"], { cwd: root });
-  const [build] = typed("README.md", /^docker build /);
+  const [build] = typed(guide, /^docker build /);
   const prebuilt = typed("deploy/container/prebuilt.Dockerfile", /^(mkdir|cp|docker build) /);
   const configs = new Set();
   for (const [buildkit, builder] of ["the legacy builder", "BuildKit"].entries()) {
@@ -163,10 +164,10 @@ function images() {
   expect("both Dockerfiles and both builders give the same configuration", configs.size === 1, [...configs]);
 }
 
-/** Run README.md's command for the demo, and read its page and its stream from outside of the container. */
+/** Run the documented command for the demo, and read its page and its stream from outside of the container. */
 async function demo() {
-  const [command] = typed("README.md", /^docker run .*bpcc-bridge demo/);
-  expect("the Dockerfile and README.md start the demo in the same way", typed("deploy/container/Dockerfile", /^docker run .*bpcc-bridge demo/).includes(command), command);
+  const [command] = typed(guide, /^docker run .*bpcc-bridge demo/);
+  expect("the Dockerfile and docs/deploy.md start the demo in the same way", typed("deploy/container/Dockerfile", /^docker run .*bpcc-bridge demo/).includes(command), command);
   const running = start("the demo", "bash", ["-c", `exec ${command}`], env);
   await running.ready("events", () => /^\d\d:\d\d:\d\d\S* +agent /m.test(running.stdout), 30);
   const { status, body } = await get("http://127.0.0.1:8080/");
@@ -180,19 +181,19 @@ async function demo() {
 /** Run the bridge with its embedded server twice on one volume. */
 async function embedded() {
   docker("run", "--detach", "--name", "tenant", "bpcc-bridge", "sim", "--listen", "127.0.0.1:8090");
+  // The tenant's network takes the place of the Internet; it publishes no ports of others.
+  const [command] = typed(guide, /^docker run --detach /);
+  writeFileSync(path.join(clone, "bridge.env"), "BPCC_URL=http://127.0.0.1:8090\nBPCC_CLIENT_ID=sim\nBPCC_CLIENT_SECRET=sim-secret\n");
   for (const epoch of [1, 2]) {
-    docker(
-      "run", "--detach", "--name", "alone", "--network", "container:tenant", "--read-only", "--volume", "streams:/data",
-      "--env", "BPCC_URL=http://127.0.0.1:8090", "--env", "BPCC_CLIENT_ID=sim", "--env", "BPCC_CLIENT_SECRET=sim-secret", "bpcc-bridge",
-    );
-    await until("a bridge with its embedded server", 30, () => docker("exec", "alone", "/bridge", "health").includes(`"epoch":${epoch},`));
-    docker("stop", "alone");
-    docker("rm", "alone");
+    shell(command.replace("docker run ", "docker run --network container:tenant ").replace(/-p \S+ /, ""));
+    await until("a bridge with its embedded server", 30, () => docker("exec", "bpcc-bridge", "/bridge", "health").includes(`"epoch":${epoch},`));
+    docker("stop", "bpcc-bridge");
+    docker("rm", "bpcc-bridge");
   }
-  const verified = docker("run", "--rm", "--volume", "streams:/data", "bpcc-bridge", "verify");
+  const verified = docker("run", "--rm", "--volume", "bpcc:/data", "bpcc-bridge", "verify");
   expect("the embedded server keeps its streams in the volume", /^SOUND /m.test(verified), verified);
   docker("rm", "--force", "--volumes", "tenant");
-  docker("volume", "rm", "streams");
+  docker("volume", "rm", "bpcc");
 }
 
 const health = async (port) => JSON.parse((await get(`http://127.0.0.1:${port}/readyz`)).body);

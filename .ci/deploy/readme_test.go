@@ -14,10 +14,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestReadme renders the chart with the values that its README and README.md tell
-// people to type, and holds the secret that they make to the one that the pods want.
+// TestReadme renders the chart with the values that its README and docs/deploy.md have
+// people type, and holds the secret that they make to the one that the pods want.
 func TestReadme(t *testing.T) {
-	for _, name := range []string{chartDir + "/README.md", "../../README.md"} {
+	for _, name := range []string{chartDir + "/README.md", "../../docs/deploy.md"} {
 		t.Run(name, func(t *testing.T) { checkReadme(t, name) })
 	}
 }
