@@ -37,6 +37,7 @@ type Bridge struct {
 	js         jetstream.JetStream
 	log        *slog.Logger
 	now        func() time.Time
+	created    time.Time // when the bridge was made
 	self       identity
 	health     healthState          // written by the goroutine of Run, read by any
 	progress   progress             // likewise
@@ -90,10 +91,13 @@ func newBridge(c *config.Config, js jetstream.JetStream, log *slog.Logger, self 
 		return nil, err
 	}
 	b := &Bridge{
-		config: c, js: js, log: log, now: time.Now, loop: loop, self: self,
+		config: c, js: js, log: log, now: time.Now, created: time.Now(), loop: loop, self: self,
 		metrics: m, shared: shared, stepDown: make(chan struct{}),
 	}
-	m.viewRebuilds.WithLabelValues(c.Tenant) // so that the first one is seen as an increase
+	// So that the first one is seen as an increase.
+	m.viewRebuilds.WithLabelValues(c.Tenant)
+	m.commits.WithLabelValues(c.Tenant, "failed")
+	m.commits.WithLabelValues(c.Tenant, "fenced")
 	b.foreignLog = recovery.NewForeignLog(log, m.foreignMessages.WithLabelValues(c.Tenant).Inc, m.unreadableMessages.WithLabelValues(c.Tenant).Inc)
 	b.encoder = event.NewEncoder(c.BPCC.CloudEventSource())
 	b.setStandby()

@@ -14,6 +14,7 @@ import (
 
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/outage"
 	"bpcc-nats/bridge/publish"
 	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/scan"
@@ -95,16 +96,16 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 	if err != nil {
 		return 0, err
 	}
-	logged := map[string]bool{}
+	var failing outage.Outage
 	var missingSince time.Time // since when the stream is known to be missing
 	foreignSkipped := 0        // retries because of foreign messages after the fence
 	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
 		b.progress.note(b.now())
 		seq, err := b.publishOnce(ctx, msgs)
 		if err == nil {
-			if len(logged) > 0 {
+			if lasted, was := failing.End(b.now()); was {
 				b.setBlocked("")
-				b.log.Info("publish succeeded again")
+				b.log.Info("publish succeeded again", "after", lasted)
 			}
 			return seq, nil
 		}
@@ -114,8 +115,9 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 		seq, confirmErr := b.confirmCheckpoint(ctx, msgs[len(msgs)-1])
 		switch {
 		case confirmErr == nil:
-			if len(logged) > 0 {
+			if lasted, was := failing.End(b.now()); was {
 				b.setBlocked("")
+				b.log.Info("publish succeeded again", "after", lasted)
 			}
 			return seq, nil
 		case errors.Is(confirmErr, ErrFenced):
@@ -154,11 +156,10 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 			err = confirmErr
 		}
 		err = b.noteStorage(err)
-		if text := err.Error(); !logged[text] {
-			logged[text] = true
-			hint := stream.Hint(b.config.Stream, err)
-			b.setBlocked("publish failed: " + stream.Explain(b.config.Stream, err))
-			b.log.Warn("publish failed, retrying the same batch", "err", err, "messages", len(msgs), "hint", hint)
+		b.metrics.countFailed(b.config.Tenant)
+		b.setBlocked("publish failed: " + stream.Explain(b.config.Stream, err))
+		if lasts, due := failing.Failed(b.now(), err.Error()); due {
+			b.log.Warn("publish failed, retrying the same batch", "err", err, "lasts", lasts, "messages", len(msgs), "hint", stream.Hint(b.config.Stream, err))
 		}
 		select {
 		case <-ctx.Done():

@@ -49,6 +49,7 @@ type healthState struct {
 	last        Health
 	leaderStats leaderStats
 	blockedBy   string              // why the instance cannot work; "" = it can
+	blockedAt   time.Time           // when that was last stored
 	coldBecause string              // why a standby that is not warm cannot read the stream; "" = it reads
 	storage     stream.StorageCause // why NATS stored nothing when it last said so; reset with blockedBy
 }
@@ -85,7 +86,16 @@ func (b *Bridge) setBlocked(reason string) {
 	b.health.blockedBy = reason
 	if reason == "" {
 		b.health.storage = ""
+	} else {
+		b.health.blockedAt = b.now()
 	}
+}
+
+// blockedAfter reports whether this instance was running at a time, and could not work since because of NATS.
+func (b *Bridge) blockedAfter(t time.Time) bool {
+	b.health.mu.Lock()
+	defer b.health.mu.Unlock()
+	return b.created.Before(t) && b.health.blockedAt.After(t)
 }
 
 // SetBlocked stores for all tenants why they cannot work yet, "" if they can. It may be called before

@@ -54,7 +54,7 @@ func newMetrics(version string) *metrics {
 		pollSeconds:   histogram("poll_duration_seconds", "Time from a poll's request to its response."),
 		pollBytes:     counter("poll_bytes_total", "Bytes of responses, decompressed."),
 		events:        counter("events_total", "Events stored, without checkpoints.", "type"),
-		commits:       counter("commits_total", "Batches by outcome.", "outcome"),
+		commits:       counter("commits_total", "Batches by outcome: stored, or fenced by another writer. failed: attempts to store one that is sent again.", "outcome"),
 		commitSeconds: histogram("commit_duration_seconds", "Time from the first publish of a batch to its acknowledgement."),
 		checks:        counter("availability_checks_total", "Availability checks by outcome: ok, or why they failed.", "outcome"),
 		requests:      counter("requests_total", "Requests about the tenant's published state by endpoint and outcome; health not included.", "endpoint", "outcome"),
@@ -101,7 +101,7 @@ func (m *metrics) countPoll(tenant string, o engine.Observation, result *engine.
 	}
 }
 
-// countCommit counts a stored batch, or why it was not stored.
+// countCommit counts a batch that is stored, or that another writer has fenced.
 func (m *metrics) countCommit(tenant string, duration time.Duration, err error) {
 	switch {
 	case err == nil:
@@ -109,10 +109,11 @@ func (m *metrics) countCommit(tenant string, duration time.Duration, err error) 
 		m.commitSeconds.WithLabelValues(tenant).Observe(duration.Seconds())
 	case errors.Is(err, ErrFenced):
 		m.commits.WithLabelValues(tenant, "fenced").Inc()
-	default:
-		m.commits.WithLabelValues(tenant, "failed").Inc()
 	}
 }
+
+// countFailed counts an attempt to store a batch that is sent again: an outage has a rate while it lasts.
+func (m *metrics) countFailed(tenant string) { m.commits.WithLabelValues(tenant, "failed").Inc() }
 
 // countStored counts events that the stream has acknowledged.
 func (m *metrics) countStored(tenant string, events []event.Event) {

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/lease"
+	"bpcc-nats/bridge/outage"
 	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/scan"
 	"bpcc-nats/bridge/stream"
@@ -39,7 +40,7 @@ func (b *Bridge) waitForLease(ctx context.Context, l *lease.Lease) (*recovery.Re
 // tailHistory follows the stream until ctx ends and returns its recovery, or nil. After any failure
 // it reads everything again.
 func (b *Bridge) tailHistory(ctx context.Context, retry time.Duration) *recovery.Recovery {
-	lastLogged := ""
+	var unread outage.Outage
 	for {
 		prevErr := b.js.Conn().LastError()
 		m, err := b.tailOnce(ctx)
@@ -51,9 +52,10 @@ func (b *Bridge) tailHistory(ctx context.Context, retry time.Duration) *recovery
 			err = stream.Cause(b.js.Conn(), prevErr, err)
 			b.setWarm(false, stream.Explain(b.config.Stream, err))
 		}
-		if err != nil && err.Error() != lastLogged {
-			lastLogged = err.Error()
-			b.log.Warn("standby cannot read the stream, retrying", "err", err, "hint", stream.Hint(b.config.Stream, err))
+		if err == nil {
+			unread.End(b.now())
+		} else if lasts, due := unread.Failed(b.now(), err.Error()); due {
+			b.log.Warn("standby cannot read the stream, retrying", "err", err, "lasts", lasts, "hint", stream.Hint(b.config.Stream, err))
 		}
 		select {
 		case <-ctx.Done():

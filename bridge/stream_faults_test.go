@@ -145,7 +145,7 @@ func TestStreamRefusesBatches(t *testing.T) {
 				t.Errorf("%d terms, want one", starts)
 			}
 			resumed := withSubject(all, "feed.resumed")
-			if len(resumed) != 1 || resumed[0].field("bridge_away") != true {
+			if len(resumed) != 1 || resumed[0].field("bridge_away") != true || resumed[0].text("cause") != "nats" {
 				t.Errorf("the gap is published %d times: %v", len(resumed), resumed)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
 	"bpcc-nats/bridge/lease"
+	"bpcc-nats/bridge/outage"
 	"bpcc-nats/bridge/rebalance"
 	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/stream"
@@ -41,7 +42,7 @@ const clockFirst = time.Second
 // events without the lease, again and again. It ignores and logs foreign messages.
 func (b *Bridge) Run(ctx context.Context) error {
 	defer b.progress.pause()
-	lastLogged := ""
+	var unusable outage.Outage
 	var fencedTerms []time.Time // when the last ones ended
 	for staleReads := 0; ; {
 		b.progress.note(b.now())
@@ -73,25 +74,23 @@ func (b *Bridge) Run(ctx context.Context) error {
 			staleReads = 0
 			hint := stream.Hint(b.config.Stream, u)
 			b.setBlocked(stream.Explain(b.config.Stream, u))
-			if text := u.Error(); text != lastLogged {
-				lastLogged = text
-				b.log.Error("NATS unusable, standing by", "err", u.Cause, "hint", hint)
+			if lasts, due := unusable.Failed(b.now(), u.Error()); due {
+				b.log.Error("NATS unusable, standing by", "err", u.Cause, "lasts", lasts, "hint", hint)
 			}
 			b.pauseAndRecreate(ctx, err)
 			continue
 		case errors.Is(err, stream.ErrUnavailable), errors.Is(err, ErrUnfinished):
 			staleReads = 0
 			b.setBlocked(stream.Explain(b.config.Stream, err))
-			if text := err.Error(); text != lastLogged {
-				lastLogged = text
-				b.log.Warn("NATS unavailable, retrying", "err", err, "hint", stream.Hint(b.config.Stream, err))
+			if lasts, due := unusable.Failed(b.now(), err.Error()); due {
+				b.log.Warn("NATS unavailable, retrying", "err", err, "lasts", lasts, "hint", stream.Hint(b.config.Stream, err))
 			}
 			b.pauseAndRecreate(ctx, err)
 			continue
 		default:
 			return err
 		}
-		lastLogged = ""
+		unusable.End(b.now())
 		b.log.Warn("stepping down", "err", err)
 		b.warnHistoryLost(ctx, err)
 	}
@@ -286,6 +285,9 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 	started := b.engine.Start(b.now())
 	b.loop.SeedServices(b.engine.KnownAvailability())
 	s := b.engine.Stats()
+	if b.blockedAfter(s.ObservedUntil) {
+		b.engine.Blocked(b.now()) // a gap until now is not the source's
+	}
 	b.log.Info("leading", "epoch", s.Epoch, "poll", s.Poll, "instance", b.self.instance,
 		"agents", s.Entities[event.Agent], "services", s.Entities[event.Service])
 	if err := b.watchdog.MarkTerm(ctx, s.Epoch); err != nil {

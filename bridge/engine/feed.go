@@ -32,10 +32,12 @@ func (e *Engine) interruption(o Observation) []event.Event {
 	return []event.Event{e.feedEvent(event.Interrupted, o.At, event.FeedData{Cause: cause, Error: seen.lastFailure.Error()})}
 }
 
-// Causes of interruptions: causeSource is that of one without a known cause.
+// Causes of interruptions: causeSource is that of one without a known cause, causeNATS that of one in which the
+// stream accepted nothing.
 const (
 	causeSource = "source"
 	causeFrozen = "frozen"
+	causeNATS   = "nats"
 )
 
 // SnapshotCause is the cause of an interruption by responses that cannot be used, or by anything
@@ -70,11 +72,13 @@ func (e *Engine) backfilledInterruption(o Observation, gap bool) []event.Event {
 	if !gap || e.published.cause != "" || o.Received.Sub(e.observed.until) <= e.options.InterruptAfter {
 		return nil
 	}
+	cause, text := causeSource, "no polls in this period: no bridge was running, or the stream was not writable"
+	if e.observed.blockedUntil.After(e.observed.until) {
+		cause, text = causeNATS, "no polls in this period: NATS was not available, or the stream was not writable"
+	}
 	return []event.Event{
-		e.feedEvent(event.Interrupted, o.Received, event.FeedData{
-			Cause: causeSource, BridgeAway: true, Error: "no polls in this period: no bridge was running, or the stream was not writable",
-		}),
-		e.resumed(o, causeSource, true),
+		e.feedEvent(event.Interrupted, o.Received, event.FeedData{Cause: cause, BridgeAway: true, Error: text}),
+		e.resumed(o, cause, true),
 	}
 }
 

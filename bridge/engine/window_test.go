@@ -171,7 +171,11 @@ func TestBackfilledInterruption(t *testing.T) {
 			for i := range events[:len(events)-1] {
 				switch d := events[i].Data.(type) {
 				case *event.FeedData:
-					want := &event.FeedData{Base: changed.Base, Epoch: b.checkpoint().Epoch, Instance: "test", Cause: "source", Error: d.Error, BridgeAway: true, ObservedUntil: event.Floor(until)}
+					cause := "source"
+					if name == "the stream took nothing" {
+						cause = "nats"
+					}
+					want := &event.FeedData{Base: changed.Base, Epoch: b.checkpoint().Epoch, Instance: "test", Cause: cause, Error: d.Error, BridgeAway: true, ObservedUntil: event.Floor(until)}
 					if diff := cmp.Diff(want, d); diff != "" || d.Error == "" {
 						t.Errorf("interrupted (-want +got)\n%s", diff)
 					}

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/outage"
 	"bpcc-nats/bridge/stream"
 )
 
@@ -97,7 +98,8 @@ var ErrLost = errors.New("the lease is lost")
 // Acquire waits until this instance has the lease or ctx ends. The error is [stream.ErrUnavailable] if the
 // bucket is missing, and [stream.UnusableError] if the bucket cannot hold leases.
 func (l *Lease) Acquire(ctx context.Context) error {
-	lastLogged := ""
+	lastStandby := ""
+	var blocked outage.Outage
 	for {
 		err := l.TryAcquire(ctx)
 		if err == nil {
@@ -112,17 +114,19 @@ func (l *Lease) Acquire(ctx context.Context) error {
 		if err := l.check(ctx); err != nil {
 			return err
 		}
-		// A change of the reason is logged, not every attempt.
+		// Not every attempt is logged.
 		reason, fault := l.blockedReason(ctx, err)
-		if reason != lastLogged {
-			lastLogged = reason
-			if fault {
-				l.options.Log.Warn("cannot acquire the leader lease", "err", reason)
-			} else {
+		if fault {
+			lastStandby = ""
+			if lasts, due := blocked.Failed(l.now(), reason); due {
+				l.options.Log.Warn("cannot acquire the leader lease", "err", reason, "lasts", lasts)
+			}
+		} else {
+			blocked.End(l.now())
+			if reason != lastStandby {
+				lastStandby = reason
 				l.options.Log.Info("standing by", "reason", reason)
 			}
-		}
-		if !fault {
 			reason = ""
 		}
 		l.options.OnBlocked(reason)

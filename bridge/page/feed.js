@@ -6,6 +6,7 @@ import { ago, timeOf, untoken } from "./text.js";
 const causes = {
   auth: "BPCC refuses the credentials",
   source: "BPCC does not answer",
+  nats: "NATS accepted no events",
   subscription_lost: "another program replaced the subscription",
   truncated: "BPCC's responses are truncated",
   empty: "BPCC's grids are empty",

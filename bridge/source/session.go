@@ -14,6 +14,7 @@ import (
 	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
+	"bpcc-nats/bridge/outage"
 	"bpcc-nats/bridge/rule"
 	"bpcc-nats/diff/layout"
 )
@@ -51,7 +52,7 @@ type Session struct {
 	failedAt   time.Time          // when the last failure was recorded
 	backoff    time.Duration      // no request for that long after it
 	lastErr    error              // the last failure
-	lastLogged string             // the last failure that was logged
+	outage     outage.Outage      // the present one, of failures in a row
 	outdatedAt time.Time          // when the last snapshot was received that was outdated
 }
 
@@ -93,16 +94,16 @@ func (s *Session) poll(ctx context.Context) (bpcc.Response, error) {
 	return response, err
 }
 
-// recordFailure records a failure, logs a new one with the message, and sets the backoff.
+// recordFailure records a failure, logs it with the message unless it is known and was logged lately, and sets
+// the backoff.
 func (s *Session) recordFailure(message string, err error) {
 	if isNoSnapshot(err) {
 		s.renewSession()
 	}
 	backoff := s.nextBackoff(err)
 	s.failedAt, s.backoff, s.lastErr = s.now(), backoff, err
-	if text := err.Error(); text != s.lastLogged {
-		s.lastLogged = text
-		s.log.Warn(message, "err", err, "hint", Hint(err), "retry_in", backoff.Round(time.Millisecond).String())
+	if lasts, due := s.outage.Failed(s.failedAt, err.Error()); due {
+		s.log.Warn(message, "err", err, "lasts", lasts, "hint", Hint(err), "retry_in", backoff.Round(time.Millisecond).String())
 	}
 }
 
@@ -216,10 +217,10 @@ func (s *Session) authenticate(ctx context.Context) error {
 // reportResult records whether a response was a good snapshot; err is nil if it was.
 func (s *Session) reportResult(err error) {
 	if err == nil {
-		if s.lastLogged != "" {
-			s.log.Info("BPCC answers again")
+		if lasted, was := s.outage.End(s.now()); was {
+			s.log.Info("BPCC answers again", "after", lasted)
 		}
-		s.lastLogged, s.backoff, s.lastErr, s.renewed = "", 0, nil, false
+		s.backoff, s.lastErr, s.renewed = 0, nil, false
 		contested := []string{failureSession, failureSubscription, failureAnswer}
 		for kind, f := range s.failures {
 			if ago := s.now().Sub(f.last); !slices.Contains(contested, kind) || ago > s.timing.ContentionWindow || ago < 0 {

@@ -10,8 +10,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"bpcc-nats/bridge/outage"
 )
 
 // ErrNATSPermission is returned when the NATS user lacks a permission that the bridge needs; the
@@ -60,7 +63,8 @@ type connLogger struct {
 
 	mu     sync.Mutex // guards the fields below
 	logged map[string]bool
-	down   error // why the connection is interrupted
+	down   error         // why the connection is interrupted
+	outage outage.Outage // the present interruption
 }
 
 // Dial connects to a server.
@@ -106,7 +110,7 @@ const maxLoggedReports = 100
 func (r *connLogger) logOnce(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	text := strings.ToLower(err.Error()) // the library uses two spellings
+	text := loggedText(err)
 	if r.logged[text] {
 		return
 	}
@@ -114,17 +118,27 @@ func (r *connLogger) logOnce(err error) {
 		r.logged = map[string]bool{}
 	}
 	r.logged[text] = true
-	switch hint := natsHint(err); {
+	r.logError(err)
+}
+
+// loggedText returns an error's text as it is compared: the library uses two spellings.
+func loggedText(err error) string { return strings.ToLower(err.Error()) }
+
+// logError logs an error of the connection with what to do.
+func (r *connLogger) logError(err error, more ...any) {
+	args, hint := append([]any{"err", err}, more...), natsHint(err)
+	if hint != "" {
+		args = append(args, "hint", hint)
+	}
+	switch {
 	case refusedCredentials(err):
-		r.log.Error("NATS server refused the credentials, retrying", "err", err, "hint", hint)
+		r.log.Error("NATS server refused the credentials, retrying", args...)
 	case errors.Is(err, nats.ErrPermissionViolation):
-		r.log.Error("NATS permission missing", "err", err, "hint", hint)
-	case hint == "":
-		r.log.Warn("NATS error", "err", err)
-	case IsTransient(err) && tlsHint(err) == "":
-		r.log.Warn("NATS error", "err", err, "hint", hint)
+		r.log.Error("NATS permission missing", args...)
+	case hint == "", IsTransient(err) && tlsHint(err) == "":
+		r.log.Warn("NATS error", args...)
 	default:
-		r.log.Error("NATS error", "err", err, "hint", hint)
+		r.log.Error("NATS error", args...)
 	}
 }
 
@@ -133,15 +147,35 @@ func (r *connLogger) logOnce(err error) {
 func (r *connLogger) onReconnectWait() {
 	if nc := r.conn.Load(); nc != nil {
 		if err := nc.LastError(); err != nil {
-			r.setDown(err)
-			r.logOnce(err)
+			r.logInterruption(err, time.Now())
 		}
 	}
 }
 
-// resetLogged makes every event be logged again.
-func (r *connLogger) resetLogged() {
+// logInterruption logs why no server can be reached: when that is new, and at growing intervals.
+func (r *connLogger) logInterruption(err error, now time.Time) {
+	r.setDown(err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if lasts, due := r.outage.Failed(now, loggedText(err)); due {
+		r.logError(err, "lasts", lasts)
+	}
+}
+
+// beginInterruption logs that the connection has ended.
+func (r *connLogger) beginInterruption(err error, now time.Time) {
+	r.setDown(err)
+	r.log.Warn("disconnected from NATS", "err", err, "hint", natsHint(err))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outage.Failed(now, loggedText(err))
+}
+
+// endInterruption makes every event be logged again. It returns how long the interruption has lasted.
+func (r *connLogger) endInterruption(now time.Time) (lasted string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.logged)
+	lasted, _ = r.outage.End(now)
+	return lasted
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/synadia-io/orbit.go/natscontext"
 
 	"bpcc-nats/bridge/config"
+	"bpcc-nats/bridge/outage"
 )
 
 // ErrNATSAuth is returned by [Connect] when the server refuses the credentials.
@@ -36,7 +37,7 @@ func Connect(ctx context.Context, c config.NATS, version string, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	lastLogged := ""
+	var unreachable outage.Outage
 	for {
 		nc, err := dial(ctx, &c, options)
 		hint := natsHint(err)
@@ -59,9 +60,8 @@ func Connect(ctx context.Context, c config.NATS, version string, log *slog.Logge
 		if op := (*net.OpError)(nil); errors.As(err, &op) {
 			text = hint + op.Err.Error() // without the local port, which differs each time
 		}
-		if text != lastLogged {
-			lastLogged = text
-			log.Warn("NATS server does not answer, retrying", "err", err, "hint", hint)
+		if lasts, due := unreachable.Failed(time.Now(), text); due {
+			log.Warn("NATS server does not answer, retrying", "err", err, "lasts", lasts, "hint", hint)
 		}
 		select {
 		case <-ctx.Done():
@@ -174,13 +174,11 @@ func natsOptions(c config.NATS, version string, r *connLogger, closed func(error
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				r.setDown(err)
-				r.log.Warn("disconnected from NATS", "err", err)
+				r.beginInterruption(err, time.Now())
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			r.setDown(err)
-			r.logOnce(err)
+			r.logInterruption(err, time.Now())
 		}),
 		// Such a server has stopped JetStream, and closes its connections one by one, over minutes.
 		nats.LameDuckModeHandler(func(nc *nats.Conn) {
@@ -192,14 +190,14 @@ func natsOptions(c config.NATS, version string, r *connLogger, closed func(error
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			r.setDown(nil)
-			r.resetLogged()
-			r.log.Info("reconnected to NATS", "version", nc.ConnectedServerVersion(), "url", nc.ConnectedUrlRedacted())
+			r.log.Info("reconnected to NATS", "after", r.endInterruption(time.Now()), "version", nc.ConnectedServerVersion(), "url", nc.ConnectedUrlRedacted())
 		}),
 		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
 			if refusedCredentials(err) {
-				r.setDown(err)
+				r.logInterruption(err, time.Now())
+			} else {
+				r.logOnce(err)
 			}
-			r.logOnce(err)
 			if c.NKey != "" && refusedCredentials(err) {
 				closeForNewKey(c, nc, closed)
 			}

@@ -1216,9 +1216,10 @@ export interface FeedInterruptedData {
    */
   bridge_away?: boolean;
   /**
-   * auth: login or token refused. source: BPCC does not respond or responds with errors, or no bridge polled it (bridge_away). subscription_lost: BPCC dropped the subscription. truncated: responses were truncated, malformed or not JSON. empty: all grids were empty, also one that had rows. frozen: nothing changed, not even the clocks of agents who are logged in. outdated: responses were older than one before them. The set is open: expect new words.
+   * auth: login or token refused. source: BPCC does not respond or responds with errors, or no bridge polled it (bridge_away). nats: NATS accepted no events, so that BPCC was not polled (bridge_away). subscription_lost: BPCC dropped the subscription. truncated: responses were truncated, malformed or not JSON. empty: all grids were empty, also one that had rows. frozen: nothing changed, not even the clocks of agents who are logged in. outdated: responses were older than one before them. The set is open: expect new words.
    */
-  cause: "auth" | "source" | "subscription_lost" | "truncated" | "empty" | "frozen" | "outdated" | (string & {});
+  cause:
+    "auth" | "source" | "nats" | "subscription_lost" | "truncated" | "empty" | "frozen" | "outdated" | (string & {});
   /**
    * The last error, for people to read; its wording may change.
    */
@@ -1291,9 +1292,10 @@ export interface FeedResumedData {
    */
   bridge_away?: boolean;
   /**
-   * Cause of the interruption that ended. auth: login or token refused. source: BPCC does not respond or responds with errors, or no bridge polled it (bridge_away). subscription_lost: BPCC dropped the subscription. truncated: responses were truncated, malformed or not JSON. empty: all grids were empty, also one that had rows. frozen: nothing changed, not even the clocks of agents who are logged in. outdated: responses were older than one before them. The set is open: expect new words.
+   * Cause of the interruption that ended. auth: login or token refused. source: BPCC does not respond or responds with errors, or no bridge polled it (bridge_away). nats: NATS accepted no events, so that BPCC was not polled (bridge_away). subscription_lost: BPCC dropped the subscription. truncated: responses were truncated, malformed or not JSON. empty: all grids were empty, also one that had rows. frozen: nothing changed, not even the clocks of agents who are logged in. outdated: responses were older than one before them. The set is open: expect new words.
    */
-  cause: "auth" | "source" | "subscription_lost" | "truncated" | "empty" | "frozen" | "outdated" | (string & {});
+  cause:
+    "auth" | "source" | "nats" | "subscription_lost" | "truncated" | "empty" | "frozen" | "outdated" | (string & {});
   observed: ObservedWindow;
 }
 /**

@@ -31,7 +31,7 @@ test("open sets have their known words", () => {
       if (words.length > 0) (found[field] ??= {})[name] = words.join(" ");
     }
   }
-  const causes = "auth source subscription_lost truncated empty frozen outdated";
+  const causes = "auth source nats subscription_lost truncated empty frozen outdated";
   const reasons = "timeout refused throttled unavailable malformed unexpected not_checked service_removed not_configured";
   assert.deepEqual(found, {
     state: { AgentState: "ready not_ready busy after_call_work logged_out" },
