@@ -24,6 +24,7 @@ import (
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/figures"
 	"bpcc-nats/bridge/recovery"
 	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
@@ -42,6 +43,7 @@ type Bridge struct {
 	health     healthState          // written by the goroutine of Run, read by any
 	progress   progress             // likewise
 	metrics    *metrics             // of the process
+	figures    *figures.Tenant      // metrics of what is published; nil = none
 	shared     *sharedResources     // of the process
 	stepDown   chan struct{}        // received by a leader that must hand over
 	foreignLog *recovery.ForeignLog // used by the goroutine that reads the stream: a standby's reader, then Run
@@ -64,6 +66,7 @@ type term struct {
 	checkpoint       []byte    // body of the last checkpoint; empty = none
 	headLogged       time.Time // when the last checkpoint was logged
 	lastCommit       time.Time // when the last batch was acknowledged
+	failure          string    // why the last poll was not good, and what to do; "" = it was, or that is not known
 	streamMaxMsgSize int       // the stream's max_msg_size as last seen; 0 or less = none
 	view             viewRepair
 	background       *sync.WaitGroup // goroutines that end with the term
@@ -99,6 +102,9 @@ func newBridge(c *config.Config, js jetstream.JetStream, log *slog.Logger, self 
 	m.commits.WithLabelValues(c.Tenant, "failed")
 	m.commits.WithLabelValues(c.Tenant, "fenced")
 	b.foreignLog = recovery.NewForeignLog(log, m.foreignMessages.WithLabelValues(c.Tenant).Inc, m.unreadableMessages.WithLabelValues(c.Tenant).Inc)
+	if len(c.Events.MetricsStats) > 0 {
+		b.figures = figures.New(c.Tenant, c.Events.MetricsStats, log)
+	}
 	b.encoder = event.NewEncoder(c.BPCC.CloudEventSource())
 	b.setStandby()
 	return b, nil

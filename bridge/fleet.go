@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -156,9 +157,26 @@ func (b *Bridge) supervise(ctx context.Context) error {
 func (f *Fleet) Health() []Health {
 	all := make([]Health, len(f.bridges))
 	for i, b := range f.bridges {
-		all[i] = b.Health()
+		all[i] = f.healthOf(b)
 	}
 	return all
+}
+
+// healthOf returns the health of a tenant's bridge, with what is wrong for the whole process.
+func (f *Fleet) healthOf(b *Bridge) Health {
+	h := b.Health()
+	var warnings []string
+	if h.Warning != "" {
+		warnings = append(warnings, h.Warning)
+	}
+	if lag := f.viewMonitor.Lag(); lag.Stalled() {
+		warnings = append(warnings, fmt.Sprintf("the view has been stalled for %v, readers see old data; %s", lag.StalledFor.Round(time.Second), view.StallHint(f.config.Stream)))
+	}
+	if offset, known := f.shared.clock.Offset(); known && offset.Abs() > time.Second {
+		warnings = append(warnings, fmt.Sprintf("the clock of the NATS server is %v ahead of this machine's; synchronize both, as with NTP", offset.Round(time.Millisecond)))
+	}
+	h.Warning = strings.Join(warnings, "; ")
+	return h
 }
 
 // fleetHealth is the body of the probes of a process with many tenants.

@@ -6,8 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"bpcc-nats/bridge/answer"
 	"bpcc-nats/bridge/engine"
 	"bpcc-nats/bridge/event"
+	"bpcc-nats/bridge/source"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/diff/image"
 )
@@ -41,6 +43,8 @@ type Health struct {
 	Reason string `json:"reason,omitempty"`
 	// Warning is what an operator should change, though the instance works.
 	Warning string `json:"warning,omitempty"`
+
+	failure string // why the last poll was not good, and what to do; "" = it was, or that is not known
 }
 
 // healthState is what [Bridge.Health] reads while the bridge's goroutine runs.
@@ -58,6 +62,7 @@ type healthState struct {
 // never changed.
 type leaderStats struct {
 	pictureAt time.Time
+	answers   *answer.State // what is published in this term
 	entities  map[image.Kind]int
 	raised    map[engine.FiringRule]int
 	// unreadable counts the entities with a text that a rule cannot read, by rule.
@@ -125,12 +130,22 @@ func (b *Bridge) setWarm(yes bool, coldBecause string) {
 	b.health.last.Warm, b.health.coldBecause = yes, coldBecause
 }
 
+// noteFailure stores why a poll was not good; nil if it was. An error that explains nothing, such as "not ready",
+// changes nothing.
+func (b *Bridge) noteFailure(err error) {
+	if cause := source.InterruptCause(err); cause != "" {
+		b.failure = cause + ": " + err.Error() + "; " + source.Hint(err)
+	} else if err == nil {
+		b.failure = ""
+	}
+}
+
 // updateHealth updates the health of the leader after each observation.
 func (b *Bridge) updateHealth() {
 	s := b.engine.Stats()
 	h := Health{
 		Tenant: b.config.Tenant, Instance: b.self.instance, Role: roleLeader,
-		Epoch: s.Epoch, Status: s.Status,
+		Epoch: s.Epoch, Status: s.Status, failure: b.failure,
 	}
 	if !s.ObservedUntil.IsZero() {
 		h.ObservedUntil = &s.ObservedUntil
@@ -139,7 +154,7 @@ func (b *Bridge) updateHealth() {
 		committed := b.lastCommit
 		h.Committed = &committed
 	}
-	b.setHealth(h, leaderStats{pictureAt: s.PictureAt, entities: s.Entities, raised: s.Firing, unreadable: s.Unreadable})
+	b.setHealth(h, leaderStats{pictureAt: s.PictureAt, answers: b.answers, entities: s.Entities, raised: s.Firing, unreadable: s.Unreadable})
 }
 
 // Health returns the present health. It may be called from any goroutine.
@@ -160,7 +175,7 @@ func (b *Bridge) Health() Health {
 			h.Reason = strings.TrimSuffix("recovering state from the stream: "+coldBecause, ": ")
 		}
 	case h.Status != event.StatusLive:
-		h.Reason = "the feed is " + h.Status
+		h.Reason = strings.TrimSuffix("the feed is "+h.Status+": "+h.failure, ": ")
 	case h.Committed == nil || b.now().Sub(*h.Committed) > stale:
 		h.Reason = fmt.Sprintf("no acknowledgement from the stream for more than %v", stale)
 	default:

@@ -178,6 +178,9 @@ func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 		if h.Role != roleLeader {
 			continue
 		}
+		if b.figures != nil && stats.answers != nil {
+			b.figures.Collect(ch, stats.answers.Picture(b.now()))
+		}
 		for _, status := range []string{event.StatusLive, event.StatusInterrupted, event.StatusStopped} {
 			gauge(g.status, boolGauge(h.Status == status), h.Tenant, status)
 		}

@@ -101,7 +101,7 @@ func (f *Fleet) addService(metadata map[string]string) (stop func()) {
 // serviceStats returns the service's statistics.
 func (f *Fleet) serviceStats() any {
 	if f.shared.rebalancer == nil {
-		return f.bridges[0].Health()
+		return f.healthOf(f.bridges[0])
 	}
 	return f.Health()
 }
@@ -116,7 +116,7 @@ func (f *Fleet) handleHealth(r micro.Request) {
 		if event.Token(b.config.Tenant) != token {
 			continue
 		}
-		body, err := json.Marshal(b.Health())
+		body, err := json.Marshal(f.healthOf(b))
 		if err == nil {
 			err = r.Respond(body)
 		}

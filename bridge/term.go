@@ -307,6 +307,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 		decoded := b.now()
 		b.progress.note(decoded)
 		b.maxCheckAge = cmp.Or(o.AvailabilityUnknownAfter, b.config.BPCC.UnknownAfter(b.config.BPCC.AvailabilityInterval))
+		b.noteFailure(result.Err)
 		err := b.commitIfDue(commitCtx, result)
 		if b.shared.tracer != nil && !errors.Is(o.Err, engine.ErrPending) {
 			b.tracePoll(&o, result, decoded, err)

@@ -15,7 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMonitoring lets Prometheus read the alerts, the dashboard and the metrics. It needs prometheus and
+// TestMonitoring lets Prometheus read the alerts, the dashboards and the metrics. It needs prometheus and
 // promtool in the path.
 func TestMonitoring(t *testing.T) {
 	needScripts(t)
@@ -26,14 +26,17 @@ func TestMonitoring(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := prometheus{bridge: freeAddress(t), address: freeAddress(t), dashboard: readDashboard(t)}
+	p := prometheus{
+		bridge: freeAddress(t), address: freeAddress(t),
+		dashboard: append(readDashboard(t, "deploy/grafana/dashboard.json"), readDashboard(t, "deploy/grafana/supervisors.json")...),
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/monitoring",
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(append(e.Vars, env...), "CI_BRIDGE="+bridge, "ROOT="+top, "PROMETHEUS="+p.address, "BRIDGE_HTTP="+p.bridge,
 				"BPCC_URL="+tenant, "BPCC_CLIENT_ID="+id, "BPCC_CLIENT_SECRET="+secret, "BPCC_POLL_INTERVAL=200ms",
 				// The server inside has metrics of its own, beside all others.
-				"BRIDGE_STORE_DIR="+e.WorkDir+"/store", "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0", "BRIDGE_TENANT=metrics",
+				"BRIDGE_STORE_DIR="+e.WorkDir+"/store", "BRIDGE_EMBEDDED_LISTEN=127.0.0.1:0", "BRIDGE_TENANT=metrics", "BRIDGE_METRICS_STATS=in_calls_*,service_level,agents_*",
 				`BRIDGE_THRESHOLDS=[{"name": "always", "kind": "service", "stat": "in_calls_waiting", "raise": {"op": ">=", "value": 0}}]`)
 			return nil
 		},
@@ -43,11 +46,11 @@ func TestMonitoring(t *testing.T) {
 	})
 }
 
-// expression is one of an alert or of the dashboard.
+// expression is one of an alert or of a dashboard.
 type expression struct{ title, query string }
 
-// readDashboard returns every expression of the dashboard, with its variables filled in.
-func readDashboard(t *testing.T) []expression {
+// readDashboard returns every expression of a dashboard, with its variables filled in.
+func readDashboard(t *testing.T, file string) []expression {
 	t.Helper()
 	var dashboard struct {
 		Panels []struct {
@@ -59,15 +62,15 @@ func readDashboard(t *testing.T) []expression {
 			List []struct{ Name, Expr string }
 		}
 	}
-	if err := json.Unmarshal([]byte(readDocument(t, "deploy/grafana/dashboard.json").text), &dashboard); err != nil {
+	if err := json.Unmarshal([]byte(readDocument(t, file).text), &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	fill := strings.NewReplacer("$tenant", ".*", "$__rate_interval", "10s", "$__interval", "10s")
+	fill := strings.NewReplacer("$tenant", ".*", "$service", ".*", "$__rate_interval", "10s", "$__interval", "10s")
 	ids := map[int]bool{}
 	var all []expression
 	for _, panel := range dashboard.Panels {
 		if ids[panel.ID] {
-			t.Errorf("two panels of the dashboard have the id %d", panel.ID)
+			t.Errorf("%s: two panels have the id %d", file, panel.ID)
 		}
 		ids[panel.ID] = true
 		for _, target := range panel.Targets {
@@ -78,7 +81,7 @@ func readDashboard(t *testing.T) []expression {
 		all = append(all, expression{annotation.Name, fill.Replace(annotation.Expr)})
 	}
 	if len(all) == 0 {
-		t.Fatal("the dashboard has no expressions")
+		t.Fatalf("%s has no expressions", file)
 	}
 	return all
 }
@@ -185,7 +188,7 @@ func (p prometheus) all(ts *testscript.TestScript) []expression {
 }
 
 var (
-	anyMetric = regexp.MustCompile(`\b(bpcc_bridge|process|go)_\w+`)
+	anyMetric = regexp.MustCompile(`\b(bpcc_agents|(bpcc_bridge|bpcc_service|bpcc_totals|process|go)_\w+)`)
 	ourMetric = regexp.MustCompile(`bpcc_bridge_\w+`)
 	ourType   = regexp.MustCompile(`(?m)^# TYPE (bpcc_bridge_\w+)`)
 	// What is about trouble has nothing to show while there is none.

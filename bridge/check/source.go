@@ -33,7 +33,7 @@ func checkHint(err error) string {
 		return "the server limits the rate: check again later, and poll less often (BPCC_POLL_INTERVAL)"
 	case errors.Is(err, bpcc.ErrNotReady):
 		return "the server has no data for this subscription yet; check again in a minute"
-	case hint == source.RetryHint:
+	case hint == source.RetryHint, hint == source.UnreachableHint:
 		return "is BPCC_URL right, and does this machine reach it (DNS, firewall, proxy)?"
 	default:
 		return hint

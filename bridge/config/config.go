@@ -148,6 +148,7 @@ func (c *Config) check(purpose Purpose, vars map[string]string, fault faultFunc)
 		warnings = append(warnings, c.BPCC.checkTLS(fault)...)
 		c.BPCC.checkProxy(vars, fault)
 		warnings = append(warnings, c.Events.checkRedaction(c.BPCC.Subscription, fault)...)
+		warnings = append(warnings, c.Events.checkMetrics(c.BPCC.Subscription)...)
 	}
 	if purpose != ForSource {
 		c.NATS.check(vars, fault)

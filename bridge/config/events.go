@@ -30,6 +30,9 @@ type Events struct {
 	// RedactStats are patterns of statistics, and of fields of chat messages, that are not
 	// published.
 	RedactStats List `env:"BRIDGE_REDACT_STATS"`
+	// MetricsStats are patterns of statistics of services and totals that are metrics, too; none turns
+	// all metrics of what is published off.
+	MetricsStats List `env:"BRIDGE_METRICS_STATS"`
 	// PseudonymKey, if set, replaces agents' ids and names with keyed hashes.
 	PseudonymKey   Secret `env:"BRIDGE_PSEUDONYM_KEY"`
 	DisappearAfter int    `env:"BRIDGE_DISAPPEAR_AFTER" envDefault:"2"`
@@ -89,6 +92,19 @@ func (c *Events) checkRedaction(sub bpcc.Subscription, fault faultFunc) (warning
 		}
 		if pattern != "" && !agentKey && !serviceName && !slices.ContainsFunc(names, redacted) {
 			warnings = append(warnings, fmt.Sprintf("%s: %q matches no subscribed statistic and removes nothing", variable, pattern))
+		}
+	}
+	return warnings
+}
+
+// checkMetrics removes empty patterns of metrics, and returns warnings about those without effect.
+func (c *Events) checkMetrics(sub bpcc.Subscription) (warnings []string) {
+	stats := SubscribedStats(sub)
+	names := slices.Concat(stats[event.Service], stats[event.Totals])
+	c.MetricsStats = slices.DeleteFunc(c.MetricsStats, func(pattern string) bool { return pattern == "" })
+	for _, pattern := range c.MetricsStats {
+		if !slices.ContainsFunc(names, GlobMatcher([]string{pattern})) {
+			warnings = append(warnings, fmt.Sprintf("BRIDGE_METRICS_STATS: %q matches no subscribed statistic of services or totals", pattern))
 		}
 	}
 	return warnings

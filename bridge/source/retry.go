@@ -97,6 +97,9 @@ func backoffFor(t *config.Timing, err error) (kind string, p config.BackoffPolic
 // RetryHint is the hint where a running bridge needs no action.
 const RetryHint = "no action needed: the bridge retries"
 
+// UnreachableHint is the hint where nobody answers.
+const UnreachableHint = "check the network, DNS, the proxy and BPCC_URL, and whether BPCC works; the bridge retries"
+
 // Hint returns what a person can do about a failure.
 func Hint(err error) string {
 	var r *subscriptionError
@@ -120,6 +123,10 @@ func Hint(err error) string {
 		return "no action needed: the bridge subscribes again; if this repeats, another program uses the same API user"
 	case errors.Is(err, bpcc.ErrThrottled):
 		return "no action needed: the bridge waits as long as the server asks"
+	case errors.Is(err, bpcc.ErrTransport):
+		return UnreachableHint
+	case errors.Is(err, diff.ErrEmpty):
+		return "check that the API user still has its teams and privileges, and that a wallboard shows agents; after 30 s all are published as departed"
 	case errors.Is(err, engine.ErrFrozen):
 		return "ask Bright Pattern why the statistics stand still; if state_duration never runs in this tenant, set BRIDGE_FROZEN_AFTER=0"
 	}

@@ -35,6 +35,15 @@ type Lag struct {
 	StalledFor time.Duration `json:"-"`
 }
 
+// Stalled reports whether the view has been behind for so long without progress that it is not catching up.
+func (l Lag) Stalled() bool { return l.StalledFor >= viewStallTimeout }
+
+// StallHint returns what a person can do about a view that has stalled.
+func StallHint(c config.Stream) string {
+	name := stream.ViewStream(c)
+	return "read the stream itself meanwhile; if it lasts: nats stream cluster step-down " + name + ", and check its sources with nats stream info " + name
+}
+
 // Monitor measures how far the view is behind the stream, and makes its leader step down when
 // it stalls: a sourced stream can stall after its leader was killed, and then reports a lag of 0.
 // So the monitor compares what the server has sourced with what the stream holds.
@@ -116,7 +125,7 @@ func (v *Monitor) measureLag(ctx context.Context) error {
 	v.mu.Lock()
 	v.lag = lag
 	v.mu.Unlock()
-	if lag.StalledFor < viewStallTimeout || v.now().Sub(v.lastStepDown) < viewStepDownInterval {
+	if !lag.Stalled() || v.now().Sub(v.lastStepDown) < viewStepDownInterval {
 		return nil
 	}
 	v.lastStepDown, v.stalledLogged = v.now(), true
@@ -230,7 +239,8 @@ var errStepDown = errors.New("leader of the view does not step down")
 // ends. A view without replicas has no other leader.
 func (v *Monitor) stepDownLeader(ctx context.Context, lag Lag, replicas int) error {
 	v.log.Warn("KV view stalled: readers see old data",
-		"events", lag.Events, "stalled_for", lag.StalledFor.Round(time.Second).String(), "stepping_down", replicas > 1)
+		"events", lag.Events, "stalled_for", lag.StalledFor.Round(time.Second).String(), "stepping_down", replicas > 1,
+		"hint", StallHint(v.config))
 	if replicas < 2 {
 		return nil
 	}
