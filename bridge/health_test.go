@@ -124,7 +124,7 @@ func TestProbes(t *testing.T) {
 	})
 	w.tenant.Inject(bpcctest.Fault{Status: 502, Times: -1})
 	until("an interrupted feed", func(status int, h bridge.Health) bool {
-		return status == http.StatusServiceUnavailable && h.Reason == "the feed is interrupted"
+		return status == http.StatusServiceUnavailable && strings.HasPrefix(h.Reason, "the feed is interrupted: source: ") && strings.Contains(h.Reason, "HTTP 502")
 	})
 	if status, _ := probe("/healthz"); status != http.StatusOK {
 		t.Errorf("a live process without a source is reported dead: %d", status)

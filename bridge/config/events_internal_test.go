@@ -46,6 +46,8 @@ func TestRedactionOfIDs(t *testing.T) {
 		"a rule's statistic":      {[]string{"BRIDGE_REDACT_STATS=in_*", rules}, []string{`rule "backlog" reads in_calls_waiting, which BRIDGE_REDACT_STATS removes`}, ""},
 		"a condition of a rule":   {[]string{"BRIDGE_REDACT_STATS=team_name", when}, []string{`rule "backlog" reads team_name, which BRIDGE_REDACT_STATS removes`}, ""},
 		"a trailing comma":        {[]string{"BRIDGE_REDACT_STATS=extension,"}, nil, ""},
+		"metrics":                 {[]string{"BRIDGE_METRICS_STATS=in_*,agents_ready,"}, nil, ""},
+		"metrics of agents":       {[]string{"BRIDGE_METRICS_STATS=acd_state"}, nil, `BRIDGE_METRICS_STATS: "acd_state" matches no subscribed statistic of services or totals`},
 		"an escaped star":         {[]string{`BRIDGE_REDACT_STATS=login\*`}, nil, `matches no subscribed statistic`},
 	} {
 		environ := append([]string{"BPCC_URL=https://acme.brightpattern.com", "BPCC_CLIENT_ID=a", "BPCC_CLIENT_SECRET=b"}, test.env...)

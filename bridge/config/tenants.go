@@ -21,7 +21,7 @@ const tenantsVariable = "BRIDGE_TENANTS_FILE"
 // tenantVariables are the bridge's variables that a tenant may set for itself; it may set all of
 // BPCC's. The others belong to the process.
 var tenantVariables = [...]string{
-	"BRIDGE_TENANT", "BRIDGE_THRESHOLDS", "BRIDGE_AGENT_KEY", "BRIDGE_VOLATILE_STATS", "BRIDGE_REDACT_STATS",
+	"BRIDGE_TENANT", "BRIDGE_THRESHOLDS", "BRIDGE_AGENT_KEY", "BRIDGE_VOLATILE_STATS", "BRIDGE_REDACT_STATS", "BRIDGE_METRICS_STATS",
 	"BRIDGE_PSEUDONYM_KEY", "BRIDGE_DISAPPEAR_AFTER",
 }
 
