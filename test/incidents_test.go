@@ -43,12 +43,17 @@ type incident struct {
 // incidents are the incidents by the title of their row.
 func incidents() map[string]incident {
 	const down, up = http.StatusServiceUnavailable, http.StatusOK
+	// After 30 s of empty grids the feed is live again.
+	emptyStatus, emptyReadyz := down, "the feed is interrupted: empty: "
+	if *scale == 1 {
+		emptyStatus, emptyReadyz = up, `"ready":true`
+	}
 	return map[string]incident{
 		"source down":              {func(s *site) { s.sim.Close() }, []string{"BridgeFeedNotLive"}, "BPCC request failed", "check the network", "the feed is interrupted: source: ", down},
 		"credentials refused":      {(*site).revokeSecret, []string{"BridgeCredentialsRefused", "BridgeFeedNotLive"}, "BPCC request failed", "check the credentials", "the feed is interrupted: auth: ", down},
 		"subscription taken":       {(*site).takeSubscription, []string{"BridgeSubscriptionLost"}, "snapshot not used", "another program uses the same API user", "", -1},
 		"source frozen":            {fault(bpcctest.Fault{Frozen: true, Times: -1}), []string{"BridgeSourceFrozen", "BridgeFeedNotLive"}, "snapshot not used", "ask Bright Pattern", "the feed is interrupted: frozen: ", down},
-		"floor empty":              {fault(bpcctest.Fault{EmptyGrids: true, Times: -1}), []string{"BridgeFloorEmpty"}, "snapshot not used", "check that the API user still has its teams", "the feed is interrupted: empty: ", down},
+		"floor empty":              {fault(bpcctest.Fault{EmptyGrids: true, Times: -1}), []string{"BridgeFloorEmpty"}, "snapshot not used", "check that the API user still has its teams", emptyReadyz, emptyStatus},
 		"NATS down":                {func(s *site) { s.stopNATS() }, []string{"BridgeNATSDisconnected", "BridgeNoLeader"}, "NATS error", "check that one runs at NATS_URL", "not connected to NATS", down},
 		"NATS credentials revoked": {(*site).revokeNATS, []string{"BridgeNATSDisconnected", "BridgeNoLeader"}, "NATS server refused the credentials, retrying", "check NATS_CREDS", "Authorization Violation", down},
 		"disk full":                {(*site).fillDisk, []string{"BridgeStorageFailed"}, "publish failed, retrying the same batch", "free disk space", "free disk space", down},
