@@ -286,7 +286,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 	b.loop.SeedServices(b.engine.KnownAvailability())
 	s := b.engine.Stats()
 	if b.blockedAfter(s.ObservedUntil) {
-		b.engine.Blocked(b.now()) // a gap until now is not the source's
+		b.engine.BlockedBefore()
 	}
 	b.log.Info("leading", "epoch", s.Epoch, "poll", s.Poll, "instance", b.self.instance,
 		"agents", s.Entities[event.Agent], "services", s.Entities[event.Service])

@@ -110,6 +110,7 @@ type observed struct {
 	// checkpoint counts: what the first good poll shows in addition need not have appeared.
 	forgotten     map[image.Kind]bool
 	blockedUntil  time.Time // until when the stream kept the bridge from polling
+	blockedBefore bool      // NATS did so before this term
 	lastGoodPoll  time.Time // when the last good poll was received; before the first, the start
 	shown         request   // the one that first showed the picture of the last good snapshot
 	clocksSince   time.Time // when the first snapshot that showed the present clocks was received
@@ -375,6 +376,9 @@ func (e *Engine) Skip(b *Batch) {
 // Blocked records that the stream kept the bridge from polling until now: the gap is not the
 // source's fault.
 func (e *Engine) Blocked(until time.Time) { e.observed.blockedUntil = until }
+
+// BlockedBefore records that NATS kept the bridge from polling since before this term.
+func (e *Engine) BlockedBefore() { e.observed.blockedBefore = true }
 
 // ReclaimBody returns the memory of a body that is not read any more, nil if there is none.
 func (e *Engine) ReclaimBody() []byte {

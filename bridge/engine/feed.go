@@ -73,7 +73,7 @@ func (e *Engine) backfilledInterruption(o Observation, gap bool) []event.Event {
 		return nil
 	}
 	cause, text := causeSource, "no polls in this period: no bridge was running, or the stream was not writable"
-	if e.observed.blockedUntil.After(e.observed.until) {
+	if seen := &e.observed; seen.polledOnce && seen.blockedUntil.After(seen.until) || !seen.polledOnce && seen.blockedBefore {
 		cause, text = causeNATS, "no polls in this period: NATS was not available, or the stream was not writable"
 	}
 	return []event.Event{

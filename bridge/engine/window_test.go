@@ -148,11 +148,13 @@ func TestBackfilledInterruption(t *testing.T) {
 		then func(b *bridge)
 		want string
 	}{
-		"a crash":                  {10 * time.Second, func(b *bridge) { b.restart() }, "feed interrupted, feed resumed, agent/anna state_changed"},
-		"a stop":                   {10 * time.Second, func(b *bridge) { b.stop(); b.restart() }, "feed interrupted, feed resumed, agent/anna state_changed"},
-		"a crash, soon over":       {2 * time.Second, func(b *bridge) { b.restart() }, "agent/anna state_changed"},
-		"the stream took nothing":  {10 * time.Second, func(b *bridge) { b.engine.Blocked(b.now) }, "feed interrupted, feed resumed, agent/anna state_changed"},
-		"an interruption was open": {10 * time.Second, func(b *bridge) { b.interrupt("auth"); b.restart() }, "feed resumed, agent/anna state_changed"},
+		"a crash":                    {10 * time.Second, func(b *bridge) { b.restart() }, "feed interrupted, feed resumed, agent/anna state_changed"},
+		"a stop":                     {10 * time.Second, func(b *bridge) { b.stop(); b.restart() }, "feed interrupted, feed resumed, agent/anna state_changed"},
+		"a crash, soon over":         {2 * time.Second, func(b *bridge) { b.restart() }, "agent/anna state_changed"},
+		"NATS was away":              {10 * time.Second, func(b *bridge) { b.restart(); b.engine.BlockedBefore() }, "feed interrupted, feed resumed, agent/anna state_changed"},
+		"a crash, and a slow commit": {10 * time.Second, func(b *bridge) { b.restart(); b.engine.Blocked(b.now) }, "feed interrupted, feed resumed, agent/anna state_changed"},
+		"the stream took nothing":    {10 * time.Second, func(b *bridge) { b.engine.Blocked(b.now) }, "feed interrupted, feed resumed, agent/anna state_changed"},
+		"an interruption was open":   {10 * time.Second, func(b *bridge) { b.interrupt("auth"); b.restart() }, "feed resumed, agent/anna state_changed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -172,7 +174,7 @@ func TestBackfilledInterruption(t *testing.T) {
 				switch d := events[i].Data.(type) {
 				case *event.FeedData:
 					cause := "source"
-					if name == "the stream took nothing" {
+					if name == "the stream took nothing" || name == "NATS was away" {
 						cause = "nats"
 					}
 					want := &event.FeedData{Base: changed.Base, Epoch: b.checkpoint().Epoch, Instance: "test", Cause: cause, Error: d.Error, BridgeAway: true, ObservedUntil: event.Floor(until)}
