@@ -41,7 +41,7 @@ func TestImports(t *testing.T) {
 		"bridge/trace":     "",
 		"bridge/web":       "bpcc bridge/config bridge/event bridge/rule diff/image internal/jsonscan schemas",
 		"bridge/lease":     "bpcc bridge/config bridge/event bridge/outage bridge/rule bridge/scan bridge/stream diff/image internal/jsonscan schemas",
-		"bridge/rebalance": "bpcc bridge/config bridge/event bridge/lease bridge/rule bridge/scan bridge/stream diff/image internal/jsonscan schemas",
+		"bridge/rebalance": "bpcc bridge/config bridge/event bridge/lease bridge/outage bridge/rule bridge/scan bridge/stream diff/image internal/jsonscan schemas",
 		"bridge/erase":     "bpcc bridge/config bridge/engine bridge/event bridge/lease bridge/outage bridge/publish bridge/rule bridge/scan bridge/stream bridge/view diff diff/image diff/layout internal/jsonscan schemas",
 		"bridge":           "bpcc bridge/answer bridge/capacity bridge/clock bridge/config bridge/engine bridge/event bridge/figures bridge/lease bridge/outage bridge/page bridge/publish bridge/rebalance bridge/recovery bridge/rule bridge/scan bridge/source bridge/state bridge/stream bridge/svc bridge/trace bridge/view bridge/watchdog diff diff/image diff/layout internal/jsonscan reader reader/internal/directory reader/internal/lookup reader/internal/track reader/past schemas",
 		"bridge/outage":    "",
