@@ -173,7 +173,7 @@ func (f *Fleet) healthOf(b *Bridge) Health {
 		warnings = append(warnings, fmt.Sprintf("the view has been stalled for %v, readers see old data; %s", lag.StalledFor.Round(time.Second), view.StallHint(f.config.Stream)))
 	}
 	if offset, known := f.shared.clock.Offset(); known && offset.Abs() > time.Second {
-		warnings = append(warnings, fmt.Sprintf("the clock of the NATS server is %v ahead of this machine's; synchronize both, as with NTP", offset.Round(time.Millisecond)))
+		warnings = append(warnings, fmt.Sprintf("the clocks of this machine and of the NATS server differ by %v; synchronize both, as with NTP", offset.Abs().Round(time.Millisecond)))
 	}
 	h.Warning = strings.Join(warnings, "; ")
 	return h
