@@ -58,8 +58,7 @@ type Options struct {
 
 // Observation is the result of one poll, or of one tick without a response.
 type Observation struct {
-	// Body is the response, if Err is nil. The engine owns it until [Engine.ReclaimBody] returns
-	// it.
+	// Body is the response, if Err is nil. The engine owns it until [Engine.ReclaimBody] returns it.
 	Body []byte
 	// Began is when the poll began, before a login that it needed; the engine does not use it.
 	Began time.Time
@@ -361,8 +360,7 @@ func (e *Engine) missing() time.Time {
 	return since
 }
 
-// NeedsCommit reports whether a batch must be committed now: it has events, or the status of the
-// feed changes.
+// NeedsCommit reports whether a batch must be committed now: it has events, or the feed's status changes.
 func (e *Engine) NeedsCommit(b *Batch) bool {
 	return len(b.pending) > 0 || b.status != e.published.status
 }

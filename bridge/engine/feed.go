@@ -16,8 +16,7 @@ import (
 // interruption publishes, once, that there was no good poll for too long.
 func (e *Engine) interruption(o Observation) []event.Event {
 	seen := &e.observed
-	// "Not ready" and "no answer yet" are how a source recovers from the failure that the event
-	// must name.
+	// "Not ready" and "no answer yet" are how a source recovers from the failure that the event must name.
 	if seen.lastFailure == nil || o.Cause != "" {
 		seen.lastFailure, seen.lastCause = o.Err, o.Cause
 	}
@@ -40,8 +39,7 @@ const (
 	causeNATS   = "nats"
 )
 
-// SnapshotCause is the cause of an interruption by responses that cannot be used, or by anything
-// else.
+// SnapshotCause is the cause of an interruption by responses that cannot be used, or by anything else.
 func SnapshotCause(err error) string {
 	switch {
 	case errors.Is(err, layout.ErrForeign):
