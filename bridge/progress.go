@@ -36,7 +36,7 @@ func (b *Bridge) hung() error {
 		return nil
 	}
 	if still := b.now().Sub(*at); still > limit {
-		return fmt.Errorf("%w for %v, at most %v are normal", ErrHung, still.Round(time.Second), limit)
+		return fmt.Errorf("%w for %v, at most %v are normal", ErrHung, still.Round(100*time.Millisecond), limit)
 	}
 	return nil
 }
