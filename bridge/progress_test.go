@@ -79,7 +79,7 @@ func TestHangFailsLiveness(t *testing.T) {
 	}
 	w.waitUntil("a liveness probe that fails", func() bool {
 		status, body := probeStatus(t, f, "/healthz")
-		return status == http.StatusServiceUnavailable && strings.Contains(body, "no progress for 2.") && strings.Contains(body, "at most 2.7s are normal") && errors.Is(f.Hung(), bridge.ErrHung)
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "no progress for ") && strings.Contains(body, "at most 2.7s are normal") && errors.Is(f.Hung(), bridge.ErrHung)
 	})
 	if status, _ := probeStatus(t, f, "/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("a bridge that hangs is ready: %d", status)
