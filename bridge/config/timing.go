@@ -87,7 +87,7 @@ func DefaultTiming() *Timing {
 		UnavailablePause:  time.Second,
 		ViewInterval:      10 * time.Second,
 		ViewBusyInterval:  5 * time.Second,
-		ClockInterval:     5 * time.Second,
+		ClockInterval:     10 * time.Second,
 		ViewCheckInterval: time.Minute,
 		HangAfter:         time.Minute,
 		RecreateAfter:     5 * time.Second,

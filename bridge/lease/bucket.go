@@ -15,8 +15,8 @@ import (
 	"bpcc-nats/bridge/stream"
 )
 
-// recheckPause is how long a check of the bucket of leases holds. It is made again at each renewal
-// of a lease and each try to acquire one.
+// recheckPause is how long a check of the bucket of leases holds. It is made again once in the time that a
+// lease lasts, and at each try to acquire one.
 const recheckPause = time.Second
 
 // Bucket checks the bucket of leases. The tenants of a process share one, so
@@ -162,14 +162,15 @@ func (l *Lease) check(ctx context.Context) error {
 	return stream.AsUnusable(err)
 }
 
-// Guard checks the lease's bucket and the server as often as the lease is renewed, until ctx ends. It
-// returns why the lease can no longer be held; nil when ctx ends.
+// Guard checks the lease's bucket and the server once in the time that a lease lasts, until ctx ends. It
+// returns why the lease can no longer be held; nil when ctx ends. A bucket whose TTL gets shorter than
+// renewals are apart ends the lease by itself.
 func (l *Lease) Guard(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(l.renewInterval()):
+		case <-time.After(l.ttl):
 		}
 		if err := l.check(ctx); err != nil {
 			return err
