@@ -174,6 +174,13 @@ func (e *Event) ids(buf *[2]string) []string {
 	return buf[:1]
 }
 
+// EntityID is the id of the entity within its kind, such as "john.smith", or the ids with "/" between them, such as
+// "backlog/Voice" of a threshold; "" for events about no entity.
+func (e *Event) EntityID() string {
+	var buf [2]string
+	return strings.Join(e.ids(&buf), "/")
+}
+
 // CESubject is the CloudEvents subject: kind and ids, such as "agent/john.smith". CloudEvents allow no control
 // characters in it, so these are written as in a [Token].
 func (e *Event) CESubject() string { return string(e.appendCESubject(nil)) }

@@ -344,6 +344,9 @@ func TestControlCharacters(t *testing.T) {
 			if got, want := e.CESubject(), e.Kind()+"/"+want; got != want {
 				t.Errorf("%q: CloudEvents subject %q, want %q", name, got, want)
 			}
+			if got := e.EntityID(); got != name {
+				t.Errorf("id %q, want %q", got, name)
+			}
 			body, err := encoder.Append(nil, &e)
 			if err == nil {
 				err = schemas.Validate(body)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -185,7 +184,7 @@ func (v *View) addEntry(e view.Entry, interval time.Duration) error {
 	if d := e.Event.EntityBase(); d != nil {
 		x.Revision = d.Revision
 	}
-	_, x.ID, _ = strings.Cut(e.Event.CESubject(), "/")
+	x.ID = e.Event.EntityID()
 	if d, ok := e.Event.Data.(*event.CheckpointData); ok {
 		t.SetFeed(d, v.At, interval)
 	}

@@ -66,7 +66,7 @@ func hostileScene(t *testing.T) (s *processTest, log string) {
 	t.Helper()
 	s = newProcessTest(t)
 	s.env = append(s.env, "BRIDGE_HTTP=off", "BRIDGE_LOG_LEVEL=debug", "BPCC_DIRECTORY_INTERVAL=100ms", "BPCC_AVAILABILITY_INTERVAL=100ms",
-		`BRIDGE_THRESHOLDS=[{"name":"rule \u001b]0;rule\u0007\u202e","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`)
+		`BRIDGE_THRESHOLDS=[{"name":"rule \u202e","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`)
 	var agents []bpcctest.Agent
 	for i, name := range hostile.Names() {
 		service := fmt.Sprint("S", i, name)
@@ -130,10 +130,11 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 	if r := onTerminal(t, t.Context(), s.env, "record", "--out", recording, "--for", "1s"); r.status != exitOK || len(hostile.Controls(r.stdout)) > 0 {
 		t.Fatalf("record: status %d, %q", r.status, r.stdout)
 	}
-	rule := `[{"name":"rule \u001b]0;rule\u0007\u202e","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`
+	rule := `[{"name":"rule \u202e","kind":"service","stat":"in_calls_waiting","raise":{"op":">=","value":5}}]`
 	if err := os.WriteFile(rules, []byte(rule), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	refused := writeFile(t, "refused.json", []byte(strings.Replace(rule, "rule ", `rule \u001b]0;rule\u0007`, 1)))
 	export := writeFile(t, "export", []byte(runCommand(t, t.Context(), s.env, "replay", "--with-meta").stdout))
 	anything := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -166,6 +167,7 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 		"check":                  {[]string{"check"}, nil, exitOK, []string{title, `S12\u2028\u2029\u0085`, "OK"}},
 		"check of a wrong user":  {[]string{"check"}, []string{"BPCC_CLIENT_ID=" + hostile.Text()}, exitFailed, []string{title, "FAILED"}},
 		"backtest":               {[]string{"backtest", "--human", "--rules", rules, "--rules", rules, recording}, nil, exitOK, []string{title, turned, "COMPARED"}},
+		"backtest of no rules":   {[]string{"backtest", "--rules", refused, recording}, nil, exitUsage, []string{`got "rule \u001b]0;`}},
 		"backtest of nothing":    {[]string{"backtest", hostile.Text()}, nil, exitUsage, []string{title}},
 		"health":                 {[]string{"health"}, []string{"BRIDGE_HTTP=" + strings.TrimPrefix(anything.URL, "http://")}, exitFailed, []string{title, turned}},
 		"provision":              {[]string{"provision"}, nil, exitOK, []string{"configured as expected"}},

@@ -83,7 +83,7 @@ func pastEntry(s past.Possible) (state.Entry, error) {
 		return state.Entry{Absent: true}, nil
 	}
 	x := state.Entry{Revision: s.Event.EntityBase().Revision, Time: s.Event.Time, Event: *s.Event}
-	_, x.ID, _ = strings.Cut(s.Event.CESubject(), "/")
+	x.ID = s.Event.EntityID()
 	if envelope, err := event.ReadEnvelope(s.Body); err == nil {
 		x.Data = envelope.Data // as it is stored
 		return x, nil
