@@ -37,7 +37,7 @@ func (b blockingLog) WithAttrs([]slog.Attr) slog.Handler { return b }
 
 // hangingConfig returns a configuration with which a hang shows after less than three seconds.
 func (w *testEnv) hangingConfig() *config.Config {
-	w.env["BPCC_TIMEOUT"], w.env["BRIDGE_LEASE_TTL"], w.timeoutsDividedBy = "100ms", "1s", 20
+	w.env["BPCC_TIMEOUT"], w.env["BRIDGE_LEASE_TTL"], w.timeoutsDividedBy = "100ms", "1s", 10
 	c := w.config()
 	c.Timing.HangAfter = time.Second
 	return c
@@ -56,10 +56,10 @@ func TestHangFailsLiveness(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
 	w.setAgent("anna", "ready", "")
-	c := w.hangingConfig()
 	if _, err := w.provision(t.Context(), w.js); err != nil {
 		t.Fatal(err)
 	}
+	c := w.hangingConfig()
 	log := blockingLog{slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}), "committed", make(chan struct{})}
 	f, err := bridge.NewFleet([]*config.Config{c}, w.js, nil, slog.New(log))
 	if err != nil {
@@ -113,11 +113,11 @@ func TestWaitingIsNoHang(t *testing.T) {
 			t.Cleanup(server.Close)
 			w := newTestEnvOn(t, bpcctest.Config{}, server.URL())
 			w.setAgent("anna", "ready", "")
-			c := w.hangingConfig()
 			js := natstest.Connect(t, server.URL(), nats.MaxReconnects(-1))
 			if _, err := w.provision(t.Context(), js); err != nil {
 				t.Fatal(err)
 			}
+			c := w.hangingConfig()
 			var fleets []*bridge.Fleet
 			for range 2 {
 				f, err := bridge.NewFleet([]*config.Config{c}, js, nil, w.logger())
