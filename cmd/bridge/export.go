@@ -47,10 +47,10 @@ func (p *program) export(ctx context.Context, o exportFlags) error {
 	if err := o.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", reader.ErrUsage, err)
 	}
+	o.WriteLocalTimes(p.err)
 	if o.out == "" {
 		return fmt.Errorf("%w: name the file to write with --out, such as --out day.tar.zst", reader.ErrUsage)
 	}
-	o.WriteLocalTimes(p.err)
 	defer p.collectLess()()
 	out, err := bundle.NewOutput(o.out)
 	if err != nil {

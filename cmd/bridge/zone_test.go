@@ -71,7 +71,7 @@ func TestEveryInstantHasAZone(t *testing.T) {
 			}
 		})
 	}
-	for _, want := range []string{"replay --since", "replay --until", "report --since", "report --until", "state --at", "verify --since", "verify --until"} {
+	for _, want := range []string{"export --since", "export --until", "replay --since", "replay --until", "report --since", "report --until", "state --at", "verify --since", "verify --until"} {
 		if !slices.Contains(tested, want) {
 			t.Errorf("%s takes no instant; those are %v", want, tested)
 		}
