@@ -201,8 +201,8 @@ func egressPorts(t *testing.T, manifest string) (ports []string) {
 	return ports
 }
 
-// TestAlertsAndDashboard checks that the chart has the alerts and the dashboard of deploy/, and packages them.
-func TestAlertsAndDashboard(t *testing.T) {
+// TestAlertsAndDashboards checks that the chart has the alerts and the dashboards of deploy/, and packages them.
+func TestAlertsAndDashboards(t *testing.T) {
 	chart, err := loader.Load(chartDir)
 	if err != nil {
 		t.Fatal(err)
@@ -229,13 +229,18 @@ func TestAlertsAndDashboard(t *testing.T) {
 	if got := decode[*monitoringv1.PrometheusRule](t, manifests["prometheusrule.yaml"]); len(want.Groups) == 0 || !reflect.DeepEqual(got.Spec, want) {
 		t.Error("the PrometheusRule has other rules than deploy/prometheus/alerts.yaml")
 	}
-	dashboard, err := os.ReadFile("../../deploy/grafana/dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
 	object := decode[*corev1.ConfigMap](t, manifests["dashboard.yaml"])
-	if object.Data["bpcc-bridge.json"] != string(dashboard) || object.Labels["grafana_dashboard"] != "1" {
-		t.Errorf("the ConfigMap with the labels %v has another dashboard than deploy/grafana", object.Labels)
+	if object.Labels["grafana_dashboard"] != "1" {
+		t.Errorf("the ConfigMap has the labels %v", object.Labels)
+	}
+	for key, file := range map[string]string{"bpcc-bridge.json": "dashboard.json", "bpcc-supervisors.json": "supervisors.json"} {
+		dashboard, err := os.ReadFile("../../deploy/grafana/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if object.Data[key] != string(dashboard) {
+			t.Errorf("%s of the ConfigMap is not deploy/grafana/%s", key, file)
+		}
 	}
 }
 
