@@ -278,3 +278,28 @@ func TestEverythingArrives(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesOfTheServer checks that the bridge is reached by the names of its Service, by which the pod of `helm test`
+// asks it, and by those of http.hosts.
+func TestNamesOfTheServer(t *testing.T) {
+	values := readValues(t, "least")
+	manifests, err := render(t, values+"\nhttp: {hosts: [bridge.example.com]}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	variable := func(list []corev1.EnvVar, name string) string {
+		i := slices.IndexFunc(list, func(e corev1.EnvVar) bool { return e.Name == name })
+		if i < 0 {
+			t.Fatalf("no %s", name)
+		}
+		return list[i].Value
+	}
+	hosts := strings.Split(variable(decode[*appsv1.Deployment](t, manifests["deployment.yaml"]).Spec.Template.Spec.Containers[0].Env, "BRIDGE_HTTP_HOSTS"), ",")
+	service := decode[*corev1.Service](t, manifests["service.yaml"])
+	asked, _, _ := strings.Cut(variable(decode[*corev1.Pod](t, manifests["ready.yaml"]).Spec.Containers[0].Env, "BRIDGE_HTTP"), ":")
+	for _, name := range []string{service.Name, asked, "bridge.example.com"} {
+		if !slices.Contains(hosts, name) {
+			t.Errorf("%s is not among the names %v", name, hosts)
+		}
+	}
+}

@@ -141,6 +141,10 @@ value; one without it gives way to env and extraEnv. */ -}}
 - {name: NO_PROXY, value: {{ . | quote }}, instead: set proxy.noProxy}
 {{- end }}
 - {name: BRIDGE_HTTP, value: "0.0.0.0:8080", instead: "leave it out: probes, Service and NetworkPolicy need port 8080"}
+{{- $service := include "bridge.fullname" . }}
+{{- $inNamespace := printf "%s.%s" $service .Release.Namespace }}
+{{- $hosts := concat (list $service $inNamespace (printf "%s.svc" $inNamespace) (printf "%s.svc.cluster.local" $inNamespace)) .Values.http.hosts }}
+- {name: BRIDGE_HTTP_HOSTS, value: {{ join "," $hosts | quote }}, instead: set http.hosts}
 - {name: BRIDGE_LOG_FORMAT, value: json}
 {{- with include "bridge.goMemLimit" . }}
 - {name: GOMEMLIMIT, value: {{ . | quote }}}
