@@ -98,18 +98,19 @@ func StartCluster(t *testing.T) string {
 			JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 1 << 30,
 		}))
 	}
-	for deadline := time.Now().Add(20 * time.Second); !servers[0].JetStreamIsClustered() || !hasMetaLeader(servers); <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !servers[0].JetStreamIsClustered() || !isComplete(servers); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the cluster has no leader")
+			t.Fatal("the cluster has no leader that knows all servers")
 		}
 	}
 	return servers[0].ClientURL()
 }
 
-// hasMetaLeader reports whether one of the servers leads the cluster's metadata.
-func hasMetaLeader(servers []*server.Server) bool {
+// isComplete reports whether one of the servers leads the cluster's metadata and knows what the others can hold:
+// before that it has no peers to place a stream on.
+func isComplete(servers []*server.Server) bool {
 	for _, s := range servers {
-		if s.JetStreamIsLeader() {
+		if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers) {
 			return true
 		}
 	}

@@ -60,7 +60,8 @@ func readManifest(ctx context.Context, from io.Reader) (m Manifest, err error) {
 // open reads something of a bundle.
 func open(ctx context.Context, from io.Reader, use func(*archive) error) error {
 	in := &source{ctx: ctx, from: from}
-	decoder, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(window), zstd.WithDecoderLowmem(true))
+	// With one goroutine the bytes read and the bytes unpacked are of the same moment, and their ratio shows a bomb.
+	decoder, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBundle, err)
 	}
