@@ -136,7 +136,7 @@ func TestLeftOutCommandsRunElsewhere(t *testing.T) {
 				continue
 			}
 			step, file, text := s.args[0], s.args[1], s.args[2]
-			if !regexp.MustCompile(`(?m)^ *step(_with \S+)? ` + regexp.QuoteMeta(step) + ` `).MatchString(steps) {
+			if !regexp.MustCompile(`(?m)^ *step(_(with|by) \S+)? ` + regexp.QuoteMeta(step) + ` `).MatchString(steps) {
 				t.Errorf("%s: %s: .ci/run has no step %s", name, s.args[3], step)
 			}
 			if !strings.Contains(readDocument(t, file).text, text) {

@@ -23,7 +23,7 @@ type storedEvent struct {
 // where the part proves it.
 func TestRandomParts(t *testing.T) {
 	t.Parallel()
-	parts := 4
+	parts := 2
 	if variants.RunAll() {
 		parts = 12
 	}

@@ -133,7 +133,7 @@ func (p *program) demoConfig(url, dir string, o demoFlags) (*config.Config, *slo
 		"BPCC_POLL_INTERVAL=1s", "BPCC_AVAILABILITY_INTERVAL=1s",
 		"BRIDGE_TENANT=demo", "BRIDGE_STORE_DIR=" + dir,
 		"BRIDGE_EMBEDDED_LISTEN=" + p.demoAddress(o.nats, "BRIDGE_EMBEDDED_LISTEN", "127.0.0.1:4222"),
-		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_LOG_LEVEL=warn",
+		"BRIDGE_THRESHOLDS=" + demoRules, "BRIDGE_METRICS_STATS=in_calls_*,service_level,agents_*", "BRIDGE_LOG_LEVEL=warn",
 		"BRIDGE_HTTP=" + p.demoAddress(o.http, "BRIDGE_HTTP", "127.0.0.1:8080"),
 	}
 	for _, v := range p.env {
