@@ -22,7 +22,7 @@ func (p *progress) note(now time.Time) { p.at.Store(&now) }
 // pause ends the expectation of progress until the next note.
 func (p *progress) pause() { p.at.Store(nil) }
 
-// hangAfter is how long a bridge may make no progress: some polls, the requests of one that logs in anew, and an
+// hangAfter is how long a bridge may make no progress: some polls, the requests of one that logs in again, and an
 // attempt to acquire the lease, beside the calls of NATS.
 func (b *Bridge) hangAfter() time.Duration {
 	c := b.config

@@ -131,7 +131,7 @@ func openErasable(ctx context.Context, js jetstream.JetStream, c *config.Config)
 		err = fmt.Errorf("%w: stream %s was made with deny_delete (BRIDGE_AUDIT=true), which cannot be undone; what it holds of a person expires after %v, or make it anew with BRIDGE_AUDIT=false",
 			ErrAudit, c.Stream.Name, settings.MaxAge)
 	case view.CachedInfo().Config.DenyPurge:
-		err = fmt.Errorf("%w: view %s was made with deny_purge; delete it, and bridge provision makes it anew from the stream", ErrAudit, stream.ViewStream(c.Stream))
+		err = fmt.Errorf("%w: view %s was made with deny_purge; delete it, and bridge provision fills it again from the stream", ErrAudit, stream.ViewStream(c.Stream))
 	}
 	return events, view, err
 }

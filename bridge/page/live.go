@@ -248,7 +248,7 @@ func (l *liveSession) writeUpdates(ctx context.Context, events <-chan *reader.Ev
 			if ticks++; ticks%liveTenantsEvery == 0 {
 				// What the page shows of a view that was rebuilt is of another timeline.
 				if view, err := scan.Info(ctx, l.js, stream.ViewStream(l.config.Stream)); err == nil && !view.Created.Equal(l.viewCreated) {
-					return errors.New("the view was made anew")
+					return errors.New("the view was recreated")
 				}
 				heartbeat.Feeds = l.listTenants(ctx)
 			}

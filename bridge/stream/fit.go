@@ -101,7 +101,7 @@ func consequence(setting string, held any) string {
 	case "deny_delete", "deny_purge":
 		if held == true {
 			return ": BRIDGE_AUDIT=false has no effect on it, since the server never allows again what it denies; to be able to erase a person, " +
-				"delete the stream and let the bridge create it anew (docs/running.md)"
+				"delete the stream and let the bridge create it again (docs/running.md)"
 		}
 		return ": what is stored can be removed; nats stream edit --" + strings.ReplaceAll(setting, "_", "-") + " prevents that for good"
 	case "max_bytes", "max_msgs":

@@ -149,7 +149,7 @@ func TestAuditCannotBeTurnedOff(t *testing.T) {
 	}
 	differs := provision(erasable)
 	for stream, settings := range map[string][]string{"BPCC_EVENTS": {"deny_delete is true, not false", "deny_purge is true, not false"}, "KV_bpcc_state": {"deny_delete is true, not false"}} {
-		for _, want := range append(settings, "BRIDGE_AUDIT=false has no effect", "create it anew") {
+		for _, want := range append(settings, "BRIDGE_AUDIT=false has no effect", "create it again") {
 			if !strings.Contains(differs[stream], want) {
 				t.Errorf("of %s it reports %q, without %q", stream, differs[stream], want)
 			}

@@ -136,7 +136,7 @@ func (s *Service) reread() []*config.Config {
 		s.notify().Ready()
 		return nil
 	}
-	s.Log.Info("configuration changed, starting the bridges anew", "tenants", len(next))
+	s.Log.Info("configuration changed, restarting the bridges", "tenants", len(next))
 	return next
 }
 
