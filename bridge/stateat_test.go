@@ -221,7 +221,7 @@ func (c *pastComparison) compareAt(at time.Time) {
 	if err != nil {
 		c.w.t.Fatal(err)
 	}
-	told := map[string]bool{}
+	named := map[string]bool{}
 	if n := len(s.Entities); n > 0 {
 		c.compareOne(at, s.Entities[c.random.IntN(n)])
 	}
@@ -235,7 +235,7 @@ func (c *pastComparison) compareAt(at time.Time) {
 		if kind == "threshold" || kind == "availability" {
 			continue
 		}
-		told[e.Key] = true
+		named[e.Key] = true
 		if !e.Certain() {
 			c.reasons[e.Unknown.Reason]++
 			c.checkUnknown(at, e)
@@ -253,7 +253,7 @@ func (c *pastComparison) compareAt(at time.Time) {
 		for kind, rows := range h {
 			for id := range rows {
 				key := event.RowKey(event.Agent, id)
-				if kind == "agent" && !told[key] {
+				if kind == "agent" && !named[key] {
 					c.check(at, key+" (absent)", func(h snapshot) bool { return h["agent"][id] == nil })
 				}
 			}

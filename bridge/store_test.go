@@ -247,7 +247,7 @@ func TestStorageOfAnotherServer(t *testing.T) {
 		t.Errorf("gauges %v", g)
 	}
 	if _, embedded := g["store_limit_bytes"]; embedded {
-		t.Error("a store is told that is not there")
+		t.Error("a store is reported that is not there")
 	}
 	p.stop()
 	w.auditStream()

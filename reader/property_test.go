@@ -300,7 +300,7 @@ func (h *randomHistory) checkHoles() {
 	slices.SortFunc(got, compareNumbers)
 	slices.SortFunc(want, compareNumbers)
 	if d := cmp.Diff(want, got); d != "" {
-		h.t.Errorf("holes (-deleted +told)\n%s", d)
+		h.t.Errorf("holes (-deleted +reported)\n%s", d)
 	}
 }
 

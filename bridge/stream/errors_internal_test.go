@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,14 +162,14 @@ func serverFaults() map[string]serverFault {
 			return provisionOn(t, jetStreamOf(t, o, nats.UserInfo("a", "b")))
 		}, true, "enable JetStream for the account"},
 		"too few servers": {func(t *testing.T) error {
-			js := natstest.Connect(t, cluster(t, 3)[0].ClientURL())
+			js := natstest.Connect(t, natstest.StartCluster(t))
 			return provisionOn(t, js, "BRIDGE_REPLICAS=5")
 		}, true, "start as many NATS servers as BRIDGE_REPLICAS"},
 		"replicas without a cluster": {func(t *testing.T) error {
 			return provisionOn(t, jetStreamOf(t, &server.Options{}), "BRIDGE_REPLICAS=3")
 		}, false, "set BRIDGE_REPLICAS=1"},
 		"no quorum": {func(t *testing.T) error {
-			all := cluster(t, 3)
+			all := natstest.StartServers(t)
 			js := natstest.Connect(t, all[0].ClientURL())
 			all[1].Shutdown()
 			all[2].Shutdown()
@@ -479,48 +478,6 @@ func interrupted(t *testing.T, js jetstream.JetStream) error {
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the connection is not interrupted: %v", err)
-		}
-	}
-}
-
-// cluster starts servers that form a cluster, and waits for its leader.
-func cluster(t *testing.T, n int) []*server.Server {
-	t.Helper()
-	var routes []*url.URL
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // all are open at once, so that no port is given twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	all := make([]*server.Server, n)
-	started := make(chan int)
-	for i := range n {
-		go func() {
-			defer func() { started <- i }()
-			all[i] = start(t, &server.Options{
-				ServerName: fmt.Sprintf("n%d", i), Routes: routes, Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]},
-			})
-		}()
-	}
-	for range n {
-		<-started
-	}
-	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(50 * time.Millisecond) {
-		for _, s := range all {
-			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == n {
-				return all
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the cluster has no leader")
 		}
 	}
 }

@@ -56,7 +56,7 @@ func TestConnections(t *testing.T) {
 	}()
 	select {
 	case err := <-answered:
-		t.Errorf("answered beside another connection: %v", err)
+		t.Errorf("answered while another connection is open: %v", err)
 		return
 	case <-time.After(200 * time.Millisecond):
 	}

@@ -81,6 +81,12 @@ func Connect(t testing.TB, url string, options ...nats.Option) jetstream.JetStre
 // StartCluster starts three servers in a cluster until the test ends, and returns the URL of one.
 func StartCluster(t *testing.T) string {
 	t.Helper()
+	return StartServers(t)[0].ClientURL()
+}
+
+// StartServers starts three servers in a cluster until the test ends.
+func StartServers(t *testing.T) []*server.Server {
+	t.Helper()
 	ports := make([]int, 3)
 	routes := make([]string, 3)
 	for i := range ports {
@@ -103,7 +109,7 @@ func StartCluster(t *testing.T) string {
 			t.Fatal("the cluster has no leader that knows all servers")
 		}
 	}
-	return servers[0].ClientURL()
+	return servers
 }
 
 // isComplete reports whether one of the servers leads the cluster's metadata and knows what the others can hold:
