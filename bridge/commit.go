@@ -101,70 +101,65 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 	foreignSkipped := 0        // retries because of foreign messages after the fence
 	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
 		b.progress.note(b.now())
-		seq, err := b.publishOnce(ctx, msgs)
-		if err == nil {
-			if lasted, was := failing.End(b.now()); was {
-				b.setBlocked("")
-				b.log.Info("publish succeeded again", "after", lasted)
-			}
+		seq, failed := b.publishOrConfirm(ctx, msgs)
+		if failed == nil {
+			b.logStored(&failing)
 			return seq, nil
 		}
-		if errors.Is(err, stream.ErrServerVersion) {
-			return 0, stream.AsUnavailable(err) // the next term recovers what is stored
-		}
-		seq, confirmErr := b.confirmCheckpoint(ctx, msgs[len(msgs)-1])
 		switch {
-		case confirmErr == nil:
-			if lasted, was := failing.End(b.now()); was {
-				b.setBlocked("")
-				b.log.Info("publish succeeded again", "after", lasted)
-			}
-			return seq, nil
-		case errors.Is(confirmErr, ErrFenced):
-			return 0, confirmErr
+		case errors.Is(failed.publish, stream.ErrServerVersion):
+			return 0, stream.AsUnavailable(failed.publish) // the next term recovers what is stored
+		case errors.Is(failed.confirm, ErrFenced):
+			return 0, failed.confirm
 		case ctx.Err() != nil, b.js.Conn().IsClosed():
-			return 0, fmt.Errorf("%w: %v", ErrUnfinished, err)
-		case errors.Is(confirmErr, event.ErrForeign) && foreignSkipped < maxForeignSkips:
+			return 0, fmt.Errorf("%w: %v", ErrUnfinished, failed.publish)
+		case errors.Is(failed.confirm, event.ErrForeign) && foreignSkipped < maxForeignSkips:
 			foreignSkipped++
 			continue
-		case errors.Is(confirmErr, errFenceUnreadable) && b.fence > 0:
+		case errors.Is(failed.confirm, errFenceUnreadable) && b.fence > 0:
 			// After such a checkpoint the server expects 0.
-			b.log.Warn("last checkpoint unreadable, continuing after it", "sequence", b.fence, "err", confirmErr)
+			b.log.Warn("last checkpoint unreadable, continuing after it", "sequence", b.fence, "err", failed.confirm)
 			b.fence = 0
 			continue
-		case errors.Is(confirmErr, errHistoryLost) && publish.IsWrongSequence(err):
+		case errors.Is(failed.confirm, errHistoryLost) && publish.IsWrongSequence(failed.publish):
 			// Both the write and the read report it, so it is not a replica that is behind.
-			return 0, confirmErr
+			return 0, failed.confirm
 		case b.anyOversize(msgs): // the limit was lowered
 			b.setBlocked("")
 			if msgs, err = b.encode(chunk, buffer); err != nil {
 				return 0, err
 			}
 			continue
-		case !errors.Is(confirmErr, jetstream.ErrStreamNotFound):
+		case !errors.Is(failed.confirm, jetstream.ErrStreamNotFound):
 			missingSince = time.Time{}
 		case missingSince.IsZero():
-			missingSince, err = b.now(), confirmErr
+			missingSince = b.now()
 		case b.now().Sub(missingSince) >= b.config.Times().RecreateAfter:
-			return 0, fmt.Errorf("%w: %w", stream.ErrUnavailable, confirmErr)
-		default:
-			err = confirmErr
+			return 0, fmt.Errorf("%w: %w", stream.ErrUnavailable, failed.confirm)
 		}
-		if errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(confirmErr, errNotStored) {
-			err = confirmErr // why nobody responds
-		} else if errors.Is(confirmErr, stream.ErrSubjectMissing) {
-			err = confirmErr
-		}
-		err = b.noteStorage(err)
-		b.metrics.countFailed(b.config.Tenant)
-		b.setBlocked("publish failed: " + stream.Explain(b.config.Stream, err))
-		if lasts, due := failing.Failed(b.now(), err.Error()); due {
-			b.log.Warn("publish failed, retrying the same batch", "err", err, "lasts", lasts, "messages", len(msgs), "hint", stream.Hint(b.config.Stream, err))
-		}
+		b.logFailed(&failing, failed.cause(), len(msgs))
 		select {
 		case <-ctx.Done():
 		case <-time.After(backoff):
 		}
+	}
+}
+
+// logStored ends the outage that the attempts to publish a chunk saw, if there was one.
+func (b *Bridge) logStored(failing *outage.Outage) {
+	if lasted, was := failing.End(b.now()); was {
+		b.setBlocked("")
+		b.log.Info("publish succeeded again", "after", lasted)
+	}
+}
+
+// logFailed reports an attempt that failed and is repeated: in health, metrics, and the log.
+func (b *Bridge) logFailed(failing *outage.Outage, err error, messages int) {
+	err = b.noteStorage(err)
+	b.metrics.countFailed(b.config.Tenant)
+	b.setBlocked("publish failed: " + stream.Explain(b.config.Stream, err))
+	if lasts, due := failing.Failed(b.now(), err.Error()); due {
+		b.log.Warn("publish failed, retrying the same batch", "err", err, "lasts", lasts, "messages", messages, "hint", stream.Hint(b.config.Stream, err))
 	}
 }
 
@@ -175,6 +170,36 @@ const maxForeignSkips = 3
 // ErrUnfinished is returned by [Bridge.Run] when it was stopped while the stream was not writable.
 // The next start publishes what is missing.
 var ErrUnfinished = errors.New("shutdown: last batch was not acknowledged")
+
+// failure is why a chunk is not stored: the error of the write, and what the stream says of it.
+type failure struct{ publish, confirm error }
+
+// cause is the one of the two errors that says more.
+func (f *failure) cause() error {
+	switch {
+	case errors.Is(f.confirm, jetstream.ErrStreamNotFound), errors.Is(f.confirm, stream.ErrSubjectMissing),
+		errors.Is(f.publish, jetstream.ErrNoStreamResponse) && !errors.Is(f.confirm, errNotStored):
+		return f.confirm
+	}
+	return f.publish
+}
+
+// publishOrConfirm sends a chunk once. After an error it reads whether the stream holds the chunk nevertheless,
+// unless the server is too old.
+func (b *Bridge) publishOrConfirm(ctx context.Context, msgs []*nats.Msg) (uint64, *failure) {
+	seq, err := b.publishOnce(ctx, msgs)
+	if err == nil {
+		return seq, nil
+	}
+	if errors.Is(err, stream.ErrServerVersion) {
+		return 0, &failure{publish: err}
+	}
+	seq, confirmErr := b.confirmCheckpoint(ctx, msgs[len(msgs)-1])
+	if confirmErr == nil {
+		return seq, nil
+	}
+	return 0, &failure{publish: err, confirm: confirmErr}
+}
 
 // publishOnce sends a chunk once, the last message with the fence, but not to a server that is too
 // old.
