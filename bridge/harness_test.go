@@ -332,3 +332,22 @@ func (w *testEnv) writeSubscription(body string) {
 	}
 	w.env["BPCC_SUBSCRIPTION_FILE"] = file
 }
+
+// waitUntil waits for something that is not in the stream.
+func (w *testEnv) waitUntil(what string, so func() bool) {
+	w.t.Helper()
+	bridgetest.WaitUntil(w.t, what, so)
+}
+
+// waitForJetStream waits until the test's own connection reads from a server that has been started again. It may
+// not have noticed yet that the former one has ended.
+func (w *testEnv) waitForJetStream() {
+	w.t.Helper()
+	w.waitUntil("JetStream", func() bool {
+		// A request to a server that has just started may never be answered.
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+		defer cancel()
+		_, err := w.js.Stream(ctx, "BPCC_EVENTS")
+		return err == nil
+	})
+}

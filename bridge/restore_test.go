@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -60,13 +59,7 @@ func (w *storeEnv) restartServer(change func()) {
 	w.server.WaitForShutdown()
 	change()
 	w.server = natstest.Start(w.t, &server.Options{JetStream: true, StoreDir: w.dir, SyncAlways: true, Port: port})
-	w.waitUntil("JetStream", func() bool {
-		// A request to a server that has just started may never be answered.
-		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
-		defer cancel()
-		_, err := w.js.Stream(ctx, "BPCC_EVENTS")
-		return err == nil
-	})
+	w.waitForJetStream()
 }
 
 // live changes the tenant and waits until that is published: anna is busy, bob leaves, dora arrives.

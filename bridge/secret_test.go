@@ -199,9 +199,3 @@ func TestNewSecretAfterRefusal(t *testing.T) {
 		t.Errorf("%d logins for the sake of a new secret; want 2", n)
 	}
 }
-
-// waitUntil waits for something that is not in the stream.
-func (w *testEnv) waitUntil(what string, so func() bool) {
-	w.t.Helper()
-	bridgetest.WaitUntil(w.t, what, so)
-}

@@ -155,6 +155,7 @@ func TestDiskFullElsewhere(t *testing.T) {
 	s.Shutdown()
 	s.WaitForShutdown()
 	natstest.Start(t, options)
+	w.waitForJetStream()
 	w.waitUntil("the bridge to be ready", func() bool { return p.fleet.Health()[0].Ready })
 	w.waitForFeed("live")
 	if g := gauges(t, p); g[`storage_failed{cause="no_space"}`]+g[`storage_failed{cause="not_writable"}`] != 0 {

@@ -338,7 +338,7 @@ func TestPermissionsTakenAway(t *testing.T) {
 				s.Shutdown()
 				s.WaitForShutdown()
 				s = natstest.Start(t, o)
-				w.waitUntil("the connection", w.nc.IsConnected)
+				w.waitForJetStream()
 			}
 			js := natstest.Connect(t, "nats://bridge:b@"+address, append(reconnecting(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 			b := w.startBridgeHandle(js)

@@ -279,6 +279,7 @@ func TestLeaseBucketChangesWhileAway(t *testing.T) {
 	elsewhere.leaseTTL(0)
 	elsewhere.nc.Close()
 	restart(port)
+	w.waitForJetStream()
 	w.every("warn of the bucket after a reconnect", warned(leaseTTLCure))
 	w.change()
 	w.leaseTTL(2 * time.Second)
@@ -374,6 +375,7 @@ func TestDeadLeader(t *testing.T) {
 				s.Shutdown()
 				s.WaitForShutdown()
 				natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
+				w.waitForJetStream()
 			}
 			other := 1 - leader
 			w.waitUntil("the other one to lead", func() bool { return leads(other) })
@@ -462,6 +464,7 @@ func TestOldServer(t *testing.T) {
 
 	stopOld()
 	natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir, Port: port})
+	w.waitForJetStream()
 	w.waitFor("agent.anna.state_changed", 2)
 	every("be ready again", builtEvents)
 	w.auditStream()
