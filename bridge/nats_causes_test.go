@@ -22,19 +22,6 @@ func TestCauses(t *testing.T) {
 		disrupt, restore func(t *testing.T, w *testEnv, s *server.Server, o server.Options) *server.Server // the one that runs then
 		reasons          []string                                                                          // all of them, in this order
 	}
-	users := func(password string) []*server.User {
-		return []*server.User{{Username: "root", Password: "root"}, {Username: "bridge", Password: password}}
-	}
-	reload := func(password string) func(*testing.T, *testEnv, *server.Server, server.Options) *server.Server {
-		return func(t *testing.T, _ *testEnv, s *server.Server, o server.Options) *server.Server {
-			t.Helper()
-			o.Users = users(password)
-			if err := s.ReloadOptions(&o); err != nil {
-				t.Fatal(err)
-			}
-			return s
-		}
-	}
 	restart := func(jetStream bool) func(*testing.T, *testEnv, *server.Server, server.Options) *server.Server {
 		return func(t *testing.T, _ *testEnv, s *server.Server, o server.Options) *server.Server {
 			t.Helper()
@@ -45,10 +32,6 @@ func TestCauses(t *testing.T) {
 		}
 	}
 	tests := map[string]fault{
-		"credentials refused": {
-			server.Options{}, reload("second"), reload("first"),
-			[]string{"not connected to NATS: nats: ", "check NATS_CREDS"},
-		},
 		"JetStream switched off": {server.Options{}, restart(false), restart(true), []string{"enable JetStream on the NATS server"}},
 		"lame duck": {
 			server.Options{LameDuckDuration: time.Minute, LameDuckGracePeriod: 30 * time.Second}, func(_ *testing.T, _ *testEnv, s *server.Server, _ server.Options) *server.Server {
@@ -78,32 +61,46 @@ func TestCauses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := test.options
-			o.JetStream, o.StoreDir, o.Users = true, t.TempDir(), users("first")
+			o.JetStream, o.StoreDir = true, t.TempDir()
 			started := o
 			s := natstest.Start(t, &started)
 			o.Host, o.Port, o.NoSigs, o.NoLog = "127.0.0.1", s.Addr().(*net.TCPAddr).Port, true, true
-			w := newTestEnvOn(t, bpcctest.Config{}, "nats://root:root@"+s.Addr().String())
-			w.env["BRIDGE_LEASE_TTL"] = "2s"
-			w.waitsDividedBy = 3
-			w.setAgent("anna", "ready", "")
-			w.provisionStreams()
-			js, err := openFromEnv(t, &safeBuffer{}, func(error) {}, "NATS_URL=nats://bridge:first@"+s.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			b := w.startBridgeHandle(js)
-			w.waitFor("agent.anna.observed", 1)
-			waitForReady(t, b)
-			s = test.disrupt(t, w, s, o)
-			w.tenant.SetState("anna", "supervising", "")
-			for _, reason := range test.reasons {
-				waitForReason(t, b, reason)
-			}
-			test.restore(t, w, s, o)
-			waitForReady(t, b)
-			w.waitFor("agent.anna.state_changed", 1)
+			testCause(t, s.Addr().String(), test.reasons, func(w *testEnv) { s = test.disrupt(t, w, s, o) }, func(w *testEnv) { test.restore(t, w, s, o) })
 		})
 	}
+	t.Run("credentials refused", func(t *testing.T) {
+		t.Parallel()
+		users := func(password string) string {
+			return fmt.Sprintf("authorization: {users: [{user: root, password: root}, {user: bridge, password: %s}]}", password)
+		}
+		address, reload := natstest.StartReloadable(t, users("first"))
+		testCause(t, address, []string{"not connected to NATS: nats: ", "check NATS_CREDS"}, func(*testEnv) { reload(users("second")) }, func(*testEnv) { reload(users("first")) })
+	})
+}
+
+// testCause disrupts the server of a running bridge, and restores it when all reasons were given.
+func testCause(t *testing.T, address string, reasons []string, disrupt, restore func(*testEnv)) {
+	t.Helper()
+	w := newTestEnvOn(t, bpcctest.Config{}, "nats://root:root@"+address)
+	w.env["BRIDGE_LEASE_TTL"] = "2s"
+	w.waitsDividedBy = 3
+	w.setAgent("anna", "ready", "")
+	w.provisionStreams()
+	js, err := openFromEnv(t, &safeBuffer{}, func(error) {}, "NATS_URL=nats://bridge:first@"+address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := w.startBridgeHandle(js)
+	w.waitFor("agent.anna.observed", 1)
+	waitForReady(t, b)
+	disrupt(w)
+	w.tenant.SetState("anna", "supervising", "")
+	for _, reason := range reasons {
+		waitForReason(t, b, reason)
+	}
+	restore(w)
+	waitForReady(t, b)
+	w.waitFor("agent.anna.state_changed", 1)
 }
 
 // TestStandbyNamesWhatItCannotRead takes all consumers that the stream allows from a standby: it is not

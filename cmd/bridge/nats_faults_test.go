@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -65,21 +64,11 @@ func isReady(h bridge.Health) bool { return h.Ready }
 // all but the entity that is too large.
 func TestMaxPayloadLowered(t *testing.T) {
 	t.Parallel()
-	options := func(port int, limit int32) *server.Options {
-		return &server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, MaxPayload: limit}
-	}
-	dir := t.TempDir()
-	o := options(0, 1<<20)
-	o.StoreDir = dir
-	s := natstest.Start(t, o)
+	address, reload := natstest.StartReloadable(t, "max_payload: 1MB")
 	tenant := startTenant(t, bpcctest.Config{})
-	r := startRun(t, tenant, "NATS_URL="+s.ClientURL())
+	r := startRun(t, tenant, "NATS_URL=nats://"+address)
 	r.waitFor("the start", isReady)
-	lower := options(s.Addr().(*net.TCPAddr).Port, 8<<10)
-	lower.StoreDir = dir
-	if err := s.ReloadOptions(lower); err != nil {
-		t.Fatal(err)
-	}
+	reload("max_payload: 8KB")
 	tenant.SetAgent(bpcctest.Agent{Login: "bob", Last: strings.Repeat("x", 10000)})
 	r.waitFor("another connection", func(h bridge.Health) bool {
 		return strings.Contains(r.stderr.String(), "NATS connection closed, connecting again") && strings.Contains(r.stderr.String(), "event exceeds the server's message size") && h.Ready

@@ -3,16 +3,10 @@
 package natstest
 
 import (
-	"bytes"
-	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // Variables that name a nats-server of another release than the embedded one. Without them, tests
@@ -45,32 +39,8 @@ func StartProgram(t *testing.T, variable, dir string, port int) (url string, sto
 		port = -1
 	}
 	ports := t.TempDir()
-	var log bytes.Buffer
 	cmd := exec.Command(program, "--jetstream", "--store_dir", dir, "--addr", "127.0.0.1", "--port", strconv.Itoa(port), "--ports_file_dir", ports)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop = sync.OnceFunc(func() {
-		// A server that has already ended cannot be signalled, and need not be.
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
-	})
-	t.Cleanup(stop)
-	file := filepath.Join(ports, "nats-server_"+strconv.Itoa(cmd.Process.Pid)+".ports")
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
-		var listens struct {
-			URLs []string `json:"nats"`
-		}
-		// The file may not be complete yet.
-		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &listens) == nil && len(listens.URLs) > 0 {
-			return listens.URLs[0], stop
-		}
-		if time.Now().After(deadline) {
-			stop()
-			t.Fatalf("NATS server is not listening:\n%s", log.String())
-		}
-	}
+	log := &processLog{}
+	cmd.Stdout, cmd.Stderr = log, log
+	return startProcess(t, cmd, ports, log)
 }
