@@ -274,7 +274,7 @@ func (b *Bridge) scanPastFence(ctx context.Context, checkpoint *nats.Msg) (seq u
 			seq, result = seqHere, nil
 			return scan.ErrStop
 		}
-		e, err := recovery.ParseMessage(b.config.Tenant, msg)
+		e, err := recovery.ParseMessage(nil, b.config.Tenant, msg)
 		if err == nil {
 			result = fmt.Errorf("%w: found checkpoint %s", ErrFenced, e.MsgID())
 			return scan.ErrStop

@@ -327,7 +327,7 @@ func (c *consumption) take(ctx context.Context, msg jetstream.Msg) error {
 		return fmt.Errorf("read consumer: %w", err)
 	}
 	seq, msgID := meta.Sequence.Stream, msg.Headers().Get(nats.MsgIdHdr)
-	e, err := event.Parse(c.r.tenant, msg.Subject(), msgID, msg.Data())
+	e, err := c.r.decoder.Parse(c.r.tenant, msg.Subject(), msgID, msg.Data())
 	d, ok := e.Data.(*event.CheckpointData)
 	if err != nil || !ok {
 		return c.ack(ctx, msg) // foreign; the next batch notes it

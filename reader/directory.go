@@ -45,7 +45,7 @@ func (v *View) listDirectories(ctx context.Context, before uint64) ([]*event.Dir
 	var all []*event.DirectoryData
 	var last event.ID
 	s := v.r.source(v.r.options.Stream, []string{v.r.prefix + kindDirectory + ".*.changed"}, func(_ context.Context, m *track.Message) error {
-		e, err := event.Parse(v.r.tenant, m.Subject, m.Header.Get(nats.MsgIdHdr), m.Body)
+		e, err := v.r.decoder.Parse(v.r.tenant, m.Subject, m.Header.Get(nats.MsgIdHdr), m.Body)
 		d, ok := e.Data.(*event.DirectoryData)
 		if err == nil && ok && m.Seq < before && e.ID.Compare(last) > 0 { // else it is foreign, or comes with the messages that are followed
 			all, last = append(all, d), e.ID

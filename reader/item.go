@@ -43,7 +43,8 @@ type Event struct {
 	Pending uint64
 
 	tenant  string
-	decoded *event.Event // if it had to be decoded already
+	decoder *event.Decoder // of all events that are read with this one
+	decoded *event.Event   // if it had to be decoded already
 }
 
 func (*Event) item() {}
@@ -57,7 +58,7 @@ func (e *Event) Decode() (event.Event, error) {
 	if e.decoded != nil {
 		return *e.decoded, nil
 	}
-	return event.Parse(e.tenant, e.Subject, e.MsgID(), e.Body)
+	return e.decoder.Parse(e.tenant, e.Subject, e.MsgID(), e.Body)
 }
 
 // Checkpoint is the event that closes a batch: all events since the checkpoint before.

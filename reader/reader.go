@@ -113,6 +113,7 @@ type Reader struct {
 	tenant  string
 	prefix  string // of the tenant's subjects
 	options Options
+	decoder event.Decoder
 	own     *nats.Conn // made by Connect
 }
 

@@ -18,7 +18,7 @@ type tracker struct {
 }
 
 func newTracker(tenant string, subjects []string, stream *lookup.Tenant) *tracker {
-	return &tracker{track.New(tenant, subjects), tenant, track.NewHeadReader(tenant), stream}
+	return &tracker{track.New(tenant, subjects), tenant, track.NewHeadReader(tenant, new(event.Decoder)), stream}
 }
 
 // add emits the items of the next message: what is missing before it, and the message. If it returns
@@ -31,7 +31,7 @@ func (t *tracker) add(ctx context.Context, m *track.Message, emit func(Item) boo
 	if err != nil {
 		return t.emit(emit, &Foreign{m.Seq, m.Stored, m.Subject, m.Body, err})
 	}
-	e := Event{m.Seq, m.Stored, m.Subject, h.ID, h.Name, m.Body, m.Pending, t.tenant, h.Decoded}
+	e := Event{m.Seq, m.Stored, m.Subject, h.ID, h.Name, m.Body, m.Pending, t.tenant, t.heads.Decoder, h.Decoded}
 	var item Item = &e
 	var checkpoint *track.Checkpoint
 	switch h.Name {

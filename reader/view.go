@@ -180,7 +180,7 @@ func (v *View) watchFeed(ctx context.Context) {
 
 // handleFeed takes what the server's view says about the feed.
 func (v *View) handleFeed(_ context.Context, m *track.Message) error {
-	e, err := event.ParseValue(v.r.tenant, "feed", m.Body)
+	e, err := v.r.decoder.ParseValue(v.r.tenant, "feed", m.Body)
 	if err != nil {
 		return nil // foreign; it is in the stream, too
 	}
@@ -319,7 +319,7 @@ func (v *View) list(ctx context.Context) (listing, error) {
 			l.seq, l.msgID = seq, m.ID()
 		}
 		key := strings.TrimPrefix(m.Subject, prefix)
-		e, err := event.ParseValue(v.r.tenant, key, m.Body)
+		e, err := v.r.decoder.ParseValue(v.r.tenant, key, m.Body)
 		// The order of the ids is that of the stream. What does not follow it is a copy of an older event.
 		if err == nil && e.ID.Compare(last) <= 0 {
 			err = event.ErrForeign

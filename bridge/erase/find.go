@@ -57,6 +57,7 @@ type search struct {
 	person *person
 	found  Found
 
+	decoder   event.Decoder
 	remaining *engine.Engine // that the events of others are applied to
 	fence     uint64         // of the last message on the checkpoints' subject
 	source    string         // of the last checkpoint: the CloudEvents source
@@ -203,7 +204,7 @@ func (s *search) readView(ctx context.Context, handle func(key string, msg jetst
 	prefix := stream.ViewPrefix(s.config.Stream) + event.Token(s.config.Tenant) + "."
 	return scan.LastPerSubject(ctx, s.js, stream.ViewStream(s.config.Stream), prefix+">", func(msg jetstream.Msg, seq uint64) error {
 		key := strings.TrimPrefix(msg.Subject(), prefix)
-		e, err := event.ParseValue(s.config.Tenant, key, msg.Data())
+		e, err := s.decoder.ParseValue(s.config.Tenant, key, msg.Data())
 		handle(key, msg, seq, &e, err)
 		return nil
 	})
@@ -239,7 +240,7 @@ func (s *search) scan(ctx context.Context, last uint64, subjects []string, handl
 }
 
 func (s *search) parse(msg jetstream.Msg) (event.Event, error) {
-	return event.Parse(s.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+	return s.decoder.Parse(s.config.Tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 }
 
 // Tenants lists the tenants of the view.

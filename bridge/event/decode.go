@@ -11,11 +11,14 @@ import (
 
 // Decoder reads events as [ReadEnvelope] and [Envelope.Event] do. It reads the most frequent events
 // without reflection, and leaves the others to encoding/json. Images with the same statistics share
-// these. The zero Decoder is ready for use. It is safe for concurrent use.
+// these. The zero Decoder is ready for use, and a nil one shares nothing. It is safe for concurrent use.
 type Decoder struct{ images image.Decoder }
 
 // Decode decodes a body. The error is [ErrForeign]; envelope and event then hold what could be decoded.
 func (d *Decoder) Decode(body []byte) (Envelope, Event, error) {
+	if d == nil {
+		d = new(Decoder)
+	}
 	r := plainReader{body, &d.images}
 	if v, e, ok := r.event(); ok {
 		return v, e, nil

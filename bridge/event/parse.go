@@ -114,10 +114,15 @@ func newData(name string) Data {
 	return nil
 }
 
+// Parse decodes a message as [Decoder.Parse] does. For many messages a [Decoder] needs less time and memory.
+func Parse(tenant, subject, msgID string, body []byte) (Event, error) {
+	return (*Decoder)(nil).Parse(tenant, subject, msgID, body)
+}
+
 // Parse decodes a message of the stream and checks that it is an event of the tenant, on its
 // subject, with its id as Nats-Msg-Id. The error is [ErrForeign].
-func Parse(tenant, subject, msgID string, body []byte) (Event, error) {
-	e, id, err := parse(tenant, body)
+func (d *Decoder) Parse(tenant, subject, msgID string, body []byte) (Event, error) {
+	e, id, err := d.parse(tenant, body)
 	if err != nil {
 		return e, err
 	}
@@ -130,9 +135,14 @@ func Parse(tenant, subject, msgID string, body []byte) (Event, error) {
 	return e, nil
 }
 
-// ParseValue decodes the value of a view key, below the tenant. The error is [ErrForeign].
+// ParseValue decodes the value of a view key as [Decoder.ParseValue] does.
 func ParseValue(tenant, key string, body []byte) (Event, error) {
-	e, _, err := parse(tenant, body)
+	return (*Decoder)(nil).ParseValue(tenant, key, body)
+}
+
+// ParseValue decodes the value of a view key, below the tenant. The error is [ErrForeign].
+func (d *Decoder) ParseValue(tenant, key string, body []byte) (Event, error) {
+	e, _, err := d.parse(tenant, body)
 	if err != nil {
 		return e, err
 	}
@@ -143,8 +153,8 @@ func ParseValue(tenant, key string, body []byte) (Event, error) {
 }
 
 // parse decodes a body. It returns the event and its id as written.
-func parse(tenant string, body []byte) (Event, string, error) {
-	v, e, err := (&Decoder{}).Decode(body)
+func (d *Decoder) parse(tenant string, body []byte) (Event, string, error) {
+	v, e, err := d.Decode(body)
 	switch {
 	case e.Data != nil && e.Tenant() != tenant:
 		return e, v.ID, fmt.Errorf("%w: tenant %q", ErrForeign, e.Tenant())

@@ -124,7 +124,7 @@ func (r *Recovery) readTerms(ctx context.Context, js jetstream.JetStream) (terms
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    max(r.Fence, clockReach) - clockReach + 1,
 	}, func(msg jetstream.Msg, _ uint64) error {
-		ev, err := ParseMessage(r.config.Tenant, msg)
+		ev, err := ParseMessage(&r.decoder, r.config.Tenant, msg)
 		meta, metaErr := msg.Metadata()
 		if err != nil || metaErr != nil {
 			return nil // another publisher's

@@ -92,8 +92,8 @@ func (s *ForeignLog) LogMessage(stream string, msg jetstream.Msg, seq uint64, er
 }
 
 // ParseMessage parses a message of the stream of events of a tenant. The error is event.ErrForeign.
-func ParseMessage(tenant string, msg jetstream.Msg) (event.Event, error) {
-	return event.Parse(tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
+func ParseMessage(d *event.Decoder, tenant string, msg jetstream.Msg) (event.Event, error) {
+	return d.Parse(tenant, msg.Subject(), msg.Headers().Get(nats.MsgIdHdr), msg.Data())
 }
 
 // LogTotal logs how many there are that were not logged by name.

@@ -45,6 +45,7 @@ type Recovery struct {
 	Erased bool
 
 	config  *config.Config
+	decoder event.Decoder       // shares the names of statistics among all images
 	written []writtenAt         // of each of the last polls an event, in order
 	newest  map[string]position // the last event of each entity
 }
@@ -172,7 +173,7 @@ func (r *Recovery) parse(msg jetstream.Msg, seq uint64) (event.Event, bool) {
 	if msg.Subject() == event.Prefix(c.Tenant)+event.Checkpoint {
 		r.Fence = max(r.Fence, seq) // a foreign message moves the fence, too
 	}
-	ev, err := ParseMessage(c.Tenant, msg)
+	ev, err := ParseMessage(&r.decoder, c.Tenant, msg)
 	if err != nil {
 		r.Foreign.LogMessage(c.Stream.Name, msg, seq, err)
 	} else if meta, err := msg.Metadata(); err == nil {
@@ -266,7 +267,7 @@ func (r *Recovery) lastBefore(ctx context.Context, js jetstream.JetStream, subje
 				return scan.ErrStop
 			}
 			// A subject with wildcards would be a filter that matches others.
-			ev, err := ParseMessage(r.config.Tenant, msg)
+			ev, err := ParseMessage(&r.decoder, r.config.Tenant, msg)
 			if err == nil && msg.Subject() == subject {
 				found, at, body = ev, seq, msg.Data()
 			}

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -22,12 +23,14 @@ import (
 // that was restored from an older backup, recreated, or has lost its end. What such a view holds has
 // never happened in the stream.
 
-// viewEntry is an event of the view, and where the stream held it when the view took it.
+// viewEntry is an event of the view, and where the stream held it when the view took it. Most entries only say
+// that, so the event is not kept decoded, which needs several times the memory of its body.
 type viewEntry struct {
-	event event.Event
-	seq   uint64
-	msgID string
-	body  []byte
+	id        event.ID
+	readWhole bool // see readWhole
+	seq       uint64
+	msgID     string
+	body      []byte
 }
 
 // View is what a recovery has found out about the view.
@@ -54,13 +57,14 @@ func (r *Recovery) readView(ctx context.Context, js jetstream.JetStream) (entrie
 		from, seq, err := scan.ParseSource(msg.Headers())
 		var ev event.Event
 		if err == nil {
-			ev, err = event.ParseValue(c.Tenant, key, msg.Data())
+			ev, err = r.decoder.ParseValue(c.Tenant, key, msg.Data())
 		}
 		switch {
 		case err == nil:
 			r.Engine.Reserve(ev.ID.Epoch)
 			if from == c.Stream.Name { // else the watchdog's message, not an event
-				entries[key] = viewEntry{ev, seq, msg.Headers().Get(nats.MsgIdHdr), msg.Data()}
+				// The message itself keeps its headers, too.
+				entries[key] = viewEntry{ev.ID, readWhole(&ev), seq, msg.Headers().Get(nats.MsgIdHdr), bytes.Clone(msg.Data())}
 			}
 		case from == "" || from == c.Stream.Name:
 			foreign[seq] = foreignMessage{stream: stream.ViewStream(c.Stream), subject: msg.Subject(), seq: seq, err: err, hint: fmt.Sprintf(foreignEntryHint, msg.Subject(), stream.ViewStream(c.Stream))}
@@ -87,12 +91,12 @@ func (r *Recovery) addView(ctx context.Context, js jetstream.JetStream, entries 
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		x := entries[key]
 		last, known := r.newest[key]
-		if readWhole(&x.event) {
-			known, last = true, position{x.seq, x.event.ID} // its last event alone says little
+		if x.readWhole {
+			known, last = true, position{x.seq, x.id} // its last event alone says little
 		}
 		counts := false
 		switch {
-		case known && (x.seq > last.seq || x.seq == last.seq && x.event.ID != last.id):
+		case known && (x.seq > last.seq || x.seq == last.seq && x.id != last.id):
 			r.View.suspects = append(r.View.suspects, x)
 		case known:
 			if x.seq < last.seq && last.seq <= sourced {
@@ -121,8 +125,12 @@ func (r *Recovery) addView(ctx context.Context, js jetstream.JetStream, entries 
 			}
 		}
 		if counts {
+			ev, err := r.decoder.ParseValue(r.config.Tenant, key, x.body)
+			if err != nil {
+				return fmt.Errorf("decode key %s: %w", key, err)
+			}
 			r.View.Only = append(r.View.Only, key)
-			r.recover(&x.event, x.body)
+			r.recover(&ev, x.body)
 		}
 	}
 	// The newest ones prove most.

@@ -41,6 +41,7 @@ func Read(ctx context.Context, js jetstream.JetStream, c config.Stream, only str
 	if only != "" {
 		keys = event.Token(only) + ".>"
 	}
+	var decoder event.Decoder
 	entries := map[string]Entry{} // a key that changes meanwhile comes again
 	r := scan.Reader{
 		JS: js, Stream: stream.ViewStream(c), Timeout: timeout, Patience: timeout, Cause: stream.Cause,
@@ -48,7 +49,7 @@ func Read(ctx context.Context, js jetstream.JetStream, c config.Stream, only str
 		Handle: func(_ context.Context, msg jetstream.Msg, _ *jetstream.MsgMetadata) error {
 			key := strings.TrimPrefix(msg.Subject(), prefix)
 			if delete(entries, key); msg.Headers().Get("KV-Operation") == "" {
-				entries[key] = ParseEntry(key, msg.Data())
+				entries[key] = parseEntry(&decoder, key, msg.Data())
 			}
 			return nil
 		},
@@ -59,15 +60,15 @@ func Read(ctx context.Context, js jetstream.JetStream, c config.Stream, only str
 	return slices.SortedFunc(maps.Values(entries), Entry.Compare), nil
 }
 
-// ParseEntry parses a key of the view, the tenant's token included, and its value.
-func ParseEntry(viewKey string, value []byte) Entry {
+// parseEntry parses a key of the view, the tenant's token included, and its value.
+func parseEntry(d *event.Decoder, viewKey string, value []byte) Entry {
 	token, key, _ := strings.Cut(viewKey, ".")
 	var e event.Event
 	tenant, err := event.ParseToken(token)
 	if err != nil {
 		tenant, err = token, fmt.Errorf("%w: parse key: %w", event.ErrForeign, err)
 	} else {
-		e, err = event.ParseValue(tenant, key, value)
+		e, err = d.ParseValue(tenant, key, value)
 	}
 	if err != nil {
 		err = errors.New(event.Truncate(err.Error(), 200)) // it may hold foreign text

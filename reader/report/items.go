@@ -72,7 +72,8 @@ type Messages struct {
 
 // NewMessages returns an empty sum.
 func NewMessages(tenant string, o Options) *Messages {
-	return &Messages{tenant, New(o), track.New(tenant, nil), track.NewHeadReader(tenant)}
+	f := New(o)
+	return &Messages{tenant, f, track.New(tenant, nil), track.NewHeadReader(tenant, &f.decoder)}
 }
 
 // Add adds the next message of the stream. What no bridge wrote is passed over, and counted.
@@ -86,7 +87,7 @@ func (s *Messages) Add(m Message) {
 	var e event.Event
 	var closed *track.Checkpoint
 	if h.Name == event.Checkpoint || h.Name == event.Resumed {
-		if e, err = event.Parse(s.tenant, m.Subject, m.ID, m.Body); err != nil {
+		if e, err = s.fold.decoder.Parse(s.tenant, m.Subject, m.ID, m.Body); err != nil {
 			s.fold.foreign++
 			return
 		}

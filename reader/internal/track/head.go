@@ -23,16 +23,19 @@ type Head struct {
 // HeadReader reads heads. A bridge writes the members of an event in one order and without blanks, so
 // that the head of its events is found without decoding them. What looks different is decoded.
 type HeadReader struct {
+	Decoder *event.Decoder // decodes them
+
 	tenant, prefix string
 	plain          bool // the tenant needs no escapes in JSON
 	types          map[string]string
 	buf            []byte
 }
 
-// NewHeadReader returns a reader of the heads of a tenant's events.
-func NewHeadReader(tenant string) HeadReader {
+// NewHeadReader returns a reader of the heads of a tenant's events, with what decodes them where that is necessary.
+func NewHeadReader(tenant string, d *event.Decoder) HeadReader {
 	return HeadReader{
-		tenant: tenant, prefix: event.Prefix(tenant), types: map[string]string{},
+		Decoder: d,
+		tenant:  tenant, prefix: event.Prefix(tenant), types: map[string]string{},
 		plain: !strings.ContainsFunc(tenant, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }),
 	}
 }
@@ -55,7 +58,7 @@ func (h *HeadReader) Read(m *Message) (Head, error) {
 	if h.plain && h.skim(m.Body, msgID, &out) {
 		return out, nil
 	}
-	e, err := event.Parse(h.tenant, m.Subject, msgID, m.Body)
+	e, err := h.Decoder.Parse(h.tenant, m.Subject, msgID, m.Body)
 	if err != nil {
 		return out, err
 	}

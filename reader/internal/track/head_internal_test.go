@@ -54,7 +54,7 @@ func messageOf(t testing.TB, e *event.Event) *Message {
 func TestHeadOfEveryEvent(t *testing.T) {
 	t.Parallel()
 	for _, e := range everyEvent() {
-		r := NewHeadReader("acme")
+		r := NewHeadReader("acme", new(event.Decoder))
 		h, err := r.Read(messageOf(t, &e))
 		if err != nil || h.ID != e.ID || h.Name != e.Name {
 			t.Errorf("%s: head %+v, %v", e.MsgID(), h, err)
@@ -103,7 +103,7 @@ func TestHeadOfForeignMessages(t *testing.T) {
 	for name, change := range tests {
 		m := *good
 		change(&m)
-		r := NewHeadReader("acme")
+		r := NewHeadReader("acme", new(event.Decoder))
 		if _, err := r.Read(&m); err == nil {
 			t.Errorf("%s: it is taken as an event: %s on %s", name, m.Body, m.Subject)
 		}
@@ -118,7 +118,7 @@ func FuzzHead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, subject, msgID string, body []byte) {
 		m := &Message{Subject: subject, Body: body, Header: nats.Header{nats.MsgIdHdr: {msgID}}}
-		r := NewHeadReader("acme")
+		r := NewHeadReader("acme", new(event.Decoder))
 		h, err := r.Read(m)
 		e, parseErr := event.Parse("acme", subject, msgID, body)
 		if parseErr != nil {
