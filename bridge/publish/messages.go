@@ -103,10 +103,14 @@ func (b *Buffer) Last() []byte {
 	return b.data[begin:]
 }
 
+// maxGrowth bounds what is reserved by what is there, since the first body may be far larger than the
+// others: that of a directory holds all names.
+const maxGrowth = 8
+
 // reserve makes room for n more bodies of about that size, if there is no room for two.
 func (b *Buffer) reserve(size, n int) {
 	if cap(b.data)-len(b.data) < 2*size {
-		b.data = slices.Grow(b.data, size*n+size*n/16+2*size)
+		b.data = slices.Grow(b.data, min(size*n+size*n/16+2*size, maxGrowth*len(b.data)))
 	}
 }
 
