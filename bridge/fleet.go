@@ -32,14 +32,13 @@ const restartDelay = 30 * time.Second
 // and fence, and fails independently. Several processes with the same tenants share them out: see
 // [Fleet.Run].
 type Fleet struct {
-	bridges     []*Bridge
-	js          jetstream.JetStream
-	log         *slog.Logger
-	config      *config.Config // of the process: the settings that all tenants share
-	viewMonitor *view.Monitor
-	capacity    *capacity.Monitor
-	metrics     *metrics
-	shared      *sharedResources
+	bridges  []*Bridge
+	js       jetstream.JetStream
+	log      *slog.Logger
+	config   *config.Config // of the process: the settings that all tenants share
+	capacity *capacity.Monitor
+	metrics  *metrics
+	shared   *sharedResources
 }
 
 // identity identifies a process.
@@ -79,7 +78,6 @@ func NewFleet(configs []*config.Config, js jetstream.JetStream, embedded *stream
 	}
 	processConfig := configs[0]
 	f := &Fleet{js: js, log: log, config: processConfig, metrics: newMetrics(processConfig.Version)}
-	f.viewMonitor = view.NewMonitor(js, processConfig.Stream, processConfig.Times(), embedded, log)
 	f.capacity = capacity.NewMonitor(js, processConfig.Stream, processConfig.Times(), log)
 	f.shared = newSharedResources(js, processConfig, embedded, log)
 	if len(configs) > 1 {
@@ -109,7 +107,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer cancel()
-	background.Go(func() { f.viewMonitor.Run(sideCtx) })
+	background.Go(func() { f.shared.view.Run(sideCtx) })
 	background.Go(func() { f.shared.clock.Run(sideCtx) })
 	background.Go(func() { f.capacity.Run(sideCtx) })
 	background.Go(func() { f.announce(sideCtx) })
@@ -169,7 +167,7 @@ func (f *Fleet) healthOf(b *Bridge) Health {
 	if h.Warning != "" {
 		warnings = append(warnings, h.Warning)
 	}
-	if lag := f.viewMonitor.Lag(); lag.Stalled() {
+	if lag := f.shared.view.Lag(); lag.Stalled() {
 		warnings = append(warnings, fmt.Sprintf("the view has been stalled for %v, readers see old data; %s", lag.StalledFor.Round(time.Second), view.StallHint(f.config.Stream)))
 	}
 	if offset, known := f.shared.clock.Offset(); known && offset.Abs() > time.Second {

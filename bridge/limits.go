@@ -14,6 +14,7 @@ import (
 	"bpcc-nats/bridge/rebalance"
 	"bpcc-nats/bridge/stream"
 	"bpcc-nats/bridge/trace"
+	"bpcc-nats/bridge/view"
 )
 
 // Limits for the concurrent reads of the tenants of one process. A server allows 1,000 consumers on
@@ -32,6 +33,7 @@ type sharedResources struct {
 	buffers     publish.Buffers       // buffers of their batches
 	bucket      *lease.Bucket         // bucket of their leases
 	clock       *clock.Clock          // the NATS server's clock
+	view        *view.Monitor         // how far the view is behind
 	embedded    *stream.Server        // the NATS server inside the process; nil = another one
 	rebalancer  *rebalance.Rebalancer // nil for one tenant
 	tracer      *trace.Tracer         // exports their polls; nil = not
@@ -44,6 +46,7 @@ func newSharedResources(js jetstream.JetStream, c *config.Config, embedded *stre
 		recoveries:  semaphore.NewWeighted(maxRecoveries),
 		publisher:   publish.NewPublisher(js, c.Times()),
 		bucket:      lease.NewBucket(js, c.Stream.Lease, c.Times(), log),
+		view:        view.NewMonitor(js, c.Stream, c.Times(), embedded, log),
 		clock:       clock.New(js, c.Stream, c.Times(), time.Now, log),
 		embedded:    embedded,
 		roleChanged: make(chan struct{}, 1),

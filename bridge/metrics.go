@@ -162,7 +162,7 @@ func (f *Fleet) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	lag := f.viewMonitor.Lag()
+	lag := f.shared.view.Lag()
 	gauge(g.connected, boolGauge(f.js.Conn().IsConnected()))
 	if offset, known := f.shared.clock.Offset(); known {
 		gauge(g.clockOffset, offset.Seconds())

@@ -17,9 +17,10 @@ import (
 func TestReplicasAreChanged(t *testing.T) {
 	t.Parallel()
 	w := newTestEnvOn(t, bpcctest.Config{}, natstest.StartCluster(t), reconnecting()...)
+	w.waitsDividedBy = 10 // a view that the server has left is made anew after 18 s
 	w.setAgent("anna", "ready", "")
 	w.provisionStreams()
-	stop := w.startBridge()
+	p := w.runFleet(w.js)
 	w.waitFor("agent.anna.observed", 1)
 	states := []string{"busy", "not_ready"}
 	for n, replicas := range []int{3, 1} {
@@ -29,7 +30,6 @@ func TestReplicasAreChanged(t *testing.T) {
 		w.tenant.SetState("anna", states[n], "")
 		w.waitFor("agent.anna.state_changed", n+1)
 	}
-	stop()
 	// The server looks for lost sources every ten seconds, and waits longer after each attempt that fails.
 	caughtUp := false
 	for deadline := time.Now().Add(3 * testTimeout); !caughtUp && time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
@@ -37,8 +37,9 @@ func TestReplicasAreChanged(t *testing.T) {
 		caughtUp = err == nil && behind == 0
 	}
 	if !caughtUp {
-		t.Error("the view does not catch up")
+		t.Errorf("the view does not catch up\n%s", w.log)
 	}
+	p.stop()
 	w.auditStream()
 }
 

@@ -13,7 +13,7 @@ import (
 
 const (
 	// restateInterval is how long the same entity is not published again for the view's sake, and a view
-	// with an old event not rebuilt again.
+	// with an old event, or one that has stalled, not rebuilt again.
 	restateInterval = 10 * time.Minute
 	// viewExamples is how many keys a log message names.
 	viewExamples = 5
@@ -30,9 +30,9 @@ type viewRepair struct {
 	missing   []string             // that were logged
 	servers   string               // of the last complete comparison
 
-	// outdatedAt is when the view was last rebuilt for an old event: a view whose configuration somebody
-	// has changed stays so.
-	outdatedAt time.Time
+	// rebuiltAt is when the view was last rebuilt for an old event, or since it had stalled: a view whose
+	// configuration somebody has changed stays so.
+	rebuiltAt time.Time
 }
 
 // repairView keeps the view in step with the stream, after a good poll is stored. A view of another
@@ -101,13 +101,19 @@ func (b *Bridge) compareRecovered(ctx context.Context) error {
 // handleViewCheck does what the result of a check calls for.
 func (b *Bridge) handleViewCheck(ctx context.Context, found view.Comparison) error {
 	v := &b.view
+	rebuilt := !v.rebuiltAt.IsZero() && b.now().Sub(v.rebuiltAt) < restateInterval
+	stalled := b.shared.view.Lag().StalledFor
 	switch {
 	case found.OtherTimeline != "":
 		b.rebuildView(ctx, found.Created, found.OtherTimeline)
 		return nil
-	case found.Outdated != "" && (v.outdatedAt.IsZero() || b.now().Sub(v.outdatedAt) >= restateInterval):
-		v.outdatedAt = b.now()
+	case found.Outdated != "" && !rebuilt:
+		v.rebuiltAt = b.now()
 		b.rebuildView(ctx, found.Created, found.Outdated)
+		return nil
+	case !found.CaughtUp && found.OneCopy && stalled >= b.config.Times().ViewRebuildAfter && !rebuilt:
+		v.rebuiltAt = b.now()
+		b.rebuildView(ctx, found.Created, fmt.Sprintf("it has taken nothing for %v", stalled.Round(time.Second)))
 		return nil
 	}
 	if !found.CaughtUp {
@@ -168,6 +174,6 @@ func (b *Bridge) rebuildView(ctx context.Context, created time.Time, reason stri
 	case rebuilt:
 		b.metrics.viewRebuilds.WithLabelValues(b.config.Tenant).Inc()
 		b.log.Warn("view did not match the stream, rebuilt it", "stream", stream.ViewStream(b.config.Stream), "reason", reason,
-			"hint", "the stream was restored, recreated, or has lost its end, or a server has lost a part of the view; the view is filled from the stream as it is now")
+			"hint", "the stream was restored, recreated, or has lost its end, or a server has lost a part of the view or stopped filling it; the view is filled from the stream as it is now")
 	}
 }

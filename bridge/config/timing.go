@@ -66,6 +66,9 @@ type Timing struct {
 	// ViewCheckInterval is the interval at which a leader compares the keys of the view with what it has
 	// published.
 	ViewCheckInterval time.Duration
+	// ViewRebuildAfter is how long a view without copies may make no progress until it is made anew. The server tries
+	// by itself to go on, with pauses of up to two minutes.
+	ViewRebuildAfter time.Duration
 	// HangAfter is how long a bridge may make no progress beyond what the configuration makes it wait.
 	HangAfter time.Duration
 	// RecreateAfter is how long a stream must be missing until it is recreated.
@@ -87,6 +90,7 @@ func DefaultTiming() *Timing {
 		UnavailablePause:  time.Second,
 		ViewInterval:      10 * time.Second,
 		ViewBusyInterval:  5 * time.Second,
+		ViewRebuildAfter:  3 * time.Minute,
 		ClockInterval:     10 * time.Second,
 		ViewCheckInterval: time.Minute,
 		HangAfter:         time.Minute,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +28,8 @@ type Comparison struct {
 	Outdated string
 	// Servers changes when another server may hold the view: it names the leaders, and counts reconnects.
 	Servers string
+	// OneCopy reports whether the view sources the stream and has one copy: where it stalls, no other server can go on.
+	OneCopy bool
 	// CaughtUp reports whether the view holds what was published up to the checkpoint; else Missing is
 	// not known.
 	CaughtUp bool
@@ -55,6 +58,8 @@ func compareKeys(ctx context.Context, js jetstream.JetStream, c *config.Config, 
 		return Comparison{}, fmt.Errorf("compare the view: %w", err)
 	}
 	found := Comparison{Created: view.CachedInfo().Created, Servers: fmt.Sprint(js.Conn().Stats().Reconnects)}
+	config := view.CachedInfo().Config
+	found.OneCopy = config.Replicas < 2 && slices.ContainsFunc(config.Sources, func(s *jetstream.StreamSource) bool { return s.Name == c.Stream.Name })
 	if cluster := view.CachedInfo().Cluster; cluster != nil {
 		found.Servers += " " + cluster.Leader
 	}

@@ -34,7 +34,7 @@ func StreamConfig(t testing.TB, replicas int) *config.Config {
 func Timing(waits, timeouts time.Duration) *config.Timing {
 	t := config.DefaultTiming()
 	for _, d := range []*time.Duration{
-		&t.MinInterruptAfter, &t.WatchdogMargin, &t.ContentionWindow, &t.UnavailablePause, &t.ViewInterval, &t.ViewBusyInterval, &t.ViewCheckInterval, &t.ClockInterval, &t.RecreateAfter, &t.RelistAfter,
+		&t.MinInterruptAfter, &t.WatchdogMargin, &t.ContentionWindow, &t.UnavailablePause, &t.ViewInterval, &t.ViewBusyInterval, &t.ViewCheckInterval, &t.ViewRebuildAfter, &t.ClockInterval, &t.RecreateAfter, &t.RelistAfter,
 		&t.SlowBackoff.Initial, &t.SlowBackoff.Max, &t.TransientBackoff.Initial, &t.TransientBackoff.Max,
 		&t.ContendedBackoff.Initial, &t.ContendedBackoff.Max,
 	} {
