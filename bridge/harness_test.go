@@ -35,7 +35,7 @@ import (
 // testTimeout bounds every wait of a test; nothing waits so long unless it fails.
 const testTimeout = 40 * time.Second
 
-func TestMain(m *testing.M) { bridgetest.Main(m, 32) }
+func TestMain(m *testing.M) { bridgetest.Main(m, 40) }
 
 // testEnv is a simulated tenant over HTTP and a real NATS server, with a bridge
 // between them that a test starts and stops.

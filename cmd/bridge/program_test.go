@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	bridgetest.Main(m, 12)
+	bridgetest.Main(m, 16)
 }
 
 // programFile returns a file that is the program, for tests that run it as a process.

@@ -15,11 +15,11 @@ import (
 
 // Main is the TestMain of a package whose tests wait more than they compute: so many of them run at
 // once, on however few cores. With the race detector, which makes them compute several times as long,
-// it is a third, lest they miss their deadlines.
+// it is a quarter, lest they miss their deadlines.
 func Main(m *testing.M, atOnce int) {
 	natstest.ServeIfAsked()
 	if race {
-		atOnce = max(atOnce/3, 2)
+		atOnce = max(atOnce/4, 2)
 	}
 	flag.Parse()
 	if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
