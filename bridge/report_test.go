@@ -46,6 +46,15 @@ func (s *randomServices) setWaiting(name string, n int) {
 	for len(calls) < n {
 		calls = append(calls, time.Now())
 	}
+	s.show(name, calls)
+}
+
+// arrive lets one call alone wait, which has waited for some time in another service.
+func (s *randomServices) arrive(name string, waited time.Duration) {
+	s.show(name, []time.Time{time.Now().Add(-waited)})
+}
+
+func (s *randomServices) show(name string, calls []time.Time) {
 	s.waiting[name] = calls
 	s.tenant.Update(func(w *bpcctest.World) { w.SetWaiting(name, calls...) })
 }

@@ -119,6 +119,9 @@ func runHistoryOfTenant(t *testing.T, seed uint64) {
 			stop = w.startBridge()
 			w.waitFor("feed.started", terms+1)
 			w.waitForPolls(2)
+		case round == 20: // a call has waited for long, so that the report has a longest wait
+			record(func() { services.arrive("Voice", 3*time.Second) })
+			w.waitTwoPolls()
 		case n == 0:
 			change(func() { w.tenant.RemoveAgent(login) })
 			w.waitTwoPolls()
