@@ -270,6 +270,7 @@ func (r *roleServer) checkUsedPermissions(role string, used []string, log *safeB
 
 // subjectRecorder is a list of the subjects that passed the server.
 type subjectRecorder struct {
+	w    *testEnv
 	mu   sync.Mutex
 	seen []string
 }
@@ -277,7 +278,7 @@ type subjectRecorder struct {
 // recordSubjects listens to everything in the environment's account.
 func (w *testEnv) recordSubjects() *subjectRecorder {
 	w.t.Helper()
-	var s subjectRecorder
+	s := subjectRecorder{w: w}
 	_, err := w.nc.Subscribe(">", func(m *nats.Msg) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -300,8 +301,14 @@ func (s *subjectRecorder) list() []string {
 
 func (s *subjectRecorder) contains(subject string) bool { return slices.Contains(s.list(), subject) }
 
-// drain forgets, and returns what it had.
+// drain forgets, and returns what it had, all that has passed the server so far included.
 func (s *subjectRecorder) drain() []string {
+	s.w.t.Helper()
+	last := nats.NewInbox() // what passed before is recorded before
+	if err := s.w.nc.Publish(last, nil); err != nil {
+		s.w.t.Fatal(err)
+	}
+	s.w.waitUntil("the subjects so far", func() bool { return s.contains(last) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	had := s.seen
