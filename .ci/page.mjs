@@ -201,7 +201,7 @@ await check("by keyboard alone", async () => {
   assert.match(await active(), /BOB South/);
   await page.keyboard.press("Home");
   assert.match(await active(), /ANNA/);
-  // The list is made anew with the next frame, and what had the focus in it loses it.
+  // The next frame replaces the list, and what had the focus in it loses it.
   await page.evaluate(() => { for (const li of document.querySelectorAll("#events-list li")) li.dataset.former = ""; });
   await page.keyboard.press("Enter");
   assert.equal(await page.inputValue("#events-text"), "anna.k");

@@ -103,7 +103,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 		b.progress.note(b.now())
 		seq, failed := b.publishOrConfirm(ctx, msgs)
 		if failed == nil {
-			b.logStored(&failing)
+			b.endOutage(&failing)
 			return seq, nil
 		}
 		switch {
@@ -137,7 +137,7 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 		case b.now().Sub(missingSince) >= b.config.Times().RecreateAfter:
 			return 0, fmt.Errorf("%w: %w", stream.ErrUnavailable, failed.confirm)
 		}
-		b.logFailed(&failing, failed.cause(), len(msgs))
+		b.reportFailed(&failing, failed.cause(), len(msgs))
 		select {
 		case <-ctx.Done():
 		case <-time.After(backoff):
@@ -145,16 +145,16 @@ func (b *Bridge) publishChunk(ctx context.Context, chunk *engine.Chunk, buffer *
 	}
 }
 
-// logStored ends the outage that the attempts to publish a chunk saw, if there was one.
-func (b *Bridge) logStored(failing *outage.Outage) {
+// endOutage ends the outage that the attempts to publish a chunk saw, if there was one.
+func (b *Bridge) endOutage(failing *outage.Outage) {
 	if lasted, was := failing.End(b.now()); was {
 		b.setBlocked("")
 		b.log.Info("publish succeeded again", "after", lasted)
 	}
 }
 
-// logFailed reports an attempt that failed and is repeated: in health, metrics, and the log.
-func (b *Bridge) logFailed(failing *outage.Outage, err error, messages int) {
+// reportFailed reports an attempt that failed and is repeated: in health, metrics, and the log.
+func (b *Bridge) reportFailed(failing *outage.Outage, err error, messages int) {
 	err = b.noteStorage(err)
 	b.metrics.countFailed(b.config.Tenant)
 	b.setBlocked("publish failed: " + stream.Explain(b.config.Stream, err))

@@ -2,7 +2,11 @@ package bridge
 
 import (
 	"runtime"
+	"slices"
 	"testing"
+
+	"bpcc-nats/bridge/event"
+	"bpcc-nats/internal/hostile"
 )
 
 // TestRetainedMemory: what a bridge keeps of a tenant from poll to poll is at
@@ -36,6 +40,32 @@ func TestRetainedMemory(t *testing.T) {
 		t.Error("nothing was published")
 	}
 	runtime.KeepAlive(bodies)
+}
+
+// TestDecodedMemory: of many events the statistics' names are kept once.
+func TestDecodedMemory(t *testing.T) {
+	// Not parallel: the heap is the whole program's.
+	golden := hostile.FirstOfEachType(t, "testdata/golden/events.ndjson")
+	i := slices.IndexFunc(golden, func(e hostile.Event) bool { return e.Type == "bpcc.agent.stats_changed.v1" })
+	body := golden[i].Body
+	kept := func(d *event.Decoder) int64 {
+		events := make([]event.Event, 1000)
+		before := heapBytes()
+		for i := range events {
+			var err error
+			if _, events[i], err = d.Decode(body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		size := (heapBytes() - before) / int64(len(events))
+		runtime.KeepAlive(events)
+		return size
+	}
+	shared, each := kept(&event.Decoder{}), kept(nil)
+	t.Logf("event of %d bytes: %d bytes decoded, %d by decoders of their own", len(body), shared, each)
+	if shared > int64(len(body)) {
+		t.Errorf("%d bytes are kept of an event of %d", shared, len(body))
+	}
 }
 
 // heapBytes is what the program holds after a collection, in bytes.

@@ -17,7 +17,7 @@ import (
 func TestReplicasAreChanged(t *testing.T) {
 	t.Parallel()
 	w := newTestEnvOn(t, bpcctest.Config{}, natstest.StartCluster(t), reconnecting()...)
-	w.waitsDividedBy = 10 // a view that the server has left is made anew after 18 s
+	w.waitsDividedBy = 10 // a view that the server has left is rebuilt after 18 s
 	w.setAgent("anna", "ready", "")
 	w.provisionStreams()
 	p := w.runFleet(w.js)

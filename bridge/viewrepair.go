@@ -30,7 +30,7 @@ type viewRepair struct {
 	missing   []string             // that were logged
 	servers   string               // of the last complete comparison
 
-	// rebuiltAt is when the view was last rebuilt for an old event, or since it had stalled: a view whose
+	// rebuiltAt is when the view was last rebuilt for an old event, or because it had stalled: a view whose
 	// configuration somebody has changed stays so.
 	rebuiltAt time.Time
 }
@@ -101,19 +101,17 @@ func (b *Bridge) compareRecovered(ctx context.Context) error {
 // handleViewCheck does what the result of a check calls for.
 func (b *Bridge) handleViewCheck(ctx context.Context, found view.Comparison) error {
 	v := &b.view
-	rebuilt := !v.rebuiltAt.IsZero() && b.now().Sub(v.rebuiltAt) < restateInterval
-	stalled := b.shared.view.Lag().StalledFor
+	reason := found.Outdated
+	if stalled := b.shared.view.Lag().StalledFor; !found.CaughtUp && found.OneCopy && stalled >= b.config.Times().ViewRebuildAfter {
+		reason = fmt.Sprintf("it has taken nothing for %v", stalled.Round(time.Second))
+	}
 	switch {
 	case found.OtherTimeline != "":
 		b.rebuildView(ctx, found.Created, found.OtherTimeline)
 		return nil
-	case found.Outdated != "" && !rebuilt:
+	case reason != "" && (v.rebuiltAt.IsZero() || b.now().Sub(v.rebuiltAt) >= restateInterval):
 		v.rebuiltAt = b.now()
-		b.rebuildView(ctx, found.Created, found.Outdated)
-		return nil
-	case !found.CaughtUp && found.OneCopy && stalled >= b.config.Times().ViewRebuildAfter && !rebuilt:
-		v.rebuiltAt = b.now()
-		b.rebuildView(ctx, found.Created, fmt.Sprintf("it has taken nothing for %v", stalled.Round(time.Second)))
+		b.rebuildView(ctx, found.Created, reason)
 		return nil
 	}
 	if !found.CaughtUp {

@@ -10,8 +10,8 @@ import (
 	"bpcc-nats/bridge/stream"
 )
 
-// TestStalledViewIsRebuilt lets a view without copies take nothing more, although it has its source. It is made
-// anew, since no other leader can go on there, but only once in a while.
+// TestStalledViewIsRebuilt lets a view without copies take nothing more, although it has its source. It is
+// rebuilt, since no other leader can go on there, but only once in a while.
 func TestStalledViewIsRebuilt(t *testing.T) {
 	t.Parallel()
 	w := newTestEnv(t, bpcctest.Config{})
@@ -34,7 +34,7 @@ func TestStalledViewIsRebuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.waitUntil("a view that is made anew", func() bool {
+	w.waitUntil("a rebuilt view", func() bool {
 		s, err := w.js.Stream(t.Context(), view)
 		return err == nil && !s.CachedInfo().Created.Equal(stalled.CachedInfo().Created)
 	})

@@ -66,7 +66,7 @@ type Timing struct {
 	// ViewCheckInterval is the interval at which a leader compares the keys of the view with what it has
 	// published.
 	ViewCheckInterval time.Duration
-	// ViewRebuildAfter is how long a view without copies may make no progress until it is made anew. The server tries
+	// ViewRebuildAfter is how long a view without copies may make no progress until it is rebuilt. The server tries
 	// by itself to go on, with pauses of up to two minutes.
 	ViewRebuildAfter time.Duration
 	// HangAfter is how long a bridge may make no progress beyond what the configuration makes it wait.

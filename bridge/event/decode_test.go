@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -181,40 +180,4 @@ func BenchmarkDecoder(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-// TestDecodedMemory: of many events the statistics' names are kept once.
-func TestDecodedMemory(t *testing.T) {
-	// Not parallel: the heap is the whole program's.
-	body := []byte(plainSeeds(t)[3])
-	v, err := ReadEnvelope(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept := func(d *Decoder) int64 {
-		events := make([]Event, 1000)
-		before := heap()
-		for i := range events {
-			if _, events[i], err = d.Decode(body); err != nil {
-				t.Fatal(err)
-			}
-		}
-		size := (heap() - before) / int64(len(events))
-		runtime.KeepAlive(events)
-		return size
-	}
-	shared, each := kept(&Decoder{}), kept(nil)
-	t.Logf("event %s of %d bytes: %d bytes decoded, %d by decoders of their own", v.Type, len(body), shared, each)
-	if shared > int64(len(body)) {
-		t.Errorf("%d bytes are kept of an event of %d", shared, len(body))
-	}
-}
-
-// heap is what the program holds after a collection, in bytes.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

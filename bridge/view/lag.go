@@ -41,7 +41,7 @@ func (l Lag) Stalled() bool { return l.StalledFor >= viewStallTimeout }
 // StallHint returns what a person can do about a view that has stalled.
 func StallHint(c config.Stream) string {
 	name := stream.ViewStream(c)
-	return "read the stream itself meanwhile; a view with one copy is made anew after 3m; if it lasts: nats stream cluster step-down " + name + ", and check its sources with nats stream info " + name
+	return "read the stream itself meanwhile; a view with one copy is rebuilt after 3m; if it lasts: nats stream cluster step-down " + name + ", and check its sources with nats stream info " + name
 }
 
 // Monitor measures how far the view is behind the stream, and makes its leader step down when
@@ -236,7 +236,7 @@ func (v *Monitor) fetchPosition(ctx context.Context) (viewPosition, error) {
 var errStepDown = errors.New("leader of the view does not step down")
 
 // stepDownLeader makes the view's leader step down: the next one continues sourcing where the view
-// ends. A view without replicas has no other leader: the leader of a tenant makes it anew if it has stalled for long.
+// ends. A view without replicas has no other leader: the leader of a tenant rebuilds it if it has stalled for long.
 func (v *Monitor) stepDownLeader(ctx context.Context, lag Lag, replicas int) error {
 	v.log.Warn("KV view stalled: readers see old data",
 		"events", lag.Events, "stalled_for", lag.StalledFor.Round(time.Second).String(), "stepping_down", replicas > 1,

@@ -40,7 +40,6 @@ func StartProgram(t *testing.T, variable, dir string, port int) (url string, sto
 	}
 	ports := t.TempDir()
 	cmd := exec.Command(program, "--jetstream", "--store_dir", dir, "--addr", "127.0.0.1", "--port", strconv.Itoa(port), "--ports_file_dir", ports)
-	log := &processLog{}
-	cmd.Stdout, cmd.Stderr = log, log
-	return startProcess(t, cmd, ports, log)
+	url, stop, _ = startProcess(t, cmd, ports)
+	return url, stop
 }

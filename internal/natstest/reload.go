@@ -1,7 +1,6 @@
 package natstest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -26,18 +25,27 @@ func ServeIfAsked() {
 	if file == "" {
 		return
 	}
-	o, err := server.ProcessConfigFile(file)
-	if err == nil {
-		var s *server.Server
-		if s, err = server.NewServer(o); err == nil {
-			s.ConfigureLogger()
-			s.Start()
-			s.WaitForShutdown()
-			os.Exit(0)
-		}
+	if err := serve(file); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	os.Exit(0)
+}
+
+// serve runs a server until a signal ends it.
+func serve(configFile string) error {
+	o, err := server.ProcessConfigFile(configFile)
+	if err != nil {
+		return err
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		return err
+	}
+	s.ConfigureLogger()
+	s.Start()
+	s.WaitForShutdown()
+	return nil
 }
 
 // StartReloadable starts a server as a process of its own, because a server reads some options without a lock while
@@ -54,33 +62,44 @@ func StartReloadable(t testing.TB, config string) (address string, reload func(c
 		}
 	}
 	write("-1", config)
-	log := &processLog{}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), configVariable+"="+file)
-	cmd.Stdout, cmd.Stderr = log, log
-	url, _ := startProcess(t, cmd, dir, log)
+	url, _, log := startProcess(t, cmd, dir)
 	address = strings.TrimPrefix(url, "nats://")
 	_, port, _ := strings.Cut(address, ":")
 	return address, func(config string) {
 		t.Helper()
 		const done = "Reloaded server configuration"
-		before := log.count(done)
+		before := strings.Count(log(), done)
 		write(port, config)
 		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(startTimeout); log.count(done) == before; <-time.After(5 * time.Millisecond) {
+		for deadline := time.Now().Add(startTimeout); strings.Count(log(), done) == before; <-time.After(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("the NATS server does not reload its configuration\n%s", log)
+				t.Fatalf("the NATS server does not reload its configuration\n%s", log())
 			}
 		}
 	}
 }
 
-// startProcess starts a server that writes its ports to a directory. It returns the URL, and a function that stops
-// the server and waits; the end of the test calls it too.
-func startProcess(t testing.TB, cmd *exec.Cmd, portsDir string, log fmt.Stringer) (url string, stop func()) {
+// startProcess starts a server that writes its ports to a directory. It returns the URL, a function that stops the
+// server and waits, which the end of the test calls too, and what the server has logged so far.
+func startProcess(t testing.TB, cmd *exec.Cmd, portsDir string) (url string, stop func(), log func() string) {
 	t.Helper()
+	output, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close() // the process has its own
+	log = func() string {
+		text, err := os.ReadFile(output.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,43 +111,18 @@ func startProcess(t testing.TB, cmd *exec.Cmd, portsDir string, log fmt.Stringer
 		<-ended
 	})
 	t.Cleanup(stop)
+	file := filepath.Join(portsDir, fmt.Sprintf("%s_%d.ports", filepath.Base(cmd.Path), cmd.Process.Pid))
 	for deadline := time.Now().Add(startTimeout); ; <-time.After(10 * time.Millisecond) {
 		var listens struct {
 			URLs []string `json:"nats"`
 		}
 		// The file may not be complete yet.
-		files, err := filepath.Glob(filepath.Join(portsDir, "*_"+fmt.Sprint(cmd.Process.Pid)+".ports"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(files) == 1 {
-			if body, err := os.ReadFile(files[0]); err == nil && json.Unmarshal(body, &listens) == nil && len(listens.URLs) > 0 {
-				return listens.URLs[0], stop
-			}
+		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &listens) == nil && len(listens.URLs) > 0 {
+			return listens.URLs[0], stop, log
 		}
 		if time.Now().After(deadline) {
 			stop()
-			t.Fatalf("the NATS server does not listen\n%s", log)
+			t.Fatalf("the NATS server does not listen\n%s", log())
 		}
 	}
 }
-
-// processLog is the output of a process. It is safe for concurrent use.
-type processLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *processLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *processLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *processLog) count(text string) int { return strings.Count(l.String(), text) }

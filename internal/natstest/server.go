@@ -21,8 +21,6 @@ const startTimeout = 40 * time.Second
 // startLog keeps why a server gives up starting: a program would end with that message.
 type startLog struct{ fatal chan error }
 
-func newStartLog() startLog { return startLog{make(chan error, 1)} }
-
 // Fatalf keeps the first message.
 func (l startLog) Fatalf(format string, args ...any) {
 	select {
@@ -59,7 +57,7 @@ func start(t testing.TB, o *server.Options) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := newStartLog()
+	log := startLog{make(chan error, 1)}
 	s.SetLogger(log, false, false)
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
