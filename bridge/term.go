@@ -204,6 +204,9 @@ func (b *Bridge) lead(ctx context.Context, l *lease.Lease, m *recovery.Recovery)
 	})
 	err := b.serve(termCtx, m, l)
 	cause := context.Cause(termCtx)
+	if errors.Is(err, lease.ErrLost) {
+		cause, err = err, nil
+	}
 	endTerm(nil)
 	background.Wait()
 	if errors.Is(err, ErrFenced) && !errors.Is(cause, lease.ErrLost) {
@@ -293,6 +296,10 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 	if err := b.watchdog.MarkTerm(ctx, s.Epoch); err != nil {
 		b.log.Warn("cannot note the term", "err", err,
 			"hint", "ids may be given a second time if an older backup of the stream is restored while the view is behind; grant publishing to bpcc.watchdog.<tenant>.term")
+	}
+	// Another instance may have begun a term and written since, which this one would fence: it has read that too.
+	if !l.Held() {
+		return fmt.Errorf("%w: it ended before the stream was read", lease.ErrLost)
 	}
 	if err := b.commit(commitCtx, started); err != nil {
 		if errors.Is(err, ErrFenced) {

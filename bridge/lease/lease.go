@@ -138,6 +138,9 @@ func (l *Lease) Acquire(ctx context.Context) error {
 	}
 }
 
+// errLate is returned for a lease that is over when its holder learns that it has it.
+var errLate = errors.New("the response came after the end of the lease")
+
 // errAtCapacity is why a free lease is not acquired.
 var errAtCapacity = errors.New("at capacity: leaving this tenant to an instance with room")
 
@@ -193,6 +196,9 @@ func (l *Lease) createKey(ctx context.Context) error {
 	}
 	l.revision, l.freeSince = revision, time.Time{}
 	l.setRenewed(sent)
+	if !l.Held() {
+		return fmt.Errorf("acquire lease: %w", errLate)
+	}
 	l.options.OnBlocked("")
 	return nil
 }

@@ -85,6 +85,24 @@ func TestLeaseIsReacquired(t *testing.T) {
 	}
 }
 
+// TestLateResponse acquires a lease by a response that comes after its end: another instance may have it by then.
+func TestLateResponse(t *testing.T) {
+	t.Parallel()
+	l := newLeases(t)("one")
+	calls := 0
+	l.now = func() time.Time { // the first call is before the request
+		calls++
+		return time.Now().Add(time.Duration(min(calls-1, 1)) * l.ttl)
+	}
+	if err := l.createKey(t.Context()); !errors.Is(err, errLate) {
+		t.Errorf("acquired after its end: %v", err)
+	}
+	l.now = time.Now
+	if err := l.createKey(t.Context()); err != nil || !l.Held() {
+		t.Errorf("not taken back: %v", err)
+	}
+}
+
 // TestOldLease looks at leases whose age differs, by the server's clock.
 func TestOldLease(t *testing.T) {
 	t.Parallel()
