@@ -33,8 +33,12 @@ func (r *Reader) next(ctx context.Context, w *waiter, consumer jetstream.Consume
 	}
 }
 
-// checkInterval is how often a reader without messages asks whether its consumer is still there.
+// checkInterval is how often a reader without messages asks whether its consumer is still there, and has a
+// request for messages.
 func (r *Reader) checkInterval() time.Duration {
+	if !r.requested {
+		return idleCheck
+	}
 	if r.Patience > 0 {
 		return min(consumerCheck, r.Patience/2)
 	}
@@ -89,16 +93,22 @@ func (r *Reader) judgeQuiet(ctx context.Context, consumer jetstream.Consumer) er
 		}
 		r.delivered, onItsWay = info.Delivered.Consumer, false
 	}
-	counted := r.pending
-	r.pending = info.NumPending
+	counted, requested := r.pending, r.requested
+	r.pending, r.requested = info.NumPending, info.NumWaiting > 0
 	if r.pending < counted { // one that cannot be loaded was passed over
 		r.alive, r.left = time.Now(), true
 	}
 	switch {
-	case onItsWay, info.NumWaiting == 0 && r.delivered == 0: // or not asked for yet
+	case onItsWay:
 		r.pending = max(r.pending, 1)
-	case info.NumPending == 0 && !r.Follow && !r.unfinished():
+	case info.NumPending == 0 && (r.requested || r.delivered > 0) && !r.Follow && !r.unfinished():
 		return errEnd
+	case !requested && !r.requested && time.Since(r.quietSince) > min(r.Timeout, lostAfter):
+		// The request for messages was lost, as before all servers know which of them responds to it. nats.go
+		// does not send it again.
+		return errSilent
+	case !r.requested && r.delivered == 0: // it is on its way
+		r.pending = max(r.pending, 1)
 	case info.NumPending == 0:
 		r.quietSince = time.Now()
 		r.alive = r.quietSince

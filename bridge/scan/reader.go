@@ -65,6 +65,7 @@ type Reader struct {
 	reconnects uint64
 	pending    uint64
 	delivered  uint64 // messages that it has delivered
+	requested  bool   // it had a request for messages when it was last looked at
 	// missed is the message before which the last consumer has lost one on the way; 0 if it has lost none.
 	// What two consumers lose is a message that none delivers.
 	missed uint64
@@ -255,7 +256,7 @@ func (r *Reader) consume(ctx context.Context) error {
 	defer messages.Stop()
 	wait := waiter{ctx: ctx}
 	defer wait.stop()
-	for r.delivered = 0; ; {
+	for r.delivered, r.requested = 0, false; ; {
 		msg, err := r.next(ctx, &wait, consumer, messages)
 		if err != nil {
 			return err

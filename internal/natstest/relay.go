@@ -27,6 +27,7 @@ type Relay struct {
 	verb    string                    // which answers are changed, such as "STREAM.INFO"
 	change  *hostile.Change           // how; nil = not at all
 	changes map[string]hostile.Change // all that the answers so far allow, by their texts
+	lost    int                       // requests for messages that are still to be lost
 }
 
 const relayPrefix = "RELAY.API"
@@ -54,6 +55,10 @@ func NewRelay(t *testing.T) *Relay {
 func (r *Relay) pass(m *nats.Msg) {
 	rest := strings.TrimPrefix(m.Subject, relayPrefix+".")
 	subject := "$JS.API." + rest
+	if strings.Contains(rest, "MSG.NEXT") && r.loses() {
+		_ = m.RespondMsg(&nats.Msg{Header: nats.Header{"Status": {"503"}}})
+		return
+	}
 	if strings.Contains(rest, "MSG.NEXT") || strings.HasPrefix(rest, "DIRECT.") {
 		_ = r.nc.PublishRequest(subject, m.Reply, m.Data) // messages, not an answer
 		return
@@ -78,6 +83,25 @@ func (r *Relay) pass(m *nats.Msg) {
 		}
 	}
 	_ = m.Respond(body)
+}
+
+// LoseRequests loses the next requests for messages, as a server does that does not know yet where the
+// consumer is: it responds that nobody does.
+func (r *Relay) LoseRequests(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = n
+}
+
+// loses reports whether a request for messages is to be lost.
+func (r *Relay) loses() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lost == 0 {
+		return false
+	}
+	r.lost--
+	return true
 }
 
 func (r *Relay) set(verb string, change *hostile.Change) {
