@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +44,8 @@ func (f *testFleet) verify(program string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "verify")
 	cmd.Env = []string{"NATS_URL=" + f.nc.ConnectedUrl(), "HOME=" + f.dir, "TZ=UTC"}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // so that it prints where it waits
+	cmd.WaitDelay = 5 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("bridge verify: %w\n%s", err, out)
 	}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -102,8 +103,8 @@ func TestCluster(t *testing.T) {
 	for kind, n := range countByKind(r.findings) {
 		t.Errorf("%s: %d", kind, n)
 	}
-	if t.Failed() {
-		t.Log("\n" + firstFindings(r.findings, 8))
+	for line := range strings.Lines(firstFindings(r.findings, 8)) {
+		t.Log(strings.TrimSuffix(line, "\n"))
 	}
 }
 
