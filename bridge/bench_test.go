@@ -28,9 +28,11 @@ func newBenchSource(agents int) *benchSource {
 			{Kind: event.Agent, App: "app", Section: "agent_grids", ID: "agents", Key: "1"},
 			{Kind: event.Service, App: "app", Section: "service_grids", ID: "services", Key: "1"},
 		},
-		Clock:    "state_duration",
-		State:    event.StateStats(),
-		Volatile: config.GlobMatcher([]string{"state_duration", "login_time", "agent_total_*_time"}),
+		Clock: "state_duration",
+		State: event.StateStats(),
+		Volatile: []string{
+			"state_duration", "login_time", "agent_total_ready_time", "agent_total_busy_time", "agent_total_ACW_time", "agent_total_break_time",
+		},
 	}}
 	stats := [][]string{
 		{

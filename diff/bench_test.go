@@ -29,15 +29,15 @@ func newBenchCentre(agents int) *benchCentre {
 		},
 		Clock: "agent15",
 	}}
-	running := map[string]bool{}
 	for grid, columns := range []int{20, 15} {
 		for n := 1; n <= columns; n++ {
 			stat := string(c.layout.Grids[grid].Kind) + strconv.Itoa(n)
-			running[stat] = n > 14 && grid == 0
+			if n > 14 && grid == 0 {
+				c.layout.Volatile = append(c.layout.Volatile, stat)
+			}
 			c.layout.Grids[grid].Columns = append(c.layout.Grids[grid].Columns, layout.Column{ID: strconv.Itoa(n), Stat: stat})
 		}
 	}
-	c.layout.Volatile = func(stat string) bool { return running[stat] }
 	return c
 }
 

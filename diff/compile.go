@@ -67,7 +67,7 @@ func compile(l *layout.Layout) *compiledLayout {
 			for _, c := range g.Columns {
 				if c.Stat != "" && !slices.Contains(k.stats, c.Stat) {
 					k.stats = append(k.stats, c.Stat)
-					k.volatile = append(k.volatile, l.Volatile != nil && l.Volatile(c.Stat))
+					k.volatile = append(k.volatile, slices.Contains(l.Volatile, c.Stat))
 				}
 			}
 		}

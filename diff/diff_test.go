@@ -41,7 +41,7 @@ func layoutOf() *layout.Layout {
 			{Kind: agent, App: "app", Section: "agent_grids", ID: "b", Key: "1", Columns: columns},
 			{Kind: totals, App: "app", Section: "stats_totals", Entity: "all", Columns: []layout.Column{{ID: "waiting", Stat: "waiting"}}},
 		},
-		Volatile: func(stat string) bool { return stat == "clock" },
+		Volatile: []string{"clock"},
 		Clock:    "clock",
 	}
 }

@@ -14,7 +14,7 @@ func ExampleState_Compare() {
 			Kind: "agent", App: "wallboard", Section: "agent_grids", ID: "all", Key: "1",
 			Columns: []layout.Column{{ID: "1", Stat: "login_id"}, {ID: "2", Stat: "acd_state"}, {ID: "3", Stat: "state_duration"}},
 		}},
-		Volatile: func(stat string) bool { return stat == "state_duration" },
+		Volatile: []string{"state_duration"},
 	}
 	options := diff.Options{DisappearAfter: 2, Baseline: map[image.Kind]bool{}}
 	var state diff.State

@@ -287,7 +287,7 @@ func (o *oracle) choose(l *layout.Layout, s parsedBody, grid int, k keyRows) map
 				clock = text
 			}
 			before, isKnown := known[c.Stat]
-			if _, overruled := s.entityTexts[g.Kind][k.id][c.Stat]; shown && isKnown && !overruled && !l.Volatile(c.Stat) && before != text {
+			if _, overruled := s.entityTexts[g.Kind][k.id][c.Stat]; shown && isKnown && !overruled && !slices.Contains(l.Volatile, c.Stat) && before != text {
 				repeats = false
 			}
 		}
@@ -370,7 +370,7 @@ func (o *oracle) expect(l *layout.Layout, s parsedBody, sent, now time.Time) map
 			var stats []string
 			for _, stat := range slices.Sorted(maps.Keys(after)) {
 				was, known := before[stat]
-				if !l.Volatile(stat) && (!known || was != after[stat]) {
+				if !slices.Contains(l.Volatile, stat) && (!known || was != after[stat]) {
 					stats = append(stats, stat)
 				}
 			}

@@ -280,7 +280,7 @@ func TestReset(t *testing.T) {
 func TestResetWithState(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(o *engine.Options) {
-		o.Layout.Volatile = func(stat string) bool { return stat == event.StateDuration || stat == "in_calls_handled_per_day" }
+		o.Layout.Volatile = []string{event.StateDuration, "in_calls_handled_per_day"}
 	})
 	b.poll(agents("anna=ready:100").set("anna", "in_calls_handled_per_day", "12"))
 	e := b.only("a change", b.poll(agents("anna=busy:1").set("anna", "in_calls_handled_per_day", "0")), "agent/anna state_changed")

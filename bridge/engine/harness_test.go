@@ -132,7 +132,7 @@ func layoutOf(agentLimit int) *layout.Layout {
 		Lists:    []layout.List{{App: "app", Section: "chat_messages"}},
 		Clock:    event.StateDuration,
 		State:    event.StateStats(),
-		Volatile: func(stat string) bool { return stat == event.StateDuration || stat == "login_time" },
+		Volatile: []string{event.StateDuration, "login_time"},
 	}
 }
 

@@ -85,7 +85,7 @@ func newOracle(tb testing.TB, l *layout.Layout) *oracle {
 func (o *oracle) picture(g *layout.Grid, text func(stat string) string) picture {
 	var out strings.Builder
 	for _, c := range g.Columns {
-		if c.ID != g.Key && !o.layout.Volatile(c.Stat) {
+		if c.ID != g.Key && !slices.Contains(o.layout.Volatile, c.Stat) {
 			out.WriteString(c.Stat + "=" + text(c.Stat) + " ")
 		}
 	}

@@ -29,7 +29,7 @@ type Plan struct {
 func NewPlan(sub bpcc.Subscription, c config.Events, suffix string) Plan {
 	p := Plan{
 		Wire:   bpcc.Subscription{},
-		Layout: &layout.Layout{Volatile: config.GlobMatcher(c.VolatileStats), Clock: event.StateDuration, State: event.StateStats()},
+		Layout: &layout.Layout{Clock: event.StateDuration, State: event.StateStats()},
 	}
 	if pseudonymizer := event.NewPseudonyms(string(c.PseudonymKey)); pseudonymizer != nil {
 		p.Layout.Rewrite = pseudonymizer.Rewrite
@@ -62,6 +62,7 @@ func NewPlan(sub bpcc.Subscription, c config.Events, suffix string) Plan {
 	}
 	p.Layout.Grids = slices.Concat(p.Layout.Grids, services, totals)
 	redact(p.Layout, config.GlobMatcher(c.RedactStats))
+	p.Layout.Volatile = matchingStats(p.Layout, config.GlobMatcher(c.VolatileStats))
 	return p
 }
 
@@ -74,6 +75,19 @@ func redact(l *layout.Layout, redacted func(string) bool) {
 			}
 		}
 	}
+}
+
+// matchingStats lists the statistics of a layout that match, without repeats.
+func matchingStats(l *layout.Layout, matches func(stat string) bool) []string {
+	var stats []string
+	for _, g := range l.Grids {
+		for _, c := range g.Columns {
+			if matches(c.Stat) && !slices.Contains(stats, c.Stat) {
+				stats = append(stats, c.Stat)
+			}
+		}
+	}
+	return stats
 }
 
 // gridLayout returns the layout of a grid's response, after adding the key column if the grid lacks

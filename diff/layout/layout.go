@@ -30,10 +30,9 @@ type Layout struct {
 	// Rewrite, if set, replaces texts as they are read, for example by pseudonyms. It is called for
 	// keys too, with stat "". It must not map two keys of a kind to the same text.
 	Rewrite func(kind image.Kind, stat, text string) string
-	// Volatile reports whether a statistic changes by itself, such as a running clock. Volatile
-	// statistics are part of the images and never make a difference. nil means that none is
-	// volatile.
-	Volatile func(stat string) bool
+	// Volatile lists the statistics that change by themselves, such as a running clock. They are
+	// part of the images and never make a difference.
+	Volatile []string
 	// Clock is the statistic that holds for how many seconds an entity has been in its present
 	// state, such as state_duration. Comparisons of clocks need it.
 	Clock string

@@ -94,7 +94,7 @@ func (d *day) writer(tenant string) *writer {
 				{Kind: event.Totals, App: "app", Section: "stats_totals", Entity: "bridge", Columns: columns("in_calls_waiting")},
 			},
 			Lists: []layout.List{{App: "app", Section: "chat_messages"}}, Clock: event.StateDuration, State: event.StateStats(),
-			Volatile: func(stat string) bool { return stat == event.StateDuration },
+			Volatile: []string{event.StateDuration},
 		},
 	}}
 	w.engine = engine.New(w.options)
