@@ -122,6 +122,20 @@ func (c *BPCC) checkRates(fault faultFunc) {
 	}
 }
 
+// subscriptionSource is where a tenant's subscription comes from.
+type subscriptionSource struct{ file, body string }
+
+// shareSubscription takes the subscription of an earlier tenant that has the same, so that a thousand tenants
+// keep one.
+func (c *BPCC) shareSubscription(known map[subscriptionSource]bpcc.Subscription) {
+	source := subscriptionSource{c.SubscriptionFile, c.SubscriptionBody}
+	if sub, ok := known[source]; ok {
+		c.Subscription = sub
+		return
+	}
+	known[source] = c.Subscription
+}
+
 // checkSubscription parses the subscription.
 func (c *BPCC) checkSubscription(fault faultFunc) {
 	var err error

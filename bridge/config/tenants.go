@@ -12,6 +12,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"bpcc-nats/bpcc"
 	"bpcc-nats/bridge/event"
 )
 
@@ -54,6 +55,7 @@ func ParseAll(environ []string, purpose Purpose) (all []*Config, warnings []stri
 	var faults, ofProcess []error
 	indexByToken := map[string]int{} // by token, which must be unique in subjects
 	users := map[apiUser][]userOf{}
+	subscriptions := map[subscriptionSource]bpcc.Subscription{}
 	for i, tenant := range tenants {
 		name := fmt.Sprintf("tenant %d (%s)", i+1, tenantLabel(tenant))
 		own, settingFaults := tenantVars(tenant)
@@ -92,6 +94,7 @@ func ParseAll(environ []string, purpose Purpose) (all []*Config, warnings []stri
 		if warning != "" {
 			warnings = append(warnings, warning)
 		}
+		c.BPCC.shareSubscription(subscriptions)
 		all = append(all, c)
 	}
 	if len(faults) > 0 {
