@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -28,10 +27,10 @@ func (b *Bridge) updateAnswers(events []event.Event) {
 // replyFunc makes the reply to a request at a time. An error that is an [svc.Error] is for the requester.
 type replyFunc func(request []byte, now time.Time) ([]byte, error)
 
-// answerRequests answers requests about the tenant until ctx ends. There is no queue group: of two instances
-// that believe that they lead, the one without the lease says nothing. Without the permission to
+// answerRequests answers requests about the tenant until stop is called. There is no queue group: of two
+// instances that believe that they lead, the one without the lease says nothing. Without the permission to
 // subscribe none is answered.
-func (b *Bridge) answerRequests(ctx context.Context, l *lease.Lease) {
+func (b *Bridge) answerRequests(l *lease.Lease) (stop func()) {
 	answers := b.answers // of this term
 	var subscriptions []*nats.Subscription
 	for endpoint, reply := range map[string]replyFunc{svc.Availability: answers.Availability, svc.State: answers.State} {
@@ -48,11 +47,12 @@ func (b *Bridge) answerRequests(ctx context.Context, l *lease.Lease) {
 		}
 		subscriptions = append(subscriptions, s)
 	}
-	<-ctx.Done()
-	for _, s := range subscriptions {
-		// Requests that have arrived are answered, unless the lease is lost.
-		if err := s.Drain(); err != nil {
-			b.log.Debug("subscription to requests not ended", "err", err)
+	return func() {
+		for _, s := range subscriptions {
+			// Requests that have arrived are answered, unless the lease is lost.
+			if err := s.Drain(); err != nil {
+				b.log.Debug("subscription to requests not ended", "err", err)
+			}
 		}
 	}
 }

@@ -308,7 +308,7 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 		return err
 	}
 	b.updateHealth()
-	background.Go(func() { b.answerRequests(sideCtx, l) })
+	defer b.answerRequests(l)()
 	return b.loop.Run(ctx, b.engine, func(o engine.Observation, result *engine.Batch) error {
 		defer l.Wake()
 		decoded := b.now()
