@@ -69,7 +69,8 @@ type Failure struct {
 // Waits of a consumer.
 const (
 	defaultAckWait = 30 * time.Second
-	deliveryCheck  = 10 * time.Second // without a delivery, until the server is asked why
+	requestCheck   = time.Second      // without a delivery, until the server is asked whether it has a request for one
+	deliveryCheck  = 10 * time.Second // and from then on, why it delivers nothing
 	retryPause     = 100 * time.Millisecond
 	retryPauseMax  = 30 * time.Second
 )
@@ -179,8 +180,8 @@ func (c *consumption) consume(ctx context.Context) error {
 		return fmt.Errorf("read consumer: %w", err)
 	}
 	defer giveBack(messages)
-	for quiet := time.Now(); ; {
-		waitCtx, cancel := context.WithTimeout(ctx, deliveryCheck)
+	for quiet, wait := time.Now(), requestCheck; ; {
+		waitCtx, cancel := context.WithTimeout(ctx, wait)
 		msg, err := messages.Next(jetstream.NextContext(waitCtx))
 		late := waitCtx.Err() != nil
 		cancel()
@@ -193,6 +194,7 @@ func (c *consumption) consume(ctx context.Context) error {
 			if err := c.checkDelivery(ctx, consumer, quiet); err != nil {
 				return err
 			}
+			wait = deliveryCheck
 			continue
 		}
 		if err := c.take(ctx, msg); err != nil {
@@ -312,6 +314,8 @@ func (c *consumption) checkDelivery(ctx context.Context, consumer jetstream.Cons
 	switch {
 	case err != nil:
 		return fmt.Errorf("read consumer: %w", err)
+	case info.NumWaiting == 0: // nats.go does not send it again
+		return fmt.Errorf("read consumer: the request for messages was lost: %w", nats.ErrNoResponders)
 	case info.NumPending == 0 || info.NumAckPending > 0: // another process has a batch
 		return nil
 	case time.Since(since) < 2*deliveryCheck:

@@ -376,3 +376,24 @@ func TestConsumeGoesOn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestConsumeAfterALostRequest loses the request for messages, as a server of a cluster does that does not know
+// yet where the consumer is.
+func TestConsumeAfterALostRequest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	history(w)
+	relay := natstest.NewRelayTo(t, w.url)
+	r, err := reader.Open(relay.JetStream, "acme", reader.Options{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay.LoseRequests(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &consumer{t: t, cancel: cancel, done: make(chan error, 1)}
+	go func() {
+		c.done <- r.Consume(ctx, "work", func(_ context.Context, b reader.Batch) error { c.add(batchText(b)); return nil }, reader.ConsumeOptions{})
+	}()
+	c.awaitAll(wholeBatches)
+	c.stop()
+}

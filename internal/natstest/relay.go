@@ -35,8 +35,13 @@ const relayPrefix = "RELAY.API"
 // NewRelay starts a server and a relay, which live until the test ends.
 func NewRelay(t *testing.T) *Relay {
 	t.Helper()
-	s := Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
-	r := &Relay{Direct: Connect(t, s.ClientURL()), changes: map[string]hostile.Change{}}
+	return NewRelayTo(t, Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()}).ClientURL())
+}
+
+// NewRelayTo starts a relay before a server, which lives until the test ends.
+func NewRelayTo(t *testing.T, url string) *Relay {
+	t.Helper()
+	r := &Relay{Direct: Connect(t, url), changes: map[string]hostile.Change{}}
 	r.nc = r.Direct.Conn()
 	if _, err := r.nc.Subscribe(relayPrefix+".>", func(m *nats.Msg) { go r.pass(m) }); err != nil {
 		t.Fatal(err)
@@ -45,7 +50,7 @@ func NewRelay(t *testing.T) *Relay {
 		t.Fatal(err)
 	}
 	var err error
-	if r.JetStream, err = jetstream.NewWithAPIPrefix(Connect(t, s.ClientURL()).Conn(), relayPrefix); err != nil {
+	if r.JetStream, err = jetstream.NewWithAPIPrefix(Connect(t, url).Conn(), relayPrefix); err != nil {
 		t.Fatal(err)
 	}
 	return r
