@@ -3,7 +3,7 @@ import { nanos, type NatsConnection } from "@nats-io/nats-core";
 import { MessageError, parseMessage } from "../event.js";
 import { compareEventIds, type EventId, EventIdError, formatEventId, parseEventId } from "../id.js";
 import type { EventOf, EventType } from "../types.js";
-import { filters, lastCheckpoint, type Selection, type StreamOptions } from "./stream.js";
+import { filters, lastCheckpoint, requestTime, type Selection, type StreamOptions } from "./stream.js";
 
 export interface ConsumeOptions<T extends EventType> extends Selection<T>, StreamOptions {
   tenant: string;
@@ -54,7 +54,7 @@ export async function consume<T extends EventType = EventType>(
     max_ack_pending: 1, // keeps the order, also where an event comes again
   }, from === "now" ? DeliverPolicy.New : DeliverPolicy.All);
   const consumer = await jetstream(nc, options.jetstream).consumers.get(stream, durable);
-  const messages = await consumer.consume({ abort_on_missing_resource: true });
+  const messages = await consumer.consume({ abort_on_missing_resource: true, expires: requestTime });
   const stop = () => messages.stop();
   signal?.addEventListener("abort", stop);
   if (signal?.aborted) stop();

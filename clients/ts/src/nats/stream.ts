@@ -40,7 +40,7 @@ export async function* replay(nc: NatsConnection, options: Selection & StreamOpt
   const { stream = "BPCC_EVENTS" } = options;
   const consumer = await jetstream(nc, options.jetstream).consumers.get(stream, { filter_subjects: filters(options) });
   if ((await consumer.info(true)).num_pending === 0) return;
-  const messages = await consumer.consume();
+  const messages = await consumer.consume({ expires: requestTime });
   const iterator = messages[Symbol.asyncIterator]();
   try {
     for (let pending = 1; pending > 0; ) {
@@ -54,6 +54,12 @@ export async function* replay(nc: NatsConnection, options: Selection & StreamOpt
     if (!nc.isClosed()) await consumer.delete().catch(() => false);
   }
 }
+
+/**
+ * For how many milliseconds a request for messages lasts. A server of a cluster that does not know yet where
+ * a consumer is loses the request, and the client sends another one after that time.
+ */
+export const requestTime = 5_000;
 
 /** For how many milliseconds a server may deliver nothing. It never delivers a message that is damaged on its disk. */
 const silence = 30_000;

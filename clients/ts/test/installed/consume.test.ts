@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { jetstreamManager } from "@nats-io/jetstream";
-import type { NatsConnection } from "@nats-io/transport-node";
+import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { type AgentStateChanged, check, EventIdError, type EventType, isFault, parseMessage } from "bpcc-events";
 import { consume, type ConsumeOptions, lastCheckpoint, OtherTimelineError, replay } from "bpcc-events/nats";
 import { dial, Publisher } from "./publisher.js";
@@ -167,3 +167,35 @@ test("the stream is replayed to its present end", async () => {
   for await (const message of replay(nc)) all += message.seq > 0 ? 1 : 0;
   assert.ok(all > events.length);
 });
+
+test("a request for messages that is lost is sent again", async () => {
+  const feed = new Publisher(nc, "lost");
+  await feed.state("john.smith", "a");
+  await feed.close();
+  const relays = await Promise.all(["LOST1", "LOST2"].map(relay));
+  const replayed: string[] = [];
+  const [states] = await Promise.all([
+    handled("lost", 1, { jetstream: { apiPrefix: "LOST1" } }),
+    (async () => {
+      for await (const message of replay(nc, { tenant: "lost", jetstream: { apiPrefix: "LOST2" } })) replayed.push(parseMessage(message).type);
+    })(),
+  ]);
+  assert.deepEqual(states, ["a"]);
+  assert.equal(replayed.length, 2);
+  for (const stop of relays) stop();
+});
+
+/** Passes on requests to JetStream, but for the first one for messages, of which it says that nobody takes it. */
+async function relay(prefix: string): Promise<() => void> {
+  let lost = false;
+  const requests = nc.subscribe(`${prefix}.>`, {
+    callback(_, request) {
+      const lose = !lost && request.subject.includes(".MSG.NEXT.");
+      lost ||= lose;
+      if (!lose) return nc.publish(`$JS.API${request.subject.slice(prefix.length)}`, request.data, request.reply ? { reply: request.reply } : {});
+      request.respond(undefined, { headers: headers(503, "No Responders") });
+    },
+  });
+  await nc.flush();
+  return () => requests.unsubscribe();
+}
