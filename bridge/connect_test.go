@@ -25,7 +25,7 @@ import (
 )
 
 // connectFromEnv connects as the bridge does, by environment.
-func connectFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...string) (*nats.Conn, error) {
+func connectFromEnv(t *testing.T, log *bridgetest.Buffer, closed func(error), env ...string) (*nats.Conn, error) {
 	t.Helper()
 	js, err := openFromEnv(t, log, closed, env...)
 	if err != nil {
@@ -35,7 +35,7 @@ func connectFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...st
 }
 
 // openFromEnv is connectFromEnv that returns JetStream.
-func openFromEnv(t *testing.T, log *safeBuffer, closed func(error), env ...string) (jetstream.JetStream, error) {
+func openFromEnv(t *testing.T, log *bridgetest.Buffer, closed func(error), env ...string) (jetstream.JetStream, error) {
 	t.Helper()
 	c, _, err := config.Parse(env, config.ForStream)
 	if err != nil {
@@ -230,7 +230,7 @@ func TestLoginMethods(t *testing.T) {
 					}
 					env = append(env, v)
 				}
-				var log safeBuffer
+				var log bridgetest.Buffer
 				nc, err := connectFromEnv(t, &log, func(error) {}, env...)
 				switch {
 				case a.want == "" && err != nil:
@@ -302,7 +302,7 @@ func TestReplacedCredentials(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "secret")
 			r := prepare(t, file)
-			var log safeBuffer
+			var log bridgetest.Buffer
 			nc, err := connectFromEnv(t, &log, func(err error) { t.Errorf("given up: %v", err) }, append(r.env, "NATS_URL="+r.server.ClientURL())...)
 			if err != nil {
 				t.Fatal(err)
@@ -344,7 +344,7 @@ func TestReplacedCA(t *testing.T) {
 	first, second := bridgetest.NewCA(t), bridgetest.NewCA(t)
 	cert, key := first.IssueCert("bridge")
 	s := natstest.Start(t, &server.Options{TLSConfig: first.ServerTLS(true), TLSVerify: true})
-	var log safeBuffer
+	var log bridgetest.Buffer
 	nc, err := connectFromEnv(t, &log, func(err error) { t.Errorf("given up: %v", err) },
 		"NATS_URL="+s.ClientURL(), "NATS_CA="+first.File, "NATS_CERT="+cert, "NATS_KEY="+key)
 	if err != nil {
@@ -381,7 +381,7 @@ func TestReplacedNKey(t *testing.T) {
 		return &server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}
 	}
 	s := natstest.Start(t, o(seed(t, file)))
-	var log safeBuffer
+	var log bridgetest.Buffer
 	given := make(chan error, 10)
 	if _, err := connectFromEnv(t, &log, func(err error) { given <- err }, "NATS_URL="+s.ClientURL(), "NATS_NKEY="+file); err != nil {
 		t.Fatal(err)

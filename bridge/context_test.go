@@ -85,7 +85,7 @@ func TestDomain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			hub, leaf := hubAndLeaf(t)
-			js, err := openFromEnv(t, &safeBuffer{}, func(err error) { t.Errorf("given up: %v", err) }, env(leaf.ClientURL())...)
+			js, err := openFromEnv(t, &bridgetest.Buffer{}, func(err error) { t.Errorf("given up: %v", err) }, env(leaf.ClientURL())...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +119,7 @@ func TestTLSFirst(t *testing.T) {
 		"in the environment": {"NATS_URL=" + plain, "NATS_CA=" + authority.File, "NATS_TLS_FIRST=true"},
 		"in a context":       {natsContext(t, map[string]any{"url": plain, "ca": authority.File, "tls_first": true})},
 	} {
-		if _, err := connectFromEnv(t, &safeBuffer{}, func(error) {}, env...); err != nil {
+		if _, err := connectFromEnv(t, &bridgetest.Buffer{}, func(error) {}, env...); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -128,7 +128,7 @@ func TestTLSFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log safeBuffer
+	var log bridgetest.Buffer
 	go func() {
 		// It ends with the test.
 		_, _ = stream.Connect(t.Context(), c.NATS, "test", slog.New(slog.NewJSONHandler(&log, nil)), func(error) {})
@@ -141,7 +141,7 @@ func TestContextProxy(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, &server.Options{})
 	proxy, connections := startSOCKS(t)
-	nc, err := connectFromEnv(t, &safeBuffer{}, func(error) {}, natsContext(t, map[string]any{"url": s.ClientURL(), "socks_proxy": "socks5://" + proxy, "inbox_prefix": "_INBOX_bridge"}))
+	nc, err := connectFromEnv(t, &bridgetest.Buffer{}, func(error) {}, natsContext(t, map[string]any{"url": s.ClientURL(), "socks_proxy": "socks5://" + proxy, "inbox_prefix": "_INBOX_bridge"}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func TestEmbeddedServerFails(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var log safeBuffer
+			var log bridgetest.Buffer
 			begun := time.Now()
 			s, err := stream.StartEmbedded(t.Context(), config.Embedded{StoreDir: test.dir, Listen: test.listen}, slog.New(slog.NewTextHandler(&log, nil)))
 			if err == nil {
@@ -201,7 +201,7 @@ func TestEmbeddedServerLog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var log safeBuffer
+			var log bridgetest.Buffer
 			c := config.Embedded{StoreDir: t.TempDir(), Listen: "127.0.0.1:0"}
 			s, err := stream.StartEmbedded(t.Context(), c, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 			if err != nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -285,7 +285,7 @@ func TestSecretsStayOut(t *testing.T) {
 	if _, err := stream.Provision(t.Context(), w.js, c.Stream, c.Times(), nil); err != nil {
 		t.Fatal(err)
 	}
-	var log safeBuffer
+	var log bridgetest.Buffer
 	b, err := bridge.New(c, w.js, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
@@ -307,22 +307,4 @@ func TestSecretsStayOut(t *testing.T) {
 	if strings.Contains(text, "hunter2") {
 		t.Errorf("the secret is in the log:\n%s", text)
 	}
-}
-
-// safeBuffer is a log that one goroutine writes while another may read.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *safeBuffer) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

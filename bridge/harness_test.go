@@ -47,7 +47,7 @@ type testEnv struct {
 	js      jetstream.JetStream
 	env     map[string]string
 	decoded map[string]storedEvent // events that were read and validated before, by their bodies
-	log     *safeBuffer            // what the bridges have logged
+	log     *bridgetest.Buffer     // what the bridges have logged
 	// Messages that the test itself has put among the events, by sequence: the
 	// promises do not hold for them.
 	foreignSeqs map[uint64]bool
@@ -214,7 +214,7 @@ func newTenantEnv(t *testing.T, tenant bpcctest.Config) *testEnv {
 	t.Helper()
 	sim := bpcctest.NewServer(tenant)
 	t.Cleanup(sim.Close)
-	return &testEnv{t: t, tenant: sim, decoded: map[string]storedEvent{}, log: &safeBuffer{}, foreignSeqs: map[uint64]bool{}, env: map[string]string{
+	return &testEnv{t: t, tenant: sim, decoded: map[string]storedEvent{}, log: &bridgetest.Buffer{}, foreignSeqs: map[uint64]bool{}, env: map[string]string{
 		"BPCC_URL": sim.URL, "BPCC_CLIENT_ID": "sim", "BPCC_CLIENT_SECRET": "sim-secret",
 		"BPCC_POLL_INTERVAL": "100ms", "BPCC_AVAILABILITY_INTERVAL": "100ms",
 		"BRIDGE_TENANT": "acme", "BPCC_SERVICES": "none", "BPCC_DIRECTORY_INTERVAL": "0s",

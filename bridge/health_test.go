@@ -17,6 +17,7 @@ import (
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/internal/bridgetest"
 )
 
 // TestStandbyIsWarm lets a standby read along while the floor lives, and then
@@ -33,7 +34,7 @@ func TestStandbyIsWarm(t *testing.T) {
 	w.waitFor("totals.bridge.observed", 1)
 	w.waitFor("directory.agents.changed", 1)
 
-	var log safeBuffer
+	var log bridgetest.Buffer
 	standby, err := bridge.New(w.config(), w.js, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 )
 
@@ -86,7 +87,7 @@ func testCause(t *testing.T, address string, reasons []string, disrupt, restore 
 	w.waitsDividedBy = 3
 	w.setAgent("anna", "ready", "")
 	w.provisionStreams()
-	js, err := openFromEnv(t, &safeBuffer{}, func(error) {}, "NATS_URL=nats://bridge:first@"+address)
+	js, err := openFromEnv(t, &bridgetest.Buffer{}, func(error) {}, "NATS_URL=nats://bridge:first@"+address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,16 +22,17 @@ import (
 	"bpcc-nats/bridge"
 	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/internal/bridgetest"
 )
 
 // startWithLog runs a bridge as startBridge does, and hands out its log, one JSON object a line.
-func (w *testEnv) startWithLog() *safeBuffer {
+func (w *testEnv) startWithLog() *bridgetest.Buffer {
 	w.t.Helper()
 	c := w.config()
 	if _, err := stream.Provision(w.t.Context(), w.js, c.Stream, c.Times(), nil); err != nil {
 		w.t.Fatal(err)
 	}
-	var log safeBuffer
+	var log bridgetest.Buffer
 	b, err := bridge.New(c, w.js, slog.New(slog.NewJSONHandler(&log, nil)))
 	if err != nil {
 		w.t.Fatal(err)
@@ -45,7 +46,7 @@ func (w *testEnv) startWithLog() *safeBuffer {
 }
 
 // refusedStats are the entries of a log at level WARN that name what is refused.
-func refusedStats(log *safeBuffer) (refused []string) {
+func refusedStats(log *bridgetest.Buffer) (refused []string) {
 	for line := range strings.Lines(log.String()) {
 		var entry struct{ Level, Refused string }
 		if err := json.Unmarshal([]byte(line), &entry); err == nil && entry.Level == "WARN" && entry.Refused != "" {

@@ -15,11 +15,12 @@ import (
 
 	"bpcc-nats/bridge/check"
 	"bpcc-nats/bridge/svc"
+	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/reader"
 )
 
 // checkRefused checks that the server does not permit what try tries, and names the subject.
-func (r *roleServer) checkRefused(log *safeBuffer, what, subject string, try func(ctx context.Context) error) {
+func (r *roleServer) checkRefused(log *bridgetest.Buffer, what, subject string, try func(ctx context.Context) error) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -58,7 +59,7 @@ func (r *roleServer) checkRouterReads(w *testEnv) {
 	}
 	w.waitUntil("the other tenant in the view", func() bool { _, err := root.Get(ctx, "beta.feed"); return err == nil })
 
-	var log safeBuffer
+	var log bridgetest.Buffer
 	nc, js := r.connectAs("router", "_INBOX_readers.router", "ACME.API", &log)
 	kv, err := js.KeyValue(ctx, "bpcc_state")
 	if err != nil {
@@ -134,7 +135,7 @@ func (r *roleServer) checkRouterReads(w *testEnv) {
 func (r *roleServer) checkRouterAsks(w *testEnv, leading bool) {
 	t, ctx := r.t, r.t.Context()
 	t.Helper()
-	var log safeBuffer
+	var log bridgetest.Buffer
 	nc, _ := r.connectAs("router", "_INBOX_readers.router", "ACME.API", &log)
 	_, err := svc.AskAvailability(ctx, nc, "acme", "Voice")
 	state, stateErr := svc.AskState(ctx, nc, "acme", svc.StateRequest{Kind: "agent", ID: "anna"})
@@ -166,7 +167,7 @@ func (r *roleServer) checkAuditorReads(w *testEnv) {
 		t.Fatal(err)
 	}
 	all := int(stream.CachedInfo().State.Msgs)
-	var log safeBuffer
+	var log bridgetest.Buffer
 	nc, js := r.connectAs("auditor", "_INBOX_readers.auditor", "ACME.API", &log)
 	for _, filters := range [][]string{nil, {"bpcc.v1.>"}, {"bpcc.v1.acme.>", "bpcc.v1.beta.>"}} {
 		consumer, err := js.OrderedConsumer(ctx, "BPCC_EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: filters})
@@ -196,7 +197,7 @@ func (r *roleServer) checkAuditorReads(w *testEnv) {
 }
 
 // checkCannotWrite tries every way to change what is stored.
-func (r *roleServer) checkCannotWrite(w *testEnv, nc *nats.Conn, js jetstream.JetStream, log *safeBuffer) {
+func (r *roleServer) checkCannotWrite(w *testEnv, nc *nats.Conn, js jetstream.JetStream, log *bridgetest.Buffer) {
 	t := r.t
 	t.Helper()
 	before := w.lastSeq()
@@ -252,7 +253,7 @@ func (w *testEnv) lastSeq() uint64 {
 
 // checkUsedPermissions checks that a role was refused nothing, and has used all that it may
 // publish to.
-func (r *roleServer) checkUsedPermissions(role string, used []string, log *safeBuffer) {
+func (r *roleServer) checkUsedPermissions(role string, used []string, log *bridgetest.Buffer) {
 	r.t.Helper()
 	for _, text := range permissionErrors(log) {
 		r.t.Errorf("the %s lacks: %s", role, text)

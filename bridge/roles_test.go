@@ -93,7 +93,7 @@ func startRoleServer(t *testing.T, a *bridgetest.CA, o *server.Options) *roleSer
 }
 
 // connectAs connects as a role, in the way that the bridge's commands do.
-func (r *roleServer) connectAs(role, inbox, api string, log *safeBuffer) (*nats.Conn, jetstream.JetStream) {
+func (r *roleServer) connectAs(role, inbox, api string, log *bridgetest.Buffer) (*nats.Conn, jetstream.JetStream) {
 	r.t.Helper()
 	env := []string{"NATS_URL=tls://" + r.url, "NATS_CA=" + r.ca, "NATS_USER=" + role, "NATS_PASSWORD=the " + role + "'s",
 		"NATS_INBOX_PREFIX=" + inbox, "NATS_JS_API_PREFIX=" + api}
@@ -113,7 +113,7 @@ func (r *roleServer) newEnv() *testEnv {
 }
 
 // permissionErrors are what the server did not permit, by the log.
-func permissionErrors(log *safeBuffer) (refused []string) {
+func permissionErrors(log *bridgetest.Buffer) (refused []string) {
 	for line := range strings.Lines(log.String()) {
 		var entry struct{ Err string }
 		if err := json.Unmarshal([]byte(line), &entry); err == nil && strings.Contains(entry.Err, "Permissions Violation") {
@@ -135,14 +135,14 @@ func TestRoles(t *testing.T) {
 	used := w.recordSubjects()
 
 	// The bridge may not make the streams, and says so.
-	var bridgeLog safeBuffer
+	var bridgeLog bridgetest.Buffer
 	_, bridgeJS := r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
 	_, err := w.provision(ctx, bridgeJS)
 	if !errors.Is(err, stream.ErrNATSPermission) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.BPCC_EVENTS") {
 		t.Fatalf("the bridge makes streams: %v; want the permission that it lacks", err)
 	}
 	used.drain()
-	var log safeBuffer
+	var log bridgetest.Buffer
 	_, js := r.connectAs("provisioner", "_INBOX_provisioner", "", &log)
 	for _, created := range []bool{true, false} {
 		done, err := w.provision(ctx, js)
@@ -160,7 +160,7 @@ func TestRoles(t *testing.T) {
 	r.checkRefused(&log, "the provisioner deletes", "STREAM.DELETE.BPCC_EVENTS", func(ctx context.Context) error { return js.DeleteStream(ctx, "BPCC_EVENTS") })
 
 	// A whole life of the bridge.
-	bridgeLog = safeBuffer{}
+	bridgeLog = bridgetest.Buffer{}
 	_, bridgeJS = r.connectAs("bridge", "_INBOX_bridge", "", &bridgeLog)
 	used.drain()
 	if _, err := w.provision(ctx, bridgeJS); err != nil {
@@ -265,7 +265,7 @@ func TestMissingPermissions(t *testing.T) {
 			if _, err := w.provision(t.Context(), w.js); err != nil {
 				t.Fatal(err)
 			}
-			var log safeBuffer
+			var log bridgetest.Buffer
 			_, js := r.connectAs("bridge", cmp.Or(tt.inbox, "_INBOX_bridge"), "", &log)
 			p := w.runFleet(js)
 			named, _, _ := strings.Cut(strings.TrimSuffix(tt.subject, ">"), "*")
@@ -309,7 +309,7 @@ func TestRolesOfManyTenants(t *testing.T) {
 	w.env["BRIDGE_TENANT"] = "beta"
 	beta := w.config()
 	w.env["BRIDGE_TENANT"] = "acme"
-	var log safeBuffer
+	var log bridgetest.Buffer
 	_, js := r.connectAs("bridge", "_INBOX_bridge", "", &log)
 	used := w.recordSubjects()
 	p := w.runFleet(js, beta)
@@ -339,7 +339,7 @@ func TestRolesFromTheEnvironment(t *testing.T) {
 	for role, inbox := range map[string]string{
 		"provisioner": "_INBOX_provisioner", "bridge": "_INBOX_bridge", "router": "_INBOX_readers.router", "auditor": "_INBOX_readers.auditor",
 	} {
-		var log safeBuffer
+		var log bridgetest.Buffer
 		nc, _ := r.connectAs(role, inbox, "", &log)
 		if err := nc.FlushTimeout(testTimeout); err != nil || len(permissionErrors(&log)) > 0 {
 			t.Errorf("%s: %v, %q", role, err, permissionErrors(&log))

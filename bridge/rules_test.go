@@ -9,10 +9,11 @@ import (
 	"testing"
 
 	"bpcc-nats/bpcc/bpcctest"
+	"bpcc-nats/internal/bridgetest"
 )
 
 // logEntries are the entries of a log with a message.
-func logEntries(t *testing.T, log *safeBuffer, message string) (entries []map[string]any) {
+func logEntries(t *testing.T, log *bridgetest.Buffer, message string) (entries []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(log.String()) {
 		var entry map[string]any

@@ -23,7 +23,7 @@ func (w *testEnv) serveOverTLS(t *tls.Config) {
 }
 
 // waitForLog waits until a log holds an entry with a text.
-func waitForLog(t *testing.T, log *safeBuffer, text string) {
+func waitForLog(t *testing.T, log *bridgetest.Buffer, text string) {
 	t.Helper()
 	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
 		for line := range strings.Lines(log.String()) {

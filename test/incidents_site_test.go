@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,26 +62,8 @@ type site struct {
 // instance is a bridge that runs, with its log and its HTTP server.
 type instance struct {
 	server *httptest.Server
-	log    *lockedBuffer
+	log    *bridgetest.Buffer
 	stop   func() // ends both, once
-}
-
-// lockedBuffer is a log that may be read while it is written.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // newSite starts the contact centre and the NATS server of an incident.
@@ -185,7 +166,7 @@ func (s *site) startInstance(tenant string) (*instance, error) {
 		return nil, err
 	}
 	c.Version, c.Timing = "test", bridgetest.Timing(max(time.Duration(*scale)/2, 1), max(time.Duration(*scale)/10, 1))
-	i := &instance{log: &lockedBuffer{}}
+	i := &instance{log: &bridgetest.Buffer{}}
 	log := slog.New(slog.NewTextHandler(i.log, nil))
 	js, err := stream.Connect(s.t.Context(), c.NATS, c.Version, log, func(error) {})
 	if err != nil {

@@ -1,19 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"bpcc-nats/bpcc/bpcctest"
 	"bpcc-nats/bridge/stream"
+	"bpcc-nats/internal/bridgetest"
 	"bpcc-nats/internal/natstest"
 	"bpcc-nats/schemas"
 )
@@ -33,22 +32,7 @@ func runCommand(t *testing.T, ctx context.Context, env []string, args ...string)
 }
 
 // syncBuffer is what several goroutines of a command write to.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *syncBuffer) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(b)
-}
-
-func (o *syncBuffer) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
+type syncBuffer struct{ bridgetest.Buffer }
 
 // waitFor waits until a text is written.
 func (o *syncBuffer) waitFor(t *testing.T, text string) {
