@@ -1,6 +1,7 @@
 package reader
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,16 +99,14 @@ const (
 // The error is that of the context when the context ends; [ErrOptions]; [ErrOtherTimeline] if the stream
 // was replaced; [ErrUndeliverable]; or one of NATS. After the loss of the connection it goes on by itself.
 func (r *Reader) Consume(ctx context.Context, durable string, handle Handler, o ConsumeOptions) error {
+	o.AckWait = cmp.Or(o.AckWait, defaultAckWait)
 	c := consumption{r: r, name: durable, handle: handle, options: o}
-	if c.options.AckWait == 0 {
-		c.options.AckWait = defaultAckWait
-	}
 	err := checkSubjects(o.Subjects)
 	switch {
 	case err != nil:
 	case durable == "":
 		err = fmt.Errorf("%w: no name for the durable consumer", ErrOptions)
-	case c.options.AckWait < time.Second:
+	case o.AckWait < time.Second:
 		err = fmt.Errorf("%w: AckWait is %v; want at least 1s, or 0 for the default", ErrOptions, o.AckWait)
 	default:
 		defer c.stop()
@@ -306,7 +305,7 @@ func (c *consumption) checkConsumer(got jetstream.ConsumerConfig) error {
 	return nil
 }
 
-// checkDelivery asks the server why it has delivered nothing for a while.
+// checkDelivery asks the server why it has delivered nothing for a while; another process may have a batch.
 func (c *consumption) checkDelivery(ctx context.Context, consumer jetstream.Consumer, since time.Time) error {
 	ctx, cancel := c.r.call(ctx)
 	defer cancel()
@@ -316,9 +315,7 @@ func (c *consumption) checkDelivery(ctx context.Context, consumer jetstream.Cons
 		return fmt.Errorf("read consumer: %w", err)
 	case info.NumWaiting == 0: // nats.go does not send it again
 		return fmt.Errorf("read consumer: the request for messages was lost: %w", nats.ErrNoResponders)
-	case info.NumPending == 0 || info.NumAckPending > 0: // another process has a batch
-		return nil
-	case time.Since(since) < 2*deliveryCheck:
+	case info.NumPending == 0, info.NumAckPending > 0, time.Since(since) < 2*deliveryCheck:
 		return nil
 	}
 	return fmt.Errorf("%w after message %d; delete the consumer, and start again with From a later sequence", ErrUndeliverable, info.Delivered.Stream)
