@@ -24,19 +24,37 @@ type Buffer struct {
 	chain event.Chain
 }
 
-// Buffers is a pool of buffers. The garbage collector may free unused ones.
-type Buffers struct{ pool sync.Pool }
+// Buffers keeps some buffers. A [sync.Pool] would be empty at each poll, since the garbage collector runs more often
+// than a large tenant is polled.
+type Buffers struct {
+	mu   sync.Mutex
+	kept []*Buffer // guarded by mu
+}
+
+// keptBuffers is how many buffers are kept. More tenants seldom commit at once.
+const keptBuffers = 4
 
 // Get returns a buffer.
 func (p *Buffers) Get() *Buffer {
-	if b, ok := p.pool.Get().(*Buffer); ok {
-		return b
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.kept) - 1
+	if last < 0 {
+		return &Buffer{}
 	}
-	return &Buffer{}
+	b := p.kept[last]
+	p.kept = p.kept[:last]
+	return b
 }
 
 // Put takes a buffer back, with whose messages nobody does anything any more.
-func (p *Buffers) Put(b *Buffer) { p.pool.Put(b) }
+func (p *Buffers) Put(b *Buffer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.kept) < keptBuffers {
+		p.kept = append(p.kept, b)
+	}
+}
 
 // Encode encodes the messages of events. They are valid until the next call, and may be sent
 // repeatedly. previous is the body of the checkpoint before; removalTTL is the TTL of removals; 0 = none.
