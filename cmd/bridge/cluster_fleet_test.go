@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -294,6 +295,23 @@ func (n *node) healthText() string {
 }
 
 func (n *node) healthy() bool { return n.healthText() == "" }
+
+// hasStream reports whether a server has a copy of a stream, or does not say so.
+func (n *node) hasStream(stream string) bool {
+	client := http.Client{Timeout: time.Second}
+	resp, err := client.Get(strings.TrimSuffix(n.probeURL, "healthz") + "jsz?streams=true")
+	if err != nil {
+		return true
+	}
+	defer resp.Body.Close()
+	var info server.JSInfo
+	if json.NewDecoder(resp.Body).Decode(&info) != nil || resp.StatusCode != http.StatusOK {
+		return true
+	}
+	return slices.ContainsFunc(info.AccountDetails, func(a *server.AccountDetail) bool {
+		return slices.ContainsFunc(a.Streams, func(s server.StreamDetail) bool { return s.Name == stream })
+	})
+}
 
 func (f *testFleet) serversHealthy() bool {
 	for _, s := range f.servers {

@@ -87,11 +87,20 @@ func backUpStream(nc *nats.Conn, stream string) (*streamBackup, error) {
 	}
 }
 
-// restore deletes the stream, if there is one, and restores it as the nats CLI does.
-func (b *streamBackup) restore(ctx context.Context, js jetstream.JetStream, stream string) error {
+// restore deletes the stream, if there is one, and restores it as the nats CLI does. No server has it in between:
+// a server may still remove it, or what is left of a restore that has failed, when it is there again already,
+// and then lacks it after a restart.
+func (f *testFleet) restore(ctx context.Context, b *streamBackup, stream string) error {
 	// There may be none.
-	_ = js.DeleteStream(ctx, stream)
-	nc := js.Conn()
+	_ = f.js.DeleteStream(ctx, stream)
+	for _, s := range f.servers {
+		for s.hasStream(stream) {
+			if !sleep(ctx, 100*time.Millisecond) {
+				return fmt.Errorf("restore of %s: %s has it after its deletion", stream, s.name)
+			}
+		}
+	}
+	nc := f.nc
 	reply, err := requestStream(nc, "$JS.API.STREAM.RESTORE."+stream, map[string]any{"config": b.config, "state": b.state})
 	if err != nil {
 		return err
@@ -169,7 +178,7 @@ func restoreFault(streams ...string) func(*faultInjector, context.Context) bool 
 			})
 		}
 		for _, stream := range streams {
-			s.retry("restore of "+stream, func(ctx context.Context) error { return s.backups[stream].restore(ctx, s.fleet.js, stream) })
+			s.retry("restore of "+stream, func(ctx context.Context) error { return s.fleet.restore(ctx, s.backups[stream], stream) })
 		}
 		if p.records != nil {
 			s.retry("read the restored stream", func(ctx context.Context) error {
