@@ -297,7 +297,8 @@ func (b *Bridge) serve(ctx context.Context, m *recovery.Recovery, l *lease.Lease
 		b.log.Warn("cannot note the term", "err", err,
 			"hint", "ids may be given a second time if an older backup of the stream is restored while the view is behind; grant publishing to bpcc.watchdog.<tenant>.term")
 	}
-	// Another instance may have begun a term and written since, which this one would fence: it has read that too.
+	// Another instance may have begun a term since the lease ended. A start that follows what it has written would
+	// fence it.
 	if !l.Held() {
 		return fmt.Errorf("%w: it ended before the stream was read", lease.ErrLost)
 	}
