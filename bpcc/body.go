@@ -30,16 +30,9 @@ func (c *Client) readBody(resp *http.Response, into []byte) ([]byte, error) {
 	}
 }
 
-// minRecycled is the size from which on the memory of a body is kept for the next one. A process with a
-// thousand small tenants would keep more memory between polls than it saves the garbage collector.
-const minRecycled = 256 << 10
-
 // Recycle returns the memory of a response's body for a later response of Data. The caller must not
 // use the body any more.
 func (c *Client) Recycle(body []byte) {
-	if cap(body) < minRecycled {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.recycled = body[:0]
