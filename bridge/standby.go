@@ -7,7 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"bpcc-nats/bridge/config"
 	"bpcc-nats/bridge/lease"
 	"bpcc-nats/bridge/outage"
 	"bpcc-nats/bridge/recovery"
@@ -76,15 +75,27 @@ func (b *Bridge) tailOnce(ctx context.Context) (*recovery.Recovery, error) {
 	b.setWarm(true, "")
 	tailCtx, cancel := context.WithTimeout(ctx, fullReadInterval)
 	defer cancel()
-	tail := scan.Reader{
-		JS: b.js, Stream: b.config.Stream.Name, Consumer: m.TailConfig(), Follow: true, Timeout: config.CallTimeout, Patience: -1,
-		Timeline: scan.Timeline{Created: m.Created},
-		Handle:   func(_ context.Context, msg jetstream.Msg, _ *jetstream.MsgMetadata) error { return m.Next(msg) },
+	consumer, err := b.js.OrderedConsumer(tailCtx, b.config.Stream.Name, m.TailConfig())
+	if err != nil {
+		return m, fmt.Errorf("tail stream: create consumer: %w", err)
 	}
-	if err := tail.Read(tailCtx); tailCtx.Err() == nil {
+	messages, err := consumer.Messages()
+	if err != nil {
 		return m, fmt.Errorf("tail stream: %w", err)
 	}
-	return m, nil
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(tailCtx))
+		switch {
+		case tailCtx.Err() != nil:
+			return m, nil
+		case err != nil:
+			return m, fmt.Errorf("tail stream: %w", err)
+		}
+		if err := m.Next(msg); err != nil {
+			return m, fmt.Errorf("tail stream: %w", err)
+		}
+	}
 }
 
 // catchUp reads the rest of the stream into a standby's recovery, or reads everything if there is
