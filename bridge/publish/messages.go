@@ -24,15 +24,19 @@ type Buffer struct {
 	chain event.Chain
 }
 
-// Buffers keeps some buffers. A [sync.Pool] would be empty at each poll, since the garbage collector runs more often
-// than a large tenant is polled.
+// Buffers keeps some buffers that are not large. A [sync.Pool] would be empty at most polls of a large tenant, since
+// the garbage collector runs more often.
 type Buffers struct {
 	mu   sync.Mutex
 	kept []*Buffer // guarded by mu
 }
 
-// keptBuffers is how many buffers are kept. More tenants seldom commit at once.
-const keptBuffers = 4
+const (
+	// keptBuffers is how many buffers are kept. More tenants seldom commit at once.
+	keptBuffers = 4
+	// keptSize bounds the bodies of a kept buffer, in bytes: some hundred events.
+	keptSize = 512 << 10
+)
 
 // Get returns a buffer.
 func (p *Buffers) Get() *Buffer {
@@ -51,7 +55,7 @@ func (p *Buffers) Get() *Buffer {
 func (p *Buffers) Put(b *Buffer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.kept) < keptBuffers {
+	if len(p.kept) < keptBuffers && cap(b.data) <= keptSize {
 		p.kept = append(p.kept, b)
 	}
 }
