@@ -63,7 +63,21 @@ func batchText(b reader.Batch) string {
 func (w *world) consume(handle reader.Handler, o reader.ConsumeOptions) *consumer {
 	t := w.t.(*testing.T)
 	t.Helper()
-	r := w.open(reader.Options{Timeout: time.Second})
+	return startConsumer(t, w.open(reader.Options{Timeout: time.Second}), handle, o)
+}
+
+// consumeBy is consume by another connection.
+func consumeBy(t *testing.T, js jetstream.JetStream, o reader.ConsumeOptions) *consumer {
+	t.Helper()
+	r, err := reader.Open(js, "acme", reader.Options{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startConsumer(t, r, nil, o)
+}
+
+func startConsumer(t *testing.T, r *reader.Reader, handle reader.Handler, o reader.ConsumeOptions) *consumer {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &consumer{t: t, cancel: cancel, done: make(chan error, 1)}
 	if handle == nil {
@@ -345,15 +359,7 @@ func TestConsumeGoesOn(t *testing.T) {
 	w := newWorld(t)
 	history(w)
 	js := natstest.Connect(t, w.url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
-	r, err := reader.Open(js, "acme", reader.Options{Timeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	c := &consumer{t: t, cancel: cancel, done: make(chan error, 1)}
-	go func() {
-		c.done <- r.Consume(ctx, "work", func(_ context.Context, b reader.Batch) error { c.add(batchText(b)); return nil }, reader.ConsumeOptions{AckWait: time.Second})
-	}()
+	c := consumeBy(t, js, reader.ConsumeOptions{AckWait: time.Second})
 	want := slices.Clone(wholeBatches)
 	c.awaitAll(want)
 	change := func() {
@@ -371,10 +377,7 @@ func TestConsumeGoesOn(t *testing.T) {
 	deleteConsumers(t, w)
 	change()
 	change()
-	cancel()
-	if err := <-c.done; !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
+	c.stop()
 }
 
 // TestConsumeAfterALostRequest loses the request for messages, as a server of a cluster does that does not know
@@ -384,16 +387,8 @@ func TestConsumeAfterALostRequest(t *testing.T) {
 	w := newWorld(t)
 	history(w)
 	relay := natstest.NewRelayTo(t, w.url)
-	r, err := reader.Open(relay.JetStream, "acme", reader.Options{Timeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
 	relay.LoseRequests(1)
-	ctx, cancel := context.WithCancel(t.Context())
-	c := &consumer{t: t, cancel: cancel, done: make(chan error, 1)}
-	go func() {
-		c.done <- r.Consume(ctx, "work", func(_ context.Context, b reader.Batch) error { c.add(batchText(b)); return nil }, reader.ConsumeOptions{})
-	}()
+	c := consumeBy(t, relay.JetStream, reader.ConsumeOptions{})
 	c.awaitAll(wholeBatches)
 	c.stop()
 }

@@ -38,7 +38,7 @@ func NewRelay(t *testing.T) *Relay {
 	return NewRelayTo(t, Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()}).ClientURL())
 }
 
-// NewRelayTo starts a relay before a server, which lives until the test ends.
+// NewRelayTo starts a relay before a server that runs. The relay lives until the test ends.
 func NewRelayTo(t *testing.T, url string) *Relay {
 	t.Helper()
 	r := &Relay{Direct: Connect(t, url), changes: map[string]hostile.Change{}}
@@ -60,11 +60,12 @@ func NewRelayTo(t *testing.T, url string) *Relay {
 func (r *Relay) pass(m *nats.Msg) {
 	rest := strings.TrimPrefix(m.Subject, relayPrefix+".")
 	subject := "$JS.API." + rest
-	if strings.Contains(rest, "MSG.NEXT") && r.loses() {
+	next := strings.Contains(rest, "MSG.NEXT")
+	if next && r.loses() {
 		_ = m.RespondMsg(&nats.Msg{Header: nats.Header{"Status": {"503"}}})
 		return
 	}
-	if strings.Contains(rest, "MSG.NEXT") || strings.HasPrefix(rest, "DIRECT.") {
+	if next || strings.HasPrefix(rest, "DIRECT.") {
 		_ = r.nc.PublishRequest(subject, m.Reply, m.Data) // messages, not an answer
 		return
 	}

@@ -57,7 +57,8 @@ export async function* replay(nc: NatsConnection, options: Selection & StreamOpt
 
 /**
  * For how many milliseconds a request for messages lasts. A server of a cluster that does not know yet where
- * a consumer is loses the request, and the client sends another one after that time.
+ * a consumer is loses the request. The client notices that by missing heartbeats, after half as long again, and
+ * sends another one.
  */
 export const requestTime = 5_000;
 
