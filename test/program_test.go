@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,11 +9,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/creack/pty"
+
+	"bpcc-nats/internal/bridgetest"
 )
 
 // shell is a running script of bash with all that it has printed. It has a process group of its own,
@@ -23,22 +23,10 @@ type shell struct {
 	script string
 	cmd    *exec.Cmd
 	ended  chan struct{}
-
-	mu     sync.Mutex
-	output bytes.Buffer
+	output bridgetest.Buffer
 }
 
-func (s *shell) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.output.Write(b)
-}
-
-func (s *shell) printed() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.output.String()
-}
+func (s *shell) printed() string { return s.output.String() }
 
 // startShell starts a script in a directory, "" for the present one. A terminal is for programs that
 // behave differently without one.
@@ -51,14 +39,14 @@ func startShell(script, dir string, env []string, terminal bool) (*shell, error)
 			return nil, err
 		}
 		go func() {
-			_, _ = io.Copy(s, master) // reading fails when the other end is closed
+			_, _ = io.Copy(&s.output, master) // reading fails when the other end is closed
 			_ = s.cmd.Wait()
 			_ = master.Close()
 			close(s.ended)
 		}()
 		return s, nil
 	}
-	s.cmd.Stdout, s.cmd.Stderr = s, s
+	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// What the script leaves in the background may hold its output open.
 	s.cmd.WaitDelay = time.Second
